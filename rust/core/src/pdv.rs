@@ -1,0 +1,116 @@
+//! PDVs inside P-DATA-TF PDUs (PS3.8 9.3.5), as they are sent.
+
+use crate::error::{Reason, Rejection};
+
+/// Type, reserved byte and length of a PDU.
+pub const PDU_HEADER: usize = 6;
+/// Length, presentation context ID and message control header of a PDV.
+pub const PDV_HEADER: usize = 6;
+
+/// Bit of the message control header: command, not data set (PS3.8 E.2).
+pub const COMMAND: u8 = 0b01;
+/// Bit of the message control header: the last fragment.
+pub const LAST: u8 = 0b10;
+
+/// The maximum length of a P-DATA-TF PDU that the peer takes (PS3.8 D.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxPduLength(u32);
+
+impl MaxPduLength {
+    /// 0 for no limit, or 7 and more: each PDU holds one PDV of at least one byte of fragment.
+    ///
+    /// ```
+    /// use fastdimse_core::pdv::MaxPduLength;
+    /// assert!(MaxPduLength::new(6).is_err());
+    /// assert!(MaxPduLength::new(0).is_ok() && MaxPduLength::new(16382).is_ok());
+    /// ```
+    pub fn new(length: i128) -> Result<Self, Rejection> {
+        match u32::try_from(length) {
+            Ok(length @ (0 | 7..)) => Ok(Self(length)),
+            _ => Err(Rejection::new(Reason::MaxPduLength(length))),
+        }
+    }
+
+    /// The most bytes that a fragment may have.
+    fn fragment(self) -> usize {
+        match self.0 {
+            0 => u32::MAX as usize - PDV_HEADER,
+            length => length as usize - PDV_HEADER,
+        }
+    }
+
+    fn framed_len(self, length: usize) -> usize {
+        length + length.div_ceil(self.fragment()) * (PDU_HEADER + PDV_HEADER)
+    }
+
+    /// The length of what [`write_message`] writes.
+    pub fn message_len(self, command_set: usize, data_set: usize) -> usize {
+        self.framed_len(command_set) + self.framed_len(data_set)
+    }
+
+    /// Checks that without a limit a message fits the length field of one PDU.
+    pub fn check(self, data_set: usize) -> Result<(), Rejection> {
+        if self.0 == 0 && data_set > self.fragment() {
+            return Err(Rejection::new(Reason::TooLarge(data_set)));
+        }
+        Ok(())
+    }
+}
+
+/// Appends a message as P-DATA-TF PDUs of one PDV each; a data set of no bytes has none.
+pub fn write_message(
+    out: &mut Vec<u8>,
+    context_id: u8,
+    max_pdu_length: MaxPduLength,
+    command_set: &[u8],
+    data_set: &[u8],
+) {
+    write_fragments(out, context_id, max_pdu_length, COMMAND, command_set);
+    write_fragments(out, context_id, max_pdu_length, 0, data_set);
+}
+
+fn write_fragments(
+    out: &mut Vec<u8>,
+    context_id: u8,
+    max_pdu_length: MaxPduLength,
+    control: u8,
+    bytes: &[u8],
+) {
+    let mut fragments = bytes.chunks(max_pdu_length.fragment()).peekable();
+    while let Some(fragment) = fragments.next() {
+        let last = if fragments.peek().is_none() { LAST } else { 0 };
+        let length = fragment.len() as u32;
+        // PDU type 04H, reserved, PDU length; PDV length, which counts context ID and control.
+        out.extend_from_slice(&[0x04, 0]);
+        out.extend_from_slice(&(length + 6).to_be_bytes());
+        out.extend_from_slice(&(length + 2).to_be_bytes());
+        out.extend_from_slice(&[context_id, control | last]);
+        out.extend_from_slice(fragment);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fragments_carry_their_bits_and_the_length_is_foretold() {
+        let max = MaxPduLength::new(8).unwrap();
+        let mut out = Vec::new();
+        write_message(&mut out, 3, max, b"abc", b"de");
+        let expected = [
+            b"\x04\0\0\0\0\x08\0\0\0\x04\x03\x01ab".as_slice(),
+            b"\x04\0\0\0\0\x07\0\0\0\x03\x03\x03c",
+            b"\x04\0\0\0\0\x08\0\0\0\x04\x03\x02de",
+        ]
+        .concat();
+        assert_eq!(out, expected);
+        assert_eq!(out.len(), max.message_len(3, 2));
+    }
+
+    #[test]
+    fn no_limit_is_one_pdu() {
+        let max = MaxPduLength::new(0).unwrap();
+        assert_eq!(max.message_len(1 << 20, 0), (1 << 20) + 12);
+    }
+}
