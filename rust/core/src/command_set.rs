@@ -502,8 +502,8 @@ impl<'a> RawElements<'a> {
         raw.check_vr(element.vr)?;
         match element.vr {
             Vr::Us => raw.us(),
-            Vr::Ui => Ok(raw.text(false)),
-            Vr::Lo => Ok(raw.text(true)),
+            Vr::Ui => Ok(raw.uid()),
+            Vr::Lo => Ok(raw.text()),
             Vr::Ul => Ok((Value::Absent, false)),
         }
     }
@@ -534,20 +534,33 @@ impl<'a> Raw<'a> {
     }
 
     /// Text up to the first backslash, without the padding at its end (PS3.5 6.2).
-    fn text(&self, keep_empty: bool) -> (Value<'a>, bool) {
+    fn text(&self) -> (Value<'a>, bool) {
         let text = trim_end(self.value);
         let backslash = text.iter().position(|&byte| byte == b'\\');
-        let first = backslash.map_or(text, |at| trim_end(&text[..at]));
-        if first.is_empty() && !keep_empty {
-            return (Value::Absent, backslash.is_some());
+        (Value::Text(trim_end(&text[..backslash.unwrap_or(text.len())])), backslash.is_some())
+    }
+
+    /// A UID; pydicom strips white space at both ends of it, and an empty one is none.
+    fn uid(&self) -> (Value<'a>, bool) {
+        let (value, several) = self.text();
+        match value.text().map(strip) {
+            None | Some([]) => (Value::Absent, several),
+            Some(uid) => (Value::Text(uid), several),
         }
-        (Value::Text(first), backslash.is_some())
     }
 }
 
 fn trim_end(text: &[u8]) -> &[u8] {
     let length = text.iter().rposition(|byte| !matches!(byte, 0 | b' ')).map_or(0, |at| at + 1);
     &text[..length]
+}
+
+/// Without the white space of Latin-1 at both ends, as Python's `str.strip`.
+fn strip(text: &[u8]) -> &[u8] {
+    let white = |byte: &u8| matches!(byte, 0x09..=0x0d | 0x1c..=0x20 | 0x85 | 0xa0);
+    let end = text.iter().rposition(|byte| !white(byte)).map_or(0, |at| at + 1);
+    let start = text[..end].iter().position(|byte| !white(byte)).unwrap_or(end);
+    &text[start..end]
 }
 
 struct Header {
@@ -596,9 +609,8 @@ impl Header {
 
 /// Whether an Explicit VR element has two reserved bytes and a length of four (PS3.5 7.1.2).
 fn has_long_length(vr: [u8; 2]) -> bool {
-    const LONG: [&[u8; 2]; 13] = [
-        b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV",
-    ];
+    const LONG: [&[u8; 2]; 13] =
+        [b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"];
     LONG.contains(&&vr)
 }
 

@@ -113,6 +113,9 @@ pub enum Reason {
     /// A data set beside a command set that says that there is none.
     #[error("Command Data Set Type is 0x0101 (no data set), but a data set was given")]
     UnexpectedDataSet,
+    /// A data set longer than an Arrow view can show.
+    #[error("a data set of {0} bytes is longer than the 1073741823 that can be shown in columns")]
+    DataSetTooLong(usize),
     /// A command set that doesn't say how long it is, where only that can tell.
     #[error("a stream of command sets needs Command Group Length (0000,0000) first in each")]
     NoGroupLength,
@@ -152,6 +155,7 @@ impl Reason {
             Self::ValueVr { .. } => "value-vr",
             Self::CommandField(_) => "command-field",
             Self::UnexpectedDataSet => "unexpected-data-set",
+            Self::DataSetTooLong(_) => "data-set-too-long",
             Self::NoGroupLength => "no-group-length",
         }
     }

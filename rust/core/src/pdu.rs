@@ -145,7 +145,8 @@ mod tests {
 
     #[test]
     fn several_pdvs_in_a_pdu_and_other_pdus() {
-        let stream = b"\x05\0\0\0\0\x04\0\0\0\0\x04\0\0\0\0\x0e\0\0\0\x03\x01\x03c\0\0\0\x03\x01\x02d";
+        let stream =
+            b"\x05\0\0\0\0\x04\0\0\0\0\x04\0\0\0\0\x0e\0\0\0\x03\x01\x03c\0\0\0\x03\x01\x02d";
         let items: Vec<_> = Pdus::new(stream).map(Result::unwrap).collect();
         assert_eq!(items[0], Item::Other(4));
         let Item::Pdv(command) = items[1] else { panic!("a PDV") };
