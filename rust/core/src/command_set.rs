@@ -382,14 +382,16 @@ fn write_value(out: &mut Vec<u8>, element: &Element, value: Value<'_>) {
 }
 
 /// What a command set turned out to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+// It lives on the stack for the time of one message: a box would cost more than its size.
+#[allow(clippy::large_enum_variant)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message<'a> {
     /// An N-EVENT-REPORT.
     Event {
         /// Its command set.
         command_set: CommandSet<'a>,
-        /// A bit for each field that had several values, the first of which was taken.
-        several: u16,
+        /// Fields that had several values, and how many; the first was taken.
+        several: Vec<(Field, usize)>,
     },
     /// Another DIMSE message.
     Other {
@@ -432,12 +434,14 @@ impl<'a> Message<'a> {
             return Ok(Self::Other { command_field, data_set });
         };
         let mut command_set = CommandSet::new(kind, data_set);
-        let mut several = 0;
+        let mut several = Vec::new();
         for element in &ELEMENTS {
             if let Source::Field(field) = element.source {
-                let (value, more) = raw.value(element).map_err(|err| err.field(field))?;
+                let (value, count) = raw.value(element).map_err(|err| err.field(field))?;
                 command_set.set(field, value);
-                several |= u16::from(more) << field as u16;
+                if count > 1 {
+                    several.push((field, count));
+                }
             }
         }
         Ok(Self::Event { command_set, several })
@@ -476,10 +480,8 @@ impl<'a> RawElements<'a> {
                 break;
             }
             let value = header.value(bytes)?;
-            if header.group == 0 {
-                if let Some(row) = ELEMENTS.iter().position(|row| row.number == header.element) {
-                    found[row] = Some(Raw { offset: at, vr: header.vr, value });
-                }
+            if let Some(row) = header.table_row() {
+                found[row] = Some(Raw { offset: at, vr: header.vr, value });
             }
             at = header.value_at + value.len();
         }
@@ -496,15 +498,15 @@ impl<'a> RawElements<'a> {
         Ok(self.value(element)?.0.us())
     }
 
-    /// An element's value, and whether it has several.
-    fn value(&self, element: &Element) -> Result<(Value<'a>, bool), Rejection> {
-        let Some(raw) = self.found(element) else { return Ok((Value::Absent, false)) };
+    /// An element's first value, and how many it has (its VM).
+    fn value(&self, element: &Element) -> Result<(Value<'a>, usize), Rejection> {
+        let Some(raw) = self.found(element) else { return Ok((Value::Absent, 0)) };
         raw.check_vr(element.vr)?;
         match element.vr {
             Vr::Us => raw.us(),
             Vr::Ui => Ok(raw.uid()),
             Vr::Lo => Ok(raw.text()),
-            Vr::Ul => Ok((Value::Absent, false)),
+            Vr::Ul => Ok((Value::Absent, 0)),
         }
     }
 }
@@ -520,11 +522,11 @@ impl<'a> Raw<'a> {
         }
     }
 
-    fn us(&self) -> Result<(Value<'a>, bool), Rejection> {
+    fn us(&self) -> Result<(Value<'a>, usize), Rejection> {
         match self.value {
-            [] => Ok((Value::Absent, false)),
+            [] => Ok((Value::Absent, 0)),
             [low, high, rest @ ..] if rest.len() % 2 == 0 => {
-                Ok((Value::Us(u16::from_le_bytes([*low, *high])), !rest.is_empty()))
+                Ok((Value::Us(u16::from_le_bytes([*low, *high])), 1 + rest.len() / 2))
             }
             value => {
                 let reason = Reason::ValueLength { length: value.len(), vr: "US" };
@@ -534,18 +536,19 @@ impl<'a> Raw<'a> {
     }
 
     /// Text up to the first backslash, without the padding at its end (PS3.5 6.2).
-    fn text(&self) -> (Value<'a>, bool) {
+    fn text(&self) -> (Value<'a>, usize) {
         let text = trim_end(self.value);
-        let backslash = text.iter().position(|&byte| byte == b'\\');
-        (Value::Text(trim_end(&text[..backslash.unwrap_or(text.len())])), backslash.is_some())
+        let mut values = text.split(|&byte| byte == b'\\');
+        let first = values.next().map_or(text, trim_end);
+        (Value::Text(first), 1 + values.count())
     }
 
     /// A UID; pydicom strips white space at both ends of it, and an empty one is none.
-    fn uid(&self) -> (Value<'a>, bool) {
-        let (value, several) = self.text();
+    fn uid(&self) -> (Value<'a>, usize) {
+        let (value, count) = self.text();
         match value.text().map(strip) {
-            None | Some([]) => (Value::Absent, several),
-            Some(uid) => (Value::Text(uid), several),
+            None | Some([]) => (Value::Absent, count),
+            Some(uid) => (Value::Text(uid), count),
         }
     }
 }
@@ -595,6 +598,11 @@ impl Header {
             _ => (None, u32::from_le_bytes([a, b, c, d]), at + HEADER),
         };
         Ok(Some(Self { group, element, vr, length, at, value_at }))
+    }
+
+    /// The row of [`ELEMENTS`] that this is the header of.
+    fn table_row(&self) -> Option<usize> {
+        ELEMENTS.iter().position(|row| self.group == 0 && row.number == self.element)
     }
 
     fn value<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], Rejection> {
@@ -719,7 +727,7 @@ mod tests {
             panic!("it is an event")
         };
         assert_eq!(command_set.get(Field::AffectedSOPClassUID), Value::Text(b"1.2"));
-        assert_eq!(several, 1 << Field::AffectedSOPClassUID as u16);
+        assert_eq!(several, [(Field::AffectedSOPClassUID, 2)]);
     }
 
     #[test]

@@ -71,21 +71,32 @@ pub fn encode(
     broken: Vec<Rejection>,
 ) -> Result<Encoded, Rejection> {
     let mut broken = broken.into_iter().peekable();
-    let mut encoded = Encoded { offsets: vec![0], ..Encoded::default() };
-    let mut scratch = Vec::new();
     let mut number = first_row;
+    let mut checked = Vec::with_capacity(batches.len());
     for columns in batches {
-        let checked = check_rows(columns, options, &mut number, &mut broken)?;
-        encoded.rejected.extend(checked.rejected);
-        encoded.bytes.reserve_exact(checked.bytes);
-        encoded.offsets.reserve_exact(checked.rows.len());
+        checked.push(check_rows(columns, options, &mut number, &mut broken)?);
+    }
+    let mut encoded = Encoded::with_room_for(&checked);
+    let mut scratch = Vec::new();
+    for (columns, checked) in batches.iter().zip(checked) {
         for (row, message_id) in checked.rows {
             let event = Event::of_row(columns, row, message_id);
             event.write(&mut encoded.bytes, &mut scratch, options);
             encoded.offsets.push(encoded.bytes.len() as i64);
         }
+        encoded.rejected.extend(checked.rejected);
     }
     Ok(encoded)
+}
+
+impl Encoded {
+    fn with_room_for(checked: &[Checked]) -> Self {
+        let bytes = checked.iter().map(|checked| checked.bytes).sum();
+        let rows: usize = checked.iter().map(|checked| checked.rows.len()).sum();
+        let mut offsets = Vec::with_capacity(rows + 1);
+        offsets.push(0);
+        Self { bytes: Vec::with_capacity(bytes), offsets, rejected: Vec::new() }
+    }
 }
 
 /// Checks the rows of `batches` and gives all that is wrong, without encoding.

@@ -1,0 +1,433 @@
+//! One primitive to bytes and back.
+
+use fastdimse_core::command_set::{
+    CommandSet, ELEMENTS, Field, Kind, Message, Source, Usage, Value, Vr,
+};
+use fastdimse_core::error::{Reason, Rejection, shown};
+use fastdimse_core::pdv::{MaxPduLength, write_message};
+use pyo3::buffer::PyUntypedBuffer;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyInt, PyString, PyType};
+
+use crate::buffer::to_arrow;
+use crate::errors::{decode_error, encode_error};
+use crate::primitive::{DIMSEPrimitive, is_plain};
+use crate::uid::{logger, set_uid};
+
+/// `io.BytesIO`.
+pub fn bytes_io(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static BYTES_IO: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    BYTES_IO.import(py, "io", "BytesIO")
+}
+
+/// A value of a primitive, on its way into a command set.
+pub enum Held<'py> {
+    /// `None`: the element is left out.
+    Absent,
+    /// A number.
+    Us(u16),
+    /// Several numbers, or an element without a value.
+    UsMany(Vec<u16>),
+    /// ASCII text.
+    Str(Bound<'py, PyString>),
+    /// Other text, as it is sent.
+    Bytes(Vec<u8>),
+}
+
+impl Held<'_> {
+    fn as_value(&self) -> Value<'_> {
+        match self {
+            Self::Absent => Value::Absent,
+            Self::Us(value) => Value::Us(*value),
+            Self::UsMany(values) => Value::UsMany(values),
+            Self::Str(text) => Value::Text(text.to_str().unwrap_or_default().as_bytes()),
+            Self::Bytes(text) => Value::Text(text),
+        }
+    }
+}
+
+/// Why a value can't go into a command set: a rule of the core, or a Python error on the way.
+pub enum Refused {
+    /// It breaks a rule.
+    Rule(Reason),
+    /// Python code raised.
+    Raised(PyErr),
+}
+
+impl From<PyErr> for Refused {
+    fn from(error: PyErr) -> Self {
+        Self::Raised(error)
+    }
+}
+
+/// The values of a primitive, ours or pynetdicom's.
+pub struct HeldEvent<'py> {
+    /// What it is.
+    pub kind: Kind,
+    values: [(Field, Held<'py>); 8],
+    /// The data set's stream.
+    pub data_set: Option<Bound<'py, PyAny>>,
+}
+
+/// The elements of the table that hold fields, in the order of their tags.
+const FIELDS: [(Field, usize); 8] = {
+    let mut fields = [(Field::MessageID, 0); 8];
+    let (mut row, mut found) = (0, 0);
+    while row < ELEMENTS.len() {
+        if let Source::Field(field) = ELEMENTS[row].source {
+            fields[found] = (field, row);
+            found += 1;
+        }
+        row += 1;
+    }
+    fields
+};
+
+impl<'py> HeldEvent<'py> {
+    /// Reads the attributes of `object` that its message carries.
+    ///
+    /// # Errors
+    /// The field whose value was refused.
+    pub fn of(object: &Bound<'py, PyAny>) -> Result<Self, (Field, Refused)> {
+        let plain = match object.cast::<DIMSEPrimitive>() {
+            Ok(object) if is_plain(object.as_any()) => Some(object),
+            _ => None,
+        };
+        let get = |field: Field| -> PyResult<Option<Bound<'py, PyAny>>> {
+            match plain {
+                Some(plain) => {
+                    Ok(Some(plain.try_borrow()?.slot(object.py(), field).into_bound(object.py())))
+                }
+                None => object.getattr_opt(field.keyword()),
+            }
+        };
+        let of_field = |field| get(field).map_err(|error| (field, Refused::Raised(error)));
+        let responded_to = of_field(Field::MessageIDBeingRespondedTo)?;
+        let kind = match responded_to {
+            Some(value) if !value.is_none() => Kind::Response,
+            _ => Kind::Request,
+        };
+        let mut values = FIELDS.map(|(field, _)| (field, Held::Absent));
+        for ((field, held), (_, row)) in values.iter_mut().zip(FIELDS) {
+            let element = &ELEMENTS[row];
+            if element.usage(kind) != Usage::Absent {
+                *held = hold(of_field(*field)?, *field, element.vr).map_err(|why| (*field, why))?;
+            }
+        }
+        let data_set = of_field(kind.data_set())?.filter(|data_set| !data_set.is_none());
+        Ok(Self { kind, values, data_set })
+    }
+
+    /// One without any values, in the place of a primitive that was refused.
+    pub fn empty() -> Self {
+        let values = FIELDS.map(|(field, _)| (field, Held::Absent));
+        Self { kind: Kind::Request, values, data_set: None }
+    }
+
+    /// The value of a field.
+    pub fn get(&self, field: Field) -> &Held<'py> {
+        match self.values.iter().find(|(of, _)| *of == field) {
+            Some((_, held)) => held,
+            None => &Held::Absent,
+        }
+    }
+
+    fn command_set(&self) -> PyResult<CommandSet<'_>> {
+        let announced = match &self.data_set {
+            Some(data_set) => data_set.is_truthy()?,
+            None => false,
+        };
+        let mut command_set = CommandSet::new(self.kind, announced);
+        for (field, held) in &self.values {
+            command_set.set(*field, held.as_value());
+        }
+        Ok(command_set)
+    }
+}
+
+/// A value as pydicom would write it. An attribute that isn't there is an element without a
+/// value, as in pynetdicom.
+fn hold<'py>(value: Option<Bound<'py, PyAny>>, field: Field, vr: Vr) -> Result<Held<'py>, Refused> {
+    match (value, vr) {
+        (Some(value), _) if value.is_none() => Ok(Held::Absent),
+        (Some(value), Vr::Us | Vr::Ul) => hold_number(&value, field),
+        (Some(value), Vr::Ui) => hold_uid(&value),
+        (Some(value), Vr::Lo) => hold_comment(&value),
+        (None, Vr::Us | Vr::Ul) => Ok(Held::UsMany(Vec::new())),
+        (None, _) => Ok(Held::Bytes(Vec::new())),
+    }
+}
+
+fn refused(value: &Bound<'_, PyAny>, accepted: &str) -> Refused {
+    match value.repr().and_then(|repr| Ok(shown(repr.to_str()?.as_bytes()))) {
+        Ok(repr) => Refused::Rule(Reason::Value(format!("{repr} is not {accepted}").into())),
+        Err(error) => Refused::Raised(error),
+    }
+}
+
+fn hold_number<'py>(value: &Bound<'py, PyAny>, field: Field) -> Result<Held<'py>, Refused> {
+    if value.is_instance_of::<PyInt>() {
+        return us(value).map(Held::Us);
+    }
+    // Only Error ID takes anything at all when it is set.
+    if field == Field::ErrorID {
+        if let Ok(text) = value.cast::<PyString>() {
+            if text.to_str()?.is_empty() {
+                return Ok(Held::UsMany(Vec::new()));
+            }
+        } else if value.hasattr("append")? || value.hasattr("index")? {
+            let values: Result<Vec<u16>, Refused> =
+                value.try_iter()?.map(|value| us(&value?)).collect();
+            return values.map(Held::UsMany);
+        }
+    }
+    us(value).map(Held::Us)
+}
+
+/// A number that fits the VR US, from anything with `__index__`.
+fn us(value: &Bound<'_, PyAny>) -> Result<u16, Refused> {
+    if let Ok(number) = value.extract::<u16>() {
+        return Ok(number);
+    }
+    match value.extract::<i128>() {
+        Ok(number) => Err(Refused::Rule(Reason::OutOfRange(number))),
+        Err(_) => Err(refused(value, "an integer from 0 to 65535 (VR US)")),
+    }
+}
+
+fn hold_uid<'py>(value: &Bound<'py, PyAny>) -> Result<Held<'py>, Refused> {
+    let Ok(text) = value.cast::<PyString>() else {
+        return Err(refused(value, "a UID"));
+    };
+    match text.to_str() {
+        Ok(ascii) if ascii.is_ascii() => Ok(Held::Str(text.clone())),
+        Ok(other) => latin_1(other).map(Held::Bytes).ok_or_else(|| {
+            refused(value, "text that the default repertoire has (ISO 646, PS3.5 6.1.2.1)")
+        }),
+        Err(_) => Err(refused(value, "a UID")),
+    }
+}
+
+/// What pydicom writes of text: Latin-1, which has the default repertoire as its half.
+fn latin_1(text: &str) -> Option<Vec<u8>> {
+    text.chars().map(|character| u8::try_from(character).ok()).collect()
+}
+
+fn hold_comment<'py>(value: &Bound<'py, PyAny>) -> Result<Held<'py>, Refused> {
+    if let Ok(text) = value.cast_exact::<PyString>()
+        && text.to_str().is_ok_and(str::is_ascii)
+    {
+        return Ok(Held::Str(text.clone()));
+    }
+    comment_bytes(value, true).map(Held::Bytes)
+}
+
+/// Text, bytes, or several of them, which a backslash parts (PS3.5 6.2).
+fn comment_bytes(value: &Bound<'_, PyAny>, several: bool) -> Result<Vec<u8>, Refused> {
+    if let Ok(text) = value.cast::<PyString>() {
+        let Ok(text) = text.to_str() else { return Err(refused(value, "text")) };
+        return match latin_1(text) {
+            Some(bytes) => Ok(bytes),
+            None => Ok(replaced(value.py(), text)?),
+        };
+    }
+    if let Ok(bytes) = value.cast::<PyBytes>() {
+        return Ok(bytes.as_bytes().to_vec());
+    }
+    if several && (value.hasattr("append")? || value.hasattr("index")?) {
+        let values: Result<Vec<Vec<u8>>, Refused> =
+            value.try_iter()?.map(|value| comment_bytes(&value?, false)).collect();
+        return Ok(values?.join(&b'\\'));
+    }
+    Err(refused(value, "a str of at most 64 characters"))
+}
+
+/// pydicom writes a question mark for what Latin-1 does not have, and warns.
+fn replaced(py: Python<'_>, text: &str) -> PyResult<Vec<u8>> {
+    let message = format!("ErrorComment '{text}' has characters that can't be sent: '?' is sent");
+    py.import(intern!(py, "warnings"))?.call_method1(intern!(py, "warn"), (message,))?;
+    Ok(text.chars().map(|character| u8::try_from(character).unwrap_or(b'?')).collect())
+}
+
+/// Raises what kept a primitive from being encoded.
+fn held<'py>(object: &Bound<'py, PyAny>) -> PyResult<HeldEvent<'py>> {
+    HeldEvent::of(object).map_err(|(field, refused)| match refused {
+        Refused::Rule(reason) => encode_error(object.py(), &Rejection::new(reason).field(field)),
+        Refused::Raised(error) => error,
+    })
+}
+
+/// `N_EVENT_REPORT.encode_command_set`.
+pub fn encode_command_set<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    let held = held(object)?;
+    let mut out = Vec::new();
+    held.command_set()?.write(&mut out);
+    Ok(PyBytes::new(object.py(), &out))
+}
+
+/// `N_EVENT_REPORT.encode_p_data`.
+pub fn encode_p_data<'py>(
+    object: &Bound<'py, PyAny>,
+    context_id: i64,
+    max_pdu_length: i64,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let py = object.py();
+    // Any ID of one byte, as in pynetdicom, which leaves it to the association to know it.
+    let Ok(context_id) = u8::try_from(context_id) else {
+        let text = format!("context_id must be between 0 and 255, not {context_id}");
+        return Err(PyValueError::new_err(text));
+    };
+    let max_pdu_length = MaxPduLength::new(max_pdu_length.into())
+        .map_err(|rejection| encode_error(py, &rejection))?;
+    let held = held(object)?;
+    let command_set = held.command_set()?;
+    let data_set = held.data_set.as_ref().map(data_set_bytes).transpose()?;
+    let data_set = data_set.as_ref().map_or(&[][..], |bytes| bytes.as_bytes());
+    max_pdu_length
+        .check(data_set.len())
+        .map_err(|rejection| encode_error(py, &rejection.field(held.kind.data_set())))?;
+    let mut command = Vec::new();
+    command_set.write(&mut command);
+    let mut out = Vec::with_capacity(max_pdu_length.message_len(command.len(), data_set.len()));
+    write_message(&mut out, context_id, max_pdu_length, &command, data_set);
+    Ok(PyBytes::new(py, &out))
+}
+
+/// The bytes of a data set's stream, wherever it stands.
+pub fn data_set_bytes<'py>(stream: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    Ok(stream.call_method0(intern!(stream.py(), "getvalue"))?.cast_into()?)
+}
+
+/// `N_EVENT_REPORT.decode_command_set`.
+pub fn decode_command_set<'py>(
+    cls: &Bound<'py, PyType>,
+    command_set: &Bound<'py, PyAny>,
+    data_set: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = cls.py();
+    let fail = |rejection: Rejection| decode_error(py, &rejection);
+    let buffer;
+    let bytes = match command_set.cast::<PyBytes>() {
+        Ok(bytes) => bytes.as_bytes(),
+        Err(_) => {
+            buffer = to_arrow(PyUntypedBuffer::get(command_set)?, py)?;
+            buffer.as_slice()
+        }
+    };
+    let message = CommandSet::read(bytes).map_err(fail)?;
+    let several = match &message {
+        Message::Event { several, .. } => several.clone(),
+        Message::Other { .. } => Vec::new(),
+    };
+    let read = message.event().map_err(fail)?;
+    let stream = data_set.map(to_stream).transpose()?;
+    if let (Some(stream), false) = (&stream, read.data_set)
+        && !data_set_bytes(stream)?.as_bytes().is_empty()
+    {
+        return Err(fail(Rejection::new(Reason::UnexpectedDataSet)));
+    }
+    let event = cls.call0()?;
+    for (field, count) in several {
+        let text =
+            format!("Non-conformant VM {count} for '{}', taking the first value", field.keyword());
+        logger(py, "pynetdicom.dimse_messages")?.call_method1(intern!(py, "warning"), (text,))?;
+    }
+    for (field, row) in FIELDS {
+        let value = read.get(field);
+        set_decoded(&event, field, ELEMENTS[row].vr, value)
+            .map_err(|error| refused_by_setter(py, error, field, value, bytes))?;
+    }
+    if let Some(stream) = stream {
+        event.setattr(read.kind.data_set().keyword(), stream)?;
+    }
+    Ok(event)
+}
+
+/// A UID that the class refuses is bytes that can't be decoded.
+fn refused_by_setter(
+    py: Python<'_>,
+    error: PyErr,
+    field: Field,
+    value: Value<'_>,
+    bytes: &[u8],
+) -> PyErr {
+    if !error.is_instance_of::<PyValueError>(py) {
+        return error;
+    }
+    // The text is a part of the command set: the distance of the two is its place there.
+    let at = value.text().map_or(0, |text| text.as_ptr() as usize - bytes.as_ptr() as usize);
+    let reason = Reason::Value(error.value(py).to_string().into());
+    decode_error(py, &Rejection::new(reason).field(field).at(at))
+}
+
+/// Sets a decoded value as the class would have it.
+pub fn set_decoded(
+    event: &Bound<'_, PyAny>,
+    field: Field,
+    vr: Vr,
+    value: Value<'_>,
+) -> PyResult<()> {
+    let py = event.py();
+    match value {
+        Value::Absent => Ok(()),
+        Value::Us(number) => set(event, field, number.into_pyobject(py)?.into_any()),
+        Value::UsMany(_) => Ok(()),
+        Value::Text(text) => {
+            let text: String = text.iter().copied().map(char::from).collect();
+            let text = PyString::new(py, &text).into_any();
+            if vr != Vr::Ui || is_plain(event) {
+                return set(event, field, text);
+            }
+            let uid = py.import(intern!(py, "pydicom.uid"))?.getattr(intern!(py, "UID"))?;
+            set(event, field, uid.call1((text,))?)
+        }
+    }
+}
+
+/// Sets an attribute; where nothing is overridden the slots of numbers are filled directly.
+fn set(event: &Bound<'_, PyAny>, field: Field, value: Bound<'_, PyAny>) -> PyResult<()> {
+    let plain = match event.cast::<DIMSEPrimitive>() {
+        Ok(plain) if is_plain(event) => plain,
+        _ => return event.setattr(field.keyword(), value),
+    };
+    let slot = match field {
+        Field::AffectedSOPClassUID => {
+            let uid = set_uid(&value, "Affected SOP Class UID")?;
+            plain.try_borrow_mut()?.sop_class = uid;
+            return Ok(());
+        }
+        Field::AffectedSOPInstanceUID => {
+            let uid = set_uid(&value, "Affected SOP Instance UID")?;
+            plain.try_borrow_mut()?.sop_instance = uid;
+            return Ok(());
+        }
+        Field::MessageID => |this: &mut DIMSEPrimitive, value| this.message_id = value,
+        Field::MessageIDBeingRespondedTo => |this: &mut DIMSEPrimitive, value| {
+            this.responded_to = value;
+        },
+        Field::EventTypeID => |this: &mut DIMSEPrimitive, value| this.event_type = value,
+        Field::Status => |this: &mut DIMSEPrimitive, value| this.status = value,
+        Field::ErrorComment => |this: &mut DIMSEPrimitive, value| this.error_comment = value,
+        Field::ErrorID => |this: &mut DIMSEPrimitive, value| this.error_id = value,
+        _ => return event.setattr(field.keyword(), value),
+    };
+    slot(&mut *plain.try_borrow_mut()?, Some(value.unbind()));
+    Ok(())
+}
+
+/// A data set as the stream that the class keeps.
+fn to_stream<'py>(data_set: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let bytes_io = bytes_io(data_set.py())?;
+    if data_set.is_instance(bytes_io)? {
+        return Ok(data_set.clone());
+    }
+    if data_set.is_instance_of::<PyString>() {
+        return Err(PyTypeError::new_err(
+            "data_set must be bytes-like, io.BytesIO or None, not str",
+        ));
+    }
+    bytes_io.call1((data_set,))
+}

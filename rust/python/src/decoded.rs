@@ -1,0 +1,203 @@
+//! Bulk decoding: a stream in, columns and primitives out.
+
+use std::collections::BTreeMap;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, UInt16Type};
+use arrow_array::{Array, RecordBatch};
+use arrow_buffer::ScalarBuffer;
+use fastdimse_core::command_set::{Field, Kind, Value, Vr};
+use fastdimse_core::decode::decode;
+use fastdimse_core::decoded_columns::schema;
+use pyo3::buffer::PyUntypedBuffer;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyCapsule};
+use pyo3::{PyResult, intern};
+
+use crate::buffer::to_arrow;
+use crate::codec::{bytes_io, set_decoded};
+use crate::encoded::{Offsets, framing, on_invalid};
+use crate::errors::decode_error;
+use crate::events::export_batch;
+use crate::primitive::primitive_type;
+use crate::rejections::{Rejections, from_end};
+
+/// Decode a stream of messages into columns.
+///
+/// Parameters
+/// ----------
+/// data : bytes-like
+///     One direction of an association, or of several one after another. PDUs other than
+///     P-DATA-TF and DIMSE messages other than N-EVENT-REPORT are counted and stepped over.
+/// framing : {"p-data", "command-set"}, optional
+///     P-DATA-TF PDUs (PS3.8 9.3.5), or bare command sets one after another.
+/// on_invalid : {"raise", "skip"}, optional
+///     Raise at the first message that can't be decoded, or go on behind it where the stream
+///     allows and list it in ``rejected``.
+///
+/// Returns
+/// -------
+/// DecodedEvents
+///     The events as Arrow columns, and as a sequence of :class:`N_EVENT_REPORT`.
+///
+/// Raises
+/// ------
+/// DecodeError
+///     With the byte where the stream broke, and the events before it as ``events``.
+///
+/// Examples
+/// --------
+/// >>> from fastdimse import N_EVENT_REPORT, decode_events
+/// >>> event = N_EVENT_REPORT()
+/// >>> event.MessageID = 7
+/// >>> decoded = decode_events(event.encode_p_data())
+/// >>> decoded[0].MessageID
+/// 7
+#[pyfunction]
+#[pyo3(signature = (data, *, framing = "p-data", on_invalid = "raise"))]
+pub fn decode_events(
+    py: Python<'_>,
+    data: &Bound<'_, PyAny>,
+    framing: &str,
+    on_invalid: &str,
+) -> PyResult<DecodedEvents> {
+    let (framing, on_invalid) = (self::framing(framing)?, self::on_invalid(on_invalid)?);
+    let Ok(buffer) = PyUntypedBuffer::get(data) else {
+        let found = data.get_type().name()?;
+        let text = format!("data must be bytes-like, with the buffer protocol, not {found}");
+        return Err(PyTypeError::new_err(text));
+    };
+    let stream = to_arrow(buffer, py)?;
+    let decoded = py.detach(|| decode(&stream, framing, on_invalid));
+    let raised = match on_invalid {
+        fastdimse_core::encode::OnInvalid::Raise => decoded.rejected.first().cloned(),
+        fastdimse_core::encode::OnInvalid::Skip => None,
+    };
+    let events = DecodedEvents {
+        events: decoded.events,
+        offsets: decoded.offsets.into(),
+        rejected: Rejections::new(decoded.rejected),
+        stepped_over: decoded.stepped_over,
+    };
+    match raised {
+        None => Ok(events),
+        Some(rejection) => {
+            let error = decode_error(py, &rejection);
+            error.value(py).setattr(intern!(py, "events"), Py::new(py, events)?)?;
+            Err(error)
+        }
+    }
+}
+
+/// Decoded events: an Arrow stream of columns, and a sequence of :class:`N_EVENT_REPORT`.
+///
+/// ``pyarrow.table(decoded)`` and ``polars.DataFrame(decoded)`` take the columns; UIDs and data
+/// sets are views into the stream that was decoded, which they keep alive.
+#[pyclass(frozen, sequence, module = "fastdimse")]
+pub struct DecodedEvents {
+    events: RecordBatch,
+    offsets: ScalarBuffer<i64>,
+    rejected: Rejections,
+    stepped_over: BTreeMap<&'static str, u64>,
+}
+
+impl DecodedEvents {
+    fn number(&self, field: Field, row: usize) -> Value<'_> {
+        let column = self.events[field.keyword()].as_primitive::<UInt16Type>();
+        if column.is_valid(row) { Value::Us(column.value(row)) } else { Value::Absent }
+    }
+
+    fn text(&self, field: Field, row: usize) -> Option<&str> {
+        let column = &self.events[field.keyword()];
+        if column.is_null(row) {
+            return None;
+        }
+        if field != Field::AffectedSOPClassUID {
+            return Some(column.as_string_view().value(row));
+        }
+        let classes = column.as_dictionary::<Int32Type>();
+        Some(classes.values().as_string::<i32>().value(classes.key(row)?))
+    }
+
+    fn primitive<'py>(&self, py: Python<'py>, row: usize) -> PyResult<Bound<'py, PyAny>> {
+        let event = primitive_type(py)?.call0()?;
+        for field in Field::ALL {
+            match field {
+                Field::AffectedSOPClassUID | Field::AffectedSOPInstanceUID => {
+                    self.set_text(&event, field, Vr::Ui, row)?;
+                }
+                Field::ErrorComment => self.set_text(&event, field, Vr::Lo, row)?,
+                Field::EventInformation => self.set_data_set(&event, Kind::Request, row)?,
+                Field::EventReply => self.set_data_set(&event, Kind::Response, row)?,
+                Field::PresentationContextID => {}
+                _ => set_decoded(&event, field, Vr::Us, self.number(field, row))?,
+            }
+        }
+        Ok(event)
+    }
+
+    fn set_text(&self, event: &Bound<'_, PyAny>, field: Field, vr: Vr, row: usize) -> PyResult<()> {
+        // The command set's bytes were Latin-1, and are taken as such again.
+        let text: Option<Vec<u8>> =
+            self.text(field, row).map(|text| text.chars().map(|one| one as u8).collect());
+        set_decoded(event, field, vr, text.as_deref().map_or(Value::Absent, Value::Text))
+    }
+
+    fn set_data_set(&self, event: &Bound<'_, PyAny>, kind: Kind, row: usize) -> PyResult<()> {
+        let field = kind.data_set();
+        let column = self.events[field.keyword()].as_binary_view();
+        if column.is_null(row) {
+            return Ok(());
+        }
+        let bytes = PyBytes::new(event.py(), column.value(row));
+        event.setattr(field.keyword(), bytes_io(event.py())?.call1((bytes,))?)
+    }
+}
+
+#[pymethods]
+impl DecodedEvents {
+    fn __len__(&self) -> usize {
+        self.events.num_rows()
+    }
+
+    fn __getitem__<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
+        self.primitive(py, from_end(index, self.events.num_rows())?)
+    }
+
+    fn __repr__(&self) -> String {
+        let (events, rejected) = (self.events.num_rows(), self.rejected.count());
+        format!("<DecodedEvents: {events} events, {rejected} rejected>")
+    }
+
+    /// Where the first PDU (or the command set) of each event begins: an Arrow int64 array.
+    #[getter]
+    fn offsets(&self) -> Offsets {
+        Offsets(self.offsets.clone())
+    }
+
+    /// What could not be decoded.
+    #[getter]
+    fn rejected(&self) -> Rejections {
+        self.rejected.clone()
+    }
+
+    /// Other PDUs and other DIMSE messages by name, and how many of each there were.
+    #[getter]
+    fn stepped_over(&self) -> BTreeMap<&'static str, u64> {
+        self.stepped_over.clone()
+    }
+
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        Ok(pyo3_arrow::ffi::to_schema_pycapsule(py, schema().as_ref())?)
+    }
+
+    #[pyo3(signature = (requested_schema = None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyCapsule>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        export_batch(py, self.events.clone(), requested_schema)
+    }
+}

@@ -1,0 +1,422 @@
+//! Bulk encoding: rows in, a stream out.
+
+use std::sync::{Arc, Mutex};
+
+use arrow_array::{ArrayRef, Int64Array, LargeBinaryArray};
+use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use arrow_schema::{DataType, Field as Column};
+use fastdimse_core::columns::EventColumns;
+use fastdimse_core::encode::{self, Framing, OnInvalid, Options, check_context_id};
+use fastdimse_core::pdv::MaxPduLength;
+use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyCapsule, PyList, PyMemoryView, PySlice, PyTuple};
+use pyo3_arrow::ffi::{to_array_pycapsules, to_schema_pycapsule};
+
+use crate::errors::{encode_error, schema_error};
+use crate::events::{Batch, Events};
+use crate::rejections::{Rejections, from_end};
+
+/// Reads `framing`.
+pub fn framing(name: &str) -> PyResult<Framing> {
+    match name {
+        "p-data" => Ok(Framing::PData),
+        "command-set" => Ok(Framing::CommandSet),
+        _ => Err(PyValueError::new_err(format!(
+            "framing must be 'p-data' or 'command-set', not '{name}'"
+        ))),
+    }
+}
+
+/// Reads `on_invalid`.
+pub fn on_invalid(name: &str) -> PyResult<OnInvalid> {
+    match name {
+        "raise" => Ok(OnInvalid::Raise),
+        "skip" => Ok(OnInvalid::Skip),
+        _ => Err(PyValueError::new_err(format!(
+            "on_invalid must be 'raise' or 'skip', not '{name}'"
+        ))),
+    }
+}
+
+fn options(
+    py: Python<'_>,
+    context_id: i64,
+    max_pdu_length: i64,
+    framing_name: &str,
+    on_invalid_name: &str,
+    conformant_uids: bool,
+) -> PyResult<Options> {
+    let fail = |rejection| encode_error(py, &rejection);
+    Ok(Options {
+        context_id: check_context_id(context_id.into()).map_err(fail)?,
+        max_pdu_length: MaxPduLength::new(max_pdu_length.into()).map_err(fail)?,
+        framing: framing(framing_name)?,
+        on_invalid: on_invalid(on_invalid_name)?,
+        conformant_uids,
+    })
+}
+
+fn encode_batch_list(
+    py: Python<'_>,
+    batches: Vec<Batch>,
+    options: &Options,
+    first_row: u64,
+) -> PyResult<EncodedEvents> {
+    let (columns, broken) = to_columns(py, batches)?;
+    let encoded = py
+        .detach(|| encode::encode(&columns, options, first_row, broken))
+        .map_err(|rejection| encode_error(py, &rejection))?;
+    Ok(EncodedEvents {
+        bytes: Buffer::from_vec(encoded.bytes),
+        offsets: ScalarBuffer::from(encoded.offsets),
+        rejected: Rejections::new(encoded.rejected),
+    })
+}
+
+type Columns = (Vec<EventColumns>, Vec<fastdimse_core::error::Rejection>);
+
+fn to_columns(py: Python<'_>, batches: Vec<Batch>) -> PyResult<Columns> {
+    let mut columns = Vec::with_capacity(batches.len());
+    let mut broken = Vec::new();
+    for (batch, found) in batches {
+        columns.push(EventColumns::new(&batch).map_err(|error| schema_error(py, &error))?);
+        broken.extend(found);
+    }
+    Ok((columns, broken))
+}
+
+fn all_batches(py: Python<'_>, events: &Bound<'_, PyAny>) -> PyResult<Vec<Batch>> {
+    let mut events = Events::of(events)?;
+    let mut batches: Vec<Batch> = Vec::new();
+    let mut done = 0;
+    while let Some(batch) = events.next(py, usize::MAX, done)? {
+        done += batch.0.num_rows() as u64;
+        batches.push(batch);
+    }
+    Ok(batches)
+}
+
+/// Encode events, all checked, into one stream.
+///
+/// Parameters
+/// ----------
+/// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT
+///     A row for each event. Columns are named by keyword: *MessageID*,
+///     *MessageIDBeingRespondedTo*, *AffectedSOPClassUID*, *AffectedSOPInstanceUID*,
+///     *EventTypeID*, *EventInformation*, *EventReply*, *Status*, *ErrorComment*, *ErrorID*,
+///     *PresentationContextID*. A row with *MessageIDBeingRespondedTo* is a response (PS3.7
+///     10.1.1). Without a column *MessageID* the rows are numbered from 1 to 65535 and round
+///     again. In a mapping, a single ``str``, ``bytes`` or ``int`` stands for every row.
+/// context_id : int, optional
+///     The presentation context of rows without *PresentationContextID*: odd, 1 to 255.
+/// max_pdu_length : int, optional
+///     The maximum PDU length that the peer takes (PS3.8 D.1): 0 for no limit, or 7 and more.
+/// framing : {"p-data", "command-set"}, optional
+///     P-DATA-TF PDUs (PS3.8 9.3.5), or bare command sets without their data sets.
+/// on_invalid : {"raise", "skip"}, optional
+///     Raise at the first bad row, or leave bad rows out and list them in ``rejected``.
+/// enforce_uid_conformance : bool, optional
+///     Whether UIDs must be conformant to PS3.5 9.1; ``False`` takes any 1 to 64 visible ASCII
+///     characters.
+///
+/// Returns
+/// -------
+/// EncodedEvents
+///     The stream, with the buffer protocol.
+///
+/// Raises
+/// ------
+/// EncodeError
+///     If a row breaks a rule: the first such row, its field and the rule.
+/// ColumnError
+///     If a column is missing or unknown.
+/// TypeError
+///     If a column's type does not fit.
+///
+/// Examples
+/// --------
+/// >>> from fastdimse import encode_events
+/// >>> encoded = encode_events({
+/// ...     "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+/// ...     "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+/// ...     "EventTypeID": [1, 2, 1],
+/// ... })
+/// >>> len(encoded), encoded.nbytes
+/// (3, 396)
+#[pyfunction]
+#[pyo3(signature = (
+    events, *, context_id = 1, max_pdu_length = 16382, framing = "p-data",
+    on_invalid = "raise", enforce_uid_conformance = true,
+))]
+pub fn encode_events(
+    py: Python<'_>,
+    events: &Bound<'_, PyAny>,
+    context_id: i64,
+    max_pdu_length: i64,
+    framing: &str,
+    on_invalid: &str,
+    enforce_uid_conformance: bool,
+) -> PyResult<EncodedEvents> {
+    let options =
+        options(py, context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance)?;
+    encode_batch_list(py, all_batches(py, events)?, &options, 0)
+}
+
+/// Encode events a batch at a time, in bounded memory.
+///
+/// Parameters
+/// ----------
+/// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT
+///     As for :func:`encode_events`; a stream is read only as far as it is needed.
+/// batch_size : int, optional
+///     The most rows of a batch.
+/// context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance : optional
+///     As for :func:`encode_events`.
+///
+/// Returns
+/// -------
+/// EncodedBatches
+///     An iterator of :class:`EncodedEvents`. Rows are counted, and numbered, through all of them.
+///
+/// Examples
+/// --------
+/// >>> from fastdimse import encode_batches
+/// >>> events = {
+/// ...     "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+/// ...     "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+/// ...     "EventTypeID": [1, 2, 1],
+/// ... }
+/// >>> [len(batch) for batch in encode_batches(events, batch_size=2)]
+/// [2, 1]
+#[pyfunction]
+#[pyo3(signature = (
+    events, *, batch_size = 65536, context_id = 1, max_pdu_length = 16382, framing = "p-data",
+    on_invalid = "raise", enforce_uid_conformance = true,
+))]
+#[allow(clippy::too_many_arguments)]
+pub fn encode_batches(
+    py: Python<'_>,
+    events: &Bound<'_, PyAny>,
+    batch_size: i64,
+    context_id: i64,
+    max_pdu_length: i64,
+    framing: &str,
+    on_invalid: &str,
+    enforce_uid_conformance: bool,
+) -> PyResult<EncodedBatches> {
+    let options =
+        options(py, context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance)?;
+    let batch_size =
+        usize::try_from(batch_size).ok().filter(|&size| size > 0).ok_or_else(|| {
+            PyValueError::new_err(format!("batch_size must be at least 1, not {batch_size}"))
+        })?;
+    let events = Events::of(events)?;
+    Ok(EncodedBatches(Mutex::new(BatchEncoder { events, options, batch_size, done: 0 })))
+}
+
+/// Check events as :func:`encode_events` does, without encoding them.
+///
+/// Parameters
+/// ----------
+/// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT
+///     As for :func:`encode_events`.
+/// enforce_uid_conformance : bool, optional
+///     As for :func:`encode_events`.
+///
+/// Returns
+/// -------
+/// Rejections
+///     What :func:`encode_events` would leave out; empty if all is well.
+#[pyfunction]
+#[pyo3(signature = (events, *, enforce_uid_conformance = true))]
+pub fn validate_events(
+    py: Python<'_>,
+    events: &Bound<'_, PyAny>,
+    enforce_uid_conformance: bool,
+) -> PyResult<Rejections> {
+    let options = options(py, 1, 16382, "p-data", "skip", enforce_uid_conformance)?;
+    let mut events = Events::of(events)?;
+    let mut rejected = Vec::new();
+    let mut done = 0;
+    while let Some(batch) = events.next(py, usize::MAX, done)? {
+        let rows = batch.0.num_rows() as u64;
+        let (columns, broken) = to_columns(py, vec![batch])?;
+        rejected.extend(py.detach(|| encode::validate(&columns, &options, done, broken)));
+        done += rows;
+    }
+    Ok(Rejections::new(rejected))
+}
+
+/// The iterator of :func:`encode_batches`.
+#[pyclass(frozen, module = "fastdimse")]
+pub struct EncodedBatches(Mutex<BatchEncoder>);
+
+struct BatchEncoder {
+    events: Events,
+    options: Options,
+    batch_size: usize,
+    done: u64,
+}
+
+impl BatchEncoder {
+    fn next(&mut self, py: Python<'_>) -> PyResult<Option<EncodedEvents>> {
+        let Some(batch) = self.events.next(py, self.batch_size, self.done)? else {
+            return Ok(None);
+        };
+        let first_row = self.done;
+        self.done += batch.0.num_rows() as u64;
+        encode_batch_list(py, vec![batch], &self.options, first_row).map(Some)
+    }
+}
+
+#[pymethods]
+impl EncodedBatches {
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<EncodedEvents>> {
+        // Not waited for: the thread that has it may be waiting for the GIL.
+        match self.0.try_lock() {
+            Ok(mut encoder) => encoder.next(py),
+            Err(_) => Err(PyValueError::new_err("encode_batches already executing")),
+        }
+    }
+}
+
+/// Encoded messages: the buffer protocol over the whole stream, and a sequence of the messages.
+///
+/// ``memoryview(encoded)``, ``file.write(encoded)`` and ``socket.sendall(encoded)`` take the
+/// stream without a copy; ``encoded[i]`` and iteration give a :class:`memoryview` of one message.
+/// As an Arrow array (``pyarrow.array(encoded)``) it is a large_binary array of the messages.
+/// Views and arrays keep the memory alive.
+#[pyclass(frozen, sequence, module = "fastdimse")]
+pub struct EncodedEvents {
+    bytes: Buffer,
+    offsets: ScalarBuffer<i64>,
+    rejected: Rejections,
+}
+
+impl EncodedEvents {
+    fn count(&self) -> usize {
+        self.offsets.len() - 1
+    }
+}
+
+#[pymethods]
+impl EncodedEvents {
+    fn __len__(&self) -> usize {
+        self.count()
+    }
+
+    fn __getitem__<'py>(slf: &Bound<'py, Self>, index: isize) -> PyResult<Bound<'py, PyAny>> {
+        let this = slf.get();
+        let index = from_end(index, this.count())?;
+        let (start, end) = (this.offsets[index] as isize, this.offsets[index + 1] as isize);
+        PyMemoryView::from(slf.as_any())?.get_item(PySlice::new(slf.py(), start, end, 1))
+    }
+
+    fn __repr__(&self) -> String {
+        let (count, bytes, rejected) = (self.count(), self.bytes.len(), self.rejected.count());
+        format!("<EncodedEvents: {count} messages, {bytes} bytes, {rejected} rejected>")
+    }
+
+    /// The length of the stream in bytes.
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Where each message begins, and last the length of the stream: an Arrow int64 array.
+    #[getter]
+    fn offsets(&self) -> Offsets {
+        Offsets(self.offsets.clone())
+    }
+
+    /// The rows that were left out.
+    #[getter]
+    fn rejected(&self) -> Rejections {
+        self.rejected.clone()
+    }
+
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        Ok(to_schema_pycapsule(py, &DataType::LargeBinary)?)
+    }
+
+    #[pyo3(signature = (requested_schema = None))]
+    fn __arrow_c_array__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyCapsule>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let offsets = OffsetBuffer::new(self.offsets.clone());
+        let array = LargeBinaryArray::new(offsets, self.bytes.clone(), None);
+        export_array(py, Arc::new(array), requested_schema)
+    }
+
+    // SAFETY: called by Python with a valid `view` to fill; `bytes` lives as long as `slf`, whose
+    // reference PyBuffer_FillInfo takes, and nothing ever writes to it.
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: std::ffi::c_int,
+    ) -> PyResult<()> {
+        if view.is_null() {
+            return Err(PyBufferError::new_err("no view to fill"));
+        }
+        let bytes = &slf.get().bytes;
+        let (start, length) = (bytes.as_ptr().cast_mut(), bytes.len() as ffi::Py_ssize_t);
+        // SAFETY: as above; the view is read-only.
+        let filled =
+            unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start.cast(), length, 1, flags) };
+        if filled == 0 { Ok(()) } else { Err(PyErr::fetch(slf.py())) }
+    }
+}
+
+fn export_array<'py>(
+    py: Python<'py>,
+    array: ArrayRef,
+    requested_schema: Option<Bound<'py, PyCapsule>>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let column = Arc::new(Column::new("", array.data_type().clone(), false));
+    Ok(to_array_pycapsules(py, column, &array, requested_schema)?)
+}
+
+/// Byte offsets: an Arrow int64 array, and a sequence of int.
+#[pyclass(frozen, sequence, module = "fastdimse")]
+pub struct Offsets(pub ScalarBuffer<i64>);
+
+#[pymethods]
+impl Offsets {
+    fn __len__(&self) -> usize {
+        self.0.len()
+    }
+
+    fn __getitem__(&self, index: isize) -> PyResult<i64> {
+        Ok(self.0[from_end(index, self.0.len())?])
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Offsets: {}>", self.0.len())
+    }
+
+    /// The offsets as a list of int.
+    fn tolist<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        PyList::new(py, self.0.iter())
+    }
+
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        Ok(to_schema_pycapsule(py, &DataType::Int64)?)
+    }
+
+    #[pyo3(signature = (requested_schema = None))]
+    fn __arrow_c_array__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyCapsule>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        export_array(py, Arc::new(Int64Array::new(self.0.clone(), None)), requested_schema)
+    }
+}

@@ -1,0 +1,424 @@
+//! What users hand over as events, made into columns: Arrow tables and streams, mappings of
+//! columns, and iterables of primitives.
+
+use std::sync::Arc;
+
+use arrow_array::builder::{BinaryBuilder, StringBuilder, UInt16Builder};
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, Int64Array, NullArray, RecordBatch, RecordBatchIterator,
+    RecordBatchReader, StringArray, StructArray,
+};
+use arrow_schema::{ArrowError, Field as Column, Schema};
+use fastdimse_core::columns::check_names;
+use fastdimse_core::command_set::Field;
+use fastdimse_core::error::{Reason, Rejection};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyFloat, PyInt, PyIterator, PyMapping, PyString};
+use pyo3_arrow::ffi::{ArrayIterator, to_stream_pycapsule};
+use pyo3_arrow::input::{AnyArray, AnyRecordBatch};
+
+use crate::codec::{Held, HeldEvent, Refused, bytes_io, data_set_bytes};
+use crate::errors::{column_error, schema_error};
+
+/// Events on their way in, a batch at a time.
+pub enum Events {
+    /// Arrow batches.
+    Arrow {
+        /// Where they come from.
+        reader: Box<dyn RecordBatchReader + Send>,
+        /// What was left of the last one.
+        rest: Option<RecordBatch>,
+        /// Rows that could not become columns, in their order.
+        broken: Vec<Rejection>,
+    },
+    /// Primitives.
+    Primitives(Py<PyIterator>),
+}
+
+/// A batch, and the rows of it that could not become columns, which are null there.
+pub type Batch = (RecordBatch, Vec<Rejection>);
+
+impl Events {
+    /// Finds out what `events` is.
+    pub fn of(events: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = events.py();
+        let arrow = events.hasattr(intern!(py, "__arrow_c_stream__"))?
+            || events.hasattr(intern!(py, "__arrow_c_array__"))?;
+        if arrow {
+            let reader = events.extract::<AnyRecordBatch>()?.into_reader()?;
+            check_names(&reader.schema()).map_err(|error| schema_error(py, &error))?;
+            return Ok(Self::Arrow { reader, rest: None, broken: Vec::new() });
+        }
+        if let Ok(columns) = events.cast::<PyMapping>() {
+            let (batch, broken) = from_mapping(columns)?;
+            check_names(&batch.schema()).map_err(|error| schema_error(py, &error))?;
+            let schema = batch.schema();
+            let reader = Box::new(RecordBatchIterator::new([Ok(batch)], schema));
+            return Ok(Self::Arrow { reader, rest: None, broken });
+        }
+        let bytes = events.is_instance_of::<PyBytes>() || events.is_instance_of::<PyByteArray>();
+        if bytes || events.is_instance_of::<PyString>() {
+            return Err(not_events(events)?);
+        }
+        match events.try_iter() {
+            Ok(primitives) => Ok(Self::Primitives(primitives.unbind())),
+            Err(_) => Err(not_events(events)?),
+        }
+    }
+
+    /// The next batch of at most `most` rows; those before it were `done`.
+    pub fn next(&mut self, py: Python<'_>, most: usize, done: u64) -> PyResult<Option<Batch>> {
+        match self {
+            Self::Primitives(primitives) => from_primitives(primitives.bind(py), most, done),
+            Self::Arrow { reader, rest, broken } => {
+                let batch = match rest.take() {
+                    Some(batch) => Some(Ok(batch)),
+                    // A reader may be another library's, or Python's: it takes the GIL if it
+                    // needs it.
+                    None => py.detach(|| reader.next()),
+                };
+                let Some(batch) = batch.transpose().map_err(arrow_error)? else { return Ok(None) };
+                let rows = batch.num_rows().min(most);
+                if rows < batch.num_rows() {
+                    *rest = Some(batch.slice(rows, batch.num_rows() - rows));
+                }
+                let end = done + rows as u64;
+                let later = broken.partition_point(|one| one.row.is_some_and(|row| row < end));
+                let here = broken.drain(..later).collect();
+                Ok(Some((batch.slice(0, rows), here)))
+            }
+        }
+    }
+}
+
+fn arrow_error(error: ArrowError) -> PyErr {
+    PyValueError::new_err(format!("the Arrow stream failed: {error}"))
+}
+
+fn not_events(events: &Bound<'_, PyAny>) -> PyResult<PyErr> {
+    Ok(PyTypeError::new_err(format!(
+        "events must be an Arrow table or stream (anything with __arrow_c_stream__ or \
+         __arrow_c_array__), a mapping of columns or an iterable of N_EVENT_REPORT, not {}",
+        events.get_type().name()?
+    )))
+}
+
+/// Columns while primitives are added to them.
+#[derive(Default)]
+struct Builders {
+    numbers: [UInt16Builder; 5],
+    texts: [StringBuilder; 3],
+    data_sets: [BinaryBuilder; 2],
+    rows: usize,
+    broken: Vec<Rejection>,
+}
+
+const NUMBERS: [Field; 5] = [
+    Field::MessageID,
+    Field::MessageIDBeingRespondedTo,
+    Field::EventTypeID,
+    Field::Status,
+    Field::ErrorID,
+];
+const TEXTS: [Field; 3] =
+    [Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID, Field::ErrorComment];
+const DATA_SETS: [Field; 2] = [Field::EventInformation, Field::EventReply];
+
+impl Builders {
+    fn push(&mut self, primitive: &Bound<'_, PyAny>, row: u64) -> PyResult<()> {
+        self.rows += 1;
+        let rejected = match HeldEvent::of(primitive) {
+            Ok(event) => return self.push_event(&event, row),
+            Err((field, Refused::Rule(reason))) => Rejection::new(reason).field(field),
+            Err((_, Refused::Raised(error))) => return Err(error),
+        };
+        self.broken.push(rejected.row(row));
+        self.push_event(&HeldEvent::empty(), row)
+    }
+
+    fn push_event(&mut self, event: &HeldEvent<'_>, row: u64) -> PyResult<()> {
+        for (builder, field) in self.numbers.iter_mut().zip(NUMBERS) {
+            match event.get(field) {
+                Held::Us(number) => builder.append_value(*number),
+                Held::UsMany(values) if !values.is_empty() => {
+                    builder.append_null();
+                    let text = format!("{values:?} are several values, a column has one");
+                    let reason = Reason::Value(text.into());
+                    self.broken.push(Rejection::new(reason).field(field).row(row));
+                }
+                _ => builder.append_null(),
+            }
+        }
+        for (builder, field) in self.texts.iter_mut().zip(TEXTS) {
+            match event.get(field) {
+                Held::Str(text) => builder.append_value(text.to_str()?),
+                Held::Bytes(text) => {
+                    let text: String = text.iter().copied().map(char::from).collect();
+                    builder.append_value(text);
+                }
+                _ => builder.append_null(),
+            }
+        }
+        for (builder, field) in self.data_sets.iter_mut().zip(DATA_SETS) {
+            match &event.data_set {
+                Some(stream) if event.kind.data_set() == field => {
+                    builder.append_value(data_set_bytes(stream)?.as_bytes());
+                }
+                _ => builder.append_null(),
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> PyResult<Batch> {
+        let mut columns: Vec<(&str, ArrayRef)> = Vec::new();
+        for (mut builder, field) in self.numbers.into_iter().zip(NUMBERS) {
+            columns.push((field.keyword(), Arc::new(builder.finish())));
+        }
+        for (mut builder, field) in self.texts.into_iter().zip(TEXTS) {
+            columns.push((field.keyword(), Arc::new(builder.finish())));
+        }
+        for (mut builder, field) in self.data_sets.into_iter().zip(DATA_SETS) {
+            columns.push((field.keyword(), Arc::new(builder.finish())));
+        }
+        let batch = RecordBatch::try_from_iter(columns).map_err(arrow_error)?;
+        Ok((batch, self.broken))
+    }
+}
+
+fn from_primitives(
+    primitives: &Bound<'_, PyIterator>,
+    most: usize,
+    done: u64,
+) -> PyResult<Option<Batch>> {
+    let mut builders = Builders::default();
+    for primitive in primitives.clone().take(most) {
+        let (primitive, row) = (primitive?, done + builders.rows as u64);
+        if !is_primitive(&primitive)? {
+            return Err(PyTypeError::new_err(format!(
+                "row {row} is {}, not a primitive: an N_EVENT_REPORT of fastdimse or pynetdicom",
+                primitive.get_type().name()?
+            )));
+        }
+        builders.push(&primitive, row)?;
+    }
+    if builders.rows == 0 { Ok(None) } else { builders.finish().map(Some) }
+}
+
+fn is_primitive(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(object.is_instance_of::<crate::primitive::DIMSEPrimitive>()
+        || object.hasattr(intern!(object.py(), "AffectedSOPInstanceUID"))?)
+}
+
+/// A column of a mapping, before all lengths are known.
+enum MappedColumn {
+    Array(ArrayRef),
+    /// A value for every row.
+    Repeated(ArrayRef),
+}
+
+fn from_mapping(columns: &Bound<'_, PyMapping>) -> PyResult<Batch> {
+    let py = columns.py();
+    let mut mapped = Vec::new();
+    let mut broken = Vec::new();
+    for item in columns.items()? {
+        let (name, values): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+        let name: String = name
+            .extract()
+            .map_err(|_| PyTypeError::new_err("the keys of a mapping of columns must be str"))?;
+        // Unknown columns are refused by their names, whatever their values are.
+        let Some(field) = Field::of_keyword(&name) else {
+            let schema = Schema::new(vec![Column::new(&name, arrow_schema::DataType::Null, true)]);
+            return match check_names(&Arc::new(schema)) {
+                Err(error) => Err(schema_error(py, &error)),
+                Ok(()) => Err(column_error(py, format!("unknown column '{name}'"), &name)),
+            };
+        };
+        mapped.push((name, from_values(field, &values, &mut broken)?));
+    }
+    let rows = common_length(py, &mapped)?;
+    let arrays = mapped.into_iter().map(|(name, column)| {
+        let array = match column {
+            MappedColumn::Array(array) => array,
+            MappedColumn::Repeated(value) => repeat(&value, rows)?,
+        };
+        Ok((name, array))
+    });
+    let arrays: Vec<(String, ArrayRef)> = arrays.collect::<PyResult<_>>()?;
+    broken.sort_by_key(|rejection: &Rejection| rejection.row);
+    broken.dedup_by_key(|rejection| rejection.row);
+    if arrays.is_empty() {
+        return Ok((RecordBatch::new_empty(Arc::new(Schema::empty())), broken));
+    }
+    let nullable = arrays.into_iter().map(|(name, array)| (name, array, true));
+    let batch = RecordBatch::try_from_iter_with_nullable(nullable).map_err(arrow_error)?;
+    Ok((batch, broken))
+}
+
+fn common_length(py: Python<'_>, mapped: &[(String, MappedColumn)]) -> PyResult<usize> {
+    let mut lengths = mapped.iter().filter_map(|(name, column)| match column {
+        MappedColumn::Array(array) => Some((name, array.len())),
+        MappedColumn::Repeated(_) => None,
+    });
+    let Some((first, rows)) = lengths.next() else { return Ok(1) };
+    match lengths.find(|(_, length)| *length != rows) {
+        Some((name, length)) => {
+            let text = format!("'{first}' has {rows} rows, but '{name}' has {length}");
+            Err(column_error(py, text, name))
+        }
+        None => Ok(rows),
+    }
+}
+
+fn repeat(value: &ArrayRef, rows: usize) -> PyResult<ArrayRef> {
+    let indices = Int64Array::from(vec![0; rows]);
+    arrow_select::take::take(value, &indices, None).map_err(arrow_error)
+}
+
+fn from_values(
+    field: Field,
+    values: &Bound<'_, PyAny>,
+    broken: &mut Vec<Rejection>,
+) -> PyResult<MappedColumn> {
+    let py = values.py();
+    let arrow = values.hasattr(intern!(py, "__arrow_c_array__"))?
+        || values.hasattr(intern!(py, "__arrow_c_stream__"))?;
+    if arrow {
+        return concat(values.extract::<AnyArray>()?).map(MappedColumn::Array);
+    }
+    let scalar = values.is_none()
+        || values.is_instance_of::<PyString>()
+        || values.is_instance_of::<PyBytes>()
+        || values.is_instance_of::<PyInt>();
+    if scalar {
+        let one = [Ok(values.clone())].into_iter();
+        return from_iterator(field, one, broken).map(MappedColumn::Repeated);
+    }
+    // A numpy array of numbers is taken as it lies; one of objects is iterated over.
+    if is_integer(field)
+        && values.hasattr(intern!(py, "dtype"))?
+        && let Ok(array) = values.extract::<AnyArray>()
+    {
+        return concat(array).map(MappedColumn::Array);
+    }
+    let Ok(iterator) = values.try_iter() else {
+        return Err(PyTypeError::new_err(format!(
+            "the column '{}' is {}, it must be an Arrow array, an iterable of values, or one \
+             value for all rows",
+            field.keyword(),
+            values.get_type().name()?
+        )));
+    };
+    from_iterator(field, iterator, broken).map(MappedColumn::Array)
+}
+
+fn concat(array: AnyArray) -> PyResult<ArrayRef> {
+    let (chunks, column) = array.into_chunked_array()?.into_inner();
+    let chunks: Vec<&dyn Array> = chunks.iter().map(AsRef::as_ref).collect();
+    match chunks[..] {
+        [] => Ok(arrow_array::new_empty_array(column.data_type())),
+        _ => arrow_select::concat::concat(&chunks).map_err(arrow_error),
+    }
+}
+
+fn is_integer(field: Field) -> bool {
+    !TEXTS.contains(&field) && !DATA_SETS.contains(&field)
+}
+
+fn from_iterator<'py>(
+    field: Field,
+    values: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,
+    broken: &mut Vec<Rejection>,
+) -> PyResult<ArrayRef> {
+    if is_integer(field) {
+        integers(field, values, broken)
+    } else if TEXTS.contains(&field) {
+        let texts = values.enumerate().map(|(row, value)| text(field, row, &value?));
+        Ok(Arc::new(texts.collect::<PyResult<StringArray>>()?))
+    } else {
+        let data_sets = values.enumerate().map(|(row, value)| data_set(field, row, &value?));
+        let data_sets = data_sets.collect::<PyResult<Vec<Option<Vec<u8>>>>>()?;
+        Ok(Arc::new(data_sets.into_iter().collect::<BinaryArray>()))
+    }
+}
+
+fn integers<'py>(
+    field: Field,
+    values: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,
+    broken: &mut Vec<Rejection>,
+) -> PyResult<ArrayRef> {
+    let mut numbers = Vec::new();
+    for (row, value) in values.enumerate() {
+        let value = value?;
+        if value.is_none() {
+            numbers.push(None);
+            continue;
+        }
+        if value.is_instance_of::<PyFloat>() {
+            return Err(wrong_value(field, row, &value, "an int or None"));
+        }
+        match value.extract::<i64>() {
+            Ok(number) => numbers.push(Some(number)),
+            Err(_) if value.is_instance_of::<PyInt>() => {
+                let reason = match value.extract::<i128>() {
+                    Ok(number) => Reason::OutOfRange(number),
+                    Err(_) => Reason::Value("it is outside 0 to 65535 (VR US)".into()),
+                };
+                broken.push(Rejection::new(reason).field(field).row(row as u64));
+                numbers.push(None);
+            }
+            Err(_) => return Err(wrong_value(field, row, &value, "an int or None")),
+        }
+    }
+    if numbers.iter().all(Option::is_none) {
+        return Ok(Arc::new(NullArray::new(numbers.len())));
+    }
+    Ok(Arc::new(Int64Array::from(numbers)))
+}
+
+fn text(field: Field, row: usize, value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    if value.is_none() {
+        return Ok(None);
+    }
+    match value.cast::<PyString>() {
+        Ok(text) => Ok(Some(text.to_str()?.to_owned())),
+        Err(_) => Err(wrong_value(field, row, value, "a str or None")),
+    }
+}
+
+fn data_set(field: Field, row: usize, value: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u8>>> {
+    if value.is_none() {
+        return Ok(None);
+    }
+    if value.is_instance(bytes_io(value.py())?)? {
+        return Ok(Some(data_set_bytes(value)?.as_bytes().to_vec()));
+    }
+    match pyo3::buffer::PyBuffer::<u8>::get(value) {
+        Ok(buffer) => buffer.to_vec(value.py()).map(Some),
+        Err(_) => Err(wrong_value(field, row, value, "bytes-like, io.BytesIO or None")),
+    }
+}
+
+fn wrong_value(field: Field, row: usize, value: &Bound<'_, PyAny>, accepted: &str) -> PyErr {
+    let keyword = field.keyword();
+    match value.get_type().name() {
+        Ok(name) => PyTypeError::new_err(format!(
+            "row {row} of the column '{keyword}' is {name}, it must be {accepted}"
+        )),
+        Err(error) => error,
+    }
+}
+
+/// Hands a batch over as an Arrow stream of one.
+pub fn export_batch<'py>(
+    py: Python<'py>,
+    batch: RecordBatch,
+    requested_schema: Option<Bound<'py, pyo3::types::PyCapsule>>,
+) -> PyResult<Bound<'py, pyo3::types::PyCapsule>> {
+    let column = Arc::new(Column::new_struct("", batch.schema().fields().clone(), false));
+    let array: ArrayRef = Arc::new(StructArray::from(batch));
+    let reader = Box::new(ArrayIterator::new([Ok(array)], column));
+    Ok(to_stream_pycapsule(py, reader, requested_schema)?)
+}

@@ -1,0 +1,37 @@
+//! `fastdimse._core`: between Python objects and `fastdimse-core`.
+//!
+//! No DICOM rule is written here but those of pynetdicom's class that are about Python objects.
+
+mod buffer;
+mod codec;
+mod decoded;
+mod encoded;
+mod errors;
+mod events;
+mod primitive;
+mod rejections;
+mod uid;
+
+use pyo3::prelude::*;
+
+#[pymodule(gil_used = false)]
+mod _core {
+    #[pymodule_export]
+    use crate::decoded::{DecodedEvents, decode_events};
+    #[pymodule_export]
+    use crate::encoded::{
+        EncodedBatches, EncodedEvents, Offsets, encode_batches, encode_events, validate_events,
+    };
+    #[pymodule_export]
+    use crate::errors::{ColumnError, DecodeError, EncodeError, EventError};
+    #[pymodule_export]
+    use crate::primitive::{DIMSEPrimitive, register_primitive};
+    #[pymodule_export]
+    use crate::rejections::{Rejection, Rejections};
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

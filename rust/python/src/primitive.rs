@@ -1,0 +1,599 @@
+//! The attributes of `N_EVENT_REPORT`, with the values, types, errors and habits of pynetdicom's.
+
+use fastdimse_core::command_set::Field;
+use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyInt, PyString, PyTuple, PyType};
+
+use crate::codec;
+use crate::uid::{UidSlot, set_uid, to_uid};
+
+/// The face's `N_EVENT_REPORT`, in which no property is overridden.
+static PRIMITIVE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+
+/// Make `cls` the class of decoded events, whose attributes are read without looking them up.
+///
+/// Parameters
+/// ----------
+/// cls : type
+///     The subclass of :class:`DIMSEPrimitive` that users know as ``N_EVENT_REPORT``.
+///
+/// Returns
+/// -------
+/// type
+///     The same class, so that this can decorate it.
+#[pyfunction]
+pub fn register_primitive<'py>(cls: Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> {
+    let py = cls.py();
+    KEYWORDS.get_or_try_init(py, || {
+        let of = |name| cls.getattr(name).map(Bound::unbind);
+        PyResult::Ok([of("REQUEST_KEYWORDS")?, of("RESPONSE_KEYWORDS")?])
+    })?;
+    PRIMITIVE.get_or_init(py, || cls.clone().unbind());
+    Ok(cls)
+}
+
+/// The registered class's own `REQUEST_KEYWORDS` and `RESPONSE_KEYWORDS`.
+static KEYWORDS: PyOnceLock<[Py<PyAny>; 2]> = PyOnceLock::new();
+
+/// The class of decoded events.
+pub fn primitive_type<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyType>> {
+    match PRIMITIVE.get(py) {
+        Some(cls) => Ok(cls.bind(py)),
+        None => Err(PyTypeError::new_err("fastdimse is not imported")),
+    }
+}
+
+/// Whether `object` is exactly an `N_EVENT_REPORT`: subclasses may override anything.
+pub fn is_plain(object: &Bound<'_, PyAny>) -> bool {
+    let py = object.py();
+    PRIMITIVE.get(py).is_some_and(|cls| object.get_type().is(cls))
+}
+
+type Slot = Option<Py<PyAny>>;
+
+/// The attributes and the codec of an N-EVENT-REPORT primitive.
+#[pyclass(subclass, module = "fastdimse._core")]
+#[derive(Default)]
+pub struct DIMSEPrimitive {
+    pub message_id: Slot,
+    pub responded_to: Slot,
+    pub sop_class: UidSlot,
+    pub sop_instance: UidSlot,
+    pub event_type: Slot,
+    /// Event Information and Event Reply are one slot, as in pynetdicom.
+    pub data_set: Slot,
+    pub status: Slot,
+    /// `None` where the attribute was deleted; Python's `None` is a value.
+    pub error_comment: Slot,
+    pub error_id: Slot,
+}
+
+fn get(py: Python<'_>, slot: &Slot) -> Py<PyAny> {
+    slot.as_ref().map_or_else(|| py.None(), |value| value.clone_ref(py))
+}
+
+/// Puts `value` in the slot and drops what was there only after the borrow has ended: dropping
+/// may run Python code that comes back to this object.
+macro_rules! replace {
+    ($slf:expr, $slot:ident, $value:expr) => {{
+        let value = $value;
+        let old = std::mem::replace(&mut $slf.try_borrow_mut()?.$slot, value);
+        drop(old);
+        Ok(())
+    }};
+}
+
+fn int_or_none(value: &Bound<'_, PyAny>, text: &'static str) -> PyResult<Slot> {
+    if value.is_none() {
+        Ok(None)
+    } else if value.is_instance_of::<PyInt>() {
+        Ok(Some(value.clone().unbind()))
+    } else {
+        Err(PyTypeError::new_err(text))
+    }
+}
+
+fn message_id(value: &Bound<'_, PyAny>, type_error: &'static str, name: &str) -> PyResult<Slot> {
+    let slot = int_or_none(value, type_error)?;
+    if slot.is_some() && value.extract::<u16>().is_err() {
+        let text = format!("{name} must be between 0 and 65535, inclusive");
+        return Err(PyValueError::new_err(text));
+    }
+    Ok(slot)
+}
+
+fn data_set(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Slot> {
+    if value.is_none() {
+        return Ok(None);
+    }
+    if value.is_instance(codec::bytes_io(value.py())?)? {
+        return Ok(Some(value.clone().unbind()));
+    }
+    Err(PyTypeError::new_err(format!("'{name}' parameter must be a BytesIO object")))
+}
+
+fn read_uid<'py>(
+    slf: &Bound<'py, DIMSEPrimitive>,
+    slot: fn(&mut DIMSEPrimitive) -> &mut UidSlot,
+) -> PyResult<Option<Bound<'py, PyString>>> {
+    let py = slf.py();
+    let text = match slot(&mut *slf.try_borrow_mut()?) {
+        UidSlot::Empty => return Ok(None),
+        UidSlot::Uid(uid) => return Ok(Some(uid.bind(py).clone())),
+        UidSlot::Text(text) => text.bind(py).clone(),
+    };
+    let uid = to_uid(&text)?;
+    *slot(&mut *slf.try_borrow_mut()?) = UidSlot::Uid(uid.clone().unbind());
+    Ok(Some(uid))
+}
+
+#[pymethods]
+impl DIMSEPrimitive {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self::default()
+    }
+
+    fn __init__(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        if is_plain(slf.as_any()) {
+            let mut this = slf.try_borrow_mut()?;
+            this.error_comment = Some(py.None());
+            this.error_id = Some(py.None());
+            return Ok(());
+        }
+        // A subclass may have overridden these, and sees them set to None as with pynetdicom.
+        for name in ["EventTypeID", "EventInformation", "EventReply", "ErrorComment", "ErrorID"] {
+            slf.setattr(name, py.None())?;
+        }
+        Ok(())
+    }
+
+    /// Get or set the *Message ID* value as :class:`int`.
+    ///
+    /// Parameters
+    /// ----------
+    /// value : int or None
+    ///     The value to use for the *Message ID* parameter (PS3.7 10.1.1.1.1), 0 to 65535.
+    #[getter(MessageID)]
+    fn message_id(&self, py: Python<'_>) -> Py<PyAny> {
+        get(py, &self.message_id)
+    }
+
+    #[setter(MessageID)]
+    fn set_message_id(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        replace!(slf, message_id, message_id(value, "Message ID must be an int", "Message ID")?)
+    }
+
+    /// Get or set the *Message ID Being Responded To* as :class:`int`.
+    ///
+    /// Parameters
+    /// ----------
+    /// value : int or None
+    ///     The Message ID of the request that this responds to (PS3.7 10.1.1.1.2), 0 to 65535.
+    #[getter(MessageIDBeingRespondedTo)]
+    fn responded_to(&self, py: Python<'_>) -> Py<PyAny> {
+        get(py, &self.responded_to)
+    }
+
+    #[setter(MessageIDBeingRespondedTo)]
+    fn set_responded_to(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        const NAME: &str = "Message ID Being Responded To";
+        let value = message_id(value, "Message ID Being Responded To must be an int", NAME)?;
+        replace!(slf, responded_to, value)
+    }
+
+    /// Get or set the *Affected SOP Class UID* as :class:`~pydicom.uid.UID`.
+    ///
+    /// Parameters
+    /// ----------
+    /// value : pydicom.uid.UID, bytes, str or None
+    ///     The value to use for the *Affected SOP Class UID* parameter (PS3.7 10.1.1.1.3).
+    #[getter(AffectedSOPClassUID)]
+    fn sop_class<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyString>>> {
+        read_uid(slf, |this| &mut this.sop_class)
+    }
+
+    #[setter(AffectedSOPClassUID)]
+    fn set_sop_class(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        replace!(slf, sop_class, set_uid(value, "Affected SOP Class UID")?)
+    }
+
+    /// Get or set the *Affected SOP Instance UID* as :class:`~pydicom.uid.UID`.
+    ///
+    /// Parameters
+    /// ----------
+    /// value : pydicom.uid.UID, bytes, str or None
+    ///     The value to use for the *Affected SOP Instance UID* parameter (PS3.7 10.1.1.1.4).
+    #[getter(AffectedSOPInstanceUID)]
+    fn sop_instance<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyString>>> {
+        read_uid(slf, |this| &mut this.sop_instance)
+    }
+
+    #[setter(AffectedSOPInstanceUID)]
+    fn set_sop_instance(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        replace!(slf, sop_instance, set_uid(value, "Affected SOP Instance UID")?)
+    }
+
+    /// Get or set the *Event Type ID* as :class:`int`.
+    ///
+    /// Parameters
+    /// ----------
+    /// value : int or None
+    ///     The value to use for the *Event Type ID* parameter (PS3.7 10.1.1.1.5); what does not
+    ///     fit 0 to 65535 is refused when it is encoded.
+    #[getter(EventTypeID)]
+    fn event_type(&self, py: Python<'_>) -> Py<PyAny> {
+        get(py, &self.event_type)
+    }
+
+    #[setter(EventTypeID)]
+    fn set_event_type(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        const TEXT: &str = "'N_EVENT_REPORT.EventTypeID' must be an int.";
+        replace!(slf, event_type, int_or_none(value, TEXT)?)
+    }
+
+    /// Get or set the *Event Information* as :class:`io.BytesIO`.
+    ///
+    /// Parameters
+    /// ----------
+    /// value : io.BytesIO or None
+    ///     The encoded data set of a request (PS3.7 10.1.1.1.6). *Event Reply* is the same slot.
+    #[getter(EventInformation)]
+    fn event_information(&self, py: Python<'_>) -> Py<PyAny> {
+        get(py, &self.data_set)
+    }
+
+    #[setter(EventInformation)]
+    fn set_event_information(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        replace!(slf, data_set, data_set(value, "EventInformation")?)
+    }
+
+    /// Get or set the *Event Reply* as :class:`io.BytesIO`.
+    ///
+    /// Parameters
+    /// ----------
+    /// value : io.BytesIO or None
+    ///     The encoded data set of a response (PS3.7 10.1.1.1.7). *Event Information* is the same
+    ///     slot.
+    #[getter(EventReply)]
+    fn event_reply(&self, py: Python<'_>) -> Py<PyAny> {
+        get(py, &self.data_set)
+    }
+
+    #[setter(EventReply)]
+    fn set_event_reply(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        replace!(slf, data_set, data_set(value, "EventReply")?)
+    }
+
+    /// Get or set the *Status* as :class:`int`.
+    ///
+    /// Parameters
+    /// ----------
+    /// value : int or None
+    ///     The value to use for the *Status* parameter (PS3.7 10.1.1.1.8 and Annex C); what does
+    ///     not fit 0 to 65535 is refused when it is encoded.
+    #[getter(Status)]
+    fn status(&self, py: Python<'_>) -> Py<PyAny> {
+        get(py, &self.status)
+    }
+
+    #[setter(Status)]
+    fn set_status(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        const TEXT: &str = "DIMSE primitive's 'Status' must be an int";
+        replace!(slf, status, int_or_none(value, TEXT)?)
+    }
+
+    /// The *Error Comment* of a response (PS3.7 C), kept as it is given: a :class:`str` of at
+    /// most 64 characters, or ``None``.
+    #[getter(ErrorComment)]
+    fn error_comment(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        attribute(py, &self.error_comment, "ErrorComment")
+    }
+
+    #[setter(ErrorComment)]
+    fn set_error_comment(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        replace!(slf, error_comment, Some(value.clone().unbind()))
+    }
+
+    #[deleter(ErrorComment)]
+    fn delete_error_comment(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::error_comment(&*slf.try_borrow()?, slf.py())?;
+        replace!(slf, error_comment, None)
+    }
+
+    /// The *Error ID* of a response (PS3.7 C), kept as it is given: an :class:`int` from 0 to
+    /// 65535, or ``None``.
+    #[getter(ErrorID)]
+    fn error_id(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        attribute(py, &self.error_id, "ErrorID")
+    }
+
+    #[setter(ErrorID)]
+    fn set_error_id(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        replace!(slf, error_id, Some(value.clone().unbind()))
+    }
+
+    #[deleter(ErrorID)]
+    fn delete_error_id(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::error_id(&*slf.try_borrow()?, slf.py())?;
+        replace!(slf, error_id, None)
+    }
+
+    /// ``True`` if every attribute of ``REQUEST_KEYWORDS`` has a value, ``False`` otherwise.
+    #[getter]
+    fn is_valid_request(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        all_set(slf, intern!(slf.py(), "REQUEST_KEYWORDS"), 0, |this| {
+            this.message_id.is_some()
+                && !matches!(this.sop_class, UidSlot::Empty)
+                && this.event_type.is_some()
+                && !matches!(this.sop_instance, UidSlot::Empty)
+        })
+    }
+
+    /// ``True`` if every attribute of ``RESPONSE_KEYWORDS`` has a value, ``False`` otherwise.
+    #[getter]
+    fn is_valid_response(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        all_set(slf, intern!(slf.py(), "RESPONSE_KEYWORDS"), 1, |this| {
+            this.responded_to.is_some() && this.status.is_some()
+        })
+    }
+
+    /// The DIMSE message type as :class:`str`: the class's name with hyphens.
+    #[getter]
+    fn msg_type<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        slf.getattr(intern!(py, "__class__"))?
+            .getattr(intern!(py, "__name__"))?
+            .call_method1(intern!(py, "replace"), ("_", "-"))
+    }
+
+    /// Encode the command set, Implicit VR Little Endian (PS3.7 6.3.1).
+    ///
+    /// Returns
+    /// -------
+    /// bytes
+    ///     A response if *Message ID Being Responded To* has a value, a request otherwise. What
+    ///     has no value is left out, as pynetdicom does.
+    ///
+    /// Raises
+    /// ------
+    /// EncodeError
+    ///     If a value does not fit its element.
+    ///
+    /// Examples
+    /// --------
+    /// >>> from fastdimse import N_EVENT_REPORT
+    /// >>> event = N_EVENT_REPORT()
+    /// >>> event.MessageID = 7
+    /// >>> event.encode_command_set()[-20:].hex(" ")
+    /// '00 00 10 01 02 00 00 00 07 00 00 00 00 08 02 00 00 00 01 01'
+    #[pyo3(text_signature = "($self)")]
+    fn encode_command_set<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyBytes>> {
+        codec::encode_command_set(slf.as_any())
+    }
+
+    /// Encode the message as P-DATA-TF PDUs of one PDV each (PS3.8 9.3.5), as pynetdicom does.
+    ///
+    /// Parameters
+    /// ----------
+    /// context_id : int, optional
+    ///     The presentation context ID, 0 to 255.
+    /// max_pdu_length : int, optional
+    ///     The maximum PDU length that the peer takes (PS3.8 D.1): 0 for no limit, or 7 and more.
+    ///
+    /// Returns
+    /// -------
+    /// bytes
+    ///     Complete PDUs, ready to be sent.
+    ///
+    /// Raises
+    /// ------
+    /// EncodeError
+    ///     If a value does not fit its element, or *max_pdu_length* leaves no room.
+    ///
+    /// Examples
+    /// --------
+    /// >>> from fastdimse import N_EVENT_REPORT
+    /// >>> event = N_EVENT_REPORT()
+    /// >>> event.MessageID = 7
+    /// >>> event.encode_p_data(context_id=1, max_pdu_length=16382)[:12].hex(" ")
+    /// '04 00 00 00 00 30 00 00 00 2c 01 03'
+    #[pyo3(signature = (context_id = 1, max_pdu_length = 16382))]
+    fn encode_p_data<'py>(
+        slf: &Bound<'py, Self>,
+        context_id: i64,
+        max_pdu_length: i64,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        codec::encode_p_data(slf.as_any(), context_id, max_pdu_length)
+    }
+
+    /// Decode a command set, and take its data set.
+    ///
+    /// Parameters
+    /// ----------
+    /// command_set : bytes-like
+    ///     The command set's bytes, its fragments joined.
+    /// data_set : bytes-like, io.BytesIO or None, optional
+    ///     The data set's bytes. An :class:`io.BytesIO` becomes *Event Information* or *Event
+    ///     Reply* itself. With ``None`` these are ``None``, where pynetdicom has an empty stream.
+    ///
+    /// Returns
+    /// -------
+    /// N_EVENT_REPORT
+    ///     An instance of the class on which this is called.
+    ///
+    /// Raises
+    /// ------
+    /// DecodeError
+    ///     If the bytes are not the command set of an N-EVENT-REPORT, with the byte where they
+    ///     stop being one.
+    ///
+    /// Examples
+    /// --------
+    /// >>> from fastdimse import N_EVENT_REPORT
+    /// >>> event = N_EVENT_REPORT()
+    /// >>> event.MessageID = 7
+    /// >>> N_EVENT_REPORT.decode_command_set(event.encode_command_set()).MessageID
+    /// 7
+    #[classmethod]
+    #[pyo3(signature = (command_set, data_set = None))]
+    fn decode_command_set<'py>(
+        cls: &Bound<'py, PyType>,
+        command_set: &Bound<'py, PyAny>,
+        data_set: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        codec::decode_command_set(cls, command_set, data_set)
+    }
+
+    /// The values that are set, under pynetdicom's own private names, and the instance's other
+    /// attributes: for pickling and copying.
+    fn __getstate__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
+        let py = slf.py();
+        let state = match slf.getattr_opt(intern!(py, "__dict__"))? {
+            Some(attributes) => attributes.cast_into::<PyDict>()?.copy()?,
+            None => PyDict::new(py),
+        };
+        let uids = [
+            ("_affected_sop_class_uid", read_uid(slf, |this| &mut this.sop_class)?),
+            ("_affected_sop_instance_uid", read_uid(slf, |this| &mut this.sop_instance)?),
+        ];
+        for (name, uid) in uids {
+            if let Some(uid) = uid {
+                state.set_item(name, uid)?;
+            }
+        }
+        for (name, slot) in slf.try_borrow_mut()?.slots() {
+            if let Some(value) = slot {
+                state.set_item(name, &*value)?;
+            }
+        }
+        Ok(state)
+    }
+
+    fn __setstate__(slf: &Bound<'_, Self>, state: &Bound<'_, PyDict>) -> PyResult<()> {
+        let py = slf.py();
+        let rest = state.copy()?;
+        let take = |name: &str| -> PyResult<Slot> {
+            let value = state.get_item(name)?;
+            if value.is_some() {
+                rest.del_item(name)?;
+            }
+            Ok(value.map(Bound::unbind))
+        };
+        {
+            let mut this = slf.try_borrow_mut()?;
+            for (name, slot) in this.slots() {
+                *slot = take(name)?;
+            }
+            let uid = |value: Slot| -> PyResult<UidSlot> {
+                value.map_or(Ok(UidSlot::Empty), |uid| {
+                    Ok(UidSlot::Uid(uid.bind(py).cast::<PyString>()?.clone().unbind()))
+                })
+            };
+            this.sop_class = uid(take("_affected_sop_class_uid")?)?;
+            this.sop_instance = uid(take("_affected_sop_instance_uid")?)?;
+        }
+        for (name, value) in rest.iter() {
+            slf.setattr(name.cast::<PyString>()?, value)?;
+        }
+        Ok(())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let slots = [
+            &self.message_id,
+            &self.responded_to,
+            &self.event_type,
+            &self.data_set,
+            &self.status,
+            &self.error_comment,
+            &self.error_id,
+        ];
+        for slot in slots {
+            visit.call(slot)?;
+        }
+        for slot in [&self.sop_class, &self.sop_instance] {
+            if let UidSlot::Text(uid) | UidSlot::Uid(uid) = slot {
+                visit.call(uid)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn __clear__(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl DIMSEPrimitive {
+    /// Every slot but the UIDs, under pynetdicom's private name.
+    fn slots(&mut self) -> [(&'static str, &mut Slot); 7] {
+        [
+            ("_message_id", &mut self.message_id),
+            ("_message_id_being_responded_to", &mut self.responded_to),
+            ("_event_type_id", &mut self.event_type),
+            ("_dataset", &mut self.data_set),
+            ("_status", &mut self.status),
+            ("ErrorComment", &mut self.error_comment),
+            ("ErrorID", &mut self.error_id),
+        ]
+    }
+
+    /// The value of a field, for objects that override nothing.
+    pub fn slot(&self, py: Python<'_>, field: Field) -> Py<PyAny> {
+        match field {
+            Field::MessageID => get(py, &self.message_id),
+            Field::MessageIDBeingRespondedTo => get(py, &self.responded_to),
+            Field::EventTypeID => get(py, &self.event_type),
+            Field::EventInformation | Field::EventReply => get(py, &self.data_set),
+            Field::Status => get(py, &self.status),
+            Field::ErrorComment => get(py, &self.error_comment),
+            Field::ErrorID => get(py, &self.error_id),
+            Field::AffectedSOPClassUID => uid_or_none(py, &self.sop_class),
+            Field::AffectedSOPInstanceUID => uid_or_none(py, &self.sop_instance),
+            Field::PresentationContextID => py.None(),
+        }
+    }
+}
+
+fn uid_or_none(py: Python<'_>, slot: &UidSlot) -> Py<PyAny> {
+    slot.text(py).map_or_else(|| py.None(), |text| text.into_any().unbind())
+}
+
+fn attribute(py: Python<'_>, slot: &Slot, name: &str) -> PyResult<Py<PyAny>> {
+    match slot {
+        Some(value) => Ok(value.clone_ref(py)),
+        None => {
+            let text = format!("'N_EVENT_REPORT' object has no attribute '{name}'");
+            Err(PyAttributeError::new_err(text))
+        }
+    }
+}
+
+/// Whether every attribute that a keyword tuple names has a value: read from the slots where
+/// nothing is overridden, looked up one by one elsewhere.
+fn all_set(
+    slf: &Bound<'_, DIMSEPrimitive>,
+    keywords: &Bound<'_, PyString>,
+    tuple: usize,
+    in_slots: fn(&DIMSEPrimitive) -> bool,
+) -> PyResult<bool> {
+    let py = slf.py();
+    let keywords = slf.getattr(keywords)?;
+    let own = KEYWORDS.get(py).is_some_and(|own| keywords.is(&own[tuple]));
+    if own && is_plain(slf.as_any()) {
+        return Ok(in_slots(&*slf.try_borrow()?));
+    }
+    for keyword in keywords.try_iter()? {
+        if slf.getattr(keyword?.cast::<PyString>()?)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,152 @@
+//! What was rejected, as a table.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
+use arrow_schema::{DataType, Field as Column, Schema, SchemaRef};
+use fastdimse_core::error;
+use pyo3::exceptions::PyIndexError;
+use pyo3::prelude::*;
+use pyo3::types::PyCapsule;
+
+use crate::events::export_batch;
+
+/// One event that could not be encoded or decoded.
+///
+/// Attributes
+/// ----------
+/// row : int or None
+///     The row of the input, or the number of the event in the stream, from 0.
+/// field : str or None
+///     The field's DICOM keyword.
+/// code : str
+///     A short name of the rule, for programs.
+/// reason : str
+///     What was wrong, for people.
+/// offset : int or None
+///     The byte of the stream, when decoding.
+#[pyclass(frozen, get_all, eq, module = "fastdimse")]
+#[derive(Clone, PartialEq, Eq)]
+pub struct Rejection {
+    row: Option<u64>,
+    field: Option<&'static str>,
+    code: &'static str,
+    reason: String,
+    offset: Option<u64>,
+    shown: String,
+}
+
+impl From<&error::Rejection> for Rejection {
+    fn from(rejection: &error::Rejection) -> Self {
+        Self {
+            row: rejection.row,
+            field: rejection.field.map(|field| field.keyword()),
+            code: rejection.reason.code(),
+            reason: rejection.reason.to_string(),
+            offset: rejection.offset,
+            shown: rejection.to_string(),
+        }
+    }
+}
+
+#[pymethods]
+impl Rejection {
+    fn __str__(&self) -> &str {
+        &self.shown
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Rejection: {}>", self.shown)
+    }
+}
+
+/// A table of what was rejected: a sequence of :class:`Rejection`, and an Arrow stream with the
+/// columns ``row``, ``field``, ``code``, ``reason`` and ``offset``.
+///
+/// Examples
+/// --------
+/// >>> from fastdimse import validate_events
+/// >>> rejected = validate_events({
+/// ...     "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+/// ...     "AffectedSOPInstanceUID": ["1.2.840.10008.1.20.1.1", "1.02"],
+/// ...     "EventTypeID": 1,
+/// ... })
+/// >>> [(rejection.row, rejection.field, rejection.code) for rejection in rejected]
+/// [(1, 'AffectedSOPInstanceUID', 'uid')]
+#[pyclass(frozen, sequence, module = "fastdimse")]
+#[derive(Clone)]
+pub struct Rejections {
+    rejections: Arc<Vec<error::Rejection>>,
+}
+
+impl Rejections {
+    pub fn new(rejections: Vec<error::Rejection>) -> Self {
+        Self { rejections: Arc::new(rejections) }
+    }
+
+    pub fn count(&self) -> usize {
+        self.rejections.len()
+    }
+
+    fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![
+            Column::new("row", DataType::UInt64, true),
+            Column::new("field", DataType::Utf8, true),
+            Column::new("code", DataType::Utf8, false),
+            Column::new("reason", DataType::Utf8, false),
+            Column::new("offset", DataType::UInt64, true),
+        ]))
+    }
+
+    fn batch(&self) -> RecordBatch {
+        let all = || self.rejections.iter();
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(all().map(|rejection| rejection.row).collect::<UInt64Array>()),
+            Arc::new(StringArray::from_iter(
+                all().map(|rejection| rejection.field.map(|field| field.keyword())),
+            )),
+            Arc::new(StringArray::from_iter_values(all().map(|one| one.reason.code()))),
+            Arc::new(StringArray::from_iter_values(all().map(|one| one.reason.to_string()))),
+            Arc::new(all().map(|rejection| rejection.offset).collect::<UInt64Array>()),
+        ];
+        RecordBatch::try_new(Self::schema(), columns).expect("the columns fit the schema")
+    }
+}
+
+#[pymethods]
+impl Rejections {
+    fn __len__(&self) -> usize {
+        self.count()
+    }
+
+    fn __getitem__(&self, index: isize) -> PyResult<Rejection> {
+        let index = from_end(index, self.rejections.len())?;
+        Ok((&self.rejections[index]).into())
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Rejections: {}>", self.rejections.len())
+    }
+
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        Ok(pyo3_arrow::ffi::to_schema_pycapsule(py, Self::schema().as_ref())?)
+    }
+
+    #[pyo3(signature = (requested_schema = None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyCapsule>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        export_batch(py, self.batch(), requested_schema)
+    }
+}
+
+/// A Python index, negative ones counted from the end.
+pub fn from_end(index: isize, length: usize) -> PyResult<usize> {
+    let place = if index < 0 { index + length as isize } else { index };
+    usize::try_from(place)
+        .ok()
+        .filter(|&place| place < length)
+        .ok_or_else(|| PyIndexError::new_err(format!("{index} is outside 0 to {length}")))
+}

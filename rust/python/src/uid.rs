@@ -1,0 +1,197 @@
+//! UIDs as attributes: pynetdicom's `set_uid`, with a short way for those that are conformant.
+//!
+//! A conformant UID of 1 to 64 characters passes pynetdicom's default validator whatever
+//! `ENFORCE_UID_CONFORMANCE` says, draws no warning and is logged nowhere, so its text is kept as
+//! it is and becomes a `pydicom.uid.UID` only when someone reads it. All else goes the long way,
+//! step by step as pynetdicom and pydicom go it.
+
+use fastdimse_core::uid::is_conformant;
+use pyo3::exceptions::{PyTypeError, PyUnicodeDecodeError, PyUnicodeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyString, PyType};
+
+/// A UID attribute.
+#[derive(Default)]
+pub enum UidSlot {
+    /// `None`.
+    #[default]
+    Empty,
+    /// A conformant UID that nobody has read yet.
+    Text(Py<PyString>),
+    /// A `pydicom.uid.UID`.
+    Uid(Py<PyString>),
+}
+
+impl UidSlot {
+    /// The text, whichever way it is held.
+    pub fn text<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyString>> {
+        match self {
+            Self::Empty => None,
+            Self::Text(text) | Self::Uid(text) => Some(text.bind(py).clone()),
+        }
+    }
+}
+
+fn uid_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static UID: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    UID.import(py, "pydicom.uid", "UID")
+}
+
+/// A `pydicom.uid.UID` of a text that is known to be conformant, without `UID`'s own checks.
+pub fn to_uid<'py>(text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyString>> {
+    static STR_NEW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = text.py();
+    let new = STR_NEW.get_or_try_init(py, || {
+        py.get_type::<PyString>().getattr(intern!(py, "__new__")).map(Bound::unbind)
+    })?;
+    Ok(new.bind(py).call1((uid_type(py)?, text))?.cast_into()?)
+}
+
+/// What is kept of `value` for the attribute called `name`.
+pub fn set_uid(value: &Bound<'_, PyAny>, name: &str) -> PyResult<UidSlot> {
+    if value.is_none() {
+        return Ok(UidSlot::Empty);
+    }
+    let py = value.py();
+    if let Some(text) = conformant_text(value)? {
+        let config = config(py)?;
+        if config.is_none_or(|config| has_default_validator(&config).unwrap_or(false)) {
+            return Ok(UidSlot::Text(text.unbind()));
+        }
+    }
+    set_uid_by_steps(value, name)
+}
+
+/// The text of a conformant UID that is a `str`, `bytes`, or one of pydicom's and pynetdicom's
+/// own UIDs without a private encoding, which a copy would have to carry.
+fn conformant_text<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyString>>> {
+    let py = value.py();
+    if let Ok(text) = value.cast_exact::<PyString>() {
+        return Ok(is_conformant_str(text).then(|| text.clone()));
+    }
+    if let Ok(bytes) = value.cast_exact::<PyBytes>() {
+        let conformant = std::str::from_utf8(bytes.as_bytes())
+            .ok()
+            .filter(|text| is_conformant(text.as_bytes()));
+        return Ok(conformant.map(|text| PyString::new(py, text)));
+    }
+    let Ok(text) = value.cast::<PyString>() else { return Ok(None) };
+    let plain = value.get_type().is(uid_type(py)?)
+        && value.getattr_opt(intern!(py, "_PRIVATE_TS_ENCODING"))?.is_none();
+    if !plain || !is_conformant_str(text) {
+        return Ok(None);
+    }
+    Ok(Some(PyString::new(py, text.to_str()?)))
+}
+
+fn is_conformant_str(text: &Bound<'_, PyString>) -> bool {
+    text.to_str().is_ok_and(|text| is_conformant(text.as_bytes()))
+}
+
+/// `pynetdicom._config`, if the program has it.
+fn config(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+    let modules = MODULES.import(py, "sys", "modules")?;
+    modules.as_any().cast::<PyDict>()?.get_item(intern!(py, "pynetdicom._config"))
+}
+
+fn has_default_validator(config: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static VALIDATE_UI: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = config.py();
+    let default = VALIDATE_UI.import(py, "pynetdicom._validators", "validate_ui")?;
+    Ok(validator(config)?.is(default))
+}
+
+fn validator<'py>(config: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = config.py();
+    config.getattr(intern!(py, "VALIDATORS"))?.get_item(intern!(py, "UI"))
+}
+
+/// The logger that pynetdicom's own `set_uid` would use, or ours where there is no pynetdicom.
+pub fn logger<'py>(py: Python<'py>, of_pynetdicom: &str) -> PyResult<Bound<'py, PyAny>> {
+    let name = if config(py)?.is_some() { of_pynetdicom } else { "fastdimse" };
+    py.import(intern!(py, "logging"))?.call_method1(intern!(py, "getLogger"), (name,))
+}
+
+/// pynetdicom's `set_uid`, and `or None` behind it.
+fn set_uid_by_steps(value: &Bound<'_, PyAny>, name: &str) -> PyResult<UidSlot> {
+    let py = value.py();
+    let text = match value.cast::<PyBytes>() {
+        Ok(bytes) => decode_bytes(bytes)?.into_any(),
+        Err(_) => value.clone(),
+    };
+    if !text.is_instance_of::<PyString>() {
+        let found = value.getattr(intern!(py, "__class__"))?.getattr(intern!(py, "__name__"))?;
+        let text = format!("'{name}' must be str, bytes, UID or None, not '{found}'");
+        return Err(PyTypeError::new_err(text));
+    }
+    let uid = uid_type(py)?.call1((text,))?;
+    if !uid.is_truthy()? {
+        return Ok(UidSlot::Empty);
+    }
+    let logger = logger(py, "pynetdicom.utils")?;
+    let (conformant, reason) = validate(&uid)?;
+    if !conformant {
+        let message = format!("Invalid '{name}' value '{}' - {reason}", uid.str()?.to_str()?);
+        logger.call_method1(intern!(py, "error"), (&message,))?;
+        return Err(PyValueError::new_err(message));
+    }
+    if !uid.getattr(intern!(py, "is_valid"))?.is_truthy()? {
+        let message = format!("Non-conformant '{name}' value '{}'", uid.str()?.to_str()?);
+        logger.call_method1(intern!(py, "warning"), (message,))?;
+    }
+    Ok(UidSlot::Uid(uid.cast_into::<PyString>()?.unbind()))
+}
+
+fn validate<'py>(uid: &Bound<'py, PyAny>) -> PyResult<(bool, Bound<'py, PyAny>)> {
+    let py = uid.py();
+    let Some(config) = config(py)? else {
+        let reason = PyString::new(py, "must not exceed 64 characters").into_any();
+        return Ok((uid.len()? <= fastdimse_core::uid::MAX_LENGTH, reason));
+    };
+    let (conformant, reason): (Bound<'_, PyAny>, Bound<'_, PyAny>) =
+        validator(&config)?.call1((uid,))?.extract()?;
+    Ok((conformant.is_truthy()?, reason))
+}
+
+/// pynetdicom's `decode_bytes`: ASCII, then the codecs of its configuration, from which only
+/// what is ASCII is kept.
+fn decode_bytes<'py>(value: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyString>> {
+    let py = value.py();
+    let logger = logger(py, "pynetdicom.utils")?;
+    let log = |error: &PyErr| -> PyResult<()> {
+        let keywords = PyDict::new(py);
+        keywords.set_item(intern!(py, "exc_info"), error.value(py))?;
+        logger.call_method(intern!(py, "exception"), (error.value(py),), Some(&keywords))?;
+        Ok(())
+    };
+    match value.call_method1(intern!(py, "decode"), (intern!(py, "ascii"),)) {
+        Ok(text) => return Ok(text.cast_into()?),
+        Err(error) if error.is_instance_of::<PyUnicodeDecodeError>(py) => log(&error)?,
+        Err(error) => return Err(error),
+    }
+    let mut codecs = fallback_codecs(py)?;
+    for codec in &codecs {
+        let kept = value.call_method1(intern!(py, "decode"), (codec,)).and_then(|text| {
+            text.call_method1(intern!(py, "encode"), (intern!(py, "ascii"), intern!(py, "ignore")))
+        });
+        match kept {
+            Ok(kept) => return decode_bytes(kept.cast::<PyBytes>()?),
+            Err(error) if error.is_instance_of::<PyUnicodeError>(py) => log(&error)?,
+            Err(error) => return Err(error),
+        }
+    }
+    codecs.insert(0, "ascii".to_owned());
+    let hex: Vec<String> = value.as_bytes().iter().map(|byte| format!("{byte:02X}")).collect();
+    let (hex, codecs) = (hex.join(" "), codecs.join(", "));
+    Err(PyValueError::new_err(format!("Unable to decode '{hex}' using the {codecs} codec(s)")))
+}
+
+fn fallback_codecs(py: Python<'_>) -> PyResult<Vec<String>> {
+    let Some(config) = config(py)? else { return Ok(Vec::new()) };
+    let codecs: Vec<String> = config.getattr(intern!(py, "CODECS"))?.extract()?;
+    let ascii = ["ascii", "646", "us-ascii"];
+    Ok(codecs.into_iter().filter(|codec| !ascii.contains(&codec.as_str())).collect())
+}
