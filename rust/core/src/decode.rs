@@ -285,9 +285,9 @@ mod tests {
         if kind == Kind::Response {
             command_set.set(Field::Status, Value::Us(0));
         }
-        let (mut bytes, mut out) = (Vec::new(), Vec::new());
-        command_set.write(&mut bytes);
-        write_message(&mut out, 1, MaxPduLength::new(max).unwrap(), &bytes, data_set);
+        let mut out = Vec::new();
+        let max = MaxPduLength::new(max).unwrap();
+        write_message(&mut out, 1, max, |out| command_set.write(out), data_set);
         out
     }
 
@@ -335,7 +335,8 @@ mod tests {
         echo.write(&mut bytes);
         bytes[12 + 8..12 + 10].copy_from_slice(&0x0001_u16.to_le_bytes());
         let mut stream = vec![0x05, 0, 0, 0, 0, 0];
-        write_message(&mut stream, 1, MaxPduLength::new(20).unwrap(), &bytes, &[1; 50]);
+        let max = MaxPduLength::new(20).unwrap();
+        write_message(&mut stream, 1, max, |out| out.extend(&bytes), &[1; 50]);
         stream.extend(message(Kind::Request, 7, b"", 0));
         let decoded = decode(&stream.into(), Framing::PData, OnInvalid::Raise);
         assert_eq!(decoded.events.num_rows(), 1);

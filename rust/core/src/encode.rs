@@ -77,11 +77,10 @@ pub fn encode(
         checked.push(check_rows(columns, options, &mut number, &mut broken)?);
     }
     let mut encoded = Encoded::with_room_for(&checked);
-    let mut scratch = Vec::new();
     for (columns, checked) in batches.iter().zip(checked) {
         for (row, message_id) in checked.rows {
             let event = Event::of_row(columns, row, message_id);
-            event.write(&mut encoded.bytes, &mut scratch, options);
+            event.write(&mut encoded.bytes, options);
             encoded.offsets.push(encoded.bytes.len() as i64);
         }
         encoded.rejected.extend(checked.rejected);
@@ -232,15 +231,14 @@ impl<'a> Event<'a> {
         }
     }
 
-    fn write(&self, out: &mut Vec<u8>, scratch: &mut Vec<u8>, options: &Options) {
+    fn write(&self, out: &mut Vec<u8>, options: &Options) {
         if options.framing == Framing::CommandSet {
             return self.command_set.write(out);
         }
-        scratch.clear();
-        self.command_set.write(scratch);
         let context_id = self.context_id.map_or(options.context_id, |id| id as u8);
         let data_set = self.data_set.unwrap_or_default();
-        write_message(out, context_id, options.max_pdu_length, scratch, data_set);
+        let command_set = |out: &mut Vec<u8>| self.command_set.write(out);
+        write_message(out, context_id, options.max_pdu_length, command_set, data_set);
     }
 }
 

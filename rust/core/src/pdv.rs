@@ -43,7 +43,7 @@ impl MaxPduLength {
         length + length.div_ceil(self.fragment()) * (PDU_HEADER + PDV_HEADER)
     }
 
-    /// The length of what [`write_message`] writes.
+    /// The length of what [`write_message`] writes for parts of these lengths.
     pub fn message_len(self, command_set: usize, data_set: usize) -> usize {
         self.framed_len(command_set) + self.framed_len(data_set)
     }
@@ -58,15 +58,36 @@ impl MaxPduLength {
 }
 
 /// Appends a message as P-DATA-TF PDUs of one PDV each; a data set of no bytes has none.
+///
+/// `command_set` appends the command set. It nearly always fits one PDU, and is then written where
+/// it belongs rather than copied there.
 pub fn write_message(
     out: &mut Vec<u8>,
     context_id: u8,
     max_pdu_length: MaxPduLength,
-    command_set: &[u8],
+    command_set: impl FnOnce(&mut Vec<u8>),
     data_set: &[u8],
 ) {
-    write_fragments(out, context_id, max_pdu_length, COMMAND, command_set);
+    let start = out.len();
+    let fragment_at = start + PDU_HEADER + PDV_HEADER;
+    out.resize(fragment_at, 0);
+    command_set(out);
+    let length = out.len() - fragment_at;
+    if length <= max_pdu_length.fragment() {
+        out[start..fragment_at].copy_from_slice(&header(context_id, COMMAND | LAST, length));
+    } else {
+        let command_set = out.split_off(fragment_at);
+        out.truncate(start);
+        write_fragments(out, context_id, max_pdu_length, COMMAND, &command_set);
+    }
     write_fragments(out, context_id, max_pdu_length, 0, data_set);
+}
+
+/// PDU type 04H, a reserved byte, PDU length; PDV length, context ID, control header.
+fn header(context_id: u8, control: u8, fragment: usize) -> [u8; PDU_HEADER + PDV_HEADER] {
+    let [a, b, c, d] = (fragment as u32 + 6).to_be_bytes();
+    let [e, f, g, h] = (fragment as u32 + 2).to_be_bytes();
+    [0x04, 0, a, b, c, d, e, f, g, h, context_id, control]
 }
 
 fn write_fragments(
@@ -79,12 +100,7 @@ fn write_fragments(
     let mut fragments = bytes.chunks(max_pdu_length.fragment()).peekable();
     while let Some(fragment) = fragments.next() {
         let last = if fragments.peek().is_none() { LAST } else { 0 };
-        let length = fragment.len() as u32;
-        // PDU type 04H, reserved, PDU length; PDV length, which counts context ID and control.
-        out.extend_from_slice(&[0x04, 0]);
-        out.extend_from_slice(&(length + 6).to_be_bytes());
-        out.extend_from_slice(&(length + 2).to_be_bytes());
-        out.extend_from_slice(&[context_id, control | last]);
+        out.extend_from_slice(&header(context_id, control | last, fragment.len()));
         out.extend_from_slice(fragment);
     }
 }
@@ -97,7 +113,7 @@ mod tests {
     fn fragments_carry_their_bits_and_the_length_is_foretold() {
         let max = MaxPduLength::new(8).unwrap();
         let mut out = Vec::new();
-        write_message(&mut out, 3, max, b"abc", b"de");
+        write_message(&mut out, 3, max, |out| out.extend(b"abc"), b"de");
         let expected = [
             b"\x04\0\0\0\0\x08\0\0\0\x04\x03\x01ab".as_slice(),
             b"\x04\0\0\0\0\x07\0\0\0\x03\x03\x03c",

@@ -260,12 +260,31 @@ fn held<'py>(object: &Bound<'py, PyAny>) -> PyResult<HeldEvent<'py>> {
     })
 }
 
+/// Lends the command set of a primitive and its data set's stream to `encode`.
+fn with_command_set<'py, T>(
+    object: &Bound<'py, PyAny>,
+    encode: impl FnOnce(&CommandSet<'_>, Option<&Bound<'py, PyAny>>) -> PyResult<T>,
+) -> PyResult<T> {
+    let py = object.py();
+    // The short way saves a third of an encode_p_data; what is out of the ordinary goes the long.
+    if let Ok(primitive) = object.cast::<DIMSEPrimitive>()
+        && is_plain(object)
+        && let Some(command_set) = primitive.try_borrow()?.command_set(py)
+    {
+        let data_set = primitive.try_borrow()?.data_set.as_ref().map(|slot| slot.bind(py).clone());
+        return encode(&command_set, data_set.as_ref());
+    }
+    let held = held(object)?;
+    encode(&held.command_set()?, held.data_set.as_ref())
+}
+
 /// `N_EVENT_REPORT.encode_command_set`.
 pub fn encode_command_set<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-    let held = held(object)?;
-    let mut out = Vec::new();
-    held.command_set()?.write(&mut out);
-    Ok(PyBytes::new(object.py(), &out))
+    with_command_set(object, |command_set, _| {
+        let mut out = Vec::new();
+        command_set.write(&mut out);
+        Ok(PyBytes::new(object.py(), &out))
+    })
 }
 
 /// `N_EVENT_REPORT.encode_p_data`.
@@ -282,18 +301,18 @@ pub fn encode_p_data<'py>(
     };
     let max_pdu_length = MaxPduLength::new(max_pdu_length.into())
         .map_err(|rejection| encode_error(py, &rejection))?;
-    let held = held(object)?;
-    let command_set = held.command_set()?;
-    let data_set = held.data_set.as_ref().map(data_set_bytes).transpose()?;
-    let data_set = data_set.as_ref().map_or(&[][..], |bytes| bytes.as_bytes());
-    max_pdu_length
-        .check(data_set.len())
-        .map_err(|rejection| encode_error(py, &rejection.field(held.kind.data_set())))?;
-    let mut command = Vec::new();
-    command_set.write(&mut command);
-    let mut out = Vec::with_capacity(max_pdu_length.message_len(command.len(), data_set.len()));
-    write_message(&mut out, context_id, max_pdu_length, &command, data_set);
-    Ok(PyBytes::new(py, &out))
+    with_command_set(object, |command_set, stream| {
+        let data_set = stream.map(data_set_bytes).transpose()?;
+        let data_set = data_set.as_ref().map_or(&[][..], |bytes| bytes.as_bytes());
+        max_pdu_length
+            .check(data_set.len())
+            .map_err(|rejection| encode_error(py, &rejection.field(command_set.kind.data_set())))?;
+        let length = max_pdu_length.message_len(command_set.encoded_len(), data_set.len());
+        let mut out = Vec::with_capacity(length);
+        let write = |out: &mut Vec<u8>| command_set.write(out);
+        write_message(&mut out, context_id, max_pdu_length, write, data_set);
+        Ok(PyBytes::new(py, &out))
+    })
 }
 
 /// The bytes of a data set's stream, wherever it stands.

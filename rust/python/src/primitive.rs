@@ -1,6 +1,6 @@
 //! The attributes of `N_EVENT_REPORT`, with the values, types, errors and habits of pynetdicom's.
 
-use fastdimse_core::command_set::Field;
+use fastdimse_core::command_set::{CommandSet, Field, Kind, Value};
 use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
@@ -543,6 +543,49 @@ impl DIMSEPrimitive {
             ("ErrorComment", &mut self.error_comment),
             ("ErrorID", &mut self.error_id),
         ]
+    }
+
+    /// The command set straight from the slots, for objects that override nothing, with numbers
+    /// that fit, conformant UIDs, no error comment and no error ID, and a plain stream or none;
+    /// `None` for all others.
+    pub fn command_set(&self, py: Python<'_>) -> Option<CommandSet<'_>> {
+        let plain = [&self.error_comment, &self.error_id]
+            .into_iter()
+            .all(|slot| slot.as_ref().is_some_and(|value| value.is_none(py)));
+        let stream = match &self.data_set {
+            None => false,
+            Some(stream) => {
+                let exact = stream.bind(py).get_type().is(codec::bytes_io(py).ok()?);
+                exact.then_some(true)?
+            }
+        };
+        if !plain {
+            return None;
+        }
+        let kind = match self.responded_to {
+            Some(_) => Kind::Response,
+            None => Kind::Request,
+        };
+        let mut command_set = CommandSet::new(kind, stream);
+        for (field, slot) in [
+            (Field::MessageID, &self.message_id),
+            (Field::MessageIDBeingRespondedTo, &self.responded_to),
+            (Field::Status, &self.status),
+            (Field::EventTypeID, &self.event_type),
+        ] {
+            if let Some(value) = slot {
+                command_set.set(field, Value::Us(value.extract(py).ok()?));
+            }
+        }
+        for (field, slot) in [
+            (Field::AffectedSOPClassUID, &self.sop_class),
+            (Field::AffectedSOPInstanceUID, &self.sop_instance),
+        ] {
+            if let Some(text) = slot.ascii(py)? {
+                command_set.set(field, Value::Text(text));
+            }
+        }
+        Some(command_set)
     }
 
     /// The value of a field, for objects that override nothing.

@@ -25,6 +25,17 @@ pub enum UidSlot {
 }
 
 impl UidSlot {
+    /// The text's bytes if there is one, and `None` around it if they are not ASCII.
+    pub fn ascii(&self, py: Python<'_>) -> Option<Option<&[u8]>> {
+        match self {
+            Self::Empty => Some(None),
+            Self::Text(text) | Self::Uid(text) => {
+                let text = text.to_str(py).ok()?;
+                text.is_ascii().then_some(Some(text.as_bytes()))
+            }
+        }
+    }
+
     /// The text, whichever way it is held.
     pub fn text<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyString>> {
         match self {
