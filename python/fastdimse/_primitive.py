@@ -69,7 +69,7 @@ class N_EVENT_REPORT(DIMSEPrimitive):  # noqa: N801 - the standard's and pynetdi
     >>> event.AffectedSOPClassUID.name
     'Storage Commitment Push Model SOP Class'
     >>> len(event.encode_p_data(context_id=1, max_pdu_length=16382))
-    132
+    122
     """
 
     STATUS_OPTIONAL_KEYWORDS: tuple[str, ...] = (

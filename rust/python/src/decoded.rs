@@ -21,7 +21,8 @@ use crate::encoded::{Offsets, framing, on_invalid};
 use crate::errors::decode_error;
 use crate::events::export_batch;
 use crate::primitive::primitive_type;
-use crate::rejections::{Rejections, from_end};
+use crate::rejections::Rejections;
+use crate::sequence::{SequenceIterator, from_end};
 
 /// Decode a stream of messages into columns.
 ///
@@ -163,6 +164,10 @@ impl DecodedEvents {
 
     fn __getitem__<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
         self.primitive(py, from_end(index, self.events.num_rows())?)
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> SequenceIterator {
+        SequenceIterator::new(slf.into_any())
     }
 
     fn __repr__(&self) -> String {

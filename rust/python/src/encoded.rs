@@ -16,7 +16,8 @@ use pyo3_arrow::ffi::{to_array_pycapsules, to_schema_pycapsule};
 
 use crate::errors::{encode_error, schema_error};
 use crate::events::{Batch, Events};
-use crate::rejections::{Rejections, from_end};
+use crate::rejections::Rejections;
+use crate::sequence::{SequenceIterator, from_end};
 
 /// Reads `framing`.
 pub fn framing(name: &str) -> PyResult<Framing> {
@@ -144,7 +145,7 @@ fn all_batches(py: Python<'_>, events: &Bound<'_, PyAny>) -> PyResult<Vec<Batch>
 /// ...     "EventTypeID": [1, 2, 1],
 /// ... })
 /// >>> len(encoded), encoded.nbytes
-/// (3, 396)
+/// (3, 366)
 #[pyfunction]
 #[pyo3(signature = (
     events, *, context_id = 1, max_pdu_length = 16382, framing = "p-data",
@@ -318,6 +319,10 @@ impl EncodedEvents {
         PyMemoryView::from(slf.as_any())?.get_item(PySlice::new(slf.py(), start, end, 1))
     }
 
+    fn __iter__(slf: Bound<'_, Self>) -> SequenceIterator {
+        SequenceIterator::new(slf.into_any())
+    }
+
     fn __repr__(&self) -> String {
         let (count, bytes, rejected) = (self.count(), self.bytes.len(), self.rejected.count());
         format!("<EncodedEvents: {count} messages, {bytes} bytes, {rejected} rejected>")
@@ -396,6 +401,10 @@ impl Offsets {
 
     fn __getitem__(&self, index: isize) -> PyResult<i64> {
         Ok(self.0[from_end(index, self.0.len())?])
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> SequenceIterator {
+        SequenceIterator::new(slf.into_any())
     }
 
     fn __repr__(&self) -> String {

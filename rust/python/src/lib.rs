@@ -10,6 +10,7 @@ mod errors;
 mod events;
 mod primitive;
 mod rejections;
+mod sequence;
 mod uid;
 
 use pyo3::prelude::*;

@@ -134,7 +134,8 @@ fn read_uid<'py>(
 #[pymethods]
 impl DIMSEPrimitive {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs))]
+    // A subclass may have an __init__ with arguments; __init__ here takes none.
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "()")]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self::default()
     }

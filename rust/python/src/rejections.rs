@@ -5,11 +5,11 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field as Column, Schema, SchemaRef};
 use fastdimse_core::error;
-use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
 use crate::events::export_batch;
+use crate::sequence::{SequenceIterator, from_end};
 
 /// One event that could not be encoded or decoded.
 ///
@@ -25,13 +25,18 @@ use crate::events::export_batch;
 ///     What was wrong, for people.
 /// offset : int or None
 ///     The byte of the stream, when decoding.
-#[pyclass(frozen, get_all, eq, module = "fastdimse")]
+#[pyclass(frozen, eq, module = "fastdimse")]
 #[derive(Clone, PartialEq, Eq)]
 pub struct Rejection {
+    #[pyo3(get)]
     row: Option<u64>,
+    #[pyo3(get)]
     field: Option<&'static str>,
+    #[pyo3(get)]
     code: &'static str,
+    #[pyo3(get)]
     reason: String,
+    #[pyo3(get)]
     offset: Option<u64>,
     shown: String,
 }
@@ -124,6 +129,10 @@ impl Rejections {
         Ok((&self.rejections[index]).into())
     }
 
+    fn __iter__(slf: Bound<'_, Self>) -> SequenceIterator {
+        SequenceIterator::new(slf.into_any())
+    }
+
     fn __repr__(&self) -> String {
         format!("<Rejections: {}>", self.rejections.len())
     }
@@ -140,13 +149,4 @@ impl Rejections {
     ) -> PyResult<Bound<'py, PyCapsule>> {
         export_batch(py, self.batch(), requested_schema)
     }
-}
-
-/// A Python index, negative ones counted from the end.
-pub fn from_end(index: isize, length: usize) -> PyResult<usize> {
-    let place = if index < 0 { index + length as isize } else { index };
-    usize::try_from(place)
-        .ok()
-        .filter(|&place| place < length)
-        .ok_or_else(|| PyIndexError::new_err(format!("{index} is outside 0 to {length}")))
 }

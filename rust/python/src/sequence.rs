@@ -1,0 +1,41 @@
+//! What every sequence here shares: indices and iteration.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pyo3::exceptions::PyIndexError;
+use pyo3::prelude::*;
+
+/// A Python index, negative ones counted from the end.
+pub fn from_end(index: isize, length: usize) -> PyResult<usize> {
+    let place = if index < 0 { index + length as isize } else { index };
+    usize::try_from(place)
+        .ok()
+        .filter(|&place| place < length)
+        .ok_or_else(|| PyIndexError::new_err(format!("index {index} of {length}")))
+}
+
+/// Takes the items of a sequence one by one, each made when it is asked for.
+#[pyclass(frozen, module = "fastdimse")]
+pub struct SequenceIterator {
+    sequence: Py<PyAny>,
+    next: AtomicUsize,
+}
+
+impl SequenceIterator {
+    pub fn new(sequence: Bound<'_, PyAny>) -> Self {
+        Self { sequence: sequence.unbind(), next: AtomicUsize::new(0) }
+    }
+}
+
+#[pymethods]
+impl SequenceIterator {
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let sequence = self.sequence.bind(py);
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        if next < sequence.len()? { sequence.get_item(next).map(Some) } else { Ok(None) }
+    }
+}
