@@ -131,6 +131,21 @@ fn read_uid<'py>(
     Ok(Some(uid))
 }
 
+/// The errors of an `__init__` without parameters that is written in Python.
+fn refuse_arguments(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+    const INIT: &str = "N_EVENT_REPORT.__init__()";
+    if let Some((name, _)) = kwargs.and_then(|kwargs| kwargs.iter().next()) {
+        let text = format!("{INIT} got an unexpected keyword argument '{name}'");
+        return Err(PyTypeError::new_err(text));
+    }
+    if !args.is_empty() {
+        let given = args.len() + 1;
+        let text = format!("{INIT} takes 1 positional argument but {given} were given");
+        return Err(PyTypeError::new_err(text));
+    }
+    Ok(())
+}
+
 #[pymethods]
 impl DIMSEPrimitive {
     #[new]
@@ -140,8 +155,14 @@ impl DIMSEPrimitive {
         Self::default()
     }
 
-    fn __init__(slf: &Bound<'_, Self>) -> PyResult<()> {
+    #[pyo3(signature = (*args, **kwargs))]
+    fn __init__(
+        slf: &Bound<'_, Self>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
         let py = slf.py();
+        refuse_arguments(args, kwargs)?;
         if is_plain(slf.as_any()) {
             let mut this = slf.try_borrow_mut()?;
             this.error_comment = Some(py.None());
@@ -293,8 +314,8 @@ impl DIMSEPrimitive {
     /// The *Error Comment* of a response (PS3.7 C), kept as it is given: a :class:`str` of at
     /// most 64 characters, or ``None``.
     #[getter(ErrorComment)]
-    fn error_comment(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        attribute(py, &self.error_comment, "ErrorComment")
+    fn error_comment(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        attribute(slf, |this| &this.error_comment, "ErrorComment")
     }
 
     #[setter(ErrorComment)]
@@ -304,15 +325,15 @@ impl DIMSEPrimitive {
 
     #[deleter(ErrorComment)]
     fn delete_error_comment(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Self::error_comment(&*slf.try_borrow()?, slf.py())?;
+        attribute(slf, |this| &this.error_comment, "ErrorComment")?;
         replace!(slf, error_comment, None)
     }
 
     /// The *Error ID* of a response (PS3.7 C), kept as it is given: an :class:`int` from 0 to
     /// 65535, or ``None``.
     #[getter(ErrorID)]
-    fn error_id(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        attribute(py, &self.error_id, "ErrorID")
+    fn error_id(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        attribute(slf, |this| &this.error_id, "ErrorID")
     }
 
     #[setter(ErrorID)]
@@ -322,7 +343,7 @@ impl DIMSEPrimitive {
 
     #[deleter(ErrorID)]
     fn delete_error_id(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Self::error_id(&*slf.try_borrow()?, slf.py())?;
+        attribute(slf, |this| &this.error_id, "ErrorID")?;
         replace!(slf, error_id, None)
     }
 
@@ -352,6 +373,78 @@ impl DIMSEPrimitive {
         slf.getattr(intern!(py, "__class__"))?
             .getattr(intern!(py, "__name__"))?
             .call_method1(intern!(py, "replace"), ("_", "-"))
+    }
+
+    // The texts of Python's own properties, which these stand for.
+
+    #[deleter(MessageID)]
+    fn delete_message_id(slf: &Bound<'_, Self>) -> PyResult<()> {
+        lacks(slf, "MessageID", "deleter")
+    }
+
+    #[deleter(MessageIDBeingRespondedTo)]
+    fn delete_responded_to(slf: &Bound<'_, Self>) -> PyResult<()> {
+        lacks(slf, "MessageIDBeingRespondedTo", "deleter")
+    }
+
+    #[deleter(AffectedSOPClassUID)]
+    fn delete_sop_class(slf: &Bound<'_, Self>) -> PyResult<()> {
+        lacks(slf, "AffectedSOPClassUID", "deleter")
+    }
+
+    #[deleter(AffectedSOPInstanceUID)]
+    fn delete_sop_instance(slf: &Bound<'_, Self>) -> PyResult<()> {
+        lacks(slf, "AffectedSOPInstanceUID", "deleter")
+    }
+
+    #[deleter(EventTypeID)]
+    fn delete_event_type(slf: &Bound<'_, Self>) -> PyResult<()> {
+        lacks(slf, "EventTypeID", "deleter")
+    }
+
+    #[deleter(EventInformation)]
+    fn delete_event_information(slf: &Bound<'_, Self>) -> PyResult<()> {
+        lacks(slf, "EventInformation", "deleter")
+    }
+
+    #[deleter(EventReply)]
+    fn delete_event_reply(slf: &Bound<'_, Self>) -> PyResult<()> {
+        lacks(slf, "EventReply", "deleter")
+    }
+
+    #[deleter(Status)]
+    fn delete_status(slf: &Bound<'_, Self>) -> PyResult<()> {
+        lacks(slf, "Status", "deleter")
+    }
+
+    #[setter(is_valid_request)]
+    fn set_is_valid_request(slf: &Bound<'_, Self>, _value: &Bound<'_, PyAny>) -> PyResult<()> {
+        lacks(slf, "is_valid_request", "setter")
+    }
+
+    #[deleter(is_valid_request)]
+    fn delete_is_valid_request(slf: &Bound<'_, Self>) -> PyResult<()> {
+        lacks(slf, "is_valid_request", "deleter")
+    }
+
+    #[setter(is_valid_response)]
+    fn set_is_valid_response(slf: &Bound<'_, Self>, _value: &Bound<'_, PyAny>) -> PyResult<()> {
+        lacks(slf, "is_valid_response", "setter")
+    }
+
+    #[deleter(is_valid_response)]
+    fn delete_is_valid_response(slf: &Bound<'_, Self>) -> PyResult<()> {
+        lacks(slf, "is_valid_response", "deleter")
+    }
+
+    #[setter(msg_type)]
+    fn set_msg_type(slf: &Bound<'_, Self>, _value: &Bound<'_, PyAny>) -> PyResult<()> {
+        lacks(slf, "msg_type", "setter")
+    }
+
+    #[deleter(msg_type)]
+    fn delete_msg_type(slf: &Bound<'_, Self>) -> PyResult<()> {
+        lacks(slf, "msg_type", "deleter")
     }
 
     /// Encode the command set, Implicit VR Little Endian (PS3.7 6.3.1).
@@ -610,14 +703,24 @@ fn uid_or_none(py: Python<'_>, slot: &UidSlot) -> Py<PyAny> {
     slot.text(py).map_or_else(|| py.None(), |text| text.into_any().unbind())
 }
 
-fn attribute(py: Python<'_>, slot: &Slot, name: &str) -> PyResult<Py<PyAny>> {
-    match slot {
-        Some(value) => Ok(value.clone_ref(py)),
-        None => {
-            let text = format!("'N_EVENT_REPORT' object has no attribute '{name}'");
-            Err(PyAttributeError::new_err(text))
-        }
+/// The error of a property written in Python that has no setter or no deleter.
+fn lacks(slf: &Bound<'_, DIMSEPrimitive>, name: &str, what: &str) -> PyResult<()> {
+    let class = slf.get_type().qualname()?;
+    let text = format!("property '{name}' of '{class}' object has no {what}");
+    Err(PyAttributeError::new_err(text))
+}
+
+/// An attribute that can be deleted, as one in an instance's dictionary.
+fn attribute(
+    slf: &Bound<'_, DIMSEPrimitive>,
+    slot: fn(&DIMSEPrimitive) -> &Slot,
+    name: &str,
+) -> PyResult<Py<PyAny>> {
+    if let Some(value) = slot(&*slf.try_borrow()?) {
+        return Ok(value.clone_ref(slf.py()));
     }
+    let class = slf.get_type().name()?;
+    Err(PyAttributeError::new_err(format!("'{class}' object has no attribute '{name}'")))
 }
 
 /// Whether every attribute that a keyword tuple names has a value: read from the slots where

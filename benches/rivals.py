@@ -1,0 +1,46 @@
+"""pynetdicom's way from a primitive to PDUs and back, as its own association goes it."""
+
+from pynetdicom.dimse_messages import N_EVENT_REPORT_RQ, DIMSEMessage
+from pynetdicom.dimse_primitives import N_EVENT_REPORT
+from pynetdicom.pdu import P_DATA_TF
+from pynetdicom.pdu_primitives import P_DATA
+
+
+def encode_p_data(event: N_EVENT_REPORT) -> bytes:
+    """Encode a request as `DIMSEServiceProvider.send_msg` and the upper layer do."""
+    message = N_EVENT_REPORT_RQ()
+    message.primitive_to_message(event)
+    encoded = b""
+    for p_data in message.encode_msg(1, 16382):
+        pdu = P_DATA_TF()
+        pdu.from_primitive(p_data)
+        encoded += pdu.encode()
+    return encoded
+
+
+def decode_message(command_set: bytes, data_set: bytes) -> N_EVENT_REPORT:
+    """Decode a message as `DIMSEServiceProvider.receive_primitive` does."""
+    p_data = P_DATA()
+    p_data.presentation_data_value_list = [
+        (1, b"\x03" + command_set),
+        (1, b"\x02" + data_set),
+    ]
+    message = DIMSEMessage()
+    message.decode_msg(p_data)
+    return message.message_to_primitive()
+
+
+def decode_pdus(stream: bytes) -> list[N_EVENT_REPORT]:
+    """Decode a stream of PDUs, each to its primitive and on into messages."""
+    events = []
+    message = DIMSEMessage()
+    at = 0
+    while at < len(stream):
+        end = at + 6 + int.from_bytes(stream[at + 2 : at + 6], "big")
+        pdu = P_DATA_TF()
+        pdu.decode(stream[at:end])
+        if message.decode_msg(pdu.to_primitive()):
+            events.append(message.message_to_primitive())
+            message = DIMSEMessage()
+        at = end
+    return events

@@ -1,0 +1,465 @@
+"""Rows of events in files: Parquet, Arrow IPC, NDJSON and CSV.
+
+The columns are those of `fastdimse.encode_events`. NDJSON and CSV have no bytes: there
+EventInformation and EventReply are base64, as InlineBinary is in DICOM JSON (PS3.18
+F.2.7). An empty CSV cell is null; NDJSON leaves nulls out.
+"""
+
+import base64
+import binascii
+import io
+import json
+import mmap
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.ipc
+import pyarrow.json
+import pyarrow.parquet
+
+# The path that stands for standard input or output.
+PIPE = "-"
+
+_BATCH_ROWS = 65536
+# A row of a text format may not be longer than a block.
+_BLOCK_BYTES = 16 << 20
+
+# Integers are read wider than their VR US: the encoder then rejects the row, not the file.
+_COLUMNS = pa.schema(
+    [
+        ("PresentationContextID", pa.int64()),
+        ("MessageID", pa.int64()),
+        ("MessageIDBeingRespondedTo", pa.int64()),
+        ("AffectedSOPClassUID", pa.string()),
+        ("AffectedSOPInstanceUID", pa.string()),
+        ("EventTypeID", pa.int64()),
+        ("EventInformation", pa.binary()),
+        ("EventReply", pa.binary()),
+        ("Status", pa.int64()),
+        ("ErrorComment", pa.string()),
+        ("ErrorID", pa.int64()),
+    ]
+)
+# The encoder tells a column that is not there from one that is all null.
+_NOT_NULLABLE = (
+    "MessageID",
+    "AffectedSOPClassUID",
+    "AffectedSOPInstanceUID",
+    "EventTypeID",
+)
+
+
+class InputError(Exception):
+    """Something the user gave can't be used; its text is one line for them."""
+
+
+class RowFormat(StrEnum):
+    """A file format for rows."""
+
+    PARQUET = "parquet"
+    ARROW = "arrow"
+    NDJSON = "ndjson"
+    CSV = "csv"
+
+
+_SUFFIXES = {
+    ".parquet": RowFormat.PARQUET,
+    ".arrow": RowFormat.ARROW,
+    ".arrows": RowFormat.ARROW,
+    ".feather": RowFormat.ARROW,
+    ".ipc": RowFormat.ARROW,
+    ".ndjson": RowFormat.NDJSON,
+    ".jsonl": RowFormat.NDJSON,
+    ".csv": RowFormat.CSV,
+}
+_P_DATA_SUFFIXES = (".bin", ".pdata", ".dimse")
+
+
+def row_format(path: str, given: RowFormat | None = None) -> RowFormat:
+    """Return the format of the rows in `path`: the `given` one, or by its suffix."""
+    if given is not None:
+        return given
+    suffix = Path(path).suffix.lower()
+    if suffix in _SUFFIXES:
+        return _SUFFIXES[suffix]
+    if path == PIPE:
+        raise InputError(f"a pipe needs --format: {', '.join(RowFormat)}")
+    if suffix in _P_DATA_SUFFIXES:
+        raise InputError(
+            f"{path}: a P-DATA stream by its suffix, but rows are needed here; "
+            "'fastdimse decode' turns one into the other"
+        )
+    raise InputError(
+        f"{path}: no format is known by the suffix '{suffix}' "
+        f"({' '.join(_SUFFIXES)}); --format names one"
+    )
+
+
+def refuse_row_suffix(path: str) -> None:
+    """Raise an `InputError` where a P-DATA stream is meant, but `path` names rows."""
+    if Path(path).suffix.lower() in _SUFFIXES:
+        raise InputError(
+            f"{path}: a file of rows by its suffix, but a P-DATA stream is needed here "
+            f"({' '.join(_P_DATA_SUFFIXES)})"
+        )
+
+
+def shorten(error: BaseException) -> str:
+    """Return the first line of what pyarrow says: details of its own code follow it."""
+    return str(error).strip().partition("\n")[0]
+
+
+# ------------------------------------------------------------------- reading
+
+
+class Rows:
+    """Rows of a file, read batch by batch as an Arrow stream.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+        The columns.
+    batches : Iterable[pyarrow.RecordBatch]
+        The rows.
+    total : int, optional
+        How many there are, where the file says so beforehand.
+
+    Attributes
+    ----------
+    read : int
+        How many rows have been read.
+    advanced : Callable[[int], None]
+        Called with the number of rows of each batch that is read.
+    failure : BaseException or None
+        What reading raised. An Arrow stream hands on only the text of an error.
+    """
+
+    def __init__(
+        self, schema: Any, batches: Iterable[Any], total: int | None = None
+    ) -> None:
+        self.schema = schema
+        self.total = total
+        self.read = 0
+        self.advanced: Callable[[int], None] = lambda rows: None
+        self.failure: BaseException | None = None
+        self._batches = batches
+
+    def _counted(self) -> Iterator[Any]:
+        try:
+            for batch in self._batches:
+                self.read += batch.num_rows
+                yield batch
+                self.advanced(batch.num_rows)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Export the rows through the Arrow PyCapsule interface."""
+        reader = pa.RecordBatchReader.from_batches(self.schema, self._counted())
+        return reader.__arrow_c_stream__(requested_schema)
+
+
+@contextmanager
+def open_rows(path: str, given: RowFormat | None = None) -> Iterator[Rows]:
+    """Open the rows of a file, or of standard input.
+
+    Parameters
+    ----------
+    path : str
+        The file, or `PIPE`.
+    given : RowFormat, optional
+        Its format; by its suffix if not given.
+
+    Yields
+    ------
+    Rows
+        The rows. What goes wrong while they are read leaves the block as `InputError`.
+    """
+    openers: dict[RowFormat, Callable[[BinaryIO], Rows]] = {
+        RowFormat.PARQUET: _open_parquet,
+        RowFormat.ARROW: _open_arrow,
+        RowFormat.NDJSON: _open_ndjson,
+        RowFormat.CSV: _open_csv,
+    }
+    chosen = row_format(path, given)
+    with _open_input(path, seekable=chosen is not RowFormat.CSV) as source:
+        try:
+            rows = openers[chosen](source)
+            _check_columns(rows.schema.names)
+        except (pa.ArrowException, InputError, OSError) as error:
+            raise _unreadable(path, chosen, error) from error
+        try:
+            yield rows
+        except Exception as error:
+            if rows.failure is None:
+                raise
+            if isinstance(rows.failure, Exception):
+                raise _unreadable(path, chosen, rows.failure) from error
+            raise rows.failure from None
+
+
+def _unreadable(path: str, chosen: RowFormat, error: Exception) -> InputError:
+    name = "standard input" if path == PIPE else path
+    text = shorten(error)
+    if text.endswith("unexpected field"):
+        text += f" ({_accepted()})"
+    return InputError(f"{name}: can't be read as {chosen}: {text}")
+
+
+def _accepted() -> str:
+    return f"accepted columns: {', '.join(_COLUMNS.names)}"
+
+
+def _check_columns(names: list[str]) -> None:
+    for name in names:
+        if name not in _COLUMNS.names:
+            raise InputError(f"unknown column '{name}' ({_accepted()})")
+        if names.count(name) > 1:
+            raise InputError(f"column '{name}' is there more than once")
+
+
+@contextmanager
+def _open_input(path: str, *, seekable: bool) -> Iterator[BinaryIO]:
+    if path != PIPE:
+        with open(path, "rb") as file:
+            yield file
+    elif not seekable:
+        yield sys.stdin.buffer
+    else:
+        # Kept in a file, not in memory: it may be larger.
+        with tempfile.TemporaryFile() as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+            file.seek(0)
+            yield file
+
+
+def _open_parquet(source: BinaryIO) -> Rows:
+    file = pyarrow.parquet.ParquetFile(source)
+    batches = file.iter_batches(batch_size=_BATCH_ROWS)
+    return Rows(file.schema_arrow, batches, file.metadata.num_rows)
+
+
+def _open_arrow(source: BinaryIO) -> Rows:
+    magic = source.read(6)
+    source.seek(0)
+    if magic == b"ARROW1":
+        file = pa.ipc.open_file(source)
+        batches = (file.get_batch(i) for i in range(file.num_record_batches))
+        return Rows(file.schema, batches)
+    stream = pa.ipc.open_stream(source)
+    return Rows(stream.schema, stream)
+
+
+def _text_schema(schema: Any) -> Any:
+    """Return `schema` with its binary columns as text."""
+    return pa.schema(
+        field.with_type(pa.string()) if pa.types.is_binary(field.type) else field
+        for field in schema
+    )
+
+
+def _open_csv(source: BinaryIO) -> Rows:
+    reader = pa.csv.open_csv(
+        source,
+        read_options=pa.csv.ReadOptions(block_size=_BLOCK_BYTES),
+        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+        convert_options=pa.csv.ConvertOptions(
+            column_types=_text_schema(_COLUMNS),
+            # Only an empty cell: pyarrow's own list has words such as NA and null.
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+    return _from_text(reader, reader.schema.names)
+
+
+def _open_ndjson(source: BinaryIO) -> Rows:
+    found = _keys_in(source)
+    if found is None:
+        return Rows(_COLUMNS, ())
+    reader = pa.json.open_json(
+        source,
+        read_options=pa.json.ReadOptions(block_size=_BLOCK_BYTES),
+        parse_options=pa.json.ParseOptions(
+            explicit_schema=_text_schema(_COLUMNS), unexpected_field_behavior="infer"
+        ),
+    )
+    names = reader.schema.names
+    return _from_text(reader, [n for n in names if n not in _NOT_NULLABLE or n in found])
+
+
+def _keys_in(source: BinaryIO) -> set[str] | None:
+    """Return which of the `_NOT_NULLABLE` keys stand in any line; None for no line.
+
+    A JSON reader with a schema shows a key that no line has as a column of nulls.
+    """
+    if source.seek(0, io.SEEK_END) == 0:
+        return None
+    source.seek(0)
+    with mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        if re.search(rb"\S", text) is None:
+            return None
+        return {
+            name
+            for name in _NOT_NULLABLE
+            if re.search(rb'"%b"\s*:' % name.encode(), text) is not None
+        }
+
+
+def _from_text(reader: Any, names: list[str]) -> Rows:
+    """Return the columns `names` of a text format's reader, base64 as bytes."""
+    schema = pa.schema(
+        _COLUMNS.field(name) if name in _COLUMNS.names else reader.schema.field(name)
+        for name in names
+    )
+    return Rows(schema, _bytes_batches(reader, schema))
+
+
+def _bytes_batches(reader: Any, schema: Any) -> Iterator[Any]:
+    first_row = 0
+    for batch in reader:
+        columns = [
+            _from_base64(batch.column(field.name), field.name, first_row)
+            if pa.types.is_binary(field.type)
+            else batch.column(field.name)
+            for field in schema
+        ]
+        yield pa.record_batch(columns, schema=schema)
+        first_row += batch.num_rows
+
+
+def _from_base64(column: Any, name: str, first_row: int) -> Any:
+    values: list[bytes | None] = []
+    for row, text in enumerate(column.to_pylist(), first_row):
+        try:
+            values.append(None if text is None else base64.b64decode(text, validate=True))
+        except (binascii.Error, ValueError) as error:
+            raise InputError(f"row {row}, {name}: not base64: {error}") from error
+    return pa.array(values, pa.binary())
+
+
+# ------------------------------------------------------------------- writing
+
+
+class RowWriter(Protocol):
+    """What pyarrow's writers have in common."""
+
+    def write_batch(self, batch: Any) -> None:
+        """Write a record batch."""
+
+    def close(self) -> None:
+        """Write what the format has at its end."""
+
+
+class _NdjsonWriter:
+    """One JSON object a line, nulls left out."""
+
+    def __init__(self, sink: BinaryIO) -> None:
+        self._sink = sink
+
+    def write_batch(self, batch: Any) -> None:
+        lines = (
+            json.dumps(
+                {key: value for key, value in row.items() if value is not None},
+                ensure_ascii=False,
+                separators=(",", ":"),
+            )
+            for row in batch.to_pylist()
+        )
+        self._sink.write("".join(f"{line}\n" for line in lines).encode())
+
+    def close(self) -> None:
+        self._sink.flush()
+
+
+def _plain_type(data_type: Any) -> Any:
+    """Return the type of `data_type`'s values in the layout that every reader knows."""
+    if pa.types.is_dictionary(data_type):
+        return data_type.value_type
+    if pa.types.is_string_view(data_type):
+        return pa.string()
+    if pa.types.is_binary_view(data_type):
+        return pa.binary()
+    return data_type
+
+
+def _plain_schema(schema: Any) -> Any:
+    return pa.schema(field.with_type(_plain_type(field.type)) for field in schema)
+
+
+def _to_base64(column: Any) -> Any:
+    return pa.array(
+        [
+            None if value is None else base64.b64encode(value).decode()
+            for value in column.to_pylist()
+        ],
+        pa.string(),
+    )
+
+
+def _text_batch(batch: Any) -> Any:
+    columns = [
+        _to_base64(column) if pa.types.is_binary(column.type) else column
+        for column in batch.columns
+    ]
+    return pa.record_batch(columns, schema=_text_schema(batch.schema))
+
+
+def _open_writer(sink: BinaryIO, path: str, chosen: RowFormat, schema: Any) -> RowWriter:
+    writer: RowWriter
+    if chosen is RowFormat.PARQUET:
+        writer = pa.parquet.ParquetWriter(sink, schema)
+    elif chosen is RowFormat.NDJSON:
+        writer = _NdjsonWriter(sink)
+    elif chosen is RowFormat.CSV:
+        writer = pa.csv.CSVWriter(sink, _text_schema(schema))
+    elif path == PIPE or Path(path).suffix.lower() == ".arrows":
+        writer = pa.ipc.new_stream(sink, schema)
+    else:
+        writer = pa.ipc.new_file(sink, schema)
+    return writer
+
+
+class RowsOut:
+    """Rows on their way into a file.
+
+    Parameters
+    ----------
+    sink : BinaryIO
+        Where the bytes go.
+    path : str
+        Its name: an Arrow file ends in an index, a pipe and ``.arrows`` have none.
+    chosen : RowFormat
+        The format.
+    schema : pyarrow.Schema
+        The columns.
+    """
+
+    def __init__(self, sink: BinaryIO, path: str, chosen: RowFormat, schema: Any) -> None:
+        self._schema = _plain_schema(schema)
+        self._text = chosen in (RowFormat.NDJSON, RowFormat.CSV)
+        self._writer = _open_writer(sink, path, chosen, self._schema)
+
+    def write(self, table: Any, advanced: Callable[[int], None] = lambda rows: None) -> None:
+        """Write a table in batches, and call `advanced` with the rows of each."""
+        for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
+            plain = batch.cast(self._schema)
+            self._writer.write_batch(_text_batch(plain) if self._text else plain)
+            advanced(batch.num_rows)
+
+    def close(self) -> None:
+        """Write what the format has at its end."""
+        self._writer.close()

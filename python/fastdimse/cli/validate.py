@@ -1,0 +1,65 @@
+"""``fastdimse validate``: which rows could not be encoded, and why."""
+
+import sys
+from typing import Annotated
+
+import pyarrow as pa
+import typer
+
+from fastdimse import Rejections, validate_events
+
+from .files import PIPE, InputError, RowFormat, Rows, RowsOut, open_rows
+from .report import note, plural, print_table, progress, rejection_table
+
+
+def validate(
+    rows: Annotated[
+        str, typer.Argument(metavar="IN", help="Parquet, Arrow, NDJSON or CSV; - is stdin.")
+    ],
+    row_format: Annotated[
+        RowFormat | None, typer.Option("--format", "-f", help="Of IN; else by its suffix.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="A JSON object a line for each rejection.")
+    ] = False,
+    head: Annotated[
+        int, typer.Option(min=0, help="The most rejections in the table; 0 is all.")
+    ] = 100,
+    lenient_uids: Annotated[
+        bool, typer.Option("--lenient-uids", help="Accept UIDs against PS3.5 9.1.")
+    ] = False,
+) -> None:
+    """Check rows of events without encoding them.
+
+    The exit code is 0 when every row is good, 1 when one is not. Rows are counted from 0.
+
+    Example: fastdimse validate events.csv --json
+    """
+    with (
+        open_rows(rows, row_format) as source,
+        progress("checking", source.total) as advanced,
+    ):
+        source.advanced = advanced
+        rejections = _checked(source, enforce_uid_conformance=not lenient_uids)
+    if as_json:
+        table = pa.table(rejections)
+        RowsOut(sys.stdout.buffer, PIPE, RowFormat.NDJSON, table.schema).write(table)
+        sys.stdout.buffer.flush()
+    elif rejections:
+        count = min(head or len(rejections), len(rejections))
+        print_table(rejection_table([rejections[i] for i in range(count)]), sys.stdout)
+        if count < len(rejections):
+            print(f"and {len(rejections) - count:,} more; --head 0 shows all")
+    note(f"{plural(source.read, 'row')}, {len(rejections):,} rejected")
+    if rejections:
+        raise typer.Exit(1)
+
+
+def _checked(source: Rows, *, enforce_uid_conformance: bool) -> Rejections:
+    """Check the rows; wrong columns leave as `InputError`."""
+    try:
+        return validate_events(source, enforce_uid_conformance=enforce_uid_conformance)
+    except (TypeError, ValueError) as error:
+        if source.failure is not None:
+            raise
+        raise InputError(str(error)) from error

@@ -1,0 +1,31 @@
+"""Hypothesis profiles, and pynetdicom's configuration put back after each test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from oracle import keep_configuration
+
+SLOW_TO_DRAW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+
+settings.register_profile(
+    "default", max_examples=200, deadline=None, suppress_health_check=SLOW_TO_DRAW
+)
+settings.register_profile(
+    "thorough", max_examples=10_000, deadline=None, suppress_health_check=SLOW_TO_DRAW
+)
+settings.load_profile("default")
+
+
+@pytest.fixture(autouse=True)
+def _configuration() -> Iterator[None]:
+    """Leave pynetdicom's ``_config`` as it was."""
+    with keep_configuration():
+        yield
+
+
+@pytest.fixture(scope="session")
+def examples() -> Path:
+    """The folder of small real inputs."""
+    return Path(__file__).parent.parent / "examples"

@@ -1,0 +1,53 @@
+"""Every example in the docstrings and in the documentation runs as it stands there."""
+
+import doctest
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fastdimse
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def docstrings() -> Iterator[tuple[str, str]]:
+    """Yield the name and the docstring of everything public that has an example."""
+    for name in fastdimse.__all__:
+        item = getattr(fastdimse, name)
+        members = [(name, item)]
+        if isinstance(item, type):
+            members += [(f"{name}.{key}", getattr(item, key)) for key in dir(item)]
+        for place, member in members:
+            text = getattr(member, "__doc__", None) or ""
+            if ">>>" in text and not isinstance(member, str | tuple):
+                yield place, text
+
+
+def run(name: str, text: str) -> int:
+    """Run the examples in `text`; return how many there were."""
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    test = doctest.DocTestParser().get_doctest(text, {}, name, None, 0)
+    report: list[str] = []
+    result = doctest.DocTestRunner(optionflags=flags).run(test, out=report.append)
+    assert not result.failed, "".join(report)
+    return result.attempted
+
+
+@pytest.mark.parametrize(("name", "text"), list(docstrings()), ids=lambda value: value[:40])
+def test_docstring(name, text):
+    assert run(name, text) > 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page(page):
+    # The fences of Markdown are no part of the examples' output.
+    text = page.read_text().replace("```", "\n")
+    run(page.name, text)
+
+
+def test_every_verb_has_an_example():
+    with_example = {name for name, _ in docstrings()}
+    verbs = {"encode_events", "encode_batches", "decode_events", "N_EVENT_REPORT", "Rejections"}
+    assert verbs <= with_example

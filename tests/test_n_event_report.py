@@ -1,0 +1,613 @@
+"""``N_EVENT_REPORT`` does what pynetdicom's class of that name does, whatever is done to it."""
+
+import copy
+import gc
+import io
+import pickle
+import re
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastdimse import N_EVENT_REPORT as OURS
+from fastdimse import EncodeError
+from hypothesis import event, given
+from hypothesis import strategies as st
+from oracle import Outcome, encode_command_set, encode_p_data, keep_configuration, observe
+from pydicom.uid import UID
+from pynetdicom import _config
+from pynetdicom._validators import validate_ui
+from pynetdicom.dimse_primitives import N_EVENT_REPORT as ORACLE
+from strategies import ATTRIBUTES, Stream, max_pdu_lengths, uids, values_of
+
+CLASSES = pytest.mark.parametrize("cls", [OURS, ORACLE], ids=["fastdimse", "pynetdicom"])
+PROPERTIES = [name for name in ATTRIBUTES if name not in ("ErrorComment", "ErrorID")]
+
+
+# Subclasses: the same body on either base.
+
+
+def _plain(base: type) -> type:
+    return base
+
+
+def _fewer_keywords(base: type) -> type:
+    class N_EVENT_REPORT(base):
+        REQUEST_KEYWORDS = ("MessageID",)
+        RESPONSE_KEYWORDS = ("Status",)
+
+    return N_EVENT_REPORT
+
+
+def _unknown_keyword(base: type) -> type:
+    class WITH_UNDER_SCORES(base):
+        REQUEST_KEYWORDS = ("MessageID", "NoSuchAttribute")
+        RESPONSE_KEYWORDS = None
+
+    return WITH_UNDER_SCORES
+
+
+def _keywords_as_properties(base: type) -> type:
+    class Listed(base):
+        RESPONSE_KEYWORDS: list[str] = []  # noqa: RUF012 - a list on purpose
+
+        @property
+        def REQUEST_KEYWORDS(self) -> tuple[str, ...]:
+            return ("EventTypeID",) if self.Status is None else ("Status", "ErrorComment")
+
+    return Listed
+
+
+def _numbered(base: type) -> type:
+    class Numbered(base):
+        @property
+        def MessageID(self) -> int:
+            return 4711
+
+        @MessageID.setter
+        def MessageID(self, value: Any) -> None:
+            self.asked_for = value
+
+    return Numbered
+
+
+def _prefixed(base: type) -> type:
+    class Prefixed(base):
+        @property
+        def AffectedSOPInstanceUID(self) -> Any:
+            uid = super().AffectedSOPInstanceUID
+            return None if uid is None else UID("1.2." + uid)
+
+        @AffectedSOPInstanceUID.setter
+        def AffectedSOPInstanceUID(self, value: Any) -> None:
+            base.AffectedSOPInstanceUID.__set__(self, value)
+
+    return Prefixed
+
+
+def _initialised(base: type) -> type:
+    class Initialised(base):
+        def __init__(self, number: int = 3, **attributes: Any) -> None:
+            super().__init__()
+            self.MessageID = number
+            self.Status = 0
+            self.note = "kept"
+
+    return Initialised
+
+
+def _recording(base: type) -> type:
+    class Recording(base):
+        def __setattr__(self, name: str, value: Any) -> None:
+            names = self.__dict__.setdefault("names", [])
+            if not name.startswith("_"):
+                names.append(name)
+            super().__setattr__(name, value)
+
+    return Recording
+
+
+def _without_comment(base: type) -> type:
+    class WithoutComment(base):
+        @property
+        def ErrorComment(self) -> Any:
+            raise AttributeError("no comment")
+
+        @ErrorComment.setter
+        def ErrorComment(self, value: Any) -> None:
+            pass
+
+    return WithoutComment
+
+
+def _answering_anything(base: type) -> type:
+    class Answering(base):
+        def __getattr__(self, name: str) -> str:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return f"no {name}"
+
+    return Answering
+
+
+def _wrong_types(base: type) -> type:
+    class Wrong(base):
+        @property
+        def Status(self) -> str:
+            return "0000H"
+
+        @property
+        def EventInformation(self) -> bytes:
+            return b"no stream"
+
+        @EventInformation.setter
+        def EventInformation(self, value: Any) -> None:
+            pass
+
+    return Wrong
+
+
+SUBCLASSES = [
+    _plain,
+    _fewer_keywords,
+    _unknown_keyword,
+    _keywords_as_properties,
+    _numbered,
+    _prefixed,
+    _initialised,
+    _recording,
+    _without_comment,
+    _answering_anything,
+    _wrong_types,
+]
+
+
+# pynetdicom's configuration.
+
+
+def _reject(value: UID) -> tuple[bool, str]:
+    return False, f"{type(value).__name__} {value!r} is refused"
+
+
+def _fail(value: UID) -> tuple[bool, str]:
+    raise RuntimeError(f"no judgement of {value!r}")
+
+
+VALIDATORS: list[Any] = [
+    validate_ui,
+    validate_ui,
+    lambda value: (True, ""),
+    lambda value: [1, None],
+    lambda value: (0, None),
+    lambda value: None,
+    lambda value: (True, "", ""),
+    lambda value: ("yes", "no"),
+    _reject,
+    _fail,
+    "not callable",
+]
+CODECS = [("ascii",), ("utf8",), ("ascii", "latin-1"), ("utf-16",), ("no such codec",)]
+
+
+def _configure(enforced: bool, validator: Any, codecs: tuple[str, ...]) -> None:
+    _config.ENFORCE_UID_CONFORMANCE = enforced
+    _config.VALIDATORS["UI"] = validator
+    _config.CODECS = codecs
+
+
+configurations = st.tuples(
+    st.booleans(), st.sampled_from(VALIDATORS), st.just(("ascii",)) | st.sampled_from(CODECS)
+)
+
+
+# Operations: a function of the primitive that returns what is to be compared.
+
+Operation = tuple[str, tuple[Any, ...]]
+
+
+def _same_twice(primitive: Any, name: str) -> Any:
+    first, second = getattr(primitive, name), getattr(primitive, name)
+    return first, first is second
+
+
+def _reduced(primitive: Any, protocol: int) -> Any:
+    return pickle.loads(pickle.dumps(primitive, protocol))
+
+
+def _class_of_decoded(primitive: Any) -> str:
+    return type(primitive).__name__
+
+
+def _extra(primitive: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(primitive).items() if name in EXTRA_NAMES}
+
+
+def _init(primitive: Any, *args: Any) -> None:
+    type(primitive).__init__(primitive, *args)
+
+
+EXTRA_NAMES = ["extra", "note", "asked_for", "names", "Priority", "_context_id", "_dataset_path"]
+CALLS: dict[str, Callable[..., Any]] = {
+    "set": setattr,
+    "get": getattr,
+    "get twice": _same_twice,
+    "delete": delattr,
+    "has": hasattr,
+    "extra attributes": _extra,
+    "init": _init,
+    "class name": _class_of_decoded,
+    "true": bool,
+    "own hash": lambda primitive: hash(primitive) == object.__hash__(primitive),
+    "equals itself": lambda primitive: (primitive == primitive, primitive != primitive),
+    "copy": copy.copy,
+    "deep copy": copy.deepcopy,
+    "pickle": _reduced,
+    "configure": lambda primitive, *configuration: _configure(*configuration),
+}
+REPLACING = {"copy", "deep copy", "pickle"}
+"""What they return is what the next operation is applied to."""
+
+attribute_names = st.sampled_from(list(ATTRIBUTES))
+judgements = st.sampled_from(["is_valid_request", "is_valid_response", "msg_type"])
+extra_names = st.sampled_from(EXTRA_NAMES)
+keyword_tuples = st.lists(attribute_names | st.just("nothing"), max_size=3).map(tuple)
+
+settings_of_attributes = attribute_names.flatmap(
+    lambda name: st.tuples(st.just("set"), st.tuples(st.just(name), values_of(name)))
+)
+operations: st.SearchStrategy[Operation] = st.one_of(
+    settings_of_attributes,
+    settings_of_attributes,
+    settings_of_attributes,
+    st.tuples(st.just("get twice"), st.tuples(attribute_names)),
+    st.tuples(st.sampled_from(["get", "set judgement"]), st.tuples(judgements)).map(
+        lambda drawn: ("get", drawn[1]) if drawn[0] == "get" else ("set", (*drawn[1], True))
+    ),
+    st.tuples(st.just("encode"), st.tuples(max_pdu_lengths)),
+    st.tuples(st.just("delete"), st.tuples(attribute_names | extra_names | judgements)),
+    st.tuples(st.just("has"), st.tuples(attribute_names | extra_names)),
+    st.tuples(
+        st.just("set"), st.tuples(extra_names, st.sampled_from([None, 1, "x", io.BytesIO(b"x")]))
+    ),
+    st.tuples(
+        st.just("set"),
+        st.tuples(st.sampled_from(["REQUEST_KEYWORDS", "RESPONSE_KEYWORDS"]), keyword_tuples),
+    ),
+    st.tuples(st.just("init"), st.just(()) | st.just((1,))),
+    st.tuples(st.just("configure"), configurations),
+    st.sampled_from(
+        [(name, ()) for name in ("extra attributes", "class name", "true", "copy", "deep copy")]
+        + [(name, ()) for name in ("own hash", "equals itself")]
+        + [("pickle", (protocol,)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
+    ),
+)
+
+
+def _apply(operation: Operation, primitive: Any) -> Outcome:
+    name, args = operation
+    return observe(CALLS[name], primitive, *args)
+
+
+class Comparison:
+    """The two primitives, and what they were given.
+
+    Attributes
+    ----------
+    ours, oracle : object
+        The two.
+    """
+
+    def __init__(self, make: Callable[[type], type]) -> None:
+        self.ours, self.oracle = make(OURS)(), make(ORACLE)()
+        self.given: set[int] = set()
+
+    def apply(self, operation: Operation) -> None:
+        """Do the same to both, and compare all that can be observed."""
+        name, args = operation
+        if name == "encode":
+            self.encode(*args)
+            return
+        self.given.update(id(arg) for arg in args)
+        ours, oracle = _apply(operation, self.ours), _apply(operation, self.oracle)
+        assert self.shown(ours) == self.shown(oracle)
+        if name in REPLACING and oracle.raised is None:
+            assert type(ours.value) is type(self.ours)
+            assert type(oracle.value) is type(self.oracle)
+            self.ours, self.oracle = ours.value, oracle.value
+        else:
+            self.same(ours.value, oracle.value)
+
+    def encode(self, max_pdu_length: int) -> None:
+        """Encode both: the same bytes, or both refuse."""
+        if not hasattr(self.oracle, "MessageIDBeingRespondedTo"):
+            return
+        oracle = observe(encode_p_data, self.oracle, 3, max_pdu_length)
+        ours = observe(self.ours.encode_p_data, 3, max_pdu_length)
+        if oracle.raised is None:
+            assert (ours.value, ours.error) == (oracle.value, None)
+            assert self.ours.encode_command_set() == encode_command_set(self.oracle)
+            event("encoded")
+        else:
+            assert isinstance(ours.raised, ValueError | TypeError), oracle.error
+            event("refused to encode")
+
+    def shown(self, outcome: Outcome) -> tuple[Any, ...]:
+        """What is compared as text: errors, logs and warnings, without the classes' modules."""
+        error = outcome.error
+        if error is not None:
+            text = re.sub(r"fastdimse\._primitive|pynetdicom\.dimse_primitives", "MODULE", error[1])
+            error = error[0], text
+        return error, outcome.logs, outcome.warnings
+
+    def same(self, ours: Any, oracle: Any) -> None:
+        """The same type and value; what was given is handed back itself."""
+        assert type(ours) is type(oracle)
+        if isinstance(oracle, tuple | list) and type(oracle) in (tuple, list):
+            assert len(ours) == len(oracle)
+            for one, other in zip(ours, oracle, strict=True):
+                self.same(one, other)
+        elif isinstance(oracle, dict):
+            assert list(ours) == list(oracle)
+            self.same(list(ours.values()), list(oracle.values()))
+        elif id(oracle) in self.given or id(ours) in self.given:
+            assert ours is oracle
+        elif isinstance(oracle, io.BytesIO):
+            assert ours.closed == oracle.closed
+            if not oracle.closed:
+                assert (ours.getvalue(), ours.tell()) == (oracle.getvalue(), oracle.tell())
+        elif isinstance(oracle, UID):
+            assert str(ours) == str(oracle)
+            assert vars(ours) == vars(oracle)
+        else:
+            assert repr(ours) == repr(oracle)
+
+    def compare_attributes(self) -> None:
+        """Compare every attribute at the end."""
+        for name in [*ATTRIBUTES, "is_valid_request", "is_valid_response", "msg_type"]:
+            self.apply(("get twice", (name,)))
+
+
+@given(
+    make=st.sampled_from([_plain, *SUBCLASSES]),
+    configuration=st.just((False, validate_ui, ("ascii",))) | configurations,
+    steps=st.lists(operations, max_size=12),
+)
+def test_any_operations(make: Any, configuration: Any, steps: list[Operation]) -> None:
+    with keep_configuration():
+        _configure(*configuration)
+        compared = Comparison(make)
+        for step in steps:
+            compared.apply(step)
+        compared.compare_attributes()
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+@given(data=st.data())
+def test_set_an_attribute(name: str, data: st.DataObject) -> None:
+    with keep_configuration():
+        _configure(*data.draw(st.just((False, validate_ui, ("ascii",))) | configurations))
+        compared = Comparison(_plain)
+        compared.apply(("set", (name, data.draw(values_of(name)))))
+        compared.compare_attributes()
+
+
+usual_attributes = {
+    "AffectedSOPClassUID": uids,
+    "AffectedSOPInstanceUID": uids,
+    "EventTypeID": st.integers(0, 65535),
+}
+
+
+@pytest.mark.parametrize("identified_by", ["MessageID", "MessageIDBeingRespondedTo"])
+@pytest.mark.parametrize("name", ATTRIBUTES)
+@given(data=st.data())
+def test_encode_with_one_odd_attribute(identified_by: str, name: str, data: st.DataObject) -> None:
+    compared = Comparison(_plain)
+    compared.apply(("set", (identified_by, 7)))
+    for usual, values in usual_attributes.items():
+        compared.apply(("set", (usual, data.draw(values))))
+    compared.apply(("set", (name, data.draw(values_of(name)))))
+    compared.encode(data.draw(max_pdu_lengths))
+
+
+@pytest.mark.parametrize("make", SUBCLASSES)
+@pytest.mark.parametrize("operation", ["copy", "deep copy", *range(pickle.HIGHEST_PROTOCOL + 1)])
+def test_copies_have_everything(make: Any, operation: str | int) -> None:
+    compared = Comparison(make)
+    for name, value in {
+        "MessageID": True,
+        "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+        "AffectedSOPInstanceUID": "not conformant",
+        "EventTypeID": 2**70,
+        "EventInformation": Stream(b"data set"),
+        "ErrorComment": ["a", "b"],
+        "ErrorID": "x",
+        "extra": [1, 2],
+        "_context_id": 5,
+    }.items():
+        compared.apply(("set", (name, value)))
+    step = ("pickle", (operation,)) if isinstance(operation, int) else (operation, ())
+    compared.apply(step)
+    compared.compare_attributes()
+    compared.apply(("extra attributes", ()))
+
+
+def test_pickle_of_an_unread_uid_is_a_uid() -> None:
+    primitive = OURS()
+    primitive.AffectedSOPClassUID = "1.2.840.10008.1.20.1"
+    copied = pickle.loads(pickle.dumps(primitive))
+    assert type(copied.AffectedSOPClassUID) is UID
+    assert copied.AffectedSOPClassUID == "1.2.840.10008.1.20.1"
+
+
+@pytest.mark.parametrize(
+    "name", ["STATUS_OPTIONAL_KEYWORDS", "REQUEST_KEYWORDS", "RESPONSE_KEYWORDS", "__name__"]
+)
+def test_class_attributes(name: str) -> None:
+    assert getattr(OURS, name) == getattr(ORACLE, name)
+    assert type(getattr(OURS, name)) is type(getattr(ORACLE, name))
+
+
+@pytest.mark.parametrize("name", [*PROPERTIES, "is_valid_request", "is_valid_response", "msg_type"])
+def test_properties_are_documented(name: str) -> None:
+    assert getattr(OURS, name).__doc__
+    assert hasattr(getattr(OURS, name), "__get__")
+
+
+def test_every_public_name_is_there() -> None:
+    public = {name for name in dir(ORACLE()) if not name.startswith("_")}
+    assert public <= set(dir(OURS()))
+
+
+@pytest.mark.parametrize("keywords", ["REQUEST_KEYWORDS", "RESPONSE_KEYWORDS"])
+@CLASSES
+def test_keywords_patched_on_the_class(
+    cls: type, keywords: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cls, keywords, ("EventTypeID",))
+    judgement = "is_valid_request" if keywords == "REQUEST_KEYWORDS" else "is_valid_response"
+    primitive = cls()
+    assert getattr(primitive, judgement) is False
+    primitive.EventTypeID = 0
+    assert getattr(primitive, judgement) is True
+
+
+@pytest.mark.parametrize("args", [(1,), (None, None)])
+def test_constructor_takes_no_arguments(args: tuple[Any, ...]) -> None:
+    ours, oracle = observe(OURS, *args), observe(ORACLE, *args)
+    assert ours.error == oracle.error
+
+
+def test_constructor_takes_no_keywords() -> None:
+    ours, oracle = observe(lambda: OURS(MessageID=1)), observe(lambda: ORACLE(MessageID=1))
+    assert ours.error == oracle.error
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_without_init(name: str) -> None:
+    ours, oracle = OURS.__new__(OURS), ORACLE.__new__(ORACLE)
+    assert observe(getattr, ours, name).error == observe(getattr, oracle, name).error
+
+
+def test_representation() -> None:
+    address = re.compile(r"0x[0-9a-f]+")
+    ours, oracle = OURS(), ORACLE()
+    assert (
+        address.sub("", repr(ours)).split(".")[-1] == address.sub("", repr(oracle)).split(".")[-1]
+    )
+
+
+@CLASSES
+def test_weak_reference(cls: type) -> None:
+    primitive = cls()
+    reference = weakref.ref(primitive)
+    assert reference() is primitive
+    del primitive
+    assert reference() is None
+
+
+@pytest.mark.parametrize("name", ["extra", "ErrorComment", "ErrorID"])
+@CLASSES
+def test_cycles_are_collected(cls: type, name: str) -> None:
+    primitive = cls()
+    setattr(primitive, name, [primitive])
+    reference = weakref.ref(primitive)
+    del primitive
+    gc.collect()
+    assert reference() is None
+
+
+@CLASSES
+def test_cycle_through_the_stream_is_collected(cls: type) -> None:
+    primitive = cls()
+    stream = Stream()
+    stream.primitive = primitive  # type: ignore[attr-defined]
+    primitive.EventInformation = stream
+    reference = weakref.ref(primitive)
+    del primitive, stream
+    gc.collect()
+    assert reference() is None
+
+
+@CLASSES
+def test_values_are_not_leaked(cls: type) -> None:
+    stream, number = io.BytesIO(), int("70000")
+    before = sys.getrefcount(stream), sys.getrefcount(number)
+    for _ in range(100):
+        primitive = cls()
+        primitive.EventInformation = primitive.EventReply = stream
+        primitive.EventTypeID = primitive.Status = number
+        copy.copy(primitive)
+    del primitive
+    assert (sys.getrefcount(stream), sys.getrefcount(number)) == before
+
+
+@CLASSES
+def test_a_value_whose_end_comes_back_to_the_primitive(cls: type) -> None:
+    primitive = cls()
+    seen = []
+
+    class Comment:
+        def __del__(self) -> None:
+            seen.append(primitive.ErrorComment)
+            primitive.ErrorID = 1
+
+    primitive.ErrorComment = Comment()
+    primitive.ErrorComment = "new"
+    assert seen == ["new"]
+    assert primitive.ErrorID == 1
+
+
+@CLASSES
+def test_a_validator_that_reads_the_primitive(cls: type) -> None:
+    primitive = cls()
+    primitive.AffectedSOPClassUID = "1.2.3"
+    seen = []
+
+    def validate(uid: UID) -> tuple[bool, str]:
+        seen.append(primitive.AffectedSOPClassUID)
+        primitive.MessageID = 5
+        return True, ""
+
+    _config.VALIDATORS["UI"] = validate
+    primitive.AffectedSOPClassUID = "1.2.4"
+    assert (seen, primitive.MessageID) == (["1.2.3"], 5)
+
+
+def test_streams_are_read_from_their_beginning_and_left_where_they_stood() -> None:
+    stream = io.BytesIO(b"0123456789")
+    stream.seek(5)
+    primitive = OURS()
+    primitive.MessageID = 1
+    primitive.EventInformation = stream
+    assert primitive.encode_p_data().endswith(b"\x020123456789")
+    assert stream.tell() == 5
+
+
+@pytest.mark.parametrize("max_pdu_length", [-1, 1, 6, 2**32, 2**70])
+def test_max_pdu_length_without_room(max_pdu_length: int) -> None:
+    primitive = OURS()
+    primitive.MessageID = 1
+    with pytest.raises((ValueError, OverflowError), match=r"(?i)pdu|large|big"):
+        primitive.encode_p_data(1, max_pdu_length)
+
+
+@pytest.mark.parametrize("context_id", [-1, 256, 2**70])
+def test_context_id_of_more_than_a_byte(context_id: int) -> None:
+    with pytest.raises((ValueError, OverflowError)):
+        OURS().encode_p_data(context_id)
+
+
+@pytest.mark.parametrize("name", ["EventTypeID", "Status", "ErrorID"])
+@pytest.mark.parametrize("value", [-1, 65536, 2**70])
+def test_encode_error_names_field_and_value(name: str, value: int) -> None:
+    primitive = OURS()
+    primitive.MessageIDBeingRespondedTo = 1
+    setattr(primitive, name, value)
+    with pytest.raises(EncodeError, match=name) as caught:
+        primitive.encode_command_set()
+    assert caught.value.field == name
+    assert caught.value.row is None
+    assert str(65535) in str(caught.value)
