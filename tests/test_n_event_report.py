@@ -228,7 +228,8 @@ def _init(primitive: Any, *args: Any) -> None:
     type(primitive).__init__(primitive, *args)
 
 
-EXTRA_NAMES = ["extra", "note", "asked_for", "names", "Priority", "_context_id", "_dataset_path"]
+# Not _dataset_path: with it pynetdicom sends a C-STORE's data set from a file.
+EXTRA_NAMES = ["extra", "note", "asked_for", "names", "Priority", "_context_id"]
 CALLS: dict[str, Callable[..., Any]] = {
     "set": setattr,
     "get": getattr,

@@ -422,14 +422,18 @@ impl<'a> Message<'a> {
     }
 
     fn of(raw: RawElements<'a>) -> Result<Self, Rejection> {
-        let command_field = raw
-            .number(&ELEMENTS[COMMAND_FIELD])?
-            .ok_or_else(|| missing("Command Field (0000,0100)"))?;
+        raw.value(&ELEMENTS[GROUP_LENGTH])?;
+        let (command_field, count) = raw.value(&ELEMENTS[COMMAND_FIELD])?;
+        if count > 1 {
+            return Err(Rejection::new(Reason::SeveralCommandFields(count)));
+        }
+        let command_field =
+            command_field.us().ok_or_else(|| missing("Command Field (0000,0100)"))?;
         let data_set_type = raw
             .found(&ELEMENTS[DATA_SET_TYPE])
             .ok_or_else(|| missing("Command Data Set Type (0000,0800)"))
-            .and_then(|_| raw.number(&ELEMENTS[DATA_SET_TYPE]))?;
-        let data_set = data_set_type != Some(NO_DATA_SET);
+            .and_then(|_| raw.value(&ELEMENTS[DATA_SET_TYPE]))?;
+        let data_set = data_set_type != (Value::Us(NO_DATA_SET), 1);
         let Some(kind) = Kind::of_command_field(command_field) else {
             return Ok(Self::Other { command_field, data_set });
         };
@@ -452,6 +456,7 @@ fn missing(what: &'static str) -> Rejection {
     Rejection::new(Reason::MissingElement(what))
 }
 
+const GROUP_LENGTH: usize = 0;
 const COMMAND_FIELD: usize = 2;
 const DATA_SET_TYPE: usize = 5;
 
@@ -493,11 +498,6 @@ impl<'a> RawElements<'a> {
         self.found[row]
     }
 
-    /// A US, or `None` where the element is not there or has no value.
-    fn number(&self, element: &Element) -> Result<Option<u16>, Rejection> {
-        Ok(self.value(element)?.0.us())
-    }
-
     /// An element's first value, and how many it has (its VM).
     fn value(&self, element: &Element) -> Result<(Value<'a>, usize), Rejection> {
         let Some(raw) = self.found(element) else { return Ok((Value::Absent, 0)) };
@@ -506,7 +506,7 @@ impl<'a> RawElements<'a> {
             Vr::Us => raw.us(),
             Vr::Ui => Ok(raw.uid()),
             Vr::Lo => Ok(raw.text()),
-            Vr::Ul => Ok((Value::Absent, 0)),
+            Vr::Ul => raw.ul(),
         }
     }
 }
@@ -530,6 +530,17 @@ impl<'a> Raw<'a> {
             }
             value => {
                 let reason = Reason::ValueLength { length: value.len(), vr: "US" };
+                Err(Rejection::new(reason).at(self.offset))
+            }
+        }
+    }
+
+    /// The group length: its value doesn't matter, only that it could be one.
+    fn ul(&self) -> Result<(Value<'a>, usize), Rejection> {
+        match self.value.len() {
+            length if length % 4 == 0 => Ok((Value::Absent, length / 4)),
+            length => {
+                let reason = Reason::ValueLength { length, vr: "UL" };
                 Err(Rejection::new(reason).at(self.offset))
             }
         }
@@ -674,6 +685,7 @@ mod tests {
     #[test]
     fn table_is_in_tag_order_and_its_positions_hold() {
         assert!(ELEMENTS.is_sorted_by_key(|element| element.number));
+        assert_eq!(ELEMENTS[GROUP_LENGTH].source, Source::GroupLength);
         assert_eq!(ELEMENTS[COMMAND_FIELD].source, Source::CommandField);
         assert_eq!(ELEMENTS[DATA_SET_TYPE].source, Source::DataSetType);
     }

@@ -166,7 +166,8 @@ struct Event<'a> {
 impl<'a> Event<'a> {
     fn of_row(columns: &'a EventColumns, row: usize, message_id: u16) -> Self {
         let kind = kind_of_row(columns, row);
-        let data_set = columns.bytes(kind.data_set(), row);
+        // A message that announced a data set of no bytes would leave its receiver waiting.
+        let data_set = columns.bytes(kind.data_set(), row).filter(|bytes| !bytes.is_empty());
         let mut command_set = CommandSet::new(kind, data_set.is_some());
         for element in &ELEMENTS {
             if let Source::Field(field) = element.source {
@@ -209,15 +210,11 @@ impl<'a> Event<'a> {
             Kind::Request => Field::EventReply,
             Kind::Response => Field::EventInformation,
         };
-        if columns.bytes(other, row).is_some() {
+        if columns.bytes(other, row).is_some_and(|bytes| !bytes.is_empty()) {
             return Err(Rejection::new(Reason::NotCarried(kind)).field(other));
         }
-        let rule = match self.data_set {
-            Some([]) => Err(Rejection::new(Reason::EmptyDataSet)),
-            Some(bytes) => options.max_pdu_length.check(bytes.len()),
-            None => Ok(()),
-        };
-        rule.map_err(|rejection| rejection.field(kind.data_set()))
+        let length = self.data_set.map_or(0, <[u8]>::len);
+        options.max_pdu_length.check(length).map_err(|rejection| rejection.field(kind.data_set()))
     }
 
     fn encoded_len(&self, options: &Options) -> usize {

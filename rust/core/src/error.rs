@@ -27,9 +27,6 @@ pub enum Reason {
     /// Text with characters that the default repertoire does not have (PS3.5 6.1.2.1).
     #[error("'{0}' has the character {1:?}, which the VR LO of a command set does not allow")]
     TextCharacter(Box<str>, char),
-    /// A data set of no bytes: a message would announce it and never send it.
-    #[error("an empty data set can't be sent: null means that there is none")]
-    EmptyDataSet,
     /// A presentation context ID that no association can have (PS3.8 9.3.2.2).
     #[error("{0} is not a presentation context ID: an odd number from 1 to 255")]
     ContextId(i128),
@@ -79,6 +76,9 @@ pub enum Reason {
     /// A command set without an element that it can't do without (PS3.7 E.1).
     #[error("the command set has no {0}")]
     MissingElement(&'static str),
+    /// A command field that names more than one message.
+    #[error("Command Field (0000,0100) has {0} values, it must have one")]
+    SeveralCommandFields(usize),
     /// An element's value runs past the end of the command set.
     #[error("the element ({group:04X},{element:04X}) has {length} bytes, {left} are left")]
     ElementLength {
@@ -137,7 +137,6 @@ impl Reason {
             Self::OutOfRange(_) => "out-of-range",
             Self::Uid(..) => "uid",
             Self::TextTooLong(..) | Self::TextCharacter(..) => "text",
-            Self::EmptyDataSet => "empty-data-set",
             Self::ContextId(_) => "context-id",
             Self::TooLarge(_) => "too-large",
             Self::MaxPduLength(_) => "max-pdu-length",
@@ -153,7 +152,7 @@ impl Reason {
             Self::ElementLength { .. } => "element-length",
             Self::ValueLength { .. } => "value-length",
             Self::ValueVr { .. } => "value-vr",
-            Self::CommandField(_) => "command-field",
+            Self::CommandField(_) | Self::SeveralCommandFields(_) => "command-field",
             Self::UnexpectedDataSet => "unexpected-data-set",
             Self::DataSetTooLong(_) => "data-set-too-long",
             Self::NoGroupLength => "no-group-length",

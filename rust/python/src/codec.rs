@@ -99,7 +99,8 @@ impl<'py> HeldEvent<'py> {
         let get = |field: Field| -> PyResult<Option<Bound<'py, PyAny>>> {
             match plain {
                 Some(plain) => {
-                    Ok(Some(plain.try_borrow()?.slot(object.py(), field).into_bound(object.py())))
+                    let value = plain.try_borrow()?.slot(object.py(), field);
+                    Ok(value.map(|value| value.into_bound(object.py())))
                 }
                 None => object.getattr_opt(field.keyword()),
             }
@@ -238,8 +239,13 @@ fn comment_bytes(value: &Bound<'_, PyAny>, several: bool) -> Result<Vec<u8>, Ref
         return Ok(bytes.as_bytes().to_vec());
     }
     if several && (value.hasattr("append")? || value.hasattr("index")?) {
+        let values: Vec<Bound<'_, PyAny>> = value.try_iter()?.collect::<PyResult<_>>()?;
+        let texts = values.iter().filter(|value| value.is_instance_of::<PyString>()).count();
+        if texts != 0 && texts != values.len() {
+            return Err(refused(value, "of one kind: all str, or all bytes"));
+        }
         let values: Result<Vec<Vec<u8>>, Refused> =
-            value.try_iter()?.map(|value| comment_bytes(&value?, false)).collect();
+            values.iter().map(|value| comment_bytes(value, false)).collect();
         return Ok(values?.join(&b'\\'));
     }
     Err(refused(value, "a str of at most 64 characters"))
@@ -317,7 +323,13 @@ pub fn encode_p_data<'py>(
 
 /// The bytes of a data set's stream, wherever it stands.
 pub fn data_set_bytes<'py>(stream: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-    Ok(stream.call_method0(intern!(stream.py(), "getvalue"))?.cast_into()?)
+    let py = stream.py();
+    // The class takes nothing else; a subclass or another primitive may have anything.
+    if !stream.is_instance(bytes_io(py)?)? && !stream.hasattr(intern!(py, "getvalue"))? {
+        let class = stream.get_type().name()?;
+        return Err(PyTypeError::new_err(format!("a data set must be an io.BytesIO, not {class}")));
+    }
+    Ok(stream.call_method0(intern!(py, "getvalue"))?.cast_into()?)
 }
 
 /// `N_EVENT_REPORT.decode_command_set`.

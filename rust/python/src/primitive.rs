@@ -165,8 +165,12 @@ impl DIMSEPrimitive {
         refuse_arguments(args, kwargs)?;
         if is_plain(slf.as_any()) {
             let mut this = slf.try_borrow_mut()?;
+            let old = (this.event_type.take(), this.data_set.take());
+            let errors = (this.error_comment.take(), this.error_id.take());
             this.error_comment = Some(py.None());
             this.error_id = Some(py.None());
+            drop(this);
+            drop((old, errors));
             return Ok(());
         }
         // A subclass may have overridden these, and sees them set to None as with pynetdicom.
@@ -593,8 +597,9 @@ impl DIMSEPrimitive {
             this.sop_class = uid(take("_affected_sop_class_uid")?)?;
             this.sop_instance = uid(take("_affected_sop_instance_uid")?)?;
         }
-        for (name, value) in rest.iter() {
-            slf.setattr(name.cast::<PyString>()?, value)?;
+        if !rest.is_empty() {
+            let attributes = slf.getattr(intern!(py, "__dict__"))?;
+            attributes.cast::<PyDict>()?.update(rest.as_mapping())?;
         }
         Ok(())
     }
@@ -682,20 +687,20 @@ impl DIMSEPrimitive {
         Some(command_set)
     }
 
-    /// The value of a field, for objects that override nothing.
-    pub fn slot(&self, py: Python<'_>, field: Field) -> Py<PyAny> {
-        match field {
+    /// The value of a field, for objects that override nothing; `None` where it was deleted.
+    pub fn slot(&self, py: Python<'_>, field: Field) -> Slot {
+        Some(match field {
             Field::MessageID => get(py, &self.message_id),
             Field::MessageIDBeingRespondedTo => get(py, &self.responded_to),
             Field::EventTypeID => get(py, &self.event_type),
             Field::EventInformation | Field::EventReply => get(py, &self.data_set),
             Field::Status => get(py, &self.status),
-            Field::ErrorComment => get(py, &self.error_comment),
-            Field::ErrorID => get(py, &self.error_id),
+            Field::ErrorComment => self.error_comment.as_ref()?.clone_ref(py),
+            Field::ErrorID => self.error_id.as_ref()?.clone_ref(py),
             Field::AffectedSOPClassUID => uid_or_none(py, &self.sop_class),
             Field::AffectedSOPInstanceUID => uid_or_none(py, &self.sop_instance),
             Field::PresentationContextID => py.None(),
-        }
+        })
     }
 }
 

@@ -145,15 +145,24 @@ fn set_uid_by_steps(value: &Bound<'_, PyAny>, name: &str) -> PyResult<UidSlot> {
     let logger = logger(py, "pynetdicom.utils")?;
     let (conformant, reason) = validate(&uid)?;
     if !conformant {
-        let message = format!("Invalid '{name}' value '{}' - {reason}", uid.str()?.to_str()?);
+        let message = format_text(py, "Invalid '{}' value '{}' - {}", (name, &uid, reason))?;
         logger.call_method1(intern!(py, "error"), (&message,))?;
-        return Err(PyValueError::new_err(message));
+        return Err(PyValueError::new_err(message.unbind()));
     }
     if !uid.getattr(intern!(py, "is_valid"))?.is_truthy()? {
-        let message = format!("Non-conformant '{name}' value '{}'", uid.str()?.to_str()?);
+        let message = format_text(py, "Non-conformant '{}' value '{}'", (name, &uid))?;
         logger.call_method1(intern!(py, "warning"), (message,))?;
     }
     Ok(UidSlot::Uid(uid.cast_into::<PyString>()?.unbind()))
+}
+
+/// Formatted by Python, which has characters that Rust's strings don't.
+fn format_text<'py>(
+    py: Python<'py>,
+    template: &str,
+    values: impl pyo3::call::PyCallArgs<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    PyString::new(py, template).call_method1(intern!(py, "format"), values)
 }
 
 fn validate<'py>(uid: &Bound<'py, PyAny>) -> PyResult<(bool, Bound<'py, PyAny>)> {
@@ -162,9 +171,28 @@ fn validate<'py>(uid: &Bound<'py, PyAny>) -> PyResult<(bool, Bound<'py, PyAny>)>
         let reason = PyString::new(py, "must not exceed 64 characters").into_any();
         return Ok((uid.len()? <= fastdimse_core::uid::MAX_LENGTH, reason));
     };
-    let (conformant, reason): (Bound<'_, PyAny>, Bound<'_, PyAny>) =
-        validator(&config)?.call1((uid,))?.extract()?;
+    let (conformant, reason) = unpack_two(&validator(&config)?.call1((uid,))?)?;
     Ok((conformant.is_truthy()?, reason))
+}
+
+/// `first, second = value`, with Python's own errors.
+fn unpack_two<'py>(value: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    let Ok(mut items) = value.try_iter() else {
+        let class = value.get_type().name()?;
+        let text = format!("cannot unpack non-iterable {class} object");
+        return Err(PyTypeError::new_err(text));
+    };
+    match (items.next().transpose()?, items.next().transpose()?, items.next().transpose()?) {
+        (Some(first), Some(second), None) => Ok((first, second)),
+        (_, Some(_), Some(_)) => {
+            Err(PyValueError::new_err("too many values to unpack (expected 2)"))
+        }
+        (first, ..) => {
+            let found = usize::from(first.is_some());
+            let text = format!("not enough values to unpack (expected 2, got {found})");
+            Err(PyValueError::new_err(text))
+        }
+    }
 }
 
 /// pynetdicom's `decode_bytes`: ASCII, then the codecs of its configuration, from which only

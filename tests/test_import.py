@@ -1,0 +1,104 @@
+"""What ``import fastdimse`` brings along, each time in a fresh interpreter."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ["pydicom", "pynetdicom", "pyarrow", "numpy", "polars", "typer", "rich"]
+
+
+def run(program: str) -> str:
+    """Run a program in a fresh interpreter and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_import_is_light(name: str) -> None:
+    assert run(f"import fastdimse, sys; print({name!r} in sys.modules)") == "False"
+
+
+PREPARED = """
+import io, sys
+from fastdimse import N_EVENT_REPORT, decode_events, encode_events
+event = N_EVENT_REPORT()
+event.MessageID = 7
+event.AffectedSOPClassUID = "1.2.840.10008.1.20.1"
+event.AffectedSOPInstanceUID = b"1.2.840.10008.1.20.1.1"
+event.EventTypeID = 1
+event.EventInformation = io.BytesIO(b"data set")
+"""
+
+
+def test_pydicom_is_imported_when_a_uid_is_read() -> None:
+    program = PREPARED + (
+        "encoded = event.encode_p_data()\n"
+        "assert event.is_valid_request\n"
+        "N_EVENT_REPORT.decode_command_set(event.encode_command_set(), b'data set')\n"
+        "decoded = decode_events(encode_events([event]))\n"
+        "assert decoded[0].MessageID == 7\n"
+        "before = 'pydicom' in sys.modules\n"
+        "uid = event.AffectedSOPClassUID\n"
+        "print(before, 'pydicom' in sys.modules, type(uid).__name__, 'pynetdicom' in sys.modules)"
+    )
+    assert run(program) == "False True UID False"
+
+
+WITHOUT_PYNETDICOM = """
+import sys
+sys.modules["pynetdicom"] = None
+"""
+
+
+def test_works_without_pynetdicom() -> None:
+    program = (
+        WITHOUT_PYNETDICOM
+        + PREPARED
+        + (
+            "encoded = bytes(encode_events([event]))\n"
+            "assert encoded == event.encode_p_data()\n"
+            "[decoded] = decode_events(encoded)\n"
+            "print(decoded.AffectedSOPClassUID.name, decoded.EventInformation.getvalue())"
+        )
+    )
+    assert run(program) == "Storage Commitment Push Model SOP Class b'data set'"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("1.2." + "3" * 61, "must not exceed 64 characters"),
+        (b"1.2.\xe9", "Unable to decode"),
+        (7, "must be str, bytes, UID or None, not 'int'"),
+    ],
+)
+def test_refuses_without_pynetdicom_as_with_it(value: str | bytes | int, text: str) -> None:
+    attempt = (
+        f"try: event.AffectedSOPClassUID = {value!r}\n"
+        "except (TypeError, ValueError) as error: print(type(error).__name__, error)"
+    )
+    without = run(WITHOUT_PYNETDICOM + PREPARED + attempt)
+    # pynetdicom, once imported, logs to its own handlers: only what is printed is compared.
+    assert text in without
+    assert without == run("import pynetdicom" + PREPARED + attempt)
+
+
+def test_pynetdicoms_configuration_counts_once_it_is_imported() -> None:
+    program = PREPARED + (
+        "event.AffectedSOPClassUID = '1.02'\n"
+        "import pynetdicom._config\n"
+        "pynetdicom._config.ENFORCE_UID_CONFORMANCE = True\n"
+        "try: event.AffectedSOPClassUID = '1.02'\n"
+        "except ValueError as error: print(error)"
+    )
+    expected = "Invalid 'Affected SOP Class UID' value '1.02' - UID is non-conformant"
+    assert run(program) == expected
+
+
+def test_import_after_pynetdicom() -> None:
+    program = "import pynetdicom.dimse_primitives\n" + PREPARED + "print(event.msg_type)"
+    assert run(program) == "N-EVENT-REPORT"

@@ -1,0 +1,133 @@
+"""What Orthanc sent and what pynetdicom answered, as they were captured (examples/)."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from fastdimse import N_EVENT_REPORT, DecodedEvents, decode_events, encode_events
+from oracle import P_DATA_TF_TYPE, decode_stream, encode_p_data, split_pdus
+
+DIRECTIONS = ["requests", "responses"]
+FIELDS = [
+    "MessageID",
+    "MessageIDBeingRespondedTo",
+    "AffectedSOPClassUID",
+    "AffectedSOPInstanceUID",
+    "EventTypeID",
+    "Status",
+]
+
+
+@pytest.fixture(params=DIRECTIONS)
+def direction(request: pytest.FixtureRequest) -> str:
+    """One of the two directions of the association."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def stream(examples: Path, direction: str) -> bytes:
+    """The bytes of the direction."""
+    return (examples / f"orthanc-storage-commitment.{direction}.bin").read_bytes()
+
+
+@pytest.fixture
+def expected(examples: Path, direction: str) -> list[dict[str, Any]]:
+    """What pynetdicom's decoder read in them."""
+    text = (examples / "orthanc-storage-commitment.expected.json").read_text()
+    messages: list[dict[str, Any]] = json.loads(text)[direction]
+    return messages
+
+
+@pytest.fixture
+def decoded(stream: bytes) -> DecodedEvents:
+    """What ours reads in them."""
+    return decode_events(stream)
+
+
+def data_set_of(event: N_EVENT_REPORT) -> bytes:
+    """The bytes of the event's data set, none if it has none."""
+    stream: io.BytesIO | None = event.EventInformation
+    return b"" if stream is None else stream.getvalue()
+
+
+def test_events_are_those_expected(
+    decoded: DecodedEvents, expected: list[dict[str, Any]], direction: str
+) -> None:
+    assert len(decoded) == len(expected) == 24
+    for event, message in zip(decoded, expected, strict=True):
+        assert {name: getattr(event, name) for name in FIELDS} == {
+            name: message[name] for name in FIELDS
+        }
+        assert data_set_of(event).hex() == message["data_set_hex"]
+        assert len(data_set_of(event)) == message["data_set_bytes"]
+        assert (event.MessageIDBeingRespondedTo is None) == (direction == "requests")
+
+
+def test_columns_are_those_expected(
+    decoded: DecodedEvents, expected: list[dict[str, Any]], direction: str
+) -> None:
+    table = pa.table(decoded)
+    for name in FIELDS:
+        assert table[name].to_pylist() == [message[name] for message in expected]
+    contexts = [message["context_id"] for message in expected]
+    assert table["PresentationContextID"].to_pylist() == contexts
+    name = "EventInformation" if direction == "requests" else "EventReply"
+    data_sets = [(data_set or b"").hex() for data_set in table[name].to_pylist()]
+    assert data_sets == [message["data_set_hex"] for message in expected]
+
+
+def event_pdus(stream: bytes) -> bytes:
+    """The PDUs that carry N-EVENT-REPORT: those from each of its commands to the next."""
+    kept = b""
+    ours = False
+    for pdu in split_pdus(stream):
+        if pdu[0] == P_DATA_TF_TYPE:
+            if pdu[11] & 1:
+                [*commands] = decode_stream(pdu) or [None]
+                ours = b"\x00\x00\x00\x01\x02\x00\x00\x00\x00\x01" in pdu
+                ours |= b"\x00\x00\x00\x01\x02\x00\x00\x00\x00\x81" in pdu
+                assert len(commands) == 1
+            kept += pdu if ours else b""
+    return kept
+
+
+def test_encoding_back_gives_the_same_bytes(decoded: DecodedEvents, stream: bytes) -> None:
+    sent = event_pdus(stream)
+    assert sent
+    for events in (decoded, pa.table(decoded), list(decoded)):
+        assert bytes(encode_events(events, max_pdu_length=16382)) == sent
+
+
+def test_pynetdicom_encodes_the_same_bytes(stream: bytes) -> None:
+    reports = [
+        message for message in decode_stream(stream) if type(message).__name__ == "N_EVENT_REPORT"
+    ]
+    encoded = bytes(encode_events(reports))
+    for report in reports:
+        report.EventInformation = report.EventInformation if data_set_of(report) else None
+    assert encoded == b"".join(encode_p_data(report) for report in reports)
+
+
+def test_what_is_stepped_over(decoded: DecodedEvents, stream: bytes) -> None:
+    names = {
+        1: "A-ASSOCIATE-RQ",
+        2: "A-ASSOCIATE-AC",
+        3: "A-ASSOCIATE-RJ",
+        5: "A-RELEASE-RQ",
+        6: "A-RELEASE-RP",
+        7: "A-ABORT",
+    }
+    counted: dict[str, int] = {}
+    for pdu in split_pdus(stream):
+        if pdu[0] != P_DATA_TF_TYPE:
+            counted[names[pdu[0]]] = counted.get(names[pdu[0]], 0) + 1
+    stepped_over = {
+        name: count for name, count in decoded.stepped_over.items() if name.startswith("A-")
+    }
+    assert stepped_over == counted
+    messages = [m for m in decode_stream(stream) if type(m).__name__ != "N_EVENT_REPORT"]
+    assert sum(decoded.stepped_over.values()) - sum(counted.values()) == len(messages)
