@@ -1,9 +1,11 @@
 """One event at a time: the class and its codec."""
 
+from io import BytesIO
+
 import pydicom.uid
 import pynetdicom.dimse_primitives
 import pytest
-from conftest import DATA_SET, SOP_CLASS, make_event
+from conftest import DATA_SET, SOP_CLASS, SOP_INSTANCE, make_event
 from rivals import decode_message, encode_p_data
 
 import fastdimse
@@ -62,11 +64,16 @@ def test_read_uid(measure, rival):
 
 def test_whole_request(measure, rival):
     name, cls, events = rival
-    encode = ENCODE[name]
+    encode, stream = ENCODE[name], BytesIO(DATA_SET)
 
     def whole_request():
         for _ in range(events):
-            event = make_event(cls)
+            event = cls()
+            event.MessageID = 7
+            event.AffectedSOPClassUID = SOP_CLASS
+            event.AffectedSOPInstanceUID = SOP_INSTANCE
+            event.EventTypeID = 1
+            event.EventInformation = stream
             assert event.is_valid_request
             encode(event)
 

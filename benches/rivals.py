@@ -21,10 +21,8 @@ def encode_p_data(event: N_EVENT_REPORT) -> bytes:
 def decode_message(command_set: bytes, data_set: bytes) -> N_EVENT_REPORT:
     """Decode a message as `DIMSEServiceProvider.receive_primitive` does."""
     p_data = P_DATA()
-    p_data.presentation_data_value_list = [
-        (1, b"\x03" + command_set),
-        (1, b"\x02" + data_set),
-    ]
+    p_data.presentation_data_value_list.append((1, b"\x03" + command_set))
+    p_data.presentation_data_value_list.append((1, b"\x02" + data_set))
     message = DIMSEMessage()
     message.decode_msg(p_data)
     return message.message_to_primitive()

@@ -1,10 +1,16 @@
 """The class that users know."""
 
+from __future__ import annotations
+
 import copyreg
-from collections.abc import Callable
-from typing import Any, Self, SupportsIndex
 
 from fastdimse._core import DIMSEPrimitive, register_primitive
+
+# typing would take longer to import than all of this; type checkers believe the name.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Self, SupportsIndex
 
 
 @register_primitive

@@ -422,26 +422,26 @@ impl<'a> Message<'a> {
     }
 
     fn of(raw: RawElements<'a>) -> Result<Self, Rejection> {
-        raw.value(&ELEMENTS[GROUP_LENGTH])?;
-        let (command_field, count) = raw.value(&ELEMENTS[COMMAND_FIELD])?;
+        raw.value(GROUP_LENGTH)?;
+        let (command_field, count) = raw.value(COMMAND_FIELD)?;
         if count > 1 {
             return Err(Rejection::new(Reason::SeveralCommandFields(count)));
         }
         let command_field =
             command_field.us().ok_or_else(|| missing("Command Field (0000,0100)"))?;
-        let data_set_type = raw
-            .found(&ELEMENTS[DATA_SET_TYPE])
-            .ok_or_else(|| missing("Command Data Set Type (0000,0800)"))
-            .and_then(|_| raw.value(&ELEMENTS[DATA_SET_TYPE]))?;
+        if raw.found[DATA_SET_TYPE].is_none() {
+            return Err(missing("Command Data Set Type (0000,0800)"));
+        }
+        let data_set_type = raw.value(DATA_SET_TYPE)?;
         let data_set = data_set_type != (Value::Us(NO_DATA_SET), 1);
         let Some(kind) = Kind::of_command_field(command_field) else {
             return Ok(Self::Other { command_field, data_set });
         };
         let mut command_set = CommandSet::new(kind, data_set);
         let mut several = Vec::new();
-        for element in &ELEMENTS {
+        for (row, element) in ELEMENTS.iter().enumerate() {
             if let Source::Field(field) = element.source {
-                let (value, count) = raw.value(element).map_err(|err| err.field(field))?;
+                let (value, count) = raw.value(row).map_err(|err| err.field(field))?;
                 command_set.set(field, value);
                 if count > 1 {
                     several.push((field, count));
@@ -493,16 +493,12 @@ impl<'a> RawElements<'a> {
         Ok(Self { found })
     }
 
-    fn found(&self, element: &Element) -> Option<Raw<'a>> {
-        let row = ELEMENTS.iter().position(|row| row.number == element.number)?;
-        self.found[row]
-    }
-
-    /// An element's first value, and how many it has (its VM).
-    fn value(&self, element: &Element) -> Result<(Value<'a>, usize), Rejection> {
-        let Some(raw) = self.found(element) else { return Ok((Value::Absent, 0)) };
-        raw.check_vr(element.vr)?;
-        match element.vr {
+    /// The first value of the element in a row of the table, and how many it has (its VM).
+    fn value(&self, row: usize) -> Result<(Value<'a>, usize), Rejection> {
+        let Some(raw) = &self.found[row] else { return Ok((Value::Absent, 0)) };
+        let vr = ELEMENTS[row].vr;
+        raw.check_vr(vr)?;
+        match vr {
             Vr::Us => raw.us(),
             Vr::Ui => Ok(raw.uid()),
             Vr::Lo => Ok(raw.text()),

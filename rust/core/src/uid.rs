@@ -39,6 +39,11 @@ pub enum UidError {
 /// assert_eq!(check(b"1.02"), Err(UidError::LeadingZero(2)));
 /// ```
 pub fn check(uid: &[u8]) -> Result<(), UidError> {
+    if is_conformant(uid) { Ok(()) } else { explain(uid) }
+}
+
+/// What is wrong with a UID, found component by component.
+fn explain(uid: &[u8]) -> Result<(), UidError> {
     check_length(uid)?;
     let mut start = 0;
     for component in uid.split(|&byte| byte == b'.') {
@@ -59,8 +64,25 @@ pub fn check_lenient(uid: &[u8]) -> Result<(), UidError> {
 }
 
 /// Whether `uid` is conformant to PS3.5 9.1.
+///
+/// One pass without places and reasons: less than half the time of finding them.
 pub fn is_conformant(uid: &[u8]) -> bool {
-    check(uid).is_ok()
+    let mut starts = true; // a component does
+    let mut zero = false; // the component is 0 so far
+    for &byte in uid {
+        match byte {
+            b'0'..=b'9' if !zero => {
+                zero = starts && byte == b'0';
+                starts = false;
+            }
+            b'.' if !starts => {
+                starts = true;
+                zero = false;
+            }
+            _ => return false,
+        }
+    }
+    !starts && uid.len() <= MAX_LENGTH
 }
 
 fn check_length(uid: &[u8]) -> Result<(), UidError> {
@@ -104,6 +126,17 @@ mod tests {
         assert_eq!(check(b"1."), Err(UidError::EmptyComponent(2)));
         assert_eq!(check(b"1.2.03"), Err(UidError::LeadingZero(4)));
         assert_eq!(check(b"1.2\n"), Err(UidError::Character { at: 3, byte: b'\n' }));
+    }
+
+    #[test]
+    fn the_short_way_and_the_explanation_agree() {
+        for length in 0..=6_u32 {
+            for number in 0..5_usize.pow(length) {
+                let uid: Vec<u8> =
+                    (0..length).map(|place| b"012.x"[number / 5_usize.pow(place) % 5]).collect();
+                assert_eq!(is_conformant(&uid), explain(&uid).is_ok(), "{uid:?}");
+            }
+        }
     }
 
     #[test]

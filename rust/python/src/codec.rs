@@ -313,8 +313,8 @@ pub fn encode_p_data<'py>(
         max_pdu_length
             .check(data_set.len())
             .map_err(|rejection| encode_error(py, &rejection.field(command_set.kind.data_set())))?;
-        let length = max_pdu_length.message_len(command_set.encoded_len(), data_set.len());
-        let mut out = Vec::with_capacity(length);
+        // Room for a usual command set and its frames; counting exactly takes longer.
+        let mut out = Vec::with_capacity(data_set.len() + 256);
         let write = |out: &mut Vec<u8>| command_set.write(out);
         write_message(&mut out, context_id, max_pdu_length, write, data_set);
         Ok(PyBytes::new(py, &out))
@@ -372,7 +372,7 @@ pub fn decode_command_set<'py>(
             .map_err(|error| refused_by_setter(py, error, field, value, bytes))?;
     }
     if let Some(stream) = stream {
-        event.setattr(read.kind.data_set().keyword(), stream)?;
+        set(&event, read.kind.data_set(), stream)?;
     }
     Ok(event)
 }
@@ -407,8 +407,12 @@ pub fn set_decoded(
         Value::Us(number) => set(event, field, number.into_pyobject(py)?.into_any()),
         Value::UsMany(_) => Ok(()),
         Value::Text(text) => {
-            let text: String = text.iter().copied().map(char::from).collect();
-            let text = PyString::new(py, &text).into_any();
+            let text = match std::str::from_utf8(text) {
+                Ok(ascii) if ascii.is_ascii() => PyString::new(py, ascii),
+                // As pydicom reads it: Latin-1.
+                _ => PyString::new(py, &text.iter().copied().map(char::from).collect::<String>()),
+            };
+            let text = text.into_any();
             if vr != Vr::Ui || is_plain(event) {
                 return set(event, field, text);
             }
@@ -443,7 +447,10 @@ fn set(event: &Bound<'_, PyAny>, field: Field, value: Bound<'_, PyAny>) -> PyRes
         Field::Status => |this: &mut DIMSEPrimitive, value| this.status = value,
         Field::ErrorComment => |this: &mut DIMSEPrimitive, value| this.error_comment = value,
         Field::ErrorID => |this: &mut DIMSEPrimitive, value| this.error_id = value,
-        _ => return event.setattr(field.keyword(), value),
+        Field::EventInformation | Field::EventReply => {
+            |this: &mut DIMSEPrimitive, value| this.data_set = value
+        }
+        Field::PresentationContextID => return event.setattr(field.keyword(), value),
     };
     slot(&mut *plain.try_borrow_mut()?, Some(value.unbind()));
     Ok(())

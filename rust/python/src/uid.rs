@@ -108,11 +108,34 @@ fn config(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
     modules.as_any().cast::<PyDict>()?.get_item(intern!(py, "pynetdicom._config"))
 }
 
+/// pynetdicom's configuration module, its variables, and its default validator of UIDs.
+struct Defaults {
+    config: Py<PyAny>,
+    variables: Py<PyDict>,
+    validate_ui: Py<PyAny>,
+}
+
+/// Whether `VALIDATORS["UI"]` is the default one. Every UID that is set comes here: asking the
+/// module's variables and the dictionary directly takes half the time of asking as Python does.
 fn has_default_validator(config: &Bound<'_, PyAny>) -> PyResult<bool> {
-    static VALIDATE_UI: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static DEFAULTS: PyOnceLock<Defaults> = PyOnceLock::new();
     let py = config.py();
-    let default = VALIDATE_UI.import(py, "pynetdicom._validators", "validate_ui")?;
-    Ok(validator(config)?.is(default))
+    let default = DEFAULTS.get_or_try_init(py, || {
+        let validators = py.import(intern!(py, "pynetdicom._validators"))?;
+        PyResult::Ok(Defaults {
+            config: config.clone().unbind(),
+            variables: config.getattr(intern!(py, "__dict__"))?.cast_into::<PyDict>()?.unbind(),
+            validate_ui: validators.getattr(intern!(py, "validate_ui"))?.unbind(),
+        })
+    })?;
+    if !config.is(&default.config) {
+        return Ok(false);
+    }
+    let validators = default.variables.bind(py).get_item(intern!(py, "VALIDATORS"))?;
+    let Some(Ok(validators)) = validators.map(Bound::cast_into_exact::<PyDict>) else {
+        return Ok(false);
+    };
+    Ok(validators.get_item(intern!(py, "UI"))?.is_some_and(|it| it.is(&default.validate_ui)))
 }
 
 fn validator<'py>(config: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
