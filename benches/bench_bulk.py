@@ -3,10 +3,10 @@
 import pyarrow as pa
 import pynetdicom.dimse_primitives
 import pytest
-from conftest import DATA_SET, SOP_CLASS, make_event
-from rivals import decode_pdus, encode_p_data
 
 import fastdimse
+from conftest import DATA_SET, SOP_CLASS, make_event
+from rivals import decode_pdus, encode_p_data
 
 ROWS = 200_000
 FEW = 1000
@@ -17,7 +17,9 @@ def table():
     return pa.table(
         {
             "AffectedSOPClassUID": pa.array([SOP_CLASS] * ROWS),
-            "AffectedSOPInstanceUID": [f"1.2.826.0.1.3680043.8.498.{10**20 + n}" for n in range(ROWS)],
+            "AffectedSOPInstanceUID": [
+                f"1.2.826.0.1.3680043.8.498.{10**20 + row}" for row in range(ROWS)
+            ],
             "EventTypeID": pa.array([1] * ROWS, pa.uint16()),
             "EventInformation": pa.array([DATA_SET] * ROWS),
         }

@@ -5,10 +5,10 @@ from io import BytesIO
 import pydicom.uid
 import pynetdicom.dimse_primitives
 import pytest
-from conftest import DATA_SET, SOP_CLASS, SOP_INSTANCE, make_event
-from rivals import decode_message, encode_p_data
 
 import fastdimse
+from conftest import DATA_SET, SOP_CLASS, SOP_INSTANCE, make_event
+from rivals import decode_message, encode_p_data
 
 CLASSES = {
     "pynetdicom": (pynetdicom.dimse_primitives.N_EVENT_REPORT, 1000),

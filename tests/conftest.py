@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
 from oracle import keep_configuration
 
 SLOW_TO_DRAW = [HealthCheck.too_slow, HealthCheck.data_too_large]

@@ -11,15 +11,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fastdimse import N_EVENT_REPORT as OURS
-from fastdimse import EncodeError
 from hypothesis import event, given
 from hypothesis import strategies as st
-from oracle import Outcome, encode_command_set, encode_p_data, keep_configuration, observe
 from pydicom.uid import UID
 from pynetdicom import _config
 from pynetdicom._validators import validate_ui
 from pynetdicom.dimse_primitives import N_EVENT_REPORT as ORACLE
+
+from fastdimse import N_EVENT_REPORT as OURS
+from fastdimse import EncodeError
+from oracle import Outcome, encode_command_set, encode_p_data, keep_configuration, observe
 from strategies import ATTRIBUTES, Stream, max_pdu_lengths, uids, values_of
 
 CLASSES = pytest.mark.parametrize("cls", [OURS, ORACLE], ids=["fastdimse", "pynetdicom"])

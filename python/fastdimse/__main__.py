@@ -12,8 +12,7 @@ def main() -> None:
     missing = [name for name in _EXTRA if find_spec(name) is None]
     if missing:
         print(
-            f"fastdimse: the command line needs {', '.join(missing)}: "
-            "pip install 'fastdimse[cli]'",
+            f"fastdimse: the command line needs {', '.join(missing)}: pip install 'fastdimse[cli]'",
             file=sys.stderr,
         )
         sys.exit(2)

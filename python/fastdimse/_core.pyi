@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
-from typing import Any, Literal, Protocol, Self, final, type_check_only
+from typing import Any, Literal, Protocol, Self, TypeAlias, TypeVar, final, type_check_only
 
 from _typeshed import ReadableBuffer
-from fastdimse._primitive import N_EVENT_REPORT
 from pydicom.uid import UID
 from typing_extensions import disjoint_base
+
+from fastdimse._primitive import N_EVENT_REPORT
 
 __all__ = [
     "ColumnError",
@@ -39,9 +40,9 @@ class _ArrowArray(Protocol):
 class _ArrowStream(Protocol):
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
 
-type _Events = _ArrowArray | _ArrowStream | Mapping[str, Any] | Iterable[Any]
-type _Framing = Literal["p-data", "command-set"]
-type _OnInvalid = Literal["raise", "skip"]
+_Events: TypeAlias = _ArrowArray | _ArrowStream | Mapping[str, Any] | Iterable[Any]
+_Framing: TypeAlias = Literal["p-data", "command-set"]
+_OnInvalid: TypeAlias = Literal["raise", "skip"]
 
 class EventError(ValueError):
     row: int | None
@@ -186,7 +187,9 @@ class DecodedEvents:
     def __arrow_c_schema__(self) -> object: ...
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
 
-def register_primitive[T: type[DIMSEPrimitive]](cls: T) -> T: ...
+_T = TypeVar("_T", bound=type[DIMSEPrimitive])
+
+def register_primitive(cls: _T) -> _T: ...
 def encode_events(
     events: _Events,
     *,
@@ -206,9 +209,7 @@ def encode_batches(
     on_invalid: _OnInvalid = "raise",
     enforce_uid_conformance: bool = True,
 ) -> EncodedBatches: ...
-def validate_events(
-    events: _Events, *, enforce_uid_conformance: bool = True
-) -> Rejections: ...
+def validate_events(events: _Events, *, enforce_uid_conformance: bool = True) -> Rejections: ...
 def decode_events(
     data: ReadableBuffer,
     *,

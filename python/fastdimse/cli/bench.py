@@ -75,9 +75,7 @@ def bench(
             start = time.perf_counter()
             run()
             best[step] = min(best[step], time.perf_counter() - start)
-    figures = [
-        Figure(*step, _version(step[1]), steps[step][0], best[step]) for step in steps
-    ]
+    figures = [Figure(*step, _version(step[1]), steps[step][0], best[step]) for step in steps]
     if as_json:
         print(json.dumps(_report(figures, repeat)))
     else:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import typer
@@ -26,9 +26,7 @@ _BROKEN_OFF = ("truncated", "stream-ends")
 
 
 def decode(
-    stream: Annotated[
-        str, typer.Argument(metavar="IN", help="A stream, as captured; - is stdin.")
-    ],
+    stream: Annotated[str, typer.Argument(metavar="IN", help="A stream, as captured; - is stdin.")],
     out: Annotated[
         str | None,
         typer.Option("--out", "-o", metavar="OUT", help="Rows to a file; - is stdout."),
@@ -39,9 +37,7 @@ def decode(
     as_json: Annotated[
         bool, typer.Option("--json", help="Rows as NDJSON on standard output.")
     ] = False,
-    head: Annotated[
-        int, typer.Option(min=0, help="The most rows in the table; 0 is all.")
-    ] = 100,
+    head: Annotated[int, typer.Option(min=0, help="The most rows in the table; 0 is all.")] = 100,
     framing: Annotated[
         Framing, typer.Option(help="Complete P-DATA-TF PDUs, or bare command sets.")
     ] = Framing.P_DATA,
@@ -113,7 +109,7 @@ def _write(events: Any, path: str, chosen: RowFormat) -> None:
 
 def _print_events(events: Any, head: int) -> None:
     table = Table()
-    for heading, justify in (
+    headings: tuple[tuple[str, Literal["left", "right"]], ...] = (
         ("kind", "left"),
         ("Message ID", "right"),
         ("SOP class", "left"),
@@ -121,7 +117,8 @@ def _print_events(events: Any, head: int) -> None:
         ("Event Type", "right"),
         ("Status", "right"),
         ("data set", "right"),
-    ):
+    )
+    for heading, justify in headings:
         table.add_column(heading, justify=justify, overflow="fold")
     shown = min(head or events.num_rows, events.num_rows)
     for event in events.slice(0, shown).to_pylist():

@@ -143,9 +143,7 @@ class Rows:
         What reading raised. An Arrow stream hands on only the text of an error.
     """
 
-    def __init__(
-        self, schema: Any, batches: Iterable[Any], total: int | None = None
-    ) -> None:
+    def __init__(self, schema: Any, batches: Iterable[Any], total: int | None = None) -> None:
         self.schema = schema
         self.total = total
         self.read = 0

@@ -60,8 +60,10 @@ class Rejects:
             return
         print_table(rejection_table(self.first, first=first), sys.stderr)
         if self.count > len(self.first):
-            note(f"and {plural(self.count - len(self.first), 'more rejection')}; "
-                 "--rejects FILE has them all")
+            note(
+                f"and {plural(self.count - len(self.first), 'more rejection')}; "
+                "--rejects FILE has them all"
+            )
 
 
 @contextmanager

@@ -344,7 +344,11 @@ impl<'a> CommandSet<'a> {
     /// assert_eq!(CommandSet::read(&bytes).unwrap().event().unwrap(), sent);
     /// ```
     pub fn read(bytes: &'a [u8]) -> Result<Message<'a>, Rejection> {
-        Message::of(RawElements::read(bytes)?)
+        // What is missing is missing at the end.
+        Message::of(RawElements::read(bytes)?).map_err(|rejection| match rejection.offset {
+            Some(_) => rejection,
+            None => rejection.at(bytes.len()),
+        })
     }
 }
 
