@@ -329,7 +329,9 @@ class Comparison:
         ours = observe(self.ours.encode_p_data, 3, max_pdu_length)
         if oracle.raised is None:
             assert (ours.value, ours.error) == (oracle.value, None)
-            assert self.ours.encode_command_set() == encode_command_set(self.oracle)
+            # pydicom warns here too, of values that not every reporter of tests can print.
+            command_set = observe(encode_command_set, self.oracle)
+            assert observe(self.ours.encode_command_set).value == command_set.value is not None
             event("encoded")
         else:
             assert isinstance(ours.raised, ValueError | TypeError), oracle.error

@@ -554,13 +554,13 @@ impl<'a> Raw<'a> {
         (Value::Text(first), 1 + values.count())
     }
 
-    /// A UID; pydicom strips white space at both ends of it, and an empty one is none.
+    /// A UID; pydicom strips white space at both ends of each, NUL only at the end of all, and
+    /// an empty one is none.
     fn uid(&self) -> (Value<'a>, usize) {
-        let (value, count) = self.text();
-        match value.text().map(strip) {
-            None | Some([]) => (Value::Absent, count),
-            Some(uid) => (Value::Text(uid), count),
-        }
+        let mut values = trim_end(self.value).split(|&byte| byte == b'\\');
+        let first = values.next().map_or(&[][..], strip);
+        let value = if first.is_empty() { Value::Absent } else { Value::Text(first) };
+        (value, 1 + values.count())
     }
 }
 

@@ -179,13 +179,25 @@ fn hold_number<'py>(value: &Bound<'py, PyAny>, field: Field) -> Result<Held<'py>
             if text.to_str()?.is_empty() {
                 return Ok(Held::UsMany(Vec::new()));
             }
-        } else if value.hasattr("append")? || value.hasattr("index")? {
-            let values: Result<Vec<u16>, Refused> =
-                value.try_iter()?.map(|value| us(&value?)).collect();
-            return values.map(Held::UsMany);
+        } else if is_sequence(value)? {
+            let values: Vec<Bound<'_, PyAny>> = value.try_iter()?.collect::<PyResult<_>>()?;
+            return match &values[..] {
+                // pydicom takes a list of one for the one.
+                [value] if value.is_none() => Ok(Held::UsMany(Vec::new())),
+                [value] if !is_sequence(value)? => hold_number(value, field),
+                _ => values.iter().map(us).collect::<Result<_, _>>().map(Held::UsMany),
+            };
         }
     }
     us(value).map(Held::Us)
+}
+
+/// Whether it holds several values: a list, a tuple, pydicom's MultiValue, but no text or bytes.
+fn is_sequence(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if value.is_instance_of::<PyString>() || PyUntypedBuffer::get(value).is_ok() {
+        return Ok(false);
+    }
+    Ok(value.hasattr("append")? || value.hasattr("index")?)
 }
 
 /// A number that fits the VR US, from anything with `__index__`.
@@ -229,16 +241,15 @@ fn hold_comment<'py>(value: &Bound<'py, PyAny>) -> Result<Held<'py>, Refused> {
 /// Text, bytes, or several of them, which a backslash parts (PS3.5 6.2).
 fn comment_bytes(value: &Bound<'_, PyAny>, several: bool) -> Result<Vec<u8>, Refused> {
     if let Ok(text) = value.cast::<PyString>() {
-        let Ok(text) = text.to_str() else { return Err(refused(value, "text")) };
-        return match latin_1(text) {
+        return match text.to_str().ok().and_then(latin_1) {
             Some(bytes) => Ok(bytes),
-            None => Ok(replaced(value.py(), text)?),
+            None => Ok(replaced(text)?),
         };
     }
     if let Ok(bytes) = value.cast::<PyBytes>() {
         return Ok(bytes.as_bytes().to_vec());
     }
-    if several && (value.hasattr("append")? || value.hasattr("index")?) {
+    if several && is_sequence(value)? {
         let values: Vec<Bound<'_, PyAny>> = value.try_iter()?.collect::<PyResult<_>>()?;
         let texts = values.iter().filter(|value| value.is_instance_of::<PyString>()).count();
         if texts != 0 && texts != values.len() {
@@ -252,10 +263,13 @@ fn comment_bytes(value: &Bound<'_, PyAny>, several: bool) -> Result<Vec<u8>, Ref
 }
 
 /// pydicom writes a question mark for what Latin-1 does not have, and warns.
-fn replaced(py: Python<'_>, text: &str) -> PyResult<Vec<u8>> {
-    let message = format!("ErrorComment '{text}' has characters that can't be sent: '?' is sent");
+fn replaced(text: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
+    let py = text.py();
+    let message = "ErrorComment has characters that can't be sent: '?' is sent for each";
     py.import(intern!(py, "warnings"))?.call_method1(intern!(py, "warn"), (message,))?;
-    Ok(text.chars().map(|character| u8::try_from(character).unwrap_or(b'?')).collect())
+    let codec = (intern!(py, "iso8859-1"), intern!(py, "replace"));
+    let bytes = text.call_method1(intern!(py, "encode"), codec)?;
+    Ok(bytes.cast::<PyBytes>()?.as_bytes().to_vec())
 }
 
 /// Raises what kept a primitive from being encoded.
@@ -361,13 +375,11 @@ pub fn decode_command_set<'py>(
         return Err(fail(Rejection::new(Reason::UnexpectedDataSet)));
     }
     let event = cls.call0()?;
-    for (field, count) in several {
-        let text =
-            format!("Non-conformant VM {count} for '{}', taking the first value", field.keyword());
-        logger(py, "pynetdicom.dimse_messages")?.call_method1(intern!(py, "warning"), (text,))?;
-    }
     for (field, row) in FIELDS {
         let value = read.get(field);
+        if let Some((_, count)) = several.iter().find(|(of, _)| *of == field) {
+            warn_of_several(py, field, *count)?;
+        }
         set_decoded(&event, field, ELEMENTS[row].vr, value)
             .map_err(|error| refused_by_setter(py, error, field, value, bytes))?;
     }
@@ -375,6 +387,13 @@ pub fn decode_command_set<'py>(
         set(&event, read.kind.data_set(), stream)?;
     }
     Ok(event)
+}
+
+fn warn_of_several(py: Python<'_>, field: Field, count: usize) -> PyResult<()> {
+    let keyword = field.keyword();
+    let text = format!("Non-conformant VM {count} for '{keyword}', taking the first value");
+    logger(py, "pynetdicom.dimse_messages")?.call_method1(intern!(py, "warning"), (text,))?;
+    Ok(())
 }
 
 /// A UID that the class refuses is bytes that can't be decoded.

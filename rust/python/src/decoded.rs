@@ -162,7 +162,11 @@ impl DecodedEvents {
         self.events.num_rows()
     }
 
-    fn __getitem__<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
+    fn __getitem__<'py>(
+        &self,
+        py: Python<'py>,
+        index: &Bound<'_, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         self.primitive(py, from_end(index, self.events.num_rows())?)
     }
 

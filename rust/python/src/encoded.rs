@@ -312,7 +312,10 @@ impl EncodedEvents {
         self.count()
     }
 
-    fn __getitem__<'py>(slf: &Bound<'py, Self>, index: isize) -> PyResult<Bound<'py, PyAny>> {
+    fn __getitem__<'py>(
+        slf: &Bound<'py, Self>,
+        index: &Bound<'_, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let this = slf.get();
         let index = from_end(index, this.count())?;
         let (start, end) = (this.offsets[index] as isize, this.offsets[index + 1] as isize);
@@ -399,7 +402,7 @@ impl Offsets {
         self.0.len()
     }
 
-    fn __getitem__(&self, index: isize) -> PyResult<i64> {
+    fn __getitem__(&self, index: &Bound<'_, PyAny>) -> PyResult<i64> {
         Ok(self.0[from_end(index, self.0.len())?])
     }
 

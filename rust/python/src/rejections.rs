@@ -124,7 +124,7 @@ impl Rejections {
         self.count()
     }
 
-    fn __getitem__(&self, index: isize) -> PyResult<Rejection> {
+    fn __getitem__(&self, index: &Bound<'_, PyAny>) -> PyResult<Rejection> {
         let index = from_end(index, self.rejections.len())?;
         Ok((&self.rejections[index]).into())
     }

@@ -2,16 +2,19 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use pyo3::exceptions::PyIndexError;
+use pyo3::exceptions::{PyIndexError, PyOverflowError};
 use pyo3::prelude::*;
 
 /// A Python index, negative ones counted from the end.
-pub fn from_end(index: isize, length: usize) -> PyResult<usize> {
-    let place = if index < 0 { index + length as isize } else { index };
-    usize::try_from(place)
-        .ok()
-        .filter(|&place| place < length)
-        .ok_or_else(|| PyIndexError::new_err(format!("index {index} of {length}")))
+pub fn from_end(index: &Bound<'_, PyAny>, length: usize) -> PyResult<usize> {
+    let outside = || PyIndexError::new_err(format!("index {index} of {length}"));
+    let place = match index.extract::<isize>() {
+        Ok(place) if place < 0 => place + length as isize,
+        Ok(place) => place,
+        Err(error) if error.is_instance_of::<PyOverflowError>(index.py()) => return Err(outside()),
+        Err(error) => return Err(error),
+    };
+    usize::try_from(place).ok().filter(|&place| place < length).ok_or_else(outside)
 }
 
 /// Takes the items of a sequence one by one, each made when it is asked for.
