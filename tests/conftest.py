@@ -1,5 +1,6 @@
 """Hypothesis profiles, and pynetdicom's configuration put back after each test."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,13 +9,24 @@ from hypothesis import HealthCheck, settings
 
 from oracle import keep_configuration
 
+# A change is judged by the same examples each time; at a developer's they are always new.
+SAME_EXAMPLES = bool(os.environ.get("CI"))
+
 SLOW_TO_DRAW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 settings.register_profile(
-    "default", max_examples=200, deadline=None, suppress_health_check=SLOW_TO_DRAW
+    "default",
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=SLOW_TO_DRAW,
+    derandomize=SAME_EXAMPLES,
 )
 settings.register_profile(
-    "thorough", max_examples=10_000, deadline=None, suppress_health_check=SLOW_TO_DRAW
+    "thorough",
+    max_examples=10_000,
+    deadline=None,
+    suppress_health_check=SLOW_TO_DRAW,
+    derandomize=SAME_EXAMPLES,
 )
 settings.load_profile("default")
 

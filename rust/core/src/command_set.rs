@@ -127,6 +127,22 @@ impl Field {
         Self::PresentationContextID,
     ];
 
+    /// The fields that are numbers, besides the presentation context.
+    pub const NUMBERS: [Self; 5] = [
+        Self::MessageID,
+        Self::MessageIDBeingRespondedTo,
+        Self::EventTypeID,
+        Self::Status,
+        Self::ErrorID,
+    ];
+
+    /// The fields that are text.
+    pub const TEXTS: [Self; 3] =
+        [Self::AffectedSOPClassUID, Self::AffectedSOPInstanceUID, Self::ErrorComment];
+
+    /// The fields that are data sets.
+    pub const DATA_SETS: [Self; 2] = [Self::EventInformation, Self::EventReply];
+
     /// DICOM's keyword.
     pub fn keyword(self) -> &'static str {
         match self {

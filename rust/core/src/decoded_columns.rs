@@ -64,19 +64,6 @@ impl Text {
     }
 }
 
-/// The numbers of an event, in the order of [`DecodedColumns::numbers`].
-const NUMBERS: [Field; 5] = [
-    Field::MessageID,
-    Field::MessageIDBeingRespondedTo,
-    Field::EventTypeID,
-    Field::Status,
-    Field::ErrorID,
-];
-
-/// The texts of an event.
-const TEXTS: [Field; 3] =
-    [Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID, Field::ErrorComment];
-
 /// An event whose command set is read and whose data set may be still to come.
 #[derive(Debug)]
 pub struct Row {
@@ -84,8 +71,8 @@ pub struct Row {
     /// Where its first PDU begins.
     pub begin: usize,
     context_id: u8,
-    numbers: [Option<u16>; NUMBERS.len()],
-    texts: [Option<Text>; TEXTS.len()],
+    numbers: [Option<u16>; Field::NUMBERS.len()],
+    texts: [Option<Text>; Field::TEXTS.len()],
 }
 
 impl Row {
@@ -105,8 +92,8 @@ impl Row {
             kind: command_set.kind,
             begin,
             context_id,
-            numbers: NUMBERS.map(|field| command_set.get(field).us()),
-            texts: TEXTS.map(text),
+            numbers: Field::NUMBERS.map(|field| command_set.get(field).us()),
+            texts: Field::TEXTS.map(text),
         }
     }
 }
@@ -114,7 +101,7 @@ impl Row {
 /// The columns while they grow.
 #[derive(Debug, Default)]
 pub struct DecodedColumns {
-    numbers: [UInt16Builder; NUMBERS.len()],
+    numbers: [UInt16Builder; Field::NUMBERS.len()],
     sop_class: SopClasses,
     sop_instance: Views,
     error_comment: Views,

@@ -115,17 +115,6 @@ struct Builders {
     broken: Vec<Rejection>,
 }
 
-const NUMBERS: [Field; 5] = [
-    Field::MessageID,
-    Field::MessageIDBeingRespondedTo,
-    Field::EventTypeID,
-    Field::Status,
-    Field::ErrorID,
-];
-const TEXTS: [Field; 3] =
-    [Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID, Field::ErrorComment];
-const DATA_SETS: [Field; 2] = [Field::EventInformation, Field::EventReply];
-
 impl Builders {
     fn push(&mut self, primitive: &Bound<'_, PyAny>, row: u64) -> PyResult<()> {
         self.rows += 1;
@@ -139,7 +128,7 @@ impl Builders {
     }
 
     fn push_event(&mut self, event: &HeldEvent<'_>, row: u64) -> PyResult<()> {
-        for (builder, field) in self.numbers.iter_mut().zip(NUMBERS) {
+        for (builder, field) in self.numbers.iter_mut().zip(Field::NUMBERS) {
             match event.get(field) {
                 Held::Us(number) => builder.append_value(*number),
                 Held::UsMany(values) if !values.is_empty() => {
@@ -151,7 +140,7 @@ impl Builders {
                 _ => builder.append_null(),
             }
         }
-        for (builder, field) in self.texts.iter_mut().zip(TEXTS) {
+        for (builder, field) in self.texts.iter_mut().zip(Field::TEXTS) {
             match event.get(field) {
                 Held::Str(text) => builder.append_value(text.to_str()?),
                 Held::Bytes(text) => {
@@ -161,7 +150,7 @@ impl Builders {
                 _ => builder.append_null(),
             }
         }
-        for (builder, field) in self.data_sets.iter_mut().zip(DATA_SETS) {
+        for (builder, field) in self.data_sets.iter_mut().zip(Field::DATA_SETS) {
             match &event.data_set {
                 Some(stream) if event.kind.data_set() == field => {
                     builder.append_value(data_set_bytes(stream)?.as_bytes());
@@ -174,13 +163,13 @@ impl Builders {
 
     fn finish(self) -> PyResult<Batch> {
         let mut columns: Vec<(&str, ArrayRef)> = Vec::new();
-        for (mut builder, field) in self.numbers.into_iter().zip(NUMBERS) {
+        for (mut builder, field) in self.numbers.into_iter().zip(Field::NUMBERS) {
             columns.push((field.keyword(), Arc::new(builder.finish())));
         }
-        for (mut builder, field) in self.texts.into_iter().zip(TEXTS) {
+        for (mut builder, field) in self.texts.into_iter().zip(Field::TEXTS) {
             columns.push((field.keyword(), Arc::new(builder.finish())));
         }
-        for (mut builder, field) in self.data_sets.into_iter().zip(DATA_SETS) {
+        for (mut builder, field) in self.data_sets.into_iter().zip(Field::DATA_SETS) {
             columns.push((field.keyword(), Arc::new(builder.finish())));
         }
         let batch = RecordBatch::try_from_iter(columns).map_err(arrow_error)?;
@@ -324,7 +313,7 @@ fn concat(array: AnyArray) -> PyResult<ArrayRef> {
 }
 
 fn is_integer(field: Field) -> bool {
-    !TEXTS.contains(&field) && !DATA_SETS.contains(&field)
+    !Field::TEXTS.contains(&field) && !Field::DATA_SETS.contains(&field)
 }
 
 fn from_iterator<'py>(
@@ -334,7 +323,7 @@ fn from_iterator<'py>(
 ) -> PyResult<ArrayRef> {
     if is_integer(field) {
         integers(field, values, broken)
-    } else if TEXTS.contains(&field) {
+    } else if Field::TEXTS.contains(&field) {
         let texts = values.enumerate().map(|(row, value)| text(field, row, &value?));
         Ok(Arc::new(texts.collect::<PyResult<StringArray>>()?))
     } else {
