@@ -1,7 +1,7 @@
 """Hypothesis profiles, and pynetdicom's configuration put back after each test."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,3 +42,13 @@ def _configuration() -> Iterator[None]:
 def examples() -> Path:
     """The folder of small real inputs."""
     return Path(__file__).parent.parent / "examples"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape lone surrogates in captured logs, which pytest-xdist can't send to its reporter."""
+    report = yield
+    report.sections = [
+        (title, text.encode("utf-8", "backslashreplace").decode()) for title, text in report.sections
+    ]
+    return report
