@@ -4,6 +4,7 @@
 //! ([`command_set`]) and PDVs ([`pdv`]); back, PDUs are walked ([`pdu`]) and decoded ([`decode`])
 //! into columns ([`decoded_columns`]). There is no Python here and no I/O.
 
+mod characters;
 pub mod columns;
 pub mod command_set;
 pub mod decode;
