@@ -261,6 +261,13 @@ unsigned_shorts = st.one_of(
 )
 odd_numbers = st.one_of(unsigned_shorts, st.integers(), st.sampled_from(ODD_NUMBERS))
 
+# Only the attributes that take anything when they are set come to hold these.
+nested = st.recursive(
+    st.sampled_from([None, 1, 0, True, "", "a", b"", b"b"]),
+    lambda inner: st.lists(inner, max_size=2) | st.lists(inner, max_size=2).map(tuple),
+    max_leaves=3,
+) | st.sampled_from([{}, set(), range(0), range(2), [{}], [set()]])
+
 odd_streams = st.one_of(
     st.sampled_from(ODD_STREAMS), st.binary(max_size=40).map(io.BytesIO), st.none()
 )
@@ -270,6 +277,7 @@ odd_comments = st.one_of(
     st.binary(max_size=70),
     st.sampled_from(ODD_COMMENTS),
     st.lists(st.one_of(st.text(max_size=5), st.binary(max_size=5)), max_size=3),
+    nested,
 )
 anything = st.sampled_from(ANYTHING)
 
@@ -283,7 +291,7 @@ ATTRIBUTES: dict[str, st.SearchStrategy[Any]] = {
     "EventReply": odd_streams,
     "Status": odd_numbers,
     "ErrorComment": odd_comments,
-    "ErrorID": odd_numbers,
+    "ErrorID": odd_numbers | nested,
 }
 """What to set each attribute to, apart from `anything`."""
 

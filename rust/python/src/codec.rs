@@ -3,14 +3,14 @@
 use fastdimse_core::command_set::{
     CommandSet, ELEMENTS, Field, Kind, Message, Source, Usage, Value, Vr,
 };
-use fastdimse_core::error::{Reason, Rejection, shown};
+use fastdimse_core::error::{Reason, Rejection};
 use fastdimse_core::pdv::{MaxPduLength, write_message};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyInt, PyString, PyType};
+use pyo3::types::{PyByteArray, PyBytes, PyString, PyTuple, PyType};
 
 use crate::buffer::to_arrow;
 use crate::errors::{decode_error, encode_error};
@@ -152,44 +152,52 @@ impl<'py> HeldEvent<'py> {
 /// A value as pydicom would write it. An attribute that isn't there is an element without a
 /// value, as in pynetdicom.
 fn hold<'py>(value: Option<Bound<'py, PyAny>>, field: Field, vr: Vr) -> Result<Held<'py>, Refused> {
-    match (value, vr) {
-        (Some(value), _) if value.is_none() => Ok(Held::Absent),
-        (Some(value), Vr::Us | Vr::Ul) => hold_number(&value, field),
-        (Some(value), Vr::Ui) => hold_uid(&value),
-        (Some(value), Vr::Lo) => hold_comment(&value),
-        (None, Vr::Us | Vr::Ul) => Ok(Held::UsMany(Vec::new())),
-        (None, _) => Ok(Held::Bytes(Vec::new())),
+    let without_value = || match vr {
+        Vr::Us | Vr::Ul => Held::UsMany(Vec::new()),
+        Vr::Ui | Vr::Lo => Held::Bytes(Vec::new()),
+    };
+    let Some(value) = value else { return Ok(without_value()) };
+    if value.is_none() {
+        return Ok(Held::Absent);
+    }
+    // The class takes anything for these two, and pydicom makes what it can of it.
+    if matches!(field, Field::ErrorComment | Field::ErrorID) {
+        let value = sole_item(value)?;
+        if value.is_none() || value.len().is_ok_and(|length| length == 0) {
+            return Ok(without_value());
+        }
+        return if vr == Vr::Lo { hold_comment(&value) } else { hold_numbers(&value) };
+    }
+    if vr == Vr::Ui { hold_uid(&value) } else { us(&value).map(Held::Us) }
+}
+
+/// pydicom takes a list of one for the one.
+fn sole_item(value: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
+    if value.hasattr(intern!(value.py(), "append"))? && value.len()? == 1 {
+        value.get_item(0)
+    } else {
+        Ok(value)
     }
 }
 
 fn refused(value: &Bound<'_, PyAny>, accepted: &str) -> Refused {
-    match value.repr().and_then(|repr| Ok(shown(repr.to_str()?.as_bytes()))) {
-        Ok(repr) => Refused::Rule(Reason::Value(format!("{repr} is not {accepted}").into())),
+    // `ascii` leaves nothing that can't be printed.
+    match PyString::new(value.py(), "{!a}").call_method1("format", (value,)) {
+        Ok(shown) => {
+            let text: String = shown.to_string().chars().take(70).collect();
+            Refused::Rule(Reason::Value(format!("{text} is not {accepted}").into()))
+        }
         Err(error) => Refused::Raised(error),
     }
 }
 
-fn hold_number<'py>(value: &Bound<'py, PyAny>, field: Field) -> Result<Held<'py>, Refused> {
-    if value.is_instance_of::<PyInt>() {
+fn hold_numbers<'py>(value: &Bound<'py, PyAny>) -> Result<Held<'py>, Refused> {
+    // pydicom packs the items of a list, and nothing else that has several.
+    if !value.hasattr(intern!(value.py(), "append"))? {
         return us(value).map(Held::Us);
     }
-    // Only Error ID takes anything at all when it is set.
-    if field == Field::ErrorID {
-        if let Ok(text) = value.cast::<PyString>() {
-            if text.to_str()?.is_empty() {
-                return Ok(Held::UsMany(Vec::new()));
-            }
-        } else if is_sequence(value)? {
-            let values: Vec<Bound<'_, PyAny>> = value.try_iter()?.collect::<PyResult<_>>()?;
-            return match &values[..] {
-                // pydicom takes a list of one for the one.
-                [value] if value.is_none() => Ok(Held::UsMany(Vec::new())),
-                [value] if !is_sequence(value)? => hold_number(value, field),
-                _ => values.iter().map(us).collect::<Result<_, _>>().map(Held::UsMany),
-            };
-        }
-    }
-    us(value).map(Held::Us)
+    let numbers: Result<_, Refused> = value.try_iter()?.map(|number| us(&number?)).collect();
+    numbers.map(Held::UsMany)
 }
 
 /// Whether it holds several values: a list, a tuple, pydicom's MultiValue, but no text or bytes.
@@ -197,7 +205,7 @@ fn is_sequence(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     if value.is_instance_of::<PyString>() || PyUntypedBuffer::get(value).is_ok() {
         return Ok(false);
     }
-    Ok(value.hasattr("append")? || value.hasattr("index")?)
+    Ok(value.is_instance_of::<PyTuple>() || value.hasattr(intern!(value.py(), "append"))?)
 }
 
 /// A number that fits the VR US, from anything with `__index__`.
@@ -248,6 +256,9 @@ fn comment_bytes(value: &Bound<'_, PyAny>, several: bool) -> Result<Vec<u8>, Ref
     }
     if let Ok(bytes) = value.cast::<PyBytes>() {
         return Ok(bytes.as_bytes().to_vec());
+    }
+    if let Ok(bytes) = value.cast::<PyByteArray>() {
+        return Ok(bytes.to_vec());
     }
     if several && is_sequence(value)? {
         let values: Vec<Bound<'_, PyAny>> = value.try_iter()?.collect::<PyResult<_>>()?;

@@ -67,8 +67,11 @@ pub fn set_uid(value: &Bound<'_, PyAny>, name: &str) -> PyResult<UidSlot> {
     }
     let py = value.py();
     if let Some(text) = conformant_text(value)? {
-        let config = config(py)?;
-        if config.is_none_or(|config| has_default_validator(&config).unwrap_or(false)) {
+        let default = match config(py)? {
+            Some(config) => config.has_default_validator(py)?,
+            None => true,
+        };
+        if default {
             return Ok(UidSlot::Text(text.unbind()));
         }
     }
@@ -101,46 +104,51 @@ fn is_conformant_str(text: &Bound<'_, PyString>) -> bool {
     text.to_str().is_ok_and(|text| is_conformant(text.as_bytes()))
 }
 
-/// `pynetdicom._config`, if the program has it.
-fn config(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
-    static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
-    let modules = MODULES.import(py, "sys", "modules")?;
-    modules.as_any().cast::<PyDict>()?.get_item(intern!(py, "pynetdicom._config"))
-}
-
 /// pynetdicom's configuration module, its variables, and its default validator of UIDs.
-struct Defaults {
-    config: Py<PyAny>,
+struct Config {
+    module: Py<PyAny>,
     variables: Py<PyDict>,
     validate_ui: Py<PyAny>,
 }
 
-/// Whether `VALIDATORS["UI"]` is the default one. Every UID that is set comes here: asking the
-/// module's variables and the dictionary directly takes half the time of asking as Python does.
-fn has_default_validator(config: &Bound<'_, PyAny>) -> PyResult<bool> {
-    static DEFAULTS: PyOnceLock<Defaults> = PyOnceLock::new();
-    let py = config.py();
-    let default = DEFAULTS.get_or_try_init(py, || {
-        let validators = py.import(intern!(py, "pynetdicom._validators"))?;
-        PyResult::Ok(Defaults {
-            config: config.clone().unbind(),
-            variables: config.getattr(intern!(py, "__dict__"))?.cast_into::<PyDict>()?.unbind(),
+/// `pynetdicom._config`, from when the program first has it.
+fn config(py: Python<'_>) -> PyResult<Option<&Config>> {
+    static CONFIG: PyOnceLock<Config> = PyOnceLock::new();
+    static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+    if let Some(config) = CONFIG.get(py) {
+        return Ok(Some(config));
+    }
+    let modules = MODULES.import(py, "sys", "modules")?.as_any().cast::<PyDict>()?;
+    let Some(module) = modules.get_item(intern!(py, "pynetdicom._config"))? else {
+        return Ok(None);
+    };
+    // While pynetdicom is being imported its configuration is there before its validators.
+    let validators = py.import(intern!(py, "pynetdicom._validators"))?;
+    let config = CONFIG.get_or_try_init(py, || {
+        PyResult::Ok(Config {
+            variables: module.getattr(intern!(py, "__dict__"))?.cast_into::<PyDict>()?.unbind(),
+            module: module.unbind(),
             validate_ui: validators.getattr(intern!(py, "validate_ui"))?.unbind(),
         })
     })?;
-    if !config.is(&default.config) {
-        return Ok(false);
-    }
-    let validators = default.variables.bind(py).get_item(intern!(py, "VALIDATORS"))?;
-    let Some(Ok(validators)) = validators.map(Bound::cast_into_exact::<PyDict>) else {
-        return Ok(false);
-    };
-    Ok(validators.get_item(intern!(py, "UI"))?.is_some_and(|it| it.is(&default.validate_ui)))
+    Ok(Some(config))
 }
 
-fn validator<'py>(config: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let py = config.py();
-    config.getattr(intern!(py, "VALIDATORS"))?.get_item(intern!(py, "UI"))
+impl Config {
+    /// Whether `VALIDATORS["UI"]` is the default one. Every UID that is set comes here: asking
+    /// the module's variables and the dictionary directly takes half the time of asking as
+    /// Python does.
+    fn has_default_validator(&self, py: Python<'_>) -> PyResult<bool> {
+        let validators = self.variables.bind(py).get_item(intern!(py, "VALIDATORS"))?;
+        let Some(Ok(validators)) = validators.map(Bound::cast_into_exact::<PyDict>) else {
+            return Ok(false);
+        };
+        Ok(validators.get_item(intern!(py, "UI"))?.is_some_and(|it| it.is(&self.validate_ui)))
+    }
+
+    fn validator<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.module.bind(py).getattr(intern!(py, "VALIDATORS"))?.get_item(intern!(py, "UI"))
+    }
 }
 
 /// The logger that pynetdicom's own `set_uid` would use, or ours where there is no pynetdicom.
@@ -194,7 +202,7 @@ fn validate<'py>(uid: &Bound<'py, PyAny>) -> PyResult<(bool, Bound<'py, PyAny>)>
         let reason = PyString::new(py, "must not exceed 64 characters").into_any();
         return Ok((uid.len()? <= fastdimse_core::uid::MAX_LENGTH, reason));
     };
-    let (conformant, reason) = unpack_two(&validator(&config)?.call1((uid,))?)?;
+    let (conformant, reason) = unpack_two(&config.validator(py)?.call1((uid,))?)?;
     Ok((conformant.is_truthy()?, reason))
 }
 
@@ -253,7 +261,7 @@ fn decode_bytes<'py>(value: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyStrin
 
 fn fallback_codecs(py: Python<'_>) -> PyResult<Vec<String>> {
     let Some(config) = config(py)? else { return Ok(Vec::new()) };
-    let codecs: Vec<String> = config.getattr(intern!(py, "CODECS"))?.extract()?;
+    let codecs: Vec<String> = config.module.bind(py).getattr(intern!(py, "CODECS"))?.extract()?;
     let ascii = ["ascii", "646", "us-ascii"];
     Ok(codecs.into_iter().filter(|codec| !ascii.contains(&codec.as_str())).collect())
 }
