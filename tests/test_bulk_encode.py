@@ -399,3 +399,19 @@ def test_threads_encode_one_table():
     for thread in threads:
         thread.join()
     assert found == [expected] * 4
+
+
+NO_ROWS = pa.table(
+    {
+        "AffectedSOPClassUID": pa.chunked_array([[], []], pa.string()),
+        "AffectedSOPInstanceUID": pa.chunked_array([[], []], pa.string()),
+        "EventTypeID": pa.chunked_array([[], []], pa.uint16()),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    "events", [[], NO_ROWS.to_pydict(), NO_ROWS, NO_ROWS.combine_chunks()], ids=type
+)
+def test_no_rows_are_no_batches(events):
+    assert list(encode_batches(events)) == []

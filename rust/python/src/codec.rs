@@ -162,6 +162,9 @@ fn hold<'py>(value: Option<Bound<'py, PyAny>>, field: Field, vr: Vr) -> Result<H
     }
     // The class takes anything for these two, and pydicom makes what it can of it.
     if matches!(field, Field::ErrorComment | Field::ErrorID) {
+        if value.is_instance_of::<PyByteArray>() && vr == Vr::Lo && value.len()? > 1 {
+            return Err(refused(&value, COMMENT));
+        }
         let value = sole_item(value)?;
         if value.is_none() || value.len().is_ok_and(|length| length == 0) {
             return Ok(without_value());
@@ -179,6 +182,8 @@ fn sole_item(value: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
         Ok(value)
     }
 }
+
+const COMMENT: &str = "a str of at most 64 characters";
 
 fn refused(value: &Bound<'_, PyAny>, accepted: &str) -> Refused {
     // `ascii` leaves nothing that can't be printed.
@@ -270,7 +275,7 @@ fn comment_bytes(value: &Bound<'_, PyAny>, several: bool) -> Result<Vec<u8>, Ref
             values.iter().map(|value| comment_bytes(value, false)).collect();
         return Ok(values?.join(&b'\\'));
     }
-    Err(refused(value, "a str of at most 64 characters"))
+    Err(refused(value, COMMENT))
 }
 
 /// pydicom writes a question mark for what Latin-1 does not have, and warns.

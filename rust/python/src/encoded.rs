@@ -263,12 +263,16 @@ struct BatchEncoder {
 
 impl BatchEncoder {
     fn next(&mut self, py: Python<'_>) -> PyResult<Option<EncodedEvents>> {
-        let Some(batch) = self.events.next(py, self.batch_size, self.done)? else {
-            return Ok(None);
-        };
-        let first_row = self.done;
-        self.done += batch.0.num_rows() as u64;
-        encode_batch_list(py, vec![batch], &self.options, first_row).map(Some)
+        while let Some(batch) = self.events.next(py, self.batch_size, self.done)? {
+            let (first_row, rows) = (self.done, batch.0.num_rows());
+            self.done += rows as u64;
+            let encoded = encode_batch_list(py, vec![batch], &self.options, first_row)?;
+            // Producers hand out empty batches too; users have no use for them.
+            if rows > 0 {
+                return Ok(Some(encoded));
+            }
+        }
+        Ok(None)
     }
 }
 
