@@ -14,6 +14,7 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
+from fastdimse.cli import files
 from test_bulk_encode import EVENTS, SCHEMA, oracle_bytes, rows_of
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -150,3 +151,20 @@ def test_bench_and_version():
     assert run("--version").stdout.decode().split()[-1].count(".") == 2
     assert run("nonsense").returncode == 2
     assert io.BytesIO(run("--help").stdout).read().count(b"encode") >= 1
+
+
+def test_blocks_of_lines_are_one_file(tmp_path, monkeypatch):
+    source = tmp_path / "in.ndjson"
+    lines = ndjson({name: values * 50 for name, values in EVENTS.items()})
+    source.write_bytes(lines.rstrip(b"\n"))
+    with files.open_rows(str(source)) as rows:
+        whole = pa.table(rows)
+    monkeypatch.setattr(files, "_BLOCK_BYTES", 700)
+    with files.open_rows(str(source)) as rows:
+        assert pa.table(rows).equals(whole)
+    source.write_bytes(lines + b'{"Unknown": 1}\n')
+    with (
+        pytest.raises(files.InputError, match="unexpected"),
+        files.open_rows(str(source)) as rows,
+    ):
+        pa.table(rows)

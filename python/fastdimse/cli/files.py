@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -281,22 +282,50 @@ def _open_csv(source: BinaryIO) -> Rows:
             quoted_strings_can_be_null=False,
         ),
     )
-    return _from_text(reader, reader.schema.names)
+    return _from_text(reader.schema, reader, reader.schema.names)
 
 
 def _open_ndjson(source: BinaryIO) -> Rows:
     found = _keys_in(source)
     if found is None:
         return Rows(_COLUMNS, ())
-    reader = pa.json.open_json(
-        source,
-        read_options=pa.json.ReadOptions(block_size=_BLOCK_BYTES),
-        parse_options=pa.json.ParseOptions(
-            explicit_schema=_text_schema(_COLUMNS), unexpected_field_behavior="infer"
-        ),
-    )
-    names = reader.schema.names
-    return _from_text(reader, [n for n in names if n not in _NOT_NULLABLE or n in found])
+    blocks = _json_blocks(source)
+    first = next(blocks)
+    names = [n for n in first.column_names if n not in _NOT_NULLABLE or n in found]
+    batches = (batch for block in chain([first], blocks) for batch in block.to_batches())
+    return _from_text(first.schema, batches, names)
+
+
+def _json_blocks(source: BinaryIO) -> Iterator[Any]:
+    """Read whole lines of about `_BLOCK_BYTES` as tables.
+
+    pyarrow's own streaming reader reads ahead in a thread that can be there still when the
+    interpreter ends, which aborts the process.
+    """
+    rest, line, schema, unexpected = b"", 1, _text_schema(_COLUMNS), "infer"
+    while block := source.read(_BLOCK_BYTES):
+        lines, newline, rest = (rest + block).rpartition(b"\n")
+        if lines.strip():
+            table = _json_table(lines, line, schema, unexpected)
+            # What the first block doesn't have must not come later.
+            schema, unexpected = table.schema, "error"
+            yield table
+        line += lines.count(b"\n") + len(newline)
+    if rest.strip():
+        yield _json_table(rest, line, schema, unexpected)
+
+
+def _json_table(lines: bytes, first_line: int, schema: Any, unexpected: str) -> Any:
+    try:
+        return pa.json.read_json(
+            io.BytesIO(lines),
+            read_options=pa.json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
+            parse_options=pa.json.ParseOptions(
+                explicit_schema=schema, unexpected_field_behavior=unexpected
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise pa.ArrowInvalid(f"from line {first_line}: {error}") from error
 
 
 def _keys_in(source: BinaryIO) -> set[str] | None:
@@ -317,18 +346,17 @@ def _keys_in(source: BinaryIO) -> set[str] | None:
         }
 
 
-def _from_text(reader: Any, names: list[str]) -> Rows:
-    """Return the columns `names` of a text format's reader, base64 as bytes."""
+def _from_text(found: Any, batches: Iterable[Any], names: list[str]) -> Rows:
+    """Return the columns `names` of a text format's batches, base64 as bytes."""
     schema = pa.schema(
-        _COLUMNS.field(name) if name in _COLUMNS.names else reader.schema.field(name)
-        for name in names
+        _COLUMNS.field(name) if name in _COLUMNS.names else found.field(name) for name in names
     )
-    return Rows(schema, _bytes_batches(reader, schema))
+    return Rows(schema, _bytes_batches(batches, schema))
 
 
-def _bytes_batches(reader: Any, schema: Any) -> Iterator[Any]:
+def _bytes_batches(batches: Iterable[Any], schema: Any) -> Iterator[Any]:
     first_row = 0
-    for batch in reader:
+    for batch in batches:
         columns = [
             _from_base64(batch.column(field.name), field.name, first_row)
             if pa.types.is_binary(field.type)
