@@ -26,6 +26,8 @@ __all__ = [
     "decode_events",
     "encode_batches",
     "encode_events",
+    "frame_message",
+    "read_message",
     "register_primitive",
     "validate_events",
 ]
@@ -190,6 +192,10 @@ class DecodedEvents:
 _T = TypeVar("_T", bound=type[DIMSEPrimitive])
 
 def register_primitive(cls: _T) -> _T: ...
+def read_message(command_set: bytes) -> tuple[DIMSEPrimitive, bool] | None: ...
+def frame_message(
+    command_set: bytes, data_set: bytes, context_id: int, max_pdu_length: int
+) -> list[bytes]: ...
 def encode_events(
     events: _Events,
     *,

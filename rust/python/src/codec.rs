@@ -390,17 +390,31 @@ pub fn decode_command_set<'py>(
     {
         return Err(fail(Rejection::new(Reason::UnexpectedDataSet)));
     }
-    let event = cls.call0()?;
-    for (field, row) in FIELDS {
-        let value = read.get(field);
-        if let Some((_, count)) = several.iter().find(|(of, _)| *of == field) {
-            warn_of_several(py, field, *count)?;
-        }
-        set_decoded(&event, field, ELEMENTS[row].vr, value)
-            .map_err(|error| refused_by_setter(py, error, field, value, bytes))?;
-    }
+    let warn = |field| match several.iter().find(|(of, _)| *of == field) {
+        Some((_, count)) => warn_of_several(py, field, *count),
+        None => Ok(()),
+    };
+    let event = event_of(cls, &read, warn).map_err(|(field, error)| {
+        refused_by_setter(py, error, field, read.get(field), bytes)
+    })?;
     if let Some(stream) = stream {
         set(&event, read.kind.data_set(), stream)?;
+    }
+    Ok(event)
+}
+
+/// A primitive of class `cls` with the values of a command set, or the field that it refused.
+/// `before` is called before each field is set.
+pub fn event_of<'py>(
+    cls: &Bound<'py, PyType>,
+    command_set: &CommandSet<'_>,
+    before: impl Fn(Field) -> PyResult<()>,
+) -> Result<Bound<'py, PyAny>, (Field, PyErr)> {
+    let event = cls.call0().map_err(|error| (Field::MessageID, error))?;
+    for (field, row) in FIELDS {
+        before(field)
+            .and_then(|()| set_decoded(&event, field, ELEMENTS[row].vr, command_set.get(field)))
+            .map_err(|error| (field, error))?;
     }
     Ok(event)
 }

@@ -8,6 +8,7 @@ mod decoded;
 mod encoded;
 mod errors;
 mod events;
+mod message;
 mod primitive;
 mod rejections;
 mod sequence;
@@ -25,6 +26,8 @@ mod _core {
     };
     #[pymodule_export]
     use crate::errors::{ColumnError, DecodeError, EncodeError, EventError};
+    #[pymodule_export]
+    use crate::message::{frame_message, read_message};
     #[pymodule_export]
     use crate::primitive::{DIMSEPrimitive, register_primitive};
     #[pymodule_export]

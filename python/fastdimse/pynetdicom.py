@@ -1,0 +1,455 @@
+"""A seat inside pynetdicom: its own associations run on our class and our codec.
+
+One line, before the first association is made::
+
+    import fastdimse.pynetdicom
+
+    fastdimse.pynetdicom.install()
+
+What is put in place, and taken back by :func:`uninstall`:
+
+- ``N_EVENT_REPORT`` in every module of pynetdicom that has it.
+- N-EVENT-REPORT messages are encoded and decoded by the core. ``command_set`` is made when
+  someone looks at it.
+- A message leaves in one write, and TCP_NODELAY is set on new connections.
+- A thread that would sleep wakes when there is something to do. It never sleeps longer than
+  pynetdicom would have it sleep.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from types import ModuleType
+from typing import Any
+
+from fastdimse import EncodeError
+from fastdimse._core import frame_message, read_message
+from fastdimse._primitive import N_EVENT_REPORT
+
+__all__ = ["TESTED_VERSIONS", "install", "installed", "is_installed", "uninstall"]
+
+TESTED_VERSIONS = ("2.0.2", "2.1.1", "3.0.4")
+"""The versions of pynetdicom whose inner parts are known."""
+
+_lock = threading.RLock()
+_undo: list[Callable[[], None]] | None = None
+
+
+def is_installed() -> bool:
+    """Return whether pynetdicom runs on fastdimse."""
+    return _undo is not None
+
+
+def install() -> None:
+    """Let pynetdicom run on fastdimse.
+
+    Associations that exist already keep their sockets as they are. Calling this again changes
+    nothing.
+
+    Warns
+    -----
+    UserWarning
+        If the version of pynetdicom is not one of :data:`TESTED_VERSIONS`: then only the class is
+        put in place, not the codec and the wire.
+
+    Raises
+    ------
+    ImportError
+        If there is no pynetdicom.
+
+    Examples
+    --------
+    >>> import pynetdicom.dimse_primitives
+    >>> import fastdimse.pynetdicom
+    >>> with fastdimse.pynetdicom.installed():
+    ...     pynetdicom.dimse_primitives.N_EVENT_REPORT is fastdimse.N_EVENT_REPORT
+    True
+    """
+    global _undo
+    with _lock:
+        if _undo is not None:
+            return
+        import pynetdicom
+
+        version = pynetdicom.__version__
+        patches = _Patches()
+        try:
+            _install_class(patches)
+            if version in TESTED_VERSIONS:
+                _install_messages(patches)
+                _install_wire(patches)
+        except BaseException:
+            patches.undo()
+            raise
+        _undo = [patches.undo]
+    if version not in TESTED_VERSIONS:
+        tested = ", ".join(TESTED_VERSIONS)
+        warnings.warn(
+            f"pynetdicom {version} is not one of the versions that fastdimse knows ({tested}): "
+            "its N_EVENT_REPORT is replaced, its codec and its sockets are left as they are",
+            stacklevel=2,
+        )
+
+
+def uninstall() -> None:
+    """Leave pynetdicom as it was before :func:`install`."""
+    global _undo
+    with _lock:
+        if _undo is not None:
+            for undo in _undo:
+                undo()
+            _undo = None
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Let pynetdicom run on fastdimse inside a ``with`` block.
+
+    Inside a block of another :func:`installed`, or after :func:`install`, it changes nothing.
+    """
+    with _lock:
+        before = is_installed()
+        install()
+    try:
+        yield
+    finally:
+        if not before:
+            uninstall()
+
+
+class _Patches:
+    """What was replaced, to be put back in reverse."""
+
+    def __init__(self) -> None:
+        self._undo: list[Callable[[], None]] = []
+
+    def attribute(self, owner: Any, name: str, value: Any) -> Any:
+        """Replace an attribute of a module or class; return what it was."""
+        before = owner.__dict__.get(name)
+        if name in owner.__dict__:
+            self._undo.append(lambda: setattr(owner, name, before))
+        else:
+            self._undo.append(lambda: delattr(owner, name))
+        setattr(owner, name, value)
+        return before
+
+    def item(self, owner: dict[Any, Any], key: Any, value: Any) -> None:
+        """Replace or add an item of a dictionary."""
+        if key in owner:
+            before = owner[key]
+            self._undo.append(lambda: owner.__setitem__(key, before))
+        else:
+            self._undo.append(lambda: owner.pop(key, None))
+        owner[key] = value
+
+    def call(self, undo: Callable[[], None]) -> None:
+        """Call this when it is undone."""
+        self._undo.append(undo)
+
+    def undo(self) -> None:
+        """Put everything back."""
+        while self._undo:
+            self._undo.pop()()
+
+
+# ----------------------------------------------------------------- the class
+
+
+def _modules() -> list[ModuleType]:
+    return [
+        module
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] == "pynetdicom" and isinstance(module, ModuleType)
+    ]
+
+
+def _swap_class(old: type, new: type) -> None:
+    for module in _modules():
+        for name, value in list(vars(module).items()):
+            if value is old:
+                setattr(module, name, new)
+
+
+def _install_class(patches: _Patches) -> None:
+    from pynetdicom import association, dimse, dimse_messages, dimse_primitives, service_class
+
+    # Imported, so that they have it before it is replaced.
+    del association, service_class
+    theirs = dimse_primitives.N_EVENT_REPORT
+    # Looked for again when it is undone: modules may have been imported in between.
+    patches.call(lambda: _swap_class(N_EVENT_REPORT, theirs))
+    _swap_class(theirs, N_EVENT_REPORT)
+    patches.item(dimse_messages._MSG_TO_PRIMITVE, "N_EVENT_REPORT", N_EVENT_REPORT)
+    # Their class keeps its place: a program may have instances of it.
+    for messages in (dimse._RQ_TO_MESSAGE, dimse._RSP_TO_MESSAGE):
+        patches.item(messages, N_EVENT_REPORT, messages[theirs])
+
+
+# -------------------------------------------------------------- the messages
+
+
+class _Encoded:
+    """What a message holds instead of a `Dataset` as long as nobody looks at it."""
+
+    __slots__ = ("command_set", "event")
+
+    def __init__(self, command_set: bytes, event: N_EVENT_REPORT | None) -> None:
+        self.command_set = command_set
+        self.event = event
+
+
+def _install_messages(patches: _Patches) -> None:
+    from pydicom.dataset import Dataset
+    from pynetdicom import _handlers, dimse_messages
+    from pynetdicom.dsutils import decode
+
+    base = dimse_messages.DIMSEMessage
+    requests, responses = dimse_messages.N_EVENT_REPORT_RQ, dimse_messages.N_EVENT_REPORT_RSP
+    p_data = dimse_messages.P_DATA
+    init, decode_msg, encode_msg = base.__init__, base.decode_msg, base.encode_msg
+    to_primitive, to_message = base.message_to_primitive, base.primitive_to_message
+
+    def get_command_set(self: Any) -> Any:
+        held = self.__dict__.get("command_set")
+        if isinstance(held, _Encoded):
+            held = self.__dict__["command_set"] = decode(BytesIO(held.command_set), True, True)
+        elif held is None:
+            # Not asked for until now: the empty elements of a new message.
+            held = self.__dict__["command_set"] = Dataset()
+            name = type(self).__name__.replace("_", "-")
+            for keyword in dimse_messages._COMMAND_SET_KEYWORDS[name]:
+                setattr(held, keyword, None)
+        return held
+
+    def set_command_set(self: Any, value: Any) -> None:
+        self.__dict__["command_set"] = value
+
+    def new_init(self: Any) -> None:
+        if type(self) not in (requests, responses):
+            return init(self)
+        self.context_id = None
+        self.encoded_command_set = BytesIO()
+        self.data_set = BytesIO()
+        self._data_set_path = None
+        self._data_set_file = None
+
+    def new_to_message(self: Any, primitive: Any) -> None:
+        expects_response = type(self) is responses
+        if (
+            type(primitive) is not N_EVENT_REPORT
+            or (primitive.MessageIDBeingRespondedTo is not None) != expects_response
+            or primitive._dataset_path
+        ):
+            return to_message(self, primitive)
+        try:
+            encoded = primitive.encode_command_set()
+        except (EncodeError, TypeError):
+            # Theirs tells what is wrong in its own way.
+            return to_message(self, primitive)
+        self.data_set = primitive.EventInformation
+        self._data_set_path = primitive._dataset_path
+        self.__dict__["command_set"] = _Encoded(encoded, None)
+
+    def new_encode_msg(self: Any, context_id: int, max_pdu_length: int) -> Iterator[Any]:
+        held = self.__dict__.get("command_set")
+        # Too little room for a fragment: theirs raises the error that programs know.
+        no_room = 0 < max_pdu_length < 7
+        if not isinstance(held, _Encoded) or self._data_set_path is not None or no_room:
+            yield from encode_msg(self, context_id, max_pdu_length)
+            return
+        self.context_id = context_id
+        data_set = b"" if self.data_set is None else self.data_set.getvalue()
+        pdus = frame_message(held.command_set, data_set, context_id, max_pdu_length)
+        for pdu in pdus:
+            fragment = p_data()
+            # Behind the PDU's header, the PDV's length and its context ID.
+            fragment.presentation_data_value_list.append((context_id, pdu[11:]))
+            yield fragment
+
+    def new_decode_msg(self: Any, primitive: Any, assoc: Any = None) -> bool:
+        pdvs = primitive.presentation_data_value_list if type(primitive) is p_data else []
+        if not pdvs or type(self) is not base or self.encoded_command_set.tell():
+            return decode_msg(self, primitive, assoc)
+        context_id, data = pdvs[0]
+        read = read_message(bytes(data[1:])) if data and data[0] & 3 == 3 else None
+        if read is None:
+            return decode_msg(self, primitive, assoc)
+        event, data_set_follows = read
+        encoded = bytes(data[1:])
+        self.encoded_command_set.write(encoded)
+        self.context_id = context_id
+        is_request = event.MessageIDBeingRespondedTo is None
+        self.__class__ = requests if is_request else responses
+        self.__dict__["command_set"] = _Encoded(encoded, event)
+        if not data_set_follows:
+            return True
+        rest = p_data()
+        rest.presentation_data_value_list.extend(pdvs[1:])
+        return decode_msg(self, rest, assoc)
+
+    def new_to_primitive(self: Any) -> Any:
+        held = self.__dict__.get("command_set")
+        event = held.event if isinstance(held, _Encoded) else None
+        if event is None:
+            return to_primitive(self)
+        event.EventInformation = self.data_set
+        event._context_id = self.context_id
+        event._dataset_path = self._data_set_path
+        event._dataset_file = self._data_set_file
+        return event
+
+    patches.attribute(base, "decode_msg", new_decode_msg)
+    for message in (requests, responses):
+        patches.attribute(message, "__init__", new_init)
+        patches.attribute(message, "command_set", property(get_command_set, set_command_set))
+        patches.attribute(message, "primitive_to_message", new_to_message)
+        patches.attribute(message, "encode_msg", new_encode_msg)
+        patches.attribute(message, "message_to_primitive", new_to_primitive)
+    for name in ("recv_n_event_report_rq", "recv_n_event_report_rsp"):
+        _quiet(patches, _handlers, f"_{name}")
+        _quiet(patches, _handlers, f"_{name.replace('recv', 'send')}")
+
+
+def _quiet(patches: _Patches, handlers: ModuleType, name: str) -> None:
+    """Let a logging handler that writes only at DEBUG look at a message only then."""
+    handler = getattr(handlers, name)
+    logger = handlers.LOGGER
+
+    def when_debugging(event: Any) -> list[str]:
+        return handler(event) if logger.isEnabledFor(logging.DEBUG) else []
+
+    patches.attribute(handlers, name, when_debugging)
+
+
+# ------------------------------------------------------------------ the wire
+
+
+def _install_wire(patches: _Patches) -> None:
+    from pynetdicom import association, dul, transport
+
+    init = transport.AssociationSocket.__init__
+    provider, reactor = dul.DULServiceProvider, association.Association
+
+    def new_init(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        _set_no_delay(self.socket)
+
+    def send_pdu(self: Any, primitive: Any) -> None:
+        original_send_pdu(self, primitive)
+        waker = self.__dict__.get("_fastdimse_waker")
+        if waker is not None:
+            waker.wake()
+
+    def new_reactor_init(self: Any, *args: Any, **kwargs: Any) -> None:
+        reactor_init(self, *args, **kwargs)
+        self._reactor_checkpoint = _Checkpoint(self)
+
+    patches.attribute(transport.AssociationSocket, "__init__", new_init)
+    reactor_init = patches.attribute(reactor, "__init__", new_reactor_init)
+    original_send_pdu = patches.attribute(provider, "send_pdu", send_pdu)
+    patches.attribute(dul, "time", _Clock(provider, _wait_for_work))
+    patches.attribute(association, "time", _Clock(reactor, _rest_of_the_reactor))
+
+
+def _set_no_delay(connection: Any) -> None:
+    # A program's own socket may be of another kind.
+    with suppress(AttributeError, OSError, TypeError):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+class _Clock:
+    """The module `time`, but for the sleeps of one kind of thread."""
+
+    def __init__(self, kind: type, sleep: Callable[[Any, float], None]) -> None:
+        self._kind = kind
+        self._sleep = sleep
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def sleep(self, seconds: float) -> None:
+        thread = threading.current_thread()
+        if isinstance(thread, self._kind):
+            self._sleep(thread, seconds)
+        else:
+            time.sleep(seconds)
+
+
+class _Waker:
+    """Ends the wait of an upper layer's thread from another thread."""
+
+    def __init__(self) -> None:
+        self.receiver, self._sender = socket.socketpair()
+        self.receiver.setblocking(False)
+        self._sender.setblocking(False)
+
+    def wake(self) -> None:
+        # Full: it will wake; closed: it has ended.
+        with suppress(OSError):
+            self._sender.send(b"\0")
+
+    def clear(self) -> None:
+        with suppress(OSError):
+            self.receiver.recv(4096)
+
+
+def _wait_for_work(provider: Any, seconds: float) -> None:
+    """Sleep as long, or until there is something to send or to receive."""
+    waker = provider.__dict__.get("_fastdimse_waker")
+    if waker is None:
+        waker = provider._fastdimse_waker = _Waker()
+    if provider.to_provider_queue.qsize() or provider.event_queue.qsize():
+        return
+    watched = [waker.receiver]
+    held = provider.socket
+    connection = held.socket if held is not None and held._is_connected else None
+    if connection is not None:
+        watched.append(connection)
+    try:
+        ready, _, _ = select.select(watched, [], [], seconds)
+    except (OSError, ValueError, TypeError):
+        time.sleep(seconds)
+        return
+    if waker.receiver in ready:
+        waker.clear()
+
+
+class _Checkpoint(threading.Event):
+    """Where an association's reactor is held while a user's thread waits for an answer.
+
+    Of a plain event the reactor can be past the wait and not yet have said so: a user's thread
+    that comes back quickly takes it for paused, and the reactor takes the answer away.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        super().__init__()
+        self._reactor = reactor
+        self.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set; the reactor is no longer paused before it can be cleared."""
+        with self._cond:  # type: ignore[attr-defined]
+            passed = self._cond.wait_for(self.is_set, timeout)  # type: ignore[attr-defined]
+            if passed:
+                self._reactor._is_paused = False
+            return bool(passed)
+
+
+def _rest_of_the_reactor(reactor: Any, seconds: float) -> None:
+    """Sleep, and be paused meanwhile: nothing is done that a user would have to wait for."""
+    if seconds == _REACTOR_SLEEP and isinstance(reactor._reactor_checkpoint, _Checkpoint):
+        reactor._is_paused = True
+    time.sleep(seconds)
+
+
+# What only the association's reactor sleeps between its rounds.
+_REACTOR_SLEEP = 0.001

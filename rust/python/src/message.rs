@@ -1,0 +1,88 @@
+//! What pynetdicom's own messages need of the codec: a command set read into a primitive, and a
+//! message as its PDUs.
+
+use fastdimse_core::command_set::{CommandSet, Field, Message};
+use fastdimse_core::pdu::{Item, Pdus};
+use fastdimse_core::pdv::{MaxPduLength, write_message};
+use fastdimse_core::uid::is_conformant;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList};
+
+use crate::codec::event_of;
+use crate::errors::encode_error;
+use crate::primitive::primitive_type;
+
+/// Read a command set that leaves no doubt into a primitive.
+///
+/// Parameters
+/// ----------
+/// command_set : bytes
+///     The command set's bytes, its fragments joined.
+///
+/// Returns
+/// -------
+/// tuple of (N_EVENT_REPORT, bool) or None
+///     The primitive, and whether a data set follows. ``None`` for another message, and for one
+///     that would be refused, warned about or logged.
+#[pyfunction]
+pub fn read_message<'py>(
+    py: Python<'py>,
+    command_set: &[u8],
+) -> PyResult<Option<(Bound<'py, PyAny>, bool)>> {
+    let Ok(Message::Event { command_set, several }) = CommandSet::read(command_set) else {
+        return Ok(None);
+    };
+    let uids = [Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID];
+    let conformant = |field| command_set.get(field).text().is_none_or(is_conformant);
+    if !several.is_empty() || !uids.into_iter().all(conformant) {
+        return Ok(None);
+    }
+    // A validator of the user's may refuse it: then it is refused where pynetdicom does that.
+    let event = event_of(primitive_type(py)?, &command_set, |_| Ok(())).ok();
+    Ok(event.map(|event| (event, command_set.data_set)))
+}
+
+/// Make a message's P-DATA-TF PDUs (PS3.8 9.3.5), of one PDV each.
+///
+/// Parameters
+/// ----------
+/// command_set : bytes
+///     The encoded command set.
+/// data_set : bytes
+///     The encoded data set, of no bytes where there is none.
+/// context_id : int
+///     The presentation context ID, 0 to 255.
+/// max_pdu_length : int
+///     The maximum PDU length that the peer takes: 0 for no limit, or 7 and more.
+///
+/// Returns
+/// -------
+/// list of bytes
+///     The PDUs.
+///
+/// Raises
+/// ------
+/// EncodeError
+///     If *max_pdu_length* leaves no room.
+#[pyfunction]
+pub fn frame_message<'py>(
+    py: Python<'py>,
+    command_set: &[u8],
+    data_set: &[u8],
+    context_id: u8,
+    max_pdu_length: i64,
+) -> PyResult<Bound<'py, PyList>> {
+    let refuse = |rejection| encode_error(py, &rejection);
+    let length = MaxPduLength::new(max_pdu_length.into()).map_err(refuse)?;
+    length.check(data_set.len()).map_err(refuse)?;
+    let mut out = Vec::with_capacity(length.message_len(command_set.len(), data_set.len()));
+    let write = |out: &mut Vec<u8>| out.extend_from_slice(command_set);
+    write_message(&mut out, context_id, length, write, data_set);
+    let pdus = PyList::empty(py);
+    for item in Pdus::new(&out) {
+        if let Ok(Item::Pdv(pdv)) = item {
+            pdus.append(PyBytes::new(py, &out[pdv.pdu_at..pdv.fragment_at + pdv.fragment.len()]))?;
+        }
+    }
+    Ok(pdus)
+}
