@@ -25,6 +25,7 @@ import sys
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
@@ -273,6 +274,7 @@ def _install_messages(patches: _Patches) -> None:
             fragment = p_data()
             # Behind the PDU's header, the PDV's length and its context ID.
             fragment.presentation_data_value_list.append((context_id, pdu[11:]))
+            fragment._fastdimse_pdu = pdu
             yield fragment
 
     def new_decode_msg(self: Any, primitive: Any, assoc: Any = None) -> bool:
@@ -334,7 +336,7 @@ def _quiet(patches: _Patches, handlers: ModuleType, name: str) -> None:
 
 
 def _install_wire(patches: _Patches) -> None:
-    from pynetdicom import association, dul, transport
+    from pynetdicom import association, dimse, dul, evt, transport
 
     init = transport.AssociationSocket.__init__
     provider, reactor = dul.DULServiceProvider, association.Association
@@ -343,11 +345,54 @@ def _install_wire(patches: _Patches) -> None:
         init(self, *args, **kwargs)
         _set_no_delay(self.socket)
 
-    def send_pdu(self: Any, primitive: Any) -> None:
-        original_send_pdu(self, primitive)
-        waker = self.__dict__.get("_fastdimse_waker")
-        if waker is not None:
-            waker.wake()
+    def new_send(self: Any, bytestream: bytes) -> None:
+        ahead = self.__dict__.setdefault("_fastdimse_ahead", deque())
+        if ahead and ahead[0] == bytestream:
+            # Written with the first PDU of its message.
+            ahead.popleft()
+            evt.trigger(self.assoc, evt.EVT_DATA_SENT, {"data": bytestream})
+            return
+        following = _pdus_of_the_same_message(self.assoc.dul.to_provider_queue, bytestream)
+        if not following:
+            return send(self, bytestream)
+        try:
+            self.socket.sendall(b"".join([bytestream, *following]))
+        except Exception:
+            # As theirs: the transport connection is closed.
+            self.event_queue.put("Evt17")
+            return
+        ahead.extend(following)
+        evt.trigger(self.assoc, evt.EVT_DATA_SENT, {"data": bytestream})
+
+    def new_send_pdu(self: Any, primitive: Any) -> None:
+        send_pdu(self, primitive)
+        _wake(self)
+
+    def new_send_msg(self: Any, primitive: Any, context_id: int) -> None:
+        if type(primitive) is not N_EVENT_REPORT:
+            return send_msg(self, primitive, context_id)
+        is_request = primitive.MessageIDBeingRespondedTo is None
+        messages = dimse._RQ_TO_MESSAGE if is_request else dimse._RSP_TO_MESSAGE
+        message = messages[N_EVENT_REPORT]()
+        message.primitive_to_message(primitive)
+        message.context_id = context_id
+        evt.trigger(self.assoc, evt.EVT_DIMSE_SENT, {"message": message})
+        fragments = list(message.encode_msg(context_id, self.maximum_pdu_size))
+        if all(hasattr(fragment, "_fastdimse_pdu") for fragment in fragments):
+            for fragment in fragments:
+                fragment._fastdimse_first = fragments[0]
+        waiting = self.dul.to_provider_queue
+        if type(self.dul) is not provider or "send_pdu" in vars(self.dul):
+            # A program's own upper layer.
+            for fragment in fragments:
+                self.dul.send_pdu(fragment)
+            return
+        # All at once, so that the upper layer's thread finds the message whole.
+        with waiting.mutex:
+            waiting.queue.extend(fragments)
+            waiting.unfinished_tasks += len(fragments)
+            waiting.not_empty.notify()
+        _wake(self.dul)
 
     def new_reactor_init(self: Any, *args: Any, **kwargs: Any) -> None:
         reactor_init(self, *args, **kwargs)
@@ -355,9 +400,28 @@ def _install_wire(patches: _Patches) -> None:
 
     patches.attribute(transport.AssociationSocket, "__init__", new_init)
     reactor_init = patches.attribute(reactor, "__init__", new_reactor_init)
-    original_send_pdu = patches.attribute(provider, "send_pdu", send_pdu)
+    send = patches.attribute(transport.AssociationSocket, "send", new_send)
+    send_pdu = patches.attribute(provider, "send_pdu", new_send_pdu)
+    send_msg = patches.attribute(dimse.DIMSEServiceProvider, "send_msg", new_send_msg)
     patches.attribute(dul, "time", _Clock(provider, _wait_for_work))
     patches.attribute(association, "time", _Clock(reactor, _rest_of_the_reactor))
+
+
+def _pdus_of_the_same_message(waiting: Any, first: bytes) -> list[bytes]:
+    """Return the PDUs that wait behind the first of their message, which is being sent."""
+    following: list[bytes] = []
+    for primitive in list(waiting.queue):
+        start = getattr(primitive, "_fastdimse_first", None)
+        if start is None or start is primitive or start._fastdimse_pdu != first:
+            break
+        following.append(primitive._fastdimse_pdu)
+    return following
+
+
+def _wake(provider: Any) -> None:
+    waker = provider.__dict__.get("_fastdimse_waker")
+    if waker is not None:
+        waker.wake()
 
 
 def _set_no_delay(connection: Any) -> None:
