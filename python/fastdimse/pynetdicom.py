@@ -236,7 +236,8 @@ def _install_messages(patches: _Patches) -> None:
 
     def new_init(self: Any) -> None:
         if type(self) not in (requests, responses):
-            return init(self)
+            init(self)
+            return
         self.context_id = None
         self.encoded_command_set = BytesIO()
         self.data_set = BytesIO()
@@ -250,12 +251,14 @@ def _install_messages(patches: _Patches) -> None:
             or (primitive.MessageIDBeingRespondedTo is not None) != expects_response
             or primitive._dataset_path
         ):
-            return to_message(self, primitive)
+            to_message(self, primitive)
+            return
         try:
             encoded = primitive.encode_command_set()
         except (EncodeError, TypeError):
             # Theirs tells what is wrong in its own way.
-            return to_message(self, primitive)
+            to_message(self, primitive)
+            return
         self.data_set = primitive.EventInformation
         self._data_set_path = primitive._dataset_path
         self.__dict__["command_set"] = _Encoded(encoded, None)
@@ -277,7 +280,7 @@ def _install_messages(patches: _Patches) -> None:
             fragment._fastdimse_pdu = pdu
             yield fragment
 
-    def new_decode_msg(self: Any, primitive: Any, assoc: Any = None) -> bool:
+    def new_decode_msg(self: Any, primitive: Any, assoc: Any = None) -> Any:
         pdvs = primitive.presentation_data_value_list if type(primitive) is p_data else []
         if not pdvs or type(self) is not base or self.encoded_command_set.tell():
             return decode_msg(self, primitive, assoc)
@@ -345,13 +348,13 @@ def _install_wire(patches: _Patches) -> None:
         init(self, *args, **kwargs)
         _set_no_delay(self.socket)
 
-    def new_send(self: Any, bytestream: bytes) -> None:
+    def new_send(self: Any, bytestream: bytes) -> Any:
         ahead = self.__dict__.setdefault("_fastdimse_ahead", deque())
         if ahead and ahead[0] == bytestream:
             # Written with the first PDU of its message.
             ahead.popleft()
             evt.trigger(self.assoc, evt.EVT_DATA_SENT, {"data": bytestream})
-            return
+            return None
         following = _pdus_of_the_same_message(self.assoc.dul.to_provider_queue, bytestream)
         if not following:
             return send(self, bytestream)
@@ -360,9 +363,10 @@ def _install_wire(patches: _Patches) -> None:
         except Exception:
             # As theirs: the transport connection is closed.
             self.event_queue.put("Evt17")
-            return
+            return None
         ahead.extend(following)
         evt.trigger(self.assoc, evt.EVT_DATA_SENT, {"data": bytestream})
+        return None
 
     def new_send_pdu(self: Any, primitive: Any) -> None:
         send_pdu(self, primitive)
@@ -370,7 +374,8 @@ def _install_wire(patches: _Patches) -> None:
 
     def new_send_msg(self: Any, primitive: Any, context_id: int) -> None:
         if type(primitive) is not N_EVENT_REPORT:
-            return send_msg(self, primitive, context_id)
+            send_msg(self, primitive, context_id)
+            return
         is_request = primitive.MessageIDBeingRespondedTo is None
         messages = dimse._RQ_TO_MESSAGE if is_request else dimse._RSP_TO_MESSAGE
         message = messages[N_EVENT_REPORT]()

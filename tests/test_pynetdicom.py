@@ -1,0 +1,208 @@
+"""pynetdicom on our class, codec and wire: what its users see stays as it is."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pynetdicom
+import pynetdicom.dimse_primitives
+import pytest
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import StorageCommitmentPushModel
+
+import fastdimse
+import fastdimse.pynetdicom
+from fastdimse.pynetdicom import install, installed, is_installed, uninstall
+
+THEIR_TESTS = Path(pynetdicom.__file__).parent / "tests"
+INSTANCE = "1.2.840.10008.1.20.1.1"
+
+
+@pytest.fixture(autouse=True)
+def _taken_back() -> Iterator[None]:
+    yield
+    uninstall()
+
+
+def state() -> dict[tuple[str, ...], Any]:
+    """Return everything that pynetdicom's modules and classes hold."""
+    found: dict[tuple[str, ...], Any] = {}
+    for module_name, module in list(sys.modules.items()):
+        if module_name.split(".")[0] != "pynetdicom":
+            continue
+        for name, value in vars(module).items():
+            found[module_name, name] = value
+            if isinstance(value, dict) and not name.startswith("__"):
+                found[module_name, name, "items"] = list(value.items())
+            if isinstance(value, type):
+                found[module_name, name, "members"] = [
+                    (key, member) for key, member in vars(value).items() if key[:2] != "__"
+                ] + [value.__dict__.get("__init__")]
+    return found
+
+
+def test_undone_without_trace():
+    before = state()
+    install()
+    install()
+    assert is_installed()
+    assert pynetdicom.dimse_primitives.N_EVENT_REPORT is fastdimse.N_EVENT_REPORT
+    assert pynetdicom.association.N_EVENT_REPORT is fastdimse.N_EVENT_REPORT
+    uninstall()
+    uninstall()
+    assert not is_installed()
+    after = state()
+    assert after.keys() == before.keys()
+    assert [
+        key for key in before if before[key] is not after[key] and before[key] != after[key]
+    ] == []
+
+
+def test_blocks_in_blocks():
+    with installed():
+        with installed():
+            assert is_installed()
+        assert is_installed()
+    assert not is_installed()
+
+
+def test_an_unknown_version_gets_the_class_only(monkeypatch):
+    encode_msg = pynetdicom.dimse_messages.N_EVENT_REPORT_RQ.encode_msg
+    monkeypatch.setattr(pynetdicom, "__version__", "9.9.9")
+    with pytest.warns(UserWarning, match=r"9\.9\.9"):
+        install()
+    assert pynetdicom.dimse_primitives.N_EVENT_REPORT is fastdimse.N_EVENT_REPORT
+    assert pynetdicom.dimse_messages.N_EVENT_REPORT_RQ.encode_msg is encode_msg
+
+
+class Seen:
+    """What handlers of both ends saw."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.received: list[bytes] = []
+        self.messages: list[str] = []
+        self.events: list[tuple[Any, ...]] = []
+
+    def handlers(self, *, look: bool) -> list[Any]:
+        def message(event: Any) -> None:
+            if look:
+                self.messages.append(f"{type(event.message).__name__}\n{event.message.command_set}")
+
+        return [
+            (evt.EVT_DATA_SENT, lambda event: self.sent.append(bytes(event.data))),
+            (evt.EVT_DATA_RECV, lambda event: self.received.append(bytes(event.data))),
+            (evt.EVT_DIMSE_SENT, message),
+            (evt.EVT_DIMSE_RECV, message),
+        ]
+
+
+@contextmanager
+def served(seen: Seen, *, look: bool) -> Iterator[int]:
+    def report(event: Any) -> tuple[int, Dataset | None]:
+        seen.events.append((event.event_type, str(event.event_information), event.message_id))
+        if event.event_type == 3:
+            return 0x0110, None
+        reply = Dataset()
+        reply.PatientID = "answer"
+        return 0x0000, reply if event.event_type == 2 else None
+
+    ae = AE()
+    ae.add_supported_context(StorageCommitmentPushModel)
+    handlers = [(evt.EVT_N_EVENT_REPORT, report), *seen.handlers(look=look)]
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    try:
+        yield server.socket.getsockname()[1]
+    finally:
+        server.shutdown()
+
+
+def conversation(*, look: bool, count: int = 4) -> tuple[Seen, Seen, list[str]]:
+    """Report some events over a real association."""
+    ours, theirs = Seen(), Seen()
+    answers = []
+    with served(theirs, look=look) as port:
+        ae = AE()
+        ae.add_requested_context(StorageCommitmentPushModel)
+        association = ae.associate("127.0.0.1", port, evt_handlers=ours.handlers(look=look))
+        assert association.is_established
+        for number in range(1, count + 1):
+            information = Dataset()
+            information.TransactionUID = "1.2.3"
+            information.RetrieveAETitle = "A" * 16
+            information.PatientComments = "x" * (40_000 if number == 4 else 60)
+            status, reply = association.send_n_event_report(
+                information, number, StorageCommitmentPushModel, INSTANCE, msg_id=number
+            )
+            answers.append(f"{status}\n{reply}")
+        association.release()
+    return ours, theirs, answers
+
+
+@pytest.mark.parametrize("look", [True, False], ids=["looked at", "not looked at"])
+def test_a_conversation_is_the_same(look):
+    plain = conversation(look=look)
+    with installed():
+        fast = conversation(look=look)
+    assert fast[2] == plain[2]
+    for ours, theirs in zip(fast[:2], plain[:2], strict=True):
+        assert ours.sent[1:-1] == theirs.sent[1:-1]
+        assert ours.received[1:-1] == theirs.received[1:-1]
+        assert ours.messages == theirs.messages
+        assert ours.events == theirs.events
+    # A-ASSOCIATE and A-RELEASE around a command and a data set for each event, three of the last.
+    assert len(fast[0].sent) == 2 + 3 * 2 + 4
+
+
+def test_many_one_after_the_other():
+    with installed():
+        _, theirs, answers = conversation(look=False, count=300)
+    assert [event[2] for event in theirs.events] == list(range(1, 301))
+    assert len(answers) == 300
+    assert all("Status" in answer for answer in answers)
+
+
+def test_a_changed_command_set_is_sent_as_it_was_changed():
+    with installed():
+        event = fastdimse.N_EVENT_REPORT()
+        event.MessageID = 1
+        event.AffectedSOPClassUID = StorageCommitmentPushModel
+        event.AffectedSOPInstanceUID = INSTANCE
+        event.EventTypeID = 1
+        message = pynetdicom.dimse_messages.N_EVENT_REPORT_RQ()
+        message.primitive_to_message(event)
+        message.command_set.MessageID = 77
+        (fragment,) = message.encode_msg(1, 16382)
+        data = fragment.presentation_data_value_list[0][1]
+        assert fastdimse.N_EVENT_REPORT.decode_command_set(data[1:]).MessageID == 77
+
+
+def test_their_class_still_goes():
+    theirs = pynetdicom.dimse_primitives.N_EVENT_REPORT()
+    theirs.MessageID = 1
+    with installed():
+        message = pynetdicom.dimse._RQ_TO_MESSAGE[type(theirs)]()
+        message.primitive_to_message(theirs)
+        assert message.command_set.MessageID == 1
+
+
+@pytest.mark.skipif(not THEIR_TESTS.is_dir(), reason="this pynetdicom ships no tests")
+def test_their_own_tests_pass_with_it(tmp_path):
+    (tmp_path / "seat.py").write_text(
+        "import fastdimse.pynetdicom\n"
+        "def pytest_configure(config):\n"
+        "    fastdimse.pynetdicom.install()\n"
+    )
+    names = ["primitives", "dimse_n", "dimse_msg", "dimse_provider", "events"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "seat", "-p", "no:cacheprovider"]
+    command += ["--override-ini", "addopts=", "--rootdir", str(THEIR_TESTS)]
+    command += [str(THEIR_TESTS / f"test_{name}.py") for name in names]
+    environment = {"PYTHONPATH": str(tmp_path), "PATH": ""}
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stdout
