@@ -166,6 +166,12 @@ def test_many_one_after_the_other():
     assert all("Status" in answer for answer in answers)
 
 
+def test_an_event_right_after_the_association_is_answered():
+    with installed():
+        for _ in range(10):
+            assert "Status" in conversation(look=False, count=1)[2][0]
+
+
 def test_a_changed_command_set_is_sent_as_it_was_changed():
     with installed():
         event = fastdimse.N_EVENT_REPORT()

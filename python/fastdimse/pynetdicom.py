@@ -403,8 +403,14 @@ def _install_wire(patches: _Patches) -> None:
         reactor_init(self, *args, **kwargs)
         self._reactor_checkpoint = _Checkpoint(self)
 
+    def new_serve_request(self: Any, msg: Any, context_id: int) -> None:
+        if type(msg) is N_EVENT_REPORT:
+            _until_established(self)
+        serve_request(self, msg, context_id)
+
     patches.attribute(transport.AssociationSocket, "__init__", new_init)
     reactor_init = patches.attribute(reactor, "__init__", new_reactor_init)
+    serve_request = patches.attribute(reactor, "_serve_request", new_serve_request)
     send = patches.attribute(transport.AssociationSocket, "send", new_send)
     send_pdu = patches.attribute(provider, "send_pdu", new_send_pdu)
     send_msg = patches.attribute(dimse.DIMSEServiceProvider, "send_msg", new_send_msg)
@@ -511,6 +517,27 @@ class _Checkpoint(threading.Event):
             if passed:
                 self._reactor._is_paused = False
             return bool(passed)
+
+
+def _until_established(association: Any) -> None:
+    """Wait while the association's thread has accepted but not yet said so.
+
+    A quick peer's first event arrives in between. It is served in a thread of its own, and is
+    not answered on an association that doesn't count as established.
+    """
+    end = time.monotonic() + (association.acse_timeout or _ESTABLISHING)
+    while (
+        not association.is_established
+        and not association.is_aborted
+        and not association.is_released
+        and not association._kill
+        and time.monotonic() < end
+    ):
+        time.sleep(_REACTOR_SLEEP / 4)
+
+
+# Seconds, where a program has set no timeout.
+_ESTABLISHING = 30.0
 
 
 def _rest_of_the_reactor(reactor: Any, seconds: float) -> None:
