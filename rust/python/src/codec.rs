@@ -394,9 +394,8 @@ pub fn decode_command_set<'py>(
         Some((_, count)) => warn_of_several(py, field, *count),
         None => Ok(()),
     };
-    let event = event_of(cls, &read, warn).map_err(|(field, error)| {
-        refused_by_setter(py, error, field, read.get(field), bytes)
-    })?;
+    let event = event_of(cls, &read, warn)
+        .map_err(|(field, error)| refused_by_setter(py, error, field, read.get(field), bytes))?;
     if let Some(stream) = stream {
         set(&event, read.kind.data_set(), stream)?;
     }
