@@ -70,8 +70,8 @@ fn encode_batch_list(
         .detach(|| encode::encode(&columns, options, first_row, broken))
         .map_err(|rejection| encode_error(py, &rejection))?;
     Ok(EncodedEvents {
-        bytes: Buffer::from_vec(encoded.bytes),
-        offsets: ScalarBuffer::from(encoded.offsets),
+        bytes: encoded.bytes,
+        offsets: encoded.offsets,
         rejected: Rejections::new(encoded.rejected),
     })
 }
