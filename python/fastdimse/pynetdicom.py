@@ -38,7 +38,8 @@ from fastdimse._primitive import N_EVENT_REPORT
 
 __all__ = ["TESTED_VERSIONS", "install", "installed", "is_installed", "uninstall"]
 
-TESTED_VERSIONS = ("2.0.2", "2.1.1", "3.0.4")
+# 2.1.1 says of itself that it is 2.1.0; they differ in the timers of Windows.
+TESTED_VERSIONS = ("2.0.2", "2.1.0", "2.1.1", "3.0.4")
 """The versions of pynetdicom whose inner parts are known."""
 
 _lock = threading.RLock()
@@ -404,13 +405,30 @@ def _install_wire(patches: _Patches) -> None:
         self._reactor_checkpoint = _Checkpoint(self)
 
     def new_serve_request(self: Any, msg: Any, context_id: int) -> None:
-        if type(msg) is N_EVENT_REPORT:
-            _until_established(self)
-        serve_request(self, msg, context_id)
+        if type(msg) is not N_EVENT_REPORT or threading.current_thread() is self:
+            serve_request(self, msg, context_id)
+            return
+        _until_established(self)
+        _served.association = self
+        try:
+            serve_request(self, msg, context_id)
+        finally:
+            _served.association = None
+
+    def get_paused(self: Any) -> bool:
+        paused: bool = self.__dict__["_is_paused"]
+        return paused
+
+    def set_paused(self: Any, paused: bool) -> None:
+        # The thread that serves an event says it too, but it is not the one that others wait for.
+        serves = getattr(_served, "association", None) is self
+        if not serves or (paused and self._kill):
+            self.__dict__["_is_paused"] = paused
 
     patches.attribute(transport.AssociationSocket, "__init__", new_init)
     reactor_init = patches.attribute(reactor, "__init__", new_reactor_init)
     serve_request = patches.attribute(reactor, "_serve_request", new_serve_request)
+    patches.attribute(reactor, "_is_paused", property(get_paused, set_paused))
     send = patches.attribute(transport.AssociationSocket, "send", new_send)
     send_pdu = patches.attribute(provider, "send_pdu", new_send_pdu)
     send_msg = patches.attribute(dimse.DIMSEServiceProvider, "send_msg", new_send_msg)
@@ -517,6 +535,10 @@ class _Checkpoint(threading.Event):
             if passed:
                 self._reactor._is_paused = False
             return bool(passed)
+
+
+# The association whose event this thread serves.
+_served = threading.local()
 
 
 def _until_established(association: Any) -> None:
