@@ -5,6 +5,7 @@ import itertools
 import os
 import queue
 import random
+import statistics
 import subprocess
 import sys
 import threading
@@ -121,21 +122,20 @@ def prompt_switches() -> Iterator[None]:
         sys.setswitchinterval(interval)
 
 
-def share_of_another_thread(call: Callable[[], object], enough: float) -> float:
-    """Return the best share of several tries, or the first that is enough."""
-    best = 0.0
+def shares_of_another_thread(call: Callable[[], object]) -> Iterator[float]:
+    """Measure the share a few times; a busy machine makes some of them too small."""
     with prompt_switches(), Counting() as counting:
+        fastest = 0.0
         for _ in range(TRIES):
-            alone, seconds_alone = counting.during(lambda: time.sleep(0.02))
+            count, seconds = counting.during(lambda: time.sleep(0.02))
+            fastest = max(fastest, count / seconds)
+            if not fastest:
+                continue
             beside, seconds = 0, 0.0
             while seconds < 0.02:
                 more, longer = counting.during(call)
                 beside, seconds = beside + more, seconds + longer
-            if alone:
-                best = max(best, beside / seconds / (alone / seconds_alone))
-            if best >= enough:
-                break
-    return best
+            yield beside / seconds / fastest
 
 
 def exhaust(batches: Iterator[EncodedEvents]) -> None:
@@ -157,13 +157,14 @@ def test_another_thread_goes_on_meanwhile(many):
         "decode": lambda: decode_events(stream),
         "decode what was encoded": lambda: decode_events(encoded),
     }
-    shares = {name: share_of_another_thread(call, SHARE) for name, call in calls.items()}
-    assert {name: share for name, share in shares.items() if share < SHARE} == {}
+    for name, call in calls.items():
+        assert any(share > SHARE for share in shares_of_another_thread(call)), name
 
 
 @pytest.mark.skipif(not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="there is no GIL")
 def test_a_call_with_the_gil_would_be_seen():
-    assert share_of_another_thread(lambda: sum(range(200_000)), SHARE) < SHARE
+    shares = shares_of_another_thread(lambda: sum(range(2_000_000)))
+    assert statistics.median(itertools.islice(shares, 9)) < SHARE
 
 
 # Threads at once.
