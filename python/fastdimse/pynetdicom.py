@@ -443,13 +443,13 @@ def _install_wire(patches: _Patches) -> None:
         fragments = list(message.encode_msg(context_id, self.maximum_pdu_size))
         for before, fragment in pairwise(fragments):
             fragment._fastdimse_follows = getattr(before, "_fastdimse_pdu", None)
-        waiting = self.dul.to_provider_queue
         if type(self.dul) is not provider or "send_pdu" in vars(self.dul):
             # A program's own upper layer.
             for fragment in fragments:
                 self.dul.send_pdu(fragment)
             return
         # All at once, so that the upper layer's thread finds the message whole.
+        waiting = self.dul.to_provider_queue
         with waiting.mutex:
             waiting.queue.extend(fragments)
             waiting.unfinished_tasks += len(fragments)
@@ -458,8 +458,8 @@ def _install_wire(patches: _Patches) -> None:
 
     def new_receive_primitive(self: Any, primitive: Any) -> None:
         receive_primitive(self, primitive)
-        if self.message is not None and self.dul.socket is not None:
-            _acknowledge(self.dul.socket.socket)
+        if self.message is not None:
+            _acknowledge(self.dul)
 
     def new_kill_dul(self: Any) -> None:
         kill_dul(self)
@@ -549,15 +549,15 @@ def _set_no_delay(connection: Any) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _acknowledge(connection: Any) -> None:
+def _acknowledge(provider: Any) -> None:
     """Let the peer know at once that a piece of a message has arrived.
 
     A peer that writes command set and data set apart waits for that before it sends the rest
     (Nagle's algorithm), and TCP would let it wait for 40 ms.
     """
-    # Linux has it.
+    # Linux has it; and a program's own upper layer may have no connection.
     with suppress(AttributeError, OSError, TypeError):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        provider.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 class _Clock:
