@@ -148,7 +148,7 @@ impl<'a> Template<'a> {
             status: in_front(cut.status),
             error_id: in_front(cut.error_id),
             uid_length: in_front(cut.has_uid.then(|| cut.uid_start - 4)),
-            event_type: in_back(cut.event_type).unwrap_or(data_set),
+            event_type: in_back(cut.event_type).unwrap_or(back.len() as u8),
             data_set,
         };
         Self {
