@@ -245,4 +245,28 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn every_register_width_finds_the_same() {
+        // Behind each text stands what must not count: more of a UID, or the end of the buffer.
+        for behind in [&[][..], b".", &[b'7'; 64], &[0xff; 64]] {
+            for length in 0..=70 {
+                let text: Vec<u8> = b"1.23.4567.8.".iter().copied().cycle().take(length).collect();
+                for place in 0..length.max(1) {
+                    for byte in 0..=u8::MAX {
+                        let mut buffer = [&text[..], behind].concat();
+                        if let Some(one) = buffer[..length].get_mut(place) {
+                            *one = byte;
+                        }
+                        let cells = [Cell::at_start(&buffer, length)];
+                        let (mut wide, mut portable) = ([false], [false]);
+                        crate::machine::conformant(&cells, &mut wide);
+                        conformant_portable(&cells, &mut portable);
+                        let plain = crate::uid::check(&buffer[..length]).is_ok();
+                        assert_eq!((wide[0], portable[0]), (plain, plain), "{buffer:?}");
+                    }
+                }
+            }
+        }
+    }
 }

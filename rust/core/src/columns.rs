@@ -288,8 +288,8 @@ fn fill_offset<'a, T: ByteArrayType>(
 ) {
     let values = array.value_data();
     let offsets = &array.value_offsets()[first..];
-    for (out, ends) in out.iter_mut().zip(offsets.array_windows()) {
-        let [start, end] = ends.map(|end| end.as_usize());
+    for (out, ends) in out.iter_mut().zip(offsets.windows(2)) {
+        let (start, end) = (ends[0].as_usize(), ends[1].as_usize());
         *out = Cell::new(values, start, end - start);
     }
     fill_nulls(array.nulls(), first, out, Cell::NULL);
@@ -431,6 +431,14 @@ impl<'a> Cell<'a> {
         let length = self.rest.len().min(WINDOW);
         window[..length].copy_from_slice(&self.rest[..length]);
         window
+    }
+}
+
+#[cfg(test)]
+impl<'a> Cell<'a> {
+    /// A value that lies at the beginning of `rest`.
+    pub fn at_start(rest: &'a [u8], length: usize) -> Self {
+        Self::new(rest, 0, length)
     }
 }
 

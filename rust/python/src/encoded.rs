@@ -120,7 +120,7 @@ fn all_batches(py: Python<'_>, events: &Bound<'_, PyAny>) -> PyResult<Vec<Batch>
 ///     Raise at the first bad row, or leave bad rows out and list them in ``rejected``.
 /// enforce_uid_conformance : bool, optional
 ///     Whether UIDs must be conformant to PS3.5 9.1; ``False`` takes any 1 to 64 visible ASCII
-///     characters.
+///     characters but the backslash.
 ///
 /// Returns
 /// -------
