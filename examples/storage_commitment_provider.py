@@ -73,10 +73,11 @@ def result(request: Dataset, there: dict[str, str]) -> tuple[int, Dataset]:
 
 
 class Provider:
-    """Answers at once, and reports from other threads."""
+    """Answers at once, and then reports from other threads."""
 
     def __init__(self, ae: AE, folder: Path, peers: dict[str, tuple[str, int]]) -> None:
         self._ae, self._folder, self._peers = ae, folder, peers
+        self._taken: dict[Association, Dataset] = {}
         self.reports = ThreadPoolExecutor(max_workers=4)
 
     def answer(self, event: evt.Event) -> tuple[int, None]:
@@ -91,8 +92,14 @@ class Provider:
         complete = items and all(name in item for item in items for name in references)
         if not complete or "TransactionUID" not in request:
             return 0x0115, None  # invalid argument value
-        self.reports.submit(self.report, event.assoc, request)
+        self._taken[event.assoc] = request
         return 0x0000, None
+
+    def answered(self, event: evt.Event) -> None:
+        """Report when the answer has been sent, which is the next PDU that the requester gets."""
+        request = self._taken.pop(event.assoc, None)
+        if request is not None:
+            self.reports.submit(self.report, event.assoc, request)
 
     def report(self, association: Association, request: Dataset) -> None:
         """Report the result of a request. A requester that hears nothing asks again."""
@@ -156,7 +163,7 @@ def main() -> None:
     ae.add_requested_context(StorageCommitmentPushModel)
     provider = Provider(ae, arguments.folder, peers)
     address = (arguments.host, arguments.port)
-    handlers = [(evt.EVT_N_ACTION, provider.answer)]
+    handlers = [(evt.EVT_N_ACTION, provider.answer), (evt.EVT_PDU_SENT, provider.answered)]
     server = ae.start_server(address, block=False, evt_handlers=handlers)
     log.info("%s listens on %s:%d", arguments.ae_title, *server.socket.getsockname()[:2])
     ended.wait()

@@ -30,6 +30,7 @@ class Program:
         )
         self._lines: dict[str, list[str]] = {"stdout": [], "stderr": []}
         self._read = {"stdout": 0, "stderr": 0}
+        self._heard: list[Any] = []
         self._news = threading.Condition()
         self._readers = [
             threading.Thread(target=self._gather, args=(name, getattr(self._process, name)))
@@ -79,9 +80,20 @@ class Program:
         self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
 
-    def hear(self) -> Any:
-        """Read a line of JSON from its standard output."""
-        return json.loads(self.line())
+    def hear(self, key: str) -> Any:
+        """Return the next line of JSON on its standard output that has a key.
+
+        Its threads write in no certain order: others are kept for later.
+        """
+        for heard in self._heard:
+            if key in heard:
+                self._heard.remove(heard)
+                return heard
+        while True:
+            heard = json.loads(self.line())
+            if key in heard:
+                return heard
+            self._heard.append(heard)
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send it a signal."""

@@ -66,7 +66,8 @@ def _closed() -> io.BytesIO:
 
 def _private_uid() -> UID:
     uid = UID("1.2.826.0.1.3680043.9.3811.1")
-    uid.set_private_encoding(False, True)
+    if hasattr(uid, "set_private_encoding"):  # since pydicom 3
+        uid.set_private_encoding(False, True)
     return uid
 
 

@@ -310,9 +310,10 @@ def _install_messages(patches: _Patches) -> None:
         ):
             to_message(self, primitive)
             return
-        try:
+        encoded = None
+        with suppress(EncodeError, TypeError):
             encoded = primitive.encode_command_set()
-        except (EncodeError, TypeError):
+        if encoded is None:
             # Theirs tells what is wrong in its own way.
             to_message(self, primitive)
             return
@@ -377,18 +378,38 @@ def _install_messages(patches: _Patches) -> None:
         patches.attribute(message, "primitive_to_message", new_to_message)
         patches.attribute(message, "encode_msg", new_encode_msg)
         patches.attribute(message, "message_to_primitive", new_to_primitive)
+
+    def is_whole(message: Any) -> bool:
+        """Return whether a logging handler would find all that it writes."""
+        held = held_by(message)
+        read = None if held is None else read_message(held.command_set)
+        if read is None:
+            return False
+        event = read[0]
+        found = [event.MessageID if type(message) is requests else event.Status]
+        found += [event.EventTypeID, event.AffectedSOPClassUID, event.AffectedSOPInstanceUID]
+        return None not in found and "" not in found
+
     for name in ("recv_n_event_report_rq", "recv_n_event_report_rsp"):
-        _quiet(patches, _handlers, f"_{name}")
-        _quiet(patches, _handlers, f"_{name.replace('recv', 'send')}")
+        _quiet(patches, _handlers, f"_{name}", is_whole)
+        _quiet(patches, _handlers, f"_{name.replace('recv', 'send')}", is_whole)
 
 
-def _quiet(patches: _Patches, handlers: ModuleType, name: str) -> None:
-    """Let a logging handler that writes only at DEBUG look at a message only then."""
+def _quiet(
+    patches: _Patches, handlers: ModuleType, name: str, is_whole: Callable[[Any], bool]
+) -> None:
+    """Let a logging handler that writes only at DEBUG look at a message only then.
+
+    What it can't find in a message is logged at every level.
+    """
     handler = getattr(handlers, name)
     logger = handlers.LOGGER
 
     def when_debugging(event: Any) -> list[str]:
-        return handler(event) if logger.isEnabledFor(logging.DEBUG) else []
+        if logger.isEnabledFor(logging.DEBUG) or not is_whole(event.message):
+            lines: list[str] = handler(event)
+            return lines
+        return []
 
     patches.attribute(handlers, name, when_debugging)
 
@@ -397,8 +418,9 @@ def _quiet(patches: _Patches, handlers: ModuleType, name: str) -> None:
 
 
 def _install_wire(patches: _Patches) -> None:
-    from pynetdicom import association, dimse, dul, evt, transport
+    from pynetdicom import PYNETDICOM_UID_PREFIX, association, dimse, dul, evt, transport
 
+    responses = dimse.N_EVENT_REPORT_RSP
     init = transport.AssociationSocket.__init__
     provider, reactor = dul.DULServiceProvider, association.Association
 
@@ -458,7 +480,13 @@ def _install_wire(patches: _Patches) -> None:
 
     def new_receive_primitive(self: Any, primitive: Any) -> None:
         receive_primitive(self, primitive)
-        if self.message is not None:
+        if self.message is None:
+            return
+        peer = self.assoc.acceptor if self.assoc.is_requestor else self.assoc.requestor
+        # A plain pynetdicom had better not have its requests answered so quickly: now and then
+        # its reactor takes the answer away, as `_Checkpoint` tells.
+        is_plain = str(peer.implementation_class_uid).startswith(PYNETDICOM_UID_PREFIX)
+        if type(self.message) is responses or not is_plain:
             _acknowledge(self.dul)
 
     def new_kill_dul(self: Any) -> None:
