@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use fastdimse_core::command_set::Field;
 use fastdimse_core::error::Reason;
@@ -134,8 +135,9 @@ pub struct Direction {
 /// A fault and where it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
-    /// The direction of the stream; none for a fault of the file.
-    pub direction: Option<Direction>,
+    /// The direction of the stream; none for a fault of the file. Shared, since hostile streams
+    /// have many faults.
+    pub direction: Option<Arc<Direction>>,
     /// The packet's number in the file, from 1 as Wireshark's `frame.number`.
     pub frame: Option<u64>,
     /// The byte of the direction's stream.
@@ -154,19 +156,20 @@ impl Broken {
 
     /// A fault of a stream.
     pub fn stream(
-        direction: Direction,
+        direction: &Arc<Direction>,
         fault: impl Into<Fault>,
         offset: u64,
         frame: Option<u64>,
     ) -> Self {
-        let (direction, offset) = (Some(direction), Some(offset));
+        let (direction, offset) = (Some(direction.clone()), Some(offset));
         Self { direction, frame, offset, field: None, fault: fault.into() }
     }
 }
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(Direction { stream, source, destination }) = self.direction {
+        if let Some(direction) = &self.direction {
+            let Direction { stream, source, destination } = direction.as_ref();
             write!(f, "stream {stream} from {source} to {destination}, ")?;
         }
         if let Some(frame) = self.frame {

@@ -259,8 +259,12 @@ impl<'a> Iterator for Packets<'a> {
     type Item = Result<Packet<'a>, Broken>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let found = self.next_packet();
-        found.map_err(|fault| Broken::file(fault, Some(self.frames))).transpose()
+        let found = self.next_packet().map_err(|fault| {
+            // The packet that breaks off would be the next.
+            let frame = self.frames + u64::from(matches!(fault, Fault::FileEnds(_)));
+            Broken::file(fault, Some(frame))
+        });
+        found.transpose()
     }
 }
 

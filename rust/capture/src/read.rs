@@ -139,16 +139,18 @@ impl<'a> Sorter<'a> {
 /// What is known of an association.
 #[derive(Debug)]
 struct Association {
-    number: u32,
-    ends: [SocketAddr; 2],
+    /// In which each end sends.
+    directions: [Arc<Direction>; 2],
     associate: Associate,
 }
 
 impl Association {
-    /// The direction in which the end `side` sends.
-    fn direction(&self, side: usize) -> Direction {
-        let (source, destination) = (self.ends[side], self.ends[1 - side]);
-        Direction { stream: self.number, source, destination }
+    fn new(number: u32, ends: [SocketAddr; 2]) -> Self {
+        let direction = |side: usize| {
+            let (source, destination) = (ends[side], ends[1 - side]);
+            Arc::new(Direction { stream: number, source, destination })
+        };
+        Self { directions: [direction(0), direction(1)], associate: Associate::default() }
     }
 }
 
@@ -170,20 +172,19 @@ impl Associations {
         if !is_association(&streams) {
             return;
         }
-        let (number, ends) = (connection.number, connection.ends);
-        let mut association = Association { number, ends, associate: Associate::default() };
+        let mut association = Association::new(connection.number, connection.ends);
         for (side, stream) in streams.iter().enumerate() {
-            let direction = association.direction(side);
             if let Some(run) = first_run(stream).filter(|run| association::begins(&run.bytes)) {
                 let (associate, fault) = Associate::read(&run.bytes);
                 association.associate.merge(associate);
                 let frame = run.marks.first().map(|mark| mark.frame);
+                let direction = &association.directions[side];
                 broken.extend(fault.map(|fault| Broken::stream(direction, fault, 0, frame)));
             }
         }
         for (side, stream) in streams.iter().enumerate() {
             let direction = 2 * self.all.len() + side;
-            self.add_stream(direction, association.direction(side), stream, broken);
+            self.add_stream(direction, &association.directions[side], stream, broken);
         }
         self.all.push(association);
     }
@@ -191,7 +192,7 @@ impl Associations {
     fn add_stream(
         &mut self,
         number: usize,
-        direction: Direction,
+        direction: &Arc<Direction>,
         stream: &Stream,
         broken: &mut Vec<Broken>,
     ) {
@@ -230,8 +231,8 @@ impl Associations {
         }
     }
 
-    fn direction(&self, number: usize) -> Direction {
-        self.all[number / 2].direction(number % 2)
+    fn direction(&self, number: usize) -> &Arc<Direction> {
+        &self.all[number / 2].directions[number % 2]
     }
 
     fn join(mut self, broken: &mut Vec<Broken>) -> (Joined, BTreeMap<&'static str, u64>) {
@@ -243,9 +244,8 @@ impl Associations {
             *count -= self.readable.parts();
         }
         stepped_over.retain(|_, count| *count > 0);
-        for rejection in rejected {
-            broken.push(self.broken(rejection, separator));
-        }
+        broken.reserve_exact(rejected.len());
+        broken.extend(rejected.into_iter().map(|rejection| self.broken(rejection, separator)));
         let seen = self.readable.last_bytes(&offsets);
         let columns = MessageColumns(&messages);
         let all = (0..messages.num_rows()).filter_map(|row| {

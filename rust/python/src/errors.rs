@@ -63,7 +63,7 @@ pub fn capture_error(py: Python<'_>, broken: &Broken) -> PyErr {
         let field = broken.field.map(|field| field.keyword());
         set_event(py, error, None, field, code, &reason, broken.offset)?;
         error.value(py).setattr(intern!(py, "events"), py.None())?;
-        let stream = broken.direction.map(|direction| direction.stream);
+        let stream = broken.direction.as_ref().map(|direction| direction.stream);
         set_packet(py, error, stream, broken.frame)
     })
 }

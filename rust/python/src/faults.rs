@@ -68,15 +68,15 @@ impl From<&Broken> for Fault {
 }
 
 fn stream(broken: &Broken) -> Option<u32> {
-    broken.direction.map(|direction| direction.stream)
+    broken.direction.as_ref().map(|direction| direction.stream)
 }
 
 fn source(broken: &Broken) -> Option<String> {
-    broken.direction.map(|direction| direction.source.to_string())
+    broken.direction.as_ref().map(|direction| direction.source.to_string())
 }
 
 fn destination(broken: &Broken) -> Option<String> {
-    broken.direction.map(|direction| direction.destination.to_string())
+    broken.direction.as_ref().map(|direction| direction.destination.to_string())
 }
 
 fn field(broken: &Broken) -> Option<&'static str> {
