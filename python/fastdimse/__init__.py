@@ -2,22 +2,29 @@
 
 :class:`N_EVENT_REPORT` is pynetdicom's class of that name with a codec of its own;
 :func:`encode_events`, :func:`encode_batches`, :func:`decode_events` and :func:`validate_events`
-are for streams of events, as Arrow columns.
+are for streams of events, as Arrow columns; :func:`decode_capture` and :func:`encode_capture` for
+captures of associations, as Wireshark has them.
 """
 
 from fastdimse._core import (
+    CapturedEvents,
     ColumnError,
     DecodedEvents,
     DecodeError,
     EncodedBatches,
+    EncodedCapture,
     EncodedEvents,
     EncodeError,
     EventError,
+    Fault,
+    Faults,
     Rejection,
     Rejections,
     __version__,
+    decode_capture,
     decode_events,
     encode_batches,
+    encode_capture,
     encode_events,
     validate_events,
 )
@@ -25,18 +32,24 @@ from fastdimse._primitive import N_EVENT_REPORT
 
 __all__ = [
     "N_EVENT_REPORT",
+    "CapturedEvents",
     "ColumnError",
     "DecodeError",
     "DecodedEvents",
     "EncodeError",
     "EncodedBatches",
+    "EncodedCapture",
     "EncodedEvents",
     "EventError",
+    "Fault",
+    "Faults",
     "Rejection",
     "Rejections",
     "__version__",
+    "decode_capture",
     "decode_events",
     "encode_batches",
+    "encode_capture",
     "encode_events",
     "validate_events",
 ]

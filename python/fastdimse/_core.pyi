@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Literal, Protocol, Self, TypeAlias, TypeVar, final, type_check_only
 
 from _typeshed import ReadableBuffer
@@ -11,20 +12,26 @@ from typing_extensions import disjoint_base
 from fastdimse._primitive import N_EVENT_REPORT
 
 __all__ = [
+    "CapturedEvents",
     "ColumnError",
     "DIMSEPrimitive",
     "DecodeError",
     "DecodedEvents",
     "EncodeError",
     "EncodedBatches",
+    "EncodedCapture",
     "EncodedEvents",
     "EventError",
+    "Fault",
+    "Faults",
     "Offsets",
     "Rejection",
     "Rejections",
     "__version__",
+    "decode_capture",
     "decode_events",
     "encode_batches",
+    "encode_capture",
     "encode_events",
     "frame_message",
     "read_message",
@@ -45,6 +52,7 @@ class _ArrowStream(Protocol):
 _Events: TypeAlias = _ArrowArray | _ArrowStream | Mapping[str, Any] | Iterable[Any]
 _Framing: TypeAlias = Literal["p-data", "command-set"]
 _OnInvalid: TypeAlias = Literal["raise", "skip"]
+_End: TypeAlias = str | IPv4Address | IPv6Address
 
 class EventError(ValueError):
     row: int | None
@@ -56,7 +64,9 @@ class EventError(ValueError):
 class EncodeError(EventError): ...
 
 class DecodeError(EventError):
-    events: DecodedEvents | None
+    events: DecodedEvents | CapturedEvents | None
+    stream: int | None
+    frame: int | None
 
 class ColumnError(ValueError):
     column: str
@@ -189,6 +199,65 @@ class DecodedEvents:
     def __arrow_c_schema__(self) -> object: ...
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
 
+@final
+class Fault:
+    @property
+    def stream(self) -> int | None: ...
+    @property
+    def source(self) -> str | None: ...
+    @property
+    def destination(self) -> str | None: ...
+    @property
+    def frame(self) -> int | None: ...
+    @property
+    def offset(self) -> int | None: ...
+    @property
+    def field(self) -> str | None: ...
+    @property
+    def code(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+
+@final
+class Faults:
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Fault: ...
+    def __iter__(self) -> Iterator[Fault]: ...
+    def __arrow_c_schema__(self) -> object: ...
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+
+@final
+class CapturedEvents:
+    @property
+    def broken(self) -> Faults: ...
+    @property
+    def stepped_over(self) -> dict[str, int]: ...
+    @property
+    def packets(self) -> int: ...
+    @property
+    def streams(self) -> int: ...
+    @property
+    def associations(self) -> int: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> tuple[N_EVENT_REPORT | None, N_EVENT_REPORT | None]: ...
+    def __iter__(self) -> Iterator[tuple[N_EVENT_REPORT | None, N_EVENT_REPORT | None]]: ...
+    def __arrow_c_schema__(self) -> object: ...
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+
+@final
+class EncodedCapture:
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def packets(self) -> int: ...
+    @property
+    def associations(self) -> int: ...
+    @property
+    def rejected(self) -> Rejections: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
 _T = TypeVar("_T", bound=type[DIMSEPrimitive])
 
 def register_primitive(cls: _T) -> _T: ...
@@ -222,3 +291,17 @@ def decode_events(
     framing: _Framing = "p-data",
     on_invalid: _OnInvalid = "raise",
 ) -> DecodedEvents: ...
+def decode_capture(data: ReadableBuffer, *, on_invalid: _OnInvalid = "skip") -> CapturedEvents: ...
+def encode_capture(
+    events: _Events,
+    *,
+    format: Literal["pcap", "pcapng"] = "pcap",
+    calling_ae: str = "EVENT-SCP",
+    called_ae: str = "EVENT-SCU",
+    source: _End | tuple[_End, int] | None = None,
+    destination: _End | tuple[_End, int] | None = None,
+    transfer_syntax: str = "1.2.840.10008.1.2",
+    max_pdu_length: int = 16382,
+    on_invalid: _OnInvalid = "raise",
+    enforce_uid_conformance: bool = True,
+) -> EncodedCapture: ...

@@ -1,32 +1,41 @@
-"""``fastdimse decode``: a P-DATA stream to rows."""
+"""``fastdimse decode``: a P-DATA stream, or a capture, to rows."""
 
 import mmap
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from functools import cache
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from fastdimse import DecodedEvents, Rejections, decode_events
+from fastdimse import (
+    CapturedEvents,
+    DecodedEvents,
+    DecodeError,
+    Faults,
+    Rejections,
+    decode_capture,
+    decode_events,
+)
 
 from .encode import Framing
+from .events import CAPTURED, DECODED, print_events
 from .files import PIPE, InputError, RowFormat, RowsOut, refuse_row_suffix
 from .files import row_format as format_of
 from .output import whole_output
 from .rejects import open_rejects
-from .report import error_line, note, plural, print_table, printable, progress
+from .report import error_line, note, plural, progress
 
 # The rules that only the end of a stream breaks.
 _BROKEN_OFF = ("truncated", "stream-ends")
 
 
 def decode(
-    stream: Annotated[str, typer.Argument(metavar="IN", help="A stream, as captured; - is stdin.")],
+    stream: Annotated[
+        str,
+        typer.Argument(metavar="IN", help="A stream, or a capture (.pcap, .pcapng); - is stdin."),
+    ],
     out: Annotated[
         str | None,
         typer.Option("--out", "-o", metavar="OUT", help="Rows to a file; - is stdout."),
@@ -43,14 +52,15 @@ def decode(
     ] = Framing.P_DATA,
     rejects: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Write where bad messages are, and why."),
+        typer.Option(metavar="FILE", help="Write what could not be read, where, and why."),
     ] = None,
 ) -> None:
-    """Decode the N-EVENT-REPORT messages of a stream: a table, or rows in a file.
+    """Decode the N-EVENT-REPORT messages of a stream or a capture: a table, or rows in a file.
 
     One direction of an association is read as it was captured: other PDUs and messages
-    are stepped over. Bad messages are left out and reported, and the exit code is 1. In
-    NDJSON and CSV the data sets (EventInformation, EventReply) are base64.
+    are stepped over. A capture of packets is known by its content; each of its rows is an
+    event with its answer. What can't be read is left out and reported, and the exit code
+    is 1. In NDJSON and CSV the data sets (EventInformation, EventReply) are base64.
 
     Example: fastdimse decode events.bin -o events.parquet
     """
@@ -63,22 +73,36 @@ def decode(
         out, row_format = PIPE, RowFormat.NDJSON
     with _open_stream(stream) as data:
         with progress("decoding", None):
-            decoded = decode_events(data, framing=framing.value, on_invalid="skip")
+            decoded = _decoded(data, framing.value)
         events = pa.table(decoded)
-        with open_rejects(rejects) as rejected:
-            rejected.add(decoded.rejected)
+        found = decoded.broken if isinstance(decoded, CapturedEvents) else decoded.rejected
+        with open_rejects(rejects, faults=isinstance(found, Faults)) as rejected:
+            rejected.add(found)
             if out is not None:
                 _write(events, out, format_of(out, row_format))
     if out is None:
-        _print_events(events, head)
+        print_events(events, head, CAPTURED if isinstance(decoded, CapturedEvents) else DECODED)
         print(_counts(decoded, events))
     else:
         note(_counts(decoded, events))
     if rejects is None:
         rejected.show(first="message")
-    _say_where_broken_off(stream, decoded.rejected)
+    if isinstance(found, Rejections):
+        _say_where_broken_off(stream, found)
     if rejected.count:
         raise typer.Exit(1)
+
+
+def _decoded(
+    data: Any, framing: Literal["p-data", "command-set"]
+) -> CapturedEvents | DecodedEvents:
+    """Decode a capture, or else a stream."""
+    try:
+        return decode_capture(data)
+    except DecodeError as error:
+        if error.code != "not-a-capture":
+            raise
+    return decode_events(data, framing=framing, on_invalid="skip")
 
 
 @contextmanager
@@ -107,69 +131,25 @@ def _write(events: Any, path: str, chosen: RowFormat) -> None:
         rows.close()
 
 
-def _print_events(events: Any, head: int) -> None:
-    table = Table()
-    headings: tuple[tuple[str, Literal["left", "right"]], ...] = (
-        ("kind", "left"),
-        ("Message ID", "right"),
-        ("SOP class", "left"),
-        ("SOP instance", "left"),
-        ("Event Type", "right"),
-        ("Status", "right"),
-        ("data set", "right"),
-    )
-    for heading, justify in headings:
-        table.add_column(heading, justify=justify, overflow="fold")
-    shown = min(head or events.num_rows, events.num_rows)
-    for event in events.slice(0, shown).to_pylist():
-        table.add_row(*(Text(cell) for cell in _cells(event)))
-    print_table(table, sys.stdout)
-    if shown < events.num_rows:
-        print(f"and {plural(events.num_rows - shown, 'more event')}; --head 0 shows all")
-
-
-def _cells(event: dict[str, Any]) -> tuple[str, ...]:
-    """Return an event as the table shows it."""
-    answers = event["MessageIDBeingRespondedTo"]
-    data_set = event["EventInformation"] if answers is None else event["EventReply"]
-    status = event["Status"]
-    return (
-        "request" if answers is None else "response",
-        _text(event["MessageID"] if answers is None else answers),
-        _named(event["AffectedSOPClassUID"]),
-        _text(event["AffectedSOPInstanceUID"]),
-        _text(event["EventTypeID"]),
-        "" if status is None else f"0x{status:04X}",
-        "" if data_set is None else plural(len(data_set), "byte"),
-    )
-
-
-def _text(value: object) -> str:
-    return "" if value is None else printable(str(value))
-
-
-@cache
-def _named(uid: str | None) -> str:
-    """Return a SOP class UID with the name that pydicom knows for it."""
-    if uid is None:
-        return ""
-    try:
-        from pydicom.config import IGNORE
-        from pydicom.uid import UID
-    except ImportError:
-        return printable(uid)
-    name = UID(uid, IGNORE).name
-    return printable(uid if name == uid else f"{uid} {name}")
-
-
-def _counts(decoded: DecodedEvents, events: Any) -> str:
-    requests = events.column("MessageIDBeingRespondedTo").null_count
+def _counts(decoded: CapturedEvents | DecodedEvents, events: Any) -> str:
     others = sum(decoded.stepped_over.values())
     kinds = ", ".join(f"{name} {n:,}" for name, n in decoded.stepped_over.items())
+    return f"{_read(decoded, events)}, {plural(others, 'other PDU')} stepped over" + (
+        f" ({kinds})" if kinds else ""
+    )
+
+
+def _read(decoded: CapturedEvents | DecodedEvents, events: Any) -> str:
+    requests = events.column("MessageIDBeingRespondedTo").null_count
+    if isinstance(decoded, DecodedEvents):
+        return f"{plural(requests, 'request')}, {plural(len(decoded) - requests, 'response')}"
+    alone = len(decoded) - requests
     return (
-        f"{plural(requests, 'request')}, {plural(len(decoded) - requests, 'response')}, "
-        f"{plural(others, 'other PDU')} stepped over"
-    ) + (f" ({kinds})" if kinds else "")
+        f"{plural(requests, 'event')}, {events.column('Latency').null_count - alone:,} unanswered"
+        + (f", {plural(alone, 'answer')} alone" if alone else "")
+        + f"; {plural(decoded.associations, 'association')} in "
+        f"{plural(decoded.streams, 'TCP stream')} of {plural(decoded.packets, 'packet')}"
+    )
 
 
 def _say_where_broken_off(path: str, rejections: Rejections) -> None:

@@ -1,14 +1,25 @@
-"""``fastdimse encode``: rows to a P-DATA stream."""
+"""``fastdimse encode``: rows to a P-DATA stream, or to a capture."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
-from fastdimse import EncodedEvents, encode_batches
+from fastdimse import EncodedEvents, encode_batches, encode_capture
 
-from .files import PIPE, InputError, RowFormat, Rows, open_rows, refuse_row_suffix
+from .files import (
+    CAPTURE_COLUMNS,
+    EVENT_COLUMNS,
+    PIPE,
+    InputError,
+    RowFormat,
+    Rows,
+    capture_format,
+    open_rows,
+    refuse_row_suffix,
+)
 from .output import whole_output
 from .rejects import Rejects, open_rejects
 from .report import note, plural, progress
@@ -21,19 +32,32 @@ class Framing(StrEnum):
     COMMAND_SET = "command-set"
 
 
+def _of_captures(text: str) -> Any:
+    return typer.Option(help=f"{text}, where a row does not say so.", rich_help_panel="Captures")
+
+
 def encode(
     rows: Annotated[
         str, typer.Argument(metavar="IN", help="Parquet, Arrow, NDJSON or CSV; - is stdin.")
     ],
     out: Annotated[
-        str, typer.Option("--out", "-o", metavar="OUT", help="The stream; - is stdout.")
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="OUT",
+            help="The stream, - is stdout; or a capture, by the suffix .pcap or .pcapng.",
+        ),
     ],
     row_format: Annotated[
         RowFormat | None, typer.Option("--format", "-f", help="Of IN; else by its suffix.")
     ] = None,
     context_id: Annotated[
         int,
-        typer.Option(help="Presentation context ID, where a row has none of its own."),
+        typer.Option(
+            help="Presentation context ID, where a row has none of its own; "
+            "in a capture each SOP class has its own."
+        ),
     ] = 1,
     max_pdu_length: Annotated[
         int, typer.Option(help="The receiver's maximum PDU length; 0 is no limit.")
@@ -48,47 +72,90 @@ def encode(
     lenient_uids: Annotated[
         bool, typer.Option("--lenient-uids", help="Accept UIDs against PS3.5 9.1.")
     ] = False,
+    calling_ae: Annotated[str, _of_captures("AE title of who sends events")] = "EVENT-SCP",
+    called_ae: Annotated[str, _of_captures("AE title of who answers")] = "EVENT-SCU",
+    source: Annotated[str, _of_captures("IP address of who sends events")] = "192.0.2.1",
+    destination: Annotated[str, _of_captures("IP address of who answers")] = "192.0.2.2",
+    transfer_syntax: Annotated[
+        str, _of_captures("Transfer syntax of the data sets")
+    ] = "1.2.840.10008.1.2",
 ) -> None:
-    """Encode rows of events as a P-DATA stream.
+    """Encode rows of events as a P-DATA stream, or as a capture that Wireshark opens.
 
-    A row is a response where MessageIDBeingRespondedTo is not null, else a request. In
-    NDJSON and CSV the data sets (EventInformation, EventReply) are base64. Bad rows are
-    left out and reported, and the exit code is 1. Rows are counted from 0.
+    A row is a response where MessageIDBeingRespondedTo is not null, else a request; in a
+    capture a request with a Status has its response with it. In NDJSON and CSV the data
+    sets (EventInformation, EventReply) are base64. Bad rows are left out and reported, and
+    the exit code is 1. Rows are counted from 0.
 
     Example: fastdimse encode events.parquet -o events.bin --rejects bad.csv
     """
     if out != PIPE:
         refuse_row_suffix(out)
+    format = capture_format(out)
+    if format is not None and framing is not Framing.P_DATA:
+        raise InputError("a capture has complete PDUs: leave out --framing")
     with (
-        open_rows(rows, row_format) as source,
+        open_rows(rows, row_format, CAPTURE_COLUMNS if format else EVENT_COLUMNS) as events,
         whole_output(out) as sink,
         open_rejects(rejects) as rejected,
-        progress("encoding", source.total) as advanced,
+        progress("encoding", events.total) as advanced,
     ):
-        source.advanced = advanced
-        messages = written = 0
-        for encoded in _encoded(
-            source,
-            context_id=context_id,
-            max_pdu_length=max_pdu_length,
-            framing=framing.value,
-            enforce_uid_conformance=not lenient_uids,
-        ):
-            sink.write(encoded)
-            messages += len(encoded)
-            written += encoded.nbytes
-            rejected.add(encoded.rejected)
-    _summarize(rejected, rejects, f"{plural(messages, 'message')}, {plural(written, 'byte')}")
+        events.advanced = advanced
+        common = {"max_pdu_length": max_pdu_length, "enforce_uid_conformance": not lenient_uids}
+        if format is None:
+            done = _write_stream(
+                events, sink, rejected, context_id=context_id, framing=framing.value, **common
+            )
+        else:
+            done = _write_capture(
+                events,
+                sink,
+                rejected,
+                format=format,
+                calling_ae=calling_ae,
+                called_ae=called_ae,
+                source=source,
+                destination=destination,
+                transfer_syntax=transfer_syntax,
+                **common,
+            )
+    _summarize(rejected, rejects, done)
 
 
-def _encoded(source: Rows, **keywords: Any) -> Iterator[EncodedEvents]:
-    """Encode in bounded memory; wrong columns and options leave as `InputError`."""
+@contextmanager
+def _refusals(events: Rows) -> Iterator[None]:
+    """Let wrong columns and options leave as `InputError`."""
     try:
-        yield from encode_batches(source, on_invalid="skip", **keywords)
+        yield
     except (TypeError, ValueError) as error:
-        if source.failure is not None:
+        if events.failure is not None:
             raise
         raise InputError(str(error)) from error
+
+
+def _write_stream(events: Rows, sink: BinaryIO, rejected: Rejects, **options: Any) -> str:
+    """Encode in bounded memory."""
+    messages = written = 0
+    for encoded in _batches(events, **options):
+        sink.write(encoded)
+        messages += len(encoded)
+        written += encoded.nbytes
+        rejected.add(encoded.rejected)
+    return f"{plural(messages, 'message')}, {plural(written, 'byte')}"
+
+
+def _batches(events: Rows, **options: Any) -> Iterator[EncodedEvents]:
+    with _refusals(events):
+        yield from encode_batches(events, on_invalid="skip", **options)
+
+
+def _write_capture(events: Rows, sink: BinaryIO, rejected: Rejects, **options: Any) -> str:
+    with _refusals(events):
+        capture = encode_capture(events, on_invalid="skip", **options)
+    sink.write(capture)
+    rejected.add(capture.rejected)
+    packets = plural(capture.packets, "packet")
+    return f"{plural(events.read - len(capture.rejected), 'row')}, {packets}"
 
 
 def _summarize(rejected: Rejects, file: str | None, done: str) -> None:

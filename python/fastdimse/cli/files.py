@@ -1,8 +1,9 @@
 """Rows of events in files: Parquet, Arrow IPC, NDJSON and CSV.
 
-The columns are those of `fastdimse.encode_events`. NDJSON and CSV have no bytes: there
-EventInformation and EventReply are base64, as InlineBinary is in DICOM JSON (PS3.18
-F.2.7). An empty CSV cell is null; NDJSON leaves nulls out.
+The columns are those of `fastdimse.encode_events` and `fastdimse.encode_capture`. NDJSON and
+CSV have no bytes: there EventInformation and EventReply are base64, as InlineBinary is in
+DICOM JSON (PS3.18 F.2.7). Nor have they times: there Time is ISO 8601, Latency a number of
+nanoseconds. An empty CSV cell is null; NDJSON leaves nulls out.
 """
 
 import base64
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.ipc
 import pyarrow.json
@@ -35,7 +37,7 @@ _BATCH_ROWS = 65536
 _BLOCK_BYTES = 16 << 20
 
 # Integers are read wider than their VR US: the encoder then rejects the row, not the file.
-_COLUMNS = pa.schema(
+EVENT_COLUMNS = pa.schema(
     [
         ("PresentationContextID", pa.int64()),
         ("MessageID", pa.int64()),
@@ -48,6 +50,22 @@ _COLUMNS = pa.schema(
         ("Status", pa.int64()),
         ("ErrorComment", pa.string()),
         ("ErrorID", pa.int64()),
+    ]
+)
+CAPTURE_COLUMNS = pa.schema(
+    [
+        *EVENT_COLUMNS,
+        ("Time", pa.timestamp("ns", "UTC")),
+        ("SourceAddress", pa.string()),
+        ("SourcePort", pa.int64()),
+        ("DestinationAddress", pa.string()),
+        ("DestinationPort", pa.int64()),
+        ("CallingAETitle", pa.string()),
+        ("CalledAETitle", pa.string()),
+        ("Association", pa.int64()),
+        ("Frame", pa.int64()),
+        ("TransferSyntaxUID", pa.string()),
+        ("Latency", pa.duration("ns")),
     ]
 )
 # The encoder tells a column that is not there from one that is all null.
@@ -83,6 +101,7 @@ _SUFFIXES = {
     ".csv": RowFormat.CSV,
 }
 _P_DATA_SUFFIXES = (".bin", ".pdata", ".dimse")
+_CAPTURE_SUFFIXES = {".pcap": "pcap", ".pcapng": "pcapng"}
 
 
 def row_format(path: str, given: RowFormat | None = None) -> RowFormat:
@@ -94,9 +113,10 @@ def row_format(path: str, given: RowFormat | None = None) -> RowFormat:
         return _SUFFIXES[suffix]
     if path == PIPE:
         raise InputError(f"a pipe needs --format: {', '.join(RowFormat)}")
-    if suffix in _P_DATA_SUFFIXES:
+    if suffix in _P_DATA_SUFFIXES or suffix in _CAPTURE_SUFFIXES:
+        kind = "capture" if suffix in _CAPTURE_SUFFIXES else "P-DATA stream"
         raise InputError(
-            f"{path}: a P-DATA stream by its suffix, but rows are needed here; "
+            f"{path}: a {kind} by its suffix, but rows are needed here; "
             "'fastdimse decode' turns one into the other"
         )
     raise InputError(
@@ -106,12 +126,17 @@ def row_format(path: str, given: RowFormat | None = None) -> RowFormat:
 
 
 def refuse_row_suffix(path: str) -> None:
-    """Raise an `InputError` where a P-DATA stream is meant, but `path` names rows."""
+    """Raise an `InputError` where a stream or a capture is meant, but `path` names rows."""
     if Path(path).suffix.lower() in _SUFFIXES:
         raise InputError(
-            f"{path}: a file of rows by its suffix, but a P-DATA stream is needed here "
-            f"({' '.join(_P_DATA_SUFFIXES)})"
+            f"{path}: a file of rows by its suffix, but a P-DATA stream or a capture is needed "
+            f"here ({' '.join((*_P_DATA_SUFFIXES, *_CAPTURE_SUFFIXES))})"
         )
+
+
+def capture_format(path: str) -> str | None:
+    """Return the format of a capture by the suffix of `path`, or None for anything else."""
+    return _CAPTURE_SUFFIXES.get(Path(path).suffix.lower())
 
 
 def shorten(error: BaseException) -> str:
@@ -171,7 +196,9 @@ class Rows:
 
 
 @contextmanager
-def open_rows(path: str, given: RowFormat | None = None) -> Iterator[Rows]:
+def open_rows(
+    path: str, given: RowFormat | None = None, columns: Any = EVENT_COLUMNS
+) -> Iterator[Rows]:
     """Open the rows of a file, or of standard input.
 
     Parameters
@@ -180,13 +207,15 @@ def open_rows(path: str, given: RowFormat | None = None) -> Iterator[Rows]:
         The file, or `PIPE`.
     given : RowFormat, optional
         Its format; by its suffix if not given.
+    columns : pyarrow.Schema, optional
+        The columns that there may be.
 
     Yields
     ------
     Rows
         The rows. What goes wrong while they are read leaves the block as `InputError`.
     """
-    openers: dict[RowFormat, Callable[[BinaryIO], Rows]] = {
+    openers: dict[RowFormat, Callable[[BinaryIO, Any], Rows]] = {
         RowFormat.PARQUET: _open_parquet,
         RowFormat.ARROW: _open_arrow,
         RowFormat.NDJSON: _open_ndjson,
@@ -195,36 +224,36 @@ def open_rows(path: str, given: RowFormat | None = None) -> Iterator[Rows]:
     chosen = row_format(path, given)
     with _open_input(path, seekable=chosen is not RowFormat.CSV) as source:
         try:
-            rows = openers[chosen](source)
-            _check_columns(rows.schema.names)
+            rows = openers[chosen](source, columns)
+            _check_columns(rows.schema.names, columns)
         except (pa.ArrowException, InputError, OSError) as error:
-            raise _unreadable(path, chosen, error) from error
+            raise _unreadable(path, chosen, error, columns) from error
         try:
             yield rows
         except Exception as error:
             if rows.failure is None:
                 raise
             if isinstance(rows.failure, Exception):
-                raise _unreadable(path, chosen, rows.failure) from error
+                raise _unreadable(path, chosen, rows.failure, columns) from error
             raise rows.failure from None
 
 
-def _unreadable(path: str, chosen: RowFormat, error: Exception) -> InputError:
+def _unreadable(path: str, chosen: RowFormat, error: Exception, columns: Any) -> InputError:
     name = "standard input" if path == PIPE else path
     text = shorten(error)
     if text.endswith("unexpected field"):
-        text += f" ({_accepted()})"
+        text += f" ({_accepted(columns)})"
     return InputError(f"{name}: can't be read as {chosen}: {text}")
 
 
-def _accepted() -> str:
-    return f"accepted columns: {', '.join(_COLUMNS.names)}"
+def _accepted(columns: Any) -> str:
+    return f"accepted columns: {', '.join(columns.names)}"
 
 
-def _check_columns(names: list[str]) -> None:
+def _check_columns(names: list[str], columns: Any) -> None:
     for name in names:
-        if name not in _COLUMNS.names:
-            raise InputError(f"unknown column '{name}' ({_accepted()})")
+        if name not in columns.names:
+            raise InputError(f"unknown column '{name}' ({_accepted(columns)})")
         if names.count(name) > 1:
             raise InputError(f"column '{name}' is there more than once")
 
@@ -244,13 +273,13 @@ def _open_input(path: str, *, seekable: bool) -> Iterator[BinaryIO]:
             yield file
 
 
-def _open_parquet(source: BinaryIO) -> Rows:
+def _open_parquet(source: BinaryIO, columns: Any) -> Rows:
     file = pyarrow.parquet.ParquetFile(source)
     batches = file.iter_batches(batch_size=_BATCH_ROWS)
     return Rows(file.schema_arrow, batches, file.metadata.num_rows)
 
 
-def _open_arrow(source: BinaryIO) -> Rows:
+def _open_arrow(source: BinaryIO, columns: Any) -> Rows:
     magic = source.read(6)
     source.seek(0)
     if magic == b"ARROW1":
@@ -261,48 +290,51 @@ def _open_arrow(source: BinaryIO) -> Rows:
     return Rows(stream.schema, stream)
 
 
+def _text_type(data_type: Any) -> Any:
+    """Return the type of a column of `data_type` in a text format."""
+    if pa.types.is_binary(data_type) or pa.types.is_timestamp(data_type):
+        return pa.string()
+    return pa.int64() if pa.types.is_duration(data_type) else data_type
+
+
 def _text_schema(schema: Any) -> Any:
-    """Return `schema` with its binary columns as text."""
-    return pa.schema(
-        field.with_type(pa.string()) if pa.types.is_binary(field.type) else field
-        for field in schema
-    )
+    return pa.schema(field.with_type(_text_type(field.type)) for field in schema)
 
 
-def _open_csv(source: BinaryIO) -> Rows:
+def _open_csv(source: BinaryIO, columns: Any) -> Rows:
     reader = pa.csv.open_csv(
         source,
         read_options=pa.csv.ReadOptions(block_size=_BLOCK_BYTES),
         parse_options=pa.csv.ParseOptions(newlines_in_values=True),
         convert_options=pa.csv.ConvertOptions(
-            column_types=_text_schema(_COLUMNS),
+            column_types=_text_schema(columns),
             # Only an empty cell: pyarrow's own list has words such as NA and null.
             null_values=[""],
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
         ),
     )
-    return _from_text(reader.schema, reader, reader.schema.names)
+    return _from_text(reader.schema, reader, reader.schema.names, columns)
 
 
-def _open_ndjson(source: BinaryIO) -> Rows:
+def _open_ndjson(source: BinaryIO, columns: Any) -> Rows:
     found = _keys_in(source)
     if found is None:
-        return Rows(_COLUMNS, ())
-    blocks = _json_blocks(source)
+        return Rows(columns, ())
+    blocks = _json_blocks(source, columns)
     first = next(blocks)
     names = [n for n in first.column_names if n not in _NOT_NULLABLE or n in found]
     batches = (batch for block in chain([first], blocks) for batch in block.to_batches())
-    return _from_text(first.schema, batches, names)
+    return _from_text(first.schema, batches, names, columns)
 
 
-def _json_blocks(source: BinaryIO) -> Iterator[Any]:
+def _json_blocks(source: BinaryIO, columns: Any) -> Iterator[Any]:
     """Read whole lines of about `_BLOCK_BYTES` as tables.
 
     pyarrow's own streaming reader reads ahead in a thread that can be there still when the
     interpreter ends, which aborts the process.
     """
-    rest, line, schema, unexpected = b"", 1, _text_schema(_COLUMNS), "infer"
+    rest, line, schema, unexpected = b"", 1, _text_schema(columns), "infer"
     while block := source.read(_BLOCK_BYTES):
         lines, newline, rest = (rest + block).rpartition(b"\n")
         if lines.strip():
@@ -346,10 +378,16 @@ def _keys_in(source: BinaryIO) -> set[str] | None:
         }
 
 
-def _from_text(found: Any, batches: Iterable[Any], names: list[str]) -> Rows:
-    """Return the columns `names` of a text format's batches, base64 as bytes."""
+def _from_text(found: Any, batches: Iterable[Any], names: list[str], columns: Any) -> Rows:
+    """Return the columns `names` of a text format's batches, base64 as bytes.
+
+    Times stay text, which the encoder reads.
+    """
     schema = pa.schema(
-        _COLUMNS.field(name) if name in _COLUMNS.names else found.field(name) for name in names
+        columns.field(name)
+        if name in columns.names and pa.types.is_binary(columns.field(name).type)
+        else found.field(name)
+        for name in names
     )
     return Rows(schema, _bytes_batches(batches, schema))
 
@@ -436,11 +474,17 @@ def _to_base64(column: Any) -> Any:
     )
 
 
+def _as_text(column: Any) -> Any:
+    if pa.types.is_binary(column.type):
+        return _to_base64(column)
+    text = column.cast(_text_type(column.type))
+    # ISO 8601 has a T where pyarrow has a space.
+    is_time = pa.types.is_timestamp(column.type)
+    return pa.compute.replace_substring(text, " ", "T") if is_time else text
+
+
 def _text_batch(batch: Any) -> Any:
-    columns = [
-        _to_base64(column) if pa.types.is_binary(column.type) else column
-        for column in batch.columns
-    ]
+    columns = [_as_text(column) for column in batch.columns]
     return pa.record_batch(columns, schema=_text_schema(batch.schema))
 
 

@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from fastdimse import Rejection
+from fastdimse import Fault, Rejection
 
 
 class _PipedConsole(Console):
@@ -83,6 +83,23 @@ def rejection_table(rejections: Sequence[Rejection], *, first: str = "row") -> T
         table.add_row(
             *("" if number is None else str(number) for number in where),
             *(Text(text) for text in what),
+        )
+    return table
+
+
+def fault_table(faults: Sequence[Fault]) -> Table:
+    """Return a table of what could not be read of a capture."""
+    table = Table()
+    for heading in ("stream", "frame", "byte"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("from → to", "field", "fault", "reason"):
+        table.add_column(heading, overflow="fold")
+    for fault in faults:
+        numbers = (fault.stream, fault.frame, fault.offset)
+        ends = "" if fault.source is None else f"{fault.source} → {fault.destination}"
+        table.add_row(
+            *("" if number is None else str(number) for number in numbers),
+            *map(Text, (ends, fault.field or "", fault.code, printable(fault.reason))),
         )
     return table
 

@@ -59,7 +59,7 @@ pub fn check_context_id(value: i128) -> Result<u8, Rejection> {
 }
 
 /// Encoded messages and the rows that were left out.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Encoded {
     /// The stream.
     pub bytes: Buffer,

@@ -9,13 +9,11 @@ use arrow_buffer::ScalarBuffer;
 use fastdimse_core::command_set::{Field, Kind, Value, Vr};
 use fastdimse_core::decode::decode;
 use fastdimse_core::decoded_columns::schema;
-use pyo3::buffer::PyUntypedBuffer;
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule};
 use pyo3::{PyResult, intern};
 
-use crate::buffer::to_arrow;
+use crate::buffer::bytes_like;
 use crate::codec::{bytes_io, set_decoded};
 use crate::encoded::{Offsets, framing, on_invalid};
 use crate::errors::decode_error;
@@ -64,12 +62,7 @@ pub fn decode_events(
     on_invalid: &str,
 ) -> PyResult<DecodedEvents> {
     let (framing, on_invalid) = (self::framing(framing)?, self::on_invalid(on_invalid)?);
-    let Ok(buffer) = PyUntypedBuffer::get(data) else {
-        let found = data.get_type().name()?;
-        let text = format!("data must be bytes-like, with the buffer protocol, not {found}");
-        return Err(PyTypeError::new_err(text));
-    };
-    let stream = to_arrow(buffer, py)?;
+    let stream = bytes_like(data)?;
     let decoded = py.detach(|| decode(&stream, framing, on_invalid));
     let raised = match on_invalid {
         fastdimse_core::encode::OnInvalid::Raise => decoded.rejected.first().cloned(),
@@ -103,57 +96,71 @@ pub struct DecodedEvents {
     stepped_over: BTreeMap<&'static str, u64>,
 }
 
-impl DecodedEvents {
-    fn number(&self, field: Field, row: usize) -> Value<'_> {
-        let column = self.events[field.keyword()].as_primitive::<UInt16Type>();
-        if column.is_valid(row) { Value::Us(column.value(row)) } else { Value::Absent }
-    }
-
-    fn text(&self, field: Field, row: usize) -> Option<&str> {
-        let column = &self.events[field.keyword()];
-        if column.is_null(row) {
-            return None;
-        }
-        if field != Field::AffectedSOPClassUID {
-            return Some(column.as_string_view().value(row));
-        }
-        let classes = column.as_dictionary::<Int32Type>();
-        Some(classes.values().as_string::<i32>().value(classes.key(row)?))
-    }
-
-    fn primitive<'py>(&self, py: Python<'py>, row: usize) -> PyResult<Bound<'py, PyAny>> {
-        let event = primitive_type(py)?.call0()?;
-        for field in Field::ALL {
-            match field {
-                Field::AffectedSOPClassUID | Field::AffectedSOPInstanceUID => {
-                    self.set_text(&event, field, Vr::Ui, row)?;
-                }
-                Field::ErrorComment => self.set_text(&event, field, Vr::Lo, row)?,
-                Field::EventInformation => self.set_data_set(&event, Kind::Request, row)?,
-                Field::EventReply => self.set_data_set(&event, Kind::Response, row)?,
-                Field::PresentationContextID => {}
-                _ => set_decoded(&event, field, Vr::Us, self.number(field, row))?,
+/// A row of decoded events as a primitive.
+pub fn primitive<'py>(
+    py: Python<'py>,
+    events: &RecordBatch,
+    row: usize,
+) -> PyResult<Bound<'py, PyAny>> {
+    let event = primitive_type(py)?.call0()?;
+    for field in Field::ALL {
+        match field {
+            Field::AffectedSOPClassUID | Field::AffectedSOPInstanceUID => {
+                set_text(&event, field, Vr::Ui, events, row)?;
             }
+            Field::ErrorComment => set_text(&event, field, Vr::Lo, events, row)?,
+            Field::EventInformation => set_data_set(&event, Kind::Request, events, row)?,
+            Field::EventReply => set_data_set(&event, Kind::Response, events, row)?,
+            Field::PresentationContextID => {}
+            _ => set_decoded(&event, field, Vr::Us, number(events, field, row))?,
         }
-        Ok(event)
     }
+    Ok(event)
+}
 
-    fn set_text(&self, event: &Bound<'_, PyAny>, field: Field, vr: Vr, row: usize) -> PyResult<()> {
-        // The command set's bytes were Latin-1, and are taken as such again.
-        let text: Option<Vec<u8>> =
-            self.text(field, row).map(|text| text.chars().map(|one| one as u8).collect());
-        set_decoded(event, field, vr, text.as_deref().map_or(Value::Absent, Value::Text))
-    }
+fn number(events: &RecordBatch, field: Field, row: usize) -> Value<'_> {
+    let column = events[field.keyword()].as_primitive::<UInt16Type>();
+    if column.is_valid(row) { Value::Us(column.value(row)) } else { Value::Absent }
+}
 
-    fn set_data_set(&self, event: &Bound<'_, PyAny>, kind: Kind, row: usize) -> PyResult<()> {
-        let field = kind.data_set();
-        let column = self.events[field.keyword()].as_binary_view();
-        if column.is_null(row) {
-            return Ok(());
-        }
-        let bytes = PyBytes::new(event.py(), column.value(row));
-        event.setattr(field.keyword(), bytes_io(event.py())?.call1((bytes,))?)
+fn text(events: &RecordBatch, field: Field, row: usize) -> Option<&str> {
+    let column = &events[field.keyword()];
+    if column.is_null(row) {
+        return None;
     }
+    if field != Field::AffectedSOPClassUID {
+        return Some(column.as_string_view().value(row));
+    }
+    let classes = column.as_dictionary::<Int32Type>();
+    Some(classes.values().as_string::<i32>().value(classes.key(row)?))
+}
+
+fn set_text(
+    event: &Bound<'_, PyAny>,
+    field: Field,
+    vr: Vr,
+    events: &RecordBatch,
+    row: usize,
+) -> PyResult<()> {
+    // The command set's bytes were Latin-1, and are taken as such again.
+    let text: Option<Vec<u8>> =
+        text(events, field, row).map(|text| text.chars().map(|one| one as u8).collect());
+    set_decoded(event, field, vr, text.as_deref().map_or(Value::Absent, Value::Text))
+}
+
+fn set_data_set(
+    event: &Bound<'_, PyAny>,
+    kind: Kind,
+    events: &RecordBatch,
+    row: usize,
+) -> PyResult<()> {
+    let field = kind.data_set();
+    let column = events[field.keyword()].as_binary_view();
+    if column.is_null(row) {
+        return Ok(());
+    }
+    let bytes = PyBytes::new(event.py(), column.value(row));
+    event.setattr(field.keyword(), bytes_io(event.py())?.call1((bytes,))?)
 }
 
 #[pymethods]
@@ -167,7 +174,7 @@ impl DecodedEvents {
         py: Python<'py>,
         index: &Bound<'_, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.primitive(py, from_end(index, self.events.num_rows())?)
+        primitive(py, &self.events, from_end(index, self.events.num_rows())?)
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> SequenceIterator {

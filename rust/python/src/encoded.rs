@@ -8,12 +8,13 @@ use arrow_schema::{DataType, Field as Column};
 use fastdimse_core::columns::EventColumns;
 use fastdimse_core::encode::{self, Framing, OnInvalid, Options, check_context_id};
 use fastdimse_core::pdv::MaxPduLength;
-use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyList, PyMemoryView, PySlice, PyTuple};
 use pyo3_arrow::ffi::{to_array_pycapsules, to_schema_pycapsule};
 
+use crate::buffer::lend;
 use crate::errors::{encode_error, schema_error};
 use crate::events::{Batch, Events};
 use crate::rejections::Rejections;
@@ -88,8 +89,8 @@ fn to_columns(py: Python<'_>, batches: Vec<Batch>) -> PyResult<Columns> {
     Ok((columns, broken))
 }
 
-fn all_batches(py: Python<'_>, events: &Bound<'_, PyAny>) -> PyResult<Vec<Batch>> {
-    let mut events = Events::of(events)?;
+/// All that is left of the events.
+pub fn all_batches(py: Python<'_>, mut events: Events) -> PyResult<Vec<Batch>> {
     let mut batches: Vec<Batch> = Vec::new();
     let mut done = 0;
     while let Some(batch) = events.next(py, usize::MAX, done)? {
@@ -162,7 +163,7 @@ pub fn encode_events(
 ) -> PyResult<EncodedEvents> {
     let options =
         options(py, context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance)?;
-    encode_batch_list(py, all_batches(py, events)?, &options, 0)
+    encode_batch_list(py, all_batches(py, Events::of(events)?)?, &options, 0)
 }
 
 /// Encode events a batch at a time, in bounded memory.
@@ -368,22 +369,13 @@ impl EncodedEvents {
         export_array(py, Arc::new(array), requested_schema)
     }
 
-    // SAFETY: called by Python with a valid `view` to fill; `bytes` lives as long as `slf`, whose
-    // reference PyBuffer_FillInfo takes, and nothing ever writes to it.
     unsafe fn __getbuffer__(
         slf: Bound<'_, Self>,
         view: *mut ffi::Py_buffer,
         flags: std::ffi::c_int,
     ) -> PyResult<()> {
-        if view.is_null() {
-            return Err(PyBufferError::new_err("no view to fill"));
-        }
-        let bytes = &slf.get().bytes;
-        let (start, length) = (bytes.as_ptr().cast_mut(), bytes.len() as ffi::Py_ssize_t);
-        // SAFETY: as above; the view is read-only.
-        let filled =
-            unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start.cast(), length, 1, flags) };
-        if filled == 0 { Ok(()) } else { Err(PyErr::fetch(slf.py())) }
+        // SAFETY: called by Python with a `view` to fill; nothing ever writes to the bytes.
+        unsafe { lend(slf.as_any(), &slf.get().bytes, view, flags) }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Everything that can go wrong, as Python's exceptions: rendered here and nowhere else.
 
+use fastdimse_capture::columns::TableError;
+use fastdimse_capture::fault::Broken;
 use fastdimse_core::columns::SchemaError;
 use fastdimse_core::error::Rejection;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -25,7 +27,10 @@ create_exception!(
     EventError,
     "Bytes that can't be decoded.\n\n\
      Attributes\n----------\n\
-     events : DecodedEvents or None\n    The events before the error, from :func:`decode_events`."
+     events : DecodedEvents, CapturedEvents or None\n    The events before the error, from \
+     :func:`decode_events`, or all that :func:`decode_capture` could read.\n\
+     stream, frame : int or None\n    The TCP stream and the packet of a capture, as in \
+     Wireshark."
 );
 create_exception!(
     fastdimse,
@@ -44,26 +49,66 @@ pub fn encode_error(py: Python<'_>, rejection: &Rejection) -> PyErr {
 /// The exception for bytes that can't be decoded.
 pub fn decode_error(py: Python<'_>, rejection: &Rejection) -> PyErr {
     let error = event_error::<DecodeError>(py, rejection);
-    match error.value(py).setattr(intern!(py, "events"), py.None()) {
+    with(error, |error| {
+        error.value(py).setattr(intern!(py, "events"), py.None())?;
+        set_packet(py, error, None, None)
+    })
+}
+
+/// The exception for a capture that can't be read in full.
+pub fn capture_error(py: Python<'_>, broken: &Broken) -> PyErr {
+    let error = PyErr::from_type(DecodeError::type_object(py), broken.to_string());
+    with(error, |error| {
+        let (code, reason) = (broken.fault.code(), broken.fault.to_string());
+        let field = broken.field.map(|field| field.keyword());
+        set_event(py, error, None, field, code, &reason, broken.offset)?;
+        error.value(py).setattr(intern!(py, "events"), py.None())?;
+        let stream = broken.direction.as_ref().map(|direction| direction.stream);
+        set_packet(py, error, stream, broken.frame)
+    })
+}
+
+fn with(error: PyErr, set: impl FnOnce(&PyErr) -> PyResult<()>) -> PyErr {
+    match set(&error) {
         Ok(()) => error,
         Err(failed) => failed,
     }
 }
 
+fn set_packet(
+    py: Python<'_>,
+    error: &PyErr,
+    stream: Option<u32>,
+    frame: Option<u64>,
+) -> PyResult<()> {
+    error.value(py).setattr(intern!(py, "stream"), stream)?;
+    error.value(py).setattr(intern!(py, "frame"), frame)
+}
+
 fn event_error<E: PyTypeInfo>(py: Python<'_>, rejection: &Rejection) -> PyErr {
     let error = PyErr::from_type(E::type_object(py), rejection.to_string());
-    let set_all = || -> PyResult<()> {
-        let value = error.value(py);
-        value.setattr(intern!(py, "row"), rejection.row)?;
-        value.setattr(intern!(py, "field"), rejection.field.map(|field| field.keyword()))?;
-        value.setattr(intern!(py, "code"), rejection.reason.code())?;
-        value.setattr(intern!(py, "reason"), rejection.reason.to_string())?;
-        value.setattr(intern!(py, "offset"), rejection.offset)
-    };
-    match set_all() {
-        Ok(()) => error,
-        Err(failed) => failed,
-    }
+    with(error, |error| {
+        let (code, reason) = (rejection.reason.code(), rejection.reason.to_string());
+        let field = rejection.field.map(|field| field.keyword());
+        set_event(py, error, rejection.row, field, code, &reason, rejection.offset)
+    })
+}
+
+fn set_event(
+    py: Python<'_>,
+    error: &PyErr,
+    row: Option<u64>,
+    field: Option<&str>,
+    code: &str,
+    reason: &str,
+    offset: Option<u64>,
+) -> PyResult<()> {
+    let value = error.value(py);
+    value.setattr(intern!(py, "row"), row)?;
+    value.setattr(intern!(py, "field"), field)?;
+    value.setattr(intern!(py, "code"), code)?;
+    value.setattr(intern!(py, "reason"), reason)?;
+    value.setattr(intern!(py, "offset"), offset)
 }
 
 /// The exception for a table that can't be read as events.
@@ -73,6 +118,16 @@ pub fn schema_error(py: Python<'_>, error: &SchemaError) -> PyErr {
         SchemaError::Type { .. } => PyTypeError::new_err(text),
         SchemaError::Unknown(column) | SchemaError::Twice(column) => column_error(py, text, column),
         SchemaError::Missing(column) => column_error(py, text, column),
+    }
+}
+
+/// The exception for a table that can't be written as a capture.
+pub fn table_error(py: Python<'_>, error: &TableError) -> PyErr {
+    let text = error.to_string();
+    match error {
+        TableError::Events(error) => schema_error(py, error),
+        TableError::Unknown(column) => column_error(py, text, column),
+        TableError::Type { .. } => PyTypeError::new_err(text),
     }
 }
 

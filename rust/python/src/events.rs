@@ -8,7 +8,7 @@ use arrow_array::{
     Array, ArrayRef, BinaryArray, Int64Array, NullArray, RecordBatch, RecordBatchIterator,
     RecordBatchReader, StringArray, StructArray,
 };
-use arrow_schema::{ArrowError, Field as Column, Schema};
+use arrow_schema::{ArrowError, Field as Column, Schema, SchemaRef};
 use fastdimse_core::columns::check_names;
 use fastdimse_core::command_set::Field;
 use fastdimse_core::error::{Reason, Rejection};
@@ -40,20 +40,48 @@ pub enum Events {
 /// A batch, and the rows of it that could not become columns, which are null there.
 pub type Batch = (RecordBatch, Vec<Rejection>);
 
+/// The columns that a table may have.
+pub trait Columns {
+    /// Checks the names of a table's columns.
+    fn check_names(&self, py: Python<'_>, schema: &SchemaRef) -> PyResult<()>;
+
+    /// Makes an array of the values of a column that is none of an event's; `None` where there is
+    /// no such column.
+    fn column(&self, name: &str, values: &Bound<'_, PyAny>) -> PyResult<Option<MappedColumn>>;
+}
+
+/// Those of events.
+struct OfEvents;
+
+impl Columns for OfEvents {
+    fn check_names(&self, py: Python<'_>, schema: &SchemaRef) -> PyResult<()> {
+        check_names(schema).map_err(|error| schema_error(py, &error))
+    }
+
+    fn column(&self, _: &str, _: &Bound<'_, PyAny>) -> PyResult<Option<MappedColumn>> {
+        Ok(None)
+    }
+}
+
 impl Events {
     /// Finds out what `events` is.
     pub fn of(events: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Self::with_columns(events, &OfEvents)
+    }
+
+    /// The same, with these columns.
+    pub fn with_columns(events: &Bound<'_, PyAny>, accepted: &dyn Columns) -> PyResult<Self> {
         let py = events.py();
         let arrow = events.hasattr(intern!(py, "__arrow_c_stream__"))?
             || events.hasattr(intern!(py, "__arrow_c_array__"))?;
         if arrow {
             let reader = events.extract::<AnyRecordBatch>()?.into_reader()?;
-            check_names(&reader.schema()).map_err(|error| schema_error(py, &error))?;
+            accepted.check_names(py, &reader.schema())?;
             return Ok(Self::Arrow { reader, rest: None, broken: Vec::new() });
         }
         if let Ok(columns) = events.cast::<PyMapping>() {
-            let (batch, broken) = from_mapping(columns)?;
-            check_names(&batch.schema()).map_err(|error| schema_error(py, &error))?;
+            let (batch, broken) = from_mapping(columns, accepted)?;
+            accepted.check_names(py, &batch.schema())?;
             let schema = batch.schema();
             let reader = Box::new(RecordBatchIterator::new([Ok(batch)], schema));
             return Ok(Self::Arrow { reader, rest: None, broken });
@@ -202,13 +230,14 @@ fn is_primitive(object: &Bound<'_, PyAny>) -> PyResult<bool> {
 }
 
 /// A column of a mapping, before all lengths are known.
-enum MappedColumn {
+pub enum MappedColumn {
+    /// A value for each row.
     Array(ArrayRef),
     /// A value for every row.
     Repeated(ArrayRef),
 }
 
-fn from_mapping(columns: &Bound<'_, PyMapping>) -> PyResult<Batch> {
+fn from_mapping(columns: &Bound<'_, PyMapping>, accepted: &dyn Columns) -> PyResult<Batch> {
     let py = columns.py();
     let mut mapped = Vec::new();
     let mut broken = Vec::new();
@@ -217,15 +246,14 @@ fn from_mapping(columns: &Bound<'_, PyMapping>) -> PyResult<Batch> {
         let name: String = name
             .extract()
             .map_err(|_| PyTypeError::new_err("the keys of a mapping of columns must be str"))?;
-        // Unknown columns are refused by their names, whatever their values are.
-        let Some(field) = Field::of_keyword(&name) else {
-            let schema = Schema::new(vec![Column::new(&name, arrow_schema::DataType::Null, true)]);
-            return match check_names(&Arc::new(schema)) {
-                Err(error) => Err(schema_error(py, &error)),
-                Ok(()) => Err(column_error(py, format!("unknown column '{name}'"), &name)),
-            };
+        let column = match Field::of_keyword(&name) {
+            Some(field) => from_values(field, &values, &mut broken)?,
+            None => match accepted.column(&name, &values)? {
+                Some(column) => column,
+                None => return Err(unknown_column(py, &name, accepted)),
+            },
         };
-        mapped.push((name, from_values(field, &values, &mut broken)?));
+        mapped.push((name, column));
     }
     let rows = common_length(py, &mapped)?;
     let arrays = mapped.into_iter().map(|(name, column)| {
@@ -244,6 +272,15 @@ fn from_mapping(columns: &Bound<'_, PyMapping>) -> PyResult<Batch> {
     let nullable = arrays.into_iter().map(|(name, array)| (name, array, true));
     let batch = RecordBatch::try_from_iter_with_nullable(nullable).map_err(arrow_error)?;
     Ok((batch, broken))
+}
+
+/// Unknown columns are refused by their names, whatever their values are.
+fn unknown_column(py: Python<'_>, name: &str, accepted: &dyn Columns) -> PyErr {
+    let schema = Schema::new(vec![Column::new(name, arrow_schema::DataType::Null, true)]);
+    match accepted.check_names(py, &Arc::new(schema)) {
+        Err(error) => error,
+        Ok(()) => column_error(py, format!("unknown column '{name}'"), name),
+    }
 }
 
 fn common_length(py: Python<'_>, mapped: &[(String, MappedColumn)]) -> PyResult<usize> {
@@ -303,7 +340,8 @@ fn from_values(
     from_iterator(field, iterator, broken).map(MappedColumn::Array)
 }
 
-fn concat(array: AnyArray) -> PyResult<ArrayRef> {
+/// The chunks of an array as one.
+pub fn concat(array: AnyArray) -> PyResult<ArrayRef> {
     let (chunks, column) = array.into_chunked_array()?.into_inner();
     let chunks: Vec<&dyn Array> = chunks.iter().map(AsRef::as_ref).collect();
     match chunks[..] {

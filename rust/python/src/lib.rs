@@ -1,13 +1,15 @@
-//! `fastdimse._core`: between Python objects and `fastdimse-core`.
+//! `fastdimse._core`: between Python objects, `fastdimse-core` and `fastdimse-capture`.
 //!
 //! No DICOM rule is written here but those of pynetdicom's class that are about Python objects.
 
 mod buffer;
+mod capture;
 mod codec;
 mod decoded;
 mod encoded;
 mod errors;
 mod events;
+mod faults;
 mod message;
 mod primitive;
 mod rejections;
@@ -19,6 +21,8 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
+    use crate::capture::{CapturedEvents, EncodedCapture, decode_capture, encode_capture};
+    #[pymodule_export]
     use crate::decoded::{DecodedEvents, decode_events};
     #[pymodule_export]
     use crate::encoded::{
@@ -26,6 +30,8 @@ mod _core {
     };
     #[pymodule_export]
     use crate::errors::{ColumnError, DecodeError, EncodeError, EventError};
+    #[pymodule_export]
+    use crate::faults::{Fault, Faults};
     #[pymodule_export]
     use crate::message::{frame_message, read_message};
     #[pymodule_export]

@@ -1,0 +1,280 @@
+//! The columns of captured events: those of an event, those of its answer, and where it was seen.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type};
+use arrow_array::{Array, ArrayRef, DictionaryArray, PrimitiveArray, RecordBatch, StringArray};
+use arrow_cast::{CastOptions, cast_with_options};
+use arrow_schema::{DataType, Field as Column, Schema, SchemaRef, TimeUnit};
+use fastdimse_core::columns::{self, SchemaError};
+use fastdimse_core::command_set::Field;
+use fastdimse_core::decoded_columns;
+use thiserror::Error;
+
+/// A column that tells where an event was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Seen {
+    Time,
+    Latency,
+    SourceAddress,
+    SourcePort,
+    DestinationAddress,
+    DestinationPort,
+    CallingAETitle,
+    CalledAETitle,
+    Association,
+    Frame,
+    TransferSyntaxUID,
+}
+
+impl Seen {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Time,
+        Self::Latency,
+        Self::SourceAddress,
+        Self::SourcePort,
+        Self::DestinationAddress,
+        Self::DestinationPort,
+        Self::CallingAETitle,
+        Self::CalledAETitle,
+        Self::Association,
+        Self::Frame,
+        Self::TransferSyntaxUID,
+    ];
+
+    /// The column's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Time => "Time",
+            Self::Latency => "Latency",
+            Self::SourceAddress => "SourceAddress",
+            Self::SourcePort => "SourcePort",
+            Self::DestinationAddress => "DestinationAddress",
+            Self::DestinationPort => "DestinationPort",
+            Self::CallingAETitle => "CallingAETitle",
+            Self::CalledAETitle => "CalledAETitle",
+            Self::Association => "Association",
+            Self::Frame => "Frame",
+            Self::TransferSyntaxUID => "TransferSyntaxUID",
+        }
+    }
+
+    /// The column with this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|column| column.name() == name)
+    }
+
+    /// Its type in captured events.
+    pub fn data_type(self) -> DataType {
+        match self {
+            Self::Time => DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
+            Self::Latency => DataType::Duration(TimeUnit::Nanosecond),
+            Self::SourcePort | Self::DestinationPort => DataType::UInt16,
+            Self::Association => DataType::UInt32,
+            Self::Frame => DataType::UInt64,
+            _ => DataType::Dictionary(DataType::Int32.into(), DataType::Utf8.into()),
+        }
+    }
+
+    /// The types through which a column of a table is read, and what they are called.
+    fn read_as(self) -> (Vec<DataType>, &'static str) {
+        match self {
+            Self::Time => (vec![self.data_type(), DataType::Int64], "times (timestamp)"),
+            Self::Latency => (vec![self.data_type(), DataType::Int64], "spans of time (duration)"),
+            Self::SourcePort | Self::DestinationPort | Self::Association | Self::Frame => {
+                (vec![DataType::Int64], "whole numbers")
+            }
+            _ => (vec![DataType::LargeUtf8], "text"),
+        }
+    }
+}
+
+/// Why a table can't be written as a capture at all.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TableError {
+    /// The columns of its events.
+    #[error(transparent)]
+    Events(#[from] SchemaError),
+    /// A column that neither an event nor a capture has.
+    #[error("unknown column '{0}'; the columns of captured events are {all}", all = names())]
+    Unknown(String),
+    /// A column whose values can't be taken as what they should be.
+    #[error("the column '{column}' is {found}, it must be {wanted}: {why}")]
+    Type {
+        /// The column.
+        column: &'static str,
+        /// Its Arrow type.
+        found: DataType,
+        /// What would be right.
+        wanted: &'static str,
+        /// What went wrong.
+        why: Box<str>,
+    },
+}
+
+fn names() -> String {
+    let name = |column| match column {
+        Captured::Seen(seen) => Seen::name(seen),
+        Captured::Message(field) | Captured::Response(field) => field.keyword(),
+    };
+    Captured::ALL.map(name).join(", ")
+}
+
+/// Checks that every column is known, none is there twice, and events of one kind at least are
+/// possible.
+pub fn check_names(schema: &SchemaRef) -> Result<(), TableError> {
+    let mut events = Vec::new();
+    for (at, column) in schema.fields().iter().enumerate() {
+        let name = column.name();
+        if Field::of_keyword(name).is_some() {
+            events.push(column.clone());
+        } else if Seen::of_name(name).is_none() {
+            return Err(TableError::Unknown(name.clone()));
+        } else if schema.fields()[..at].iter().any(|other| other.name() == name) {
+            return Err(SchemaError::Twice(name.clone()).into());
+        }
+    }
+    Ok(columns::check_names(&Arc::new(Schema::new(events)))?)
+}
+
+/// The events of a table alone, and what it tells of where they were seen.
+pub fn apart(table: &RecordBatch) -> Result<(RecordBatch, SeenColumns), TableError> {
+    let schema = table.schema();
+    check_names(&schema)?;
+    let mut events = Vec::new();
+    let mut seen = SeenColumns::default();
+    for (index, column) in schema.fields().iter().enumerate() {
+        match Seen::of_name(column.name()) {
+            Some(column) => seen.put(column, table.column(index))?,
+            None => events.push(index),
+        }
+    }
+    Ok((table.project(&events).expect("the columns are there"), seen))
+}
+
+/// What a table tells of where its events were seen.
+#[derive(Debug, Default)]
+pub struct SeenColumns([Option<ArrayRef>; Seen::ALL.len()]);
+
+impl SeenColumns {
+    fn put(&mut self, column: Seen, array: &ArrayRef) -> Result<(), TableError> {
+        let (to, wanted) = column.read_as();
+        // What does not fit is an error, not a null.
+        let options = CastOptions { safe: false, ..CastOptions::default() };
+        let read = to.iter().try_fold(array.clone(), |array, to| {
+            cast_with_options(&array, to, &options).map_err(|error| TableError::Type {
+                column: column.name(),
+                found: array.data_type().clone(),
+                wanted,
+                why: error.to_string().into(),
+            })
+        });
+        self.0[column as usize] = Some(read?);
+        Ok(())
+    }
+
+    /// The number in a row, `None` where it is null or the column isn't there.
+    pub fn number(&self, column: Seen, row: usize) -> Option<i64> {
+        let array = self.0[column as usize].as_ref()?.as_primitive::<Int64Type>();
+        array.is_valid(row).then(|| array.value(row))
+    }
+
+    /// The text in a row, `None` where it is null or the column isn't there.
+    pub fn text(&self, column: Seen, row: usize) -> Option<&str> {
+        let array = self.0[column as usize].as_ref()?.as_string::<i64>();
+        array.is_valid(row).then(|| array.value(row))
+    }
+}
+
+/// A column of captured events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Captured {
+    /// Where it was seen.
+    Seen(Seen),
+    /// A field of the request, or of a response that is alone.
+    Message(Field),
+    /// A field of the response.
+    Response(Field),
+}
+
+impl Captured {
+    /// All columns in their order.
+    pub const ALL: [Self; 22] = {
+        use Captured::{Message, Response, Seen as S};
+        [
+            S(Seen::Time),
+            S(Seen::SourceAddress),
+            S(Seen::SourcePort),
+            S(Seen::DestinationAddress),
+            S(Seen::DestinationPort),
+            S(Seen::CallingAETitle),
+            S(Seen::CalledAETitle),
+            S(Seen::Association),
+            S(Seen::Frame),
+            Message(Field::PresentationContextID),
+            S(Seen::TransferSyntaxUID),
+            Message(Field::MessageID),
+            Message(Field::MessageIDBeingRespondedTo),
+            Message(Field::AffectedSOPClassUID),
+            Message(Field::AffectedSOPInstanceUID),
+            Message(Field::EventTypeID),
+            Message(Field::EventInformation),
+            Response(Field::Status),
+            Response(Field::ErrorComment),
+            Response(Field::ErrorID),
+            Response(Field::EventReply),
+            S(Seen::Latency),
+        ]
+    };
+
+    fn column(self) -> Column {
+        match self {
+            Self::Seen(seen) => Column::new(seen.name(), seen.data_type(), true),
+            Self::Message(field) | Self::Response(field) => decoded_columns::schema()
+                .field_with_name(field.keyword())
+                .expect("every field is a column")
+                .clone(),
+        }
+    }
+}
+
+/// The columns of captured events.
+pub fn schema() -> SchemaRef {
+    Arc::new(Schema::new(Captured::ALL.map(Captured::column).to_vec()))
+}
+
+/// Texts that repeat, as a dictionary of those that occur.
+#[derive(Debug, Default)]
+pub struct Texts {
+    keys: Vec<Option<i32>>,
+    values: Vec<String>,
+    known: HashMap<String, i32>,
+}
+
+impl Texts {
+    /// Adds a row.
+    pub fn push(&mut self, text: Option<&str>) {
+        let key = text.map(|text| self.key(text));
+        self.keys.push(key);
+    }
+
+    fn key(&mut self, text: &str) -> i32 {
+        if let Some(&key) = self.known.get(text) {
+            return key;
+        }
+        let key = self.values.len() as i32;
+        self.values.push(text.to_owned());
+        self.known.insert(text.to_owned(), key);
+        key
+    }
+
+    /// The finished column.
+    pub fn finish(self) -> ArrayRef {
+        let keys = PrimitiveArray::<Int32Type>::from(self.keys);
+        Arc::new(DictionaryArray::new(keys, Arc::new(StringArray::from(self.values))))
+    }
+}

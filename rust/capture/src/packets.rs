@@ -1,0 +1,395 @@
+//! The packets of a .pcap or .pcapng file, and the TCP segments in them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use etherparse::{EtherType, LaxNetSlice, LaxSlicedPacket, LenSource, TransportSlice, ip_number};
+use pcap_parser::nom;
+use pcap_parser::pcapng::{
+    Block, InterfaceDescriptionBlock, SectionHeaderBlock, parse_block_be, parse_block_le,
+};
+use pcap_parser::{
+    LegacyPcapBlock, Linktype, PcapError, PcapHeader, parse_pcap_frame, parse_pcap_frame_be,
+    parse_pcap_frame_modified, parse_pcap_header,
+};
+
+use crate::fault::{Broken, Fault};
+
+/// The time of a packet whose time the file doesn't say.
+pub const NO_TIME: i64 = i64::MIN;
+
+/// A packet as it was captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packet<'a> {
+    /// Its number in the file, from 1.
+    pub frame: u64,
+    /// When it was captured, in nanoseconds since 1970 (UTC), or [`NO_TIME`].
+    pub time: i64,
+    /// What its first header is.
+    pub link: Linktype,
+    /// Its bytes.
+    pub data: &'a [u8],
+    /// How many bytes it had that were not captured.
+    pub cut: u32,
+}
+
+/// Whether a file begins as a capture does.
+pub fn is_capture(file: &[u8]) -> bool {
+    file.starts_with(&SECTION_HEADER) || parse_pcap_header(file).is_ok()
+}
+
+/// The type of a section header block, the same in both byte orders.
+const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
+/// Type, length, and the length again at the end.
+const BLOCK_FRAME: usize = 12;
+/// The packet block that the enhanced one took the place of.
+const OBSOLETE_PACKET: u32 = 2;
+
+/// Steps through a file. Where no packet can be found any more it ends with an error.
+#[derive(Debug, Clone)]
+pub struct Packets<'a> {
+    file: &'a [u8],
+    rest: &'a [u8],
+    format: Format,
+    frames: u64,
+}
+
+#[derive(Debug, Clone)]
+enum Format {
+    Pcap(PcapHeader),
+    PcapNg { big_endian: bool, interfaces: Vec<Interface> },
+}
+
+/// What a .pcapng file says of an interface.
+#[derive(Debug, Clone)]
+struct Interface {
+    link: Linktype,
+    snaplen: u32,
+    /// What a unit of its timestamps is, as the option if_tsresol says it.
+    resolution: u8,
+    /// Seconds to be added.
+    offset: i64,
+}
+
+impl Interface {
+    fn new(block: &InterfaceDescriptionBlock<'_>, big_endian: bool) -> Self {
+        // The crate reads this option little endian in any section.
+        let swapped = if big_endian { i64::swap_bytes } else { |offset| offset };
+        Self {
+            link: block.linktype,
+            snaplen: block.snaplen,
+            resolution: block.if_tsresol,
+            offset: swapped(block.if_tsoffset),
+        }
+    }
+
+    fn nanoseconds(&self, high: u32, low: u32) -> i64 {
+        let units = i128::from(u64::from(high) << 32 | u64::from(low)) * 1_000_000_000;
+        let nanoseconds = match self.resolution {
+            power @ 0..=38 => units / 10_i128.pow(power.into()),
+            binary @ 0x80.. => units.checked_shr((binary & 0x7f).into()).unwrap_or_default(),
+            _ => 0,
+        };
+        let time = nanoseconds + i128::from(self.offset) * 1_000_000_000;
+        i64::try_from(time).unwrap_or(NO_TIME)
+    }
+}
+
+impl<'a> Packets<'a> {
+    /// Starts at the first packet of a file.
+    pub fn new(file: &'a [u8]) -> Result<Self, Fault> {
+        let (rest, format) = if file.starts_with(&SECTION_HEADER) {
+            (file, Format::PcapNg { big_endian: false, interfaces: Vec::new() })
+        } else {
+            let (rest, header) = parse_pcap_header(file).map_err(|_| Fault::NotACapture)?;
+            (rest, Format::Pcap(header))
+        };
+        Ok(Self { file, rest, format, frames: 0 })
+    }
+
+    /// How many packets there have been.
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    fn next_packet(&mut self) -> Result<Option<Packet<'a>>, Fault> {
+        while !self.rest.is_empty() {
+            let found = match &self.format {
+                Format::Pcap(_) => self.next_record().map(Some),
+                Format::PcapNg { .. } => self.next_block(),
+            };
+            if let Some(packet) = found? {
+                return Ok(Some(packet));
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_record(&mut self) -> Result<Packet<'a>, Fault> {
+        let Format::Pcap(header) = &self.format else { unreachable!("a .pcap file") };
+        let parse = match header {
+            _ if header.is_modified_format() => parse_pcap_frame_modified,
+            _ if header.is_bigendian() => parse_pcap_frame_be,
+            _ => parse_pcap_frame,
+        };
+        let Ok((rest, record)) = parse(self.rest) else {
+            return Err(Fault::FileEnds(std::mem::take(&mut self.rest).len()));
+        };
+        self.rest = rest;
+        self.frames += 1;
+        let LegacyPcapBlock { ts_sec, ts_usec, caplen, origlen, data } = record;
+        let unit = if header.is_nanosecond_precision() { 1 } else { 1_000 };
+        let time = i64::from(ts_sec) * 1_000_000_000 + i64::from(ts_usec) * unit;
+        // Above these bits the field says how long the frame check sequence is.
+        let link = Linktype(header.network.0 & 0x0fff_ffff);
+        Ok(Packet { frame: self.frames, time, link, data, cut: origlen.saturating_sub(caplen) })
+    }
+
+    fn next_block(&mut self) -> Result<Option<Packet<'a>>, Fault> {
+        let Format::PcapNg { big_endian, interfaces } = &mut self.format else {
+            unreachable!("a .pcapng file")
+        };
+        let rest = self.rest;
+        let at = (self.file.len() - rest.len()) as u64;
+        let opens = rest.starts_with(&SECTION_HEADER);
+        if opens && let Some(marked) = is_big_endian(rest) {
+            *big_endian = marked;
+        }
+        let Some(length) = block_length(rest, *big_endian) else {
+            self.rest = &[];
+            return Err(Fault::FileEnds(rest.len()));
+        };
+        if length < BLOCK_FRAME || opens && is_big_endian(rest).is_none() {
+            self.rest = &[];
+            let onwards = "nothing behind it can be read";
+            let why = "a block without a length or a byte order".into();
+            return Err(Fault::NoPacket { at, why, onwards });
+        }
+        let Some(whole) = rest.get(..length) else {
+            self.rest = &[];
+            return Err(Fault::FileEnds(rest.len()));
+        };
+        self.rest = &rest[length..];
+        let parse = if *big_endian { parse_block_be } else { parse_block_le };
+        let block = match parse(whole) {
+            Ok((_, block)) => block,
+            Err(error) => return Err(passed_over(at, why(&error))),
+        };
+        let packet = match block {
+            Block::SectionHeader(SectionHeaderBlock { .. }) => {
+                interfaces.clear();
+                return Ok(None);
+            }
+            Block::InterfaceDescription(found) => {
+                interfaces.push(Interface::new(&found, *big_endian));
+                return Ok(None);
+            }
+            Block::EnhancedPacket(found) => {
+                self.frames += 1;
+                let interface =
+                    interfaces.get(found.if_id as usize).ok_or(Fault::Interface(found.if_id))?;
+                Packet {
+                    frame: self.frames,
+                    time: interface.nanoseconds(found.ts_high, found.ts_low),
+                    link: interface.link,
+                    data: &found.data[..found.data.len().min(found.caplen as usize)],
+                    cut: found.origlen.saturating_sub(found.caplen),
+                }
+            }
+            Block::SimplePacket(found) => {
+                self.frames += 1;
+                let interface = interfaces.first().ok_or(Fault::Interface(0))?;
+                // It has no time, and its length is the least of three.
+                let most = match interface.snaplen {
+                    0 => found.origlen,
+                    snaplen => found.origlen.min(snaplen),
+                };
+                let data = &found.data[..found.data.len().min(most as usize)];
+                let cut = found.origlen.saturating_sub(data.len() as u32);
+                Packet { frame: self.frames, time: NO_TIME, link: interface.link, data, cut }
+            }
+            Block::Unknown(found) if in_order(found.block_type, *big_endian) == OBSOLETE_PACKET => {
+                self.frames += 1;
+                return Err(passed_over(at, "a packet block of the obsolete kind".into()));
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(packet))
+    }
+}
+
+/// A number that the crate has read little endian.
+fn in_order(number: u32, big_endian: bool) -> u32 {
+    if big_endian { number.swap_bytes() } else { number }
+}
+
+/// What a section header says of its byte order, if it says so rightly.
+fn is_big_endian(section: &[u8]) -> Option<bool> {
+    match section.get(8..)?.first_chunk()? {
+        [0x4d, 0x3c, 0x2b, 0x1a] => Some(false),
+        [0x1a, 0x2b, 0x3c, 0x4d] => Some(true),
+        _ => None,
+    }
+}
+
+fn block_length(rest: &[u8], big_endian: bool) -> Option<usize> {
+    let length = *rest.get(4..)?.first_chunk()?;
+    let length = if big_endian { u32::from_be_bytes(length) } else { u32::from_le_bytes(length) };
+    // Padded to 32 bits, whatever it says.
+    Some((length as usize).next_multiple_of(4))
+}
+
+fn passed_over(at: u64, why: Box<str>) -> Fault {
+    Fault::NoPacket { at, why, onwards: "it is passed over" }
+}
+
+fn why(error: &nom::Err<PcapError<&[u8]>>) -> Box<str> {
+    match error {
+        nom::Err::Incomplete(_) => "a block that is too short for what it holds".into(),
+        nom::Err::Error(error) | nom::Err::Failure(error) => match error {
+            // With its input it would show the rest of the file.
+            PcapError::NomError(_, kind) | PcapError::OwnedNomError(_, kind) => {
+                format!("a block against the rules: {kind:?}").into()
+            }
+            other => other.to_string().into(),
+        },
+    }
+}
+
+impl<'a> Iterator for Packets<'a> {
+    type Item = Result<Packet<'a>, Broken>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let found = self.next_packet().map_err(|fault| {
+            // The packet that breaks off would be the next.
+            let frame = self.frames + u64::from(matches!(fault, Fault::FileEnds(_)));
+            Broken::file(fault, Some(frame))
+        });
+        found.transpose()
+    }
+}
+
+/// A TCP segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment<'a> {
+    /// Who sends.
+    pub source: SocketAddr,
+    /// Who receives.
+    pub destination: SocketAddr,
+    /// The sequence number of its first byte.
+    pub sequence: u32,
+    /// What it acknowledges.
+    pub acknowledged: Option<u32>,
+    /// It opens the connection.
+    pub syn: bool,
+    /// It is the sender's last.
+    pub fin: bool,
+    /// It resets the connection.
+    pub rst: bool,
+    /// What it carries, as far as it was captured.
+    pub payload: &'a [u8],
+    /// How many bytes more it carried.
+    pub cut: u32,
+}
+
+/// What there is in a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content<'a> {
+    /// A TCP segment.
+    Tcp(Segment<'a>),
+    /// A part of an IP packet that may be a TCP segment's.
+    IpFragment,
+    /// A packet whose capture ends inside its headers.
+    HeadersCut,
+    /// Something else.
+    Other,
+    /// A link layer that is not known.
+    UnknownLink,
+}
+
+/// The TCP segment of a packet, if it holds one.
+pub fn content<'a>(packet: &Packet<'a>) -> Content<'a> {
+    let data = packet.data;
+    let sliced = match packet.link {
+        Linktype::ETHERNET => LaxSlicedPacket::from_ethernet(data).ok(),
+        // An address family in the capturing machine's byte order; IP tells its version itself.
+        Linktype::NULL | Linktype::LOOP => data.get(4..).and_then(from_ip),
+        // The EtherType is the last field of the cooked header, or its first.
+        Linktype::LINUX_SLL => from_ether_type(data, 14, 16),
+        Linktype::LINUX_SLL2 => from_ether_type(data, 0, 20),
+        Linktype::RAW | Linktype::IPV4 | Linktype::IPV6 | RAW_OF_BSD | RAW_OF_OPENBSD => {
+            from_ip(data)
+        }
+        _ => return Content::UnknownLink,
+    };
+    let Some(sliced) = sliced else { return without_segment(packet) };
+    match segment(&sliced, packet.cut) {
+        Some(content) => content,
+        None if sliced.stop_err.is_some() => without_segment(packet),
+        None => Content::Other,
+    }
+}
+
+fn without_segment<'a>(packet: &Packet<'_>) -> Content<'a> {
+    if packet.cut > 0 { Content::HeadersCut } else { Content::Other }
+}
+
+const RAW_OF_BSD: Linktype = Linktype(12);
+const RAW_OF_OPENBSD: Linktype = Linktype(14);
+
+fn from_ip(data: &[u8]) -> Option<LaxSlicedPacket<'_>> {
+    LaxSlicedPacket::from_ip(data).ok()
+}
+
+fn from_ether_type(data: &[u8], type_at: usize, header: usize) -> Option<LaxSlicedPacket<'_>> {
+    let &[high, low] = data.get(type_at..)?.first_chunk()?;
+    let ether_type = EtherType(u16::from_be_bytes([high, low]));
+    Some(LaxSlicedPacket::from_ether_type(ether_type, data.get(header..)?))
+}
+
+/// `None` where no IP header, or no TCP header, can be seen.
+fn segment<'a>(sliced: &LaxSlicedPacket<'a>, packet_cut: u32) -> Option<Content<'a>> {
+    let (source, destination, ip, announced) = match &sliced.net {
+        Some(LaxNetSlice::Ipv4(v4)) => {
+            let header = v4.header();
+            let before = header.slice().len()
+                + v4.extensions().auth.map_or(0, |authentication| authentication.slice().len());
+            let announced = usize::from(header.total_len()).saturating_sub(before);
+            let (source, destination) = (header.source_addr(), header.destination_addr());
+            (IpAddr::V4(source), IpAddr::V4(destination), v4.payload(), announced)
+        }
+        Some(LaxNetSlice::Ipv6(v6)) => {
+            let header = v6.header();
+            let before = v6.extensions().slice().len();
+            let announced = usize::from(header.payload_length()).saturating_sub(before);
+            let (source, destination) = (header.source_addr(), header.destination_addr());
+            (IpAddr::V6(source), IpAddr::V6(destination), v6.payload(), announced)
+        }
+        Some(LaxNetSlice::Arp(_)) => return Some(Content::Other),
+        None => return None,
+    };
+    if ip.ip_number != ip_number::TCP {
+        return Some(Content::Other);
+    }
+    if ip.fragmented {
+        return Some(Content::IpFragment);
+    }
+    let Some(TransportSlice::Tcp(tcp)) = &sliced.transport else { return None };
+    let cut = match ip.len_source {
+        _ if ip.incomplete => announced.saturating_sub(ip.payload.len()) as u32,
+        // A packet that was handed to the network card whole has no length of its own.
+        LenSource::Slice => packet_cut,
+        _ => 0,
+    };
+    let (source_port, destination_port) = (tcp.source_port(), tcp.destination_port());
+    Some(Content::Tcp(Segment {
+        source: (source, source_port).into(),
+        destination: (destination, destination_port).into(),
+        sequence: tcp.sequence_number(),
+        acknowledged: tcp.ack().then(|| tcp.acknowledgment_number()),
+        syn: tcp.syn(),
+        fin: tcp.fin(),
+        rst: tcp.rst(),
+        payload: tcp.payload(),
+        cut,
+    }))
+}

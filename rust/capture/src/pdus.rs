@@ -1,0 +1,229 @@
+//! The PDUs of many streams, one after another as far as they can be read, with the way back to the
+//! packets they came in.
+
+use fastdimse_core::error::{Reason, Rejection};
+use fastdimse_core::pdu::{Item, Pdus};
+use fastdimse_core::pdv::{COMMAND, LAST, PDU_HEADER, PDV_HEADER};
+use memchr::memmem;
+
+use crate::tcp::{Mark, Run, mark_of};
+
+/// Stands behind each part, so that no message goes on in the next: an A-ASSOCIATE-RJ, which no
+/// stream has behind a message.
+pub const SEPARATOR: [u8; 10] = [3, 0, 0, 0, 0, 4, 0, 1, 1, 1];
+
+/// Whole PDUs without holes, from one direction of one stream.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    /// Where it begins among all.
+    at: usize,
+    /// Whose it is.
+    direction: usize,
+    /// Where it begins in its stream.
+    offset: u64,
+}
+
+/// All that can be read.
+#[derive(Debug, Default)]
+pub struct Readable {
+    /// The PDUs, with [`SEPARATOR`] behind each part.
+    pub bytes: Vec<u8>,
+    parts: Vec<Part>,
+    marks: Vec<Mark>,
+    /// Where each message's first PDU begins and where its last fragment ends.
+    messages: Vec<(usize, usize)>,
+}
+
+/// The place of a byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The direction it is of.
+    pub direction: usize,
+    /// Where in the direction's stream.
+    pub offset: u64,
+    /// The packet it came in.
+    pub mark: Mark,
+}
+
+impl Readable {
+    /// Adds what can be read of a run from the byte `from` on, which must be the first of a PDU,
+    /// and gives what is wrong with it.
+    pub fn add(&mut self, direction: usize, run: &Run, from: usize) -> Vec<Rejection> {
+        let mut wrong = Vec::new();
+        let mut from = Some(from);
+        while let Some(begin) = from {
+            let rest = &run.bytes[begin..];
+            let (whole, found) = self.add_messages(rest);
+            if whole > 0 {
+                self.add_part(direction, run, begin, begin + whole);
+            }
+            let Some(rejection) = found else { break };
+            wrong.push(rejection.shifted(begin));
+            let behind = begin + whole + 1;
+            from = next_message(&run.bytes, behind);
+        }
+        wrong
+    }
+
+    /// How many bytes of `rest` are whole PDUs, and what is wrong behind them.
+    fn add_messages(&mut self, rest: &[u8]) -> (usize, Option<Rejection>) {
+        let base = self.bytes.len();
+        let mut in_command = false;
+        for item in Pdus::new(rest) {
+            match item {
+                Ok(Item::Pdv(pdv)) => {
+                    let end = base + pdv.fragment_at + pdv.fragment.len();
+                    if pdv.is_command() && !in_command {
+                        self.messages.push((base + pdv.pdu_at, end));
+                    } else if let Some(last) = self.messages.last_mut() {
+                        last.1 = end;
+                    }
+                    in_command = pdv.is_command() && !pdv.is_last();
+                }
+                Ok(Item::Other(_)) => in_command = false,
+                Err(Rejection { reason: Reason::PdvLength { .. }, .. }) => in_command = false,
+                Err(rejection) => {
+                    let whole = rejection.offset.map_or(0, |offset| offset as usize);
+                    return (whole, Some(rejection));
+                }
+            }
+        }
+        (rest.len(), None)
+    }
+
+    fn add_part(&mut self, direction: usize, run: &Run, begin: usize, end: usize) {
+        let at = self.bytes.len();
+        self.parts.push(Part { at, direction, offset: run.offset + begin as u64 });
+        let first = run.marks.partition_point(|mark| mark.at <= begin).saturating_sub(1);
+        let marks = run.marks[first..].iter().take_while(|mark| mark.at < end);
+        self.marks.extend(marks.map(|mark| Mark { at: at + mark.at.max(begin) - begin, ..*mark }));
+        self.bytes.extend_from_slice(&run.bytes[begin..end]);
+        self.bytes.extend_from_slice(&SEPARATOR);
+    }
+
+    /// How many parts there are, and so separators.
+    pub fn parts(&self) -> u64 {
+        self.parts.len() as u64
+    }
+
+    /// Where a byte comes from.
+    pub fn place(&self, at: usize) -> Option<Place> {
+        let part = self.parts[..self.parts.partition_point(|part| part.at <= at)].last()?;
+        let offset = part.offset + (at - part.at) as u64;
+        let mark = *mark_of(&self.marks, at)?;
+        Some(Place { direction: part.direction, offset, mark })
+    }
+
+    /// The last byte of each message, by the beginnings of the messages in their order.
+    pub fn last_bytes(&self, begins: &[i64]) -> Vec<usize> {
+        let mut messages = self.messages.iter().peekable();
+        let last_byte = |&begin: &i64| {
+            let begin = begin as usize;
+            while messages.next_if(|&&(other, _)| other < begin).is_some() {}
+            match messages.next_if(|&&(other, _)| other == begin) {
+                Some(&(_, end)) => end.saturating_sub(1).max(begin),
+                None => begin,
+            }
+        };
+        begins.iter().map(last_byte).collect()
+    }
+}
+
+/// Tag and length of Command Group Length (0000,0000), which every command set begins with; an
+/// A-RELEASE PDU has the same bytes.
+const GROUP_LENGTH: [u8; 8] = [0, 0, 0, 0, 4, 0, 0, 0];
+
+/// Where the next message plausibly begins, from the byte `from` on: a P-DATA-TF PDU with the
+/// beginning of a command set, or an A-RELEASE PDU that is the last of all.
+pub fn next_message(stream: &[u8], from: usize) -> Option<usize> {
+    let searched = stream.get(from..)?;
+    let finder = memmem::Finder::new(&GROUP_LENGTH);
+    // Patterns may overlap, so each search begins one byte behind the last find.
+    let mut at = 0;
+    while let Some(found) = finder.find(&searched[at..]) {
+        let pattern = at + found;
+        if let Some(begin) = begin_of_message(searched, pattern) {
+            return Some(from + begin);
+        }
+        at = pattern + 1;
+    }
+    None
+}
+
+/// The first byte of the PDU that has [`GROUP_LENGTH`] at `pattern` where it belongs.
+fn begin_of_message(stream: &[u8], pattern: usize) -> Option<usize> {
+    if let Some(begin) = pattern.checked_sub(PDU_HEADER + PDV_HEADER)
+        && let [4, 0, p0, p1, p2, p3, v0, v1, v2, v3, context_id, control] = stream[begin..pattern]
+    {
+        let pdu = u32::from_be_bytes([p0, p1, p2, p3]);
+        let pdv = u32::from_be_bytes([v0, v1, v2, v3]);
+        let fits = pdv >= 10 && pdu.checked_sub(4).is_some_and(|most| pdv <= most);
+        if fits && context_id % 2 == 1 && [COMMAND, COMMAND | LAST].contains(&control) {
+            return Some(begin);
+        }
+    }
+    let begin = pattern.checked_sub(1)?;
+    matches!(stream[begin..], [5 | 6, 0, 0, 0, 0, 4, 0, 0, 0, 0]).then_some(begin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcp::Seen;
+
+    /// A P-DATA-TF PDU of one PDV.
+    fn p_data(control: u8, fragment: &[u8]) -> Vec<u8> {
+        let length = fragment.len() as u8;
+        let header = [4, 0, 0, 0, 0, length + 6, 0, 0, 0, length + 2, 1, control];
+        [&header[..], fragment].concat()
+    }
+
+    fn command() -> Vec<u8> {
+        p_data(3, &[0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0])
+    }
+
+    const RELEASE: [u8; 10] = [5, 0, 0, 0, 0, 4, 0, 0, 0, 0];
+
+    fn run(bytes: Vec<u8>) -> Run {
+        let complete = Seen { time: 0, frame: 1 };
+        let mark = |at| Mark { at, frame: 1 + at as u64, complete };
+        let marks = (0..bytes.len()).step_by(10).map(mark).collect();
+        Run { offset: 1000, missing: 0, bytes, marks }
+    }
+
+    #[test]
+    fn messages_end_with_their_last_fragment() {
+        let stream = [command(), p_data(0, b"da"), p_data(2, b"ta"), command(), RELEASE.to_vec()];
+        let lengths: Vec<usize> = stream.iter().map(Vec::len).collect();
+        let mut readable = Readable::default();
+        assert_eq!(readable.add(7, &run(stream.concat()), 0), []);
+        let second = lengths[..3].iter().sum::<usize>();
+        assert_eq!(readable.last_bytes(&[0, second as i64]), [second - 1, second + lengths[3] - 1]);
+        let place = readable.place(second).unwrap();
+        assert_eq!((place.direction, place.offset, place.mark.at), (7, 1000 + second as u64, 50));
+        assert!(readable.bytes.ends_with(&[&RELEASE[..], &SEPARATOR].concat()));
+    }
+
+    #[test]
+    fn what_is_no_pdu_is_passed_over_up_to_the_next_message() {
+        let stream = [&command()[..], b"\xffgarbage\0\0\0\0\x04\0\0\0", &command()].concat();
+        let mut readable = Readable::default();
+        let wrong = readable.add(0, &run(stream.clone()), 0);
+        assert_eq!(wrong, [Rejection::new(Reason::PduType(0xff)).at(command().len())]);
+        assert_eq!(readable.parts(), 2);
+        let second = stream.len() - command().len();
+        let at = command().len() + SEPARATOR.len();
+        assert_eq!(readable.place(at).unwrap().offset, 1000 + second as u64);
+    }
+
+    #[test]
+    fn a_message_is_found_behind_anything() {
+        for before in [&b""[..], b"\x04", b"\0\0\0\0\x04\0\0\0\0", &command()[1..20], &RELEASE] {
+            let stream = [before, &command()].concat();
+            assert_eq!(next_message(&stream, 0), Some(before.len()));
+        }
+        assert_eq!(next_message(&RELEASE, 0), Some(0));
+        assert_eq!(next_message(&[&RELEASE[..], b"x"].concat(), 0), None);
+        assert_eq!(next_message(b"", 1), None);
+    }
+}

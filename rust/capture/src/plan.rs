@@ -1,0 +1,391 @@
+//! Which association each row belongs to, in which presentation context its messages are, and when
+//! they are sent.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+
+use fastdimse_core::command_set::Field;
+use fastdimse_core::error::{Reason, Rejection, shown};
+use fastdimse_core::uid;
+
+use crate::association::Context;
+use crate::columns::{Seen, SeenColumns};
+use crate::rows::{Chosen, Kind, Rejected, Rows, Which};
+use crate::write::Options;
+
+/// One end of an association.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct End {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port; `None` is a port of each association's own.
+    pub port: Option<u16>,
+}
+
+/// An association that is to be written.
+#[derive(Debug)]
+pub struct Planned {
+    /// The requestor, which is the first to send an event, and the acceptor.
+    ends: [End; 2],
+    /// The calling AE title.
+    pub calling: String,
+    /// The called AE title.
+    pub called: String,
+    /// Its presentation contexts by ID.
+    pub contexts: BTreeMap<u8, Context>,
+    /// Its messages.
+    pub sent: Vec<Sent>,
+    /// When it is opened, in nanoseconds since 1970 (UTC).
+    pub opened: i64,
+}
+
+/// When a message is sent, and by which end.
+#[derive(Debug, Clone, Copy)]
+pub struct Sent {
+    /// In nanoseconds since 1970 (UTC).
+    pub time: i64,
+    /// 0 is the requestor.
+    pub side: usize,
+    /// Its row.
+    row: usize,
+    /// Which of the row's messages.
+    pub which: Which,
+    /// Which of the messages chosen of this kind.
+    pub index: usize,
+}
+
+/// How far rows without times are apart, and the opening of an association from its first message.
+const STEP: i64 = 1_000_000;
+/// How long an answer takes of which no latency is known.
+const ANSWERED_AFTER: i64 = STEP / 2;
+/// The first of the ports that are nobody's, and how many there are (RFC 6335).
+const DYNAMIC_PORTS: (u16, usize) = (49152, 16384);
+/// The SOP class of contexts that are needed, but whose SOP class no row tells: Verification.
+const ANY_SOP_CLASS: &str = "1.2.840.10008.1.1";
+
+impl Planned {
+    /// The ends, with the ports of the association that is the `number`th.
+    pub fn sockets(&self, number: usize) -> [SocketAddr; 2] {
+        let own = DYNAMIC_PORTS.0 + (number % DYNAMIC_PORTS.1) as u16;
+        self.ends.map(|end| (end.address, end.port.unwrap_or(own)).into())
+    }
+
+    fn last_time(&self) -> i64 {
+        self.sent.iter().map(|sent| sent.time).max().unwrap_or(self.opened)
+    }
+
+    /// Which of the ends sends a row's event, if the row fits.
+    fn side(&self, place: &Place<'_>) -> Result<usize, Reason> {
+        for (column, here, row) in [
+            (Seen::CallingAETitle, &self.calling, place.calling),
+            (Seen::CalledAETitle, &self.called, place.called),
+        ] {
+            if here != row {
+                let text = format!("'{row}', but '{here}' in another row of its association");
+                return Err(wrong(column, text));
+            }
+        }
+        match self.ends.iter().position(|end| *end == place.ends[0]) {
+            Some(side) if self.ends[1 - side] == place.ends[1] => Ok(side),
+            _ => Err(wrong(
+                Seen::Association,
+                "rows of one association have the same two ends".into(),
+            )),
+        }
+    }
+
+    /// The presentation context of a row's messages: the one that it names, or one for its SOP
+    /// class and transfer syntax.
+    fn context(&mut self, place: &Place<'_>, side: usize) -> Result<u8, Reason> {
+        let known = match (place.context_id, place.sop_class) {
+            (Some(id), _) => Some(id),
+            (None, None) => self.contexts.keys().next().copied(),
+            (None, Some(sop_class)) => self
+                .contexts
+                .iter()
+                .find(|(_, context)| {
+                    context.abstract_syntax == sop_class
+                        && context.transfer_syntax == place.transfer_syntax
+                })
+                .map(|(&id, _)| id),
+        };
+        let free = || (1..=255).step_by(2).find(|id| !self.contexts.contains_key(id));
+        let id = known.or_else(free).ok_or_else(|| {
+            let text = "an association has at most 128 presentation contexts, and this row needs one \
+                        more: give its PresentationContextID, or another Association";
+            Reason::Value(text.into())
+        })?;
+        let context = self.contexts.entry(id).or_insert_with(|| Context {
+            abstract_syntax: place.sop_class.unwrap_or(ANY_SOP_CLASS).to_owned(),
+            transfer_syntax: place.transfer_syntax.to_owned(),
+            requestor_is_scp: false,
+            acceptor_is_scp: false,
+        });
+        if context.transfer_syntax != place.transfer_syntax {
+            let here = &context.transfer_syntax;
+            let text = format!(
+                "'{}', but '{here}' in another row of presentation context {id}",
+                place.transfer_syntax
+            );
+            return Err(wrong(Seen::TransferSyntaxUID, text));
+        }
+        match side {
+            0 => context.requestor_is_scp = true,
+            _ => context.acceptor_is_scp = true,
+        }
+        Ok(id)
+    }
+}
+
+/// Where a row belongs.
+struct Place<'a> {
+    number: Option<i64>,
+    /// Who sends the event, and who answers it.
+    ends: [End; 2],
+    calling: &'a str,
+    called: &'a str,
+    context_id: Option<u8>,
+    sop_class: Option<&'a str>,
+    transfer_syntax: &'a str,
+    time: i64,
+    answered: i64,
+}
+
+/// What rows of one association have in common.
+#[derive(PartialEq, Eq, Hash)]
+enum Key {
+    Number(i64),
+    Ends([End; 2], String, String),
+}
+
+/// The plan.
+pub struct Plan<'a> {
+    options: &'a Options,
+    rows: &'a Rows,
+    seen: &'a SeenColumns,
+    /// The associations in the order in which they are opened.
+    pub associations: Vec<Planned>,
+    /// The messages that are to be encoded.
+    pub chosen: Vec<Chosen>,
+    known: HashMap<Key, usize>,
+    /// The time of the last row.
+    clock: i64,
+    /// How many messages of each kind were chosen.
+    counts: [usize; 2],
+}
+
+impl<'a> Plan<'a> {
+    /// Plans all rows that are not rejected, and rejects those that have no place.
+    pub fn new(
+        options: &'a Options,
+        rows: &'a Rows,
+        seen: &'a SeenColumns,
+        rejected: &mut Rejected,
+    ) -> Self {
+        let mut plan = Self {
+            options,
+            rows,
+            seen,
+            associations: Vec::new(),
+            chosen: Vec::new(),
+            known: HashMap::new(),
+            clock: 0,
+            counts: [0; 2],
+        };
+        for row in 0..rows.columns.rows {
+            if rejected.has(row) {
+                continue;
+            }
+            if let Err(reason) = plan.add(row) {
+                rejected.add(Rejection::new(reason).row(row as u64));
+            }
+        }
+        plan.order(rejected);
+        plan
+    }
+
+    fn add(&mut self, row: usize) -> Result<(), Reason> {
+        let place = self.place(row)?;
+        let key = match place.number {
+            Some(number) => Key::Number(number),
+            None => {
+                let mut ends = place.ends;
+                ends.sort();
+                Key::Ends(ends, place.calling.to_owned(), place.called.to_owned())
+            }
+        };
+        let index = *self.known.entry(key).or_insert_with(|| {
+            self.associations.push(Planned {
+                ends: place.ends,
+                calling: place.calling.to_owned(),
+                called: place.called.to_owned(),
+                contexts: BTreeMap::new(),
+                sent: Vec::new(),
+                opened: 0,
+            });
+            self.associations.len() - 1
+        });
+        let association = &mut self.associations[index];
+        let side = association.side(&place)?;
+        let context_id = association.context(&place, side)?;
+        let mut send = |which: Which, side, time| {
+            let index = self.counts[which as usize];
+            self.counts[which as usize] += 1;
+            association.sent.push(Sent { time, side, row, which, index });
+            self.chosen.push(Chosen { row, which, context_id });
+        };
+        match self.rows.kinds[row] {
+            Kind::Request => send(Which::Own, side, place.time),
+            Kind::Response => send(Which::Own, 1 - side, place.time),
+            Kind::Answered => {
+                send(Which::Own, side, place.time);
+                send(Which::Answer, 1 - side, place.answered);
+            }
+        }
+        self.clock = place.time;
+        Ok(())
+    }
+
+    fn place(&self, row: usize) -> Result<Place<'a>, Reason> {
+        let columns = &self.rows.columns;
+        let (options, seen) = (self.options, self.seen);
+        let title = |column, default: &'a str| match seen.text(column, row) {
+            Some(title) => check_title(title).map_err(|why| wrong(column, why)).map(|()| title),
+            None => Ok(default),
+        };
+        let transfer_syntax = match seen.text(Seen::TransferSyntaxUID, row) {
+            Some(text) => {
+                uid::check_lenient(text.as_bytes()).map_err(|why| {
+                    wrong(
+                        Seen::TransferSyntaxUID,
+                        Reason::Uid(shown(text.as_bytes()), why).to_string(),
+                    )
+                })?;
+                text
+            }
+            None => &options.transfer_syntax,
+        };
+        let sop_class = columns.bytes(Field::AffectedSOPClassUID, row);
+        let context_id = columns.integer(Field::PresentationContextID, row);
+        let (time, answered) = self.times(row)?;
+        Ok(Place {
+            number: seen.number(Seen::Association, row),
+            ends: self.ends(row)?,
+            calling: title(Seen::CallingAETitle, &options.calling)?,
+            called: title(Seen::CalledAETitle, &options.called)?,
+            // Both were checked with the row's messages.
+            context_id: context_id.and_then(|id| u8::try_from(id).ok()),
+            sop_class: sop_class.and_then(|uid| std::str::from_utf8(uid).ok()),
+            transfer_syntax,
+            time,
+            answered,
+        })
+    }
+
+    /// Who sends the event of a row and who answers it; a row is sent from its source.
+    fn ends(&self, row: usize) -> Result<[End; 2], Reason> {
+        let alone = self.rows.kinds[row] == Kind::Response;
+        let end = |address: Seen, port: Seen, default: End| {
+            let address = match self.seen.text(address, row) {
+                None => default.address,
+                Some(text) => text.parse().map_err(|_| {
+                    wrong(address, format!("'{}' is not an IP address", shown(text.as_bytes())))
+                })?,
+            };
+            let port = match self.seen.number(port, row) {
+                None => default.port,
+                Some(number) => Some(
+                    u16::try_from(number)
+                        .map_err(|_| wrong(port, format!("{number} is not a port: 0 to 65535")))?,
+                ),
+            };
+            Ok(End { address, port })
+        };
+        let (event, answer) = (self.options.source, self.options.destination);
+        let defaults = if alone { [answer, event] } else { [event, answer] };
+        let source = end(Seen::SourceAddress, Seen::SourcePort, defaults[0])?;
+        let destination = end(Seen::DestinationAddress, Seen::DestinationPort, defaults[1])?;
+        let ends = if alone { [destination, source] } else { [source, destination] };
+        check_ends(ends).map(|()| ends)
+    }
+
+    /// When a row's own message is sent, and when its answer.
+    fn times(&self, row: usize) -> Result<(i64, i64), Reason> {
+        let last = self.options.format.last_time();
+        let latency = self.seen.number(Seen::Latency, row);
+        if latency.is_some() && self.rows.kinds[row] != Kind::Answered {
+            return Err(wrong(Seen::Latency, "only an event with a Status has one".into()));
+        }
+        if let Some(latency @ ..0) = latency {
+            let text = format!("{latency} ns: the response would come before its request");
+            return Err(wrong(Seen::Latency, text));
+        }
+        let time = self.seen.number(Seen::Time, row).unwrap_or(self.clock.saturating_add(STEP));
+        let answered = time.saturating_add(latency.unwrap_or(ANSWERED_AFTER));
+        match (0..=last).contains(&time) && answered <= last {
+            true => Ok((time, answered)),
+            false => {
+                let text = format!("{time} ns since 1970 can't be said in a file of this format");
+                Err(wrong(Seen::Time, text))
+            }
+        }
+    }
+
+    /// Puts all in the order of their times, and rejects the rows of associations that would be
+    /// between the same ends at the same time.
+    fn order(&mut self, rejected: &mut Rejected) {
+        for association in &mut self.associations {
+            association.sent.sort_by_key(|sent| sent.time);
+        }
+        self.associations.retain(|association| !association.sent.is_empty());
+        self.associations.sort_by_key(|association| association.sent[0].time);
+        let mut closed: HashMap<[SocketAddr; 2], i64> = HashMap::new();
+        let all = std::mem::take(&mut self.associations);
+        for mut association in all {
+            let mut ends = association.sockets(self.associations.len());
+            ends.sort();
+            let free = closed.get(&ends).copied().unwrap_or_default();
+            let first = association.sent[0].time;
+            if first < free {
+                let text = "another association has the same ends at the same time";
+                for sent in &association.sent {
+                    let reason = wrong(Seen::Association, text.into());
+                    rejected.add(Rejection::new(reason).row(sent.row as u64));
+                }
+                continue;
+            }
+            association.opened = first.saturating_sub(STEP).max(free);
+            closed.insert(ends, association.last_time());
+            self.associations.push(association);
+        }
+    }
+}
+
+/// What is wrong with a value of a column that no event has.
+fn wrong(column: Seen, why: String) -> Reason {
+    Reason::Value(format!("{}: {why}", column.name()).into())
+}
+
+/// Checks an AE title: 1 to 16 characters of the default repertoire, not only spaces (PS3.8 9.3.2).
+pub fn check_title(title: &str) -> Result<(), String> {
+    let allowed = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'\\';
+    let fits = (1..=16).contains(&title.len()) && title.bytes().all(allowed);
+    if fits && !title.trim().is_empty() {
+        return Ok(());
+    }
+    let shown = shown(title.as_bytes());
+    Err(format!("'{shown}' is not an AE title: 1 to 16 characters of ASCII, without a backslash"))
+}
+
+/// Checks that a connection is possible between two ends.
+pub fn check_ends([source, destination]: [End; 2]) -> Result<(), Reason> {
+    let text = if source.address.is_ipv4() != destination.address.is_ipv4() {
+        "one is an IPv4 address and the other one of IPv6"
+    } else if source == destination {
+        "both ends have the same address and port"
+    } else {
+        return Ok(());
+    };
+    let ends = format!("{} and {}", source.address, destination.address);
+    Err(Reason::Value(format!("{ends}: {text}").into()))
+}

@@ -1,0 +1,499 @@
+//! A capture to events, each with its answer.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, UInt8Type, UInt16Type};
+use arrow_array::{
+    Array, ArrayRef, DurationNanosecondArray, RecordBatch, TimestampNanosecondArray, UInt16Array,
+    UInt32Array, UInt64Array,
+};
+use arrow_select::take::take;
+use fastdimse_core::command_set::Field;
+use fastdimse_core::decode::{Decoded, decode};
+use fastdimse_core::encode::{Framing, OnInvalid};
+use fastdimse_core::error::{Reason, Rejection, shown};
+use fastdimse_core::pdu::NAMES;
+
+use crate::association::{self, Associate};
+use crate::columns::{Captured, Seen, Texts, schema};
+use crate::fault::{Broken, Direction, Fault};
+use crate::packets::{Content, NO_TIME, Packet, Packets, content};
+use crate::pdus::{Readable, SEPARATOR, next_message};
+use crate::tcp::{self, Connection, Connections, Stream};
+
+/// All that is told by a capture.
+#[derive(Debug)]
+pub struct Capture {
+    /// A row for each event; the columns of [`schema`].
+    pub events: RecordBatch,
+    /// The messages, as they were decoded.
+    pub messages: RecordBatch,
+    /// For each event the rows of its request and of its response in `messages`.
+    pub rows: Vec<(Option<usize>, Option<usize>)>,
+    /// What could not be read, in the order of the packets.
+    pub broken: Vec<Broken>,
+    /// Other PDUs and other DIMSE messages by name, and how many there were.
+    pub stepped_over: BTreeMap<&'static str, u64>,
+    /// How many packets there were.
+    pub packets: u64,
+    /// How many TCP streams.
+    pub streams: u64,
+    /// How many of them were associations.
+    pub associations: u64,
+}
+
+/// Reads a .pcap or .pcapng file.
+///
+/// # Errors
+/// If it is neither. All else that is wrong is told in [`Capture::broken`].
+pub fn read(file: &[u8]) -> Result<Capture, Fault> {
+    let mut broken = Vec::new();
+    let (connections, packets) = connections(Packets::new(file)?, &mut broken);
+    let streams = connections.len() as u64;
+    let mut associations = Associations::default();
+    for connection in connections {
+        associations.add(connection, &mut broken);
+    }
+    if associations.all.is_empty() {
+        broken.push(Broken::file(Fault::NoAssociation { streams, packets }, None));
+    }
+    let count = associations.all.len() as u64;
+    let (joined, stepped_over) = associations.join(&mut broken);
+    broken.sort_by_key(|one| one.frame.unwrap_or(u64::MAX));
+    let Joined { events, messages, rows } = joined;
+    Ok(Capture {
+        events,
+        messages,
+        rows,
+        broken,
+        stepped_over,
+        packets,
+        streams,
+        associations: count,
+    })
+}
+
+/// The connections of a file, and how many packets it has. Packets that lie out of order are taken
+/// in the order of their times.
+fn connections<'a>(
+    mut packets: Packets<'a>,
+    broken: &mut Vec<Broken>,
+) -> (Vec<Connection<'a>>, u64) {
+    let mut sorter = Sorter::default();
+    if packets.clone().flatten().is_sorted_by_key(|packet| packet.time) {
+        for packet in &mut packets {
+            sorter.add(packet, broken);
+        }
+    } else {
+        let mut all: Vec<_> = packets.by_ref().collect();
+        all.sort_by_key(|packet| packet.as_ref().map_or(NO_TIME, |packet| packet.time));
+        for packet in all {
+            sorter.add(packet, broken);
+        }
+    }
+    sorter.passed_over(broken);
+    (sorter.connections.finish(), packets.frames())
+}
+
+/// Sorts packets by what is in them.
+#[derive(Default)]
+struct Sorter<'a> {
+    connections: Connections<'a>,
+    /// How many there are, and the first of them.
+    fragments: Option<(u64, u64)>,
+    headers_cut: Option<(u64, u64)>,
+    unknown_links: BTreeMap<i32, (u64, u64)>,
+}
+
+impl<'a> Sorter<'a> {
+    fn add(&mut self, packet: Result<Packet<'a>, Broken>, broken: &mut Vec<Broken>) {
+        let packet = match packet {
+            Ok(packet) => packet,
+            Err(found) => return broken.push(found),
+        };
+        let passed_over = match content(&packet) {
+            Content::Tcp(segment) => return self.connections.add(&packet, &segment),
+            Content::Other => return,
+            Content::IpFragment => self.fragments.get_or_insert((0, packet.frame)),
+            Content::HeadersCut => self.headers_cut.get_or_insert((0, packet.frame)),
+            Content::UnknownLink => {
+                self.unknown_links.entry(packet.link.0).or_insert((0, packet.frame))
+            }
+        };
+        passed_over.0 += 1;
+    }
+
+    fn passed_over(&self, broken: &mut Vec<Broken>) {
+        let told = |fault, frame| Broken::file(fault, Some(frame));
+        broken.extend(self.fragments.map(|(count, first)| told(Fault::IpFragments(count), first)));
+        broken.extend(self.headers_cut.map(|(count, first)| told(Fault::HeadersCut(count), first)));
+        for (&link, &(packets, first)) in &self.unknown_links {
+            broken.push(told(Fault::LinkType { link, packets }, first));
+        }
+    }
+}
+
+/// What is known of an association.
+#[derive(Debug)]
+struct Association {
+    /// In which each end sends.
+    directions: [Arc<Direction>; 2],
+    associate: Associate,
+}
+
+impl Association {
+    fn new(number: u32, ends: [SocketAddr; 2]) -> Self {
+        let direction = |side: usize| {
+            let (source, destination) = (ends[side], ends[1 - side]);
+            Arc::new(Direction { stream: number, source, destination })
+        };
+        Self { directions: [direction(0), direction(1)], associate: Associate::default() }
+    }
+}
+
+/// The associations of a capture, and all of their PDUs. The directions are counted through, two
+/// for each association.
+#[derive(Debug, Default)]
+struct Associations {
+    all: Vec<Association>,
+    readable: Readable,
+}
+
+impl Associations {
+    /// Adds a connection, if it is an association.
+    fn add(&mut self, mut connection: Connection<'_>, broken: &mut Vec<Broken>) {
+        if connection.begins_otherwise() {
+            return;
+        }
+        let streams = [connection.stream(0), connection.stream(1)];
+        if !is_association(&streams) {
+            return;
+        }
+        let mut association = Association::new(connection.number, connection.ends);
+        for (side, stream) in streams.iter().enumerate() {
+            if let Some(run) = first_run(stream).filter(|run| association::begins(&run.bytes)) {
+                let (associate, fault) = Associate::read(&run.bytes);
+                association.associate.merge(associate);
+                let frame = run.marks.first().map(|mark| mark.frame);
+                let direction = &association.directions[side];
+                broken.extend(fault.map(|fault| Broken::stream(direction, fault, 0, frame)));
+            }
+        }
+        for (side, stream) in streams.iter().enumerate() {
+            let direction = 2 * self.all.len() + side;
+            self.add_stream(direction, &association.directions[side], stream, broken);
+        }
+        self.all.push(association);
+    }
+
+    fn add_stream(
+        &mut self,
+        number: usize,
+        direction: &Arc<Direction>,
+        stream: &Stream,
+        broken: &mut Vec<Broken>,
+    ) {
+        let mut end = 0;
+        for run in &stream.runs {
+            let first = run.marks.first().map(|mark| mark.frame);
+            let known = run.missing == 0 && (stream.begins || association::begins(&run.bytes));
+            let from = if known { Some(0) } else { next_message(&run.bytes, 0) };
+            let behind = from.unwrap_or(run.bytes.len());
+            if run.missing > 0 {
+                let fault = Fault::MissingBytes { missing: run.missing, behind };
+                broken.push(Broken::stream(direction, fault, run.offset - run.missing, first));
+            } else if !known {
+                broken.push(Broken::stream(
+                    direction,
+                    Fault::BeginsInside(behind),
+                    run.offset,
+                    first,
+                ));
+            }
+            for rejection in
+                from.map(|from| self.readable.add(number, run, from)).into_iter().flatten()
+            {
+                let at = rejection.offset.unwrap_or_default();
+                let frame = tcp::mark_of(&run.marks, at as usize).map(|mark| mark.frame);
+                broken.push(Broken {
+                    field: rejection.field,
+                    ..Broken::stream(direction, rejection.reason, run.offset + at, frame)
+                });
+            }
+            end = run.offset + run.bytes.len() as u64;
+        }
+        if stream.missing > 0 {
+            let fault = Fault::MissingBytes { missing: stream.missing, behind: 0 };
+            broken.push(Broken::stream(direction, fault, end, None));
+        }
+    }
+
+    fn direction(&self, number: usize) -> &Arc<Direction> {
+        &self.all[number / 2].directions[number % 2]
+    }
+
+    fn join(mut self, broken: &mut Vec<Broken>) -> (Joined, BTreeMap<&'static str, u64>) {
+        let bytes = std::mem::take(&mut self.readable.bytes).into();
+        let decoded = decode(&bytes, Framing::PData, OnInvalid::Skip);
+        let Decoded { events: messages, offsets, rejected, mut stepped_over } = decoded;
+        let separator = NAMES[usize::from(SEPARATOR[0]) - 1];
+        if let Some(count) = stepped_over.get_mut(separator) {
+            *count -= self.readable.parts();
+        }
+        stepped_over.retain(|_, count| *count > 0);
+        broken.reserve_exact(rejected.len());
+        broken.extend(rejected.into_iter().map(|rejection| self.broken(rejection, separator)));
+        let seen = self.readable.last_bytes(&offsets);
+        let columns = MessageColumns(&messages);
+        let all = (0..messages.num_rows()).filter_map(|row| {
+            let begin = self.readable.place(offsets[row] as usize)?;
+            let complete = self.readable.place(seen[row])?.mark.complete;
+            Some(Message { row, direction: begin.direction, offset: begin.offset, seen: complete })
+        });
+        let mut all: Vec<Message> = all.collect();
+        all.sort_by_key(|message| (message.direction / 2, message.seen, message.row));
+        let mut events = self.pair(&all, &columns, broken);
+        events.sort_by_key(|event| (event.message.seen, event.message.row));
+        let rows = events.iter().map(Event::rows).collect();
+        let events = self.events(&events, &messages);
+        (Joined { events, messages, rows }, stepped_over)
+    }
+
+    fn broken(&self, rejection: Rejection, separator: &str) -> Broken {
+        let reason = match rejection.reason {
+            Reason::AssociationEnds(name) if name == separator => Reason::StreamEnds,
+            reason => reason,
+        };
+        match self.readable.place(rejection.offset.unwrap_or_default() as usize) {
+            Some(place) => Broken {
+                field: rejection.field,
+                ..Broken::stream(
+                    self.direction(place.direction),
+                    reason,
+                    place.offset,
+                    Some(place.mark.frame),
+                )
+            },
+            None => Broken::file(reason, None),
+        }
+    }
+
+    /// Joins each request with its response: the first after it, in the other direction of its
+    /// association, to its Message ID. An ID may come again (PS3.7 E.1); the last request counts.
+    fn pair(
+        &self,
+        messages: &[Message],
+        columns: &MessageColumns<'_>,
+        broken: &mut Vec<Broken>,
+    ) -> Vec<Event> {
+        let mut events: Vec<Event> = Vec::with_capacity(messages.len());
+        let mut outstanding: HashMap<(usize, u16), usize> = HashMap::new();
+        let mut association = None;
+        for &message in messages {
+            if association.replace(message.direction / 2) != Some(message.direction / 2) {
+                outstanding.clear();
+            }
+            let tell = |fault: Fault, field| Broken {
+                field,
+                ..Broken::stream(
+                    self.direction(message.direction),
+                    fault,
+                    message.offset,
+                    Some(message.seen.frame),
+                )
+            };
+            let Some(id) = columns.number(Field::MessageIDBeingRespondedTo, message.row) else {
+                if let Some(id) = columns.number(Field::MessageID, message.row) {
+                    outstanding.insert((message.direction, id), events.len());
+                }
+                events.push(Event { message, is_request: true, response: None });
+                continue;
+            };
+            match outstanding.remove(&(message.direction ^ 1, id)) {
+                Some(event) => {
+                    let request = &mut events[event];
+                    request.response = Some(message);
+                    for (field, fault) in columns.differences(request.message.row, message.row) {
+                        broken.push(tell(fault, Some(field)));
+                    }
+                }
+                None => {
+                    broken.push(tell(Fault::NoRequest(id), Some(Field::MessageIDBeingRespondedTo)));
+                    events.push(Event { message, is_request: false, response: Some(message) });
+                }
+            }
+        }
+        events
+    }
+
+    fn events(&self, events: &[Event], messages: &RecordBatch) -> RecordBatch {
+        let of_message: UInt64Array = events.iter().map(|event| event.message.row as u64).collect();
+        let of_response: UInt64Array =
+            events.iter().map(|event| event.response.map(|one| one.row as u64)).collect();
+        let taken = |field: Field, rows: &UInt64Array| {
+            take(&messages[field.keyword()], rows, None).expect("the rows are there")
+        };
+        let columns = Captured::ALL.map(|column| match column {
+            Captured::Seen(seen) => self.seen(seen, events, messages),
+            Captured::Message(field) => taken(field, &of_message),
+            Captured::Response(field) => taken(field, &of_response),
+        });
+        RecordBatch::try_new(schema(), columns.to_vec()).expect("the columns fit the schema")
+    }
+
+    fn seen(&self, column: Seen, events: &[Event], messages: &RecordBatch) -> ArrayRef {
+        let direction = |event: &Event| self.direction(event.message.direction);
+        let associate = |event: &Event| &self.all[event.message.direction / 2].associate;
+        let texts = |of: &dyn Fn(&Event) -> Option<String>| {
+            let mut texts = Texts::default();
+            events.iter().for_each(|event| texts.push(of(event).as_deref()));
+            texts.finish()
+        };
+        match column {
+            Seen::Time => {
+                let times = events.iter().map(|event| known(event.message.seen.time));
+                Arc::new(times.collect::<TimestampNanosecondArray>().with_timezone("UTC"))
+            }
+            Seen::Latency => {
+                Arc::new(events.iter().map(Event::latency).collect::<DurationNanosecondArray>())
+            }
+            Seen::SourceAddress => texts(&|event| Some(direction(event).source.ip().to_string())),
+            Seen::SourcePort => {
+                let ports = events.iter().map(|event| direction(event).source.port());
+                Arc::new(UInt16Array::from_iter_values(ports))
+            }
+            Seen::DestinationAddress => {
+                texts(&|event| Some(direction(event).destination.ip().to_string()))
+            }
+            Seen::DestinationPort => {
+                let ports = events.iter().map(|event| direction(event).destination.port());
+                Arc::new(UInt16Array::from_iter_values(ports))
+            }
+            Seen::CallingAETitle => texts(&|event| associate(event).calling.clone()),
+            Seen::CalledAETitle => texts(&|event| associate(event).called.clone()),
+            Seen::Association => {
+                let numbers = events.iter().map(|event| direction(event).stream);
+                Arc::new(UInt32Array::from_iter_values(numbers))
+            }
+            Seen::Frame => {
+                let frames = events.iter().map(|event| event.message.seen.frame);
+                Arc::new(UInt64Array::from_iter_values(frames))
+            }
+            Seen::TransferSyntaxUID => {
+                let contexts =
+                    messages[Field::PresentationContextID.keyword()].as_primitive::<UInt8Type>();
+                texts(&|event| {
+                    let context = contexts.value(event.message.row);
+                    associate(event).accepted.get(&context).cloned()
+                })
+            }
+        }
+    }
+}
+
+fn first_run(stream: &Stream) -> Option<&tcp::Run> {
+    stream.runs.first().filter(|run| run.missing == 0)
+}
+
+/// By its A-ASSOCIATE; where the capture lacks a beginning, by any message.
+fn is_association(streams: &[Stream; 2]) -> bool {
+    let begins =
+        |stream: &Stream| first_run(stream).is_some_and(|run| association::begins(&run.bytes));
+    let lacks = |stream: &Stream| !stream.begins || first_run(stream).is_none();
+    let messages =
+        |stream: &Stream| stream.runs.iter().any(|run| next_message(&run.bytes, 0).is_some());
+    streams.iter().any(begins) || streams.iter().any(lacks) && streams.iter().any(messages)
+}
+
+impl Associate {
+    /// What the request says counts; the acceptor says it again (PS3.8 9.3.3).
+    fn merge(&mut self, other: Self) {
+        self.calling = self.calling.take().or(other.calling);
+        self.called = self.called.take().or(other.called);
+        self.accepted.extend(other.accepted);
+    }
+}
+
+fn known(time: i64) -> Option<i64> {
+    (time != NO_TIME).then_some(time)
+}
+
+struct Joined {
+    events: RecordBatch,
+    messages: RecordBatch,
+    rows: Vec<(Option<usize>, Option<usize>)>,
+}
+
+/// A message, request or response.
+#[derive(Debug, Clone, Copy)]
+struct Message {
+    row: usize,
+    direction: usize,
+    offset: u64,
+    seen: tcp::Seen,
+}
+
+/// A row of the result.
+#[derive(Debug)]
+struct Event {
+    /// The request, or a response without one.
+    message: Message,
+    is_request: bool,
+    response: Option<Message>,
+}
+
+impl Event {
+    fn rows(&self) -> (Option<usize>, Option<usize>) {
+        let request = self.is_request.then_some(self.message.row);
+        (request, self.response.map(|response| response.row))
+    }
+
+    fn latency(&self) -> Option<i64> {
+        let response = self.response.filter(|_| self.is_request)?;
+        known(response.seen.time)?.checked_sub(known(self.message.seen.time)?)
+    }
+}
+
+/// The columns by which messages are joined.
+struct MessageColumns<'a>(&'a RecordBatch);
+
+impl MessageColumns<'_> {
+    fn number(&self, field: Field, row: usize) -> Option<u16> {
+        let numbers = self.0[field.keyword()].as_primitive::<UInt16Type>();
+        numbers.is_valid(row).then(|| numbers.value(row))
+    }
+
+    fn text(&self, field: Field, row: usize) -> Option<Box<str>> {
+        let column = &self.0[field.keyword()];
+        let text = match field {
+            _ if column.is_null(row) => return None,
+            Field::AffectedSOPClassUID => {
+                let classes = column.as_dictionary::<Int32Type>();
+                classes.values().as_string::<i32>().value(classes.key(row)?)
+            }
+            Field::AffectedSOPInstanceUID => column.as_string_view().value(row),
+            Field::EventTypeID => return self.number(field, row).map(|id| id.to_string().into()),
+            _ => return Some(column.as_primitive::<UInt8Type>().value(row).to_string().into()),
+        };
+        Some(shown(text.as_bytes()))
+    }
+
+    /// The fields that a response has from its request (PS3.7 10.1.1.1), where they differ.
+    fn differences(&self, request: usize, response: usize) -> Vec<(Field, Fault)> {
+        const SAME: [Field; 4] = [
+            Field::AffectedSOPClassUID,
+            Field::AffectedSOPInstanceUID,
+            Field::EventTypeID,
+            Field::PresentationContextID,
+        ];
+        let differing = |field: Field| {
+            let (request, response) = (self.text(field, request), self.text(field, response)?);
+            let request = request.unwrap_or_default();
+            (request != response).then_some((field, Fault::Differs { response, request }))
+        };
+        SAME.into_iter().filter_map(differing).collect()
+    }
+}

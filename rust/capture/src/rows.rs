@@ -1,0 +1,223 @@
+//! The rows of a table as messages: each its own, and of a row with a status its answer too.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, RecordBatch, UInt8Array, UInt16Array, UInt64Array,
+};
+use arrow_schema::{DataType, Field as Column, Schema};
+use arrow_select::nullif::nullif;
+use arrow_select::take::{take, take_record_batch};
+use fastdimse_core::columns::{EventColumns, SchemaError};
+use fastdimse_core::command_set::Field;
+use fastdimse_core::encode::{Encoded, Options, encode, validate};
+use fastdimse_core::error::Rejection;
+
+/// Rejections by row, the first of each.
+#[derive(Debug, Default)]
+pub struct Rejected(BTreeMap<u64, Rejection>);
+
+impl Rejected {
+    /// Adds one, if its row has none yet.
+    pub fn add(&mut self, rejection: Rejection) {
+        if let Some(row) = rejection.row {
+            self.0.entry(row).or_insert(rejection);
+        }
+    }
+
+    /// Whether a row is rejected.
+    pub fn has(&self, row: usize) -> bool {
+        self.0.contains_key(&(row as u64))
+    }
+
+    /// The first of all.
+    pub fn first(&self) -> Option<&Rejection> {
+        self.0.first_key_value().map(|(_, rejection)| rejection)
+    }
+
+    /// All of them in the order of their rows.
+    pub fn into_all(self) -> Vec<Rejection> {
+        self.0.into_values().collect()
+    }
+}
+
+/// Which of a row's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Its own: the request, or a response that is alone.
+    Own,
+    /// The answer to its request.
+    Answer,
+}
+
+/// A message that is to be encoded.
+#[derive(Debug, Clone, Copy)]
+pub struct Chosen {
+    /// Its row.
+    pub row: usize,
+    /// Which of the row's.
+    pub which: Which,
+    /// Its presentation context.
+    pub context_id: u8,
+}
+
+/// What a row is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A request that is not answered.
+    Request,
+    /// A request and its response.
+    Answered,
+    /// A response alone.
+    Response,
+}
+
+/// The rows, and the messages in them.
+#[derive(Debug)]
+pub struct Rows {
+    /// The columns of all.
+    pub columns: EventColumns,
+    /// What each row is.
+    pub kinds: Vec<Kind>,
+    /// For each row its own message.
+    own: RecordBatch,
+    /// For each row that is answered its answer.
+    answers: RecordBatch,
+    /// The rows that are answered.
+    answered: Vec<usize>,
+}
+
+impl Rows {
+    /// Finds the messages in the rows.
+    pub fn new(events: &RecordBatch) -> Result<Self, SchemaError> {
+        let events = numbered(events)?;
+        let columns = EventColumns::new(&events)?;
+        let kinds: Vec<Kind> = (0..columns.rows).map(|row| kind_of_row(&columns, row)).collect();
+        let answered: Vec<usize> =
+            (0..kinds.len()).filter(|&row| kinds[row] == Kind::Answered).collect();
+        let own = without_answers(&events, &kinds);
+        let answers = answers_of(&events, &answered);
+        Ok(Self { columns, kinds, own, answers, answered })
+    }
+
+    /// Checks all messages.
+    pub fn check(
+        &self,
+        options: &Options,
+        broken: Vec<Rejection>,
+        rejected: &mut Rejected,
+    ) -> Result<(), SchemaError> {
+        for rejection in validate(&[EventColumns::new(&self.own)?], options, 0, broken) {
+            rejected.add(rejection);
+        }
+        if self.answered.is_empty() {
+            return Ok(());
+        }
+        for rejection in validate(&[EventColumns::new(&self.answers)?], options, 0, Vec::new()) {
+            let row = rejection.row.map_or(0, |row| self.answered[row as usize]);
+            rejected.add(rejection.row(row as u64));
+        }
+        Ok(())
+    }
+
+    /// Encodes the chosen messages of one kind, in their order.
+    pub fn encode(
+        &self,
+        which: Which,
+        chosen: &[Chosen],
+        options: &Options,
+    ) -> Result<Encoded, Rejection> {
+        let chosen: Vec<&Chosen> = chosen.iter().filter(|one| one.which == which).collect();
+        if chosen.is_empty() {
+            return Ok(Encoded::default());
+        }
+        let place = |row: usize| match which {
+            Which::Own => row,
+            // Each row that was chosen is there.
+            Which::Answer => self.answered.partition_point(|&answered| answered < row),
+        };
+        let batch = if which == Which::Own { &self.own } else { &self.answers };
+        let rows = UInt64Array::from_iter_values(chosen.iter().map(|one| place(one.row) as u64));
+        let batch = take_record_batch(batch, &rows).expect("the rows are there");
+        let contexts = UInt8Array::from_iter_values(chosen.iter().map(|one| one.context_id));
+        let batch = with(&batch, Field::PresentationContextID, contexts);
+        let columns = EventColumns::new(&batch).expect("the columns were read before");
+        encode(&[columns], options, 0, Vec::new())
+    }
+}
+
+fn kind_of_row(columns: &EventColumns, row: usize) -> Kind {
+    match (
+        columns.integer(Field::MessageIDBeingRespondedTo, row),
+        columns.integer(Field::Status, row),
+    ) {
+        (Some(_), _) => Kind::Response,
+        (None, Some(_)) => Kind::Answered,
+        (None, None) => Kind::Request,
+    }
+}
+
+/// With Message IDs from 1 to 65535 and round again, where there is no column of them.
+fn numbered(events: &RecordBatch) -> Result<RecordBatch, SchemaError> {
+    let columns = EventColumns::new(events)?;
+    if columns.has(Field::MessageID) {
+        return Ok(events.clone());
+    }
+    let number = |row: usize| match columns.integer(Field::MessageIDBeingRespondedTo, row) {
+        Some(_) => None,
+        None => Some((row % 65535 + 1) as u16),
+    };
+    let numbers: UInt16Array = (0..columns.rows).map(number).collect();
+    Ok(with(events, Field::MessageID, numbers))
+}
+
+/// The batch with a column put in or replaced.
+fn with(batch: &RecordBatch, field: Field, array: impl Array + 'static) -> RecordBatch {
+    let array: ArrayRef = Arc::new(array);
+    let others = batch.schema();
+    let others = others.fields().iter().zip(batch.columns());
+    let mut columns: Vec<_> = others
+        .filter(|(column, _)| column.name() != field.keyword())
+        .map(|(column, array)| (column.name().clone(), array.clone(), true))
+        .collect();
+    columns.push((field.keyword().to_owned(), array, true));
+    RecordBatch::try_from_iter_with_nullable(columns).expect("the columns are of one length")
+}
+
+const OF_ANSWERS: [Field; 4] =
+    [Field::Status, Field::ErrorComment, Field::ErrorID, Field::EventReply];
+
+fn without_answers(events: &RecordBatch, kinds: &[Kind]) -> RecordBatch {
+    let answered: BooleanArray = kinds.iter().map(|kind| Some(*kind == Kind::Answered)).collect();
+    let schema = events.schema();
+    let columns = schema.fields().iter().zip(events.columns()).map(|(column, array)| {
+        let field = Field::of_keyword(column.name());
+        let responds = field.is_some_and(|field| OF_ANSWERS.contains(&field));
+        if responds && array.data_type() != &DataType::Null {
+            nullif(array, &answered).expect("the columns are of one length")
+        } else {
+            array.clone()
+        }
+    });
+    let columns = columns.collect();
+    let fields: Vec<Column> =
+        schema.fields().iter().map(|column| column.as_ref().clone().with_nullable(true)).collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("the schema is the same")
+}
+
+/// The response in each row that has one, to the Message ID of its request.
+fn answers_of(events: &RecordBatch, answered: &[usize]) -> RecordBatch {
+    let rows: UInt64Array = answered.iter().map(|&row| row as u64).collect();
+    let schema = events.schema();
+    let columns = schema.fields().iter().zip(events.columns()).filter_map(|(column, array)| {
+        let name = match Field::of_keyword(column.name())? {
+            Field::MessageIDBeingRespondedTo | Field::EventInformation => return None,
+            Field::MessageID => Field::MessageIDBeingRespondedTo,
+            field => field,
+        };
+        let taken = take(array, &rows, None).expect("the rows are there");
+        Some((name.keyword(), taken, true))
+    });
+    RecordBatch::try_from_iter_with_nullable(columns).expect("the columns are of one length")
+}

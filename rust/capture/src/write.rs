@@ -1,0 +1,218 @@
+//! Events, and their answers, to a capture.
+
+use arrow_array::RecordBatch;
+use arrow_select::concat::concat_batches;
+use fastdimse_core::columns::SchemaError;
+use fastdimse_core::encode::{self, Encoded, Framing, OnInvalid};
+use fastdimse_core::error::{Reason, Rejection, shown};
+use fastdimse_core::pdv::MaxPduLength;
+use fastdimse_core::uid;
+
+use crate::association::Association;
+use crate::columns::{TableError, apart};
+use crate::conversation::{Conversation, Packet, segment_size};
+use crate::file::{File, Format};
+use crate::plan::{End, Plan, Planned, Sent, check_ends, check_title};
+use crate::rows::{Rejected, Rows, Which};
+
+/// How to write.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The AE title of who sends events and opens the association.
+    pub calling: String,
+    /// The AE title of who answers.
+    pub called: String,
+    /// Who sends events.
+    pub source: End,
+    /// Who answers.
+    pub destination: End,
+    /// The transfer syntax of event information and replies.
+    pub transfer_syntax: String,
+    /// The most that a PDU may hold; both ends say so.
+    pub max_pdu_length: i128,
+    /// The file's format.
+    pub format: Format,
+    /// What to do with bad rows.
+    pub on_invalid: OnInvalid,
+    /// Whether UIDs must be conformant to PS3.5 9.1, or only short ASCII.
+    pub conformant_uids: bool,
+}
+
+impl Options {
+    fn check(&self) -> Result<encode::Options, Rejection> {
+        let fail = |text: String| Rejection::new(Reason::Value(text.into()));
+        check_title(&self.calling).map_err(fail)?;
+        check_title(&self.called).map_err(fail)?;
+        uid::check_lenient(self.transfer_syntax.as_bytes()).map_err(|why| {
+            Rejection::new(Reason::Uid(shown(self.transfer_syntax.as_bytes()), why))
+        })?;
+        check_ends([self.source, self.destination]).map_err(Rejection::new)?;
+        Ok(encode::Options {
+            context_id: 1,
+            max_pdu_length: MaxPduLength::new(self.max_pdu_length)?,
+            framing: Framing::PData,
+            on_invalid: OnInvalid::Skip,
+            conformant_uids: self.conformant_uids,
+        })
+    }
+}
+
+/// Why nothing was written.
+#[derive(Debug)]
+pub enum Refused {
+    /// The table can't be read as events.
+    Table(TableError),
+    /// An option breaks a rule, or with [`OnInvalid::Raise`] a row.
+    Rejected(Rejection),
+}
+
+impl From<TableError> for Refused {
+    fn from(error: TableError) -> Self {
+        Self::Table(error)
+    }
+}
+
+impl From<SchemaError> for Refused {
+    fn from(error: SchemaError) -> Self {
+        Self::Table(error.into())
+    }
+}
+
+impl From<Rejection> for Refused {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+/// A capture.
+#[derive(Debug)]
+pub struct Written {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// The rows that were left out.
+    pub rejected: Vec<Rejection>,
+    /// How many packets it has.
+    pub packets: u64,
+    /// How many associations.
+    pub associations: u64,
+}
+
+/// Writes the rows of `batches`, all of one schema, as a capture. `broken` holds what was already
+/// found wrong with rows before they became columns.
+///
+/// Messages are sent in the order of their times; a row without one comes a millisecond after the
+/// row before. Rows are of one association if their number of it says so or, where they have none,
+/// if they have the same ends and AE titles.
+pub fn write(
+    batches: &[RecordBatch],
+    options: &Options,
+    broken: Vec<Rejection>,
+) -> Result<Written, Refused> {
+    let encoding = options.check()?;
+    let Some(first) = batches.first() else {
+        let bytes = File::new(options.format, 0).finish();
+        return Ok(Written { bytes, rejected: Vec::new(), packets: 0, associations: 0 });
+    };
+    let table = match batches {
+        [only] => only.clone(),
+        _ => concat_batches(&first.schema(), batches).expect("the batches are of one schema"),
+    };
+    let (events, seen) = apart(&table)?;
+    let rows = Rows::new(&events)?;
+    let mut rejected = Rejected::default();
+    rows.check(&encoding, broken, &mut rejected)?;
+    let plan = Plan::new(options, &rows, &seen, &mut rejected);
+    if options.on_invalid == OnInvalid::Raise
+        && let Some(rejection) = rejected.first()
+    {
+        return Err(rejection.clone().into());
+    }
+    let own = rows.encode(Which::Own, &plan.chosen, &encoding)?;
+    let answers = rows.encode(Which::Answer, &plan.chosen, &encoding)?;
+    let packets = packets(&plan.associations, &own, &answers, options);
+    let bytes = file(&plan.associations, &packets, options.format);
+    Ok(Written {
+        bytes,
+        rejected: rejected.into_all(),
+        packets: packets.len() as u64,
+        associations: plan.associations.len() as u64,
+    })
+}
+
+/// Whose packet it is, and the packet.
+type Numbered<'a> = (usize, Packet<'a>);
+
+/// The packets of all associations in the order of their times.
+fn packets<'a>(
+    associations: &[Planned],
+    own: &'a Encoded,
+    answers: &'a Encoded,
+    options: &Options,
+) -> Vec<Numbered<'a>> {
+    let bytes = |sent: &Sent| {
+        let encoded = if sent.which == Which::Own { own } else { answers };
+        let (begin, end) = (encoded.offsets[sent.index], encoded.offsets[sent.index + 1]);
+        &encoded.bytes[begin as usize..end as usize]
+    };
+    let mut all = Vec::new();
+    for (number, planned) in associations.iter().enumerate() {
+        let packets = converse(number, planned, bytes, options);
+        all.extend(packets.into_iter().map(|packet| (number, packet)));
+    }
+    all.sort_by_key(|(_, packet)| packet.time);
+    all
+}
+
+/// A-RELEASE-RQ and -RP (PS3.8 9.3.6 and 9.3.7).
+const RELEASE: [[u8; 10]; 2] = [[5, 0, 0, 0, 0, 4, 0, 0, 0, 0], [6, 0, 0, 0, 0, 4, 0, 0, 0, 0]];
+
+/// Names the program in an association, as its version does in a file: the UUID, of version 5, of the
+/// name fastdimse (PS3.5 B.2).
+const IMPLEMENTATION_CLASS: &str = "2.25.195119945060174648222482115765906976218";
+
+/// An association from its beginning to its end: SYN, A-ASSOCIATE, messages, A-RELEASE, FIN.
+fn converse<'a>(
+    number: usize,
+    planned: &Planned,
+    bytes: impl Fn(&Sent) -> &'a [u8],
+    options: &Options,
+) -> Vec<Packet<'a>> {
+    let association = Association {
+        calling: &planned.calling,
+        called: &planned.called,
+        contexts: &planned.contexts,
+        max_pdu_length: options.max_pdu_length as u32,
+        implementation_class: IMPLEMENTATION_CLASS,
+        implementation_version: concat!(
+            "FASTDIMSE_",
+            env!("CARGO_PKG_VERSION_MAJOR"),
+            "_",
+            env!("CARGO_PKG_VERSION_MINOR")
+        ),
+    };
+    let segment = segment_size(planned.sockets(number)[0].ip());
+    let (first, last) = (planned.sent[0].time, planned.sent[planned.sent.len() - 1].time);
+    let between = planned.opened + (first - planned.opened) / 2;
+    let mut conversation = Conversation::open(number as u32, segment, planned.opened);
+    conversation.send(0, association.request(), between);
+    conversation.send(1, association.accept(), between);
+    for sent in &planned.sent {
+        conversation.send(sent.side, bytes(sent), sent.time);
+    }
+    for (side, release) in RELEASE.iter().enumerate() {
+        conversation.send(side, &release[..], last);
+    }
+    conversation.close(last)
+}
+
+fn file(associations: &[Planned], packets: &[Numbered<'_>], format: Format) -> Vec<u8> {
+    let room = packets.iter().map(|(_, packet)| packet.length()).sum::<usize>() + 256;
+    let mut file = File::new(format, room);
+    let mut frame = Vec::new();
+    for (number, packet) in packets {
+        frame.clear();
+        packet.write(&mut frame, associations[*number].sockets(*number));
+        file.add(packet.time, &frame);
+    }
+    file.finish()
+}

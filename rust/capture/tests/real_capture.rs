@@ -1,0 +1,107 @@
+//! The capture of an Orthanc server's storage-commitment reports, whole and broken.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use fastdimse_capture::columns::Seen;
+use fastdimse_capture::file::Format;
+use fastdimse_capture::plan::End;
+use fastdimse_capture::read::{Capture, read};
+use fastdimse_capture::write::{Options, write};
+use fastdimse_core::encode::OnInvalid;
+
+const FILE: &[u8] = include_bytes!("../../../examples/orthanc-storage-commitment.pcap");
+const FILE_HEADER: usize = 24;
+const RECORD_HEADER: usize = 16;
+
+fn reading(file: &[u8]) -> Capture {
+    read(file).expect("it is a capture")
+}
+
+/// The places where packets begin, and the end.
+fn records() -> Vec<usize> {
+    let mut places = vec![FILE_HEADER];
+    while let Some(header) = FILE.get(places[places.len() - 1]..).filter(|rest| !rest.is_empty()) {
+        let captured = u32::from_le_bytes(header[8..12].try_into().unwrap()) as usize;
+        places.push(places[places.len() - 1] + RECORD_HEADER + captured);
+    }
+    places
+}
+
+fn options(format: Format) -> Options {
+    let end = |last, port| End { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)), port };
+    Options {
+        calling: "A".into(),
+        called: "B".into(),
+        source: end(1, None),
+        destination: end(2, Some(104)),
+        transfer_syntax: "1.2.840.10008.1.2".into(),
+        max_pdu_length: 16382,
+        format,
+        on_invalid: OnInvalid::Raise,
+        conformant_uids: true,
+    }
+}
+
+fn without(batch: &RecordBatch, names: &[Seen]) -> RecordBatch {
+    let schema = batch.schema();
+    let kept = (0..schema.fields().len())
+        .filter(|&index| !names.iter().any(|name| name.name() == schema.field(index).name()));
+    batch.project(&kept.collect::<Vec<_>>()).unwrap()
+}
+
+#[test]
+fn every_event_and_every_answer() {
+    let capture = reading(FILE);
+    assert_eq!((capture.packets, capture.streams, capture.associations), (614, 25, 25));
+    assert_eq!(capture.events.num_rows(), 24);
+    assert!(capture.rows.iter().all(|(request, answer)| request.is_some() && answer.is_some()));
+    assert_eq!(capture.broken, []);
+}
+
+#[test]
+fn what_is_read_can_be_written_and_read_again() {
+    let first = reading(FILE).events;
+    for format in [Format::Pcap, Format::PcapNg] {
+        let written =
+            write(std::slice::from_ref(&first), &options(format), vec![]).expect("all is good");
+        let again = reading(&written.bytes);
+        assert_eq!((again.packets, again.associations), (written.packets, written.associations));
+        assert_eq!(again.broken, []);
+        // Other connections were in the first capture too.
+        let elsewhere = [Seen::Association, Seen::Frame];
+        assert_eq!(without(&again.events, &elsewhere), without(&first, &elsewhere));
+    }
+}
+
+#[test]
+fn a_cut_file_gives_what_was_before_the_cut() {
+    let frames = |capture: &Capture| -> Vec<u64> {
+        capture.events[Seen::Frame.name()].as_primitive::<UInt64Type>().values().to_vec()
+    };
+    let all = frames(&reading(FILE));
+    let records = records();
+    let ends = (FILE_HEADER..FILE.len()).step_by(991).chain(records.iter().copied().step_by(7));
+    for end in ends {
+        let capture = reading(&FILE[..end]);
+        let expected: Vec<u64> =
+            all.iter().copied().filter(|&frame| frame <= capture.packets).collect();
+        assert_eq!(frames(&capture), expected);
+        let told = capture.broken.iter().any(|broken| broken.fault.code() == "file-ends");
+        assert_eq!(told, !records.contains(&end), "{end}");
+    }
+}
+
+#[test]
+fn the_order_of_packets_does_not_matter_but_their_times_do() {
+    let records = records();
+    let mut parts: Vec<&[u8]> = records.windows(2).map(|ends| &FILE[ends[0]..ends[1]]).collect();
+    parts.reverse();
+    let file = [&[&FILE[..FILE_HEADER]], &parts[..]].concat().concat();
+    let capture = reading(&file);
+    assert_eq!(capture.broken, []);
+    let elsewhere = [Seen::Association, Seen::Frame];
+    assert_eq!(without(&capture.events, &elsewhere), without(&reading(FILE).events, &elsewhere));
+}

@@ -1,0 +1,114 @@
+//! Hostile captures: reading never panics and takes memory in proportion to the file, and what is
+//! read can be written and is read again.
+//!
+//! What begins as a capture is one. Anything else is a list of TCP segments between two ends, so that
+//! the fuzzer need not find the headers around them.
+#![no_main]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use fastdimse_capture::file::Format;
+use fastdimse_capture::packets::is_capture;
+use fastdimse_capture::plan::End;
+use fastdimse_capture::read::read;
+use fastdimse_capture::write::{Options, write};
+use fastdimse_core::encode::OnInvalid;
+use libfuzzer_sys::fuzz_target;
+
+/// Counts what is allocated, and the most that ever was.
+struct Counting;
+
+static NOW: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: the system's allocator does all of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        MOST.fetch_max(NOW.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        NOW.fetch_sub(layout.size(), Relaxed);
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// What reading takes at most for each byte of a file, and besides.
+const TIMES: usize = 64;
+const BESIDES: usize = 1 << 17;
+
+const FILE_HEADER: [u8; 24] =
+    [0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 101, 0, 0, 0];
+
+/// A file of raw IP packets. A segment is flags (of TCP; the highest bit is the sender), two bytes
+/// by which its sequence number differs from the one that is due, a length, and so many bytes.
+fn file_of_segments(mut rest: &[u8]) -> Vec<u8> {
+    let mut file = FILE_HEADER.to_vec();
+    let mut due = [0_u32; 2];
+    let mut time = 0_u32;
+    while let [flags, jump0, jump1, length, behind @ ..] = rest {
+        let (payload, behind) = behind.split_at(behind.len().min(usize::from(*length)));
+        let (side, flags) = (usize::from(flags >> 7), flags & 0x17);
+        let jump = i32::from(i16::from_le_bytes([*jump0, *jump1]));
+        let sequence = due[side].wrapping_add_signed(jump);
+        time += 1;
+        let total = 40 + payload.len() as u32;
+        for number in [0, time, total, total] {
+            file.extend(number.to_le_bytes());
+        }
+        file.extend([0x45, 0]);
+        file.extend((total as u16).to_be_bytes());
+        file.extend([0, 0, 0, 0, 64, 6, 0, 0]);
+        let ends = [[10, 0, 0, 1], [10, 0, 0, 2]];
+        let ports = [[0xc0, 0], [0, 104]];
+        file.extend([ends[side], ends[1 - side]].concat());
+        file.extend([ports[side], ports[1 - side]].concat());
+        file.extend(sequence.to_be_bytes());
+        file.extend(due[1 - side].to_be_bytes());
+        file.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        file.extend(payload);
+        due[side] = sequence.wrapping_add(payload.len() as u32 + u32::from(flags & 2 != 0));
+        rest = behind;
+    }
+    file
+}
+
+fn options() -> Options {
+    let end = |last, port| End { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)), port };
+    Options {
+        calling: "A".into(),
+        called: "B".into(),
+        source: end(1, None),
+        destination: end(2, Some(104)),
+        transfer_syntax: "1.2.840.10008.1.2".into(),
+        max_pdu_length: 16382,
+        format: Format::PcapNg,
+        on_invalid: OnInvalid::Skip,
+        conformant_uids: false,
+    }
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let file = if is_capture(bytes) { bytes.to_vec() } else { file_of_segments(bytes) };
+    MOST.store(NOW.load(Relaxed), Relaxed);
+    let before = NOW.load(Relaxed);
+    let Ok(capture) = read(&file) else { return };
+    let taken = MOST.load(Relaxed) - before;
+    assert!(taken <= TIMES * file.len() + BESIDES, "{taken} bytes for {}", file.len());
+    assert_eq!(capture.rows.len(), capture.events.num_rows());
+    assert!(capture.associations > 0 || !capture.broken.is_empty());
+    for broken in &capture.broken {
+        assert!(broken.frame.is_none_or(|frame| frame <= capture.packets + 1), "{broken}");
+    }
+    let rows = capture.events.num_rows();
+    let written = write(&[capture.events], &options(), Vec::new()).expect("bad rows are skipped");
+    let again = read(&written.bytes).expect("it is a capture");
+    assert_eq!((again.packets, again.associations), (written.packets, written.associations));
+    assert_eq!(again.events.num_rows() + written.rejected.len(), rows);
+});
