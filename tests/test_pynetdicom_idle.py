@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pynetdicom
 import pytest
 from pynetdicom import AE
 from pynetdicom.association import Association
@@ -105,9 +104,6 @@ def descriptors_left(ending: Callable[[Association], None]) -> int:
     while left()[1] and time.monotonic() < end:
         time.sleep(0.01)
     assert left()[1] == []
-    if pynetdicom.__version__ < "3":
-        # Before 3 they leave their sockets to it, now more of them, now fewer.
-        gc.collect()
     return left()[0] - before[0]
 
 
