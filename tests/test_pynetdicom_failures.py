@@ -2,10 +2,9 @@
 
 import logging
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import pynetdicom
@@ -14,61 +13,14 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.dsutils import encode
-from pynetdicom.dul import DULServiceProvider
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
+from associations import logged, over, thread, until
 from fastdimse.pynetdicom import installed
 
 INSTANCE = "1.2.840.10008.1.20.1.1"
 # Seconds that the requestor waits for an answer, where none comes.
 SHORT = 0.3
-DEADLINE = 10
-
-
-def thread() -> str:
-    """Tell the end and the kind of thread: of each, all that happens comes in one order."""
-    current = threading.current_thread()
-    if isinstance(current, Association):
-        return f"{current.mode}, association"
-    if isinstance(current, DULServiceProvider):
-        return f"{current.assoc.mode}, upper layer"
-    return "requestor, user" if current is threading.main_thread() else "acceptor, event"
-
-
-class Log(logging.Handler):
-    """Lines of pynetdicom's log by the thread that wrote them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: dict[str, list[str]] = {}
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.setdefault(thread(), []).append(f"{record.levelname} {record.getMessage()}")
-
-
-@contextmanager
-def logged(level: int) -> Iterator[Log]:
-    log = Log()
-    logger = logging.getLogger("pynetdicom")
-    before = logger.level
-    logger.addHandler(log)
-    logger.setLevel(level)
-    try:
-        yield log
-    finally:
-        logger.setLevel(before)
-        logger.removeHandler(log)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
-def over(association: Association) -> bool:
-    return not association.is_alive() and not association.dul.is_alive()
 
 
 def p_data(fragment: bytes, control: int = 3) -> bytes:
