@@ -5,9 +5,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
+
+from fastdimse.pynetdicom import installed
 
 DEADLINE = 10
 """Seconds within which anything that is waited for must come."""
@@ -60,3 +63,18 @@ def until(condition: Callable[[], bool]) -> None:
 def over(association: Association) -> bool:
     """Return whether its threads have ended."""
     return not association.is_alive() and not association.dul.is_alive()
+
+
+def plain_and_installed(converse: Callable[[], Any]) -> tuple[Any, Any]:
+    """Return what comes of a conversation without fastdimse and with it.
+
+    Of two threads' events either can be the first, without fastdimse too: what is different by
+    chance is the same when it is tried again.
+    """
+    for _ in range(4):
+        plain = converse()
+        with installed():
+            fast = converse()
+        if fast == plain:
+            break
+    return plain, fast

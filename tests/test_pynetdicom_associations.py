@@ -19,7 +19,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import CTImageStorage, StorageCommitmentPushModel, Verification
 
 import fastdimse
-from associations import logged, over, thread, until
+from associations import logged, over, plain_and_installed, thread, until
 from fastdimse.pynetdicom import install, installed, is_installed, uninstall
 
 INSTANCE = "1.2.840.10008.1.20.1.1"
@@ -202,9 +202,7 @@ def everything(**settings: Any) -> tuple[Any, ...]:
 @pytest.mark.parametrize("look", [True, False], ids=["looked at", "not looked at"])
 @pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO], ids=["debug", "info"])
 def test_all_that_can_be_seen_is_the_same(look, level):
-    plain = everything(look=look, level=level)
-    with installed():
-        fast = everything(look=look, level=level)
+    plain, fast = plain_and_installed(lambda: everything(look=look, level=level))
     for ours, theirs in zip(fast, plain, strict=True):
         assert ours == theirs
     assert any("N-EVENT-REPORT" in line for lines in plain[1].values() for line in lines) == (
@@ -217,25 +215,22 @@ def test_all_that_can_be_seen_is_the_same(look, level):
     ("acceptor_pdu", "requestor_pdu"), [(50, 50), (0, 0), (16382, 128), (1 << 20, 0)]
 )
 def test_any_maximum_pdu_length(acceptor_pdu, requestor_pdu):
-    settings = {"acceptor_pdu": acceptor_pdu, "requestor_pdu": requestor_pdu, "look": False}
-    plain = everything(level=logging.INFO, **settings)
-    with installed():
-        fast = everything(level=logging.INFO, **settings)
+    settings = {"acceptor_pdu": acceptor_pdu, "requestor_pdu": requestor_pdu}
+    plain, fast = plain_and_installed(
+        lambda: everything(look=False, level=logging.INFO, **settings)
+    )
     assert fast == plain
 
 
 def test_the_standard_handlers_can_be_left_out(monkeypatch):
     monkeypatch.setattr(_config, "LOG_HANDLER_LEVEL", "none")
-    plain = everything()
-    with installed():
-        assert everything() == plain
+    plain, fast = plain_and_installed(everything)
+    assert fast == plain
 
 
 @pytest.mark.skipif(not CERTIFICATES.is_dir(), reason="this pynetdicom ships no certificates")
 def test_tls():
-    plain = everything(tls=True, look=False)
-    with installed():
-        fast = everything(tls=True, look=False)
+    plain, fast = plain_and_installed(lambda: everything(tls=True, look=False))
     assert fast == plain
 
 

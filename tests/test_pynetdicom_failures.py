@@ -15,8 +15,7 @@ from pynetdicom.association import Association
 from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
-from associations import logged, over, thread, until
-from fastdimse.pynetdicom import installed
+from associations import logged, over, plain_and_installed, thread, until
 
 INSTANCE = "1.2.840.10008.1.20.1.1"
 # Seconds that the requestor waits for an answer, where none comes.
@@ -239,19 +238,12 @@ def conversation(
     return {"told": told, "state": state, "happened": acceptor.happened, "log": log.lines}
 
 
-def both(*arguments: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    plain = conversation(*arguments)
-    with installed():
-        fast = conversation(*arguments)
-    return plain, fast
-
-
 # pynetdicom's own upper layer ends with an exception in some cases.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.filterwarnings("ignore:Invalid value", "ignore:End of file reached")
 @pytest.mark.parametrize("name", HANDLERS)
 def test_what_the_acceptor_does(acceptor, name):
-    plain, fast = both(acceptor, HANDLERS[name], {})
+    plain, fast = plain_and_installed(lambda: conversation(acceptor, HANDLERS[name], {}))
     if name in ABORT_AT_ONCE:
         # Whether the A-ABORT or the end of the connection is seen first is chance.
         assert fast["told"] == plain["told"]
@@ -263,7 +255,8 @@ def test_what_the_acceptor_does(acceptor, name):
 @pytest.mark.filterwarnings("ignore:Invalid value", "ignore:The value length")
 @pytest.mark.parametrize("name", REQUESTS)
 def test_what_the_requestor_sends(acceptor, name):
-    plain, fast = both(acceptor, returns((0x0000, None)), REQUESTS[name])
+    answers = returns((0x0000, None))
+    plain, fast = plain_and_installed(lambda: conversation(acceptor, answers, REQUESTS[name]))
     assert fast == plain
 
 
