@@ -2,72 +2,24 @@
 
 import logging
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
+import pynetdicom
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.dsutils import encode
-from pynetdicom.dul import DULServiceProvider
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
-from fastdimse.pynetdicom import installed
+from associations import logged, over, plain_and_installed, thread, until
 
 INSTANCE = "1.2.840.10008.1.20.1.1"
 # Seconds that the requestor waits for an answer, where none comes.
 SHORT = 0.3
-DEADLINE = 10
-
-
-def thread() -> str:
-    """Tell the end and the kind of thread: of each, all that happens comes in one order."""
-    current = threading.current_thread()
-    if isinstance(current, Association):
-        return f"{current.mode}, association"
-    if isinstance(current, DULServiceProvider):
-        return f"{current.assoc.mode}, upper layer"
-    return "requestor, user" if current is threading.main_thread() else "acceptor, event"
-
-
-class Log(logging.Handler):
-    """Lines of pynetdicom's log by the thread that wrote them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: dict[str, list[str]] = {}
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.setdefault(thread(), []).append(f"{record.levelname} {record.getMessage()}")
-
-
-@contextmanager
-def logged(level: int) -> Iterator[Log]:
-    log = Log()
-    logger = logging.getLogger("pynetdicom")
-    before = logger.level
-    logger.addHandler(log)
-    logger.setLevel(level)
-    try:
-        yield log
-    finally:
-        logger.setLevel(before)
-        logger.removeHandler(log)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
-def over(association: Association) -> bool:
-    return not association.is_alive() and not association.dul.is_alive()
 
 
 def p_data(fragment: bytes, control: int = 3) -> bytes:
@@ -195,6 +147,9 @@ HANDLERS: dict[str, Callable[[Any], Any]] = {
 
 # After an exception in a service class the connection is closed right behind the A-ABORT.
 ABORT_AT_ONCE = {"no tuple", "a status beyond 16 bits"}
+if pynetdicom.__version__ < "3":
+    # Nor does its abort() wait for the peer.
+    ABORT_AT_ONCE.add("aborts")
 VARIED = ["aborts", "raises", "an unknown status", "an answer of another service"]
 
 REQUESTS: dict[str, dict[str, Any]] = {
@@ -283,19 +238,12 @@ def conversation(
     return {"told": told, "state": state, "happened": acceptor.happened, "log": log.lines}
 
 
-def both(*arguments: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    plain = conversation(*arguments)
-    with installed():
-        fast = conversation(*arguments)
-    return plain, fast
-
-
 # pynetdicom's own upper layer ends with an exception in some cases.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.filterwarnings("ignore:Invalid value", "ignore:End of file reached")
 @pytest.mark.parametrize("name", HANDLERS)
 def test_what_the_acceptor_does(acceptor, name):
-    plain, fast = both(acceptor, HANDLERS[name], {})
+    plain, fast = plain_and_installed(lambda: conversation(acceptor, HANDLERS[name], {}))
     if name in ABORT_AT_ONCE:
         # Whether the A-ABORT or the end of the connection is seen first is chance.
         assert fast["told"] == plain["told"]
@@ -307,7 +255,8 @@ def test_what_the_acceptor_does(acceptor, name):
 @pytest.mark.filterwarnings("ignore:Invalid value", "ignore:The value length")
 @pytest.mark.parametrize("name", REQUESTS)
 def test_what_the_requestor_sends(acceptor, name):
-    plain, fast = both(acceptor, returns((0x0000, None)), REQUESTS[name])
+    answers = returns((0x0000, None))
+    plain, fast = plain_and_installed(lambda: conversation(acceptor, answers, REQUESTS[name]))
     assert fast == plain
 
 

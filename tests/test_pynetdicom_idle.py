@@ -19,6 +19,7 @@ from processes import running
 DESCRIPTORS = Path("/dev/fd")
 PROGRAM = Path(__file__).parent / "idle_association.py"
 PERIODS = 5
+ASSOCIATIONS = 3
 
 
 def test_an_idle_association_takes_no_more_processor_time():
@@ -92,7 +93,7 @@ def descriptors_left(ending: Callable[[Association], None]) -> int:
     ae.add_requested_context(Verification)
     before = left()
     server = ae.start_server(("127.0.0.1", 0), block=False)
-    for _ in range(1 if ending is left_to_the_server else 3):
+    for _ in range(1 if ending is left_to_the_server else ASSOCIATIONS):
         association = ae.associate(*server.socket.getsockname())
         assert association.is_established
         ending(association)
@@ -110,9 +111,10 @@ def descriptors_left(ending: Callable[[Association], None]) -> int:
 @pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="open file descriptors can't be counted")
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_nothing_is_left_of_an_association(ending: Callable[[Association], None]):
-    # pynetdicom leaves its own socket to the garbage collection where the connection is cut.
-    theirs = descriptors_left(ending)
-    assert theirs == 0 or ending is cut
+    # Where the connection is cut pynetdicom leaves its sockets to the garbage collection, if not by
+    # chance: the two of each association. Ours would be four more.
+    theirs = 2 * ASSOCIATIONS if ending is cut else 0
+    assert descriptors_left(ending) <= theirs
     with installed():
         assert descriptors_left(ending) <= theirs
 

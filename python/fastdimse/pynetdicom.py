@@ -240,8 +240,8 @@ class _Encoded:
 
 def _install_messages(patches: _Patches) -> None:
     from pydicom.dataset import Dataset
-    from pynetdicom import _handlers, dimse_messages
-    from pynetdicom.dsutils import decode
+    from pydicom.filereader import read_dataset
+    from pynetdicom import _handlers, dimse_messages, dsutils
 
     base = dimse_messages.DIMSEMessage
     requests, responses = dimse_messages.N_EVENT_REPORT_RQ, dimse_messages.N_EVENT_REPORT_RSP
@@ -255,7 +255,7 @@ def _install_messages(patches: _Patches) -> None:
     def make_command_set(message: Any) -> Any:
         held = message.__dict__.get("_fastdimse_encoded")
         if held is not None:
-            command_set = decode(BytesIO(held.command_set), True, True)
+            command_set = read_dataset(BytesIO(held.command_set), True, True)
         else:
             # The empty elements of a new message.
             command_set = Dataset()
@@ -340,7 +340,9 @@ def _install_messages(patches: _Patches) -> None:
 
     def new_decode_msg(self: Any, primitive: Any, assoc: Any = None) -> Any:
         pdvs = primitive.presentation_data_value_list if type(primitive) is p_data else []
-        if not pdvs or type(self) is not base or self.encoded_command_set.tell():
+        # Theirs logs at DEBUG that it reads a command set.
+        is_logged = dsutils.LOGGER.isEnabledFor(logging.DEBUG)
+        if is_logged or not pdvs or type(self) is not base or self.encoded_command_set.tell():
             return decode_msg(self, primitive, assoc)
         context_id, data = pdvs[0]
         read = read_message(bytes(data[1:])) if data and data[0] & 3 == 3 else None
