@@ -707,8 +707,11 @@ _ESTABLISHING = 30.0
 
 
 def _rest_of_the_reactor(reactor: Any, seconds: float) -> None:
-    """Sleep, and be paused meanwhile: nothing is done that a user would have to wait for."""
-    if seconds == _REACTOR_SLEEP and isinstance(reactor._reactor_checkpoint, _Checkpoint):
+    """Sleep, and be paused meanwhile: nothing is done that a user would have to wait for.
+
+    It is so too when it waits for itself, to release an association that has been idle.
+    """
+    if isinstance(reactor._reactor_checkpoint, _Checkpoint):
         reactor._is_paused = True
     time.sleep(seconds)
 
