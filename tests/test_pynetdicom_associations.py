@@ -1,6 +1,7 @@
 """Whole associations, without fastdimse and with it: all that can be seen is the same."""
 
 import logging
+import socket
 import ssl
 import threading
 import time
@@ -386,6 +387,54 @@ def test_network_timeout(mode, response):
     assert fast == plain
     # An abort takes its own time.
     assert all(IDLE / 2 < seconds < IDLE + 2 for seconds in took)
+
+
+def test_acse_timeout_of_the_requestor():
+    def ask() -> tuple[Any, ...]:
+        ae = AE()
+        ae.acse_timeout = IDLE
+        ae.add_requested_context(Verification)
+        with logged(logging.INFO) as log, socket.create_server(("127.0.0.1", 0)) as silent:
+            start = time.monotonic()
+            association = ae.associate(*silent.getsockname())
+            until(lambda: over(association))
+            took.append(time.monotonic() - start)
+        return association.is_aborted, association.is_established, log.lines
+
+    took: list[float] = []
+    plain, fast = plain_and_installed(ask)
+    assert fast == plain
+    assert all(IDLE / 2 < seconds < IDLE + 2 for seconds in took)
+
+
+def test_acse_timeout_of_the_acceptor():
+    def listen() -> tuple[Any, ...]:
+        ae = AE()
+        ae.acse_timeout = IDLE
+        ae.add_supported_context(Verification)
+        with logged(logging.INFO) as log:
+            server = ae.start_server(("127.0.0.1", 0), block=False)
+            start = time.monotonic()
+            with socket.create_connection(server.socket.getsockname()) as quiet:
+                received = quiet.recv(100)
+                took.append(time.monotonic() - start)
+            server.shutdown()
+        return received, log.lines
+
+    took: list[float] = []
+    plain, fast = plain_and_installed(listen)
+    assert fast == plain
+    assert all(IDLE / 2 < seconds < IDLE + 2 for seconds in took)
+
+
+def test_network_timeout_after_it_has_been_taken_back():
+    with ends() as both:
+        with installed():
+            association = both.associate()
+        association.network_timeout_response = "A-RELEASE"
+        association.network_timeout = IDLE
+        until(lambda: over(association))
+        assert association.is_released
 
 
 # ------------------------------------------------------- put in place, taken back

@@ -676,7 +676,8 @@ class _Checkpoint(threading.Event):
         """Wait until it is set; the reactor is no longer paused before it can be cleared."""
         with self._cond:  # type: ignore[attr-defined]
             passed = self._cond.wait_for(self.is_set, timeout)  # type: ignore[attr-defined]
-            if passed:
+            # Taken back, it is as of a plain one: its sleep says no longer that it is paused.
+            if passed and is_installed():
                 self._reactor._is_paused = False
             return bool(passed)
 
