@@ -103,12 +103,6 @@ impl<'a> Block<'a> {
         &self.cells[field as usize]
     }
 
-    /// The data sets of all rows.
-    #[inline(always)]
-    pub fn data_sets(&self, field: Option<Field>) -> Option<&[Cell<'a>; ROWS]> {
-        field.map(|field| self.cells(field))
-    }
-
     /// The numbers of a row in which none is out of range.
     #[inline(always)]
     pub fn numbers(&self, row: usize, message_id: u16) -> Numbers {

@@ -11,7 +11,6 @@ use crate::characters::WINDOW;
 use crate::columns::{Cell, EventColumns};
 use crate::command_set::{CommandSet, ELEMENTS, Field, Kind, Source, Usage, Value, Vr};
 use crate::error::{Reason, Rejection, shown};
-use crate::machine;
 use crate::memory::Memory;
 use crate::pdv::{HEADERS, MaxPduLength, write_message};
 use crate::template::{ROOM, Shape, Template};
@@ -87,10 +86,7 @@ pub fn encode(
     let (ends, _) = offsets.bytes().as_chunks_mut();
     let mut encoder = Encoder::new(options, first_row, broken, bytes.bytes(), ends);
     for columns in batches {
-        machine::widely(
-            #[inline(always)]
-            || encoder.encode(columns, 0..columns.rows),
-        )?;
+        encoder.encode(columns)?;
     }
     let Encoder { at, messages, rejected, .. } = encoder;
     Ok(Encoded {
@@ -103,7 +99,7 @@ pub fn encode(
 /// The most bytes that the rows can become. What is not used of it is never touched.
 fn most_bytes(columns: &EventColumns, options: &Options) -> usize {
     // Elements with numbers, and the headers and the padding of the others.
-    let fixed: usize = ELEMENTS.iter().map(|_| 12).sum();
+    let fixed = 12 * ELEMENTS.len();
     let of = |field| columns.cells(field).map_or(0, |cells| cells.most_bytes(columns.rows));
     let command_sets = columns.rows * fixed + Field::TEXTS.into_iter().map(of).sum::<usize>();
     match options.framing {
@@ -155,12 +151,11 @@ impl<'o> Encoder<'o> {
         }
     }
 
-    #[inline(always)]
-    fn encode(&mut self, columns: &EventColumns, rows: Range<usize>) -> Result<(), Rejection> {
+    fn encode(&mut self, columns: &EventColumns) -> Result<(), Rejection> {
         let mut block = Block::new(columns);
         let mut templates = Templates::default();
-        for first in rows.clone().step_by(block::ROWS) {
-            block.take(first, block::ROWS.min(rows.end - first));
+        for first in (0..columns.rows).step_by(block::ROWS) {
+            block.take(first, block::ROWS.min(columns.rows - first));
             let mut row = 0;
             while row < block.rows {
                 let class = block.cell(Field::AffectedSOPClassUID, row);
@@ -168,18 +163,17 @@ impl<'o> Encoder<'o> {
                     Some(template) => self.run(&block, row, template),
                     None => 0,
                 };
-                row += run.max(1);
-                if run > 0 {
-                    continue;
+                if run == 0 {
+                    self.single(columns, &block, row, &mut templates)?;
                 }
-                self.single(columns, &block, row - 1, &mut templates)?;
+                row += run.max(1);
             }
         }
         Ok(())
     }
 
     /// Encodes the rows from `first` on for which a template serves, and returns how many these are.
-    #[inline(always)]
+    #[inline]
     fn run(&mut self, block: &Block<'_>, first: usize, template: &Template<'_>) -> usize {
         let Options { framing, max_pdu_length, .. } = *self.options;
         let most = match framing {
@@ -193,7 +187,7 @@ impl<'o> Encoder<'o> {
         let before_broken = broken.map_or(usize::MAX, |row| (row - self.number) as usize);
         let end = block.rows.min(first.saturating_add(before_broken));
         let classes = block.cells(Field::AffectedSOPClassUID);
-        let data_sets = block.data_sets(template.data_set);
+        let data_sets = template.data_set.map(|field| block.cells(field));
         let mut row = first;
         while row < end
             && template.fits(block.shapes[row], classes[row])
@@ -228,7 +222,7 @@ impl<'o> Encoder<'o> {
         template: &Template<'_>,
         mut numbering: Numbering,
     ) {
-        let data_sets = block.data_sets(template.data_set);
+        let data_sets = template.data_set.map(|field| block.cells(field));
         let uids = block.cells(Field::AffectedSOPInstanceUID);
         let offsets = &mut self.offsets[self.messages + 1..][..rows.len()];
         let mut at = self.at;
@@ -247,24 +241,6 @@ impl<'o> Encoder<'o> {
         self.at = at;
         self.messages += rows.len();
         self.number += rows.len() as u64;
-    }
-
-    /// Encodes or refuses a row for which no template serves.
-    #[inline(never)]
-    fn single<'c>(
-        &mut self,
-        columns: &'c EventColumns,
-        block: &Block<'c>,
-        row: usize,
-        templates: &mut Templates<'c>,
-    ) -> Result<(), Rejection> {
-        let class = block.cell(Field::AffectedSOPClassUID, row);
-        if templates.find(block.shapes[row], class).is_some()
-            && let Some(rejection) = self.bad_uid(block, row)
-        {
-            return self.reject(rejection);
-        }
-        self.by_element(columns, block, row, templates)
     }
 
     /// What is wrong with a row that has a template, if it is its instance UID. The other rules of
@@ -299,14 +275,20 @@ impl<'o> Encoder<'o> {
         self.broken.peek().is_some_and(|rejection| rejection.row == Some(self.number))
     }
 
-    /// Checks and encodes a row by the table of elements.
-    fn by_element<'c>(
+    /// Encodes or refuses a row for which no template serves: by the table of elements, but for
+    /// what a template shows to be the instance UID's fault.
+    fn single<'c>(
         &mut self,
         columns: &'c EventColumns,
         block: &Block<'c>,
         row: usize,
         templates: &mut Templates<'c>,
     ) -> Result<(), Rejection> {
+        let class = block.cell(Field::AffectedSOPClassUID, row);
+        let has_template = templates.find(block.shapes[row], class).is_some();
+        if has_template && let Some(rejection) = self.bad_uid(block, row) {
+            return self.reject(rejection);
+        }
         let in_columns = block.first + row;
         let event = Event::of_row(columns, in_columns, self.message_id());
         let found = match self.broken.next_if(|rejection| rejection.row == Some(self.number)) {
@@ -316,8 +298,7 @@ impl<'o> Encoder<'o> {
         if let Err(rejection) = found {
             return self.reject(rejection);
         }
-        if event.command_set.get(Field::ErrorComment) == Value::Absent {
-            let class = block.cell(Field::AffectedSOPClassUID, row);
+        if !has_template && event.command_set.get(Field::ErrorComment) == Value::Absent {
             let id = event.context_id(self.options);
             let shape = block.shapes[row];
             templates.add(Template::new(shape, class, &event.command_set, id, self.options));
@@ -548,7 +529,9 @@ fn check_error_comment(text: &[u8]) -> Result<(), Reason> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::{ArrayRef, BinaryArray, Int32Array, RecordBatch, StringArray, UInt16Array};
+    use arrow_array::{
+        ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, UInt16Array,
+    };
 
     use super::*;
 
@@ -614,6 +597,30 @@ mod tests {
         let rejected = validate(&columns, &options(OnInvalid::Raise), 0, vec![]);
         assert_eq!(rejected[0].reason, Reason::NotCarried(Kind::Request));
         assert_eq!(rejected[0].field, Some(Field::Status));
+    }
+
+    #[test]
+    fn no_number_is_taken_for_another_context_or_for_none() {
+        for id in [None, Some(3)] {
+            for bad in [-1, 0, 2, 255 + 1, 65533, 65534, 65535, 65536, i64::from(u32::MAX)] {
+                let columns = |ids: [Option<i64>; 3]| {
+                    let batch = RecordBatch::try_from_iter([
+                        (
+                            "AffectedSOPClassUID",
+                            Arc::new(StringArray::from(vec!["1.2"; 3])) as ArrayRef,
+                        ),
+                        ("AffectedSOPInstanceUID", Arc::new(StringArray::from(vec!["1.2"; 3]))),
+                        ("EventTypeID", Arc::new(UInt16Array::from(vec![1; 3]))),
+                        ("PresentationContextID", Arc::new(Int64Array::from(ids.to_vec()))),
+                    ]);
+                    EventColumns::new(&batch.unwrap()).unwrap()
+                };
+                let rows = [columns([id, Some(bad), id])];
+                let encoded = encode(&rows, &options(OnInvalid::Skip), 0, vec![]).unwrap();
+                assert_eq!(encoded.rejected.len(), 1, "{bad}");
+                assert_eq!(encoded.rejected[0].reason, Reason::ContextId(bad.into()));
+            }
+        }
     }
 
     #[test]

@@ -17,27 +17,6 @@ pub fn conformant(uids: &[Cell<'_>], found: &mut [bool]) {
     characters::conformant_portable(uids, found);
 }
 
-/// Does `work` with the CPU's wider registers where it has them: what is in line in `work` is
-/// compiled for these too.
-#[inline]
-pub fn widely<R>(work: impl FnOnce() -> R) -> R {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2")
-        && std::arch::is_x86_feature_detected!("bmi2")
-        && std::arch::is_x86_feature_detected!("movbe")
-    {
-        // SAFETY: the CPU has them.
-        return unsafe { in_avx2(work) };
-    }
-    work()
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,bmi1,bmi2,movbe")]
-fn in_avx2<R>(work: impl FnOnce() -> R) -> R {
-    work()
-}
-
 /// The masks of 16 characters in SSE2, which every x86-64 has.
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 #[inline]

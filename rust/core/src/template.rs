@@ -44,8 +44,10 @@ impl Shape {
     pub fn add_numbers(shapes: &mut [Self], field: Field, numbers: &[u32]) {
         for (shape, &number) in shapes.iter_mut().zip(numbers) {
             shape.0 |= match field {
-                // A context is a part of the shape itself; what is out of range fits no template.
-                Field::PresentationContextID => number.wrapping_add(1) << 16,
+                // A context is a part of the shape itself, 0 where there is none. What can't be one
+                // is never that of a template.
+                Field::PresentationContextID if number == NO_NUMBER => 0,
+                Field::PresentationContextID => (number.min(0xfffe) + 1) << 16,
                 _ => u32::from(number != NO_NUMBER) << field as u32,
             };
         }
@@ -57,8 +59,7 @@ impl Shape {
         let least = if Field::DATA_SETS.contains(&field) { 0 } else { -1 };
         for (shape, cell) in shapes.iter_mut().zip(cells) {
             // That of null is the largest there is, -1 as a signed number.
-            let length = cell.length().wrapping_add(1) as isize - 1;
-            shape.0 |= u32::from(length > least) << field as u32;
+            shape.0 |= u32::from(cell.length() as isize > least) << field as u32;
         }
     }
 }
