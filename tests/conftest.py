@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from oracle import keep_configuration
+from orthanc import Orthanc, program, running
 
 # A change is judged by the same examples each time; at a developer's they are always new.
 SAME_EXAMPLES = bool(os.environ.get("CI"))
@@ -42,6 +43,25 @@ def _configuration() -> Iterator[None]:
 def examples() -> Path:
     """The folder of small real inputs."""
     return Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture(scope="session")
+def _running_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    if program() is None:
+        missing = "no Orthanc: ./dev peers installs it"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with running(tmp_path_factory.mktemp("orthanc")) as orthanc:
+        yield orthanc
+
+
+@pytest.fixture
+def orthanc(_running_orthanc: Orthanc) -> Iterator[Orthanc]:
+    """A running Orthanc; what it logs during a test is shown if that fails."""
+    start = _running_orthanc.log_size()
+    yield _running_orthanc
+    print(f"{_running_orthanc}:\n{_running_orthanc.log(start)}")
 
 
 @pytest.hookimpl(wrapper=True)

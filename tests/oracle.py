@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pynetdicom import _config
+from pynetdicom import _config, dimse_messages
 from pynetdicom.dimse_messages import N_EVENT_REPORT_RQ, N_EVENT_REPORT_RSP, DIMSEMessage
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.pdu import P_DATA_TF
@@ -56,13 +56,17 @@ class _Records(logging.Handler):
         self.kept.append(record)
 
 
+# Not called after its module before pynetdicom 2.1, but that is what ours is called.
+_LOGGERS = {dimse_messages.LOGGER.name: dimse_messages.__name__}
+
 _RECORDS = _Records()
 logging.getLogger().addHandler(_RECORDS)
 
 
 def _shown(record: logging.LogRecord) -> tuple[str, str, str, type | None]:
     exception = record.exc_info[0] if record.exc_info else None
-    return record.name, record.levelname, record.getMessage(), exception
+    logger = _LOGGERS.get(record.name, record.name)
+    return logger, record.levelname, record.getMessage(), exception
 
 
 def observe(call: Callable[..., Any], *args: Any) -> Outcome:

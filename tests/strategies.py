@@ -2,6 +2,8 @@
 
 import enum
 import io
+import random
+import re
 import struct
 from typing import Any
 
@@ -64,7 +66,8 @@ def _closed() -> io.BytesIO:
 
 def _private_uid() -> UID:
     uid = UID("1.2.826.0.1.3680043.9.3811.1")
-    uid.set_private_encoding(False, True)
+    if hasattr(uid, "set_private_encoding"):  # since pydicom 3
+        uid.set_private_encoding(False, True)
     return uid
 
 
@@ -244,6 +247,19 @@ uids = (
 )
 """Conformant UIDs."""
 
+
+@st.composite
+def uids_of_every_length(draw: st.DrawFn) -> str:
+    """Conformant UIDs of 1 to 64 characters, with components of any length."""
+    length = draw(st.integers(1, 64))
+    characters = list(str(draw(st.integers(10**63, 10**64 - 1))))[:length]
+    for place in draw(st.sets(st.integers(1, 62), max_size=31)):
+        if place < length - 1 and "." not in characters[place - 1 : place + 2]:
+            characters[place] = "."
+    components = "".join(characters).split(".")
+    return ".".join(re.sub("^0(?=.)", "9", component) for component in components)
+
+
 _near_uids = st.text(alphabet="012.9 \x00\né", max_size=70)
 odd_uids = st.one_of(
     uids,
@@ -315,27 +331,46 @@ comments = st.text(
 ).map(str.strip)
 data_sets = st.one_of(st.none(), st.binary(min_size=1, max_size=60))
 
-requests = st.fixed_dictionaries(
-    {
-        "MessageID": unsigned_shorts,
-        "AffectedSOPClassUID": uids,
-        "AffectedSOPInstanceUID": uids,
-        "EventTypeID": unsigned_shorts,
-        "EventInformation": data_sets,
-    }
+_sizes = st.one_of(st.integers(0, 300), st.sampled_from([16376, 65536]), st.integers(0, 120_000))
+large_data_sets = st.builds(
+    lambda size, seed: random.Random(seed).randbytes(size), _sizes, st.integers(0, 9)
 )
-responses = st.fixed_dictionaries(
-    {
-        "MessageIDBeingRespondedTo": unsigned_shorts,
-        "AffectedSOPClassUID": st.none() | uids,
-        "AffectedSOPInstanceUID": st.none() | uids,
-        "EventTypeID": st.none() | unsigned_shorts,
-        "EventReply": data_sets,
-        "Status": unsigned_shorts,
-        "ErrorComment": st.none() | comments.filter(bool),
-        "ErrorID": st.none() | unsigned_shorts,
-    }
-)
+"""Data sets of up to 120 kB, no bytes at all too; few are drawn byte by byte."""
+
+
+def requests(
+    uids: st.SearchStrategy[str], data_sets: st.SearchStrategy[bytes | None]
+) -> st.SearchStrategy[dict[str, Any]]:
+    """Requests with such UIDs and data sets."""
+    return st.fixed_dictionaries(
+        {
+            "MessageID": unsigned_shorts,
+            "AffectedSOPClassUID": uids,
+            "AffectedSOPInstanceUID": uids,
+            "EventTypeID": unsigned_shorts,
+            "EventInformation": data_sets,
+        }
+    ).map(_filled)
+
+
+def responses(
+    uids: st.SearchStrategy[str], data_sets: st.SearchStrategy[bytes | None]
+) -> st.SearchStrategy[dict[str, Any]]:
+    """Responses with such UIDs and data sets."""
+    return st.fixed_dictionaries(
+        {
+            "MessageIDBeingRespondedTo": unsigned_shorts,
+            "AffectedSOPClassUID": st.none() | uids,
+            "AffectedSOPInstanceUID": st.none() | uids,
+            "EventTypeID": st.none() | unsigned_shorts,
+            "EventReply": data_sets,
+            "Status": unsigned_shorts,
+            "ErrorComment": st.none() | comments.filter(bool),
+            "ErrorID": st.none() | unsigned_shorts,
+        }
+    ).map(_filled)
+
+
 COLUMNS = (
     "MessageID",
     "MessageIDBeingRespondedTo",
@@ -354,8 +389,13 @@ def _filled(row: dict[str, Any]) -> dict[str, Any]:
     return {name: row.get(name) for name in COLUMNS}
 
 
-rows = st.one_of(requests, responses).map(_filled)
+rows = requests(uids, data_sets) | responses(uids, data_sets)
 """A request or a response, with every column."""
+
+_any_uids = uids_of_every_length()
+_any_data_sets = st.none() | large_data_sets
+wide_rows = requests(_any_uids, _any_data_sets) | responses(_any_uids, _any_data_sets)
+"""The same with UIDs of every length and data sets from none to large."""
 
 
 # Command sets, and what may go wrong with them.

@@ -12,8 +12,8 @@ What is put in place, and taken back by :func:`uninstall`:
 - N-EVENT-REPORT messages are encoded and decoded by the core. ``command_set`` is made when
   someone looks at it.
 - A message leaves in one write, and TCP_NODELAY is set on new connections.
-- A thread that would sleep wakes when there is something to do. It never sleeps longer than
-  pynetdicom would have it sleep.
+- A thread that would sleep wakes when there is something to do, and sleeps longer when there is
+  nothing.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
+from itertools import pairwise
 from types import ModuleType
 from typing import Any
+from weakref import WeakValueDictionary
 
 from fastdimse import EncodeError
 from fastdimse._core import frame_message, read_message
@@ -38,16 +40,19 @@ from fastdimse._primitive import N_EVENT_REPORT
 
 __all__ = ["TESTED_VERSIONS", "install", "installed", "is_installed", "uninstall"]
 
-TESTED_VERSIONS = ("2.0.2", "2.1.1", "3.0.4")
+# 2.1.1 says of itself that it is 2.1.0; they differ in the timers of Windows.
+TESTED_VERSIONS = ("2.0.2", "2.1.0", "2.1.1", "3.0.4")
 """The versions of pynetdicom whose inner parts are known."""
 
 _lock = threading.RLock()
-_undo: list[Callable[[], None]] | None = None
+_patches: _Patches | None = None
+_asked_for = False  # by install(), until uninstall()
+_blocks = 0  # of installed(), open in whatever thread
 
 
 def is_installed() -> bool:
     """Return whether pynetdicom runs on fastdimse."""
-    return _undo is not None
+    return _patches is not None
 
 
 def install() -> None:
@@ -75,40 +80,18 @@ def install() -> None:
     ...     pynetdicom.dimse_primitives.N_EVENT_REPORT is fastdimse.N_EVENT_REPORT
     True
     """
-    global _undo
+    global _asked_for
     with _lock:
-        if _undo is not None:
-            return
-        import pynetdicom
-
-        version = pynetdicom.__version__
-        patches = _Patches()
-        try:
-            _install_class(patches)
-            if version in TESTED_VERSIONS:
-                _install_messages(patches)
-                _install_wire(patches)
-        except BaseException:
-            patches.undo()
-            raise
-        _undo = [patches.undo]
-    if version not in TESTED_VERSIONS:
-        tested = ", ".join(TESTED_VERSIONS)
-        warnings.warn(
-            f"pynetdicom {version} is not one of the versions that fastdimse knows ({tested}): "
-            "its N_EVENT_REPORT is replaced, its codec and its sockets are left as they are",
-            stacklevel=2,
-        )
+        _put_in_place()
+        _asked_for = True
 
 
 def uninstall() -> None:
     """Leave pynetdicom as it was before :func:`install`."""
-    global _undo
+    global _asked_for
     with _lock:
-        if _undo is not None:
-            for undo in _undo:
-                undo()
-            _undo = None
+        _asked_for = False
+        _take_back()
 
 
 @contextmanager
@@ -116,15 +99,52 @@ def installed() -> Iterator[None]:
     """Let pynetdicom run on fastdimse inside a ``with`` block.
 
     Inside a block of another :func:`installed`, or after :func:`install`, it changes nothing.
+    Blocks may be open in several threads: the last one takes it back.
     """
+    global _blocks
     with _lock:
-        before = is_installed()
-        install()
+        _put_in_place()
+        _blocks += 1
     try:
         yield
     finally:
-        if not before:
-            uninstall()
+        with _lock:
+            _blocks -= 1
+            if not _blocks and not _asked_for:
+                _take_back()
+
+
+def _put_in_place() -> None:
+    global _patches
+    if _patches is not None:
+        return
+    import pynetdicom
+
+    version = pynetdicom.__version__
+    patches = _Patches()
+    try:
+        _install_class(patches)
+        if version in TESTED_VERSIONS:
+            _install_messages(patches)
+            _install_wire(patches)
+    except BaseException:
+        patches.undo()
+        raise
+    _patches = patches
+    if version not in TESTED_VERSIONS:
+        tested = ", ".join(TESTED_VERSIONS)
+        warnings.warn(
+            f"pynetdicom {version} is not one of the versions that fastdimse knows ({tested}): "
+            "its N_EVENT_REPORT is replaced, its codec and its sockets are left as they are",
+            stacklevel=3,
+        )
+
+
+def _take_back() -> None:
+    global _patches
+    if _patches is not None:
+        _patches.undo()
+        _patches = None
 
 
 class _Patches:
@@ -184,15 +204,25 @@ def _install_class(patches: _Patches) -> None:
     from pynetdicom import association, dimse, dimse_messages, dimse_primitives, service_class
 
     # Imported, so that they have it before it is replaced.
-    del association, service_class
+    del service_class
+    reactor = association.Association
     theirs = dimse_primitives.N_EVENT_REPORT
     # Looked for again when it is undone: modules may have been imported in between.
     patches.call(lambda: _swap_class(N_EVENT_REPORT, theirs))
     _swap_class(theirs, N_EVENT_REPORT)
     patches.item(dimse_messages._MSG_TO_PRIMITVE, "N_EVENT_REPORT", N_EVENT_REPORT)
     # Their class keeps its place: a program may have instances of it.
-    for messages in (dimse._RQ_TO_MESSAGE, dimse._RSP_TO_MESSAGE):
-        patches.item(messages, N_EVENT_REPORT, messages[theirs])
+    both = (dimse._RQ_TO_MESSAGE, dimse._RSP_TO_MESSAGE)
+    for messages in both:
+        messages[N_EVENT_REPORT] = messages[theirs]
+
+    def forget() -> None:
+        # An association that lives on may be about to send one of ours.
+        if not any(isinstance(thread, reactor) for thread in threading.enumerate()):
+            for messages in both:
+                messages.pop(N_EVENT_REPORT, None)
+
+    patches.call(forget)
 
 
 # -------------------------------------------------------------- the messages
@@ -210,8 +240,8 @@ class _Encoded:
 
 def _install_messages(patches: _Patches) -> None:
     from pydicom.dataset import Dataset
-    from pynetdicom import _handlers, dimse_messages
-    from pynetdicom.dsutils import decode
+    from pydicom.filereader import read_dataset
+    from pynetdicom import _handlers, dimse_messages, dsutils
 
     base = dimse_messages.DIMSEMessage
     requests, responses = dimse_messages.N_EVENT_REPORT_RQ, dimse_messages.N_EVENT_REPORT_RSP
@@ -219,25 +249,52 @@ def _install_messages(patches: _Patches) -> None:
     init, decode_msg, encode_msg = base.__init__, base.decode_msg, base.encode_msg
     to_primitive, to_message = base.message_to_primitive, base.primitive_to_message
 
-    def get_command_set(self: Any) -> Any:
-        held = self.__dict__.get("command_set")
-        if isinstance(held, _Encoded):
-            held = self.__dict__["command_set"] = decode(BytesIO(held.command_set), True, True)
-        elif held is None:
-            # Not asked for until now: the empty elements of a new message.
-            held = self.__dict__["command_set"] = Dataset()
-            name = type(self).__name__.replace("_", "-")
-            for keyword in dimse_messages._COMMAND_SET_KEYWORDS[name]:
-                setattr(held, keyword, None)
+    ours = (base, requests, responses)
+    unseen: WeakValueDictionary[int, Any] = WeakValueDictionary()
+
+    def make_command_set(message: Any) -> Any:
+        held = message.__dict__.get("_fastdimse_encoded")
+        if held is not None:
+            command_set = read_dataset(BytesIO(held.command_set), True, True)
+        else:
+            # The empty elements of a new message.
+            command_set = Dataset()
+            name = type(message).__name__.replace("_", "-")
+            for keyword in dimse_messages._COMMAND_SET_KEYWORDS.get(name, ()):
+                setattr(command_set, keyword, None)
+        return message.__dict__.setdefault("command_set", command_set)
+
+    def get_missing(self: Any, name: str) -> Any:
+        if name == "command_set":
+            return make_command_set(self)
+        text = f"{type(self).__name__!r} object has no attribute {name!r}"
+        raise AttributeError(text, name=name, obj=self)
+
+    def hold(message: Any, encoded: _Encoded | None) -> None:
+        """Let a message have no command set until someone looks at it."""
+        message.__dict__.pop("command_set", None)
+        message._fastdimse_encoded = encoded
+        unseen[id(message)] = message
+        if base.__dict__.get("decode_msg") is not new_decode_msg:
+            make_command_set(message)  # It has been undone meanwhile.
+
+    def held_by(message: Any) -> _Encoded | None:
+        if "command_set" in message.__dict__:
+            return None  # Someone has looked at it, and may have changed it.
+        held: _Encoded | None = message.__dict__.get("_fastdimse_encoded")
         return held
 
-    def set_command_set(self: Any, value: Any) -> None:
-        self.__dict__["command_set"] = value
+    def show_all() -> None:
+        for reference in unseen.valuerefs():
+            message = reference()
+            if message is not None:
+                make_command_set(message)
 
     def new_init(self: Any) -> None:
-        if type(self) not in (requests, responses):
+        if type(self) not in ours:
             init(self)
             return
+        hold(self, None)
         self.context_id = None
         self.encoded_command_set = BytesIO()
         self.data_set = BytesIO()
@@ -253,21 +310,22 @@ def _install_messages(patches: _Patches) -> None:
         ):
             to_message(self, primitive)
             return
-        try:
+        encoded = None
+        with suppress(EncodeError, TypeError):
             encoded = primitive.encode_command_set()
-        except (EncodeError, TypeError):
+        if encoded is None:
             # Theirs tells what is wrong in its own way.
             to_message(self, primitive)
             return
         self.data_set = primitive.EventInformation
         self._data_set_path = primitive._dataset_path
-        self.__dict__["command_set"] = _Encoded(encoded, None)
+        hold(self, _Encoded(encoded, None))
 
     def new_encode_msg(self: Any, context_id: int, max_pdu_length: int) -> Iterator[Any]:
-        held = self.__dict__.get("command_set")
+        held = held_by(self)
         # Too little room for a fragment: theirs raises the error that programs know.
         no_room = 0 < max_pdu_length < 7
-        if not isinstance(held, _Encoded) or self._data_set_path is not None or no_room:
+        if held is None or self._data_set_path is not None or no_room:
             yield from encode_msg(self, context_id, max_pdu_length)
             return
         self.context_id = context_id
@@ -282,7 +340,9 @@ def _install_messages(patches: _Patches) -> None:
 
     def new_decode_msg(self: Any, primitive: Any, assoc: Any = None) -> Any:
         pdvs = primitive.presentation_data_value_list if type(primitive) is p_data else []
-        if not pdvs or type(self) is not base or self.encoded_command_set.tell():
+        # Theirs logs at DEBUG that it reads a command set.
+        is_logged = dsutils.LOGGER.isEnabledFor(logging.DEBUG)
+        if is_logged or not pdvs or type(self) is not base or self.encoded_command_set.tell():
             return decode_msg(self, primitive, assoc)
         context_id, data = pdvs[0]
         read = read_message(bytes(data[1:])) if data and data[0] & 3 == 3 else None
@@ -294,7 +354,7 @@ def _install_messages(patches: _Patches) -> None:
         self.context_id = context_id
         is_request = event.MessageIDBeingRespondedTo is None
         self.__class__ = requests if is_request else responses
-        self.__dict__["command_set"] = _Encoded(encoded, event)
+        hold(self, _Encoded(encoded, event))
         if not data_set_follows:
             return True
         rest = p_data()
@@ -302,8 +362,8 @@ def _install_messages(patches: _Patches) -> None:
         return decode_msg(self, rest, assoc)
 
     def new_to_primitive(self: Any) -> Any:
-        held = self.__dict__.get("command_set")
-        event = held.event if isinstance(held, _Encoded) else None
+        held = held_by(self)
+        event = None if held is None else held.event
         if event is None:
             return to_primitive(self)
         event.EventInformation = self.data_set
@@ -312,25 +372,46 @@ def _install_messages(patches: _Patches) -> None:
         event._dataset_file = self._data_set_file
         return event
 
+    patches.call(show_all)
+    patches.attribute(base, "__getattr__", get_missing)
+    patches.attribute(base, "__init__", new_init)
     patches.attribute(base, "decode_msg", new_decode_msg)
     for message in (requests, responses):
-        patches.attribute(message, "__init__", new_init)
-        patches.attribute(message, "command_set", property(get_command_set, set_command_set))
         patches.attribute(message, "primitive_to_message", new_to_message)
         patches.attribute(message, "encode_msg", new_encode_msg)
         patches.attribute(message, "message_to_primitive", new_to_primitive)
+
+    def is_whole(message: Any) -> bool:
+        """Return whether a logging handler would find all that it writes."""
+        held = held_by(message)
+        read = None if held is None else read_message(held.command_set)
+        if read is None:
+            return False
+        event = read[0]
+        found = [event.MessageID if type(message) is requests else event.Status]
+        found += [event.EventTypeID, event.AffectedSOPClassUID, event.AffectedSOPInstanceUID]
+        return None not in found and "" not in found
+
     for name in ("recv_n_event_report_rq", "recv_n_event_report_rsp"):
-        _quiet(patches, _handlers, f"_{name}")
-        _quiet(patches, _handlers, f"_{name.replace('recv', 'send')}")
+        _quiet(patches, _handlers, f"_{name}", is_whole)
+        _quiet(patches, _handlers, f"_{name.replace('recv', 'send')}", is_whole)
 
 
-def _quiet(patches: _Patches, handlers: ModuleType, name: str) -> None:
-    """Let a logging handler that writes only at DEBUG look at a message only then."""
+def _quiet(
+    patches: _Patches, handlers: ModuleType, name: str, is_whole: Callable[[Any], bool]
+) -> None:
+    """Let a logging handler that writes only at DEBUG look at a message only then.
+
+    What it can't find in a message is logged at every level.
+    """
     handler = getattr(handlers, name)
     logger = handlers.LOGGER
 
     def when_debugging(event: Any) -> list[str]:
-        return handler(event) if logger.isEnabledFor(logging.DEBUG) else []
+        if logger.isEnabledFor(logging.DEBUG) or not is_whole(event.message):
+            lines: list[str] = handler(event)
+            return lines
+        return []
 
     patches.attribute(handlers, name, when_debugging)
 
@@ -339,8 +420,9 @@ def _quiet(patches: _Patches, handlers: ModuleType, name: str) -> None:
 
 
 def _install_wire(patches: _Patches) -> None:
-    from pynetdicom import association, dimse, dul, evt, transport
+    from pynetdicom import PYNETDICOM_UID_PREFIX, association, dimse, dul, evt, transport
 
+    responses = dimse.N_EVENT_REPORT_RSP
     init = transport.AssociationSocket.__init__
     provider, reactor = dul.DULServiceProvider, association.Association
 
@@ -351,11 +433,11 @@ def _install_wire(patches: _Patches) -> None:
     def new_send(self: Any, bytestream: bytes) -> Any:
         ahead = self.__dict__.setdefault("_fastdimse_ahead", deque())
         if ahead and ahead[0] == bytestream:
-            # Written with the first PDU of its message.
+            # Written with one before it.
             ahead.popleft()
             evt.trigger(self.assoc, evt.EVT_DATA_SENT, {"data": bytestream})
             return None
-        following = _pdus_of_the_same_message(self.assoc.dul.to_provider_queue, bytestream)
+        following = _pdus_behind(bytestream, self.assoc.dul.to_provider_queue)
         if not following:
             return send(self, bytestream)
         try:
@@ -383,50 +465,106 @@ def _install_wire(patches: _Patches) -> None:
         message.context_id = context_id
         evt.trigger(self.assoc, evt.EVT_DIMSE_SENT, {"message": message})
         fragments = list(message.encode_msg(context_id, self.maximum_pdu_size))
-        if all(hasattr(fragment, "_fastdimse_pdu") for fragment in fragments):
-            for fragment in fragments:
-                fragment._fastdimse_first = fragments[0]
-        waiting = self.dul.to_provider_queue
+        for before, fragment in pairwise(fragments):
+            fragment._fastdimse_follows = getattr(before, "_fastdimse_pdu", None)
         if type(self.dul) is not provider or "send_pdu" in vars(self.dul):
             # A program's own upper layer.
             for fragment in fragments:
                 self.dul.send_pdu(fragment)
             return
         # All at once, so that the upper layer's thread finds the message whole.
+        waiting = self.dul.to_provider_queue
         with waiting.mutex:
             waiting.queue.extend(fragments)
             waiting.unfinished_tasks += len(fragments)
             waiting.not_empty.notify()
         _wake(self.dul)
 
+    def new_receive_primitive(self: Any, primitive: Any) -> None:
+        receive_primitive(self, primitive)
+        if self.message is None:
+            return
+        peer = self.assoc.acceptor if self.assoc.is_requestor else self.assoc.requestor
+        # A plain pynetdicom had better not have its requests answered so quickly: now and then
+        # its reactor takes the answer away, as `_Checkpoint` tells.
+        is_plain = str(peer.implementation_class_uid).startswith(PYNETDICOM_UID_PREFIX)
+        if type(self.message) is responses or not is_plain:
+            _acknowledge(self.dul)
+
+    def new_kill_dul(self: Any) -> None:
+        kill_dul(self)
+        _wake(self)
+
+    def new_run_reactor(self: Any) -> None:
+        # Without file descriptors to spare it sleeps as theirs does.
+        with suppress(OSError):
+            self._fastdimse_waker = _Waker()
+        try:
+            run_reactor(self)
+        finally:
+            if "_fastdimse_waker" in self.__dict__:
+                self._fastdimse_waker.close()
+
     def new_reactor_init(self: Any, *args: Any, **kwargs: Any) -> None:
         reactor_init(self, *args, **kwargs)
         self._reactor_checkpoint = _Checkpoint(self)
 
     def new_serve_request(self: Any, msg: Any, context_id: int) -> None:
-        if type(msg) is N_EVENT_REPORT:
-            _until_established(self)
-        serve_request(self, msg, context_id)
+        if type(msg) is not N_EVENT_REPORT or threading.current_thread() is self:
+            serve_request(self, msg, context_id)
+            return
+        _until_established(self)
+        _served.association = self
+        try:
+            serve_request(self, msg, context_id)
+        finally:
+            _served.association = None
+
+    def get_paused(self: Any) -> bool:
+        paused: bool = self.__dict__["_is_paused"]
+        return paused
+
+    def set_paused(self: Any, paused: bool) -> None:
+        # The thread that serves an event says it too, but it is not the one that others wait for.
+        serves = getattr(_served, "association", None) is self
+        if not serves or (paused and self._kill):
+            self.__dict__["_is_paused"] = paused
 
     patches.attribute(transport.AssociationSocket, "__init__", new_init)
     reactor_init = patches.attribute(reactor, "__init__", new_reactor_init)
     serve_request = patches.attribute(reactor, "_serve_request", new_serve_request)
+    patches.attribute(reactor, "_is_paused", property(get_paused, set_paused))
     send = patches.attribute(transport.AssociationSocket, "send", new_send)
     send_pdu = patches.attribute(provider, "send_pdu", new_send_pdu)
+    kill_dul = patches.attribute(provider, "kill_dul", new_kill_dul)
+    run_reactor = patches.attribute(provider, "run_reactor", new_run_reactor)
     send_msg = patches.attribute(dimse.DIMSEServiceProvider, "send_msg", new_send_msg)
+    receive_primitive = patches.attribute(
+        dimse.DIMSEServiceProvider, "receive_primitive", new_receive_primitive
+    )
     patches.attribute(dul, "time", _Clock(provider, _wait_for_work))
     patches.attribute(association, "time", _Clock(reactor, _rest_of_the_reactor))
 
 
-def _pdus_of_the_same_message(waiting: Any, first: bytes) -> list[bytes]:
-    """Return the PDUs that wait behind the first of their message, which is being sent."""
+def _pdus_behind(first: bytes, waiting: Any) -> list[bytes]:
+    """Return the PDUs that wait behind one that is being sent, and belong to its message."""
     following: list[bytes] = []
-    for primitive in list(waiting.queue):
-        start = getattr(primitive, "_fastdimse_first", None)
-        if start is None or start is primitive or start._fastdimse_pdu != first:
-            break
-        following.append(primitive._fastdimse_pdu)
+    before, size = first, len(first)
+    with waiting.mutex:
+        for primitive in waiting.queue:
+            pdu = getattr(primitive, "_fastdimse_pdu", None)
+            if pdu is None or getattr(primitive, "_fastdimse_follows", None) != before:
+                break
+            size += len(pdu)
+            if size > _ONE_WRITE:
+                break
+            following.append(pdu)
+            before = pdu
     return following
+
+
+# Bytes. A longer message is written in several pieces.
+_ONE_WRITE = 1 << 16
 
 
 def _wake(provider: Any) -> None:
@@ -439,6 +577,17 @@ def _set_no_delay(connection: Any) -> None:
     # A program's own socket may be of another kind.
     with suppress(AttributeError, OSError, TypeError):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _acknowledge(provider: Any) -> None:
+    """Let the peer know at once that a piece of a message has arrived.
+
+    A peer that writes command set and data set apart waits for that before it sends the rest
+    (Nagle's algorithm), and TCP would let it wait for 40 ms.
+    """
+    # Linux has it; and a program's own upper layer may have no connection.
+    with suppress(AttributeError, OSError, TypeError):
+        provider.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 class _Clock:
@@ -463,39 +612,52 @@ class _Waker:
     """Ends the wait of an upper layer's thread from another thread."""
 
     def __init__(self) -> None:
+        # Its descriptor must not be another file's by the time that it is written to.
+        self._lock = threading.Lock()
         self.receiver, self._sender = socket.socketpair()
         self.receiver.setblocking(False)
         self._sender.setblocking(False)
 
     def wake(self) -> None:
         # Full: it will wake; closed: it has ended.
-        with suppress(OSError):
+        with self._lock, suppress(OSError):
             self._sender.send(b"\0")
 
     def clear(self) -> None:
         with suppress(OSError):
             self.receiver.recv(4096)
 
+    def close(self) -> None:
+        with self._lock:
+            self.receiver.close()
+            self._sender.close()
+
 
 def _wait_for_work(provider: Any, seconds: float) -> None:
-    """Sleep as long, or until there is something to send or to receive."""
+    """Sleep until there is something to send or to receive, or as long as must be."""
     waker = provider.__dict__.get("_fastdimse_waker")
     if waker is None:
-        waker = provider._fastdimse_waker = _Waker()
-    if provider.to_provider_queue.qsize() or provider.event_queue.qsize():
+        time.sleep(seconds)
+        return
+    if provider.to_provider_queue.queue or provider.event_queue.queue:
         return
     watched = [waker.receiver]
     held = provider.socket
-    connection = held.socket if held is not None and held._is_connected else None
-    if connection is not None:
-        watched.append(connection)
+    if held is not None and held._is_connected and held.socket is not None:
+        watched.append(held.socket)
+    # Established, it waits for no timer (PS3.8 9.2.3), and whatever comes wakes it.
+    idle = provider.state_machine.current_state == "Sta6" and provider.assoc._dul_ready.is_set()
     try:
-        ready, _, _ = select.select(watched, [], [], seconds)
+        ready, _, _ = select.select(watched, [], [], seconds * _IDLE if idle else seconds)
     except (OSError, ValueError, TypeError):
         time.sleep(seconds)
         return
     if waker.receiver in ready:
         waker.clear()
+
+
+# Times as long as pynetdicom's thread sleeps. What changes its attributes doesn't wake it.
+_IDLE = 20
 
 
 class _Checkpoint(threading.Event):
@@ -517,6 +679,10 @@ class _Checkpoint(threading.Event):
             if passed:
                 self._reactor._is_paused = False
             return bool(passed)
+
+
+# The association whose event this thread serves.
+_served = threading.local()
 
 
 def _until_established(association: Any) -> None:

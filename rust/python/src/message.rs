@@ -1,7 +1,7 @@
 //! What pynetdicom's own messages need of the codec: a command set read into a primitive, and a
 //! message as its PDUs.
 
-use fastdimse_core::command_set::{CommandSet, Field, Message};
+use fastdimse_core::command_set::{CommandSet, Field, Kind, Message};
 use fastdimse_core::pdu::{Item, Pdus};
 use fastdimse_core::pdv::{MaxPduLength, write_message};
 use fastdimse_core::uid::is_conformant;
@@ -35,6 +35,11 @@ pub fn read_message<'py>(
     let uids = [Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID];
     let conformant = |field| command_set.get(field).text().is_none_or(is_conformant);
     if !several.is_empty() || !uids.into_iter().all(conformant) {
+        return Ok(None);
+    }
+    // Of a primitive it is known by this field whether it is a response.
+    let responds = command_set.get(Field::MessageIDBeingRespondedTo).us().is_some();
+    if responds != (command_set.kind == Kind::Response) {
         return Ok(None);
     }
     // A validator of the user's may refuse it: then it is refused where pynetdicom does that.

@@ -1,0 +1,88 @@
+"""Reports over loopback, each built, encoded, sent and answered before the next."""
+
+import select
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import StorageCommitmentPushModel
+
+import fastdimse.pynetdicom
+from conftest import SOP_INSTANCE
+
+LISTENER = Path(__file__).parent / "listener.py"
+PLAIN, INSTALLED = "plain", "installed"
+# Seconds.
+DEADLINE = 30
+
+# Group, rival, the sender, the listener, events of a round.
+WAYS = [
+    ("wire", "pynetdicom", PLAIN, PLAIN, 30),
+    ("wire", "fastdimse, both ends", INSTALLED, INSTALLED, 1000),
+    ("wire", "fastdimse, only the sender", INSTALLED, PLAIN, 300),
+    ("wire", "fastdimse, only the listener", PLAIN, INSTALLED, 30),
+    ("wire, TCP_NODELAY", "pynetdicom", PLAIN, PLAIN, 150),
+    ("wire, TCP_NODELAY", "fastdimse, both ends", INSTALLED, INSTALLED, 1000),
+]
+
+
+@contextmanager
+def listener(kind: str) -> Iterator[int]:
+    """Run one, and give its port."""
+    command = [sys.executable, str(LISTENER), kind]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert select.select([process.stdout], [], [], DEADLINE)[0], "it tells no port"
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+def set_no_delay(event: Any) -> None:
+    """Do what an application can do itself."""
+    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def report(association: Any, message_id: int) -> None:
+    """Report a commitment as an application does."""
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    reference.ReferencedSOPInstanceUID = f"1.2.826.0.1.{message_id}"
+    information = Dataset()
+    information.TransactionUID = "1.2.826.0.1.1"
+    information.ReferencedSOPSequence = [reference]
+    status, _ = association.send_n_event_report(
+        information, 1, StorageCommitmentPushModel, SOP_INSTANCE, message_id
+    )
+    assert status.Status == 0x0000
+
+
+@pytest.mark.parametrize(("group", "rival", "sender", "other", "events"), WAYS)
+def test_wire(measure, group, rival, sender, other, events):
+    with ExitStack() as stack:
+        if sender == INSTALLED:
+            stack.enter_context(fastdimse.pynetdicom.installed())
+        ae = AE()
+        ae.acse_timeout = ae.connection_timeout = ae.dimse_timeout = DEADLINE
+        ae.add_requested_context(StorageCommitmentPushModel)
+        handlers = [(evt.EVT_CONN_OPEN, set_no_delay)] if "NODELAY" in group else []
+        port = stack.enter_context(listener(other))
+        association = ae.associate("127.0.0.1", port, evt_handlers=handlers)
+        assert association.is_established
+        stack.callback(association.abort)
+
+        def report_all() -> None:
+            for message_id in range(1, events + 1):
+                report(association, message_id)
+
+        measure(group, rival, report_all, events)
+        association.release()

@@ -1,0 +1,30 @@
+"""Encoding in batches takes memory for a batch, whatever the stream's length."""
+
+import json
+import mmap
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastdimse import decode_events
+
+PROGRAM = Path(__file__).parent.parent / "benches" / "peak_memory.py"
+EVENTS = 1_000_000
+LIMIT = 200 * 2**20
+"""Above what the interpreter takes; the stream takes more."""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nobody tells the most memory there")
+def test_a_million_events_to_a_file_in_bounded_memory(tmp_path):
+    path = tmp_path / "events.bin"
+    command = [sys.executable, PROGRAM, str(EVENTS), path]
+    done = subprocess.run(command, check=True, capture_output=True, timeout=300)
+    found = json.loads(done.stdout)
+    assert path.stat().st_size == found["written"] > LIMIT
+    assert found["peak"] - found["interpreter"] < LIMIT
+    with path.open("rb") as file:
+        decoded = decode_events(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    assert (len(decoded), decoded[EVENTS - 1].MessageID) == (EVENTS, (EVENTS - 1) % 65535 + 1)
+    path.unlink()

@@ -1,0 +1,504 @@
+"""Whole associations, without fastdimse and with it: all that can be seen is the same."""
+
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pynetdicom
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ImplicitVRLittleEndian
+from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
+from pynetdicom.sop_class import CTImageStorage, StorageCommitmentPushModel, Verification
+
+import fastdimse
+from associations import logged, over, plain_and_installed, thread, until
+from fastdimse.pynetdicom import install, installed, is_installed, uninstall
+
+INSTANCE = "1.2.840.10008.1.20.1.1"
+CERTIFICATES = Path(pynetdicom.__file__).parent / "tests" / "cert_files"
+# pydicom's longest text.
+TEXT = "x" * 10_000
+
+
+@pytest.fixture(autouse=True)
+def _taken_back() -> Iterator[None]:
+    yield
+    uninstall()
+
+
+def of_size(characters: int) -> Dataset:
+    """Return event information of about that many bytes."""
+    information = Dataset()
+    information.ReferencedSOPSequence = []
+    while characters > 0:
+        item = Dataset()
+        item.PatientComments = TEXT[: min(characters, len(TEXT))]
+        information.ReferencedSOPSequence.append(item)
+        characters -= len(TEXT)
+    return information
+
+
+def image() -> Dataset:
+    stored = Dataset()
+    stored.SOPClassUID = CTImageStorage
+    stored.SOPInstanceUID = "1.2.3"
+    stored.PatientName = "A^B"
+    stored.file_meta = FileMetaDataset()
+    stored.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    return stored
+
+
+def answer(event: Any) -> tuple[int, Dataset | None]:
+    """Answer with what came, by the event's type."""
+    if event.event_type == 1:
+        return 0x0000, None
+    if event.event_type == 2:
+        return 0x0000, event.event_information
+    return 0x0110, None
+
+
+class Ends:
+    """An acceptor, and associations that are requested of it, with the same settings."""
+
+    def __init__(
+        self,
+        *,
+        handlers: list[Any] | None = None,
+        acceptor_pdu: int = 16382,
+        requestor_pdu: int = 16382,
+        tls: bool = False,
+    ) -> None:
+        self.accepted: list[Association] = []
+        self._handlers = handlers or []
+        self._requestor_pdu, self._tls = requestor_pdu, tls
+        ae = AE()
+        ae.maximum_pdu_size = acceptor_pdu
+        ae.maximum_associations = 20
+        for context in (StorageCommitmentPushModel, Verification, CTImageStorage):
+            ae.add_supported_context(context)
+        self._server = ae.start_server(
+            ("127.0.0.1", 0),
+            block=False,
+            ssl_context=tls_context(server=True) if tls else None,
+            evt_handlers=[
+                (evt.EVT_N_EVENT_REPORT, answer),
+                (evt.EVT_C_STORE, lambda event: 0x0000),
+                (evt.EVT_ESTABLISHED, lambda event: self.accepted.append(event.assoc)),
+                *self._handlers,
+            ],
+        )
+
+    def associate(self, **settings: Any) -> Association:
+        ae = AE()
+        ae.maximum_pdu_size = self._requestor_pdu
+        ae.dimse_timeout = 5
+        for name, value in settings.items():
+            setattr(ae, name, value)
+        for context in (StorageCommitmentPushModel, Verification, CTImageStorage):
+            ae.add_requested_context(context, ImplicitVRLittleEndian)
+        association = ae.associate(
+            *self._server.socket.getsockname(),
+            tls_args=(tls_context(server=False), None) if self._tls else None,
+            evt_handlers=[(evt.EVT_N_EVENT_REPORT, answer), *self._handlers],
+        )
+        assert association.is_established
+        return association
+
+    def close(self) -> None:
+        self._server.shutdown()
+
+
+@contextmanager
+def ends(**settings: Any) -> Iterator[Ends]:
+    both = Ends(**settings)
+    try:
+        yield both
+    finally:
+        both.close()
+
+
+def report(
+    association: Association, information: Dataset | None, event_type: int, message_id: int = 1
+) -> tuple[int, str]:
+    status, reply = association.send_n_event_report(
+        information, event_type, StorageCommitmentPushModel, INSTANCE, message_id
+    )
+    return status.Status, str(reply)
+
+
+# -------------------------------------------------------------- what is seen
+
+
+def rest() -> None:
+    """Let pynetdicom's reactor see that the answer has come: it would take the next one away."""
+    time.sleep(0.01)
+
+
+class Seen:
+    """What handlers of all notifications see, by the thread that they run in."""
+
+    def __init__(self, *, look: bool) -> None:
+        self.events: dict[str, list[tuple[str, str]]] = {}
+        self._look = look
+
+    def handlers(self) -> list[Any]:
+        return [(event, self._note) for event in evt._NOTIFICATION_EVENTS]
+
+    def _note(self, event: Any) -> None:
+        name = event.event.name
+        seen = ""
+        if name in ("EVT_DATA_SENT", "EVT_DATA_RECV"):
+            seen = event.data.hex()
+        elif name in ("EVT_PDU_SENT", "EVT_PDU_RECV"):
+            seen = str(event.pdu)
+        elif name in ("EVT_DIMSE_SENT", "EVT_DIMSE_RECV"):
+            seen = type(event.message).__name__
+            if self._look:
+                seen += f"{event.message.context_id}\n{event.message.command_set}"
+                data_set = event.message.data_set
+                seen += str(data_set and data_set.getvalue())
+        elif name == "EVT_FSM_TRANSITION":
+            seen = f"{event.current_state} {event.fsm_event} {event.action} {event.next_state}"
+        elif name in ("EVT_ACSE_SENT", "EVT_ACSE_RECV"):
+            seen = type(event.primitive).__name__
+        self.events.setdefault(thread(), []).append((name, seen))
+
+
+def everything(**settings: Any) -> tuple[Any, ...]:
+    """Do on one association what can be done; return what was answered, logged and seen."""
+    look = settings.pop("look", True)
+    level = settings.pop("level", logging.DEBUG)
+    seen = Seen(look=look)
+    with logged(level) as log, ends(handlers=seen.handlers(), **settings) as both:
+        association = both.associate()
+        until(lambda: bool(both.accepted))
+        answers = []
+        for step in (
+            lambda: str(association.send_c_echo()),
+            lambda: report(association, None, 1),
+            lambda: report(association, of_size(100), 2, 2),
+            lambda: str(association.send_c_store(image())),
+            lambda: report(association, of_size(40_000), 2, 3),
+            lambda: report(association, of_size(100), 3, 4),
+            lambda: str(association.send_c_echo()),
+            lambda: report(association, None, 1, 65535),
+        ):
+            rest()
+            answers.append(step())
+        rest()
+        association.release()
+        until(lambda: over(association) and over(both.accepted[0]))
+    return answers, log.lines, seen.events
+
+
+@pytest.mark.parametrize("look", [True, False], ids=["looked at", "not looked at"])
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO], ids=["debug", "info"])
+def test_all_that_can_be_seen_is_the_same(look, level):
+    plain, fast = plain_and_installed(lambda: everything(look=look, level=level))
+    for ours, theirs in zip(fast, plain, strict=True):
+        assert ours == theirs
+    assert any("N-EVENT-REPORT" in line for lines in plain[1].values() for line in lines) == (
+        level == logging.DEBUG
+    )
+
+
+# The smallest is so small that a command set comes in pieces too.
+@pytest.mark.parametrize(
+    ("acceptor_pdu", "requestor_pdu"), [(50, 50), (0, 0), (16382, 128), (1 << 20, 0)]
+)
+def test_any_maximum_pdu_length(acceptor_pdu, requestor_pdu):
+    settings = {"acceptor_pdu": acceptor_pdu, "requestor_pdu": requestor_pdu}
+    plain, fast = plain_and_installed(
+        lambda: everything(look=False, level=logging.INFO, **settings)
+    )
+    assert fast == plain
+
+
+def test_the_standard_handlers_can_be_left_out(monkeypatch):
+    monkeypatch.setattr(_config, "LOG_HANDLER_LEVEL", "none")
+    plain, fast = plain_and_installed(everything)
+    assert fast == plain
+
+
+@pytest.mark.skipif(not CERTIFICATES.is_dir(), reason="this pynetdicom ships no certificates")
+def test_tls():
+    plain, fast = plain_and_installed(lambda: everything(tls=True, look=False))
+    assert fast == plain
+
+
+def tls_context(*, server: bool) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    if server:
+        context.load_cert_chain(CERTIFICATES / "server.crt", CERTIFICATES / "server.key")
+    else:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+# ---------------------------------------------------------------- how quickly
+
+
+def per_second(association: Association, count: int) -> float:
+    start = time.perf_counter()
+    for message_id in range(1, count + 1):
+        assert report(association, of_size(100), 1, message_id)[0] == 0x0000
+    return count / (time.perf_counter() - start)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+def test_events_do_not_wait_for_one_another(tls):
+    if tls and not CERTIFICATES.is_dir():
+        pytest.skip("this pynetdicom ships no certificates")
+    with ends(tls=tls) as both:
+        association = both.associate()
+        plain = per_second(association, 20)
+        association.release()
+        with installed():
+            association = both.associate()
+            fast = per_second(association, 200)
+            association.release()
+    # pynetdicom's 20 or so against hundreds; the machine may be busy.
+    assert fast > 4 * plain
+
+
+def test_a_long_message_in_many_pieces_takes_time_in_proportion():
+    with installed(), ends(acceptor_pdu=200) as both:
+        association = both.associate()
+        # 3,000 PDUs: were each of them to go through all that wait, it would take minutes.
+        start = time.perf_counter()
+        assert report(association, of_size(600_000), 1)[0] == 0x0000
+        assert time.perf_counter() - start < 5
+        association.release()
+
+
+# ------------------------------------------------------- several at once
+
+
+def run(*calls: Callable[[], None]) -> None:
+    """Run them at once; raise what one of them raises."""
+    raised: list[BaseException] = []
+
+    def guarded(call: Callable[[], None]) -> None:
+        try:
+            call()
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(call,), daemon=True) for call in calls]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(30)
+    if raised:
+        raise raised[0]
+    assert not any(one.is_alive() for one in threads)
+
+
+def test_several_associations_at_once():
+    with installed(), ends() as both:
+
+        def talk(number: int) -> None:
+            association = both.associate()
+            for message_id in range(1, 30):
+                information = Dataset()
+                information.PatientID = f"{number} {message_id}"
+                assert report(association, information, 2, message_id) == (0, str(information))
+                if message_id % 10 == 0:
+                    assert association.send_c_echo().Status == 0x0000
+            association.release()
+
+        run(*[lambda number=number: talk(number) for number in range(6)])
+
+
+def test_both_ends_report_at_once():
+    with installed(), ends() as both:
+        association = both.associate()
+        until(lambda: bool(both.accepted))
+
+        def talk(end: Association) -> None:
+            for message_id in range(1, 301):
+                assert report(end, of_size(10), 1, message_id)[0] == 0x0000
+
+        run(lambda: talk(association), lambda: talk(both.accepted[0]))
+        association.release()
+
+
+def test_both_ends_report_much_at_once():
+    # With 8 MB the two wait for each other to read, without fastdimse too.
+    with installed(), ends() as both:
+        association = both.associate()
+        until(lambda: bool(both.accepted))
+        much = of_size(1_000_000)
+        one, other = association, both.accepted[0]
+        run(lambda: report(one, much, 1), lambda: report(other, much, 1))
+        association.release()
+
+
+def test_a_handler_reports_on_its_own_association():
+    told: list[int] = []
+
+    def report_back(event: Any) -> tuple[int, None]:
+        if event.assoc.is_acceptor:
+            told.append(report(event.assoc, of_size(10), 1, 9)[0])
+        return 0x0000, None
+
+    with installed(), ends(handlers=[(evt.EVT_N_EVENT_REPORT, report_back)]) as both:
+        association = both.associate(dimse_timeout=2)
+        # Whoever waits for an answer there, there is one of each.
+        assert report(association, None, 1)[0] == 0x0000
+        assert told == [0x0000]
+        association.release()
+
+
+# ------------------------------------------------------------------ timeouts
+
+
+def timed_out(associate: Callable[[], Association]) -> tuple[Any, ...]:
+    with logged(logging.INFO) as log:
+        association = associate()
+        start = time.monotonic()
+        until(lambda: over(association))
+        took = time.monotonic() - start
+    state = (association.is_aborted, association.is_released, association.is_rejected)
+    return state, log.lines, took
+
+
+def test_network_timeout():
+    with ends() as both:
+
+        def associate() -> Association:
+            return both.associate(network_timeout=0.4)
+
+        plain = timed_out(associate)
+        with installed():
+            fast = timed_out(associate)
+    assert fast[:2] == plain[:2]
+    assert 0.2 < fast[2] < plain[2] + 0.5
+
+
+# ------------------------------------------------------- put in place, taken back
+
+
+def test_put_in_place_by_several_threads():
+    theirs = pynetdicom.dimse_primitives.N_EVENT_REPORT
+    start = threading.Barrier(8)
+
+    def put() -> None:
+        start.wait()
+        for _ in range(20):
+            install()
+            assert is_installed()
+
+    run(*[put] * 8)
+    uninstall()
+    assert not is_installed()
+    assert pynetdicom.dimse_primitives.N_EVENT_REPORT is theirs
+
+
+def test_blocks_in_several_threads():
+    theirs = pynetdicom.dimse_primitives.N_EVENT_REPORT
+    start = threading.Barrier(8)
+
+    def block() -> None:
+        start.wait()
+        for _ in range(20):
+            with installed():
+                assert pynetdicom.dimse_primitives.N_EVENT_REPORT is fastdimse.N_EVENT_REPORT
+                time.sleep(0.001)
+
+    run(*[block] * 8)
+    assert not is_installed()
+    assert pynetdicom.dimse_primitives.N_EVENT_REPORT is theirs
+
+
+def test_a_block_ends_before_one_that_began_later():
+    first, second = installed(), installed()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert is_installed()
+    second.__exit__(None, None, None)
+    assert not is_installed()
+
+
+def test_asked_for_within_a_block_it_stays():
+    with installed():
+        install()
+    assert is_installed()
+
+
+def test_taken_back_between_events_and_put_in_place_again():
+    with ends() as both:
+        association = both.associate()
+        for message_id in range(1, 11):
+            rest()
+            (uninstall if message_id % 2 else install)()
+            assert report(association, of_size(50), 2, message_id)[0] == 0x0000
+        uninstall()
+        with installed():
+            later = both.associate()
+        assert report(later, of_size(50), 2)[0] == 0x0000
+        later.release()
+        association.release()
+
+
+def test_messages_outlive_it():
+    kept: list[Any] = []
+
+    def keep(event: Any) -> None:
+        kept.append(event.message)
+
+    handlers = [(evt.EVT_DIMSE_SENT, keep), (evt.EVT_DIMSE_RECV, keep)]
+    with installed():
+        with ends(handlers=handlers) as both:
+            association = both.associate()
+            report(association, of_size(10), 1, 7)
+            association.release()
+        fresh = pynetdicom.dimse_messages.N_EVENT_REPORT_RQ()
+    plain = pynetdicom.dimse_messages.N_EVENT_REPORT_RQ()
+    assert fresh.command_set == plain.command_set
+    requests = [m for m in kept if type(m).__name__ == "N_EVENT_REPORT_RQ"]
+    responses = [m for m in kept if type(m).__name__ == "N_EVENT_REPORT_RSP"]
+    assert [m.command_set.MessageID for m in requests] == [7, 7]
+    assert [m.command_set.MessageIDBeingRespondedTo for m in responses] == [7, 7]
+    assert requests[0].message_to_primitive().AffectedSOPInstanceUID == INSTANCE
+
+
+def test_a_message_has_no_other_attributes_than_pynetdicoms():
+    theirs = pynetdicom.dimse_messages.N_EVENT_REPORT_RSP()
+    with installed():
+        ours = pynetdicom.dimse_messages.N_EVENT_REPORT_RSP()
+        assert ours.command_set == theirs.command_set
+        assert not hasattr(ours, "no_such")
+        with pytest.raises(AttributeError) as here:
+            _ = ours.no_such
+    with pytest.raises(AttributeError) as there:
+        _ = theirs.no_such
+    assert str(here.value) == str(there.value)
+
+
+def test_a_data_set_that_a_handler_replaces_is_sent():
+    def replace(event: Any) -> None:
+        if type(event.message).__name__ == "N_EVENT_REPORT_RQ":
+            event.message.data_set = BytesIO(bytes.fromhex("1000200004000000") + b"new ")
+
+    def talk() -> tuple[int, str]:
+        with ends(handlers=[(evt.EVT_DIMSE_SENT, replace)]) as both:
+            association = both.associate()
+            told = report(association, of_size(10), 2)
+            association.release()
+        return told
+
+    plain = talk()
+    with installed():
+        assert talk() == plain
+    assert "new" in plain[1]

@@ -1,0 +1,266 @@
+"""What goes wrong on an association goes wrong as in pynetdicom: the same values, errors, logs."""
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pynetdicom
+import pytest
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.dsutils import encode
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
+
+from associations import logged, over, plain_and_installed, thread, until
+
+INSTANCE = "1.2.840.10008.1.20.1.1"
+# Seconds that the requestor waits for an answer, where none comes.
+SHORT = 0.3
+
+
+def p_data(fragment: bytes, control: int = 3) -> bytes:
+    pdv = bytes([1, control]) + fragment
+    return b"\4\0" + (len(pdv) + 4).to_bytes(4, "big") + len(pdv).to_bytes(4, "big") + pdv
+
+
+def response(**elements: Any) -> bytes:
+    """Encode a command set with pydicom."""
+    command_set = Dataset()
+    values = {
+        "AffectedSOPClassUID": StorageCommitmentPushModel,
+        "CommandField": 0x8100,
+        "MessageIDBeingRespondedTo": 7,
+        "CommandDataSetType": 0x0101,
+        "Status": 0x0000,
+        "AffectedSOPInstanceUID": INSTANCE,
+        "EventTypeID": 1,
+        **elements,
+    }
+    for keyword, value in values.items():
+        if value is not None:
+            setattr(command_set, keyword, value)
+    length = len(encode(command_set, True, True))
+    command_set.CommandGroupLength = length
+    return encode(command_set, True, True)
+
+
+def connection(event: Any) -> socket.socket:
+    return event.assoc.dul.socket.socket
+
+
+def says(*pdus: bytes) -> Callable[[Any], None]:
+    """Write this instead of the answer, and nothing more until the association ends."""
+
+    def handler(event: Any) -> None:
+        connection(event).sendall(b"".join(pdus))
+        until(lambda: not event.assoc.is_established)
+
+    return handler
+
+
+def aborts(event: Any) -> tuple[int, None]:
+    event.assoc.abort()
+    return 0x0000, None
+
+
+def drops(event: Any) -> None:
+    connection(event).shutdown(socket.SHUT_RDWR)
+    until(lambda: not event.assoc.is_established)
+
+
+def cuts(event: Any) -> None:
+    connection(event).sendall(p_data(response())[:30])
+    drops(event)
+
+
+def raises(event: Any) -> None:
+    raise ValueError("the handler's own")
+
+
+def is_late(event: Any) -> tuple[int, None]:
+    time.sleep(2 * SHORT)
+    return 0x0000, None
+
+
+def returns(value: Any) -> Callable[[Any], Any]:
+    return lambda event: value
+
+
+def status_without() -> Dataset:
+    status = Dataset()
+    status.ErrorComment = "no status"
+    return status
+
+
+def status_with_comment() -> Dataset:
+    status = Dataset()
+    status.Status = 0x0110
+    status.ErrorComment = "disk full"
+    return status
+
+
+def unencodable() -> Dataset:
+    reply = Dataset()
+    reply.PatientName = "x"
+    reply["PatientName"]._value = 1.5
+    return reply
+
+
+HANDLERS: dict[str, Callable[[Any], Any]] = {
+    "aborts": aborts,
+    "drops the connection": drops,
+    "drops the connection within the answer": cuts,
+    "raises": raises,
+    "is late": is_late,
+    "an unknown status": returns((0xFFF0, None)),
+    "a warning": returns((0x0107, None)),
+    "a status beyond 16 bits": returns((0x10000, None)),
+    "a status that is no number": returns(("good", None)),
+    "no tuple": returns(None),
+    "a status without Status": returns((status_without(), None)),
+    "a status with a comment": returns((status_with_comment(), None)),
+    "a reply that can't be encoded": returns((0x0000, unencodable())),
+    "an answer without Status": says(p_data(response(Status=None))),
+    "an answer without Message ID": says(p_data(response(MessageIDBeingRespondedTo=None))),
+    "an answer to another message": says(p_data(response(MessageIDBeingRespondedTo=8))),
+    "an answer of another service": says(p_data(response(CommandField=0x8030))),
+    "an answer of no service": says(p_data(response(CommandField=0x7777))),
+    "a request instead": says(p_data(response(CommandField=0x0100, MessageID=1))),
+    "an answer with a UID that is none": says(
+        p_data(response().replace(b".1.20.1.1", b".1.20.1.x"))
+    ),
+    "an answer that is no command set": says(p_data(b"\xff" * 21)),
+    "an empty answer": says(p_data(b"")),
+    "a data set that doesn't come": says(p_data(response(CommandDataSetType=1))),
+    "a data set that is none": says(
+        p_data(response(CommandDataSetType=1)), p_data(b"\xff" * 21, control=2)
+    ),
+    "in another presentation context": says(p_data(response()).replace(b"\1\3", b"\5\3", 1)),
+    "an unknown PDU": says(b"\x09\0\0\0\0\4abcd"),
+    "a PDU that can't be decoded": says(b"\4\0\0\0\0\4\0\0\1\0"),
+    "an A-ABORT of the provider": says(b"\7\0\0\0\0\4\0\0\2\0"),
+}
+
+# After an exception in a service class the connection is closed right behind the A-ABORT.
+ABORT_AT_ONCE = {"no tuple", "a status beyond 16 bits"}
+if pynetdicom.__version__ < "3":
+    # Nor does its abort() wait for the peer.
+    ABORT_AT_ONCE.add("aborts")
+VARIED = ["aborts", "raises", "an unknown status", "an answer of another service"]
+
+REQUESTS: dict[str, dict[str, Any]] = {
+    "no event information": {"dataset": None},
+    "empty event information": {"dataset": Dataset()},
+    "information that can't be encoded": {"dataset": unencodable()},
+    "a SOP class without a presentation context": {"class_uid": Verification},
+    "no SOP class": {"class_uid": None},
+    "a SOP instance that is no UID": {"instance_uid": "1.x"},
+    "a SOP instance of 65 characters": {"instance_uid": "1." * 32 + "1"},
+    "an event type beyond 16 bits": {"event_type": 0x10000},
+    "an event type that is no number": {"event_type": "1"},
+    "no event type": {"event_type": None},
+    "a message ID beyond 16 bits": {"msg_id": 0x10000},
+    "no message ID": {"msg_id": None},
+}
+
+
+class Acceptor:
+    """A server whose handler is another one for each conversation."""
+
+    def __init__(self) -> None:
+        self.handler: Callable[[Any], Any] = returns((0x0000, None))
+        self.associations: list[Association] = []
+        self.happened: dict[str, list[str]] = {}
+        ae = AE()
+        ae.add_supported_context(StorageCommitmentPushModel)
+        handlers = [(evt.EVT_N_EVENT_REPORT, lambda event: self.handler(event)), *self.notes()]
+        self._server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        self.address = self._server.socket.getsockname()
+        self.close = self._server.shutdown
+
+    def notes(self) -> list[Any]:
+        names = ("ESTABLISHED", "ABORTED", "RELEASED", "CONN_CLOSE", "PDU_RECV", "PDU_SENT")
+        return [(getattr(evt, f"EVT_{name}"), self._note) for name in names]
+
+    def _note(self, event: Any) -> None:
+        if event.event is evt.EVT_ESTABLISHED and event.assoc.is_acceptor:
+            self.associations.append(event.assoc)
+        self.happened.setdefault(thread(), []).append(event.event.name)
+
+
+@pytest.fixture(scope="module")
+def acceptor() -> Iterator[Acceptor]:
+    acceptor = Acceptor()
+    yield acceptor
+    acceptor.close()
+
+
+def conversation(
+    acceptor: Acceptor, handler: Callable[[Any], Any], request: dict[str, Any]
+) -> dict[str, Any]:
+    """Report an event, and return what became of it at both ends."""
+    acceptor.handler, acceptor.associations, acceptor.happened = handler, [], {}
+    ae = AE()
+    ae.add_requested_context(StorageCommitmentPushModel)
+    ae.dimse_timeout = SHORT
+    information = Dataset()
+    information.TransactionUID = "1.2.3"
+    arguments = {
+        "dataset": information,
+        "event_type": 1,
+        "class_uid": StorageCommitmentPushModel,
+        "instance_uid": INSTANCE,
+        "msg_id": 7,
+        **request,
+    }
+    with logged(logging.INFO) as log:
+        association = ae.associate(*acceptor.address, evt_handlers=acceptor.notes())
+        until(lambda: bool(acceptor.associations))
+        try:
+            told = [str(part) for part in association.send_n_event_report(**arguments)]
+        except Exception as error:
+            told = [type(error).__name__, str(error)]
+        # What comes of it comes within the time of some rounds.
+        time.sleep(0.05)
+        state = [association.is_established, association.is_aborted, association.is_released]
+        association.release()
+        association.abort()
+        other = acceptor.associations[0]
+        for end in (association, other):
+            # Where a state machine has failed nobody else does it.
+            with suppress(AttributeError, OSError):
+                end.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+        until(lambda: over(association) and over(other))
+    return {"told": told, "state": state, "happened": acceptor.happened, "log": log.lines}
+
+
+# pynetdicom's own upper layer ends with an exception in some cases.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.filterwarnings("ignore:Invalid value", "ignore:End of file reached")
+@pytest.mark.parametrize("name", HANDLERS)
+def test_what_the_acceptor_does(acceptor, name):
+    plain, fast = plain_and_installed(lambda: conversation(acceptor, HANDLERS[name], {}))
+    if name in ABORT_AT_ONCE:
+        # Whether the A-ABORT or the end of the connection is seen first is chance.
+        assert fast["told"] == plain["told"]
+        assert fast["state"] == plain["state"]
+    else:
+        assert fast == plain
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value", "ignore:The value length")
+@pytest.mark.parametrize("name", REQUESTS)
+def test_what_the_requestor_sends(acceptor, name):
+    answers = returns((0x0000, None))
+    plain, fast = plain_and_installed(lambda: conversation(acceptor, answers, REQUESTS[name]))
+    assert fast == plain
+
+
+def test_the_outcomes_differ(acceptor):
+    # Were they all the same, it would be no wonder that ours are as theirs.
+    outcomes = {str(conversation(acceptor, HANDLERS[name], {})["told"]) for name in VARIED}
+    assert len(outcomes) == len(VARIED)
