@@ -1,6 +1,7 @@
 """Whole associations, without fastdimse and with it: all that can be seen is the same."""
 
 import logging
+import socket
 import ssl
 import threading
 import time
@@ -96,7 +97,8 @@ class Ends:
             ],
         )
 
-    def associate(self, **settings: Any) -> Association:
+    def associate(self, *, sent: list[bytes] | None = None, **settings: Any) -> Association:
+        """Request one; list the PDUs that it sends if told so."""
         ae = AE()
         ae.maximum_pdu_size = self._requestor_pdu
         ae.dimse_timeout = 5
@@ -104,13 +106,20 @@ class Ends:
             setattr(ae, name, value)
         for context in (StorageCommitmentPushModel, Verification, CTImageStorage):
             ae.add_requested_context(context, ImplicitVRLittleEndian)
+        handlers = [(evt.EVT_N_EVENT_REPORT, answer), *self._handlers]
+        if sent is not None:
+            handlers.append((evt.EVT_DATA_SENT, lambda event: sent.append(event.data)))
         association = ae.associate(
-            *self._server.socket.getsockname(),
+            *self.address,
             tls_args=(tls_context(server=False), None) if self._tls else None,
-            evt_handlers=[(evt.EVT_N_EVENT_REPORT, answer), *self._handlers],
+            evt_handlers=handlers,
         )
         assert association.is_established
         return association
+
+    @property
+    def address(self) -> Any:
+        return self._server.socket.getsockname()
 
     def close(self) -> None:
         self._server.shutdown()
@@ -270,6 +279,44 @@ def test_events_do_not_wait_for_one_another(tls):
     assert fast > 4 * plain
 
 
+def what_is_sent(both: Ends, **settings: Any) -> list[bytes]:
+    """Return the PDUs of a requestor that reports one event."""
+    sent: list[bytes] = []
+    association = both.associate(**settings, sent=sent)
+    assert report(association, of_size(10), 1, 1)[0] == 0x0000
+    association.release()
+    return sent
+
+
+def seconds_in_pieces(address: Any, request: bytes, pieces: list[bytes], count: int) -> float:
+    """Report events in several small writes, as most of other makers do."""
+    with socket.create_connection(address, timeout=10) as connection:
+        connection.sendall(request)
+        assert connection.recv(10_000)[0] == 2
+        start = time.perf_counter()
+        for _ in range(count):
+            for piece in pieces:
+                connection.sendall(piece)
+            assert connection.recv(10_000)[0] == 4
+        return time.perf_counter() - start
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="only Linux has it")
+def test_a_peer_that_writes_in_pieces_does_not_wait():
+    with ends() as both:
+        plain_request, *_ = what_is_sent(both)
+        request, *pieces, _ = what_is_sent(both, implementation_class_uid="1.2.3")
+        assert len(pieces) == 2
+        plain = seconds_in_pieces(both.address, request, pieces, 20)
+        with installed():
+            fast = seconds_in_pieces(both.address, request, pieces, 40)
+            # Of pynetdicom's own, the reactor would take answers away.
+            as_before = seconds_in_pieces(both.address, plain_request, pieces, 20)
+    # A millisecond or two each instead of 40.
+    assert fast / 40 < plain / 20 / 4
+    assert as_before > plain / 2
+
+
 def test_a_long_message_in_many_pieces_takes_time_in_proportion():
     with installed(), ends(acceptor_pdu=200) as both:
         association = both.associate()
@@ -362,27 +409,78 @@ def test_a_handler_reports_on_its_own_association():
 # ------------------------------------------------------------------ timeouts
 
 
-def timed_out(associate: Callable[[], Association]) -> tuple[Any, ...]:
-    with logged(logging.INFO) as log:
-        association = associate()
-        start = time.monotonic()
-        until(lambda: over(association))
-        took = time.monotonic() - start
-    state = (association.is_aborted, association.is_released, association.is_rejected)
-    return state, log.lines, took
+IDLE = 0.3
 
 
-def test_network_timeout():
+@pytest.mark.parametrize("response", ["A-ABORT", "A-RELEASE"])
+@pytest.mark.parametrize("mode", ["requestor", "acceptor"])
+def test_network_timeout(mode, response):
+    def idle() -> tuple[Any, ...]:
+        with logged(logging.INFO) as log, ends() as both:
+            requestor = both.associate()
+            until(lambda: bool(both.accepted))
+            acceptor = both.accepted[0]
+            of_interest = requestor if mode == "requestor" else acceptor
+            of_interest.network_timeout_response = response
+            of_interest.network_timeout = IDLE
+            start = time.monotonic()
+            until(lambda: over(requestor) and over(acceptor))
+            took.append(time.monotonic() - start)
+        return [(end.is_aborted, end.is_released) for end in (requestor, acceptor)], log.lines
+
+    took: list[float] = []
+    plain, fast = plain_and_installed(idle)
+    assert fast == plain
+    # An abort takes its own time.
+    assert all(IDLE / 2 < seconds < IDLE + 2 for seconds in took)
+
+
+def test_acse_timeout_of_the_requestor():
+    def ask() -> tuple[Any, ...]:
+        ae = AE()
+        ae.acse_timeout = IDLE
+        ae.add_requested_context(Verification)
+        with logged(logging.INFO) as log, socket.create_server(("127.0.0.1", 0)) as silent:
+            start = time.monotonic()
+            association = ae.associate(*silent.getsockname())
+            until(lambda: over(association))
+            took.append(time.monotonic() - start)
+        return association.is_aborted, association.is_established, log.lines
+
+    took: list[float] = []
+    plain, fast = plain_and_installed(ask)
+    assert fast == plain
+    assert all(IDLE / 2 < seconds < IDLE + 2 for seconds in took)
+
+
+def test_acse_timeout_of_the_acceptor():
+    def listen() -> tuple[Any, ...]:
+        ae = AE()
+        ae.acse_timeout = IDLE
+        ae.add_supported_context(Verification)
+        with logged(logging.INFO) as log:
+            server = ae.start_server(("127.0.0.1", 0), block=False)
+            start = time.monotonic()
+            with socket.create_connection(server.socket.getsockname()) as quiet:
+                received = quiet.recv(100)
+                took.append(time.monotonic() - start)
+            server.shutdown()
+        return received, log.lines
+
+    took: list[float] = []
+    plain, fast = plain_and_installed(listen)
+    assert fast == plain
+    assert all(IDLE / 2 < seconds < IDLE + 2 for seconds in took)
+
+
+def test_network_timeout_after_it_has_been_taken_back():
     with ends() as both:
-
-        def associate() -> Association:
-            return both.associate(network_timeout=0.4)
-
-        plain = timed_out(associate)
         with installed():
-            fast = timed_out(associate)
-    assert fast[:2] == plain[:2]
-    assert 0.2 < fast[2] < plain[2] + 0.5
+            association = both.associate()
+        association.network_timeout_response = "A-RELEASE"
+        association.network_timeout = IDLE
+        until(lambda: over(association))
+        assert association.is_released
 
 
 # ------------------------------------------------------- put in place, taken back

@@ -676,7 +676,8 @@ class _Checkpoint(threading.Event):
         """Wait until it is set; the reactor is no longer paused before it can be cleared."""
         with self._cond:  # type: ignore[attr-defined]
             passed = self._cond.wait_for(self.is_set, timeout)  # type: ignore[attr-defined]
-            if passed:
+            # Taken back, it is as of a plain one: its sleep says no longer that it is paused.
+            if passed and is_installed():
                 self._reactor._is_paused = False
             return bool(passed)
 
@@ -707,8 +708,11 @@ _ESTABLISHING = 30.0
 
 
 def _rest_of_the_reactor(reactor: Any, seconds: float) -> None:
-    """Sleep, and be paused meanwhile: nothing is done that a user would have to wait for."""
-    if seconds == _REACTOR_SLEEP and isinstance(reactor._reactor_checkpoint, _Checkpoint):
+    """Sleep, and be paused meanwhile: nothing is done that a user would have to wait for.
+
+    It is so too when it waits for itself, to release an association that has been idle.
+    """
+    if isinstance(reactor._reactor_checkpoint, _Checkpoint):
         reactor._is_paused = True
     time.sleep(seconds)
 

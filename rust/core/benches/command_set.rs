@@ -91,7 +91,7 @@ fn bulk(criterion: &mut Criterion) {
         on_invalid: OnInvalid::Raise,
         conformant_uids: true,
     };
-    let stream = encode(&columns, &options, 0, Vec::new()).expect("good rows").bytes.into();
+    let stream = encode(&columns, &options, 0, Vec::new()).expect("good rows").bytes;
 
     let mut group = criterion.benchmark_group("a stream of 100,000 events");
     group.throughput(Throughput::Elements(ROWS as u64));

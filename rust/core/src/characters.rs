@@ -1,4 +1,7 @@
-//! Which characters of a UID are full stops, digits and zeros, as bit masks.
+//! Which characters of a UID are full stops, digits and zeros, as bit masks, and the rules of UIDs as
+//! arithmetic on these.
+
+use crate::columns::Cell;
 
 /// Masks of up to 64 characters: bit 0 is the first one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -11,7 +14,11 @@ pub struct Characters {
     pub zeros: u64,
 }
 
-const BLOCK: usize = 16;
+/// How many characters the masks are made of at once.
+pub const BLOCK: usize = 16;
+
+/// The most characters that the masks can hold.
+pub const WINDOW: usize = 64;
 
 impl Characters {
     /// The masks of a text of 1 to 64 bytes.
@@ -65,17 +72,93 @@ fn widened(text: &[u8]) -> [u8; BLOCK] {
     value.to_le_bytes()
 }
 
-/// SSE2, which every x86-64 has.
-#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
-#[inline]
-fn of_block(block: [u8; BLOCK]) -> Characters {
-    // SAFETY: this is compiled only where SSE2 is enabled for all code.
-    unsafe { sse2(block) }
+/// Whether each of `uids` is conformant to PS3.5 9.1.
+pub fn conformant_portable(uids: &[Cell<'_>], found: &mut [bool]) {
+    conformant(uids, found, of_window);
+}
+
+/// The same in registers of 32 bytes.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+pub fn conformant_avx2(uids: &[Cell<'_>], found: &mut [bool]) {
+    conformant(uids, found, |window| avx2(window));
+}
+
+// In line, so that the masks' function is in line in each of the two.
+#[inline(always)]
+fn conformant(
+    uids: &[Cell<'_>],
+    found: &mut [bool],
+    of_window: impl Fn(&[u8; WINDOW]) -> Characters,
+) {
+    for (uid, found) in uids.iter().zip(found) {
+        let length = uid.length();
+        *found = match uid.window() {
+            Some(window) => is_conformant(of_window(window), length),
+            None => is_conformant(of_window(&uid.widened()), length),
+        };
+    }
+}
+
+/// The rules of PS3.5 9.1 as arithmetic on the masks of a text of `length` characters; what the
+/// masks have behind it does not count.
+#[inline(always)]
+pub fn is_conformant(masks: Characters, length: usize) -> bool {
+    // Of no characters, or of more than 64.
+    if length.wrapping_sub(1) >= WINDOW {
+        return false;
+    }
+    let all = u64::MAX >> (WINDOW - length);
+    let Characters { dots, digits, zeros } = masks;
+    let (dots, digits) = (dots & all, digits & all);
+    // A component starts at the first character and after each full stop.
+    let starts = dots << 1 | 1;
+    let ends_in_dot = dots >> (length - 1) != 0;
+    let leading_zeros = zeros & starts & digits >> 1;
+    dots | digits == all && dots & starts == 0 && !ends_in_dot && leading_zeros == 0
+}
+
+fn of_window(window: &[u8; WINDOW]) -> Characters {
+    let (blocks, _) = window.as_chunks();
+    blocks.iter().enumerate().fold(Characters::default(), |all, (number, &block)| {
+        all | of_block(block).shifted(number * BLOCK)
+    })
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn avx2(window: &[u8; WINDOW]) -> Characters {
+    use std::arch::x86_64::{
+        __m256i, _mm_set_epi64x, _mm256_cmpeq_epi8, _mm256_min_epu8, _mm256_movemask_epi8,
+        _mm256_set_m128i, _mm256_set1_epi8, _mm256_sub_epi8,
+    };
+    let (blocks, _) = window.as_chunks();
+    let block = |at: usize| {
+        let value = u128::from_le_bytes(blocks[at]);
+        _mm_set_epi64x((value >> 64) as i64, value as i64)
+    };
+    let halves = [0, 2].map(|at| _mm256_set_m128i(block(at + 1), block(at)));
+    let mask = |of: [__m256i; 2]| {
+        let [low, high] = of.map(|half| u64::from(_mm256_movemask_epi8(half) as u32));
+        low | high << 32
+    };
+    let equal =
+        |to: u8| mask(halves.map(|half| _mm256_cmpeq_epi8(half, _mm256_set1_epi8(to as i8))));
+    let digits = mask(halves.map(|half| {
+        // Below b'0' the difference wraps around to more than 9.
+        let above_zero = _mm256_sub_epi8(half, _mm256_set1_epi8(b'0' as i8));
+        _mm256_cmpeq_epi8(_mm256_min_epu8(above_zero, _mm256_set1_epi8(9)), above_zero)
+    }));
+    Characters { dots: equal(b'.'), digits, zeros: equal(b'0') }
 }
 
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+use crate::machine::masks_of_block as of_block;
+
+/// SSE2, which every x86-64 has.
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 #[target_feature(enable = "sse2")]
-fn sse2(block: [u8; BLOCK]) -> Characters {
+pub fn sse2(block: [u8; BLOCK]) -> Characters {
     use std::arch::x86_64::{
         _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8,
         _mm_sub_epi8,
@@ -159,6 +242,30 @@ mod tests {
         for start in 0..text.len() {
             for end in start + 1..=text.len() {
                 assert_eq!(Characters::of(&text[start..end]), plain(&text[start..end]));
+            }
+        }
+    }
+
+    #[test]
+    fn every_register_width_finds_the_same() {
+        // Behind each text stands what must not count: more of a UID, or the end of the buffer.
+        for behind in [&[][..], b".", &[b'7'; 64], &[0xff; 64]] {
+            for length in 0..=70 {
+                let text: Vec<u8> = b"1.23.4567.8.".iter().copied().cycle().take(length).collect();
+                for place in 0..length.max(1) {
+                    for byte in 0..=u8::MAX {
+                        let mut buffer = [&text[..], behind].concat();
+                        if let Some(one) = buffer[..length].get_mut(place) {
+                            *one = byte;
+                        }
+                        let cells = [Cell::at_start(&buffer, length)];
+                        let (mut wide, mut portable) = ([false], [false]);
+                        crate::machine::conformant(&cells, &mut wide);
+                        conformant_portable(&cells, &mut portable);
+                        let plain = crate::uid::check(&buffer[..length]).is_ok();
+                        assert_eq!((wide[0], portable[0]), (plain, plain), "{buffer:?}");
+                    }
+                }
             }
         }
     }

@@ -2,10 +2,16 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::*;
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{
+    Array, ArrayRef, FixedSizeBinaryArray, GenericByteArray, GenericByteViewArray, OffsetSizeTrait,
+    RecordBatch,
+};
+use arrow_buffer::{ArrowNativeType, NullBuffer};
+use arrow_data::{ByteView, MAX_INLINE_VIEW_LEN};
 use arrow_schema::{DataType, SchemaRef};
 use thiserror::Error;
 
+use crate::characters::WINDOW;
 use crate::command_set::Field;
 
 /// Why a table can't be read as events at all.
@@ -44,6 +50,22 @@ const STRINGS: &str = "a string type (utf8, large_utf8, string_view, or a dictio
 const BINARIES: &str =
     "a binary type (binary, large_binary, binary_view, fixed_size_binary, or a dictionary of one)";
 
+/// What stands in the place of a number that is null.
+pub const NO_NUMBER: u32 = u32::MAX;
+/// What stands in the place of a number that the VR US can't hold.
+pub const OUT_OF_RANGE: u32 = u32::MAX - 1;
+
+/// Puts `null` where a column of which `out` has the rows from `first` on has no value.
+fn fill_nulls<T: Copy>(nulls: Option<&NullBuffer>, first: usize, out: &mut [T], null: T) {
+    if let Some(nulls) = nulls.filter(|nulls| nulls.null_count() > 0) {
+        for (row, out) in out.iter_mut().enumerate() {
+            if nulls.is_null(first + row) {
+                *out = null;
+            }
+        }
+    }
+}
+
 /// A column of whole numbers of any width.
 #[derive(Debug)]
 pub enum IntegerColumn {
@@ -75,6 +97,29 @@ macro_rules! integers {
                     })*
                 }
             }
+
+            fn fill(&self, first: usize, out: &mut [u32]) {
+                match self {
+                    $(Self::$variant(array) => {
+                        for (out, &value) in out.iter_mut().zip(&array.values()[first..]) {
+                            *out = u16::try_from(value).map_or(OUT_OF_RANGE, u32::from);
+                        }
+                        fill_nulls(array.nulls(), first, out, NO_NUMBER);
+                    })*
+                }
+            }
+
+            /// The numbers as keys of a dictionary, `usize::MAX` for null.
+            fn fill_keys(&self, first: usize, out: &mut [usize]) {
+                match self {
+                    $(Self::$variant(array) => {
+                        for (out, &value) in out.iter_mut().zip(&array.values()[first..]) {
+                            *out = value as usize;
+                        }
+                        fill_nulls(array.nulls(), first, out, usize::MAX);
+                    })*
+                }
+            }
         }
     };
 }
@@ -99,6 +144,14 @@ impl IntegerColumn {
             Self::Integers(integers) => integers.get(row),
         }
     }
+
+    /// Fills `out` with the rows from `first` on: 0 to 65535, [`NO_NUMBER`] or [`OUT_OF_RANGE`].
+    pub fn fill(&self, first: usize, out: &mut [u32]) {
+        match self {
+            Self::Null => out.fill(NO_NUMBER),
+            Self::Integers(integers) => integers.fill(first, out),
+        }
+    }
 }
 
 /// A column of byte strings: text or binary.
@@ -116,8 +169,7 @@ pub enum ByteColumn {
     FixedSizeBinary(arrow_array::FixedSizeBinaryArray),
     /// A dictionary: for each row its key, and the values.
     Dictionary {
-        rows: ArrayRef,
-        keys: Vec<usize>,
+        keys: Integers,
         values: Box<ByteColumn>,
     },
 }
@@ -155,30 +207,238 @@ impl ByteColumn {
     ) -> Result<Self, SchemaError> {
         let dictionary = array.as_any_dictionary();
         let values = Box::new(of_values(field, dictionary.values())?);
-        // Without values every key is null; a key can't be normalized to one of none.
-        let keys = if dictionary.values().is_empty() {
-            vec![0; array.len()]
-        } else {
-            dictionary.normalized_keys()
-        };
-        Ok(Self::Dictionary { rows: array.clone(), keys, values })
+        let keys = Integers::new(dictionary.keys()).expect("keys are integers");
+        Ok(Self::Dictionary { keys, values })
     }
 
     /// The bytes in a row, `None` for null.
     pub fn get(&self, row: usize) -> Option<&[u8]> {
+        let mut cell = [Cell::NULL];
+        self.fill(row, &mut cell);
+        cell[0].bytes()
+    }
+
+    /// Fills `out` with the rows from `first` on.
+    pub fn fill<'a>(&'a self, first: usize, out: &mut [Cell<'a>]) {
         match self {
-            Self::Null => None,
-            Self::Utf8(array) => array.is_valid(row).then(|| array.value(row).as_bytes()),
-            Self::LargeUtf8(array) => array.is_valid(row).then(|| array.value(row).as_bytes()),
-            Self::Utf8View(array) => array.is_valid(row).then(|| array.value(row).as_bytes()),
-            Self::Binary(array) => array.is_valid(row).then(|| array.value(row)),
-            Self::LargeBinary(array) => array.is_valid(row).then(|| array.value(row)),
-            Self::BinaryView(array) => array.is_valid(row).then(|| array.value(row)),
-            Self::FixedSizeBinary(array) => array.is_valid(row).then(|| array.value(row)),
-            Self::Dictionary { rows, keys, values } => {
-                rows.is_valid(row).then(|| values.get(keys[row])).flatten()
+            Self::Null => out.fill(Cell::NULL),
+            Self::Utf8(array) => fill_offset(array, first, out),
+            Self::LargeUtf8(array) => fill_offset(array, first, out),
+            Self::Utf8View(array) => fill_views(array, first, out),
+            Self::Binary(array) => fill_offset(array, first, out),
+            Self::LargeBinary(array) => fill_offset(array, first, out),
+            Self::BinaryView(array) => fill_views(array, first, out),
+            Self::FixedSizeBinary(array) => fill_fixed_size(array, first, out),
+            Self::Dictionary { keys, values } => fill_dictionary(keys, values, first, out),
+        }
+    }
+
+    /// Whether some row may be null.
+    pub fn may_be_null(&self) -> bool {
+        let nulls = match self {
+            Self::Null | Self::Dictionary { .. } => return true,
+            Self::Utf8(array) => array.nulls(),
+            Self::LargeUtf8(array) => array.nulls(),
+            Self::Utf8View(array) => array.nulls(),
+            Self::Binary(array) => array.nulls(),
+            Self::LargeBinary(array) => array.nulls(),
+            Self::BinaryView(array) => array.nulls(),
+            Self::FixedSizeBinary(array) => array.nulls(),
+        };
+        nulls.is_some_and(|nulls| nulls.null_count() > 0)
+    }
+
+    /// The most bytes that the rows can have together, for any flavour but a dictionary at no more
+    /// cost than that of a few reads.
+    pub fn most_bytes(&self, rows: usize) -> usize {
+        match self {
+            Self::Null => 0,
+            Self::Utf8(array) => of_offsets(array.value_offsets()),
+            Self::LargeUtf8(array) => of_offsets(array.value_offsets()),
+            Self::Binary(array) => of_offsets(array.value_offsets()),
+            Self::LargeBinary(array) => of_offsets(array.value_offsets()),
+            Self::Utf8View(array) => of_views(array.views()),
+            Self::BinaryView(array) => of_views(array.views()),
+            Self::FixedSizeBinary(array) => rows * array.value_length() as usize,
+            Self::Dictionary { .. } => {
+                let mut cells = [Cell::NULL; 128];
+                let lengths = (0..rows).step_by(cells.len()).map(|first| {
+                    let cells = &mut cells[..(rows - first).min(128)];
+                    self.fill(first, cells);
+                    cells.iter().filter_map(|cell| cell.bytes()).map(<[u8]>::len).sum::<usize>()
+                });
+                lengths.sum()
             }
         }
+    }
+}
+
+fn of_offsets<O: OffsetSizeTrait>(offsets: &[O]) -> usize {
+    (offsets[offsets.len() - 1] - offsets[0]).as_usize()
+}
+
+fn of_views(views: &[u128]) -> usize {
+    views.iter().map(|&view| view as u32 as usize).sum()
+}
+
+fn fill_offset<'a, T: ByteArrayType>(
+    array: &'a GenericByteArray<T>,
+    first: usize,
+    out: &mut [Cell<'a>],
+) {
+    let values = array.value_data();
+    let offsets = &array.value_offsets()[first..];
+    for (out, ends) in out.iter_mut().zip(offsets.windows(2)) {
+        let (start, end) = (ends[0].as_usize(), ends[1].as_usize());
+        *out = Cell::new(values, start, end - start);
+    }
+    fill_nulls(array.nulls(), first, out, Cell::NULL);
+}
+
+fn fill_views<'a, T: ByteViewType>(
+    array: &'a GenericByteViewArray<T>,
+    first: usize,
+    out: &mut [Cell<'a>],
+) {
+    let (buffers, views) = (array.data_buffers(), array.views());
+    // A short value stands in its view, behind its length.
+    let in_line = views.inner().as_slice();
+    for (row, out) in out.iter_mut().enumerate() {
+        let row = first + row;
+        let view = ByteView::from(views[row]);
+        let length = view.length as usize;
+        *out = if view.length <= MAX_INLINE_VIEW_LEN {
+            Cell::new(in_line, row * size_of::<u128>() + size_of::<u32>(), length)
+        } else {
+            Cell::new(&buffers[view.buffer_index as usize], view.offset as usize, length)
+        };
+    }
+    fill_nulls(array.nulls(), first, out, Cell::NULL);
+}
+
+fn fill_fixed_size<'a>(array: &'a FixedSizeBinaryArray, first: usize, out: &mut [Cell<'a>]) {
+    let length = array.value_length() as usize;
+    for (row, out) in out.iter_mut().enumerate() {
+        *out = Cell::new(array.value_data(), (first + row) * length, length);
+    }
+    fill_nulls(array.nulls(), first, out, Cell::NULL);
+}
+
+fn fill_dictionary<'a>(
+    keys: &Integers,
+    values: &'a ByteColumn,
+    first: usize,
+    out: &mut [Cell<'a>],
+) {
+    let mut some = [0; 64];
+    for (number, out) in out.chunks_mut(some.len()).enumerate() {
+        let some = &mut some[..out.len()];
+        keys.fill_keys(first + number * 64, some);
+        // Most rows have the value of the row before.
+        let mut last = (usize::MAX, Cell::NULL);
+        for (out, &mut key) in out.iter_mut().zip(some) {
+            if key == usize::MAX {
+                last = (key, Cell::NULL);
+            } else if key != last.0 {
+                let mut cell = [Cell::NULL];
+                values.fill(key, &mut cell);
+                last = (key, cell[0]);
+            }
+            *out = last.1;
+        }
+    }
+}
+
+/// A value of a column of byte strings, where it lies.
+#[derive(Debug, Clone, Copy)]
+pub struct Cell<'a> {
+    /// From its first byte to the end of its buffer.
+    rest: &'a [u8],
+    length: usize,
+}
+
+impl<'a> Cell<'a> {
+    /// No value. It has no length that anything could have.
+    pub const NULL: Self = Self { rest: &[], length: usize::MAX };
+
+    /// The value that begins at `start`.
+    #[inline(always)]
+    fn new(buffer: &'a [u8], start: usize, length: usize) -> Self {
+        let rest = &buffer[start..];
+        assert!(length <= rest.len(), "an Arrow array whose values lie outside its buffer");
+        Self { rest, length }
+    }
+
+    /// Its length in bytes; of no value more than there is memory.
+    #[inline(always)]
+    pub fn length(self) -> usize {
+        self.length
+    }
+
+    /// Whether there is no value.
+    #[inline(always)]
+    pub fn is_null(self) -> bool {
+        self.length == usize::MAX
+    }
+
+    /// Its bytes, `None` for null.
+    #[inline(always)]
+    pub fn bytes(self) -> Option<&'a [u8]> {
+        self.rest.get(..self.length)
+    }
+
+    /// Whether two cells hold the same; most often a UID of 16 to 32 characters, which is compared
+    /// in two registers that overlap.
+    #[inline(always)]
+    pub fn is_equal(self, other: Cell<'_>) -> bool {
+        if self.length != other.length {
+            return false;
+        }
+        let (Some(one), Some(two)) = (self.bytes(), other.bytes()) else { return true };
+        match (one.len(), one.first_chunk::<16>(), two.first_chunk::<16>()) {
+            (16..=32, Some(one_front), Some(two_front)) => {
+                one_front == two_front && one.last_chunk::<16>() == two.last_chunk::<16>()
+            }
+            _ => one == two,
+        }
+    }
+
+    /// Writes its bytes and returns how many they are; what is behind them in `out` may be written
+    /// over, as far as `out` goes.
+    // A copy of a length that is not known is a call; of a hundred bytes it takes twice as long.
+    #[inline(always)]
+    pub fn write(self, out: &mut [u8]) -> usize {
+        const SHORT: usize = 128;
+        let length = self.bytes().map_or(0, <[u8]>::len);
+        match (self.rest.first_chunk::<SHORT>(), out.first_chunk_mut::<SHORT>()) {
+            (Some(from), Some(to)) if length <= SHORT => *to = *from,
+            _ => out[..length].copy_from_slice(self.bytes().unwrap_or_default()),
+        }
+        length
+    }
+
+    /// Its first bytes and what lies behind them, where the buffer goes on for so long. With this
+    /// a UID is read and copied in a few registers, whatever its length.
+    #[inline(always)]
+    pub fn window(self) -> Option<&'a [u8; WINDOW]> {
+        self.rest.first_chunk()
+    }
+
+    /// The same at the end of a buffer: the bytes that there are, and zeros.
+    #[cold]
+    pub fn widened(self) -> [u8; WINDOW] {
+        let mut window = [0; WINDOW];
+        let length = self.rest.len().min(WINDOW);
+        window[..length].copy_from_slice(&self.rest[..length]);
+        window
+    }
+}
+
+#[cfg(test)]
+impl<'a> Cell<'a> {
+    /// A value that lies at the beginning of `rest`.
+    pub fn at_start(rest: &'a [u8], length: usize) -> Self {
+        Self::new(rest, 0, length)
     }
 }
 
@@ -234,6 +494,16 @@ impl EventColumns {
     /// A number, `None` where it is null or the column isn't there.
     pub fn integer(&self, field: Field, row: usize) -> Option<i128> {
         self.integers[field as usize].as_ref()?.get(row)
+    }
+
+    /// The column of a number.
+    pub fn integers(&self, field: Field) -> Option<&IntegerColumn> {
+        self.integers[field as usize].as_ref()
+    }
+
+    /// The column of text or data sets.
+    pub fn cells(&self, field: Field) -> Option<&ByteColumn> {
+        self.bytes[field as usize].as_ref()
     }
 
     /// Text or a data set, `None` where it is null or the column isn't there.

@@ -316,7 +316,8 @@ impl<'a> CommandSet<'a> {
         ELEMENTS.iter().map(|element| self.element_len(element)).sum()
     }
 
-    fn element_len(&self, element: &Element) -> usize {
+    /// The length of one of its elements, 0 for one that it does not have.
+    pub fn element_len(&self, element: &Element) -> usize {
         match element.source {
             Source::GroupLength => HEADER + 4,
             Source::CommandField | Source::DataSetType => HEADER + 2,

@@ -311,7 +311,7 @@ mod tests {
             assert_eq!(decoded.rejected, []);
             let columns = [EventColumns::new(&decoded.events).unwrap()];
             let encoded = encode(&columns, &options(max), 0, vec![]).unwrap();
-            assert_eq!(encoded.bytes, stream);
+            assert_eq!(encoded.bytes.as_slice(), stream);
             assert_eq!(encoded.offsets[..3], decoded.offsets);
         }
     }

@@ -1,9 +1,20 @@
-//! Columns to bytes: check every row, count every byte, write once.
+//! Columns to bytes: every row is checked and written in one pass.
 
-use crate::columns::EventColumns;
+use std::iter::Peekable;
+use std::ops::Range;
+use std::vec;
+
+use arrow_buffer::{Buffer, ScalarBuffer};
+
+use crate::block::{self, Block};
+use crate::characters::WINDOW;
+use crate::columns::{Cell, EventColumns};
 use crate::command_set::{CommandSet, ELEMENTS, Field, Kind, Source, Usage, Value, Vr};
 use crate::error::{Reason, Rejection, shown};
-use crate::pdv::{MaxPduLength, write_message};
+use crate::machine;
+use crate::memory::Memory;
+use crate::pdv::{HEADERS, MaxPduLength, write_message};
+use crate::template::{ROOM, Shape, Template};
 use crate::uid;
 
 /// What stands around each command set.
@@ -51,9 +62,9 @@ pub fn check_context_id(value: i128) -> Result<u8, Rejection> {
 #[derive(Debug, Default)]
 pub struct Encoded {
     /// The stream.
-    pub bytes: Vec<u8>,
+    pub bytes: Buffer,
     /// Where each message begins, and last the length of the stream.
-    pub offsets: Vec<i64>,
+    pub offsets: ScalarBuffer<i64>,
     /// The rows that were left out.
     pub rejected: Vec<Rejection>,
 }
@@ -70,31 +81,305 @@ pub fn encode(
     first_row: u64,
     broken: Vec<Rejection>,
 ) -> Result<Encoded, Rejection> {
-    let mut broken = broken.into_iter().peekable();
-    let mut number = first_row;
-    let mut checked = Vec::with_capacity(batches.len());
+    let rows: usize = batches.iter().map(|columns| columns.rows).sum();
+    let most: usize = batches.iter().map(|columns| most_bytes(columns, options)).sum();
+    let (mut bytes, mut offsets) = (Memory::new(most + ROOM), Memory::new((rows + 1) * 8));
+    let (ends, _) = offsets.bytes().as_chunks_mut();
+    let mut encoder = Encoder::new(options, first_row, broken, bytes.bytes(), ends);
     for columns in batches {
-        checked.push(check_rows(columns, options, &mut number, &mut broken)?);
+        machine::widely(
+            #[inline(always)]
+            || encoder.encode(columns, 0..columns.rows),
+        )?;
     }
-    let mut encoded = Encoded::with_room_for(&checked);
-    for (columns, checked) in batches.iter().zip(checked) {
-        for (row, message_id) in checked.rows {
-            let event = Event::of_row(columns, row, message_id);
-            event.write(&mut encoded.bytes, options);
-            encoded.offsets.push(encoded.bytes.len() as i64);
-        }
-        encoded.rejected.extend(checked.rejected);
-    }
-    Ok(encoded)
+    let Encoder { at, messages, rejected, .. } = encoder;
+    Ok(Encoded {
+        bytes: bytes.into_buffer(at),
+        offsets: ScalarBuffer::new(offsets.into_buffer((messages + 1) * 8), 0, messages + 1),
+        rejected,
+    })
 }
 
-impl Encoded {
-    fn with_room_for(checked: &[Checked]) -> Self {
-        let bytes = checked.iter().map(|checked| checked.bytes).sum();
-        let rows: usize = checked.iter().map(|checked| checked.rows.len()).sum();
-        let mut offsets = Vec::with_capacity(rows + 1);
-        offsets.push(0);
-        Self { bytes: Vec::with_capacity(bytes), offsets, rejected: Vec::new() }
+/// The most bytes that the rows can become. What is not used of it is never touched.
+fn most_bytes(columns: &EventColumns, options: &Options) -> usize {
+    // Elements with numbers, and the headers and the padding of the others.
+    let fixed: usize = ELEMENTS.iter().map(|_| 12).sum();
+    let of = |field| columns.cells(field).map_or(0, |cells| cells.most_bytes(columns.rows));
+    let command_sets = columns.rows * fixed + Field::TEXTS.into_iter().map(of).sum::<usize>();
+    match options.framing {
+        Framing::CommandSet => command_sets,
+        Framing::PData => {
+            let all = command_sets + Field::DATA_SETS.into_iter().map(of).sum::<usize>();
+            // Each part of a message may end in a fragment that is not full.
+            all + (all / options.max_pdu_length.fragment() + 2 * columns.rows) * HEADERS
+        }
+    }
+}
+
+/// Rows on their way into memory.
+///
+/// There are two ways. Most rows are like one before: a template is copied and filled in. The others
+/// go element by element, as do those that are refused, and this way alone knows all the rules.
+struct Encoder<'o> {
+    options: &'o Options,
+    /// The number of the next row.
+    number: u64,
+    broken: Peekable<vec::IntoIter<Rejection>>,
+    out: &'o mut [u8],
+    at: usize,
+    offsets: &'o mut [[u8; 8]],
+    messages: usize,
+    rejected: Vec<Rejection>,
+    scratch: Vec<u8>,
+}
+
+impl<'o> Encoder<'o> {
+    fn new(
+        options: &'o Options,
+        first_row: u64,
+        broken: Vec<Rejection>,
+        out: &'o mut [u8],
+        offsets: &'o mut [[u8; 8]],
+    ) -> Self {
+        offsets[0] = 0_i64.to_ne_bytes();
+        Self {
+            options,
+            number: first_row,
+            broken: broken.into_iter().peekable(),
+            out,
+            at: 0,
+            offsets,
+            messages: 0,
+            rejected: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    #[inline(always)]
+    fn encode(&mut self, columns: &EventColumns, rows: Range<usize>) -> Result<(), Rejection> {
+        let mut block = Block::new(columns);
+        let mut templates = Templates::default();
+        for first in rows.clone().step_by(block::ROWS) {
+            block.take(first, block::ROWS.min(rows.end - first));
+            let mut row = 0;
+            while row < block.rows {
+                let class = block.cell(Field::AffectedSOPClassUID, row);
+                let run = match templates.find(block.shapes[row], class) {
+                    Some(template) => self.run(&block, row, template),
+                    None => 0,
+                };
+                row += run.max(1);
+                if run > 0 {
+                    continue;
+                }
+                self.single(columns, &block, row - 1, &mut templates)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Encodes the rows from `first` on for which a template serves, and returns how many these are.
+    #[inline(always)]
+    fn run(&mut self, block: &Block<'_>, first: usize, template: &Template<'_>) -> usize {
+        let Options { framing, max_pdu_length, .. } = *self.options;
+        let most = match framing {
+            Framing::PData => max_pdu_length.fragment(),
+            Framing::CommandSet => usize::MAX,
+        };
+        if template.command_set_len(WINDOW) > most {
+            return 0;
+        }
+        let broken = self.broken.peek().and_then(|rejection| rejection.row);
+        let before_broken = broken.map_or(usize::MAX, |row| (row - self.number) as usize);
+        let end = block.rows.min(first.saturating_add(before_broken));
+        let classes = block.cells(Field::AffectedSOPClassUID);
+        let data_sets = block.data_sets(template.data_set);
+        let mut row = first;
+        while row < end
+            && template.fits(block.shapes[row], classes[row])
+            && block.conformant[row]
+            && data_sets.is_none_or(|cells| cells[row].length() <= most)
+            && !block.out_of_range(row)
+        {
+            row += 1;
+        }
+        let rows = first..row;
+        match (template.kind, block.has(Field::MessageID)) {
+            (Kind::Request, false) => {
+                self.write_run(block, rows, template, Numbering::From(self.message_id()));
+            }
+            (Kind::Request, true) => {
+                self.write_run(block, rows, template, Numbering::Column(Field::MessageID));
+            }
+            (Kind::Response, _) => {
+                let field = Field::MessageIDBeingRespondedTo;
+                self.write_run(block, rows, template, Numbering::Column(field));
+            }
+        }
+        row - first
+    }
+
+    // In line, so that nothing is asked of each row that holds for all.
+    #[inline(always)]
+    fn write_run(
+        &mut self,
+        block: &Block<'_>,
+        rows: Range<usize>,
+        template: &Template<'_>,
+        mut numbering: Numbering,
+    ) {
+        let data_sets = block.data_sets(template.data_set);
+        let uids = block.cells(Field::AffectedSOPInstanceUID);
+        let offsets = &mut self.offsets[self.messages + 1..][..rows.len()];
+        let mut at = self.at;
+        for (row, offset) in rows.clone().zip(offsets) {
+            let numbers = block.numbers(row, numbering.next(block, row));
+            let out = self.out[at..].first_chunk_mut().expect("there is room for any row");
+            match data_sets.map(|cells| cells[row]) {
+                Some(data_set) => {
+                    at += template.write(out, numbers, uids[row], data_set.length());
+                    at += data_set.write(&mut self.out[at..]);
+                }
+                None => at += template.write(out, numbers, uids[row], 0),
+            }
+            *offset = (at as i64).to_ne_bytes();
+        }
+        self.at = at;
+        self.messages += rows.len();
+        self.number += rows.len() as u64;
+    }
+
+    /// Encodes or refuses a row for which no template serves.
+    #[inline(never)]
+    fn single<'c>(
+        &mut self,
+        columns: &'c EventColumns,
+        block: &Block<'c>,
+        row: usize,
+        templates: &mut Templates<'c>,
+    ) -> Result<(), Rejection> {
+        let class = block.cell(Field::AffectedSOPClassUID, row);
+        if templates.find(block.shapes[row], class).is_some()
+            && let Some(rejection) = self.bad_uid(block, row)
+        {
+            return self.reject(rejection);
+        }
+        self.by_element(columns, block, row, templates)
+    }
+
+    /// What is wrong with a row that has a template, if it is its instance UID. The other rules of
+    /// a message come later in the order of its elements.
+    fn bad_uid(&mut self, block: &Block<'_>, row: usize) -> Option<Rejection> {
+        if block.out_of_range(row) || self.is_broken() {
+            return None;
+        }
+        let field = Field::AffectedSOPInstanceUID;
+        let reason = check_uid(block.cell(field, row).bytes()?, self.options).err()?;
+        Some(Rejection::new(reason).field(field))
+    }
+
+    fn reject(&mut self, rejection: Rejection) -> Result<(), Rejection> {
+        let rejection = rejection.row(self.number);
+        self.number += 1;
+        match self.options.on_invalid {
+            OnInvalid::Raise => Err(rejection),
+            OnInvalid::Skip => {
+                self.rejected.push(rejection);
+                Ok(())
+            }
+        }
+    }
+
+    /// Message IDs run from 1 to 65535 and round again.
+    fn message_id(&self) -> u16 {
+        (self.number % 65535 + 1) as u16
+    }
+
+    fn is_broken(&mut self) -> bool {
+        self.broken.peek().is_some_and(|rejection| rejection.row == Some(self.number))
+    }
+
+    /// Checks and encodes a row by the table of elements.
+    fn by_element<'c>(
+        &mut self,
+        columns: &'c EventColumns,
+        block: &Block<'c>,
+        row: usize,
+        templates: &mut Templates<'c>,
+    ) -> Result<(), Rejection> {
+        let in_columns = block.first + row;
+        let event = Event::of_row(columns, in_columns, self.message_id());
+        let found = match self.broken.next_if(|rejection| rejection.row == Some(self.number)) {
+            Some(rejection) => Err(rejection),
+            None => event.check(columns, in_columns, self.options),
+        };
+        if let Err(rejection) = found {
+            return self.reject(rejection);
+        }
+        if event.command_set.get(Field::ErrorComment) == Value::Absent {
+            let class = block.cell(Field::AffectedSOPClassUID, row);
+            let id = event.context_id(self.options);
+            let shape = block.shapes[row];
+            templates.add(Template::new(shape, class, &event.command_set, id, self.options));
+        }
+        self.scratch.clear();
+        event.write(&mut self.scratch, self.options);
+        self.out[self.at..self.at + self.scratch.len()].copy_from_slice(&self.scratch);
+        self.at += self.scratch.len();
+        self.messages += 1;
+        self.offsets[self.messages] = (self.at as i64).to_ne_bytes();
+        self.number += 1;
+        Ok(())
+    }
+}
+
+/// Where the Message IDs of a run come from.
+enum Numbering {
+    Column(Field),
+    /// The next one.
+    From(u16),
+}
+
+impl Numbering {
+    #[inline]
+    fn next(&mut self, block: &Block<'_>, row: usize) -> u16 {
+        match self {
+            Self::Column(field) => block.number(*field, row) as u16,
+            Self::From(next) => {
+                let message_id = *next;
+                *next = message_id.checked_add(1).unwrap_or(1);
+                message_id
+            }
+        }
+    }
+}
+
+/// The templates of a table: a few, of which most rows have the one of the row before.
+#[derive(Default)]
+struct Templates<'a> {
+    all: Vec<Template<'a>>,
+    last: usize,
+}
+
+/// Tables with more kinds of rows than this forget the oldest.
+const MOST_TEMPLATES: usize = 16;
+
+impl<'a> Templates<'a> {
+    #[inline]
+    fn find(&mut self, shape: Shape, class: Cell<'_>) -> Option<&Template<'a>> {
+        let fits = |template: &Template<'_>| template.fits(shape, class);
+        if !self.all.get(self.last).is_some_and(fits) {
+            self.last = self.all.iter().position(fits)?;
+        }
+        self.all.get(self.last)
+    }
+
+    fn add(&mut self, template: Template<'a>) {
+        if self.all.len() == MOST_TEMPLATES {
+            self.all.remove(0);
+        }
+        self.last = self.all.len();
+        self.all.push(template);
     }
 }
 
@@ -105,55 +390,20 @@ pub fn validate(
     first_row: u64,
     broken: Vec<Rejection>,
 ) -> Vec<Rejection> {
-    let options = Options { on_invalid: OnInvalid::Skip, ..*options };
     let mut broken = broken.into_iter().peekable();
     let mut number = first_row;
     let mut rejected = Vec::new();
     for columns in batches {
-        if let Ok(checked) = check_rows(columns, &options, &mut number, &mut broken) {
-            rejected.extend(checked.rejected);
+        for row in 0..columns.rows {
+            let found = match broken.next_if(|rejection| rejection.row == Some(number)) {
+                Some(rejection) => Err(rejection),
+                None => Event::of_row(columns, row, 1).check(columns, row, options),
+            };
+            rejected.extend(found.err().map(|rejection| rejection.row(number)));
+            number += 1;
         }
     }
     rejected
-}
-
-#[derive(Default)]
-struct Checked {
-    /// The good rows, each with the Message ID it gets where there is no column of them.
-    rows: Vec<(usize, u16)>,
-    /// How many bytes they take.
-    bytes: usize,
-    rejected: Vec<Rejection>,
-}
-
-fn check_rows(
-    columns: &EventColumns,
-    options: &Options,
-    number: &mut u64,
-    broken: &mut std::iter::Peekable<impl Iterator<Item = Rejection>>,
-) -> Result<Checked, Rejection> {
-    let mut checked = Checked { rows: Vec::with_capacity(columns.rows), ..Checked::default() };
-    for row in 0..columns.rows {
-        // Message IDs run from 1 to 65535 and round again.
-        let message_id = (*number % 65535 + 1) as u16;
-        let event = Event::of_row(columns, row, message_id);
-        let found = match broken.next_if(|rejection| rejection.row == Some(*number)) {
-            Some(rejection) => Err(rejection),
-            None => event.check(columns, row, options),
-        };
-        match found {
-            Ok(()) => {
-                checked.bytes += event.encoded_len(options);
-                checked.rows.push((row, message_id));
-            }
-            Err(rejection) if options.on_invalid == OnInvalid::Raise => {
-                return Err(rejection.row(*number));
-            }
-            Err(rejection) => checked.rejected.push(rejection.row(*number)),
-        }
-        *number += 1;
-    }
-    Ok(checked)
 }
 
 /// One row as a message.
@@ -217,25 +467,17 @@ impl<'a> Event<'a> {
         options.max_pdu_length.check(length).map_err(|rejection| rejection.field(kind.data_set()))
     }
 
-    fn encoded_len(&self, options: &Options) -> usize {
-        let command_set = self.command_set.encoded_len();
-        match options.framing {
-            Framing::CommandSet => command_set,
-            Framing::PData => {
-                let data_set = self.data_set.map_or(0, <[u8]>::len);
-                options.max_pdu_length.message_len(command_set, data_set)
-            }
-        }
+    fn context_id(&self, options: &Options) -> u8 {
+        self.context_id.map_or(options.context_id, |id| id as u8)
     }
 
     fn write(&self, out: &mut Vec<u8>, options: &Options) {
         if options.framing == Framing::CommandSet {
             return self.command_set.write(out);
         }
-        let context_id = self.context_id.map_or(options.context_id, |id| id as u8);
         let data_set = self.data_set.unwrap_or_default();
         let command_set = |out: &mut Vec<u8>| self.command_set.write(out);
-        write_message(out, context_id, options.max_pdu_length, command_set, data_set);
+        write_message(out, self.context_id(options), options.max_pdu_length, command_set, data_set);
     }
 }
 
@@ -277,12 +519,14 @@ fn check_field(
             _ => Ok(()),
         },
         (_, Value::Text(text)) if field == Field::ErrorComment => check_error_comment(text),
-        (_, Value::Text(text)) => {
-            let check = if options.conformant_uids { uid::check } else { uid::check_lenient };
-            check(text).map_err(|error| Reason::Uid(shown(text), error))
-        }
+        (_, Value::Text(text)) => check_uid(text, options),
         (_, Value::UsMany(_)) => Ok(()),
     }
+}
+
+fn check_uid(text: &[u8], options: &Options) -> Result<(), Reason> {
+    let check = if options.conformant_uids { uid::check } else { uid::check_lenient };
+    check(text).map_err(|error| Reason::Uid(shown(text), error))
 }
 
 /// LO: at most 64 characters of the default repertoire, no backslash and no control character
@@ -332,7 +576,6 @@ mod tests {
     fn the_length_is_foretold_and_the_offsets_part_the_messages() {
         let encoded =
             encode(&[columns(["1", "1.2", "1.3"])], &options(OnInvalid::Raise), 0, vec![]).unwrap();
-        assert_eq!(encoded.bytes.capacity(), encoded.bytes.len());
         assert_eq!(*encoded.offsets.last().unwrap() as usize, encoded.bytes.len());
         for offset in &encoded.offsets[..3] {
             assert_eq!(encoded.bytes[*offset as usize], 0x04);

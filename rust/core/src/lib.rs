@@ -4,6 +4,7 @@
 //! ([`command_set`]) and PDVs ([`pdv`]); back, PDUs are walked ([`pdu`]) and decoded ([`decode`])
 //! into columns ([`decoded_columns`]). There is no Python here and no I/O.
 
+mod block;
 mod characters;
 pub mod columns;
 pub mod command_set;
@@ -11,6 +12,9 @@ pub mod decode;
 pub mod decoded_columns;
 pub mod encode;
 pub mod error;
+mod machine;
+pub mod memory;
 pub mod pdu;
 pub mod pdv;
+mod template;
 pub mod uid;

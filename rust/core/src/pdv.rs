@@ -32,15 +32,16 @@ impl MaxPduLength {
     }
 
     /// The most bytes that a fragment may have.
-    fn fragment(self) -> usize {
+    pub fn fragment(self) -> usize {
         match self.0 {
             0 => u32::MAX as usize - PDV_HEADER,
             length => length as usize - PDV_HEADER,
         }
     }
 
-    fn framed_len(self, length: usize) -> usize {
-        length + length.div_ceil(self.fragment()) * (PDU_HEADER + PDV_HEADER)
+    /// The length of a command set or a data set in PDUs.
+    pub fn framed_len(self, length: usize) -> usize {
+        length + length.div_ceil(self.fragment()) * HEADERS
     }
 
     /// The length of what [`write_message`] writes for parts of these lengths.
@@ -69,40 +70,60 @@ pub fn write_message(
     data_set: &[u8],
 ) {
     let start = out.len();
-    let fragment_at = start + PDU_HEADER + PDV_HEADER;
+    let fragment_at = start + HEADERS;
     out.resize(fragment_at, 0);
     command_set(out);
     let length = out.len() - fragment_at;
     if length <= max_pdu_length.fragment() {
-        out[start..fragment_at].copy_from_slice(&header(context_id, COMMAND | LAST, length));
+        out[start..fragment_at].copy_from_slice(&headers(context_id, COMMAND | LAST, length));
     } else {
         let command_set = out.split_off(fragment_at);
         out.truncate(start);
-        write_fragments(out, context_id, max_pdu_length, COMMAND, &command_set);
+        append_fragments(out, context_id, max_pdu_length, COMMAND, &command_set);
     }
-    write_fragments(out, context_id, max_pdu_length, 0, data_set);
+    append_fragments(out, context_id, max_pdu_length, 0, data_set);
 }
 
+/// The headers of a PDU and of its only PDV.
+pub const HEADERS: usize = PDU_HEADER + PDV_HEADER;
+
 /// PDU type 04H, a reserved byte, PDU length; PDV length, context ID, control header.
-fn header(context_id: u8, control: u8, fragment: usize) -> [u8; PDU_HEADER + PDV_HEADER] {
+pub fn headers(context_id: u8, control: u8, fragment: usize) -> [u8; HEADERS] {
     let [a, b, c, d] = (fragment as u32 + 6).to_be_bytes();
     let [e, f, g, h] = (fragment as u32 + 2).to_be_bytes();
     [0x04, 0, a, b, c, d, e, f, g, h, context_id, control]
 }
 
-fn write_fragments(
+fn append_fragments(
     out: &mut Vec<u8>,
     context_id: u8,
     max_pdu_length: MaxPduLength,
     control: u8,
     bytes: &[u8],
 ) {
+    let start = out.len();
+    out.resize(start + max_pdu_length.framed_len(bytes.len()), 0);
+    write_fragments(&mut out[start..], context_id, max_pdu_length, control, bytes);
+}
+
+/// Writes a command set or a data set as PDUs of one PDV each, and returns how many bytes it took.
+pub fn write_fragments(
+    out: &mut [u8],
+    context_id: u8,
+    max_pdu_length: MaxPduLength,
+    control: u8,
+    bytes: &[u8],
+) -> usize {
+    let mut at = 0;
     let mut fragments = bytes.chunks(max_pdu_length.fragment()).peekable();
     while let Some(fragment) = fragments.next() {
         let last = if fragments.peek().is_none() { LAST } else { 0 };
-        out.extend_from_slice(&header(context_id, control | last, fragment.len()));
-        out.extend_from_slice(fragment);
+        let (front, rest) = out[at..].split_at_mut(HEADERS);
+        front.copy_from_slice(&headers(context_id, control | last, fragment.len()));
+        rest[..fragment.len()].copy_from_slice(fragment);
+        at += HEADERS + fragment.len();
     }
+    at
 }
 
 #[cfg(test)]

@@ -71,8 +71,8 @@ fn encode_batch_list(
         .detach(|| encode::encode(&columns, options, first_row, broken))
         .map_err(|rejection| encode_error(py, &rejection))?;
     Ok(EncodedEvents {
-        bytes: Buffer::from_vec(encoded.bytes),
-        offsets: ScalarBuffer::from(encoded.offsets),
+        bytes: encoded.bytes,
+        offsets: encoded.offsets,
         rejected: Rejections::new(encoded.rejected),
     })
 }
@@ -121,7 +121,7 @@ pub fn all_batches(py: Python<'_>, mut events: Events) -> PyResult<Vec<Batch>> {
 ///     Raise at the first bad row, or leave bad rows out and list them in ``rejected``.
 /// enforce_uid_conformance : bool, optional
 ///     Whether UIDs must be conformant to PS3.5 9.1; ``False`` takes any 1 to 64 visible ASCII
-///     characters.
+///     characters but the backslash.
 ///
 /// Returns
 /// -------

@@ -1,0 +1,123 @@
+//! A block of rows on its way into bytes: few enough to stay in the CPU's nearest cache, and laid
+//! out alike whatever flavour their columns have.
+
+use crate::columns::{Cell, EventColumns, NO_NUMBER, OUT_OF_RANGE};
+use crate::command_set::Field;
+use crate::machine;
+use crate::template::{Numbers, Shape};
+
+/// The most rows of a block.
+pub const ROWS: usize = 128;
+
+/// The rows.
+pub struct Block<'a> {
+    columns: &'a EventColumns,
+    /// The fields that every row has.
+    common: Shape,
+    /// The first row's number in its columns.
+    pub first: usize,
+    /// How many rows there are.
+    pub rows: usize,
+    numbers: [[u32; ROWS]; Field::ALL.len()],
+    cells: [[Cell<'a>; ROWS]; Field::ALL.len()],
+    /// Whether any number is out of range.
+    any_out_of_range: bool,
+    /// Which fields each row has.
+    pub shapes: [Shape; ROWS],
+    /// Whether the instance UID is null or conformant to PS3.5 9.1.
+    pub conformant: [bool; ROWS],
+}
+
+impl<'a> Block<'a> {
+    /// A block without rows yet.
+    pub fn new(columns: &'a EventColumns) -> Self {
+        let in_all =
+            |field: &Field| columns.cells(*field).is_some_and(|cells| !cells.may_be_null());
+        let common = Field::TEXTS.into_iter().filter(in_all).fold(Shape::NONE, Shape::with);
+        Self {
+            columns,
+            common,
+            first: 0,
+            rows: 0,
+            numbers: [[NO_NUMBER; ROWS]; Field::ALL.len()],
+            cells: [[Cell::NULL; ROWS]; Field::ALL.len()],
+            any_out_of_range: false,
+            shapes: [Shape::NONE; ROWS],
+            conformant: [false; ROWS],
+        }
+    }
+
+    /// Takes the `rows` rows from `first` on.
+    pub fn take(&mut self, first: usize, rows: usize) {
+        (self.first, self.rows, self.any_out_of_range) = (first, rows, false);
+        self.shapes = [self.common; ROWS];
+        for field in Field::ALL {
+            if let Some(column) = self.columns.integers(field) {
+                let numbers = &mut self.numbers[field as usize][..rows];
+                column.fill(first, numbers);
+                self.any_out_of_range |= numbers.contains(&OUT_OF_RANGE);
+                Shape::add_numbers(&mut self.shapes, field, numbers);
+            }
+            if let Some(column) = self.columns.cells(field) {
+                let cells = &mut self.cells[field as usize][..rows];
+                column.fill(first, cells);
+                if !self.common.has(field) {
+                    Shape::add_cells(&mut self.shapes, field, cells);
+                }
+            }
+        }
+        let uids = &self.cells[Field::AffectedSOPInstanceUID as usize][..rows];
+        machine::conformant(uids, &mut self.conformant[..rows]);
+        for (conformant, uid) in self.conformant.iter_mut().zip(uids) {
+            // Whether it may be null is a question of the shape.
+            *conformant |= uid.is_null();
+        }
+    }
+
+    /// A row's number, [`NO_NUMBER`] or [`OUT_OF_RANGE`].
+    #[inline(always)]
+    pub fn number(&self, field: Field, row: usize) -> u32 {
+        self.numbers[field as usize][row]
+    }
+
+    /// A row's text or data set.
+    #[inline(always)]
+    pub fn cell(&self, field: Field, row: usize) -> Cell<'a> {
+        self.cells[field as usize][row]
+    }
+
+    /// Whether a number of a row is out of range.
+    #[inline(always)]
+    pub fn out_of_range(&self, row: usize) -> bool {
+        self.any_out_of_range && self.numbers.iter().any(|numbers| numbers[row] == OUT_OF_RANGE)
+    }
+
+    /// Whether the table has a column of these numbers.
+    pub fn has(&self, field: Field) -> bool {
+        self.columns.has(field)
+    }
+
+    /// The texts or data sets of all rows.
+    #[inline(always)]
+    pub fn cells(&self, field: Field) -> &[Cell<'a>; ROWS] {
+        &self.cells[field as usize]
+    }
+
+    /// The data sets of all rows.
+    #[inline(always)]
+    pub fn data_sets(&self, field: Option<Field>) -> Option<&[Cell<'a>; ROWS]> {
+        field.map(|field| self.cells(field))
+    }
+
+    /// The numbers of a row in which none is out of range.
+    #[inline(always)]
+    pub fn numbers(&self, row: usize, message_id: u16) -> Numbers {
+        let number = |field| self.number(field, row) as u16;
+        Numbers {
+            message_id,
+            event_type: number(Field::EventTypeID),
+            status: number(Field::Status),
+            error_id: number(Field::ErrorID),
+        }
+    }
+}

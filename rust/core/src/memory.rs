@@ -1,0 +1,114 @@
+//! Memory for output: pages are touched once and used again.
+//!
+//! The first touch of a page costs more than all the encoding that goes into it. So large outputs
+//! are mapped, in large pages where the system has them, and when the last reader has dropped one
+//! its pages wait here for the next, while the system may take them back whenever it needs them.
+
+use std::sync::{Mutex, PoisonError};
+
+use arrow_buffer::Buffer;
+use bytes::Bytes;
+use memmap2::MmapMut;
+
+use crate::machine;
+
+/// Bytes to write into. They have some value already, which means nothing.
+#[derive(Debug)]
+pub struct Memory(Pages);
+
+#[derive(Debug)]
+enum Pages {
+    Heap(Vec<u8>),
+    Mapped(Option<MmapMut>),
+}
+
+/// From here on memory is mapped; below it the allocator keeps it warm.
+const MAPPED: usize = 128 << 10;
+/// From here on large pages are asked for, and idle pages are offered back to the system.
+const LARGE: usize = 4 << 20;
+/// The most mappings that wait.
+const MOST_IDLE: usize = 8;
+
+static IDLE: Mutex<Vec<MmapMut>> = Mutex::new(Vec::new());
+
+impl Memory {
+    /// At least `length` bytes.
+    pub fn new(length: usize) -> Self {
+        if length < MAPPED {
+            return Self(Pages::Heap(vec![0; length]));
+        }
+        match take_idle(length).or_else(|| map(length)) {
+            Some(pages) => Self(Pages::Mapped(Some(pages))),
+            None => Self(Pages::Heap(vec![0; length])),
+        }
+    }
+
+    /// All its bytes.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        match &mut self.0 {
+            Pages::Heap(bytes) => bytes,
+            Pages::Mapped(pages) => pages.as_deref_mut().unwrap_or_default(),
+        }
+    }
+
+    /// Its first `length` bytes, to be read only. When the last clone of the buffer is dropped the
+    /// memory is used again.
+    pub fn into_buffer(self, length: usize) -> Buffer {
+        Buffer::from(Bytes::from_owner(self)).slice_with_length(0, length)
+    }
+}
+
+impl AsRef<[u8]> for Memory {
+    fn as_ref(&self) -> &[u8] {
+        match &self.0 {
+            Pages::Heap(bytes) => bytes,
+            Pages::Mapped(pages) => pages.as_deref().unwrap_or_default(),
+        }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if let Pages::Mapped(pages) = &mut self.0
+            && let Some(pages) = pages.take()
+        {
+            keep_idle(pages);
+        }
+    }
+}
+
+/// The smallest that is large enough, and not so large that a small output would hold it.
+fn take_idle(length: usize) -> Option<MmapMut> {
+    let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+    let fits = |pages: &MmapMut| (length..=length.saturating_mul(4)).contains(&pages.len());
+    let found = idle.iter().enumerate().filter(|(_, pages)| fits(pages));
+    let (at, _) = found.min_by_key(|(_, pages)| pages.len())?;
+    Some(idle.swap_remove(at))
+}
+
+fn map(length: usize) -> Option<MmapMut> {
+    let large = length >= LARGE;
+    let step = if large { 2 << 20 } else { MAPPED };
+    let pages = MmapMut::map_anon(length.checked_next_multiple_of(step)?).ok()?;
+    #[cfg(target_os = "linux")]
+    if large {
+        // Only advice: without large pages it goes on with small ones.
+        let _ = pages.advise(memmap2::Advice::HugePage);
+    }
+    Some(pages)
+}
+
+fn keep_idle(pages: MmapMut) {
+    if pages.len() >= LARGE && !machine::offer_back(&pages) {
+        return;
+    }
+    let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+    if idle.len() == MOST_IDLE {
+        // The oldest; what is unmapped is not unmapped under the lock.
+        let oldest = idle.remove(0);
+        drop(idle);
+        drop(oldest);
+        idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+    }
+    idle.push(pages);
+}
