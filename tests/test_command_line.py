@@ -14,11 +14,13 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
+from fastdimse import decode_capture, encode_capture
 from fastdimse.cli import files
 from test_bulk_encode import EVENTS, SCHEMA, oracle_bytes, rows_of
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 REQUESTS = EXAMPLES / "orthanc-storage-commitment.requests.bin"
+CAPTURE = EXAMPLES / "orthanc-storage-commitment.pcap"
 STREAM = oracle_bytes(rows_of(EVENTS))
 DATA_SETS = ("EventInformation", "EventReply")
 
@@ -89,6 +91,113 @@ def test_the_real_stream_as_a_table():
     text = done.stdout.decode()
     assert text.count("request ") >= 24
     assert "24" in text.splitlines()[-1]
+
+
+def test_the_real_capture_as_a_table():
+    done = run("decode", CAPTURE)
+    assert (done.returncode, done.stderr) == (0, b"")
+    *_, summary = lines = done.stdout.decode().splitlines()
+    shown = [line for line in lines if "ORTHANC → PEER" in line]
+    expected = json.loads((EXAMPLES / "orthanc-storage-commitment.expected.json").read_text())
+    assert len(shown) == len(expected["requests"]) == 24
+    for line, request in zip(shown, expected["requests"], strict=True):
+        cells = [cell.strip() for cell in line.strip("│").split("│")]
+        assert cells[4:8] == [
+            str(request["MessageID"]),
+            "Storage Commitment Push Model SOP Class",
+            str(request["EventTypeID"]),
+            "0x0000",
+        ]
+        assert cells[8].endswith(" ms")
+    assert summary.startswith("24 events, 0 unanswered; 25 associations in 25 TCP streams of 614 ")
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".arrows", ".ndjson", ".csv"])
+def test_captures_in_every_format(tmp_path, suffix):
+    rows, first = tmp_path / f"rows{suffix}", tmp_path / "first.pcapng"
+    first.write_bytes(encode_capture(decode_capture(CAPTURE.read_bytes()), format="pcapng"))
+    for out, begins in (("again.pcapng", b"\x0a\x0d\x0d\x0a"), ("again.pcap", b"\x4d\x3c\xb2\xa1")):
+        for arguments in (("decode", first, "-o", rows), ("encode", rows, "-o", tmp_path / out)):
+            done = run(*arguments)
+            assert done.returncode == 0, done.stderr.decode()
+        assert (tmp_path / out).read_bytes().startswith(begins)
+    assert (tmp_path / "again.pcapng").read_bytes() == first.read_bytes()
+    # Rows of a capture are no rows of a stream: what they tell besides would be lost.
+    done = run("encode", rows, "-o", tmp_path / "events.bin")
+    assert (done.returncode, b"unknown column 'Time'" in done.stderr) == (2, True)
+    assert not (tmp_path / "events.bin").exists()
+
+
+def test_captures_through_pipes():
+    done = run("decode", "-", "--json", stdin=CAPTURE.read_bytes())
+    assert done.returncode == 0
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["Frame"] for row in rows[:2]] == [26, 51]
+    assert rows[0]["Time"] == "2026-11-24T08:43:15.768083000Z"
+    assert rows[0]["Latency"] == 1_342_000
+
+
+def test_options_of_captures(tmp_path):
+    source, out = tmp_path / "in.ndjson", tmp_path / "out.pcap"
+    source.write_bytes(ndjson(EVENTS))
+    options = {
+        "--calling-ae": "PACS",
+        "--called-ae": "MODALITY",
+        "--source": "2001:db8::1",
+        "--destination": "2001:db8::2",
+        "--transfer-syntax": "1.2.840.10008.1.2.1",
+        "--max-pdu-length": "100",
+    }
+    done = run("encode", source, "-o", out, *(word for pair in options.items() for word in pair))
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"3 rows, " in done.stderr
+    row = pa.table(decode_capture(out.read_bytes())).to_pylist()[0]
+    assert [
+        row[name]
+        for name in (
+            "CallingAETitle",
+            "CalledAETitle",
+            "SourceAddress",
+            "DestinationAddress",
+            "TransferSyntaxUID",
+        )
+    ] == list(options.values())[:5]
+    for wrong in (("--framing", "command-set"), ("--source", "nowhere"), ("--calling-ae", "")):
+        done = run("encode", source, "-o", tmp_path / "not.pcap", *wrong)
+        assert (done.returncode, b"Traceback" in done.stderr) == (2, False)
+        assert not (tmp_path / "not.pcap").exists()
+
+
+def test_rejected_rows_of_captures(tmp_path):
+    columns = {**EVENTS, "AffectedSOPInstanceUID": ["1.02", None, "1.2.3.4"]}
+    source, out, rejects = (tmp_path / name for name in ("in.ndjson", "out.pcap", "bad.csv"))
+    source.write_bytes(ndjson(columns))
+    done = run("encode", source, "-o", out, "--rejects", rejects)
+    assert done.returncode == 1
+    [rejected] = pyarrow.csv.read_csv(rejects).to_pylist()
+    assert (rejected["row"], rejected["code"]) == (0, "uid")
+    assert len(decode_capture(out.read_bytes())) == 2
+
+
+def test_a_broken_capture(tmp_path):
+    path, rows, faults = (tmp_path / name for name in ("cut", "rows.parquet", "faults.ndjson"))
+    path.write_bytes(CAPTURE.read_bytes()[:60_000])
+    expected = decode_capture(path.read_bytes())
+    done = run("decode", path)
+    assert done.returncode == 1
+    for fault in expected.broken:
+        assert fault.code in done.stderr.decode()
+    done = run("decode", path, "-o", rows, "--rejects", faults)
+    assert done.returncode == 1
+    assert pyarrow.parquet.read_table(rows).num_rows == len(expected)
+    told = [json.loads(line) for line in faults.read_text().splitlines()]
+    assert [(one.get("stream"), one["frame"], one["reason"]) for one in told] == [
+        (fault.stream, fault.frame, fault.reason) for fault in expected.broken
+    ]
+    # A file of packets without DICOM.
+    path.write_bytes(CAPTURE.read_bytes()[:24])
+    done = run("decode", path)
+    assert (done.returncode, b"no-association" in done.stderr) == (1, True)
 
 
 def test_rejected_rows(tmp_path):

@@ -50,5 +50,5 @@ def test_page(page):
 def test_every_verb_has_an_example():
     with_example = {name for name, _ in docstrings()}
     verbs = {"encode_events", "encode_batches", "decode_events", "N_EVENT_REPORT", "Rejections"}
-    verbs |= {"decode_capture", "encode_capture"}
+    verbs |= {"encode_capture", "decode_capture"}
     assert verbs <= with_example

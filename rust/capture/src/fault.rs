@@ -68,8 +68,7 @@ pub enum Fault {
     },
     /// A capture that began when the association was there already.
     #[error(
-        "the capture begins inside the association: its AE titles and transfer syntaxes are not \
-         known{rest}",
+        "the beginning of the stream, and its A-ASSOCIATE with it, was not captured{rest}",
         rest = passed_over(*.0)
     )]
     BeginsInside(usize),

@@ -21,6 +21,8 @@ struct Part {
     direction: usize,
     /// Where it begins in its stream.
     offset: u64,
+    /// Whether something is wrong right behind it.
+    broken_off: bool,
 }
 
 /// All that can be read.
@@ -43,6 +45,8 @@ pub struct Place {
     pub offset: u64,
     /// The packet it came in.
     pub mark: Mark,
+    /// Whether something was wrong right behind its part.
+    pub broken_off: bool,
 }
 
 impl Readable {
@@ -55,7 +59,7 @@ impl Readable {
             let rest = &run.bytes[begin..];
             let (whole, found) = self.add_messages(rest);
             if whole > 0 {
-                self.add_part(direction, run, begin, begin + whole);
+                self.add_part(direction, run, begin, begin + whole, found.is_some());
             }
             let Some(rejection) = found else { break };
             wrong.push(rejection.shifted(begin));
@@ -91,9 +95,16 @@ impl Readable {
         (rest.len(), None)
     }
 
-    fn add_part(&mut self, direction: usize, run: &Run, begin: usize, end: usize) {
+    fn add_part(
+        &mut self,
+        direction: usize,
+        run: &Run,
+        begin: usize,
+        end: usize,
+        broken_off: bool,
+    ) {
         let at = self.bytes.len();
-        self.parts.push(Part { at, direction, offset: run.offset + begin as u64 });
+        self.parts.push(Part { at, direction, offset: run.offset + begin as u64, broken_off });
         let first = run.marks.partition_point(|mark| mark.at <= begin).saturating_sub(1);
         let marks = run.marks[first..].iter().take_while(|mark| mark.at < end);
         self.marks.extend(marks.map(|mark| Mark { at: at + mark.at.max(begin) - begin, ..*mark }));
@@ -111,7 +122,7 @@ impl Readable {
         let part = self.parts[..self.parts.partition_point(|part| part.at <= at)].last()?;
         let offset = part.offset + (at - part.at) as u64;
         let mark = *mark_of(&self.marks, at)?;
-        Some(Place { direction: part.direction, offset, mark })
+        Some(Place { direction: part.direction, offset, mark, broken_off: part.broken_off })
     }
 
     /// The last byte of each message, by the beginnings of the messages in their order.

@@ -245,7 +245,7 @@ impl Associations {
         }
         stepped_over.retain(|_, count| *count > 0);
         broken.reserve_exact(rejected.len());
-        broken.extend(rejected.into_iter().map(|rejection| self.broken(rejection, separator)));
+        broken.extend(rejected.into_iter().filter_map(|one| self.broken(one, separator)));
         let seen = self.readable.last_bytes(&offsets);
         let columns = MessageColumns(&messages);
         let all = (0..messages.num_rows()).filter_map(|row| {
@@ -262,23 +262,21 @@ impl Associations {
         (Joined { events, messages, rows }, stepped_over)
     }
 
-    fn broken(&self, rejection: Rejection, separator: &str) -> Broken {
+    /// `None` where a message ends because of what has been told already.
+    fn broken(&self, rejection: Rejection, separator: &str) -> Option<Broken> {
+        let place = self.readable.place(rejection.offset? as usize)?;
         let reason = match rejection.reason {
-            Reason::AssociationEnds(name) if name == separator => Reason::StreamEnds,
+            Reason::AssociationEnds(name) if name == separator => {
+                if place.broken_off {
+                    return None;
+                }
+                Reason::StreamEnds
+            }
             reason => reason,
         };
-        match self.readable.place(rejection.offset.unwrap_or_default() as usize) {
-            Some(place) => Broken {
-                field: rejection.field,
-                ..Broken::stream(
-                    self.direction(place.direction),
-                    reason,
-                    place.offset,
-                    Some(place.mark.frame),
-                )
-            },
-            None => Broken::file(reason, None),
-        }
+        let (direction, frame) = (self.direction(place.direction), Some(place.mark.frame));
+        let field = rejection.field;
+        Some(Broken { field, ..Broken::stream(direction, reason, place.offset, frame) })
     }
 
     /// Joins each request with its response: the first after it, in the other direction of its

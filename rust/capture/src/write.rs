@@ -5,7 +5,7 @@ use arrow_select::concat::concat_batches;
 use fastdimse_core::columns::SchemaError;
 use fastdimse_core::encode::{self, Encoded, Framing, OnInvalid};
 use fastdimse_core::error::{Reason, Rejection, shown};
-use fastdimse_core::pdv::MaxPduLength;
+use fastdimse_core::pdv::{MaxPduLength, PDU_HEADER};
 use fastdimse_core::uid;
 
 use crate::association::Association;
@@ -47,9 +47,13 @@ impl Options {
             Rejection::new(Reason::Uid(shown(self.transfer_syntax.as_bytes()), why))
         })?;
         check_ends([self.source, self.destination]).map_err(Rejection::new)?;
+        MaxPduLength::new(self.max_pdu_length)?;
+        // Fragments have an even length (PS3.8 E.1), where there is room for one.
+        let even =
+            if self.max_pdu_length > 7 { self.max_pdu_length & !1 } else { self.max_pdu_length };
         Ok(encode::Options {
             context_id: 1,
-            max_pdu_length: MaxPduLength::new(self.max_pdu_length)?,
+            max_pdu_length: MaxPduLength::new(even)?,
             framing: Framing::PData,
             on_invalid: OnInvalid::Skip,
             conformant_uids: self.conformant_uids,
@@ -197,12 +201,25 @@ fn converse<'a>(
     conversation.send(0, association.request(), between);
     conversation.send(1, association.accept(), between);
     for sent in &planned.sent {
-        conversation.send(sent.side, bytes(sent), sent.time);
+        // Wireshark loses its place behind a fragmented command set in the middle of a segment.
+        for pdu in pdus(bytes(sent)) {
+            conversation.send(sent.side, pdu, sent.time);
+        }
     }
     for (side, release) in RELEASE.iter().enumerate() {
         conversation.send(side, &release[..], last);
     }
     conversation.close(last)
+}
+
+/// The PDUs of a message, by the lengths in their headers (PS3.8 9.3.1).
+fn pdus(mut message: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let length = *message.get(2..)?.first_chunk()?;
+        let (pdu, rest) = message.split_at(PDU_HEADER + u32::from_be_bytes(length) as usize);
+        message = rest;
+        Some(pdu)
+    })
 }
 
 fn file(associations: &[Planned], packets: &[Numbered<'_>], format: Format) -> Vec<u8> {
