@@ -1,18 +1,22 @@
 //! Bytes to columns: PDUs are stepped through once, and what lies whole in the stream is viewed
 //! where it lies.
+//!
+//! There are two ways. Nearly all messages lie whole in the stream and hold nothing unusual:
+//! [`crate::whole_message`] reads these. Here is the other way, which knows all the rules.
 
 use std::collections::BTreeMap;
 use std::mem;
 
 use arrow_array::RecordBatch;
-use arrow_buffer::Buffer;
+use arrow_buffer::{Buffer, ScalarBuffer};
 
-use crate::command_set::{CommandSet, Field, Message, message_name};
+use crate::command_set::{CommandSet, Field, Message, Value, message_name};
 use crate::decoded_columns::{DecodedColumns, LONGEST, Row, Span};
 use crate::encode::{Framing, OnInvalid};
 use crate::error::{Reason, Rejection, shown};
 use crate::pdu::{Item, NAMES, Pdus, Pdv};
 use crate::uid::{MAX_LENGTH, UidError};
+use crate::whole_message::{self, WholeMessage};
 
 /// Decoded events as columns, and all else that was in the stream.
 #[derive(Debug)]
@@ -20,7 +24,7 @@ pub struct Decoded {
     /// A row for each event; the columns of [`schema`].
     pub events: RecordBatch,
     /// Where the first PDU (or the command set) of each event begins.
-    pub offsets: Vec<i64>,
+    pub offsets: ScalarBuffer<i64>,
     /// What could not be decoded.
     pub rejected: Vec<Rejection>,
     /// Other PDUs and other DIMSE messages by name, and how many there were.
@@ -67,7 +71,7 @@ struct Decoder<'a> {
     stream: &'a Buffer,
     on_invalid: OnInvalid,
     state: State,
-    columns: DecodedColumns,
+    columns: DecodedColumns<'a>,
     rejected: Vec<Rejection>,
     stepped_over: BTreeMap<&'static str, u64>,
     /// Events so far, good and bad.
@@ -80,7 +84,7 @@ impl<'a> Decoder<'a> {
             stream,
             on_invalid,
             state: State::Idle,
-            columns: DecodedColumns::default(),
+            columns: DecodedColumns::new(stream),
             rejected: Vec::new(),
             stepped_over: BTreeMap::new(),
             events: 0,
@@ -92,11 +96,19 @@ impl<'a> Decoder<'a> {
     }
 
     fn read_pdus(&mut self) {
-        for item in Pdus::new(self.stream.as_slice()) {
-            let step = match item {
-                Ok(Item::Pdv(pdv)) => self.read_pdv(&pdv),
-                Ok(Item::Other(pdu)) => self.step_over_pdu(pdu),
-                Err(rejection) => Err(rejection),
+        let stream = self.stream.as_slice();
+        let mut pdus = Pdus::new(stream);
+        loop {
+            if matches!(self.state, State::Idle | State::Lost)
+                && let Some(at) = pdus.next_at()
+            {
+                pdus.go_on_at(self.read_whole_messages(stream, at));
+            }
+            let step = match pdus.next() {
+                Some(Ok(Item::Pdv(pdv))) => self.read_pdv(&pdv),
+                Some(Ok(Item::Other(pdu))) => self.step_over_pdu(pdu),
+                Some(Err(rejection)) => Err(rejection),
+                None => break,
             };
             if let Err(rejection) = step {
                 self.reject(rejection);
@@ -109,6 +121,37 @@ impl<'a> Decoder<'a> {
             let rejection = Rejection::new(Reason::StreamEnds).at(partial.begin);
             self.reject(rejection);
         }
+    }
+
+    /// Reads messages as long as they lie whole in the stream; returns where the next one begins.
+    fn read_whole_messages(&mut self, stream: &[u8], mut at: usize) -> usize {
+        let events = self.events;
+        while let Some(WholeMessage { row, data_set, end }) = whole_message::read(stream, at) {
+            self.push(&row, data_set, end);
+            at = end;
+        }
+        if self.events > events {
+            self.state = State::Idle;
+        }
+        at
+    }
+
+    #[inline(always)]
+    fn push(&mut self, row: &Row, data_set: Option<Span>, end: usize) {
+        self.events += 1;
+        if self.columns.push(row, data_set) {
+            self.columns.flush(self.foretold_rows(end));
+        }
+    }
+
+    /// How many events there will be if the rest of the stream is like that before `end`: a little
+    /// more, so that columns do not have to move at their very end.
+    fn foretold_rows(&self, end: usize) -> usize {
+        /// The headers of a PDU and its PDV, Command Field, and Command Data Set Type.
+        const SHORTEST_EVENT: usize = 32;
+        let (rows, whole) = (self.columns.rows(), self.stream.len());
+        let foretold = rows as f64 / end as f64 * whole as f64 * 1.01;
+        (foretold as usize + 128).min(whole / SHORTEST_EVENT)
     }
 
     /// Whatever had come of the message is lost with it.
@@ -151,7 +194,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn read_command(&mut self, partial: Partial, pdv: &Pdv<'_>) -> Result<(), Rejection> {
-        let span = self.columns.join(self.stream, partial.span, pdv);
+        let span = self.columns.join(partial.span, pdv);
         if pdv.is_last() {
             return self.end_command(partial.begin, span, pdv.context_id);
         }
@@ -160,7 +203,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn end_command(&mut self, begin: usize, span: Span, context_id: u8) -> Result<(), Rejection> {
-        let bytes = self.columns.bytes(self.stream, span);
+        let bytes = self.columns.bytes(span);
         // A joined command set has no one place in the stream: its message's beginning serves.
         let base = if span.joined { begin } else { span.start };
         let place = |rejection: Rejection| match (span.joined, rejection.offset) {
@@ -168,17 +211,24 @@ impl<'a> Decoder<'a> {
             _ => rejection.at(base),
         };
         let message = CommandSet::read(bytes).map_err(place)?;
+        let data_set = message.data_set();
         let row = match &message {
             Message::Event { command_set, .. } => {
                 check_uids(command_set).map_err(place)?;
-                Some(Row::new(command_set, bytes, span, begin, context_id))
+                let mut row = Row::new(command_set.kind, begin, context_id);
+                let texts = set_fields(&mut row, command_set, bytes, span);
+                for (field, text) in texts {
+                    let text = self.columns.text(text);
+                    row.set_text(field, text);
+                }
+                Some(row)
             }
             Message::Other { command_field, .. } => {
                 *self.stepped_over.entry(message_name(*command_field)).or_default() += 1;
                 None
             }
         };
-        if message.data_set() {
+        if data_set {
             self.state = State::DataSet(Partial { begin, span: None, row });
         } else {
             self.end_message(row, None);
@@ -189,7 +239,7 @@ impl<'a> Decoder<'a> {
     fn read_data_set(&mut self, mut partial: Partial, pdv: &Pdv<'_>) {
         // The data set of another message is not put together.
         if partial.row.is_some() {
-            partial.span = Some(self.columns.join(self.stream, partial.span, pdv));
+            partial.span = Some(self.columns.join(partial.span, pdv));
         }
         if pdv.is_last() {
             self.end_message(partial.row, partial.span);
@@ -204,8 +254,7 @@ impl<'a> Decoder<'a> {
             return self.reject(Rejection::new(Reason::DataSetTooLong(span.length)).at(row.begin));
         }
         if let Some(row) = row {
-            self.columns.push(self.stream, row, data_set);
-            self.events += 1;
+            self.push(&row, data_set, row.begin);
         }
     }
 
@@ -231,10 +280,33 @@ impl<'a> Decoder<'a> {
     }
 
     fn finish(self) -> Decoded {
-        let (events, offsets) = self.columns.finish(self.stream);
+        let (events, offsets) = self.columns.finish();
         let Self { rejected, stepped_over, .. } = self;
         Decoded { events, offsets, rejected, stepped_over }
     }
+}
+
+/// Sets what `command_set` has, and returns the texts; it was read from `bytes`, which lie at `span`.
+fn set_fields(
+    row: &mut Row,
+    command_set: &CommandSet<'_>,
+    bytes: &[u8],
+    span: Span,
+) -> impl Iterator<Item = (Field, Span)> + use<> {
+    for field in Field::NUMBERS {
+        if let Some(number) = command_set.get(field).us() {
+            row.set_number(field, number);
+        }
+    }
+    let texts = Field::TEXTS.map(|field| match command_set.get(field) {
+        Value::Text(text) => {
+            // `text` is a part of `bytes`: the distance of the two is its place there.
+            let start = span.start + (text.as_ptr() as usize - bytes.as_ptr() as usize);
+            Some((field, Span { start, length: text.len(), ..span }))
+        }
+        _ => None,
+    });
+    texts.into_iter().flatten()
 }
 
 /// UIDs as lax as pynetdicom reads them: only the length counts.

@@ -1,19 +1,25 @@
 //! Columns while they are decoded: views into the stream, and into what had to be joined.
 
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::builder::{UInt8Builder, UInt16Builder, make_view};
-use arrow_array::types::Int32Type;
+use arrow_array::builder::make_view;
+use arrow_array::types::{Int32Type, UInt8Type, UInt16Type};
 use arrow_array::{
     ArrayRef, BinaryViewArray, DictionaryArray, PrimitiveArray, RecordBatch, StringArray,
     StringViewArray,
 };
-use arrow_buffer::{Buffer, NullBufferBuilder};
+use arrow_buffer::{
+    ArrowNativeType, Buffer, MutableBuffer, NullBuffer, NullBufferBuilder, ScalarBuffer,
+    ToByteSlice,
+};
+use arrow_data::{ByteView, MAX_INLINE_VIEW_LEN};
 use arrow_schema::{DataType, Field as Column, Schema, SchemaRef};
 
-use crate::command_set::{CommandSet, Field, Kind, Value};
+use crate::command_set::{Field, Kind};
+use crate::memory::Memory;
 use crate::pdu::Pdv;
 
 /// The columns of decoded events.
@@ -34,7 +40,7 @@ pub fn schema() -> SchemaRef {
 }
 
 /// A part of the stream, or of what was joined from fragments.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Span {
     /// Of the joined bytes rather than of the stream.
     pub joined: bool,
@@ -44,167 +50,294 @@ pub struct Span {
     pub length: usize,
 }
 
-/// Text in a command set.
-#[derive(Debug)]
-enum Text {
-    /// ASCII, viewed where it lies.
-    Lies(Span),
-    /// Anything else, read as Latin-1 as pydicom does.
-    Converted(String),
-}
+/// Which fields an event has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fields(u16);
 
-impl Text {
-    fn new(text: &[u8], command_set: &[u8], span: Span) -> Self {
-        if !text.is_ascii() {
-            return Self::Converted(text.iter().copied().map(char::from).collect());
-        }
-        // `text` is a part of `command_set`: the distance of the two is its place there.
-        let start = span.start + (text.as_ptr() as usize - command_set.as_ptr() as usize);
-        Self::Lies(Span { start, length: text.len(), ..span })
+impl Fields {
+    const NONE: Self = Self(0);
+    const ALL: Self = Self(u16::MAX);
+
+    fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    #[inline(always)]
+    fn has(self, field: Field) -> bool {
+        self.0 >> field as u16 & 1 != 0
+    }
+
+    #[inline(always)]
+    fn with(self, field: Field) -> Self {
+        Self(self.0 | 1 << field as u16)
     }
 }
 
 /// An event whose command set is read and whose data set may be still to come.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Row {
-    kind: Kind,
+    /// Request or response.
+    pub kind: Kind,
     /// Where its first PDU begins.
     pub begin: usize,
-    context_id: u8,
-    numbers: [Option<u16>; Field::NUMBERS.len()],
-    texts: [Option<Text>; Field::TEXTS.len()],
+    /// Its presentation context.
+    pub context_id: u8,
+    fields: Fields,
+    numbers: [u16; Field::ALL.len()],
+    texts: [Span; Field::ALL.len()],
 }
 
 impl Row {
-    /// Keeps what `command_set` says; it was read from `bytes`, which lie at `span`.
-    pub fn new(
-        command_set: &CommandSet<'_>,
-        bytes: &[u8],
-        span: Span,
-        begin: usize,
-        context_id: u8,
-    ) -> Self {
-        let text = |field| match command_set.get(field) {
-            Value::Text(text) => Some(Text::new(text, bytes, span)),
-            _ => None,
-        };
+    /// An event without any fields yet.
+    #[inline(always)]
+    pub fn new(kind: Kind, begin: usize, context_id: u8) -> Self {
+        let numbers = [0; Field::ALL.len()];
+        let texts = [Span::default(); Field::ALL.len()];
+        Self { kind, begin, context_id, fields: Fields::NONE, numbers, texts }
+    }
+
+    /// Sets a number.
+    #[inline(always)]
+    pub fn set_number(&mut self, field: Field, number: u16) {
+        self.numbers[field as usize] = number;
+        self.fields = self.fields.with(field);
+    }
+
+    /// Sets a text, which must be ASCII or UTF-8.
+    #[inline(always)]
+    pub fn set_text(&mut self, field: Field, text: Span) {
+        self.texts[field as usize] = text;
+        self.fields = self.fields.with(field);
+    }
+}
+
+/// How many events are gathered before they go into the columns: few enough to stay in the CPU's
+/// nearest cache.
+const ROWS: usize = 128;
+
+/// The fields that become views.
+const VIEWS: [Field; 4] = [
+    Field::AffectedSOPInstanceUID,
+    Field::ErrorComment,
+    Field::EventInformation,
+    Field::EventReply,
+];
+
+/// Events on their way into the columns.
+#[derive(Debug)]
+struct Block {
+    rows: usize,
+    fields: [Fields; ROWS],
+    numbers: [[u16; ROWS]; Field::NUMBERS.len()],
+    classes: [i32; ROWS],
+    views: [[u128; ROWS]; VIEWS.len()],
+    context_ids: [u8; ROWS],
+    offsets: [i64; ROWS],
+}
+
+impl Default for Block {
+    fn default() -> Self {
         Self {
-            kind: command_set.kind,
-            begin,
-            context_id,
-            numbers: Field::NUMBERS.map(|field| command_set.get(field).us()),
-            texts: Field::TEXTS.map(text),
+            rows: 0,
+            fields: [Fields::NONE; ROWS],
+            numbers: [[0; ROWS]; Field::NUMBERS.len()],
+            classes: [0; ROWS],
+            views: [[0; ROWS]; VIEWS.len()],
+            context_ids: [0; ROWS],
+            offsets: [0; ROWS],
         }
     }
 }
 
+impl Block {
+    /// Which of the rows have a field.
+    fn present(&self, field: Field) -> Present<'_> {
+        let fields = &self.fields[..self.rows];
+        if fields.iter().fold(Fields::ALL, |all, &one| all.and(one)).has(field) {
+            Present::InAll
+        } else if fields.iter().any(|one| one.has(field)) {
+            Present::InSome(fields, field)
+        } else {
+            Present::InNone
+        }
+    }
+}
+
+/// Which rows have a field.
+enum Present<'a> {
+    InAll,
+    InNone,
+    InSome(&'a [Fields], Field),
+}
+
 /// The columns while they grow.
-#[derive(Debug, Default)]
-pub struct DecodedColumns {
-    numbers: [UInt16Builder; Field::NUMBERS.len()],
+#[derive(Debug)]
+pub struct DecodedColumns<'a> {
+    stream: &'a Buffer,
+    windows: Windows,
+    block: Box<Block>,
+    numbers: [Nullable<u16>; Field::NUMBERS.len()],
     sop_class: SopClasses,
-    sop_instance: Views,
-    error_comment: Views,
-    event_information: Views,
-    event_reply: Views,
-    context_id: UInt8Builder,
-    offsets: Vec<i64>,
+    sop_class_keys: Nullable<i32>,
+    views: [Nullable<u128>; VIEWS.len()],
+    context_ids: Values<u8>,
+    offsets: Values<i64>,
     joined: Vec<u8>,
 }
 
-impl DecodedColumns {
+impl<'a> DecodedColumns<'a> {
+    /// No rows yet.
+    pub fn new(stream: &'a Buffer) -> Self {
+        Self {
+            stream,
+            windows: Windows::of(stream),
+            block: Box::default(),
+            numbers: Default::default(),
+            sop_class: SopClasses::default(),
+            sop_class_keys: Nullable::default(),
+            views: Default::default(),
+            context_ids: Values::default(),
+            offsets: Values::default(),
+            joined: Vec::new(),
+        }
+    }
+
     /// The bytes of a span.
-    pub fn bytes<'b>(&'b self, stream: &'b Buffer, span: Span) -> &'b [u8] {
-        of(stream, &self.joined, span)
+    #[inline]
+    pub fn bytes(&self, span: Span) -> &[u8] {
+        of(self.stream, &self.joined, span)
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.offsets.length + self.block.rows
     }
 
     /// Adds a fragment: the first is left where it lies, with a second one both are copied.
-    pub fn join(&mut self, stream: &Buffer, before: Option<Span>, pdv: &Pdv<'_>) -> Span {
+    pub fn join(&mut self, before: Option<Span>, pdv: &Pdv<'_>) -> Span {
         let length = pdv.fragment.len();
         let Some(before) = before else {
             return Span { joined: false, start: pdv.fragment_at, length };
         };
         let start = if before.joined { before.start } else { self.joined.len() };
         if !before.joined {
-            self.joined.extend_from_slice(&stream[before.start..before.start + before.length]);
+            let first = &self.stream[before.start..before.start + before.length];
+            self.joined.extend_from_slice(first);
         }
         self.joined.extend_from_slice(pdv.fragment);
         Span { joined: true, start, length: before.length + length }
     }
 
-    /// Adds a whole event.
-    pub fn push(&mut self, stream: &Buffer, row: Row, data_set: Option<Span>) {
-        for (builder, number) in self.numbers.iter_mut().zip(row.numbers) {
-            builder.append_option(number);
+    /// The text at `span`; what is not ASCII is read as Latin-1, as pydicom does.
+    pub fn text(&mut self, span: Span) -> Span {
+        let text = self.bytes(span);
+        if text.is_ascii() {
+            return span;
         }
-        let [sop_class, sop_instance, error_comment] =
-            row.texts.map(|text| text.map(|text| self.place(text)));
-        self.sop_class.push(sop_class.map(|span| of(stream, &self.joined, span)));
-        let windows = Windows::of(stream);
-        let joined = &self.joined;
-        let view = |views: &mut Views, span: Option<Span>| {
-            views.push(span.map(|span| windows.view(of(stream, joined, span), span)));
-        };
-        view(&mut self.sop_instance, sop_instance);
-        view(&mut self.error_comment, error_comment);
-        let of_kind = |kind| data_set.filter(|_| row.kind == kind);
-        view(&mut self.event_information, of_kind(Kind::Request));
-        view(&mut self.event_reply, of_kind(Kind::Response));
-        self.context_id.append_value(row.context_id);
-        self.offsets.push(row.begin as i64);
+        let text: String = text.iter().copied().map(char::from).collect();
+        let start = self.joined.len();
+        self.joined.extend_from_slice(text.as_bytes());
+        Span { joined: true, start, length: text.len() }
     }
 
-    fn place(&mut self, text: Text) -> Span {
-        match text {
-            Text::Lies(span) => span,
-            Text::Converted(text) => {
-                let start = self.joined.len();
-                self.joined.extend_from_slice(text.as_bytes());
-                Span { joined: true, start, length: text.len() }
+    /// Adds a whole event. Returns whether there is no room for another before
+    /// [`DecodedColumns::flush`].
+    #[inline(always)]
+    pub fn push(&mut self, row: &Row, data_set: Option<Span>) -> bool {
+        let at = self.block.rows;
+        let mut fields = row.fields;
+        let mut view = |columns: &mut Self, field: Field, span: Span| {
+            let place = VIEWS.iter().position(|of| *of == field).expect("it becomes a view");
+            columns.block.views[place][at] = columns.windows.view(columns.bytes(span), span);
+            fields = fields.with(field);
+        };
+        for field in [Field::AffectedSOPInstanceUID, Field::ErrorComment] {
+            if row.fields.has(field) {
+                view(self, field, row.texts[field as usize]);
             }
         }
+        if let Some(data_set) = data_set {
+            view(self, row.kind.data_set(), data_set);
+        }
+        let class = Field::AffectedSOPClassUID;
+        if row.fields.has(class) {
+            let span = row.texts[class as usize];
+            self.block.classes[at] = self.sop_class.key(of(self.stream, &self.joined, span));
+        }
+        let block = &mut *self.block;
+        for (column, field) in block.numbers.iter_mut().zip(Field::NUMBERS) {
+            column[at] = row.numbers[field as usize];
+        }
+        block.fields[at] = fields;
+        block.context_ids[at] = row.context_id;
+        block.offsets[at] = row.begin as i64;
+        block.rows = at + 1;
+        block.rows == ROWS
+    }
+
+    /// Puts what [`DecodedColumns::push`] gathered into the columns, which may become `total` long.
+    pub fn flush(&mut self, total: usize) {
+        let block = &*self.block;
+        let rows = block.rows;
+        for (place, field) in Field::NUMBERS.into_iter().enumerate() {
+            let values = &block.numbers[place][..rows];
+            self.numbers[place].extend(values, &block.present(field), total);
+        }
+        for (place, field) in VIEWS.into_iter().enumerate() {
+            let values = &block.views[place][..rows];
+            self.views[place].extend(values, &block.present(field), total);
+        }
+        let present = block.present(Field::AffectedSOPClassUID);
+        self.sop_class_keys.extend(&block.classes[..rows], &present, total);
+        self.context_ids.extend(&block.context_ids[..rows], total);
+        self.offsets.extend(&block.offsets[..rows], total);
+        self.block.rows = 0;
     }
 
     /// The finished columns, and where each event begins.
-    pub fn finish(mut self, stream: &Buffer) -> (RecordBatch, Vec<i64>) {
-        let buffers = Windows::of(stream).buffers(stream, self.joined.into());
-        let strings = |views: Views| -> ArrayRef {
-            let (views, buffers, valid) = views.finish(&buffers);
-            // Only ASCII and what was converted to UTF-8 is viewed as text; this checks it again.
+    pub fn finish(mut self) -> (RecordBatch, ScalarBuffer<i64>) {
+        self.flush(self.rows());
+        let buffers: Arc<[Buffer]> = self.windows.buffers(self.stream, self.joined.into()).into();
+        let [sop_instance, error_comment, event_information, event_reply] =
+            self.views.map(|views| (views.finish(), buffers.clone()));
+        let strings = |((views, valid), buffers)| -> ArrayRef {
             Arc::new(StringViewArray::new(views, buffers, valid))
         };
-        let binaries = |views: Views| -> ArrayRef {
-            let (views, buffers, valid) = views.finish(&buffers);
+        let binaries = |((views, valid), buffers)| -> ArrayRef {
             Arc::new(BinaryViewArray::new(views, buffers, valid))
         };
-        let [message_id, responded_to, event_type, status, error_id] =
-            self.numbers.map(|mut builder| Arc::new(builder.finish()) as ArrayRef);
+        let [message_id, responded_to, event_type, status, error_id] = self.numbers.map(|column| {
+            let (values, valid) = column.finish();
+            Arc::new(PrimitiveArray::<UInt16Type>::new(values, valid)) as ArrayRef
+        });
+        let (keys, valid) = self.sop_class_keys.finish();
         let columns = vec![
             message_id,
             responded_to,
-            self.sop_class.finish(),
-            strings(self.sop_instance),
+            self.sop_class.finish(PrimitiveArray::new(keys, valid)),
+            strings(sop_instance),
             event_type,
-            binaries(self.event_information),
-            binaries(self.event_reply),
+            binaries(event_information),
+            binaries(event_reply),
             status,
-            strings(self.error_comment),
+            strings(error_comment),
             error_id,
-            Arc::new(self.context_id.finish()),
+            Arc::new(PrimitiveArray::<UInt8Type>::new(self.context_ids.finish(), None)),
         ];
         let batch = RecordBatch::try_new(schema(), columns).expect("the columns fit the schema");
-        (batch, self.offsets)
+        (batch, self.offsets.finish())
     }
 }
 
-fn of<'b>(stream: &'b Buffer, joined: &'b [u8], span: Span) -> &'b [u8] {
-    let bytes = if span.joined { joined } else { stream.as_slice() };
+#[inline(always)]
+fn of<'b>(stream: &'b [u8], joined: &'b [u8], span: Span) -> &'b [u8] {
+    let bytes = if span.joined { joined } else { stream };
     &bytes[span.start..span.start + span.length]
 }
 
 /// How streams of more than 2 GiB are cut for Arrow's views, whose offsets are 31 bits long:
 /// buffers that overlap, so that any value of up to 1 GiB lies whole in the one it begins in.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Windows {
     of_stream: usize,
 }
@@ -217,9 +350,18 @@ impl Windows {
         Self { of_stream: stream.len().div_ceil(STRIDE) }
     }
 
+    #[inline(always)]
     fn view(self, bytes: &[u8], span: Span) -> u128 {
         let first = if span.joined { self.of_stream } else { 0 };
-        make_view(bytes, (first + span.start / STRIDE) as u32, (span.start % STRIDE) as u32)
+        let buffer_index = (first + span.start / STRIDE) as u32;
+        let offset = (span.start % STRIDE) as u32;
+        match bytes.first_chunk() {
+            Some(&prefix) if bytes.len() > MAX_INLINE_VIEW_LEN as usize => {
+                let (length, prefix) = (bytes.len() as u32, u32::from_le_bytes(prefix));
+                ByteView { length, prefix, buffer_index, offset }.into()
+            }
+            _ => make_view(bytes, buffer_index, offset),
+        }
     }
 
     fn buffers(self, stream: &Buffer, joined: Buffer) -> Vec<Buffer> {
@@ -237,68 +379,131 @@ impl Windows {
 /// The longest data set that a view can show.
 pub const LONGEST: usize = WINDOW - STRIDE;
 
+/// Values of a column, in memory that earlier columns may have left.
 #[derive(Debug)]
-struct Views {
-    views: Vec<u128>,
-    valid: NullBufferBuilder,
+struct Values<T> {
+    memory: Memory,
+    length: usize,
+    of: PhantomData<T>,
 }
 
-impl Default for Views {
+impl<T> Default for Values<T> {
     fn default() -> Self {
-        Self { views: Vec::new(), valid: NullBufferBuilder::new(0) }
+        Self { memory: Memory::new(0), length: 0, of: PhantomData }
     }
 }
 
-impl Views {
-    fn push(&mut self, view: Option<u128>) {
-        self.views.push(view.unwrap_or_default());
-        self.valid.append(view.is_some());
+impl<T: ArrowNativeType> Values<T> {
+    /// Adds values to a column that may become `total` long.
+    fn extend(&mut self, values: &[T], total: usize) {
+        let start = self.length * size_of::<T>();
+        let bytes = values.to_byte_slice();
+        let end = start + bytes.len();
+        if end > self.memory.bytes().len() {
+            let mut larger = Memory::new(end.max(total * size_of::<T>()));
+            larger.bytes()[..start].copy_from_slice(&self.memory.bytes()[..start]);
+            self.memory = larger;
+        }
+        self.memory.bytes()[start..end].copy_from_slice(bytes);
+        self.length += values.len();
     }
 
-    fn finish(
-        mut self,
-        buffers: &[Buffer],
-    ) -> (arrow_buffer::ScalarBuffer<u128>, Vec<Buffer>, Option<arrow_buffer::NullBuffer>) {
-        (self.views.into(), buffers.to_vec(), self.valid.finish())
+    fn finish(self) -> ScalarBuffer<T> {
+        let buffer = self.memory.into_buffer(self.length * size_of::<T>());
+        ScalarBuffer::new(buffer, 0, self.length)
+    }
+}
+
+/// A column in which values may be missing. As long as all are, it is only counted: most columns of
+/// a stream are empty.
+#[derive(Debug)]
+struct Nullable<T> {
+    values: Values<T>,
+    valid: NullBufferBuilder,
+    /// Rows before the first value.
+    missing: usize,
+}
+
+impl<T> Default for Nullable<T> {
+    fn default() -> Self {
+        Self { values: Values::default(), valid: NullBufferBuilder::new(0), missing: 0 }
+    }
+}
+
+impl<T: ArrowNativeType> Nullable<T> {
+    fn extend(&mut self, values: &[T], present: &Present<'_>, total: usize) {
+        if matches!(present, Present::InNone) && self.values.length == 0 {
+            self.missing += values.len();
+            return;
+        }
+        if self.missing > 0 {
+            self.append_nulls(self.missing, total);
+            self.missing = 0;
+        }
+        match present {
+            Present::InAll => {
+                self.values.extend(values, total);
+                self.valid.append_n_non_nulls(values.len());
+            }
+            Present::InNone => self.append_nulls(values.len(), total),
+            Present::InSome(fields, field) => {
+                let mut found = [T::default(); ROWS];
+                for ((found, value), fields) in found.iter_mut().zip(values).zip(*fields) {
+                    let has = fields.has(*field);
+                    self.valid.append(has);
+                    if has {
+                        *found = *value;
+                    }
+                }
+                self.values.extend(&found[..values.len()], total);
+            }
+        }
+    }
+
+    fn append_nulls(&mut self, rows: usize, total: usize) {
+        self.values.extend(&vec![T::default(); rows], total);
+        self.valid.append_n_nulls(rows);
+    }
+
+    fn finish(mut self) -> (ScalarBuffer<T>, Option<NullBuffer>) {
+        if self.missing == 0 {
+            return (self.values.finish(), self.valid.finish());
+        }
+        let zeros = MutableBuffer::from_len_zeroed(self.missing * size_of::<T>());
+        (ScalarBuffer::from(zeros), Some(NullBuffer::new_null(self.missing)))
     }
 }
 
 /// SOP classes repeat: a dictionary of those that occur.
 #[derive(Debug, Default)]
 struct SopClasses {
-    keys: Vec<Option<i32>>,
     values: Vec<String>,
     known: HashMap<String, i32>,
+    last: usize,
 }
 
 impl SopClasses {
-    fn push(&mut self, uid: Option<&[u8]>) {
-        let key = uid.map(|uid| {
-            let uid = String::from_utf8_lossy(uid);
-            self.last_if(&uid).unwrap_or_else(|| self.key(&uid))
-        });
-        self.keys.push(key);
-    }
-
     /// Most streams have one SOP class: a comparison with the last one saves the hash.
-    fn last_if(&self, uid: &str) -> Option<i32> {
-        let key = self.keys.last().copied().flatten()?;
-        (self.values[key as usize] == uid).then_some(key)
+    #[inline(always)]
+    fn key(&mut self, uid: &[u8]) -> i32 {
+        match self.values.get(self.last) {
+            Some(last) if last.as_bytes() == uid => self.last as i32,
+            _ => self.look_up(&String::from_utf8_lossy(uid)),
+        }
     }
 
-    fn key(&mut self, uid: &str) -> i32 {
-        if let Some(&key) = self.known.get(uid) {
-            return key;
-        }
-        let key = self.values.len() as i32;
-        self.values.push(uid.to_owned());
-        self.known.insert(uid.to_owned(), key);
+    fn look_up(&mut self, uid: &str) -> i32 {
+        let key = self.known.get(uid).copied().unwrap_or_else(|| {
+            let key = self.values.len() as i32;
+            self.values.push(uid.to_owned());
+            self.known.insert(uid.to_owned(), key);
+            key
+        });
+        self.last = key as usize;
         key
     }
 
-    fn finish(self) -> ArrayRef {
-        let keys = PrimitiveArray::<Int32Type>::from(self.keys);
-        let values = Arc::new(StringArray::from(self.values));
-        Arc::new(DictionaryArray::new(keys, values))
+    fn finish(self, keys: PrimitiveArray<Int32Type>) -> ArrayRef {
+        Arc::new(DictionaryArray::new(keys, Arc::new(StringArray::from(self.values))))
     }
 }

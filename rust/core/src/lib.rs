@@ -18,3 +18,4 @@ pub mod pdu;
 pub mod pdv;
 mod template;
 pub mod uid;
+mod whole_message;

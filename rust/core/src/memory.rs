@@ -6,7 +6,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use arrow_buffer::Buffer;
+use arrow_buffer::{Buffer, MutableBuffer};
 use bytes::Bytes;
 use memmap2::MmapMut;
 
@@ -18,7 +18,7 @@ pub struct Memory(Pages);
 
 #[derive(Debug)]
 enum Pages {
-    Heap(Vec<u8>),
+    Heap(MutableBuffer),
     Mapped(Option<MmapMut>),
 }
 
@@ -35,11 +35,11 @@ impl Memory {
     /// At least `length` bytes.
     pub fn new(length: usize) -> Self {
         if length < MAPPED {
-            return Self(Pages::Heap(vec![0; length]));
+            return Self(Pages::Heap(MutableBuffer::from_len_zeroed(length)));
         }
         match take_idle(length).or_else(|| map(length)) {
             Some(pages) => Self(Pages::Mapped(Some(pages))),
-            None => Self(Pages::Heap(vec![0; length])),
+            None => Self(Pages::Heap(MutableBuffer::from_len_zeroed(length))),
         }
     }
 

@@ -69,6 +69,17 @@ impl<'a> Pdus<'a> {
         Self { stream, at: 0, pdu_at: 0, pdu_end: 0 }
     }
 
+    /// Where the next PDU begins, if the last one has been read to its end.
+    pub fn next_at(&self) -> Option<usize> {
+        (self.at >= self.pdu_end).then_some(self.at)
+    }
+
+    /// Goes on at `at`, where a PDU begins.
+    pub fn go_on_at(&mut self, at: usize) {
+        self.at = at;
+        self.pdu_end = at;
+    }
+
     fn next_pdu(&mut self) -> Option<Result<Option<usize>, Rejection>> {
         let at = self.at;
         let rest = &self.stream[at..];
