@@ -7,10 +7,7 @@ use std::sync::Arc;
 
 use arrow_array::builder::make_view;
 use arrow_array::types::{Int32Type, UInt8Type, UInt16Type};
-use arrow_array::{
-    ArrayRef, BinaryViewArray, DictionaryArray, PrimitiveArray, RecordBatch, StringArray,
-    StringViewArray,
-};
+use arrow_array::{ArrayRef, DictionaryArray, PrimitiveArray, RecordBatch, StringArray};
 use arrow_buffer::{
     ArrowNativeType, Buffer, MutableBuffer, NullBuffer, NullBufferBuilder, ScalarBuffer,
     ToByteSlice,
@@ -19,6 +16,7 @@ use arrow_data::{ByteView, MAX_INLINE_VIEW_LEN};
 use arrow_schema::{DataType, Field as Column, Schema, SchemaRef};
 
 use crate::command_set::{Field, Kind};
+use crate::machine;
 use crate::memory::Memory;
 use crate::pdu::Pdv;
 
@@ -84,7 +82,7 @@ pub struct Row {
     pub context_id: u8,
     fields: Fields,
     numbers: [u16; Field::ALL.len()],
-    texts: [Span; Field::ALL.len()],
+    texts: [Span; Field::TEXTS.len()],
 }
 
 impl Row {
@@ -92,7 +90,7 @@ impl Row {
     #[inline(always)]
     pub fn new(kind: Kind, begin: usize, context_id: u8) -> Self {
         let numbers = [0; Field::ALL.len()];
-        let texts = [Span::default(); Field::ALL.len()];
+        let texts = [Span::default(); Field::TEXTS.len()];
         Self { kind, begin, context_id, fields: Fields::NONE, numbers, texts }
     }
 
@@ -106,9 +104,19 @@ impl Row {
     /// Sets a text, which must be ASCII or UTF-8.
     #[inline(always)]
     pub fn set_text(&mut self, field: Field, text: Span) {
-        self.texts[field as usize] = text;
+        self.texts[place_of(field, &Field::TEXTS)] = text;
         self.fields = self.fields.with(field);
     }
+
+    fn text(&self, field: Field) -> Option<Span> {
+        self.fields.has(field).then(|| self.texts[place_of(field, &Field::TEXTS)])
+    }
+}
+
+/// A field's place among others.
+#[inline(always)]
+fn place_of(field: Field, fields: &[Field]) -> usize {
+    fields.iter().position(|one| *one == field).expect("it is one of them")
 }
 
 /// How many events are gathered before they go into the columns: few enough to stay in the CPU's
@@ -246,23 +254,17 @@ impl<'a> DecodedColumns<'a> {
     pub fn push(&mut self, row: &Row, data_set: Option<Span>) -> bool {
         let at = self.block.rows;
         let mut fields = row.fields;
-        let mut view = |columns: &mut Self, field: Field, span: Span| {
-            let place = VIEWS.iter().position(|of| *of == field).expect("it becomes a view");
-            columns.block.views[place][at] = columns.windows.view(columns.bytes(span), span);
-            fields = fields.with(field);
-        };
         for field in [Field::AffectedSOPInstanceUID, Field::ErrorComment] {
-            if row.fields.has(field) {
-                view(self, field, row.texts[field as usize]);
+            if let Some(text) = row.text(field) {
+                self.view(field, text);
             }
         }
         if let Some(data_set) = data_set {
-            view(self, row.kind.data_set(), data_set);
+            self.view(row.kind.data_set(), data_set);
+            fields = fields.with(row.kind.data_set());
         }
-        let class = Field::AffectedSOPClassUID;
-        if row.fields.has(class) {
-            let span = row.texts[class as usize];
-            self.block.classes[at] = self.sop_class.key(of(self.stream, &self.joined, span));
+        if let Some(class) = row.text(Field::AffectedSOPClassUID) {
+            self.block.classes[at] = self.sop_class.key(of(self.stream, &self.joined, class));
         }
         let block = &mut *self.block;
         for (column, field) in block.numbers.iter_mut().zip(Field::NUMBERS) {
@@ -273,6 +275,12 @@ impl<'a> DecodedColumns<'a> {
         block.offsets[at] = row.begin as i64;
         block.rows = at + 1;
         block.rows == ROWS
+    }
+
+    #[inline(always)]
+    fn view(&mut self, field: Field, span: Span) {
+        let view = self.windows.view(self.bytes(span), span);
+        self.block.views[place_of(field, &VIEWS)][self.block.rows] = view;
     }
 
     /// Puts what [`DecodedColumns::push`] gathered into the columns, which may become `total` long.
@@ -301,10 +309,10 @@ impl<'a> DecodedColumns<'a> {
         let [sop_instance, error_comment, event_information, event_reply] =
             self.views.map(|views| (views.finish(), buffers.clone()));
         let strings = |((views, valid), buffers)| -> ArrayRef {
-            Arc::new(StringViewArray::new(views, buffers, valid))
+            Arc::new(machine::viewed_text(views, buffers, valid))
         };
         let binaries = |((views, valid), buffers)| -> ArrayRef {
-            Arc::new(BinaryViewArray::new(views, buffers, valid))
+            Arc::new(machine::viewed_bytes(views, buffers, valid))
         };
         let [message_id, responded_to, event_type, status, error_id] = self.numbers.map(|column| {
             let (values, valid) = column.finish();

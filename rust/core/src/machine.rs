@@ -1,6 +1,10 @@
-//! What the machine offers beyond the language: wide registers and idle pages. All unsafe code of
-//! the core is here.
+//! What is not asked again: wide registers, idle pages, views that were made a moment ago. All
+//! unsafe code of the core is here.
 
+use std::sync::Arc;
+
+use arrow_array::{BinaryViewArray, StringViewArray};
+use arrow_buffer::{Buffer, NullBuffer, ScalarBuffer};
 use memmap2::MmapMut;
 
 use crate::characters;
@@ -41,4 +45,32 @@ pub fn offer_back(pages: &MmapMut) -> bool {
         let _ = pages;
         false
     }
+}
+
+/// Text as [`crate::decoded_columns`] views it.
+pub fn viewed_text(
+    views: ScalarBuffer<u128>,
+    buffers: Arc<[Buffer]>,
+    valid: Option<NullBuffer>,
+) -> StringViewArray {
+    if cfg!(debug_assertions) {
+        return StringViewArray::new(views, buffers, valid);
+    }
+    // SAFETY: each view was made of a slice of one of the buffers, which cannot change since, and
+    // the slice is ASCII, or was a `String`. To check them again takes as long as all the decoding;
+    // tests and fuzz targets do.
+    unsafe { StringViewArray::new_unchecked(views, buffers, valid) }
+}
+
+/// Data sets as [`crate::decoded_columns`] views them.
+pub fn viewed_bytes(
+    views: ScalarBuffer<u128>,
+    buffers: Arc<[Buffer]>,
+    valid: Option<NullBuffer>,
+) -> BinaryViewArray {
+    if cfg!(debug_assertions) {
+        return BinaryViewArray::new(views, buffers, valid);
+    }
+    // SAFETY: as above, without the question of text.
+    unsafe { BinaryViewArray::new_unchecked(views, buffers, valid) }
 }

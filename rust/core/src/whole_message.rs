@@ -1,8 +1,8 @@
 //! Messages that lie whole in the stream, as nearly all do, and hold nothing unusual. What this does
 //! not take is not wrong: [`crate::decode`] reads it the other way.
 
-use crate::characters::WINDOW;
-use crate::command_set::{ELEMENTS, Element, Kind, NO_DATA_SET, Source, Vr};
+use crate::characters::BLOCK;
+use crate::command_set::{ELEMENTS, Kind, NO_DATA_SET, Source, Vr};
 use crate::decoded_columns::{LONGEST, Row, Span};
 use crate::pdv::{COMMAND, LAST};
 use crate::uid::MAX_LENGTH;
@@ -56,8 +56,6 @@ fn pdv(stream: &[u8], at: usize, pdu_end: usize, kind: u8) -> Option<(Span, u8)>
 
 /// Reads a command set of which every element stands in the table, in the table's order, with one
 /// value; returns the event, and whether a data set follows.
-// The table is walked once with the elements. It is known to the compiler, which makes a few
-// instructions of each step: a tenth of the time of reading elements in any order.
 #[inline(always)]
 pub fn read_command_set(
     stream: &[u8],
@@ -66,73 +64,86 @@ pub fn read_command_set(
     context_id: u8,
 ) -> Option<(Row, bool)> {
     let end = command_set.start + command_set.length;
-    let mut row = Row::new(Kind::Request, begin, context_id);
-    let mut found = Found { kind: None, data_set_type: None };
-    let mut at = command_set.start;
-    for element in &ELEMENTS {
-        let Some(&header) = stream.get(at..end)?.first_chunk() else { break };
-        let header = u64::from_le_bytes(header);
-        if header as u32 == u32::from(element.number) << 16 {
-            let value = Span { joined: false, start: at + 8, length: (header >> 32) as usize };
-            at = value.start + value.length;
-            if at > end {
-                return None;
-            }
-            read_element(stream, element, value, &mut row, &mut found)?;
-        }
+    let row = Row::new(Kind::Request, begin, context_id);
+    let bytes = stream.get(..end)?;
+    let at = command_set.start;
+    let mut elements = Elements { bytes, at, row, kind: None, data_set_type: None };
+    // The table is walked once with the elements, each row of it with code of its own: a fifth of
+    // the time of a loop.
+    macro_rules! read {
+        ($($row:literal)*) => { $(elements.read::<$row>()?;)* };
     }
-    row.kind = found.kind?;
-    (at == end).then_some((row, found.data_set_type? != NO_DATA_SET))
+    read!(0 1 2 3 4 5 6 7 8 9 10);
+    const { assert!(ELEMENTS.len() == 11) };
+    let Elements { at, mut row, kind, data_set_type, .. } = elements;
+    row.kind = kind?;
+    (at == end).then_some((row, data_set_type? != NO_DATA_SET))
 }
 
-struct Found {
+/// The elements of a command set, and what has come of them.
+struct Elements<'a> {
+    /// The stream up to their end.
+    bytes: &'a [u8],
+    at: usize,
+    row: Row,
     kind: Option<Kind>,
     data_set_type: Option<u16>,
 }
 
-#[inline(always)]
-fn read_element(
-    stream: &[u8],
-    element: &Element,
-    value: Span,
-    row: &mut Row,
-    found: &mut Found,
-) -> Option<()> {
-    match (element.source, element.vr) {
-        (Source::GroupLength, _) => return (value.length == 4).then_some(()),
-        (Source::CommandField, _) => found.kind = Kind::of_command_field(us(stream, value)?),
-        (Source::DataSetType, _) => found.data_set_type = Some(us(stream, value)?),
-        (Source::Field(field), Vr::Us) => row.set_number(field, us(stream, value)?),
-        (Source::Field(field), Vr::Ui) => row.set_text(field, uid(stream, value)?),
-        // Free text is rare.
-        (Source::Field(_), _) => return None,
+impl Elements<'_> {
+    /// Reads the element of a row of the table, if it is the next one.
+    #[inline(always)]
+    fn read<const ROW: usize>(&mut self) -> Option<()> {
+        let element = const { &ELEMENTS[ROW] };
+        let Some(&header) = self.bytes.get(self.at..)?.first_chunk() else { return Some(()) };
+        let header = u64::from_le_bytes(header);
+        if header as u32 != u32::from(element.number) << 16 {
+            return Some(());
+        }
+        let value = Span { joined: false, start: self.at + 8, length: (header >> 32) as usize };
+        // Where a length is too long for the bytes, or for the machine, no value is found.
+        self.at = value.start.wrapping_add(value.length);
+        match (element.source, element.vr) {
+            (Source::GroupLength, _) if value.length == 4 => {}
+            (Source::CommandField, _) => self.kind = Kind::of_command_field(self.us(value)?),
+            (Source::DataSetType, _) => self.data_set_type = Some(self.us(value)?),
+            (Source::Field(field), Vr::Us) => self.row.set_number(field, self.us(value)?),
+            (Source::Field(field), Vr::Ui) => self.row.set_text(field, self.uid(value)?),
+            // Free text is rare.
+            _ => return None,
+        }
+        Some(())
     }
-    Some(())
-}
 
-#[inline(always)]
-fn us(stream: &[u8], value: Span) -> Option<u16> {
-    let number = stream.get(value.start..)?.first_chunk()?;
-    (value.length == 2).then_some(u16::from_le_bytes(*number))
-}
-
-/// A UID of digits and full stops, without its padding (PS3.5 6.2).
-#[inline(always)]
-fn uid(stream: &[u8], value: Span) -> Option<Span> {
-    let window: &[u8; WINDOW] = stream.get(value.start..)?.first_chunk()?;
-    let last = value.length.checked_sub(1).filter(|&last| last < MAX_LENGTH)?;
-    let length = last + usize::from(window[last] != 0);
-    (length > 0 && is_plain(window, length)).then_some(Span { length, ..value })
-}
-
-/// Whether the first `length` characters are nothing but `0` to `9`, `.` and `/`: nothing that would
-/// be stripped, cut or converted.
-// Without a branch in it this becomes a few wide registers' arithmetic.
-#[inline(always)]
-fn is_plain(window: &[u8; WINDOW], length: usize) -> bool {
-    let mut plain = true;
-    for (at, character) in (0_u8..).zip(window) {
-        plain &= character.wrapping_sub(b'.') <= b'9' - b'.' || at >= length as u8;
+    #[inline(always)]
+    fn us(&self, value: Span) -> Option<u16> {
+        let number = self.bytes.get(value.start..)?.first_chunk()?;
+        (value.length == 2).then_some(u16::from_le_bytes(*number))
     }
-    plain
+
+    /// A UID of digits and full stops, without its padding (PS3.5 6.2).
+    #[inline(always)]
+    fn uid(&self, value: Span) -> Option<Span> {
+        let padded = self.bytes.get(value.start..)?.get(..value.length)?;
+        let uid = padded.strip_suffix(&[0]).unwrap_or(padded);
+        (is_plain(uid) && uid.len() <= MAX_LENGTH).then_some(Span { length: uid.len(), ..value })
+    }
+}
+
+/// Whether there are characters, and they are `0` to `9`, `.` and `/`: nothing that would be
+/// stripped, cut or converted.
+// Blocks of 16 become a few instructions each, whatever the characters are.
+#[inline(always)]
+fn is_plain(text: &[u8]) -> bool {
+    let above = |character: u8| character.wrapping_sub(b'.');
+    let Some(last) = text.last_chunk::<BLOCK>() else {
+        return !text.is_empty() && text.iter().all(|&one| above(one) <= above(b'9'));
+    };
+    let mut most = last.map(above);
+    for block in text.as_chunks::<BLOCK>().0 {
+        for (most, &character) in most.iter_mut().zip(block) {
+            *most = above(character).max(*most);
+        }
+    }
+    most.iter().fold(true, |plain, &one| plain & (one <= above(b'9')))
 }

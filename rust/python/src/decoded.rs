@@ -70,7 +70,7 @@ pub fn decode_events(
     };
     let events = DecodedEvents {
         events: decoded.events,
-        offsets: decoded.offsets.into(),
+        offsets: decoded.offsets,
         rejected: Rejections::new(decoded.rejected),
         stepped_over: decoded.stepped_over,
     };
