@@ -6,6 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::mem;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::panic::resume_unwind;
+use std::thread;
 
 use arrow_array::RecordBatch;
 use arrow_buffer::{Buffer, ScalarBuffer};
@@ -16,7 +20,7 @@ use crate::encode::{Framing, OnInvalid};
 use crate::error::{Reason, Rejection, shown};
 use crate::pdu::{Item, NAMES, Pdus, Pdv};
 use crate::uid::{MAX_LENGTH, UidError};
-use crate::whole_message::{self, WholeMessage};
+use crate::whole_message::{self, COMMAND_SET_BEGINS, WholeMessage, begins_command_set};
 
 /// Decoded events as columns, and all else that was in the stream.
 #[derive(Debug)]
@@ -37,12 +41,73 @@ pub struct Decoded {
 /// With [`OnInvalid::Raise`] decoding stops at the first error, which is then the only entry of
 /// `rejected`; the events before it are there.
 pub fn decode(stream: &Buffer, framing: Framing, on_invalid: OnInvalid) -> Decoded {
-    let mut decoder = Decoder::new(stream, on_invalid);
-    match framing {
-        Framing::PData => decoder.read_pdus(),
-        Framing::CommandSet => decoder.read_command_sets(),
+    decode_in_threads(stream, framing, on_invalid, NonZeroUsize::MIN)
+}
+
+/// The same in up to `threads` threads: of PDUs, since a stream of bare command sets shows only to
+/// him who reads it from its beginning where each of them begins.
+pub fn decode_in_threads(
+    stream: &Buffer,
+    framing: Framing,
+    on_invalid: OnInvalid,
+    threads: NonZeroUsize,
+) -> Decoded {
+    if framing == Framing::CommandSet {
+        let mut decoder = Decoder::new(stream, on_invalid, 0..stream.len());
+        decoder.read_command_sets();
+        return decoder.finish();
     }
+    decode_parts(stream, on_invalid, &beginnings(stream, threads))
+}
+
+fn decode_parts(stream: &Buffer, on_invalid: OnInvalid, beginnings: &[usize]) -> Decoded {
+    let mut parts = read_parts(stream, on_invalid, beginnings).into_iter();
+    let mut decoder = parts.next().expect("there is a first part");
+    for part in parts {
+        decoder.go_on(part);
+    }
+    decoder.end_stream();
     decoder.finish()
+}
+
+/// The least bytes that are worth a thread.
+const LEAST_PART: usize = 128 << 10;
+
+/// Where the parts of a stream begin: at command sets, as far as can be seen without reading all
+/// that is before them.
+fn beginnings(stream: &[u8], threads: NonZeroUsize) -> Vec<usize> {
+    let parts = threads.get().min(stream.len() / LEAST_PART);
+    let mut beginnings = vec![0];
+    for part in 1..parts {
+        let from = stream.len() / parts * part;
+        let found = stream[from..].windows(COMMAND_SET_BEGINS).take(LEAST_PART / 2);
+        if let Some(at) = found.into_iter().position(begins_command_set) {
+            beginnings.push(from + at);
+        }
+    }
+    beginnings
+}
+
+/// Reads each part in a thread.
+fn read_parts<'a>(
+    stream: &'a Buffer,
+    on_invalid: OnInvalid,
+    beginnings: &[usize],
+) -> Vec<Decoder<'a>> {
+    let ends = beginnings[1..].iter().copied().chain([stream.len()]);
+    let read = |part: Range<usize>| {
+        let mut decoder = Decoder::new(stream, on_invalid, part);
+        decoder.read_pdus();
+        decoder
+    };
+    thread::scope(|scope| {
+        let mut ranges = beginnings.iter().copied().zip(ends).map(|(start, end)| start..end);
+        let first = ranges.next().expect("there is a first part");
+        let others: Vec<_> = ranges.map(|part| scope.spawn(|| read(part))).collect();
+        let others = others.into_iter().map(|other| other.join());
+        let others = others.map(|other| other.unwrap_or_else(|panic| resume_unwind(panic)));
+        [read(first)].into_iter().chain(others).collect()
+    })
 }
 
 /// What has come of a message so far.
@@ -69,6 +134,10 @@ enum State {
 
 struct Decoder<'a> {
     stream: &'a Buffer,
+    /// The part of the stream that is read here: a message that begins before its end is.
+    part: Range<usize>,
+    /// Where the next PDU begins.
+    at: usize,
     on_invalid: OnInvalid,
     state: State,
     columns: DecodedColumns<'a>,
@@ -79,9 +148,11 @@ struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    fn new(stream: &'a Buffer, on_invalid: OnInvalid) -> Self {
+    fn new(stream: &'a Buffer, on_invalid: OnInvalid, part: Range<usize>) -> Self {
         Self {
             stream,
+            at: part.start,
+            part,
             on_invalid,
             state: State::Idle,
             columns: DecodedColumns::new(stream),
@@ -98,11 +169,17 @@ impl<'a> Decoder<'a> {
     fn read_pdus(&mut self) {
         let stream = self.stream.as_slice();
         let mut pdus = Pdus::new(stream);
-        loop {
-            if matches!(self.state, State::Idle | State::Lost)
-                && let Some(at) = pdus.next_at()
-            {
-                pdus.go_on_at(self.read_whole_messages(stream, at));
+        pdus.go_on_at(self.at);
+        while !self.stopped() {
+            if let Some(at) = pdus.next_at() {
+                self.at = at;
+                if self.is_between_messages() {
+                    self.read_whole_messages(stream);
+                    pdus.go_on_at(self.at);
+                    if self.at >= self.part.end {
+                        break;
+                    }
+                }
             }
             let step = match pdus.next() {
                 Some(Ok(Item::Pdv(pdv))) => self.read_pdv(&pdv),
@@ -113,44 +190,73 @@ impl<'a> Decoder<'a> {
             if let Err(rejection) = step {
                 self.reject(rejection);
             }
-            if self.stopped() {
-                return;
-            }
         }
-        if let State::Command(partial) | State::DataSet(partial) = &self.state {
+    }
+
+    fn is_between_messages(&self) -> bool {
+        matches!(self.state, State::Idle | State::Lost)
+    }
+
+    /// Goes on behind the part that was read, with the next one, which `later` has read: if that
+    /// begins where this one came to between two messages, it was read rightly.
+    fn go_on(&mut self, later: Self) {
+        if self.stopped() {
+            return;
+        }
+        if self.at != later.part.start || !self.is_between_messages() {
+            self.part.end = later.part.end;
+            return self.read_pdus();
+        }
+        let before = self.events;
+        self.rejected.extend(later.rejected.into_iter().map(|rejection| Rejection {
+            row: rejection.row.map(|row| row + before),
+            ..rejection
+        }));
+        for (name, count) in later.stepped_over {
+            *self.stepped_over.entry(name).or_default() += count;
+        }
+        self.columns.append(later.columns);
+        self.events += later.events;
+        (self.part.end, self.at, self.state) = (later.part.end, later.at, later.state);
+    }
+
+    /// A message that has begun can't end any more.
+    fn end_stream(&mut self) {
+        if let State::Command(partial) | State::DataSet(partial) = &self.state
+            && !self.stopped()
+        {
             let rejection = Rejection::new(Reason::StreamEnds).at(partial.begin);
             self.reject(rejection);
         }
     }
 
-    /// Reads messages as long as they lie whole in the stream; returns where the next one begins.
-    fn read_whole_messages(&mut self, stream: &[u8], mut at: usize) -> usize {
-        let events = self.events;
-        while let Some(WholeMessage { row, data_set, end }) = whole_message::read(stream, at) {
-            self.push(&row, data_set, end);
-            at = end;
-        }
-        if self.events > events {
+    /// Reads messages as long as they lie whole in the stream.
+    fn read_whole_messages(&mut self, stream: &[u8]) {
+        while self.at < self.part.end
+            && let Some(WholeMessage { row, data_set, end }) = whole_message::read(stream, self.at)
+        {
+            self.at = end;
             self.state = State::Idle;
+            self.push(&row, data_set);
         }
-        at
     }
 
     #[inline(always)]
-    fn push(&mut self, row: &Row, data_set: Option<Span>, end: usize) {
+    fn push(&mut self, row: &Row, data_set: Option<Span>) {
         self.events += 1;
         if self.columns.push(row, data_set) {
-            self.columns.flush(self.foretold_rows(end));
+            self.columns.flush(self.foretold_rows());
         }
     }
 
-    /// How many events there will be if the rest of the stream is like that before `end`: a little
-    /// more, so that columns do not have to move at their very end.
-    fn foretold_rows(&self, end: usize) -> usize {
+    /// How many events there will be if the rest is like what was read: a little more, so that
+    /// columns do not have to move at their very end. The first part has room for all later ones.
+    fn foretold_rows(&self) -> usize {
         /// The headers of a PDU and its PDV, Command Field, and Command Data Set Type.
         const SHORTEST_EVENT: usize = 32;
-        let (rows, whole) = (self.columns.rows(), self.stream.len());
-        let foretold = rows as f64 / end as f64 * whole as f64 * 1.01;
+        let end = if self.part.start == 0 { self.stream.len() } else { self.part.end };
+        let (read, whole) = (self.at - self.part.start, end - self.part.start);
+        let foretold = self.columns.rows() as f64 * (whole as f64 / read.max(1) as f64) * 1.01;
         (foretold as usize + 128).min(whole / SHORTEST_EVENT)
     }
 
@@ -203,6 +309,30 @@ impl<'a> Decoder<'a> {
     }
 
     fn end_command(&mut self, begin: usize, span: Span, context_id: u8) -> Result<(), Rejection> {
+        let usual = if span.joined {
+            None
+        } else {
+            whole_message::read_command_set(self.stream, span, begin, context_id)
+        };
+        let (row, data_set) = match usual {
+            Some((row, data_set)) => (Some(row), data_set),
+            None => self.read_command_set(begin, span, context_id)?,
+        };
+        if data_set {
+            self.state = State::DataSet(Partial { begin, span: None, row });
+        } else {
+            self.end_message(row, None);
+        }
+        Ok(())
+    }
+
+    /// The event, if it is one, and whether a data set follows.
+    fn read_command_set(
+        &mut self,
+        begin: usize,
+        span: Span,
+        context_id: u8,
+    ) -> Result<(Option<Row>, bool), Rejection> {
         let bytes = self.columns.bytes(span);
         // A joined command set has no one place in the stream: its message's beginning serves.
         let base = if span.joined { begin } else { span.start };
@@ -228,12 +358,7 @@ impl<'a> Decoder<'a> {
                 None
             }
         };
-        if data_set {
-            self.state = State::DataSet(Partial { begin, span: None, row });
-        } else {
-            self.end_message(row, None);
-        }
-        Ok(())
+        Ok((row, data_set))
     }
 
     fn read_data_set(&mut self, mut partial: Partial, pdv: &Pdv<'_>) {
@@ -254,15 +379,15 @@ impl<'a> Decoder<'a> {
             return self.reject(Rejection::new(Reason::DataSetTooLong(span.length)).at(row.begin));
         }
         if let Some(row) = row {
-            self.push(&row, data_set, row.begin);
+            self.push(&row, data_set);
         }
     }
 
     /// Command sets one after another: each says its length in its first element.
     fn read_command_sets(&mut self) {
         let stream = self.stream.as_slice();
-        let mut at = 0;
-        while at < stream.len() && !self.stopped() {
+        while self.at < stream.len() && !self.stopped() {
+            let at = self.at;
             let length = match command_set_len(&stream[at..]) {
                 Ok(length) => length,
                 Err(rejection) => return self.reject(rejection.at(at)),
@@ -275,7 +400,7 @@ impl<'a> Decoder<'a> {
             if let Err(rejection) = step {
                 self.reject(rejection);
             }
-            at += length;
+            self.at += length;
         }
     }
 
@@ -337,6 +462,7 @@ fn command_set_len(rest: &[u8]) -> Result<usize, Rejection> {
 mod tests {
     use arrow_array::Array;
     use arrow_array::cast::AsArray;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::columns::EventColumns;
@@ -414,6 +540,56 @@ mod tests {
         assert_eq!(decoded.events.num_rows(), 1);
         let counts: Vec<_> = decoded.stepped_over.into_iter().collect();
         assert_eq!(counts, [("A-RELEASE-RQ", 1), ("C-STORE-RQ", 1)]);
+    }
+
+    /// Messages of all sorts, and what may stand between them.
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        let data_set = prop::collection::vec(any::<u8>(), 0..40);
+        let whole = (any::<bool>(), any::<u16>(), data_set, 7..80_i128);
+        let whole = whole.prop_map(|(response, id, data_set, max)| {
+            let kind = if response { Kind::Response } else { Kind::Request };
+            message(kind, id, &data_set, if max > 60 { 0 } else { max })
+        });
+        prop_oneof![
+            8 => whole.clone(),
+            // A message in a data set looks like one.
+            2 => whole.clone().prop_map(|inner| message(Kind::Request, 1, &inner, 0)),
+            1 => whole.prop_map(|mut message| {
+                let middle = message.len() / 2;
+                message[middle] ^= 0x55;
+                message
+            }),
+            1 => Just(b"\x05\0\0\0\0\x04\0\0\0\0".to_vec()),
+            1 => Just(b"\x04\0\0\0\0\x08\0\0\0\x04\x01\x02ab".to_vec()),
+            1 => Just(b"\x04\0\0\0\0\x06\0\0\0\xff\x01\x03".to_vec()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn parts_make_no_difference(
+            pieces in prop::collection::vec(piece(), 1..30),
+            chosen in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+            skip: bool,
+        ) {
+            let stream: Buffer = pieces.concat().into();
+            let on_invalid = if skip { OnInvalid::Skip } else { OnInvalid::Raise };
+            let windows = stream.windows(COMMAND_SET_BEGINS).enumerate();
+            let places = windows.filter(|(_, window)| begins_command_set(window));
+            let places: Vec<usize> = places.map(|(at, _)| at).filter(|&at| at > 0).collect();
+            let mut beginnings = vec![0];
+            if !places.is_empty() {
+                beginnings.extend(chosen.iter().map(|index| *index.get(&places)));
+            }
+            beginnings.sort_unstable();
+            beginnings.dedup();
+            let one = decode_parts(&stream, on_invalid, &[0]);
+            let several = decode_parts(&stream, on_invalid, &beginnings);
+            prop_assert_eq!(one.events, several.events);
+            prop_assert_eq!(one.offsets, several.offsets);
+            prop_assert_eq!(one.rejected, several.rejected);
+            prop_assert_eq!(one.stepped_over, several.stepped_over);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
+use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -108,8 +109,18 @@ impl Row {
         self.fields = self.fields.with(field);
     }
 
-    fn text(&self, field: Field) -> Option<Span> {
+    /// A text.
+    #[inline(always)]
+    pub fn text(&self, field: Field) -> Option<Span> {
         self.fields.has(field).then(|| self.texts[place_of(field, &Field::TEXTS)])
+    }
+}
+
+#[cfg(test)]
+impl Row {
+    /// A number.
+    pub fn number(&self, field: Field) -> Option<u16> {
+        self.fields.has(field).then_some(self.numbers[field as usize])
     }
 }
 
@@ -302,6 +313,32 @@ impl<'a> DecodedColumns<'a> {
         self.block.rows = 0;
     }
 
+    /// Adds the rows of a later part of the same stream.
+    pub fn append(&mut self, mut other: Self) {
+        let total = self.rows() + other.rows();
+        self.flush(total);
+        other.flush(other.rows());
+        for (column, later) in self.numbers.iter_mut().zip(other.numbers) {
+            column.append(later, total, None);
+        }
+        let (windows, joined) = (self.windows, self.joined.len());
+        let shift = |view| windows.shifted(view, joined);
+        let shift: Option<&dyn Fn(u128) -> u128> = Some(&shift);
+        for (column, later) in self.views.iter_mut().zip(other.views) {
+            column.append(later, total, shift.filter(|_| !other.joined.is_empty()));
+        }
+        let keys = other.sop_class.values.iter().map(|uid| self.sop_class.key(uid.as_bytes()));
+        let keys: Vec<i32> = keys.collect();
+        // The key of null is nobody's.
+        let rename = |key: i32| keys.get(key as usize).copied().unwrap_or_default();
+        let rename: Option<&dyn Fn(i32) -> i32> = Some(&rename);
+        let alike = (0..).zip(&keys).all(|(theirs, ours)| theirs == *ours);
+        self.sop_class_keys.append(other.sop_class_keys, total, rename.filter(|_| !alike));
+        self.context_ids.extend(&other.context_ids.finish(), total);
+        self.offsets.extend(&other.offsets.finish(), total);
+        self.joined.extend_from_slice(&other.joined);
+    }
+
     /// The finished columns, and where each event begins.
     pub fn finish(mut self) -> (RecordBatch, ScalarBuffer<i64>) {
         self.flush(self.rows());
@@ -372,6 +409,18 @@ impl Windows {
         }
     }
 
+    /// The same view where the joined bytes begin `by` later.
+    fn shifted(self, view: u128, by: usize) -> u128 {
+        let mut view = ByteView::from(view);
+        let number = view.buffer_index as usize;
+        if view.length > MAX_INLINE_VIEW_LEN && number >= self.of_stream {
+            let start = (number - self.of_stream) * STRIDE + view.offset as usize + by;
+            view.buffer_index = (self.of_stream + start / STRIDE) as u32;
+            view.offset = (start % STRIDE) as u32;
+        }
+        view.into()
+    }
+
     fn buffers(self, stream: &Buffer, joined: Buffer) -> Vec<Buffer> {
         let windows = |buffer: &Buffer| -> Vec<Buffer> {
             let window = |range: Range<usize>| buffer.slice_with_length(range.start, range.len());
@@ -439,22 +488,17 @@ impl<T> Default for Nullable<T> {
 }
 
 impl<T: ArrowNativeType> Nullable<T> {
+    /// Adds values to a column that may become `total` long.
     fn extend(&mut self, values: &[T], present: &Present<'_>, total: usize) {
-        if matches!(present, Present::InNone) && self.values.length == 0 {
-            self.missing += values.len();
-            return;
-        }
-        if self.missing > 0 {
-            self.append_nulls(self.missing, total);
-            self.missing = 0;
-        }
         match present {
+            Present::InNone => self.extend_nulls(values.len(), total),
             Present::InAll => {
+                self.begin(total);
                 self.values.extend(values, total);
                 self.valid.append_n_non_nulls(values.len());
             }
-            Present::InNone => self.append_nulls(values.len(), total),
             Present::InSome(fields, field) => {
+                self.begin(total);
                 let mut found = [T::default(); ROWS];
                 for ((found, value), fields) in found.iter_mut().zip(values).zip(*fields) {
                     let has = fields.has(*field);
@@ -468,7 +512,41 @@ impl<T: ArrowNativeType> Nullable<T> {
         }
     }
 
-    fn append_nulls(&mut self, rows: usize, total: usize) {
+    /// Adds a later column; its values may have to be changed.
+    fn append(&mut self, later: Self, total: usize, change: Option<&dyn Fn(T) -> T>) {
+        if later.missing > 0 {
+            return self.extend_nulls(later.missing, total);
+        }
+        let (values, valid) = later.finish();
+        if values.is_empty() {
+            return;
+        }
+        self.begin(total);
+        match change {
+            None => self.values.extend(&values, total),
+            Some(change) => {
+                let values: Vec<T> = values.iter().map(|&value| change(value)).collect();
+                self.values.extend(&values, total);
+            }
+        }
+        match valid {
+            None => self.valid.append_n_non_nulls(values.len()),
+            Some(valid) => self.valid.append_buffer(&valid),
+        }
+    }
+
+    fn extend_nulls(&mut self, rows: usize, total: usize) {
+        if self.values.length == 0 {
+            self.missing += rows;
+        } else {
+            self.values.extend(&vec![T::default(); rows], total);
+            self.valid.append_n_nulls(rows);
+        }
+    }
+
+    /// What was only counted is written before the first value.
+    fn begin(&mut self, total: usize) {
+        let rows = mem::take(&mut self.missing);
         self.values.extend(&vec![T::default(); rows], total);
         self.valid.append_n_nulls(rows);
     }

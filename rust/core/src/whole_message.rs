@@ -36,6 +36,22 @@ pub fn read(stream: &[u8], at: usize) -> Option<WholeMessage> {
     taken.then_some(WholeMessage { row, data_set: Some(data_set), end })
 }
 
+/// As much of a message as shows that it is one.
+pub const COMMAND_SET_BEGINS: usize = 20;
+
+/// Whether these bytes are the headers of a PDU and a PDV with a command fragment, and the header of
+/// Command Group Length. In a data set they may stand by chance, or ill will.
+pub fn begins_command_set(bytes: &[u8]) -> bool {
+    match bytes {
+        &[4, _, a, b, c, d, e, f, g, h, context_id, control, 0, 0, 0, 0, 4, 0, 0, 0, ..] => {
+            let pdu = u32::from_be_bytes([a, b, c, d]);
+            let pdv = u32::from_be_bytes([e, f, g, h]);
+            context_id % 2 == 1 && control & COMMAND != 0 && pdv.saturating_add(4) <= pdu
+        }
+        _ => false,
+    }
+}
+
 /// Where the P-DATA-TF PDU at `at` ends.
 #[inline(always)]
 fn end_of_pdu(stream: &[u8], at: usize) -> Option<usize> {
@@ -146,4 +162,105 @@ fn is_plain(text: &[u8]) -> bool {
         }
     }
     most.iter().fold(true, |plain, &one| plain & (one <= above(b'9')))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::command_set::{CommandSet, Field, Message, Value};
+    use crate::pdu::{Item, Pdus};
+    use crate::pdv::{MaxPduLength, write_message};
+
+    fn message(kind: Kind, uid: &[u8], data_set: &[u8], one_pdu: bool) -> Vec<u8> {
+        let mut command_set = CommandSet::new(kind, !data_set.is_empty());
+        command_set.set(Field::AffectedSOPClassUID, Value::Text(b"1.2.840.10008.1.20.1"));
+        command_set.set(Field::AffectedSOPInstanceUID, Value::Text(uid));
+        command_set.set(Field::MessageID, Value::Us(7));
+        command_set.set(Field::MessageIDBeingRespondedTo, Value::Us(8));
+        command_set.set(Field::Status, Value::Us(0x0110));
+        command_set.set(Field::EventTypeID, Value::Us(2));
+        let mut out = Vec::new();
+        let max = MaxPduLength::new(0).unwrap();
+        write_message(&mut out, 1, max, |out| command_set.write(out), data_set);
+        if one_pdu && !data_set.is_empty() {
+            // The header of the second PDU goes, the first PDU gets its length.
+            let second = out.len() - data_set.len() - 12;
+            out.drain(second..second + 6);
+            let length = (out.len() - 6) as u32;
+            out[2..6].copy_from_slice(&length.to_be_bytes());
+        }
+        out
+    }
+
+    /// What is read here must be what [`Pdus`] and [`CommandSet::read`] make of the same bytes.
+    fn agrees_with_the_rules(stream: &[u8], at: usize) -> bool {
+        let Some(found) = read(stream, at) else { return false };
+        let mut pdus = Pdus::new(&stream[at..]);
+        let Some(Ok(Item::Pdv(pdv))) = pdus.next() else { panic!("a command set") };
+        assert!(pdv.is_command() && pdv.is_last());
+        assert_eq!((found.row.context_id, found.row.begin), (pdv.context_id, at));
+        let Message::Event { command_set, several } = CommandSet::read(pdv.fragment).unwrap()
+        else {
+            panic!("an event")
+        };
+        assert_eq!((found.row.kind, several), (command_set.kind, vec![]));
+        for field in Field::NUMBERS {
+            assert_eq!(found.row.number(field), command_set.get(field).us(), "{field:?}");
+        }
+        for field in Field::TEXTS {
+            let text = found.row.text(field);
+            let text = text.map(|text| &stream[text.start..text.start + text.length]);
+            assert_eq!(text, command_set.get(field).text(), "{field:?}");
+            assert!(text.is_none_or(|text| text.is_ascii() && text.len() <= MAX_LENGTH));
+        }
+        assert_eq!(found.data_set.is_some(), command_set.data_set);
+        if let Some(data_set) = found.data_set {
+            let Some(Ok(Item::Pdv(pdv))) = pdus.next() else { panic!("a data set") };
+            assert!(!pdv.is_command() && pdv.is_last());
+            assert_eq!(&stream[data_set.start..data_set.start + data_set.length], pdv.fragment);
+        }
+        assert_eq!(pdus.next_at(), Some(found.end - at));
+        true
+    }
+
+    #[test]
+    fn messages_are_read_whole_whatever_their_layout() {
+        let uids: Vec<String> = (1..=64).map(|length| "1".repeat(length)).collect();
+        for uid in &uids {
+            for (kind, one_pdu) in [(Kind::Request, false), (Kind::Response, true)] {
+                for data_set in [&b""[..], b"some data set"] {
+                    let one = message(kind, uid.as_bytes(), data_set, one_pdu);
+                    let stream = [&one[..], &one, b"\x05\0\0\0\0\x04\0\0\0\0"].concat();
+                    assert!(agrees_with_the_rules(&stream, 0), "{uid} {kind} {data_set:?}");
+                    assert!(agrees_with_the_rules(&stream, one.len()));
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn what_is_taken_is_what_the_rules_say(
+            response: bool,
+            one_pdu: bool,
+            uid in prop_oneof!["[0-9./]{1,66}", "[ -~\0\t]{1,20}"],
+            data_set in prop::collection::vec(any::<u8>(), 0..40),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let kind = if response { Kind::Response } else { Kind::Request };
+            let mut stream = message(kind, uid.as_bytes(), &data_set, one_pdu);
+            agrees_with_the_rules(&stream, 0);
+            agrees_with_the_rules(&stream[..cut.index(stream.len())], 0);
+            for (at, byte) in changes {
+                let at = at.index(stream.len());
+                stream[at] = byte;
+            }
+            agrees_with_the_rules(&stream, 0);
+        }
+    }
 }
