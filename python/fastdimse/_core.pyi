@@ -290,6 +290,7 @@ def decode_events(
     *,
     framing: _Framing = "p-data",
     on_invalid: _OnInvalid = "raise",
+    threads: int = 1,
 ) -> DecodedEvents: ...
 def decode_capture(data: ReadableBuffer, *, on_invalid: _OnInvalid = "skip") -> CapturedEvents: ...
 def encode_capture(

@@ -173,20 +173,20 @@ impl Block {
     fn present(&self, field: Field) -> Present<'_> {
         let fields = &self.fields[..self.rows];
         if fields.iter().fold(Fields::ALL, |all, &one| all.and(one)).has(field) {
-            Present::InAll
+            Present::Always
         } else if fields.iter().any(|one| one.has(field)) {
-            Present::InSome(fields, field)
+            Present::Sometimes(fields, field)
         } else {
-            Present::InNone
+            Present::Never
         }
     }
 }
 
 /// Which rows have a field.
 enum Present<'a> {
-    InAll,
-    InNone,
-    InSome(&'a [Fields], Field),
+    Always,
+    Never,
+    Sometimes(&'a [Fields], Field),
 }
 
 /// The columns while they grow.
@@ -491,13 +491,13 @@ impl<T: ArrowNativeType> Nullable<T> {
     /// Adds values to a column that may become `total` long.
     fn extend(&mut self, values: &[T], present: &Present<'_>, total: usize) {
         match present {
-            Present::InNone => self.extend_nulls(values.len(), total),
-            Present::InAll => {
+            Present::Never => self.extend_nulls(values.len(), total),
+            Present::Always => {
                 self.begin(total);
                 self.values.extend(values, total);
                 self.valid.append_n_non_nulls(values.len());
             }
-            Present::InSome(fields, field) => {
+            Present::Sometimes(fields, field) => {
                 self.begin(total);
                 let mut found = [T::default(); ROWS];
                 for ((found, value), fields) in found.iter_mut().zip(values).zip(*fields) {

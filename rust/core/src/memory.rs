@@ -24,10 +24,12 @@ enum Pages {
 
 /// From here on memory is mapped; below it the allocator keeps it warm.
 const MAPPED: usize = 128 << 10;
-/// From here on large pages are asked for, and idle pages are offered back to the system.
+/// From here on idle pages are offered back to the system.
+const OFFERED: usize = 1 << 20;
+/// From here on large pages are asked for.
 const LARGE: usize = 4 << 20;
-/// The most mappings that wait.
-const MOST_IDLE: usize = 8;
+/// The most mappings that wait: enough for the columns of two threads.
+const MOST_IDLE: usize = 32;
 
 static IDLE: Mutex<Vec<MmapMut>> = Mutex::new(Vec::new());
 
@@ -99,7 +101,7 @@ fn map(length: usize) -> Option<MmapMut> {
 }
 
 fn keep_idle(pages: MmapMut) {
-    if pages.len() >= LARGE && !machine::offer_back(&pages) {
+    if pages.len() >= OFFERED && !machine::offer_back(&pages) {
         return;
     }
     let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,7 +7,7 @@ use arrow_array::types::{Int32Type, UInt16Type};
 use arrow_array::{Array, RecordBatch};
 use arrow_buffer::ScalarBuffer;
 use fastdimse_core::command_set::{Field, Kind, Value, Vr};
-use fastdimse_core::decode::decode;
+use fastdimse_core::decode::decode_in_threads;
 use fastdimse_core::decoded_columns::schema;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule};
@@ -15,7 +15,7 @@ use pyo3::{PyResult, intern};
 
 use crate::buffer::bytes_like;
 use crate::codec::{bytes_io, set_decoded};
-use crate::encoded::{Offsets, framing, on_invalid};
+use crate::encoded::{Offsets, framing, on_invalid, thread_count};
 use crate::errors::decode_error;
 use crate::events::export_batch;
 use crate::primitive::primitive_type;
@@ -34,6 +34,9 @@ use crate::sequence::{SequenceIterator, from_end};
 /// on_invalid : {"raise", "skip"}, optional
 ///     Raise at the first message that can't be decoded, or go on behind it where the stream
 ///     allows and list it in ``rejected``.
+/// threads : int, optional
+///     The most threads that decode at once, of which the calling one is the first; the outcome is
+///     the same. Worth it from some thousand events on, and only for PDUs.
 ///
 /// Returns
 /// -------
@@ -54,16 +57,18 @@ use crate::sequence::{SequenceIterator, from_end};
 /// >>> decoded[0].MessageID
 /// 7
 #[pyfunction]
-#[pyo3(signature = (data, *, framing = "p-data", on_invalid = "raise"))]
+#[pyo3(signature = (data, *, framing = "p-data", on_invalid = "raise", threads = 1))]
 pub fn decode_events(
     py: Python<'_>,
     data: &Bound<'_, PyAny>,
     framing: &str,
     on_invalid: &str,
+    threads: i64,
 ) -> PyResult<DecodedEvents> {
     let (framing, on_invalid) = (self::framing(framing)?, self::on_invalid(on_invalid)?);
+    let threads = thread_count(threads)?;
     let stream = bytes_like(data)?;
-    let decoded = py.detach(|| decode(&stream, framing, on_invalid));
+    let decoded = py.detach(|| decode_in_threads(&stream, framing, on_invalid, threads));
     let raised = match on_invalid {
         fastdimse_core::encode::OnInvalid::Raise => decoded.rejected.first().cloned(),
         fastdimse_core::encode::OnInvalid::Skip => None,

@@ -1,5 +1,6 @@
 //! Bulk encoding: rows in, a stream out.
 
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 
 use arrow_array::{ArrayRef, Int64Array, LargeBinaryArray};
@@ -40,6 +41,13 @@ pub fn on_invalid(name: &str) -> PyResult<OnInvalid> {
             "on_invalid must be 'raise' or 'skip', not '{name}'"
         ))),
     }
+}
+
+/// Reads `threads`.
+pub fn thread_count(threads: i64) -> PyResult<NonZeroUsize> {
+    usize::try_from(threads).ok().and_then(NonZeroUsize::new).ok_or_else(|| {
+        PyValueError::new_err(format!("threads must be at least 1, not {threads}"))
+    })
 }
 
 fn options(
