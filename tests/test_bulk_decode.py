@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastdimse import DecodeError, decode_events, encode_events
@@ -222,3 +222,54 @@ def test_as_a_sequence():
     assert [event.MessageID for event in decoded] == EVENTS["MessageID"]
     with pytest.raises(ValueError, match="'raise' or 'skip'"):
         decode_events(STREAM, on_invalid="stop")
+
+
+def whole(decoded):
+    """Return all that is in what was decoded."""
+    rejected = [(one.row, one.offset, one.code) for one in decoded.rejected]
+    table = pa.table(decoded).to_pylist()
+    return table, decoded.offsets.tolist(), rejected, decoded.stepped_over
+
+
+# A stream of more than 128 KiB for each thread; hypothesis chooses what repeats.
+LONG = 700_000
+odd_pieces = st.sampled_from(
+    [
+        RELEASE,
+        p_data((1, 2, b"no command")),
+        p_data((1, 3, b"no command set")),
+        # A message that is the data set of another.
+        oracle_bytes([{**rows_of(EVENTS)[0], "EventInformation": STREAM}]),
+    ]
+)
+
+
+@settings(max_examples=30)
+@given(
+    events=st.lists(rows, min_size=1, max_size=12),
+    odd=st.lists(odd_pieces, max_size=3),
+    max_pdu_length=max_pdu_lengths,
+    threads=st.sampled_from([2, 3, 7]),
+)
+def test_threads_make_no_difference(events, odd, max_pdu_length, threads):
+    piece = oracle_bytes(events, 3, max_pdu_length) + b"".join(odd)
+    stream = piece * (LONG // len(piece))
+    one = decode_events(stream, on_invalid="skip")
+    several = decode_events(stream, on_invalid="skip", threads=threads)
+    assert whole(several) == whole(one)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_an_error_is_the_first_whatever_the_threads(threads):
+    good = STREAM * (LONG // len(STREAM))
+    broken = good + p_data((1, 2, b"no command")) + good
+    with pytest.raises(DecodeError) as raised:
+        decode_events(broken, threads=threads)
+    assert raised.value.offset == len(good) + 6
+    assert len(raised.value.events) == len(rows_of(EVENTS)) * (LONG // len(STREAM))
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_threads_are_at_least_one(threads):
+    with pytest.raises(ValueError, match=f"threads must be at least 1, not {threads}"):
+        decode_events(STREAM, threads=threads)
