@@ -2,7 +2,8 @@
 //!
 //! One way through: columns ([`columns`]) are checked and encoded ([`encode`]) into command sets
 //! ([`command_set`]) and PDVs ([`pdv`]); back, PDUs are walked ([`pdu`]) and decoded ([`decode`])
-//! into columns ([`decoded_columns`]). There is no Python here and no I/O.
+//! into columns ([`decoded_columns`]). What the standard says about events is in [`events`], by which
+//! [`standard`] checks them, and about statuses in [`status`]. There is no Python here and no I/O.
 
 mod block;
 mod characters;
@@ -12,10 +13,13 @@ pub mod decode;
 pub mod decoded_columns;
 pub mod encode;
 pub mod error;
+pub mod events;
 mod machine;
 pub mod memory;
 pub mod pdu;
 pub mod pdv;
+pub mod standard;
+pub mod status;
 mod template;
 pub mod uid;
 mod whole_message;
