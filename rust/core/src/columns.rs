@@ -11,6 +11,7 @@ use arrow_data::{ByteView, MAX_INLINE_VIEW_LEN};
 use arrow_schema::{DataType, SchemaRef};
 use thiserror::Error;
 
+use crate::attribute::AttributeError;
 use crate::characters::WINDOW;
 use crate::command_set::Field;
 
@@ -29,6 +30,26 @@ pub enum SchemaError {
          EventTypeID, responses MessageIDBeingRespondedTo and Status"
     )]
     Missing(&'static str),
+    /// A field of a struct that is no attribute.
+    #[error("{path}: {why}")]
+    Attribute {
+        /// The field.
+        path: String,
+        /// What is wrong with it.
+        why: AttributeError,
+    },
+    /// A field of a struct whose type does not fit the attribute's VR.
+    #[error("{path} is {found}, an attribute of the VR {vr} must be {accepted}, or lists of it")]
+    VrType {
+        /// The field.
+        path: String,
+        /// Its Arrow type.
+        found: DataType,
+        /// The VR.
+        vr: &'static str,
+        /// What would be right.
+        accepted: &'static str,
+    },
     /// A column whose type does not fit.
     #[error("the column '{column}' is {found}, it must be {accepted}")]
     Type {
@@ -137,6 +158,11 @@ impl IntegerColumn {
         }
     }
 
+    /// The column, if it is one of whole numbers.
+    pub fn of(array: &ArrayRef) -> Option<Self> {
+        Self::new(Field::MessageID, array).ok()
+    }
+
     /// The number in a row, `None` for null.
     pub fn get(&self, row: usize) -> Option<i128> {
         match self {
@@ -209,6 +235,16 @@ impl ByteColumn {
         let values = Box::new(of_values(field, dictionary.values())?);
         let keys = Integers::new(dictionary.keys()).expect("keys are integers");
         Ok(Self::Dictionary { keys, values })
+    }
+
+    /// The column, if it is one of text.
+    pub fn of_text(array: &ArrayRef) -> Option<Self> {
+        Self::text(Field::ErrorComment, array).ok()
+    }
+
+    /// The column, if it is one of bytes.
+    pub fn of_binary(array: &ArrayRef) -> Option<Self> {
+        Self::binary(Field::EventInformation, array).ok()
     }
 
     /// The bytes in a row, `None` for null.

@@ -4,18 +4,23 @@
 //! ([`command_set`]) and PDVs ([`pdv`]); back, PDUs are walked ([`pdu`]) and decoded ([`decode`])
 //! into columns ([`decoded_columns`]). There is no Python here and no I/O.
 
+pub mod attribute;
 mod block;
 mod characters;
 pub mod columns;
 pub mod command_set;
+pub mod data_set_columns;
 pub mod decode;
 pub mod decoded_columns;
 pub mod encode;
+pub mod encode_data_set;
 pub mod error;
 mod machine;
 pub mod memory;
 pub mod pdu;
 pub mod pdv;
 mod template;
+pub mod transfer_syntax;
 pub mod uid;
+pub mod vr;
 mod whole_message;

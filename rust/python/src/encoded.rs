@@ -45,9 +45,10 @@ pub fn on_invalid(name: &str) -> PyResult<OnInvalid> {
 
 /// Reads `threads`.
 pub fn thread_count(threads: i64) -> PyResult<NonZeroUsize> {
-    usize::try_from(threads).ok().and_then(NonZeroUsize::new).ok_or_else(|| {
-        PyValueError::new_err(format!("threads must be at least 1, not {threads}"))
-    })
+    usize::try_from(threads)
+        .ok()
+        .and_then(NonZeroUsize::new)
+        .ok_or_else(|| PyValueError::new_err(format!("threads must be at least 1, not {threads}")))
 }
 
 fn options(

@@ -1,0 +1,438 @@
+//! Data sets from columns to bytes, Implicit or Explicit VR Little Endian (PS3.5 7 and A).
+
+use std::fmt::Write;
+
+use dicom_core::{Tag, VR};
+use thiserror::Error;
+
+use crate::attribute::{SPECIFIC_CHARACTER_SET, tag_of};
+use crate::data_set_columns::{DataSetColumns, ElementColumn, Values};
+use crate::error::shown;
+use crate::transfer_syntax::TransferSyntax;
+use crate::uid;
+use crate::vr::{Content, VrError, check_bytes, check_text, content, has_long_length, padding};
+
+/// Why a data set can't be encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataSetError {
+    /// Where, from the data set's field on: `.ReferencedSOPSequence[3].ReferencedSOPInstanceUID`.
+    pub path: String,
+    /// What is wrong there.
+    pub reason: DataSetReason,
+}
+
+/// What is wrong in a data set.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DataSetReason {
+    /// A value that does not fit its VR.
+    #[error("'{0}': {1}")]
+    Value(Box<str>, VrError),
+    /// A null among several values or items.
+    #[error("a null among {0}: leave it out, or make the whole null")]
+    NullAmong(&'static str),
+    /// Several values where the VR has but one.
+    #[error("{0} values, an element of the VR {1} has one")]
+    Several(usize, &'static str),
+    /// More bytes than a length field can say.
+    #[error("{0} bytes are more than the 4294967294 that an element can have")]
+    TooLong(usize),
+    /// Text that the given character set does not have.
+    #[error(
+        "text beyond ASCII is written in ISO_IR 192, not in '{0}': give 'ISO_IR 192', or leave it \
+         out and it is added"
+    )]
+    CharacterSet(Box<str>),
+}
+
+impl DataSetError {
+    fn new(reason: DataSetReason) -> Self {
+        Self { path: String::new(), reason }
+    }
+
+    fn of_value(value: &[u8], error: VrError) -> Self {
+        Self::new(DataSetReason::Value(shown(value), error))
+    }
+
+    /// The same in a part of something larger.
+    fn inside(mut self, part: &str) -> Self {
+        self.path.insert_str(0, part);
+        self
+    }
+}
+
+const UNICODE: &[u8] = b"ISO_IR 192";
+
+impl DataSetColumns {
+    /// The most bytes that its data sets can become together.
+    pub fn most_bytes(&self) -> usize {
+        let added = (8 + UNICODE.len()) * self.rows;
+        added + self.elements.iter().map(|element| element.most_bytes(self.rows)).sum::<usize>()
+    }
+
+    /// Writes the data set of a row, which must not be null, to the beginning of `out`; returns how
+    /// many bytes it took.
+    ///
+    /// # Errors
+    /// The first value that does not fit its VR.
+    pub fn encode(
+        &self,
+        row: usize,
+        syntax: TransferSyntax,
+        out: &mut [u8],
+    ) -> Result<usize, DataSetError> {
+        let mut writer = Writer::new(syntax, out);
+        writer.data_set(self, row)?;
+        if !writer.beyond_ascii {
+            return Ok(writer.at);
+        }
+        if let Some(other) = writer.other_character_set {
+            let reason = DataSetReason::CharacterSet(other);
+            return Err(DataSetError::new(reason).inside(".SpecificCharacterSet"));
+        }
+        if writer.is_unicode {
+            return Ok(writer.at);
+        }
+        // It stands in front of the text, and few data sets need it: these are written twice.
+        let mut writer = Writer::new(syntax, out);
+        writer.add_unicode = true;
+        writer.data_set(self, row)?;
+        Ok(writer.at)
+    }
+}
+
+impl ElementColumn {
+    fn most_bytes(&self, rows: usize) -> usize {
+        // The longest header, and a byte of padding.
+        const HEADER: usize = 13;
+        rows * HEADER + self.values.most_bytes(rows)
+    }
+}
+
+impl Values {
+    fn most_bytes(&self, rows: usize) -> usize {
+        /// The longest text that is a DS, and a separator.
+        const NUMBER: usize = 17;
+        match self {
+            Self::Null => 0,
+            // A separator follows each of several values.
+            Self::Text(cells) | Self::Bytes(cells) => cells.most_bytes(rows) + rows,
+            Self::Integers(_) | Self::Floats(_) => rows * NUMBER,
+            Self::Several(lists, values) => values.most_bytes(lists.values),
+            Self::Items(_, items) => items.rows * 8 + items.most_bytes(),
+        }
+    }
+}
+
+/// Bytes while they are written.
+struct Writer<'o> {
+    explicit: bool,
+    out: &'o mut [u8],
+    at: usize,
+    /// How many items are around.
+    depth: usize,
+    /// Whether Specific Character Set is still to be added.
+    add_unicode: bool,
+    /// Whether any text is not ASCII.
+    beyond_ascii: bool,
+    is_unicode: bool,
+    other_character_set: Option<Box<str>>,
+}
+
+/// Where an element's header begins, and its value.
+struct Begun {
+    header: usize,
+    value: usize,
+}
+
+impl<'o> Writer<'o> {
+    fn new(syntax: TransferSyntax, out: &'o mut [u8]) -> Self {
+        Self {
+            explicit: syntax == TransferSyntax::ExplicitVrLittleEndian,
+            out,
+            at: 0,
+            depth: 0,
+            add_unicode: false,
+            beyond_ascii: false,
+            is_unicode: false,
+            other_character_set: None,
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        self.out[self.at..self.at + bytes.len()].copy_from_slice(bytes);
+        self.at += bytes.len();
+    }
+
+    fn data_set(&mut self, columns: &DataSetColumns, row: usize) -> Result<(), DataSetError> {
+        for element in &columns.elements {
+            if self.add_unicode && element.attribute.tag >= SPECIFIC_CHARACTER_SET {
+                self.add_unicode()?;
+            }
+            self.element(element, row)
+                .map_err(|error| error.inside(&element.attribute.name).inside("."))?;
+        }
+        if self.add_unicode { self.add_unicode() } else { Ok(()) }
+    }
+
+    fn add_unicode(&mut self) -> Result<(), DataSetError> {
+        self.add_unicode = false;
+        let begun = self.begin(SPECIFIC_CHARACTER_SET, VR::CS);
+        self.put(UNICODE);
+        self.end(&begun, VR::CS)
+    }
+
+    fn element(&mut self, element: &ElementColumn, row: usize) -> Result<(), DataSetError> {
+        let (tag, vr) = (element.attribute.tag, element.attribute.vr);
+        let begun = self.begin(tag, vr);
+        let is_there = match &element.values {
+            Values::Several(lists, values) => match lists.range(row) {
+                Some(rows) => self.several(vr, values, rows).map(|()| true)?,
+                None => false,
+            },
+            Values::Items(lists, items) => match lists.range(row) {
+                Some(rows) => self.items(items, rows).map(|()| true)?,
+                None => false,
+            },
+            one => self.value(vr, one, row)?,
+        };
+        if !is_there {
+            self.at = begun.header;
+            return Ok(());
+        }
+        if tag == SPECIFIC_CHARACTER_SET {
+            self.see_character_set(begun.value);
+        }
+        self.end(&begun, vr)
+    }
+
+    /// The header, its length still to come.
+    fn begin(&mut self, tag: Tag, vr: VR) -> Begun {
+        let header = self.at;
+        let [g0, g1] = tag.0.to_le_bytes();
+        let [e0, e1] = tag.1.to_le_bytes();
+        let [a, b] = vr.to_bytes();
+        match (self.explicit, has_long_length(vr)) {
+            (false, _) => self.put(&[g0, g1, e0, e1, 0, 0, 0, 0]),
+            (true, false) => self.put(&[g0, g1, e0, e1, a, b, 0, 0]),
+            (true, true) => self.put(&[g0, g1, e0, e1, a, b, 0, 0, 0, 0, 0, 0]),
+        }
+        Begun { header, value: self.at }
+    }
+
+    /// Pads the value, and writes its length into the header.
+    fn end(&mut self, begun: &Begun, vr: VR) -> Result<(), DataSetError> {
+        if (self.at - begun.value) % 2 == 1 {
+            self.put(&[padding(vr)]);
+        }
+        let length = self.at - begun.value;
+        let length32 = u32::try_from(length)
+            .ok()
+            .filter(|&length| length < u32::MAX)
+            .ok_or_else(|| DataSetError::new(DataSetReason::TooLong(length)))?;
+        if !self.explicit || has_long_length(vr) {
+            self.out[begun.value - 4..begun.value].copy_from_slice(&length32.to_le_bytes());
+        } else if let Ok(length) = u16::try_from(length) {
+            self.out[begun.value - 2..begun.value].copy_from_slice(&length.to_le_bytes());
+        } else {
+            // What is too long for the length field of its VR is written as UN (PS3.5 6.2.2).
+            self.out.copy_within(begun.value..self.at, begun.value + 4);
+            self.at += 4;
+            let [a, b] = VR::UN.to_bytes();
+            let [c, d, e, f] = length32.to_le_bytes();
+            self.out[begun.value - 4..begun.value + 4].copy_from_slice(&[a, b, 0, 0, c, d, e, f]);
+        }
+        Ok(())
+    }
+
+    /// What the Specific Character Set is that was written from `value` on.
+    fn see_character_set(&mut self, value: usize) {
+        let given = &self.out[value..self.at];
+        if given.trim_ascii_end() != UNICODE {
+            self.other_character_set = Some(shown(given));
+        } else if self.depth == 0 {
+            self.is_unicode = true;
+        }
+    }
+
+    fn items(
+        &mut self,
+        items: &DataSetColumns,
+        rows: std::ops::Range<usize>,
+    ) -> Result<(), DataSetError> {
+        self.depth += 1;
+        for (number, row) in rows.enumerate() {
+            let inside = |error: DataSetError| error.inside(&format!("[{number}]"));
+            if items.is_null(row) {
+                return Err(inside(DataSetError::new(DataSetReason::NullAmong("items"))));
+            }
+            let begin = self.at;
+            // Item, with its length (PS3.5 7.5.1).
+            self.put(&[0xfe, 0xff, 0x00, 0xe0, 0, 0, 0, 0]);
+            self.data_set(items, row).map_err(inside)?;
+            let length = self.at - begin - 8;
+            let length = u32::try_from(length)
+                .map_err(|_| inside(DataSetError::new(DataSetReason::TooLong(length))))?;
+            self.out[begin + 4..begin + 8].copy_from_slice(&length.to_le_bytes());
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn several(
+        &mut self,
+        vr: VR,
+        values: &Values,
+        rows: std::ops::Range<usize>,
+    ) -> Result<(), DataSetError> {
+        let is_text = matches!(content(vr), Content::Text { .. });
+        let one_only =
+            matches!(content(vr), Content::Text { several: false, .. } | Content::Bytes(_));
+        if one_only && rows.len() > 1 {
+            let reason = DataSetReason::Several(rows.len(), vr.to_string());
+            return Err(DataSetError::new(reason));
+        }
+        for (number, row) in rows.enumerate() {
+            let inside = |error: DataSetError| error.inside(&format!("[{number}]"));
+            if is_text && number > 0 {
+                self.put(b"\\");
+            }
+            // Text may lack a value among others: it is empty then (PS3.5 6.4).
+            if !self.value(vr, values, row).map_err(inside)? && !is_text {
+                return Err(inside(DataSetError::new(DataSetReason::NullAmong("values"))));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a value, and returns whether there is one.
+    fn value(&mut self, vr: VR, values: &Values, row: usize) -> Result<bool, DataSetError> {
+        match values {
+            Values::Text(cells) => match cells.get(row) {
+                Some(text) => self.text(vr, text).map(|()| true),
+                None => Ok(false),
+            },
+            Values::Bytes(cells) => match cells.get(row) {
+                Some(bytes) => self.bytes(vr, bytes).map(|()| true),
+                None => Ok(false),
+            },
+            Values::Integers(numbers) => match numbers.get(row) {
+                Some(number) => self.integer(vr, number).map(|()| true),
+                None => Ok(false),
+            },
+            Values::Floats(numbers) => match numbers.get(row) {
+                Some(number) => self.float(vr, number).map(|()| true),
+                None => Ok(false),
+            },
+            Values::Null | Values::Several(..) | Values::Items(..) => Ok(false),
+        }
+    }
+
+    fn text(&mut self, vr: VR, text: &[u8]) -> Result<(), DataSetError> {
+        if vr == VR::UI && uid::is_conformant(text) {
+            self.put(text);
+            return Ok(());
+        }
+        let of_value = |error| DataSetError::of_value(text, error);
+        if content(vr) == Content::Tags {
+            let Tag(group, element) =
+                std::str::from_utf8(text).ok().and_then(tag_of).ok_or_else(|| {
+                    of_value(VrError::Form { vr: "AT", expected: "a tag as ggggeeee" })
+                })?;
+            self.put(&group.to_le_bytes());
+            self.put(&element.to_le_bytes());
+            return Ok(());
+        }
+        // Arrow's strings are UTF-8.
+        check_text(vr, &String::from_utf8_lossy(text)).map_err(of_value)?;
+        self.beyond_ascii |= !text.is_ascii();
+        self.put(text);
+        Ok(())
+    }
+
+    fn bytes(&mut self, vr: VR, bytes: &[u8]) -> Result<(), DataSetError> {
+        check_bytes(vr, bytes).map_err(|error| DataSetError::of_value(bytes, error))?;
+        self.put(bytes);
+        Ok(())
+    }
+
+    fn integer(&mut self, vr: VR, number: i128) -> Result<(), DataSetError> {
+        match vr {
+            VR::US => self.put_if(vr, number, u16::try_from(number).map(u16::to_le_bytes)),
+            VR::SS => self.put_if(vr, number, i16::try_from(number).map(i16::to_le_bytes)),
+            VR::UL => self.put_if(vr, number, u32::try_from(number).map(u32::to_le_bytes)),
+            VR::SL => self.put_if(vr, number, i32::try_from(number).map(i32::to_le_bytes)),
+            VR::UV => self.put_if(vr, number, u64::try_from(number).map(u64::to_le_bytes)),
+            VR::SV => self.put_if(vr, number, i64::try_from(number).map(i64::to_le_bytes)),
+            VR::AT => {
+                let tag = u32::try_from(number).map(|tag| tag.rotate_left(16).to_le_bytes());
+                self.put_if(vr, number, tag)
+            }
+            VR::FL | VR::FD => {
+                let float = number as f64;
+                let exact = vr == VR::FD || f64::from(float as f32) == float;
+                if exact && float as i128 == number {
+                    return self.float(vr, float);
+                }
+                Err(does_not_fit(vr, number, "it can't be given exactly"))
+            }
+            _ => self.text(vr, number.to_string().as_bytes()),
+        }
+    }
+
+    fn put_if<const N: usize, E>(
+        &mut self,
+        vr: VR,
+        number: i128,
+        bytes: Result<[u8; N], E>,
+    ) -> Result<(), DataSetError> {
+        let bytes = bytes.map_err(|_| {
+            let expected = match vr {
+                VR::US => "0 to 65535",
+                VR::SS => "-32768 to 32767",
+                VR::UL | VR::AT => "0 to 4294967295",
+                VR::SL => "-2147483648 to 2147483647",
+                VR::UV => "0 to 18446744073709551615",
+                _ => "-9223372036854775808 to 9223372036854775807",
+            };
+            does_not_fit(vr, number, expected)
+        })?;
+        self.put(&bytes);
+        Ok(())
+    }
+
+    fn float(&mut self, vr: VR, number: f64) -> Result<(), DataSetError> {
+        match vr {
+            VR::FL if number.is_finite() && (number as f32).is_infinite() => {
+                Err(does_not_fit(vr, number, "at most 3.4028235e38"))
+            }
+            VR::FL => {
+                self.put(&(number as f32).to_le_bytes());
+                Ok(())
+            }
+            VR::FD => {
+                self.put(&number.to_le_bytes());
+                Ok(())
+            }
+            _ => self.text(vr, decimal(number).as_bytes()),
+        }
+    }
+}
+
+/// A number as a decimal string: the shorter of the two ways to write it.
+fn decimal(number: f64) -> String {
+    let mut plain = number.to_string();
+    let mut exponent = String::new();
+    let _ = write!(exponent, "{number:e}");
+    if exponent.len() < plain.len() {
+        plain = exponent;
+    }
+    plain
+}
+
+fn does_not_fit(vr: VR, number: impl std::fmt::Display, expected: &'static str) -> DataSetError {
+    let number = number.to_string();
+    let error = VrError::Number { vr: vr.to_string(), expected };
+    DataSetError::of_value(number.as_bytes(), error)
+}
