@@ -436,3 +436,201 @@ fn does_not_fit(vr: VR, number: impl std::fmt::Display, expected: &'static str) 
     let error = VrError::Number { vr: vr.to_string(), expected };
     DataSetError::of_value(number.as_bytes(), error)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::builder::{ListBuilder, StringBuilder};
+    use arrow_array::{
+        Array, ArrayRef, BinaryArray, Float64Array, Int64Array, ListArray, StringArray, StructArray,
+    };
+    use arrow_buffer::{NullBuffer, OffsetBuffer};
+    use arrow_schema::Field as ArrowField;
+    use dicom_core::value::DataSetSequence;
+    use dicom_core::{DataElement, PrimitiveValue};
+    use dicom_dictionary_std::tags;
+    use dicom_object::InMemDicomObject;
+    use dicom_transfer_syntax_registry::entries;
+
+    use super::*;
+
+    fn structs(columns: Vec<(&str, ArrayRef)>) -> StructArray {
+        let fields = columns.into_iter().map(|(name, array)| {
+            (Arc::new(ArrowField::new(name, array.data_type().clone(), true)), array)
+        });
+        StructArray::from(fields.collect::<Vec<_>>())
+    }
+
+    fn items(of: StructArray, lengths: &[usize], nulls: Option<NullBuffer>) -> ArrayRef {
+        let field = ArrowField::new("item", of.data_type().clone(), true);
+        let offsets = OffsetBuffer::from_lengths(lengths.iter().copied());
+        Arc::new(ListArray::new(Arc::new(field), offsets, Arc::new(of), nulls))
+    }
+
+    fn encoded(array: &StructArray, row: usize, syntax: TransferSyntax) -> Vec<u8> {
+        let columns = DataSetColumns::new(array, "EventInformation").unwrap();
+        let mut out = vec![0xaa; columns.most_bytes()];
+        let length = columns.encode(row, syntax, &mut out).unwrap();
+        out.truncate(length);
+        out
+    }
+
+    fn error(columns: Vec<(&str, ArrayRef)>) -> DataSetError {
+        let columns = DataSetColumns::new(&structs(columns), "EventInformation").unwrap();
+        let mut out = vec![0; columns.most_bytes()];
+        columns.encode(0, TransferSyntax::ImplicitVrLittleEndian, &mut out).unwrap_err()
+    }
+
+    fn report() -> StructArray {
+        let instances: ArrayRef = Arc::new(StringArray::from(vec!["1.2.3", "1.2.34"]));
+        let classes: ArrayRef = Arc::new(StringArray::from(vec!["1.2.840.10008.5.1.4.1.1.2"; 2]));
+        let references = structs(vec![
+            ("ReferencedSOPInstanceUID", instances),
+            ("ReferencedSOPClassUID", classes),
+        ]);
+        let nulls = NullBuffer::from(vec![true, true, false]);
+        structs(vec![
+            ("ReferencedSOPSequence", items(references, &[2, 0, 0], Some(nulls))),
+            ("TransactionUID", Arc::new(StringArray::from(vec!["1.2.3.4"; 3]))),
+        ])
+    }
+
+    /// The same by dicom-rs.
+    fn rival(object: &InMemDicomObject, syntax: TransferSyntax) -> Vec<u8> {
+        let mut out = Vec::new();
+        let syntax = match syntax {
+            TransferSyntax::ImplicitVrLittleEndian => entries::IMPLICIT_VR_LITTLE_ENDIAN.erased(),
+            TransferSyntax::ExplicitVrLittleEndian => entries::EXPLICIT_VR_LITTLE_ENDIAN.erased(),
+        };
+        object.write_dataset_with_ts(&mut out, &syntax).unwrap();
+        out
+    }
+
+    #[test]
+    fn a_report_is_what_dicom_rs_reads() {
+        for syntax in
+            [TransferSyntax::ImplicitVrLittleEndian, TransferSyntax::ExplicitVrLittleEndian]
+        {
+            let bytes = encoded(&report(), 0, syntax);
+            let read = match syntax {
+                TransferSyntax::ImplicitVrLittleEndian => InMemDicomObject::read_dataset_with_ts(
+                    &bytes[..],
+                    &entries::IMPLICIT_VR_LITTLE_ENDIAN.erased(),
+                ),
+                TransferSyntax::ExplicitVrLittleEndian => InMemDicomObject::read_dataset_with_ts(
+                    &bytes[..],
+                    &entries::EXPLICIT_VR_LITTLE_ENDIAN.erased(),
+                ),
+            };
+            let read = read.unwrap();
+            assert_eq!(read.element(tags::TRANSACTION_UID).unwrap().to_str().unwrap(), "1.2.3.4");
+            let sequence = read.element(tags::REFERENCED_SOP_SEQUENCE).unwrap().items().unwrap();
+            let uids: Vec<_> = sequence
+                .iter()
+                .map(|item| {
+                    let uid = item.element(tags::REFERENCED_SOP_INSTANCE_UID).unwrap();
+                    uid.to_str().unwrap().into_owned()
+                })
+                .collect();
+            assert_eq!(uids, ["1.2.3", "1.2.34"]);
+        }
+    }
+
+    #[test]
+    fn an_empty_list_is_an_empty_sequence_and_null_is_none() {
+        let syntax = TransferSyntax::ImplicitVrLittleEndian;
+        assert_eq!(&encoded(&report(), 1, syntax)[16..], b"\x08\0\x99\x11\0\0\0\0");
+        assert_eq!(encoded(&report(), 2, syntax).len(), 16);
+    }
+
+    #[test]
+    fn numbers_text_and_bytes_are_as_dicom_rs_writes_them() {
+        let mut codes = ListBuilder::new(StringBuilder::new());
+        codes.append_value([Some("ORIGINAL"), Some("PRIMARY")]);
+        let array = structs(vec![
+            ("ImageType", Arc::new(codes.finish())),
+            ("Rows", Arc::new(Int64Array::from(vec![512]))),
+            ("InstanceNumber", Arc::new(Int64Array::from(vec![-7]))),
+            ("SliceThickness", Arc::new(Float64Array::from(vec![1.25]))),
+            ("PatientName", Arc::new(StringArray::from(vec!["A^B"]))),
+            ("PixelData", Arc::new(BinaryArray::from_vec(vec![b"abcd"]))),
+            ("AcquisitionDuration", Arc::new(Float64Array::from(vec![0.1]))),
+        ]);
+        let strings = |texts: &[&str]| {
+            PrimitiveValue::Strs(texts.iter().map(|text| (*text).to_owned()).collect())
+        };
+        let object = InMemDicomObject::from_element_iter([
+            DataElement::new(tags::IMAGE_TYPE, VR::CS, strings(&["ORIGINAL", "PRIMARY"])),
+            DataElement::new(tags::ROWS, VR::US, PrimitiveValue::from(512_u16)),
+            DataElement::new(tags::INSTANCE_NUMBER, VR::IS, strings(&["-7"])),
+            DataElement::new(tags::SLICE_THICKNESS, VR::DS, strings(&["1.25"])),
+            DataElement::new(tags::PATIENT_NAME, VR::PN, strings(&["A^B"])),
+            DataElement::new(tags::PIXEL_DATA, VR::OW, PrimitiveValue::from(b"abcd".to_vec())),
+            DataElement::new(tags::ACQUISITION_DURATION, VR::FD, PrimitiveValue::from(0.1_f64)),
+        ]);
+        for syntax in
+            [TransferSyntax::ImplicitVrLittleEndian, TransferSyntax::ExplicitVrLittleEndian]
+        {
+            assert_eq!(encoded(&array, 0, syntax), rival(&object, syntax), "{syntax:?}");
+        }
+    }
+
+    #[test]
+    fn text_beyond_ascii_brings_its_character_set() {
+        let name: ArrayRef = Arc::new(StringArray::from(vec!["Müller"]));
+        let array = structs(vec![("PatientName", name.clone())]);
+        let bytes = encoded(&array, 0, TransferSyntax::ImplicitVrLittleEndian);
+        let added = b"\x08\0\x05\0\x0a\0\0\0ISO_IR 192\x10\0\x10\0\x08\0\0\0M\xc3\xbcller ";
+        assert_eq!(bytes, added);
+        let latin: ArrayRef = Arc::new(StringArray::from(vec!["ISO_IR 100"]));
+        let found = error(vec![("PatientName", name), ("SpecificCharacterSet", latin)]);
+        assert_eq!(found.path, ".SpecificCharacterSet");
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_is_named_by_its_path() {
+        let instances: ArrayRef = Arc::new(StringArray::from(vec!["1.2", "1.02"]));
+        let references = structs(vec![("ReferencedSOPInstanceUID", instances)]);
+        let found = error(vec![("ReferencedSOPSequence", items(references, &[2], None))]);
+        assert_eq!(found.path, ".ReferencedSOPSequence[1].ReferencedSOPInstanceUID");
+        let found = error(vec![("Rows", Arc::new(Int64Array::from(vec![65536])))]);
+        assert_eq!(found.reason.to_string(), "'65536': it does not fit the VR US: 0 to 65535");
+    }
+
+    #[test]
+    fn what_is_too_long_for_a_short_length_field_is_written_as_un() {
+        let mut numbers = ListBuilder::new(arrow_array::builder::UInt16Builder::new());
+        numbers.append_value((0..40_000).map(|number| Some(number as u16)));
+        let array = structs(vec![("00191001:US", Arc::new(numbers.finish()))]);
+        let bytes = encoded(&array, 0, TransferSyntax::ExplicitVrLittleEndian);
+        assert_eq!(&bytes[..12], b"\x19\0\x01\x10UN\0\0\x80\x38\x01\0");
+        assert_eq!(&bytes[12..16], b"\0\0\x01\0");
+        assert_eq!(bytes.len(), 12 + 80_000);
+    }
+
+    #[test]
+    fn sequences_are_as_dicom_rs_writes_them_but_of_known_length() {
+        let inner = InMemDicomObject::from_element_iter([DataElement::new(
+            tags::REFERENCED_SOP_INSTANCE_UID,
+            VR::UI,
+            PrimitiveValue::from("1.2.3"),
+        )]);
+        let sequence = DataSetSequence::from(vec![inner]);
+        let object = InMemDicomObject::from_element_iter([DataElement::new(
+            tags::REFERENCED_SOP_SEQUENCE,
+            VR::SQ,
+            sequence,
+        )]);
+        let syntax = TransferSyntax::ExplicitVrLittleEndian;
+        let theirs = rival(&object, syntax);
+        let instances: ArrayRef = Arc::new(StringArray::from(vec!["1.2.3"]));
+        let references = structs(vec![("ReferencedSOPInstanceUID", instances)]);
+        let array = structs(vec![("ReferencedSOPSequence", items(references, &[1], None))]);
+        let ours = encoded(&array, 0, syntax);
+        // Theirs ends items and sequences with delimiters; between the headers there is the same.
+        assert_eq!(ours[..8], theirs[..8]);
+        let element = &ours[20..];
+        assert!(theirs.windows(element.len()).any(|window| window == element));
+    }
+}
