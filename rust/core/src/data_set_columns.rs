@@ -7,7 +7,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type};
 use arrow_array::{Array, ArrayRef, PrimitiveArray, StructArray};
 use arrow_buffer::{NullBuffer, OffsetBuffer};
-use arrow_schema::{DataType, Fields};
+use arrow_schema::DataType;
 use dicom_core::VR;
 
 use crate::attribute::Attribute;
@@ -141,7 +141,8 @@ impl DataSetColumns {
     }
 }
 
-fn attribute(field: &arrow_schema::Field, path: &str) -> Result<Attribute, SchemaError> {
+/// The attribute that a field names.
+pub fn attribute(field: &arrow_schema::Field, path: &str) -> Result<Attribute, SchemaError> {
     // A field may say its VR in its metadata too, where its name is to stay plain.
     let name = match field.metadata().get("vr") {
         Some(vr) if !field.name().contains(':') => format!("{}:{vr}", field.name()),
@@ -227,13 +228,5 @@ fn wrong_type(vr: VR, array: &ArrayRef, path: &str) -> SchemaError {
         found: array.data_type().clone(),
         vr: vr.to_string(),
         accepted,
-    }
-}
-
-/// Whether a type is that of structured data sets.
-pub fn is_structured(data_type: &DataType) -> Option<&Fields> {
-    match data_type {
-        DataType::Struct(fields) => Some(fields),
-        _ => None,
     }
 }

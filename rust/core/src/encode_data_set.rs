@@ -3,71 +3,39 @@
 use std::fmt::Write;
 
 use dicom_core::{Tag, VR};
-use thiserror::Error;
 
 use crate::attribute::{SPECIFIC_CHARACTER_SET, tag_of};
+use crate::character_set::CharacterSet;
 use crate::data_set_columns::{DataSetColumns, ElementColumn, Values};
+use crate::data_set_error::{DataSetError, DataSetReason};
 use crate::error::shown;
 use crate::transfer_syntax::TransferSyntax;
 use crate::uid;
 use crate::vr::{Content, VrError, check_bytes, check_text, content, has_long_length, padding};
-
-/// Why a data set can't be encoded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DataSetError {
-    /// Where, from the data set's field on: `.ReferencedSOPSequence[3].ReferencedSOPInstanceUID`.
-    pub path: String,
-    /// What is wrong there.
-    pub reason: DataSetReason,
-}
-
-/// What is wrong in a data set.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum DataSetReason {
-    /// A value that does not fit its VR.
-    #[error("'{0}': {1}")]
-    Value(Box<str>, VrError),
-    /// A null among several values or items.
-    #[error("a null among {0}: leave it out, or make the whole null")]
-    NullAmong(&'static str),
-    /// Several values where the VR has but one.
-    #[error("{0} values, an element of the VR {1} has one")]
-    Several(usize, &'static str),
-    /// More bytes than a length field can say.
-    #[error("{0} bytes are more than the 4294967294 that an element can have")]
-    TooLong(usize),
-    /// Text that the given character set does not have.
-    #[error(
-        "text beyond ASCII is written in ISO_IR 192, not in '{0}': give 'ISO_IR 192', or leave it \
-         out and it is added"
-    )]
-    CharacterSet(Box<str>),
-}
-
-impl DataSetError {
-    fn new(reason: DataSetReason) -> Self {
-        Self { path: String::new(), reason }
-    }
-
-    fn of_value(value: &[u8], error: VrError) -> Self {
-        Self::new(DataSetReason::Value(shown(value), error))
-    }
-
-    /// The same in a part of something larger.
-    fn inside(mut self, part: &str) -> Self {
-        self.path.insert_str(0, part);
-        self
-    }
-}
 
 const UNICODE: &[u8] = b"ISO_IR 192";
 
 impl DataSetColumns {
     /// The most bytes that its data sets can become together.
     pub fn most_bytes(&self) -> usize {
+        // With its escapes a character may take so many times the bytes that it has in UTF-8.
+        const OTHER_CHARACTER_SET: usize = 4;
         let added = (8 + UNICODE.len()) * self.rows;
-        added + self.elements.iter().map(|element| element.most_bytes(self.rows)).sum::<usize>()
+        let bytes = added + self.most_bytes_as_given();
+        if self.has(SPECIFIC_CHARACTER_SET) { bytes * OTHER_CHARACTER_SET } else { bytes }
+    }
+
+    fn most_bytes_as_given(&self) -> usize {
+        self.elements.iter().map(|element| element.most_bytes(self.rows)).sum()
+    }
+
+    /// Whether the data sets, or items in them, have an attribute.
+    fn has(&self, tag: Tag) -> bool {
+        self.elements.iter().any(|element| {
+            let in_items = |items: &Self| items.has(tag);
+            element.attribute.tag == tag
+                || matches!(&element.values, Values::Items(_, items) if in_items(items))
+        })
     }
 
     /// Writes the data set of a row, which must not be null, to the beginning of `out`; returns how
@@ -83,19 +51,13 @@ impl DataSetColumns {
     ) -> Result<usize, DataSetError> {
         let mut writer = Writer::new(syntax, out);
         writer.data_set(self, row)?;
-        if !writer.beyond_ascii {
-            return Ok(writer.at);
-        }
-        if let Some(other) = writer.other_character_set {
-            let reason = DataSetReason::CharacterSet(other);
-            return Err(DataSetError::new(reason).inside(".SpecificCharacterSet"));
-        }
-        if writer.is_unicode {
+        if !writer.lacks_unicode {
             return Ok(writer.at);
         }
         // It stands in front of the text, and few data sets need it: these are written twice.
         let mut writer = Writer::new(syntax, out);
         writer.add_unicode = true;
+        writer.character_set = CharacterSet::of_value(UNICODE);
         writer.data_set(self, row)?;
         Ok(writer.at)
     }
@@ -119,7 +81,7 @@ impl Values {
             Self::Text(cells) | Self::Bytes(cells) => cells.most_bytes(rows) + rows,
             Self::Integers(_) | Self::Floats(_) => rows * NUMBER,
             Self::Several(lists, values) => values.most_bytes(lists.values),
-            Self::Items(_, items) => items.rows * 8 + items.most_bytes(),
+            Self::Items(_, items) => items.rows * 8 + items.most_bytes_as_given(),
         }
     }
 }
@@ -129,14 +91,12 @@ struct Writer<'o> {
     explicit: bool,
     out: &'o mut [u8],
     at: usize,
-    /// How many items are around.
-    depth: usize,
+    /// That of the data set or item that is written.
+    character_set: CharacterSet,
     /// Whether Specific Character Set is still to be added.
     add_unicode: bool,
-    /// Whether any text is not ASCII.
-    beyond_ascii: bool,
-    is_unicode: bool,
-    other_character_set: Option<Box<str>>,
+    /// Whether text is not ASCII where none is given.
+    lacks_unicode: bool,
 }
 
 /// Where an element's header begins, and its value.
@@ -151,11 +111,9 @@ impl<'o> Writer<'o> {
             explicit: syntax == TransferSyntax::ExplicitVrLittleEndian,
             out,
             at: 0,
-            depth: 0,
+            character_set: CharacterSet::Default,
             add_unicode: false,
-            beyond_ascii: false,
-            is_unicode: false,
-            other_character_set: None,
+            lacks_unicode: false,
         }
     }
 
@@ -202,7 +160,7 @@ impl<'o> Writer<'o> {
             return Ok(());
         }
         if tag == SPECIFIC_CHARACTER_SET {
-            self.see_character_set(begun.value);
+            self.character_set = CharacterSet::of_value(&self.out[begun.value..self.at]);
         }
         self.end(&begun, vr)
     }
@@ -246,22 +204,11 @@ impl<'o> Writer<'o> {
         Ok(())
     }
 
-    /// What the Specific Character Set is that was written from `value` on.
-    fn see_character_set(&mut self, value: usize) {
-        let given = &self.out[value..self.at];
-        if given.trim_ascii_end() != UNICODE {
-            self.other_character_set = Some(shown(given));
-        } else if self.depth == 0 {
-            self.is_unicode = true;
-        }
-    }
-
     fn items(
         &mut self,
         items: &DataSetColumns,
         rows: std::ops::Range<usize>,
     ) -> Result<(), DataSetError> {
-        self.depth += 1;
         for (number, row) in rows.enumerate() {
             let inside = |error: DataSetError| error.inside(&format!("[{number}]"));
             if items.is_null(row) {
@@ -270,13 +217,15 @@ impl<'o> Writer<'o> {
             let begin = self.at;
             // Item, with its length (PS3.5 7.5.1).
             self.put(&[0xfe, 0xff, 0x00, 0xe0, 0, 0, 0, 0]);
+            // An item has that of what is around it, or its own (PS3.3 C.12.1.1.2).
+            let around = self.character_set.clone();
             self.data_set(items, row).map_err(inside)?;
+            self.character_set = around;
             let length = self.at - begin - 8;
             let length = u32::try_from(length)
                 .map_err(|_| inside(DataSetError::new(DataSetReason::TooLong(length))))?;
             self.out[begin + 4..begin + 8].copy_from_slice(&length.to_le_bytes());
         }
-        self.depth -= 1;
         Ok(())
     }
 
@@ -345,9 +294,22 @@ impl<'o> Writer<'o> {
             return Ok(());
         }
         // Arrow's strings are UTF-8.
-        check_text(vr, &String::from_utf8_lossy(text)).map_err(of_value)?;
-        self.beyond_ascii |= !text.is_ascii();
-        self.put(text);
+        let characters = String::from_utf8_lossy(text);
+        check_text(vr, &characters).map_err(of_value)?;
+        if text.is_ascii() {
+            self.put(text);
+            return Ok(());
+        }
+        self.lacks_unicode |= self.character_set == CharacterSet::Default;
+        if self.lacks_unicode || self.character_set == CharacterSet::of_value(UNICODE) {
+            self.put(text);
+            return Ok(());
+        }
+        let encoded = self.character_set.encode(&characters).ok_or_else(|| {
+            let name = self.character_set.name().into();
+            DataSetError::new(DataSetReason::CharacterSet(shown(text), name))
+        })?;
+        self.put(&encoded);
         Ok(())
     }
 
@@ -584,8 +546,12 @@ mod tests {
         let added = b"\x08\0\x05\0\x0a\0\0\0ISO_IR 192\x10\0\x10\0\x08\0\0\0M\xc3\xbcller ";
         assert_eq!(bytes, added);
         let latin: ArrayRef = Arc::new(StringArray::from(vec!["ISO_IR 100"]));
-        let found = error(vec![("PatientName", name), ("SpecificCharacterSet", latin)]);
-        assert_eq!(found.path, ".SpecificCharacterSet");
+        let array = structs(vec![("PatientName", name.clone()), ("SpecificCharacterSet", latin)]);
+        let bytes = encoded(&array, 0, TransferSyntax::ImplicitVrLittleEndian);
+        assert!(bytes.ends_with(b"M\xfcller"));
+        let cyrillic: ArrayRef = Arc::new(StringArray::from(vec!["ISO_IR 144"]));
+        let found = error(vec![("PatientName", name), ("SpecificCharacterSet", cyrillic)]);
+        assert_eq!(found.path, ".PatientName");
     }
 
     #[test]

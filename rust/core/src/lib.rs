@@ -6,11 +6,17 @@
 
 pub mod attribute;
 mod block;
+pub mod character_set;
 mod characters;
 pub mod columns;
 pub mod command_set;
+mod data_set_builder;
 pub mod data_set_columns;
+mod data_set_elements;
+pub mod data_set_error;
+pub mod data_set_schema;
 pub mod decode;
+pub mod decode_data_set;
 pub mod decoded_columns;
 pub mod encode;
 pub mod encode_data_set;
