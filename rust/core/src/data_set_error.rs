@@ -71,6 +71,34 @@ pub enum DataSetReason {
     TooDeep(usize),
 }
 
+impl DataSetReason {
+    /// A short name that programs can rely on.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Value(_, VrError::Uid(_)) => "uid",
+            Self::Value(_, VrError::Number { .. }) => "out-of-range",
+            Self::Value(..) => "vr",
+            Self::NullAmong(_) => "null-among-values",
+            Self::Several(..) | Self::NotOne => "several-values",
+            Self::TooLong(_) => "too-large",
+            Self::CharacterSet(..) | Self::Undecodable(..) => "character-set",
+            Self::Truncated { .. } => "truncated",
+            Self::Misplaced(..) | Self::UndefinedLength(_) => "item",
+            Self::NotAVr(_) => "value-vr",
+            Self::Repeated => "repeated-element",
+            Self::TooDeep(_) => "too-deep",
+        }
+    }
+}
+
+impl std::fmt::Display for DataSetError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.reason)
+    }
+}
+
+impl std::error::Error for DataSetError {}
+
 impl DataSetError {
     /// An error that knows only its reason yet.
     pub fn new(reason: DataSetReason) -> Self {

@@ -147,6 +147,7 @@ mod tests {
 
     use super::*;
     use crate::data_set_columns::DataSetColumns;
+    use crate::encode_data_set::DataSetOptions;
 
     const IMPLICIT: TransferSyntax = TransferSyntax::ImplicitVrLittleEndian;
     const EXPLICIT: TransferSyntax = TransferSyntax::ExplicitVrLittleEndian;
@@ -160,7 +161,8 @@ mod tests {
         let mut out = vec![0; columns.most_bytes()];
         let rows = (0..rows.len()).filter(|&row| !columns.is_null(row));
         rows.map(|row| {
-            let length = columns.encode(row, syntax, &mut out).unwrap();
+            let options = DataSetOptions { syntax, conformant_uids: true };
+            let length = columns.encode(row, options, &mut out).unwrap();
             out[..length].to_vec()
         })
         .collect()

@@ -15,6 +15,15 @@ use crate::vr::{Content, VrError, check_bytes, check_text, content, has_long_len
 
 const UNICODE: &[u8] = b"ISO_IR 192";
 
+/// How to encode data sets.
+#[derive(Debug, Clone, Copy)]
+pub struct DataSetOptions {
+    /// The transfer syntax.
+    pub syntax: TransferSyntax,
+    /// Whether UIDs must be conformant to PS3.5 9.1, or only short ASCII.
+    pub conformant_uids: bool,
+}
+
 impl DataSetColumns {
     /// The most bytes that its data sets can become together.
     pub fn most_bytes(&self) -> usize {
@@ -46,16 +55,16 @@ impl DataSetColumns {
     pub fn encode(
         &self,
         row: usize,
-        syntax: TransferSyntax,
+        options: DataSetOptions,
         out: &mut [u8],
     ) -> Result<usize, DataSetError> {
-        let mut writer = Writer::new(syntax, out);
+        let mut writer = Writer::new(options, out);
         writer.data_set(self, row)?;
         if !writer.lacks_unicode {
             return Ok(writer.at);
         }
         // It stands in front of the text, and few data sets need it: these are written twice.
-        let mut writer = Writer::new(syntax, out);
+        let mut writer = Writer::new(options, out);
         writer.add_unicode = true;
         writer.character_set = CharacterSet::of_value(UNICODE);
         writer.data_set(self, row)?;
@@ -89,6 +98,7 @@ impl Values {
 /// Bytes while they are written.
 struct Writer<'o> {
     explicit: bool,
+    conformant_uids: bool,
     out: &'o mut [u8],
     at: usize,
     /// That of the data set or item that is written.
@@ -106,9 +116,10 @@ struct Begun {
 }
 
 impl<'o> Writer<'o> {
-    fn new(syntax: TransferSyntax, out: &'o mut [u8]) -> Self {
+    fn new(options: DataSetOptions, out: &'o mut [u8]) -> Self {
         Self {
-            explicit: syntax == TransferSyntax::ExplicitVrLittleEndian,
+            explicit: options.syntax == TransferSyntax::ExplicitVrLittleEndian,
+            conformant_uids: options.conformant_uids,
             out,
             at: 0,
             character_set: CharacterSet::Default,
@@ -279,11 +290,15 @@ impl<'o> Writer<'o> {
     }
 
     fn text(&mut self, vr: VR, text: &[u8]) -> Result<(), DataSetError> {
-        if vr == VR::UI && uid::is_conformant(text) {
+        let of_value = |error| DataSetError::of_value(text, error);
+        if vr == VR::UI {
+            let check = if self.conformant_uids { uid::check } else { uid::check_lenient };
+            if !text.is_empty() {
+                check(text).map_err(|error| of_value(VrError::Uid(error)))?;
+            }
             self.put(text);
             return Ok(());
         }
-        let of_value = |error| DataSetError::of_value(text, error);
         if content(vr) == Content::Tags {
             let Tag(group, element) =
                 std::str::from_utf8(text).ok().and_then(tag_of).ok_or_else(|| {
@@ -430,10 +445,14 @@ mod tests {
         Arc::new(ListArray::new(Arc::new(field), offsets, Arc::new(of), nulls))
     }
 
+    fn options(syntax: TransferSyntax) -> DataSetOptions {
+        DataSetOptions { syntax, conformant_uids: true }
+    }
+
     fn encoded(array: &StructArray, row: usize, syntax: TransferSyntax) -> Vec<u8> {
         let columns = DataSetColumns::new(array, "EventInformation").unwrap();
         let mut out = vec![0xaa; columns.most_bytes()];
-        let length = columns.encode(row, syntax, &mut out).unwrap();
+        let length = columns.encode(row, options(syntax), &mut out).unwrap();
         out.truncate(length);
         out
     }
@@ -441,7 +460,7 @@ mod tests {
     fn error(columns: Vec<(&str, ArrayRef)>) -> DataSetError {
         let columns = DataSetColumns::new(&structs(columns), "EventInformation").unwrap();
         let mut out = vec![0; columns.most_bytes()];
-        columns.encode(0, TransferSyntax::ImplicitVrLittleEndian, &mut out).unwrap_err()
+        columns.encode(0, options(TransferSyntax::ImplicitVrLittleEndian), &mut out).unwrap_err()
     }
 
     fn report() -> StructArray {

@@ -25,6 +25,7 @@ mod machine;
 pub mod memory;
 pub mod pdu;
 pub mod pdv;
+pub mod structured;
 mod template;
 pub mod transfer_syntax;
 pub mod uid;
