@@ -248,10 +248,26 @@ impl ByteColumn {
     }
 
     /// The bytes in a row, `None` for null.
+    #[inline]
     pub fn get(&self, row: usize) -> Option<&[u8]> {
+        self.cell(row).bytes()
+    }
+
+    /// The value in a row.
+    // The most frequent flavours have a short way: a tenth of the instructions of filling a block.
+    #[inline]
+    pub fn cell(&self, row: usize) -> Cell<'_> {
+        match self {
+            Self::Utf8(array) => cell_of(array, row),
+            Self::LargeUtf8(array) => cell_of(array, row),
+            _ => self.only_cell(row),
+        }
+    }
+
+    fn only_cell(&self, row: usize) -> Cell<'_> {
         let mut cell = [Cell::NULL];
         self.fill(row, &mut cell);
-        cell[0].bytes()
+        cell[0]
     }
 
     /// Fills `out` with the rows from `first` on.
@@ -307,6 +323,16 @@ impl ByteColumn {
             }
         }
     }
+}
+
+#[inline]
+fn cell_of<T: ByteArrayType>(array: &GenericByteArray<T>, row: usize) -> Cell<'_> {
+    if array.is_null(row) {
+        return Cell::NULL;
+    }
+    let offsets = array.value_offsets();
+    let (start, end) = (offsets[row].as_usize(), offsets[row + 1].as_usize());
+    Cell::new(array.value_data(), start, end - start)
 }
 
 fn of_offsets<O: OffsetSizeTrait>(offsets: &[O]) -> usize {

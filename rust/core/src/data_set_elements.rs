@@ -3,6 +3,7 @@
 
 use dicom_core::{Tag, VR};
 
+use crate::characters::WINDOW;
 use crate::data_set_error::{DataSetError, DataSetReason};
 use crate::vr::has_long_length;
 
@@ -30,9 +31,12 @@ pub struct Element<'a> {
 /// The elements of a data set or of an item.
 #[derive(Debug, Clone)]
 pub struct Elements<'a> {
+    /// The bytes of the whole data set.
     bytes: &'a [u8],
     /// Where the next one begins.
     at: usize,
+    /// Where they end at the latest.
+    end: usize,
     /// Whether they end at a delimiter, not with the bytes.
     delimited: bool,
     explicit: bool,
@@ -43,15 +47,16 @@ pub struct Elements<'a> {
 impl<'a> Elements<'a> {
     /// The elements of a whole data set.
     pub fn new(bytes: &'a [u8], explicit: bool) -> Self {
-        Self { bytes, at: 0, delimited: false, explicit, depth: 0 }
+        Self { bytes, at: 0, end: bytes.len(), delimited: false, explicit, depth: 0 }
     }
 
     /// The next element.
-    #[inline]
-    pub fn next(&mut self) -> Result<Option<Element<'a>>, DataSetError> {
+    #[inline(always)]
+    pub fn next(&mut self) -> Result<Option<Element<'a>>, Box<DataSetError>> {
         let at = self.at;
-        let Some(&[g0, g1, e0, e1, a, b, c, d]) = self.bytes[at..].first_chunk() else {
-            return match (self.delimited, self.bytes.len() - at) {
+        let rest = &self.bytes[at..self.end];
+        let Some(&[g0, g1, e0, e1, a, b, c, d]) = rest.first_chunk() else {
+            return match (self.delimited, rest.len()) {
                 (false, 0) => Ok(None),
                 (true, left) => Err(truncated(at, "an item of undefined length", 8, left)),
                 (false, left) => Err(truncated(at, "the header of an element", 8, left)),
@@ -76,25 +81,25 @@ impl<'a> Elements<'a> {
             self.at = value_at;
             return Ok(Some(Element { tag, vr, at, value: None }));
         }
-        let value = self.bytes[value_at..].get(..length as usize).ok_or_else(|| {
-            let left = self.bytes.len() - value_at;
+        let value = rest[value_at - at..].get(..length as usize).ok_or_else(|| {
+            let left = self.end - value_at;
             truncated(at, "the value of an element", length as usize, left)
         })?;
         self.at = value_at + value.len();
         Ok(Some(Element { tag, vr, at, value: Some(value) }))
     }
 
-    fn long_length(&self, at: usize) -> Result<u32, DataSetError> {
-        match self.bytes[at + 8..].first_chunk() {
+    fn long_length(&self, at: usize) -> Result<u32, Box<DataSetError>> {
+        match self.bytes[at + 8..self.end].first_chunk() {
             Some(&length) => Ok(u32::from_le_bytes(length)),
             None => {
-                let left = self.bytes.len() - at;
+                let left = self.end - at;
                 Err(truncated(at, "the header of an element", 12, left))
             }
         }
     }
 
-    fn end_of_item(&mut self, tag: Tag) -> Result<(), DataSetError> {
+    fn end_of_item(&mut self, tag: Tag) -> Result<(), Box<DataSetError>> {
         if tag == ITEM_ENDS && self.delimited {
             self.at += 8;
             return Ok(());
@@ -102,19 +107,27 @@ impl<'a> Elements<'a> {
         Err(misplaced(self.at, tag))
     }
 
+    /// The first bytes of the value of the element that was read last, and what lies behind them,
+    /// where the data set goes on for so long.
+    #[inline]
+    pub fn window(&self, element: &Element<'_>) -> Option<&'a [u8; WINDOW]> {
+        self.bytes[self.at - element.value?.len()..].first_chunk()
+    }
+
     /// The items of an element that was read last.
-    pub fn items(&self, element: &Element<'_>) -> Result<Items<'a>, DataSetError> {
+    pub fn items(&self, element: &Element<'_>) -> Result<Items<'a>, Box<DataSetError>> {
         let depth = self.depth + 1;
         if depth > DEEPEST {
             return Err(DataSetError::at(element.at, DataSetReason::TooDeep(DEEPEST)));
         }
         // What is said to be unknown, and has items, has them in Implicit VR (PS3.5 6.2.2).
         let explicit = self.explicit && element.vr != Some(VR::UN);
-        let (bytes, at) = match element.value {
-            Some(value) => (&self.bytes[..self.at], self.at - value.len()),
-            None => (self.bytes, self.at),
+        let (at, end) = match element.value {
+            Some(value) => (self.at - value.len(), self.at),
+            None => (self.at, self.end),
         };
-        Ok(Items { bytes, at, delimited: element.value.is_none(), explicit, depth })
+        let (bytes, delimited) = (self.bytes, element.value.is_none());
+        Ok(Items { bytes, at, end, delimited, explicit, depth })
     }
 
     /// Goes on behind items of undefined length, which were read to their end.
@@ -123,7 +136,7 @@ impl<'a> Elements<'a> {
     }
 
     /// Steps over the items of an element that was read last.
-    pub fn skip(&mut self, element: &Element<'_>) -> Result<(), DataSetError> {
+    pub fn skip(&mut self, element: &Element<'_>) -> Result<(), Box<DataSetError>> {
         if element.value.is_some() {
             return Ok(());
         }
@@ -144,6 +157,7 @@ impl<'a> Elements<'a> {
 pub struct Items<'a> {
     bytes: &'a [u8],
     at: usize,
+    end: usize,
     delimited: bool,
     explicit: bool,
     depth: usize,
@@ -151,13 +165,14 @@ pub struct Items<'a> {
 
 impl<'a> Items<'a> {
     /// The elements of the next item, which must be read to their end.
-    pub fn next(&mut self) -> Result<Option<Elements<'a>>, DataSetError> {
+    #[inline]
+    pub fn next(&mut self) -> Result<Option<Elements<'a>>, Box<DataSetError>> {
         let at = self.at;
-        if at == self.bytes.len() && !self.delimited {
+        if at == self.end && !self.delimited {
             return Ok(None);
         }
-        let Some(&[g0, g1, e0, e1, a, b, c, d]) = self.bytes[at..].first_chunk() else {
-            return Err(truncated(at, "the header of an item", 8, self.bytes.len() - at));
+        let Some(&[g0, g1, e0, e1, a, b, c, d]) = self.bytes[at..self.end].first_chunk() else {
+            return Err(truncated(at, "the header of an item", 8, self.end - at));
         };
         let tag = Tag(u16::from_le_bytes([g0, g1]), u16::from_le_bytes([e0, e1]));
         let length = u32::from_le_bytes([a, b, c, d]);
@@ -168,16 +183,14 @@ impl<'a> Items<'a> {
         if tag != ITEM {
             return Err(misplaced(at, tag));
         }
+        let left = self.end - self.at;
         let (delimited, end) = match length {
-            UNDEFINED => (true, self.bytes.len()),
-            length => (false, self.at.saturating_add(length as usize)),
+            UNDEFINED => (true, self.end),
+            length if length as usize <= left => (false, self.at + length as usize),
+            length => return Err(truncated(at, "an item", length as usize, left)),
         };
-        let Some(bytes) = self.bytes.get(..end) else {
-            let left = self.bytes.len() - self.at;
-            return Err(truncated(at, "an item", length as usize, left));
-        };
-        let (explicit, depth) = (self.explicit, self.depth);
-        Ok(Some(Elements { bytes, at: self.at, delimited, explicit, depth }))
+        let Self { bytes, at, explicit, depth, .. } = *self;
+        Ok(Some(Elements { bytes, at, end, delimited, explicit, depth }))
     }
 
     /// Goes on behind the item that was read last.
@@ -186,14 +199,14 @@ impl<'a> Items<'a> {
     }
 }
 
-fn truncated(at: usize, what: &'static str, needed: usize, found: usize) -> DataSetError {
+fn truncated(at: usize, what: &'static str, needed: usize, found: usize) -> Box<DataSetError> {
     DataSetError::at(at, DataSetReason::Truncated { what, needed, found })
 }
 
-fn misplaced(at: usize, tag: Tag) -> DataSetError {
+fn misplaced(at: usize, tag: Tag) -> Box<DataSetError> {
     DataSetError::at(at, DataSetReason::Misplaced(tag.0, tag.1))
 }
 
-fn not_a_vr(at: usize, found: [u8; 2]) -> DataSetError {
+fn not_a_vr(at: usize, found: [u8; 2]) -> Box<DataSetError> {
     DataSetError::at(at, DataSetReason::NotAVr(crate::error::shown(&found)))
 }

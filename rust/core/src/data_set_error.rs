@@ -101,22 +101,22 @@ impl std::error::Error for DataSetError {}
 
 impl DataSetError {
     /// An error that knows only its reason yet.
-    pub fn new(reason: DataSetReason) -> Self {
-        Self { path: String::new(), offset: None, reason }
+    pub fn new(reason: DataSetReason) -> Box<Self> {
+        Box::new(Self { path: String::new(), offset: None, reason })
     }
 
     /// An error at a byte.
-    pub fn at(offset: usize, reason: DataSetReason) -> Self {
-        Self { path: String::new(), offset: Some(offset), reason }
+    pub fn at(offset: usize, reason: DataSetReason) -> Box<Self> {
+        Box::new(Self { path: String::new(), offset: Some(offset), reason })
     }
 
     /// A value that does not fit its VR.
-    pub fn of_value(value: &[u8], error: VrError) -> Self {
+    pub fn of_value(value: &[u8], error: VrError) -> Box<Self> {
         Self::new(DataSetReason::Value(shown(value), error))
     }
 
     /// The same in a part of something larger.
-    pub fn inside(mut self, part: &str) -> Self {
+    pub fn inside(mut self: Box<Self>, part: &str) -> Box<Self> {
         self.path.insert_str(0, part);
         self
     }

@@ -21,7 +21,7 @@ pub struct DecodedDataSets {
     /// A row for each data set; where there was none, or a wrong one, it is null.
     pub rows: StructArray,
     /// The rows whose data sets are wrong.
-    pub wrong: Vec<(usize, DataSetError)>,
+    pub wrong: Vec<(usize, Box<DataSetError>)>,
     /// What a given schema does not have: how many elements, by their names.
     pub left_out: BTreeMap<String, u64>,
 }
@@ -87,7 +87,7 @@ impl Decoder<'_> {
     }
 }
 
-fn find(schema: &mut DataSetSchema, elements: &mut Elements<'_>) -> Result<(), DataSetError> {
+fn find(schema: &mut DataSetSchema, elements: &mut Elements<'_>) -> Result<(), Box<DataSetError>> {
     while let Some(element) = elements.next()? {
         let known = schema.add(attribute(&element));
         match &mut known.items {

@@ -34,7 +34,7 @@ pub fn encode_structured(
         let (encoded, found) = encode_column(data_sets, field, options)?;
         batch = replaced(&batch, field, Arc::new(encoded));
         broken.extend(found.into_iter().map(|(row, error)| {
-            Rejection::new(Reason::DataSet(error.into())).field(field).row(first_row + row as u64)
+            Rejection::new(Reason::DataSet(error)).field(field).row(first_row + row as u64)
         }));
     }
     // What is found first in a row is what is said of it.
@@ -55,7 +55,7 @@ fn encode_column(
     data_sets: &StructArray,
     field: Field,
     options: DataSetOptions,
-) -> Result<(LargeBinaryArray, Vec<(usize, DataSetError)>), SchemaError> {
+) -> Result<(LargeBinaryArray, Vec<(usize, Box<DataSetError>)>), SchemaError> {
     let columns = DataSetColumns::new(data_sets, field.keyword())?;
     let mut wrong = Vec::new();
     let mut bytes = Memory::new(columns.most_bytes());
@@ -114,7 +114,7 @@ pub fn decode_structured(
     let wrong = wrong.into_iter().map(|(row, error)| {
         let data_set = data_sets.value(row);
         let offset = error.offset;
-        let rejection = Rejection::new(Reason::DataSet(error.into())).field(field);
+        let rejection = Rejection::new(Reason::DataSet(error)).field(field);
         // A data set that was joined from fragments has no one place in the stream.
         let start = (data_set.as_ptr() as usize).checked_sub(stream.as_ptr() as usize);
         let start = start.filter(|start| start + data_set.len() <= stream.len());
