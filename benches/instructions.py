@@ -13,6 +13,7 @@ and another compiler writes other code: neither is compared.
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from typing import Any
 
 KEPT = Path(__file__).with_suffix(".json")
 OPERATIONS = ["encode a table", "encode batches of 4096", "decode", "validate"]
+OTHER_CODE = ("CARGO_PROFILE_", "CARGO_BUILD_", "CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS")
+"""Variables, or how they begin, that make cargo build other code than the release profile's."""
 COUNTED = "*instructions::counted*"
 """The function of the program inside which instructions count."""
 TOLERANCE = 0.02
@@ -34,8 +37,9 @@ def build() -> Path:
     """Build the program and return where it is."""
     command = ["cargo", "bench", "--locked", "--package", "fastdimse-core", "--no-run"]
     command += ["--bench", "instructions", "--message-format", "json-render-diagnostics"]
-    built = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    messages = [json.loads(line) for line in built.splitlines()]
+    env = {name: value for name, value in os.environ.items() if not name.startswith(OTHER_CODE)}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env)
+    messages = [json.loads(line) for line in done.stdout.splitlines()]
     [program] = [found for message in messages if (found := message.get("executable"))]
     return Path(program)
 

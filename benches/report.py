@@ -190,7 +190,10 @@ def main() -> int:
         missed = check(found) + memory_speed.check(beside_memory)
         print(f"{missed} missed")
         return 1 if missed else 0
-    print(table(found), memory_speed.table(beside_memory), sep="\n\n")
+    if found:
+        print(table(found), end="\n\n")
+    if beside_memory:
+        print(memory_speed.table(beside_memory), end="\n\n")
     if missing := unmeasured(found, beside_memory):
         print(f"nothing is written, since this is a part only, without: {'; '.join(missing)}")
     else:
