@@ -2,10 +2,12 @@
 
 The rival of a whole output is a fresh copy of it, ``bytes(memoryview(output))``, which has to touch
 new memory as every object does that is made. (With the rows of a whole run: below 32 MiB the
-allocator may have memory that was touched before.) The rival of batches, which need memory for one batch
-only, is a warm copy: all bytes of the stream into a buffer of the stream's size whose pages were
-touched before, so nothing but the machine's memory holds it up. (A copy batch by batch into the
-memory of one batch would write into the cache: that is how batches win, no rival of theirs.)
+allocator may have memory that was touched before.)
+
+The rival of batches, which need memory for one batch only, is a warm copy: all bytes of the stream
+into a buffer of the stream's size whose pages were touched before, so nothing but the machine's
+memory holds it up. (A copy batch by batch into the memory of one batch would write into the cache:
+that is how batches win, no rival of theirs.)
 """
 
 import os

@@ -23,7 +23,7 @@ from typing import Any
 
 KEPT = Path(__file__).with_suffix(".json")
 OPERATIONS = ["encode a table", "encode batches of 4096", "decode", "validate"]
-OTHER_CODE = ("CARGO_PROFILE_", "CARGO_BUILD_", "CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS")
+OTHER_CODE = ("CARGO_PROFILE_", "CARGO_BUILD_RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS")
 """Variables, or how they begin, that make cargo build other code than the release profile's."""
 COUNTED = "*instructions::counted*"
 """The function of the program inside which instructions count."""

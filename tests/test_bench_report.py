@@ -17,12 +17,12 @@ def report(monkeypatch, tmp_path):
 
     monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(report, "README", tmp_path / "README.md")
-    marks = [f"<!-- {name}:{mark} -->" for name in ("comparison", "memory speed") for mark in ends]
-    report.README.write_text("\n".join(["before", marks[0], "old", *marks[1:], "after"]))
+    comparison, memory_speed = (
+        f"<!-- {name}:begin -->\nold\n<!-- {name}:end -->"
+        for name in ("comparison", "memory speed")
+    )
+    report.README.write_text(f"before\n{comparison}\n{memory_speed}\nafter")
     return report
-
-
-ends = ("begin", "end")
 
 
 def bench(group, rival, nanoseconds, **more):
