@@ -80,6 +80,11 @@ impl<'a> Block<'a> {
         self.numbers[field as usize][row]
     }
 
+    /// A row's number as it stands in the column, whether it fits or not.
+    pub fn integer(&self, field: Field, row: usize) -> Option<i128> {
+        self.columns.integer(field, self.first + row)
+    }
+
     /// A row's text or data set.
     #[inline(always)]
     pub fn cell(&self, field: Field, row: usize) -> Cell<'a> {
