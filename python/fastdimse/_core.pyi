@@ -273,6 +273,7 @@ def encode_events(
     framing: _Framing = "p-data",
     on_invalid: _OnInvalid = "raise",
     enforce_uid_conformance: bool = True,
+    threads: int = 1,
 ) -> EncodedEvents: ...
 def encode_batches(
     events: _Events,
@@ -283,8 +284,11 @@ def encode_batches(
     framing: _Framing = "p-data",
     on_invalid: _OnInvalid = "raise",
     enforce_uid_conformance: bool = True,
+    threads: int = 1,
 ) -> EncodedBatches: ...
-def validate_events(events: _Events, *, enforce_uid_conformance: bool = True) -> Rejections: ...
+def validate_events(
+    events: _Events, *, enforce_uid_conformance: bool = True, threads: int = 1
+) -> Rejections: ...
 def decode_events(
     data: ReadableBuffer,
     *,

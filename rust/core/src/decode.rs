@@ -6,10 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::mem;
-use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::panic::resume_unwind;
-use std::thread;
 
 use arrow_array::RecordBatch;
 use arrow_buffer::{Buffer, ScalarBuffer};
@@ -18,6 +15,7 @@ use crate::command_set::{CommandSet, Field, Message, Value, message_name};
 use crate::decoded_columns::{DecodedColumns, LONGEST, Row, Span};
 use crate::encode::{Framing, OnInvalid};
 use crate::error::{Reason, Rejection, shown};
+use crate::parts::side_by_side;
 use crate::pdu::{Item, NAMES, Pdus, Pdv};
 use crate::uid::{MAX_LENGTH, UidError};
 use crate::whole_message::{self, COMMAND_SET_BEGINS, WholeMessage, begins_command_set};
@@ -41,7 +39,7 @@ pub struct Decoded {
 /// With [`OnInvalid::Raise`] decoding stops at the first error, which is then the only entry of
 /// `rejected`; the events before it are there.
 pub fn decode(stream: &Buffer, framing: Framing, on_invalid: OnInvalid) -> Decoded {
-    decode_in_threads(stream, framing, on_invalid, NonZeroUsize::MIN)
+    decode_in_threads(stream, framing, on_invalid, 1)
 }
 
 /// The same in up to `threads` threads: of PDUs, since a stream of bare command sets shows only to
@@ -50,7 +48,7 @@ pub fn decode_in_threads(
     stream: &Buffer,
     framing: Framing,
     on_invalid: OnInvalid,
-    threads: NonZeroUsize,
+    threads: usize,
 ) -> Decoded {
     if framing == Framing::CommandSet {
         let mut decoder = Decoder::new(stream, on_invalid, 0..stream.len());
@@ -75,8 +73,8 @@ const LEAST_PART: usize = 128 << 10;
 
 /// Where the parts of a stream begin: at command sets, as far as can be seen without reading all
 /// that is before them.
-fn beginnings(stream: &[u8], threads: NonZeroUsize) -> Vec<usize> {
-    let parts = threads.get().min(stream.len() / LEAST_PART);
+fn beginnings(stream: &[u8], threads: usize) -> Vec<usize> {
+    let parts = threads.min(stream.len() / LEAST_PART);
     let mut beginnings = vec![0];
     for part in 1..parts {
         let from = stream.len() / parts * part;
@@ -95,18 +93,11 @@ fn read_parts<'a>(
     beginnings: &[usize],
 ) -> Vec<Decoder<'a>> {
     let ends = beginnings[1..].iter().copied().chain([stream.len()]);
-    let read = |part: Range<usize>| {
+    let parts = beginnings.iter().copied().zip(ends).map(|(start, end)| start..end);
+    side_by_side(beginnings.len(), parts, |part| {
         let mut decoder = Decoder::new(stream, on_invalid, part);
         decoder.read_pdus();
         decoder
-    };
-    thread::scope(|scope| {
-        let mut ranges = beginnings.iter().copied().zip(ends).map(|(start, end)| start..end);
-        let first = ranges.next().expect("there is a first part");
-        let others: Vec<_> = ranges.map(|part| scope.spawn(|| read(part))).collect();
-        let others = others.into_iter().map(|other| other.join());
-        let others = others.map(|other| other.unwrap_or_else(|panic| resume_unwind(panic)));
-        [read(first)].into_iter().chain(others).collect()
     })
 }
 

@@ -240,10 +240,37 @@ impl std::error::Error for Rejection {}
 /// `value` as shown in a message: at most 70 characters, nothing unprintable.
 pub fn shown(value: &[u8]) -> Box<str> {
     const MOST: usize = 70;
+    let plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\');
+    let (front, rest) = value.split_at(value.len().min(MOST));
+    if front.iter().all(plain)
+        && let Ok(front) = str::from_utf8(front)
+    {
+        // Nothing of it is shown otherwise than it is.
+        return if rest.is_empty() { front.into() } else { format!("{front}…").into() };
+    }
     let text = String::from_utf8_lossy(value);
     let mut short: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
     if text.chars().nth(MOST).is_some() {
         short.push('…');
     }
     short.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_text_is_shown_as_any_other() {
+        let long_way =
+            |text: &str| -> String { text.chars().flat_map(char::escape_debug).collect() };
+        for byte in 0..=0x7f_u8 {
+            for text in [format!("{}", byte as char), format!("1.2{}3", byte as char)] {
+                assert_eq!(*shown(text.as_bytes()), *long_way(&text));
+            }
+        }
+        assert_eq!(*shown(&[b'1'; 70]), *"1".repeat(70));
+        assert_eq!(*shown(&[b'1'; 71]), *("1".repeat(70) + "…"));
+        assert_eq!(*shown(b"\xff"), *"\u{fffd}");
+    }
 }

@@ -1,13 +1,13 @@
 //! Bulk encoding: rows in, a stream out.
 
-use std::num::NonZeroUsize;
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use arrow_array::{ArrayRef, Int64Array, LargeBinaryArray};
 use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field as Column};
 use fastdimse_core::columns::EventColumns;
-use fastdimse_core::encode::{self, Framing, OnInvalid, Options, check_context_id};
+use fastdimse_core::encode::{self, Encoded, Framing, OnInvalid, Options, Table, check_context_id};
 use fastdimse_core::pdv::MaxPduLength;
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
@@ -43,14 +43,6 @@ pub fn on_invalid(name: &str) -> PyResult<OnInvalid> {
     }
 }
 
-/// Reads `threads`.
-pub fn thread_count(threads: i64) -> PyResult<NonZeroUsize> {
-    usize::try_from(threads)
-        .ok()
-        .and_then(NonZeroUsize::new)
-        .ok_or_else(|| PyValueError::new_err(format!("threads must be at least 1, not {threads}")))
-}
-
 fn options(
     py: Python<'_>,
     context_id: i64,
@@ -69,21 +61,12 @@ fn options(
     })
 }
 
-fn encode_batch_list(
-    py: Python<'_>,
-    batches: Vec<Batch>,
-    options: &Options,
-    first_row: u64,
-) -> PyResult<EncodedEvents> {
-    let (columns, broken) = to_columns(py, batches)?;
-    let encoded = py
-        .detach(|| encode::encode(&columns, options, first_row, broken))
-        .map_err(|rejection| encode_error(py, &rejection))?;
-    Ok(EncodedEvents {
-        bytes: encoded.bytes,
-        offsets: encoded.offsets,
-        rejected: Rejections::new(encoded.rejected),
-    })
+/// Reads `threads`.
+pub fn thread_count(threads: i64) -> PyResult<usize> {
+    usize::try_from(threads)
+        .ok()
+        .filter(|&threads| threads > 0)
+        .ok_or_else(|| PyValueError::new_err(format!("threads must be at least 1, not {threads}")))
 }
 
 type Columns = (Vec<EventColumns>, Vec<fastdimse_core::error::Rejection>);
@@ -131,6 +114,9 @@ pub fn all_batches(py: Python<'_>, mut events: Events) -> PyResult<Vec<Batch>> {
 /// enforce_uid_conformance : bool, optional
 ///     Whether UIDs must be conformant to PS3.5 9.1; ``False`` takes any 1 to 64 visible ASCII
 ///     characters but the backslash.
+/// threads : int, optional
+///     The most threads that encode at once, of which the calling one is the first; the outcome is
+///     the same whatever their number. Some megabytes of output are worth a second one.
 ///
 /// Returns
 /// -------
@@ -159,8 +145,9 @@ pub fn all_batches(py: Python<'_>, mut events: Events) -> PyResult<Vec<Batch>> {
 #[pyfunction]
 #[pyo3(signature = (
     events, *, context_id = 1, max_pdu_length = 16382, framing = "p-data",
-    on_invalid = "raise", enforce_uid_conformance = true,
+    on_invalid = "raise", enforce_uid_conformance = true, threads = 1,
 ))]
+#[allow(clippy::too_many_arguments)]
 pub fn encode_events(
     py: Python<'_>,
     events: &Bound<'_, PyAny>,
@@ -169,10 +156,15 @@ pub fn encode_events(
     framing: &str,
     on_invalid: &str,
     enforce_uid_conformance: bool,
+    threads: i64,
 ) -> PyResult<EncodedEvents> {
     let options =
         options(py, context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance)?;
-    encode_batch_list(py, all_batches(py, Events::of(events)?)?, &options, 0)
+    let threads = thread_count(threads)?;
+    let (columns, broken) = to_columns(py, all_batches(py, Events::of(events)?)?)?;
+    py.detach(|| encode::encode_in_threads(&columns, &options, 0, broken, threads))
+        .map(EncodedEvents::from)
+        .map_err(|rejection| encode_error(py, &rejection))
 }
 
 /// Encode events a batch at a time, in bounded memory.
@@ -185,6 +177,10 @@ pub fn encode_events(
 ///     The most rows of a batch.
 /// context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance : optional
 ///     As for :func:`encode_events`.
+/// threads : int, optional
+///     The batches that are encoded at once, each in a thread. With more than one so many batches
+///     are read before the first of them is handed out, and the others wait in memory for their
+///     turn, as does an error that ends them.
 ///
 /// Returns
 /// -------
@@ -204,7 +200,7 @@ pub fn encode_events(
 #[pyfunction]
 #[pyo3(signature = (
     events, *, batch_size = 65536, context_id = 1, max_pdu_length = 16382, framing = "p-data",
-    on_invalid = "raise", enforce_uid_conformance = true,
+    on_invalid = "raise", enforce_uid_conformance = true, threads = 1,
 ))]
 #[allow(clippy::too_many_arguments)]
 pub fn encode_batches(
@@ -216,6 +212,7 @@ pub fn encode_batches(
     framing: &str,
     on_invalid: &str,
     enforce_uid_conformance: bool,
+    threads: i64,
 ) -> PyResult<EncodedBatches> {
     let options =
         options(py, context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance)?;
@@ -223,8 +220,11 @@ pub fn encode_batches(
         usize::try_from(batch_size).ok().filter(|&size| size > 0).ok_or_else(|| {
             PyValueError::new_err(format!("batch_size must be at least 1, not {batch_size}"))
         })?;
+    let threads = thread_count(threads)?;
     let events = Events::of(events)?;
-    Ok(EncodedBatches(Mutex::new(BatchEncoder { events, options, batch_size, done: 0 })))
+    let ready = VecDeque::new();
+    let encoder = BatchEncoder { events, options, batch_size, threads, done: 0, ready };
+    Ok(EncodedBatches(Mutex::new(encoder)))
 }
 
 /// Check events as :func:`encode_events` does, without encoding them.
@@ -235,26 +235,31 @@ pub fn encode_batches(
 ///     As for :func:`encode_events`.
 /// enforce_uid_conformance : bool, optional
 ///     As for :func:`encode_events`.
+/// threads : int, optional
+///     The most threads that check the rows of a batch at once.
 ///
 /// Returns
 /// -------
 /// Rejections
 ///     What :func:`encode_events` would leave out; empty if all is well.
 #[pyfunction]
-#[pyo3(signature = (events, *, enforce_uid_conformance = true))]
+#[pyo3(signature = (events, *, enforce_uid_conformance = true, threads = 1))]
 pub fn validate_events(
     py: Python<'_>,
     events: &Bound<'_, PyAny>,
     enforce_uid_conformance: bool,
+    threads: i64,
 ) -> PyResult<Rejections> {
     let options = options(py, 1, 16382, "p-data", "skip", enforce_uid_conformance)?;
+    let threads = thread_count(threads)?;
     let mut events = Events::of(events)?;
     let mut rejected = Vec::new();
     let mut done = 0;
     while let Some(batch) = events.next(py, usize::MAX, done)? {
         let rows = batch.0.num_rows() as u64;
         let (columns, broken) = to_columns(py, vec![batch])?;
-        rejected.extend(py.detach(|| encode::validate(&columns, &options, done, broken)));
+        let validate = || encode::validate_in_threads(&columns, &options, done, broken, threads);
+        rejected.extend(py.detach(validate));
         done += rows;
     }
     Ok(Rejections::new(rejected))
@@ -268,18 +273,49 @@ struct BatchEncoder {
     events: Events,
     options: Options,
     batch_size: usize,
+    threads: usize,
     done: u64,
+    /// What was read ahead, in the order in which it is handed out: batches, what was wrong with one
+    /// or with the reader, the end.
+    ready: VecDeque<PyResult<Option<EncodedEvents>>>,
 }
 
 impl BatchEncoder {
     fn next(&mut self, py: Python<'_>) -> PyResult<Option<EncodedEvents>> {
-        while let Some(batch) = self.events.next(py, self.batch_size, self.done)? {
-            let (first_row, rows) = (self.done, batch.0.num_rows());
-            self.done += rows as u64;
-            let encoded = encode_batch_list(py, vec![batch], &self.options, first_row)?;
+        loop {
+            match self.ready.pop_front() {
+                Some(next) => return next,
+                None => self.read_ahead(py),
+            }
+        }
+    }
+
+    /// Encodes as many batches as there are threads, or all up to the end or an error.
+    fn read_ahead(&mut self, py: Python<'_>) {
+        let mut tables = Vec::new();
+        let mut behind = None;
+        while tables.len() < self.threads && behind.is_none() {
+            match self.next_table(py) {
+                Ok(Some(table)) => tables.push(table),
+                Ok(None) => behind = Some(Ok(None)),
+                Err(error) => behind = Some(Err(error)),
+            }
+        }
+        let encoded = py.detach(|| encode::encode_each(tables, &self.options, self.threads));
+        let to_python = |one: Result<Encoded, _>| {
+            one.map(|encoded| Some(encoded.into())).map_err(|error| encode_error(py, &error))
+        };
+        self.ready.extend(encoded.into_iter().map(to_python).chain(behind));
+    }
+
+    fn next_table(&mut self, py: Python<'_>) -> PyResult<Option<Table>> {
+        while let Some((batch, broken)) = self.events.next(py, self.batch_size, self.done)? {
+            let first_row = self.done;
+            self.done += batch.num_rows() as u64;
+            let columns = EventColumns::new(&batch).map_err(|error| schema_error(py, &error))?;
             // Producers hand out empty batches too; users have no use for them.
-            if rows > 0 {
-                return Ok(Some(encoded));
+            if columns.rows > 0 {
+                return Ok(Some(Table { columns, first_row, broken }));
             }
         }
         Ok(None)
@@ -312,6 +348,13 @@ pub struct EncodedEvents {
     bytes: Buffer,
     offsets: ScalarBuffer<i64>,
     rejected: Rejections,
+}
+
+impl From<Encoded> for EncodedEvents {
+    fn from(encoded: Encoded) -> Self {
+        let Encoded { bytes, offsets, rejected } = encoded;
+        Self { bytes, offsets, rejected: Rejections::new(rejected) }
+    }
 }
 
 impl EncodedEvents {
