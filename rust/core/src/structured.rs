@@ -4,19 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, LargeBinaryArray, RecordBatch, StructArray};
+use arrow_array::{ArrayRef, BooleanArray, LargeBinaryArray, RecordBatch, StructArray};
 use arrow_buffer::{Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field as Column, Schema};
+use arrow_select::filter::filter_record_batch;
 
 use crate::columns::SchemaError;
 use crate::command_set::Field;
 use crate::data_set_columns::DataSetColumns;
 use crate::data_set_error::DataSetError;
 use crate::data_set_schema::DataSetSchema;
-use crate::decode_data_set::{DecodedDataSets, decode_data_sets};
+use crate::decode::Decoded;
+use crate::decode_data_set::decode_data_sets;
+use crate::encode::OnInvalid;
 use crate::encode_data_set::DataSetOptions;
 use crate::error::{Reason, Rejection};
 use crate::memory::Memory;
+use crate::parts::side_by_side;
 use crate::transfer_syntax::TransferSyntax;
 
 /// The batch with its structured data sets encoded, and the rows for which that is not possible,
@@ -41,6 +45,19 @@ pub fn encode_structured(
     broken.sort_by_key(|rejection| rejection.row);
     broken.dedup_by_key(|rejection| rejection.row);
     Ok((batch, broken))
+}
+
+/// Does the same with several batches, each with the number of its first row, in at most so many
+/// threads.
+pub fn encode_each_structured(
+    batches: Vec<(RecordBatch, u64)>,
+    options: DataSetOptions,
+    threads: usize,
+) -> Vec<Result<(RecordBatch, Vec<Rejection>), SchemaError>> {
+    let threads = threads.min(batches.len());
+    side_by_side(threads, batches.into_iter(), |(batch, first_row)| {
+        encode_structured(&batch, options, first_row)
+    })
 }
 
 /// Whether a batch has structured data sets.
@@ -100,33 +117,102 @@ fn replaced(batch: &RecordBatch, field: Field, column: ArrayRef) -> RecordBatch 
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).expect("as many rows as before")
 }
 
-/// The batch with the data sets of a column decoded, the rows whose data sets are wrong, with where in
-/// `stream` that is, and how many elements a given schema left out.
+/// Which of the decoded data sets become structured, and how.
+#[derive(Debug, Default)]
+pub struct Structure {
+    /// The transfer syntax that they are in.
+    pub syntax: TransferSyntax,
+    /// The columns, and the schema of each where one is given.
+    pub columns: Vec<(Field, Option<DataSetSchema>)>,
+}
+
+/// Decoded events with structured data sets.
+#[derive(Debug)]
+pub struct StructuredEvents {
+    /// The events. Those whose data sets are wrong are rejected too.
+    pub decoded: Decoded,
+    /// The same rows with structured data sets.
+    pub structured: RecordBatch,
+    /// How many elements of data sets given schemas left out, by their paths.
+    pub left_out: BTreeMap<String, u64>,
+}
+
+/// Decodes the data sets of events that were decoded from `stream`.
 pub fn decode_structured(
-    batch: &RecordBatch,
-    field: Field,
+    mut decoded: Decoded,
     stream: &Buffer,
-    syntax: TransferSyntax,
-    schema: Option<&DataSetSchema>,
-) -> (RecordBatch, Vec<(usize, Rejection)>, BTreeMap<String, u64>) {
-    let data_sets = batch[field.keyword()].as_binary_view();
-    let DecodedDataSets { rows, wrong, left_out } = decode_data_sets(data_sets, syntax, schema);
-    let wrong = wrong.into_iter().map(|(row, error)| {
-        let data_set = data_sets.value(row);
-        let offset = error.offset;
-        let rejection = Rejection::new(Reason::DataSet(error)).field(field);
-        // A data set that was joined from fragments has no one place in the stream.
-        let start = (data_set.as_ptr() as usize).checked_sub(stream.as_ptr() as usize);
-        let start = start.filter(|start| start + data_set.len() <= stream.len());
-        let rejection = match (start, offset) {
-            (Some(start), Some(offset)) => rejection.at(start + offset),
-            (Some(start), None) => rejection.at(start),
-            (None, _) => rejection,
-        };
-        (row, rejection)
-    });
-    let wrong = wrong.collect();
-    let path = |name: String| format!("{}.{name}", field.keyword());
-    let left_out = left_out.into_iter().map(|(name, count)| (path(name), count)).collect();
-    (replaced(batch, field, Arc::new(rows)), wrong, left_out)
+    structure: &Structure,
+    on_invalid: OnInvalid,
+) -> StructuredEvents {
+    let mut structured = decoded.events.clone();
+    let mut wrong: BTreeMap<usize, Rejection> = BTreeMap::new();
+    let mut left_out = BTreeMap::new();
+    for (field, schema) in &structure.columns {
+        let data_sets = decoded.events[field.keyword()].as_binary_view();
+        let found = decode_data_sets(data_sets, structure.syntax, schema.as_ref());
+        for (row, error) in found.wrong {
+            let rejection = placed(error, data_sets.value(row), stream);
+            wrong.entry(row).or_insert(rejection.field(*field));
+        }
+        let path = |name: String| format!("{}.{name}", field.keyword());
+        left_out.extend(found.left_out.into_iter().map(|(name, count)| (path(name), count)));
+        structured = replaced(&structured, *field, Arc::new(found.rows));
+    }
+    if !wrong.is_empty() {
+        let kept = reject(&mut decoded, wrong, on_invalid);
+        structured = filter_record_batch(&structured, &kept).expect("as many rows as before");
+    }
+    StructuredEvents { decoded, structured, left_out }
+}
+
+/// What is wrong with a data set, and where in `stream`; a data set that was joined from fragments
+/// has no one place there.
+fn placed(error: Box<DataSetError>, data_set: &[u8], stream: &Buffer) -> Rejection {
+    let start = (data_set.as_ptr() as usize).wrapping_sub(stream.as_ptr() as usize);
+    let lies = start.checked_add(data_set.len()).is_some_and(|end| end <= stream.len());
+    let at = start + error.offset.unwrap_or(0);
+    let rejection = Rejection::new(Reason::DataSet(error));
+    if lies { rejection.at(at) } else { rejection }
+}
+
+/// Takes rows out of the events, and returns which were kept.
+fn reject(
+    decoded: &mut Decoded,
+    wrong: BTreeMap<usize, Rejection>,
+    on_invalid: OnInvalid,
+) -> BooleanArray {
+    let rows = decoded.events.num_rows();
+    let first = *wrong.keys().next().expect("a row is wrong");
+    let keep = |row: usize| match on_invalid {
+        OnInvalid::Raise => row < first,
+        OnInvalid::Skip => !wrong.contains_key(&row),
+    };
+    let kept: BooleanArray = (0..rows).map(|row| Some(keep(row))).collect();
+    let numbers = numbers(rows, &decoded.rejected);
+    decoded.events = filter_record_batch(&decoded.events, &kept).expect("as many rows as before");
+    let offsets = decoded.offsets.iter().enumerate();
+    decoded.offsets = offsets.filter(|(row, _)| kept.value(*row)).map(|(_, at)| *at).collect();
+    let found = wrong.into_iter().map(|(row, rejection)| rejection.row(numbers[row]));
+    match on_invalid {
+        OnInvalid::Raise => decoded.rejected = found.take(1).collect(),
+        OnInvalid::Skip => {
+            decoded.rejected.extend(found);
+            decoded.rejected.sort_by_key(|rejection| rejection.row);
+        }
+    }
+    kept
+}
+
+/// The number in the stream of each of the events, between those that were rejected.
+fn numbers(rows: usize, rejected: &[Rejection]) -> Vec<u64> {
+    let mut rejected = rejected.iter().filter_map(|rejection| rejection.row).peekable();
+    let mut next = 0;
+    let mut number = || {
+        while rejected.next_if_eq(&next).is_some() {
+            next += 1;
+        }
+        next += 1;
+        next - 1
+    };
+    (0..rows).map(|_| number()).collect()
 }

@@ -14,6 +14,7 @@ mod message;
 mod primitive;
 mod rejections;
 mod sequence;
+mod structured;
 mod uid;
 
 use pyo3::prelude::*;
