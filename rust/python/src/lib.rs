@@ -5,6 +5,7 @@
 mod buffer;
 mod capture;
 mod codec;
+mod data_set;
 mod decoded;
 mod encoded;
 mod errors;
@@ -12,6 +13,7 @@ mod events;
 mod faults;
 mod message;
 mod primitive;
+mod primitives;
 mod rejections;
 mod sequence;
 mod uid;

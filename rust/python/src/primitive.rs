@@ -9,6 +9,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyString, PyTuple, PyType};
 
 use crate::codec;
+use crate::data_set::{bytes_io, is_plain_stream};
 use crate::uid::{UidSlot, set_uid, to_uid};
 
 /// The face's `N_EVENT_REPORT`, in which no property is overridden.
@@ -50,7 +51,12 @@ pub fn primitive_type<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyType>>
 /// Whether `object` is exactly an `N_EVENT_REPORT`: subclasses may override anything.
 pub fn is_plain(object: &Bound<'_, PyAny>) -> bool {
     let py = object.py();
-    PRIMITIVE.get(py).is_some_and(|cls| object.get_type().is(cls))
+    PRIMITIVE.get(py).is_some_and(|cls| object.get_type_ptr() == cls.bind(py).as_type_ptr())
+}
+
+/// The same, as what it is then.
+pub fn as_plain<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, DIMSEPrimitive>> {
+    if is_plain(object) { object.cast().ok() } else { None }
 }
 
 type Slot = Option<Py<PyAny>>;
@@ -110,7 +116,7 @@ fn data_set(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Slot> {
     if value.is_none() {
         return Ok(None);
     }
-    if value.is_instance(codec::bytes_io(value.py())?)? {
+    if value.is_instance(bytes_io(value.py())?)? {
         return Ok(Some(value.clone().unbind()));
     }
     Err(PyTypeError::new_err(format!("'{name}' parameter must be a BytesIO object")))
@@ -645,20 +651,16 @@ impl DIMSEPrimitive {
     }
 
     /// The command set straight from the slots, for objects that override nothing, with numbers
-    /// that fit, conformant UIDs, no error comment and no error ID, and a plain stream or none;
+    /// that fit, UIDs in ASCII, no error comment and no error ID, and a plain stream or none;
     /// `None` for all others.
+    #[inline]
     pub fn command_set(&self, py: Python<'_>) -> Option<CommandSet<'_>> {
-        let plain = [&self.error_comment, &self.error_id]
-            .into_iter()
-            .all(|slot| slot.as_ref().is_some_and(|value| value.is_none(py)));
+        let none = |slot: &Slot| slot.as_ref().is_some_and(|value| value.is_none(py));
         let stream = match &self.data_set {
             None => false,
-            Some(stream) => {
-                let exact = stream.bind(py).get_type().is(codec::bytes_io(py).ok()?);
-                exact.then_some(true)?
-            }
+            Some(stream) => is_plain_stream(stream.bind(py)).ok()?.then_some(true)?,
         };
-        if !plain {
+        if !none(&self.error_comment) || !none(&self.error_id) {
             return None;
         }
         let kind = match self.responded_to {
