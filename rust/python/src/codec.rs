@@ -113,8 +113,16 @@ impl<'py> HeldEvent<'py> {
         Ok(Self { kind, values, data_set })
     }
 
+    /// The value of a field.
+    pub fn get(&self, field: Field) -> &Held<'py> {
+        match self.values.iter().find(|(of, _)| *of == field) {
+            Some((_, held)) => held,
+            None => &Held::Absent,
+        }
+    }
+
     /// Its command set, which announces a data set or none.
-    pub fn command_set(&self, announced: bool) -> CommandSet<'_> {
+    fn command_set(&self, announced: bool) -> CommandSet<'_> {
         let mut command_set = CommandSet::new(self.kind, announced);
         for (field, held) in &self.values {
             command_set.set(*field, held.as_value());
@@ -277,11 +285,11 @@ fn with_command_set<'py, T>(
 ) -> PyResult<T> {
     let py = object.py();
     // The short way saves a third of an encode_p_data; what is out of the ordinary goes the long.
-    if let Some(primitive) = as_plain(object)
-        && let Some(command_set) = primitive.try_borrow()?.command_set(py)
-    {
-        let data_set = primitive.try_borrow()?.data_set.as_ref().map(|slot| slot.bind(py).clone());
-        return encode(&command_set, data_set.as_ref());
+    if let Some(primitive) = as_plain(object) {
+        let primitive = primitive.try_borrow()?;
+        if let Some(values) = primitive.values(py) {
+            return encode(&values.command_set(), values.data_set);
+        }
     }
     let held = held(object)?;
     let announced = match &held.data_set {

@@ -650,43 +650,37 @@ impl DIMSEPrimitive {
         ]
     }
 
-    /// The command set straight from the slots, for objects that override nothing, with numbers
-    /// that fit, UIDs in ASCII, no error comment and no error ID, and a plain stream or none;
-    /// `None` for all others.
+    /// The values straight from the slots, for objects that override nothing, with numbers that
+    /// fit, UIDs in ASCII, no error comment and no error ID, and a plain stream or none; `None` for
+    /// all others.
     #[inline]
-    pub fn command_set(&self, py: Python<'_>) -> Option<CommandSet<'_>> {
+    pub fn values<'py>(&self, py: Python<'py>) -> Option<Values<'_, 'py>> {
         let none = |slot: &Slot| slot.as_ref().is_some_and(|value| value.is_none(py));
-        let stream = match &self.data_set {
-            None => false,
-            Some(stream) => is_plain_stream(stream.bind(py)).ok()?.then_some(true)?,
+        let number = |slot: &Slot| match slot {
+            Some(value) => value.extract(py).ok().map(Some),
+            None => Some(None),
         };
-        if !none(&self.error_comment) || !none(&self.error_id) {
+        let plain = match &self.data_set {
+            Some(stream) => is_plain_stream(stream.bind(py)).ok()?,
+            None => true,
+        };
+        if !plain || !none(&self.error_comment) || !none(&self.error_id) {
             return None;
         }
-        let kind = match self.responded_to {
-            Some(_) => Kind::Response,
-            None => Kind::Request,
-        };
-        let mut command_set = CommandSet::new(kind, stream);
-        for (field, slot) in [
-            (Field::MessageID, &self.message_id),
-            (Field::MessageIDBeingRespondedTo, &self.responded_to),
-            (Field::Status, &self.status),
-            (Field::EventTypeID, &self.event_type),
-        ] {
-            if let Some(value) = slot {
-                command_set.set(field, Value::Us(value.extract(py).ok()?));
-            }
-        }
-        for (field, slot) in [
-            (Field::AffectedSOPClassUID, &self.sop_class),
-            (Field::AffectedSOPInstanceUID, &self.sop_instance),
-        ] {
-            if let Some(text) = slot.ascii(py)? {
-                command_set.set(field, Value::Text(text));
-            }
-        }
-        Some(command_set)
+        Some(Values {
+            kind: if self.responded_to.is_some() { Kind::Response } else { Kind::Request },
+            numbers: [
+                (Field::MessageID, number(&self.message_id)?),
+                (Field::MessageIDBeingRespondedTo, number(&self.responded_to)?),
+                (Field::EventTypeID, number(&self.event_type)?),
+                (Field::Status, number(&self.status)?),
+            ],
+            texts: [
+                (Field::AffectedSOPClassUID, self.sop_class.ascii(py)?),
+                (Field::AffectedSOPInstanceUID, self.sop_instance.ascii(py)?),
+            ],
+            data_set: self.data_set.as_ref().map(|stream| stream.bind(py)),
+        })
     }
 
     /// The value of a field, for objects that override nothing; `None` where it was deleted.
@@ -703,6 +697,30 @@ impl DIMSEPrimitive {
             Field::AffectedSOPInstanceUID => uid_or_none(py, &self.sop_instance),
             Field::PresentationContextID => py.None(),
         })
+    }
+}
+
+/// The values of a primitive that has nothing out of the ordinary.
+pub struct Values<'a, 'py> {
+    pub kind: Kind,
+    /// In the order of [`Field::NUMBERS`].
+    pub numbers: [(Field, Option<u16>); 4],
+    /// In the order of [`Field::TEXTS`].
+    pub texts: [(Field, Option<&'a [u8]>); 2],
+    pub data_set: Option<&'a Bound<'py, PyAny>>,
+}
+
+impl<'a> Values<'a, '_> {
+    /// The command set that holds them.
+    pub fn command_set(&self) -> CommandSet<'a> {
+        let mut command_set = CommandSet::new(self.kind, self.data_set.is_some());
+        for (field, number) in self.numbers {
+            command_set.set(field, number.map_or(Value::Absent, Value::Us));
+        }
+        for (field, text) in self.texts {
+            command_set.set(field, text.map_or(Value::Absent, Value::Text));
+        }
+        command_set
     }
 }
 
