@@ -22,6 +22,7 @@ use pyo3_arrow::input::{AnyArray, AnyRecordBatch};
 
 use crate::data_set::{bytes_io, data_set_bytes};
 use crate::errors::{column_error, schema_error};
+use crate::pandas::without_index;
 use crate::primitives;
 
 /// Events on their way in, a batch at a time.
@@ -83,6 +84,7 @@ impl Events {
             || events.hasattr(intern!(py, "__arrow_c_array__"))?;
         if arrow {
             let reader = events.extract::<AnyRecordBatch>()?.into_reader()?;
+            let reader = without_index(reader).map_err(arrow_error)?;
             accepted.check_names(py, &reader.schema())?;
             return Ok(Self::Arrow { reader, rest: None, broken: Vec::new() });
         }
@@ -94,8 +96,10 @@ impl Events {
             return Ok(Self::Arrow { reader, rest: None, broken });
         }
         let bytes = events.is_instance_of::<PyBytes>() || events.is_instance_of::<PyByteArray>();
-        if bytes || events.is_instance_of::<PyString>() {
-            return Err(not_events(events)?);
+        // A lazy frame, of polars or another library, can't be told from an iterable otherwise.
+        let lazy = events.hasattr(intern!(py, "collect_schema"))?;
+        if bytes || lazy || events.is_instance_of::<PyString>() {
+            return Err(not_events(events, lazy)?);
         }
         match events.try_iter() {
             Ok(primitives) => {
@@ -106,7 +110,7 @@ impl Events {
                 };
                 Ok(Self::Primitives { primitives: primitives.unbind(), count })
             }
-            Err(_) => Err(not_events(events)?),
+            Err(_) => Err(not_events(events, false)?),
         }
     }
 
@@ -142,11 +146,12 @@ pub fn arrow_error(error: ArrowError) -> PyErr {
     PyValueError::new_err(format!("the Arrow stream failed: {error}"))
 }
 
-fn not_events(events: &Bound<'_, PyAny>) -> PyResult<PyErr> {
+fn not_events(events: &Bound<'_, PyAny>, lazy: bool) -> PyResult<PyErr> {
     Ok(PyTypeError::new_err(format!(
         "events must be an Arrow table or stream (anything with __arrow_c_stream__ or \
-         __arrow_c_array__), a mapping of columns or an iterable of N_EVENT_REPORT, not {}",
-        events.get_type().name()?
+         __arrow_c_array__), a mapping of columns or an iterable of N_EVENT_REPORT, not {}{}",
+        events.get_type().name()?,
+        if lazy { ": .collect() it first" } else { "" }
     )))
 }
 

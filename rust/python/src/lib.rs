@@ -12,6 +12,7 @@ mod errors;
 mod events;
 mod faults;
 mod message;
+mod pandas;
 mod primitive;
 mod primitives;
 mod rejections;

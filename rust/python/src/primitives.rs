@@ -91,8 +91,8 @@ impl Rows {
                 column.push(self.count, number);
             }
         }
-        for (column, (_, text)) in self.texts.iter_mut().zip(values.texts) {
-            if let Some(text) = text {
+        for (column, (field, text)) in self.texts.iter_mut().zip(values.texts) {
+            if let Some(text) = text.filter(|_| kind.carries(field)) {
                 column.push(self.count, text);
             }
         }
@@ -267,7 +267,9 @@ impl<T: ByteArrayType<Offset = i64>> Strings<T> {
     #[cold]
     fn skip_to(&mut self, rows: usize) {
         let end = self.length() as i64;
-        self.ends.reserve(self.expected.max(rows) + 1);
+        if self.ends.is_empty() {
+            self.ends.reserve(self.expected + 1);
+        }
         self.ends.resize(rows + 1, end);
         skip_to(&mut self.nulls, rows);
     }
