@@ -5,13 +5,16 @@
 mod buffer;
 mod capture;
 mod codec;
+mod data_set;
 mod decoded;
 mod encoded;
 mod errors;
 mod events;
 mod faults;
 mod message;
+mod pandas;
 mod primitive;
+mod primitives;
 mod rejections;
 mod sequence;
 mod uid;
