@@ -66,7 +66,7 @@ fn keywords() -> String {
     Field::ALL.map(Field::keyword).join(", ")
 }
 
-const INTEGERS: &str = "an integer type";
+const INTEGERS: &str = "an integer type (or a dictionary of one)";
 const STRINGS: &str = "a string type (utf8, large_utf8, string_view, or a dictionary of one)";
 const BINARIES: &str =
     "a binary type (binary, large_binary, binary_view, fixed_size_binary, or a dictionary of one)";
@@ -94,6 +94,13 @@ pub enum IntegerColumn {
     Null,
     /// An integer array.
     Integers(Integers),
+    /// A dictionary: for each row its key, and the values.
+    Dictionary {
+        /// The keys.
+        keys: Integers,
+        /// What they stand for.
+        values: Box<IntegerColumn>,
+    },
 }
 
 macro_rules! integers {
@@ -148,13 +155,17 @@ macro_rules! integers {
 integers!(UInt16Type, UInt8Type, UInt32Type, UInt64Type, Int8Type, Int16Type, Int32Type, Int64Type);
 
 impl IntegerColumn {
-    fn new(field: Field, array: &dyn Array) -> Result<Self, SchemaError> {
-        if array.data_type() == &DataType::Null {
-            return Ok(Self::Null);
-        }
-        match Integers::new(array) {
-            Some(integers) => Ok(Self::Integers(integers)),
-            None => Err(wrong_type(field, array.data_type(), INTEGERS)),
+    fn new(field: Field, array: &ArrayRef) -> Result<Self, SchemaError> {
+        match array.data_type() {
+            DataType::Null => Ok(Self::Null),
+            DataType::Dictionary(..) => {
+                let (keys, values) = parts(array);
+                Ok(Self::Dictionary { keys, values: Box::new(Self::new(field, values)?) })
+            }
+            found => match Integers::new(array) {
+                Some(integers) => Ok(Self::Integers(integers)),
+                None => Err(wrong_type(field, found, INTEGERS)),
+            },
         }
     }
 
@@ -168,6 +179,7 @@ impl IntegerColumn {
         match self {
             Self::Null => None,
             Self::Integers(integers) => integers.get(row),
+            Self::Dictionary { keys, values } => values.get(keys.get(row)? as usize),
         }
     }
 
@@ -176,6 +188,10 @@ impl IntegerColumn {
         match self {
             Self::Null => out.fill(NO_NUMBER),
             Self::Integers(integers) => integers.fill(first, out),
+            Self::Dictionary { keys, values } => {
+                let fill = |key, out: &mut [u32]| values.fill(key, out);
+                fill_dictionary(keys, fill, NO_NUMBER, first, out);
+            }
         }
     }
 }
@@ -231,10 +247,8 @@ impl ByteColumn {
         array: &ArrayRef,
         of_values: fn(Field, &ArrayRef) -> Result<Self, SchemaError>,
     ) -> Result<Self, SchemaError> {
-        let dictionary = array.as_any_dictionary();
-        let values = Box::new(of_values(field, dictionary.values())?);
-        let keys = Integers::new(dictionary.keys()).expect("keys are integers");
-        Ok(Self::Dictionary { keys, values })
+        let (keys, values) = parts(array);
+        Ok(Self::Dictionary { keys, values: Box::new(of_values(field, values)?) })
     }
 
     /// The column, if it is one of text.
@@ -281,7 +295,10 @@ impl ByteColumn {
             Self::LargeBinary(array) => fill_offset(array, first, out),
             Self::BinaryView(array) => fill_views(array, first, out),
             Self::FixedSizeBinary(array) => fill_fixed_size(array, first, out),
-            Self::Dictionary { keys, values } => fill_dictionary(keys, values, first, out),
+            Self::Dictionary { keys, values } => {
+                let fill = |key, out: &mut [Cell<'a>]| values.fill(key, out);
+                fill_dictionary(keys, fill, Cell::NULL, first, out);
+            }
         }
     }
 
@@ -386,27 +403,35 @@ fn fill_fixed_size<'a>(array: &'a FixedSizeBinaryArray, first: usize, out: &mut 
     fill_nulls(array.nulls(), first, out, Cell::NULL);
 }
 
-fn fill_dictionary<'a>(
+/// The keys of a dictionary, and its values.
+fn parts(array: &ArrayRef) -> (Integers, &ArrayRef) {
+    let dictionary = array.as_any_dictionary();
+    (Integers::new(dictionary.keys()).expect("keys are integers"), dictionary.values())
+}
+
+/// Fills `out` with what the keys of the rows from `first` on stand for; `value` fills it from the
+/// dictionary's values.
+fn fill_dictionary<T: Copy>(
     keys: &Integers,
-    values: &'a ByteColumn,
+    value: impl Fn(usize, &mut [T]),
+    null: T,
     first: usize,
-    out: &mut [Cell<'a>],
+    out: &mut [T],
 ) {
     let mut some = [0; 64];
     for (number, out) in out.chunks_mut(some.len()).enumerate() {
         let some = &mut some[..out.len()];
         keys.fill_keys(first + number * 64, some);
         // Most rows have the value of the row before.
-        let mut last = (usize::MAX, Cell::NULL);
+        let mut last = (usize::MAX, [null]);
         for (out, &mut key) in out.iter_mut().zip(some) {
-            if key == usize::MAX {
-                last = (key, Cell::NULL);
-            } else if key != last.0 {
-                let mut cell = [Cell::NULL];
-                values.fill(key, &mut cell);
-                last = (key, cell[0]);
+            if key != last.0 {
+                last = (key, [null]);
+                if key != usize::MAX {
+                    value(key, &mut last.1);
+                }
             }
-            *out = last.1;
+            *out = last.1[0];
         }
     }
 }

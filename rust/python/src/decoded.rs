@@ -14,7 +14,8 @@ use pyo3::types::{PyBytes, PyCapsule};
 use pyo3::{PyResult, intern};
 
 use crate::buffer::bytes_like;
-use crate::codec::{bytes_io, set_decoded};
+use crate::codec::set_decoded;
+use crate::data_set::bytes_io;
 use crate::encoded::{IMPLICIT, Offsets, framing, on_invalid, thread_count};
 use crate::errors::decode_error;
 use crate::events::export_batch;

@@ -16,7 +16,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyMapping, PySequence, PyString, PyTuple,
+    PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyIterator, PyMapping, PySequence, PyString,
 };
 
 use crate::errors::column_error;
@@ -25,20 +25,41 @@ use crate::events::{Batch, arrow_error, from_iterator};
 /// A value, and the row that it is of.
 type Value<'py> = (u64, Option<Bound<'py, PyAny>>);
 
-/// Columns of rows; the first of them has the number `done`.
-pub fn from_rows<'py>(py: Python<'py>, rows: &[Bound<'py, PyMapping>], done: u64) -> PyResult<Batch> {
+/// Whether it is a row and not a primitive.
+pub fn is_row(object: &Bound<'_, PyAny>) -> bool {
+    object.cast::<PyMapping>().is_ok()
+}
+
+/// The `first` row and those behind it, at most `most`, as a batch; those before it were `done`.
+pub fn to_batch<'py>(
+    first: Bound<'py, PyAny>,
+    rest: &mut Bound<'py, PyIterator>,
+    most: usize,
+    done: u64,
+) -> PyResult<Batch> {
+    let py = first.py();
+    let mut rows = Vec::new();
+    for (row, object) in (done..).zip([Ok(first)].into_iter().chain(rest.take(most - 1))) {
+        let mapping = object?.cast_into::<PyMapping>().map_err(|error| {
+            let found = error.into_inner().get_type().to_string();
+            PyTypeError::new_err(format!(
+                "row {row} is {found}, where the rows before are mappings"
+            ))
+        })?;
+        rows.push((row, Some(mapping)));
+    }
     let mut columns = Vec::new();
     let mut broken: Vec<Rejection> = Vec::new();
-    let rows = (done..).zip(rows.iter().cloned().map(Some));
-    for (name, values) in by_name(rows, "")? {
+    for (name, values) in by_name(rows.into_iter(), "")? {
         let Some(field) = Field::of_keyword(&name) else {
             return Err(column_error(py, format!("unknown column '{name}'"), &name));
         };
         let column = if Field::DATA_SETS.contains(&field) && values.iter().any(is_structured) {
             array(py, values, field.keyword())?
         } else {
+            let none = || py.None().into_bound(py);
+            let values = values.into_iter().map(|(_, value)| Ok(value.unwrap_or_else(none)));
             let mut found = Vec::new();
-            let values = values.into_iter().map(|(_, value)| Ok(value.unwrap_or(py.None().into_bound(py))));
             let column = from_iterator(field, values, &mut found)?;
             broken.extend(found.into_iter().map(|rejection| Rejection {
                 row: rejection.row.map(|row| row + done),
@@ -146,25 +167,18 @@ fn array<'py>(py: Python<'py>, values: Vec<Value<'py>>, path: &str) -> PyResult<
     match found[..] {
         [] => Ok(Arc::new(NullArray::new(values.len()))),
         [Kind::Mapping] => structs(py, values, path),
-        [Kind::Text] => {
-            let texts = values.iter().map(|(_, value)| value.as_ref().map(Bound::extract::<String>));
-            let texts: Vec<Option<String>> = texts.map(Option::transpose).collect::<PyResult<_>>()?;
-            Ok(Arc::new(LargeStringArray::from(texts)))
-        }
-        [Kind::Integer] => integers(values),
+        [Kind::Text] => Ok(Arc::new(LargeStringArray::from(extracted::<String>(&values)?))),
+        [Kind::Integer] => integers(&values),
         [Kind::Float] | [Kind::Integer, Kind::Float] => {
-            let floats = values.iter().map(|(_, value)| value.as_ref().map(Bound::extract::<f64>));
-            let floats: Vec<Option<f64>> = floats.map(Option::transpose).collect::<PyResult<_>>()?;
-            Ok(Arc::new(Float64Array::from(floats)))
+            Ok(Arc::new(Float64Array::from(extracted::<f64>(&values)?)))
         }
         [Kind::Bytes] => {
-            let bytes = values.iter().map(|(_, value)| value.as_ref().map(Bound::extract::<Vec<u8>>));
-            let bytes: Vec<Option<Vec<u8>>> = bytes.map(Option::transpose).collect::<PyResult<_>>()?;
+            let bytes = extracted::<Vec<u8>>(&values)?;
             Ok(Arc::new(bytes.iter().map(Option::as_deref).collect::<LargeBinaryArray>()))
         }
         // Decimal strings may be given as numbers in some rows and as text in others.
         [Kind::Text, ..] if !is_any(Kind::Mapping) && !is_any(Kind::Bytes) => {
-            let text = |value: &Bound<'py, PyAny>| value.str()?.extract::<String>();
+            let text = |value: &Bound<'py, PyAny>| Ok(value.str()?.to_str()?.to_owned());
             let texts = values.iter().map(|(_, value)| value.as_ref().map(text).transpose());
             let texts: Vec<Option<String>> = texts.collect::<PyResult<_>>()?;
             Ok(Arc::new(LargeStringArray::from(texts)))
@@ -253,13 +267,16 @@ fn lists<'py>(
     Ok(Arc::new(lists))
 }
 
-fn integers(values: Vec<Value<'_>>) -> PyResult<ArrayRef> {
-    let signed = values.iter().map(|(_, value)| value.as_ref().map(Bound::extract::<i64>));
-    if let Ok(signed) = signed.map(Option::transpose).collect::<PyResult<Vec<Option<i64>>>>() {
-        return Ok(Arc::new(Int64Array::from(signed)));
+fn integers(values: &[Value<'_>]) -> PyResult<ArrayRef> {
+    match extracted::<i64>(values) {
+        Ok(signed) => Ok(Arc::new(Int64Array::from(signed))),
+        // UV goes beyond.
+        Err(_) => Ok(Arc::new(UInt64Array::from(extracted::<u64>(values)?))),
     }
-    // UV goes beyond.
-    let unsigned = values.iter().map(|(_, value)| value.as_ref().map(Bound::extract::<u64>));
-    let unsigned = unsigned.map(Option::transpose).collect::<PyResult<Vec<Option<u64>>>>()?;
-    Ok(Arc::new(UInt64Array::from(unsigned)))
+}
+
+fn extracted<T: for<'a, 'py> FromPyObject<'a, 'py, Error = PyErr>>(
+    values: &[Value<'_>],
+) -> PyResult<Vec<Option<T>>> {
+    values.iter().map(|(_, value)| value.as_ref().map(PyAnyMethods::extract).transpose()).collect()
 }
