@@ -178,9 +178,9 @@ pub fn encode_events(
 /// context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance : optional
 ///     As for :func:`encode_events`.
 /// threads : int, optional
-///     The batches that are encoded at once, each in a thread. With more than one so many batches
-///     are read before the first of them is handed out, and the others wait in memory for their
-///     turn, as does an error that ends them.
+///     The most threads that encode at once. With more than one so many batches are read before the
+///     first of them is handed out, of small ones (16384 rows together) up to four for each thread.
+///     The others wait in memory for their turn, as does an error that ends them.
 ///
 /// Returns
 /// -------
@@ -269,6 +269,12 @@ pub fn validate_events(
 #[pyclass(frozen, module = "fastdimse")]
 pub struct EncodedBatches(Mutex<BatchEncoder>);
 
+/// The start of a thread takes as long as some hundred rows do: of small batches each has several,
+/// as long as they have fewer rows than this.
+const FEW_ROWS: usize = 1 << 14;
+/// The most of these.
+const SMALL_BATCHES: usize = 4;
+
 struct BatchEncoder {
     events: Events,
     options: Options,
@@ -290,11 +296,11 @@ impl BatchEncoder {
         }
     }
 
-    /// Encodes as many batches as there are threads, or all up to the end or an error.
+    /// Encodes a batch for each thread, or some small ones, or all up to the end or an error.
     fn read_ahead(&mut self, py: Python<'_>) {
-        let mut tables = Vec::new();
+        let mut tables: Vec<Table> = Vec::new();
         let mut behind = None;
-        while tables.len() < self.threads && behind.is_none() {
+        while behind.is_none() && self.has_room_behind(&tables) {
             match self.next_table(py) {
                 Ok(Some(table)) => tables.push(table),
                 Ok(None) => behind = Some(Ok(None)),
@@ -306,6 +312,13 @@ impl BatchEncoder {
             one.map(|encoded| Some(encoded.into())).map_err(|error| encode_error(py, &error))
         };
         self.ready.extend(encoded.into_iter().map(to_python).chain(behind));
+    }
+
+    fn has_room_behind(&self, tables: &[Table]) -> bool {
+        let (count, threads) = (tables.len(), self.threads);
+        let rows: usize = tables.iter().map(|table| table.columns.rows).sum();
+        let few = rows < threads.saturating_mul(FEW_ROWS);
+        count < threads || threads > 1 && few && count < threads.saturating_mul(SMALL_BATCHES)
     }
 
     fn next_table(&mut self, py: Python<'_>) -> PyResult<Option<Table>> {
