@@ -259,7 +259,13 @@ pub fn validate_events(
         let rows = batch.0.num_rows() as u64;
         let (columns, broken) = to_columns(py, vec![batch])?;
         let validate = || encode::validate_in_threads(&columns, &options, done, broken, threads);
-        rejected.extend(py.detach(validate));
+        let found = py.detach(validate);
+        // Most often there is one batch.
+        if rejected.is_empty() {
+            rejected = found;
+        } else {
+            rejected.extend(found);
+        }
         done += rows;
     }
     Ok(Rejections::new(rejected))
@@ -269,8 +275,8 @@ pub fn validate_events(
 #[pyclass(frozen, module = "fastdimse")]
 pub struct EncodedBatches(Mutex<BatchEncoder>);
 
-/// The start of a thread takes as long as some hundred rows do: of small batches each has several,
-/// as long as they have fewer rows than this.
+/// The start of a thread takes as long as some hundred rows do: each has several batches that have
+/// fewer rows together than this.
 const FEW_ROWS: usize = 1 << 14;
 /// The most of these.
 const SMALL_BATCHES: usize = 4;
