@@ -320,20 +320,27 @@ def test_there_is_a_thread_at_least(verb, threads):
         verb(table(), 2)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_no_more_batches_are_read_ahead_than_there_are_threads_besides(threads):
-    taken = 0
+class Counted:
+    """Events, and how many of them were taken."""
 
-    def events() -> Iterator[Any]:
-        nonlocal taken
-        for event in decode_events(STREAM):
-            taken += 1
+    def __init__(self, count: int) -> None:
+        self.taken, self._count = 0, count
+
+    def __iter__(self) -> Iterator[Any]:
+        for event in itertools.islice(itertools.cycle(decode_events(STREAM)), self._count):
+            self.taken += 1
             yield event
 
-    size = 4
-    for done, batch in enumerate(encode_batches(events(), batch_size=size, threads=threads), 1):
-        assert size * (done - 1) + len(batch) <= taken <= size * (done + threads - 1)
-    assert taken == len(ROWS)
+
+@pytest.mark.parametrize(
+    ("threads", "size", "most"), [(1, 4, 1), (2, 4, 8), (5, 4, 20), (2, 9000, 4), (3, 16384, 3)]
+)
+def test_what_is_read_ahead_is_bounded(threads, size, most):
+    events, done = Counted(size * most * 2), 0
+    for batch in encode_batches(events, batch_size=size, threads=threads):
+        done += len(batch)
+        assert done <= events.taken <= done + size * (most - 1)
+    assert done == events.taken == size * most * 2
 
 
 def test_an_error_of_the_reader_waits_for_its_turn():

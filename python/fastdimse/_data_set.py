@@ -1,7 +1,7 @@
 """Data sets of pydicom and of the DICOM JSON model as plain mappings, and back.
 
-A plain mapping has attributes by keyword, or by tag and VR where they have none; sequences are lists
-of mappings, several values a list. The extension imports this module when it meets the others.
+A plain mapping has attributes by keyword, or by tag and VR where they have none; sequences are
+lists of mappings, several values a list. The extension imports this module when it meets the others.
 """
 
 import base64
@@ -31,10 +31,7 @@ def _of_element(element: Any) -> Any:
     return _of_value(element.VR, value)
 
 
-_TEXTS = frozenset(
-    ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI")
-    + ("UR", "UT")
-)
+_TEXTS = frozenset("AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT".split())
 
 
 def _of_value(vr: str, value: Any) -> Any:

@@ -129,12 +129,7 @@ fn encode_in_parts(
         part.close_gap(bytes.bytes(), ends, length, messages);
         length += part.length;
         messages += part.messages;
-        // Most often there is one part with all of them, or none has any.
-        if rejected.is_empty() {
-            rejected = part.rejected;
-        } else {
-            rejected.extend(part.rejected);
-        }
+        rejected = joined(rejected, part.rejected);
     }
     Ok(Encoded {
         bytes: bytes.into_buffer(length),
@@ -439,20 +434,32 @@ fn validate_in_parts(
     least: usize,
 ) -> Vec<Rejection> {
     let (mut rest, mut broken) = (Rows::of(batches, first_row), Broken::new(broken));
+    let check = |(rows, broken)| {
+        let mut refused = Refused(Vec::new());
+        // It refuses none for which it would stop.
+        let _ = judge(rows, broken, options, &mut refused);
+        refused.0
+    };
     let threads = threads.min(rest.count / least);
+    if threads <= 1 {
+        return check((rest, broken));
+    }
     let parts = iter::from_fn(|| {
         let rows = rest.clone();
         while rows.count - rest.count < least && rest.next(least).is_some() {}
         let rows = rows.before(&rest);
         (rows.count > 0).then(|| (rows, broken.before(rest.number)))
     });
-    let found = side_by_side(threads, parts, |(rows, broken)| {
-        let mut refused = Refused(Vec::new());
-        // It refuses none for which it would stop.
-        let _ = judge(rows, broken, options, &mut refused);
-        refused.0
-    });
-    found.into_iter().flatten().collect()
+    side_by_side(threads, parts, check).into_iter().fold(Vec::new(), joined)
+}
+
+/// Puts rejections behind others, of which there are most often none.
+fn joined(mut before: Vec<Rejection>, behind: Vec<Rejection>) -> Vec<Rejection> {
+    if before.is_empty() {
+        return behind;
+    }
+    before.extend(behind);
+    before
 }
 
 /// Rows of which only the bad ones count.

@@ -240,13 +240,16 @@ impl std::error::Error for Rejection {}
 /// `value` as shown in a message: at most 70 characters, nothing unprintable.
 pub fn shown(value: &[u8]) -> Box<str> {
     const MOST: usize = 70;
-    let plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\');
+    let plain = |&byte: &u8| {
+        (byte >= b' ') & (byte <= b'~') & (byte != b'"') & (byte != b'\'') & (byte != b'\\')
+    };
     let (front, rest) = value.split_at(value.len().min(MOST));
-    if front.iter().all(plain)
+    // All of them are looked at, in wide registers.
+    if front.iter().fold(true, |all, byte| all & plain(byte))
         && let Ok(front) = str::from_utf8(front)
     {
         // Nothing of it is shown otherwise than it is.
-        return if rest.is_empty() { front.into() } else { format!("{front}…").into() };
+        return if rest.is_empty() { front.into() } else { [front, "…"].concat().into() };
     }
     let text = String::from_utf8_lossy(value);
     let mut short: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();

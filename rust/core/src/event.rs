@@ -129,6 +129,14 @@ fn check_number(block: &Block<'_>, row: usize, field: Field) -> Result<(), Reaso
     }
 }
 
+/// Checks the instance UID alone.
+pub fn check_instance(block: &Block<'_>, row: usize, options: &Options) -> Result<(), Rejection> {
+    let field = Field::AffectedSOPInstanceUID;
+    let text = block.cell(field, row).bytes();
+    text.map_or(Ok(()), |text| check_uid(text, options))
+        .map_err(|reason| Rejection::new(reason).field(field))
+}
+
 fn check_uid(text: &[u8], options: &Options) -> Result<(), Reason> {
     let check = if options.conformant_uids { uid::check } else { uid::check_lenient };
     check(text).map_err(|error| Reason::Uid(shown(text), error))

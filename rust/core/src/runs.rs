@@ -12,7 +12,7 @@ use crate::columns::{Cell, EventColumns};
 use crate::command_set::{Field, Value};
 use crate::encode::{Framing, Options};
 use crate::error::Rejection;
-use crate::event::Event;
+use crate::event::{Event, check_instance};
 use crate::parts::{Broken, Rows};
 use crate::template::{Shape, Template};
 
@@ -78,18 +78,17 @@ impl Judge<'_> {
                 match template {
                     Some(template) if end > row => {
                         judged.run(&block, row..end, template, self.message_id());
-                        self.number += (end - row) as u64;
-                        row = end;
                     }
-                    _ => {
-                        match self.single(&block, row, &mut templates) {
-                            Ok(event) => judged.single(&event),
+                    template => {
+                        let known = template.is_some();
+                        match self.single(&block, row, known, &mut templates, judged) {
+                            Ok(()) => {}
                             Err(rejection) => judged.refused(rejection.row(self.number))?,
                         }
-                        self.number += 1;
-                        row += 1;
                     }
                 }
+                self.number += (end - row).max(1) as u64;
+                row = end.max(row + 1);
             }
         }
         Ok(())
@@ -124,25 +123,31 @@ impl Judge<'_> {
     }
 
     /// Judges a row by the table of elements, and makes a template of it if it is the first good one
-    /// of its like.
+    /// of its like. Where that is known, there is a template.
     fn single<'c>(
         &mut self,
         block: &Block<'c>,
         row: usize,
+        known: bool,
         templates: &mut Templates<'c>,
-    ) -> Result<Event<'c>, Rejection> {
+        judged: &mut impl Judged,
+    ) -> Result<(), Rejection> {
         if let Some(rejection) = self.broken.take(self.number) {
             return Err(rejection);
         }
+        if known && !block.out_of_range(row) {
+            // The other rules of such a row come later in the order of its elements.
+            check_instance(block, row, self.options)?;
+        }
         let event = Event::of_row(block, row, self.message_id());
         event.check(block, row, self.options)?;
-        let (shape, class) = (block.shapes[row], block.cell(Field::AffectedSOPClassUID, row));
-        let like_others = event.command_set.get(Field::ErrorComment) == Value::Absent;
-        if like_others && templates.find(shape, class).is_none() {
+        if !known && event.command_set.get(Field::ErrorComment) == Value::Absent {
+            let (shape, class) = (block.shapes[row], block.cell(Field::AffectedSOPClassUID, row));
             let id = event.context_id(self.options);
             templates.add(Template::new(shape, class, &event.command_set, id, self.options));
         }
-        Ok(event)
+        judged.single(&event);
+        Ok(())
     }
 
     /// Message IDs run from 1 to 65535 and round again.

@@ -151,7 +151,8 @@ pub fn decode_structured(
         let data_sets = decoded.events[field.keyword()].as_binary_view();
         let found = decode_data_sets(data_sets, structure.syntax, schema.as_ref());
         for (row, error) in found.wrong {
-            let rejection = placed(error, data_sets.value(row), stream);
+            let begin = decoded.offsets[row] as usize;
+            let rejection = placed(error, data_sets.value(row), stream, begin);
             wrong.entry(row).or_insert(rejection.field(*field));
         }
         let path = |name: String| format!("{}.{name}", field.keyword());
@@ -165,14 +166,13 @@ pub fn decode_structured(
     StructuredEvents { decoded, structured, left_out }
 }
 
-/// What is wrong with a data set, and where in `stream`; a data set that was joined from fragments
-/// has no one place there.
-fn placed(error: Box<DataSetError>, data_set: &[u8], stream: &Buffer) -> Rejection {
+/// What is wrong with a data set, and where in `stream`. One that was joined from fragments, or is
+/// so short that Arrow keeps it in its view, has no place there: its message's beginning serves.
+fn placed(error: Box<DataSetError>, data_set: &[u8], stream: &Buffer, begin: usize) -> Rejection {
     let start = (data_set.as_ptr() as usize).wrapping_sub(stream.as_ptr() as usize);
     let lies = start.checked_add(data_set.len()).is_some_and(|end| end <= stream.len());
-    let at = start + error.offset.unwrap_or(0);
-    let rejection = Rejection::new(Reason::DataSet(error));
-    if lies { rejection.at(at) } else { rejection }
+    let at = if lies { start + error.offset.unwrap_or(0) } else { begin };
+    Rejection::new(Reason::DataSet(error)).at(at)
 }
 
 /// Takes rows out of the events, and returns which were kept.

@@ -198,9 +198,9 @@ pub fn encode_events(
 /// context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance : optional
 ///     As for :func:`encode_events`.
 /// threads : int, optional
-///     The batches that are encoded at once, each in a thread. With more than one so many batches
-///     are read before the first of them is handed out, and the others wait in memory for their
-///     turn, as does an error that ends them.
+///     The most threads that encode at once. With more than one so many batches are read before the
+///     first of them is handed out, of small ones (16384 rows together) up to four for each thread.
+///     The others wait in memory for their turn, as does an error that ends them.
 ///
 /// Returns
 /// -------
@@ -288,7 +288,13 @@ pub fn validate_events(
         let batches = encode_structured(py, cut(vec![batch]), data_sets, done, threads);
         let (columns, broken) = to_columns(py, batches.into_iter().collect::<PyResult<_>>()?)?;
         let validate = || encode::validate_in_threads(&columns, &options, done, broken, threads);
-        rejected.extend(py.detach(validate));
+        let found = py.detach(validate);
+        // Most often there is one batch.
+        if rejected.is_empty() {
+            rejected = found;
+        } else {
+            rejected.extend(found);
+        }
         done += rows;
     }
     Ok(Rejections::new(rejected))
@@ -297,6 +303,12 @@ pub fn validate_events(
 /// The iterator of :func:`encode_batches`.
 #[pyclass(frozen, module = "fastdimse")]
 pub struct EncodedBatches(Mutex<BatchEncoder>);
+
+/// The start of a thread takes as long as some hundred rows do: each has several batches that have
+/// fewer rows together than this.
+const FEW_ROWS: usize = 1 << 14;
+/// The most of these.
+const SMALL_BATCHES: usize = 4;
 
 struct BatchEncoder {
     events: Events,
@@ -320,12 +332,12 @@ impl BatchEncoder {
         }
     }
 
-    /// Encodes as many batches as there are threads, or all up to the end or an error.
+    /// Encodes a batch for each thread, or some small ones, or all up to the end or an error.
     fn read_ahead(&mut self, py: Python<'_>) {
         let first_row = self.done;
-        let mut batches = Vec::new();
+        let mut batches: Vec<Batch> = Vec::new();
         let mut behind = None;
-        while batches.len() < self.threads && behind.is_none() {
+        while behind.is_none() && self.has_room_behind(&batches) {
             match self.next_batch(py) {
                 Ok(Some(batch)) => batches.push(batch),
                 Ok(None) => behind = Some(Ok(None)),
@@ -353,6 +365,13 @@ impl BatchEncoder {
             one.map(|encoded| Some(encoded.into())).map_err(|error| encode_error(py, &error))
         };
         self.ready.extend(encoded.into_iter().map(to_python).chain(behind));
+    }
+
+    fn has_room_behind(&self, batches: &[Batch]) -> bool {
+        let (count, threads) = (batches.len(), self.threads);
+        let rows: usize = batches.iter().map(|(batch, _)| batch.num_rows()).sum();
+        let few = rows < threads.saturating_mul(FEW_ROWS);
+        count < threads || threads > 1 && few && count < threads.saturating_mul(SMALL_BATCHES)
     }
 
     fn next_batch(&mut self, py: Python<'_>) -> PyResult<Option<Batch>> {

@@ -186,15 +186,10 @@ fn is_primitive(object: &Bound<'_, PyAny>) -> PyResult<bool> {
 }
 
 /// A column of numbers, which is only as long as up to its last value.
+#[derive(Default)]
 struct Numbers {
     values: Vec<u16>,
-    nulls: NullBufferBuilder,
-}
-
-impl Default for Numbers {
-    fn default() -> Self {
-        Self { values: Vec::new(), nulls: NullBufferBuilder::new(0) }
-    }
+    nulls: Nulls,
 }
 
 impl Numbers {
@@ -205,13 +200,12 @@ impl Numbers {
             self.skip_to(rows);
         }
         self.values.push(value);
-        self.nulls.append_non_null();
     }
 
     #[cold]
     fn skip_to(&mut self, rows: usize) {
+        self.nulls.fill(self.values.len(), rows);
         self.values.resize(rows, 0);
-        skip_to(&mut self.nulls, rows);
     }
 
     /// An array of `rows` rows, if there are values.
@@ -220,15 +214,7 @@ impl Numbers {
             return None;
         }
         self.skip_to(rows);
-        Some(Arc::new(UInt16Array::new(self.values.into(), self.nulls.finish())))
-    }
-}
-
-/// Adds nulls until there are `rows` rows.
-fn skip_to(nulls: &mut NullBufferBuilder, rows: usize) {
-    // Not for nothing: from the first null on each row has a bit.
-    if nulls.len() < rows {
-        nulls.append_n_nulls(rows - nulls.len());
+        Some(Arc::new(UInt16Array::new(self.values.into(), self.nulls.0.finish())))
     }
 }
 
@@ -237,17 +223,18 @@ fn skip_to(nulls: &mut NullBufferBuilder, rows: usize) {
 struct Strings<T> {
     expected: usize,
     memory: Memory,
+    length: usize,
     /// Where each ends; before the first stands a 0.
     ends: Vec<i64>,
-    nulls: NullBufferBuilder,
+    nulls: Nulls,
     kind: PhantomData<T>,
 }
 
 impl<T: ByteArrayType<Offset = i64>> Strings<T> {
     /// A column of about `expected` rows.
     fn new(expected: usize) -> Self {
-        let (memory, nulls) = (Memory::new(0), NullBufferBuilder::new(0));
-        Self { expected, memory, ends: Vec::new(), nulls, kind: PhantomData }
+        let (memory, nulls) = (Memory::new(0), Nulls::default());
+        Self { expected, memory, length: 0, ends: Vec::new(), nulls, kind: PhantomData }
     }
 
     /// The value of the row behind the first `rows`.
@@ -256,55 +243,69 @@ impl<T: ByteArrayType<Offset = i64>> Strings<T> {
         if self.ends.len() <= rows {
             self.skip_to(rows);
         }
-        let start = self.length();
-        let end = start + value.len();
-        if end > self.memory.bytes().len() {
-            self.grow(end);
+        let end = self.length + value.len();
+        match self.memory.bytes().get_mut(self.length..end) {
+            Some(room) => room.copy_from_slice(value),
+            None => self.grow_for(value),
         }
-        self.memory.bytes()[start..end].copy_from_slice(value);
+        self.length = end;
         self.ends.push(end as i64);
-        self.nulls.append_non_null();
-    }
-
-    fn length(&self) -> usize {
-        self.ends.last().map_or(0, |&end| end as usize)
     }
 
     #[cold]
     fn skip_to(&mut self, rows: usize) {
-        let end = self.length() as i64;
         if self.ends.is_empty() {
             self.ends.reserve(self.expected + 1);
+            self.ends.push(0);
         }
-        self.ends.resize(rows + 1, end);
-        skip_to(&mut self.nulls, rows);
+        self.nulls.fill(self.ends.len() - 1, rows);
+        self.ends.resize(rows + 1, self.length as i64);
     }
 
-    /// Makes room for `length` bytes, and for as many rows as are expected if they are like those
-    /// until here: what is not touched of it costs nothing.
+    /// Makes room for as many rows as are expected, if they are like those until here: what is not
+    /// touched of it costs nothing.
     #[cold]
-    fn grow(&mut self, length: usize) {
-        let rows = self.nulls.len() + 1;
-        let all = (length / rows + 1).saturating_mul(self.expected).min(MOST_EXPECTED);
-        let mut larger = Memory::new(2 * length.max(all));
-        let used = self.length();
-        larger.bytes()[..used].copy_from_slice(&self.memory.bytes()[..used]);
+    fn grow_for(&mut self, value: &[u8]) {
+        let end = self.length + value.len();
+        let all = (end / self.ends.len() + 1).saturating_mul(self.expected).min(MOST_EXPECTED);
+        let mut larger = Memory::new(2 * end.max(all));
+        larger.bytes()[..self.length].copy_from_slice(&self.memory.bytes()[..self.length]);
+        larger.bytes()[self.length..end].copy_from_slice(value);
         self.memory = larger;
     }
 
     /// An array of `rows` rows, if there are values.
     fn finish(mut self, rows: usize) -> Result<Option<ArrayRef>, ArrowError> {
-        if self.nulls.is_empty() {
+        if self.ends.is_empty() {
             return Ok(None);
         }
-        let length = self.length();
         self.skip_to(rows);
         let offsets = OffsetBuffer::new(ScalarBuffer::from(self.ends));
-        let values = self.memory.into_buffer(length);
-        let array = GenericByteArray::<T>::try_new(offsets, values, self.nulls.finish())?;
+        let values = self.memory.into_buffer(self.length);
+        let array = GenericByteArray::<T>::try_new(offsets, values, self.nulls.0.finish())?;
         Ok(Some(Arc::new(array)))
     }
 }
 
 /// The most bytes for which there is room before they come.
 const MOST_EXPECTED: usize = 64 << 20;
+
+/// Which rows have no value. It is told of those alone: most columns have none, or long runs.
+struct Nulls(NullBufferBuilder);
+
+impl Default for Nulls {
+    fn default() -> Self {
+        Self(NullBufferBuilder::new(0))
+    }
+}
+
+impl Nulls {
+    /// All rows until `begin` that were not told of have values, those from there to `end` do not.
+    fn fill(&mut self, begin: usize, end: usize) {
+        self.0.append_n_non_nulls(begin - self.0.len());
+        // From the first null on each row has a bit, so it is not told of none.
+        if begin < end {
+            self.0.append_n_nulls(end - begin);
+        }
+    }
+}
