@@ -1,7 +1,8 @@
 """Data sets of pydicom and of the DICOM JSON model as plain mappings, and back.
 
 A plain mapping has attributes by keyword, or by tag and VR where they have none; sequences are
-lists of mappings, several values a list. The extension imports this module when it meets the others.
+lists of mappings, several values a list. The extension imports this module when it meets the
+others.
 """
 
 import base64
@@ -31,7 +32,8 @@ def _of_element(element: Any) -> Any:
     return _of_value(element.VR, value)
 
 
-_TEXTS = frozenset("AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT".split())
+_TEXTS = {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT"}
+_TEXTS |= {"PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
 
 
 def _of_value(vr: str, value: Any) -> Any:

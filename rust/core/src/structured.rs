@@ -68,11 +68,14 @@ pub fn is_structured(schema: &Schema) -> bool {
     })
 }
 
+/// Encoded data sets, and what is wrong with those that could not be.
+type EncodedColumn = (LargeBinaryArray, Vec<(usize, Box<DataSetError>)>);
+
 fn encode_column(
     data_sets: &StructArray,
     field: Field,
     options: DataSetOptions,
-) -> Result<(LargeBinaryArray, Vec<(usize, Box<DataSetError>)>), SchemaError> {
+) -> Result<EncodedColumn, SchemaError> {
     let columns = DataSetColumns::new(data_sets, field.keyword())?;
     let mut wrong = Vec::new();
     let mut bytes = Memory::new(columns.most_bytes());

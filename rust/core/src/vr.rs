@@ -232,7 +232,7 @@ fn two_digits(text: &[u8]) -> Option<u8> {
 
 /// Whether pairs of digits lie in these ranges, as many as there are.
 fn are_pairs(text: &[u8], ranges: &[std::ops::RangeInclusive<u8>]) -> bool {
-    text.len() % 2 == 0
+    text.len().is_multiple_of(2)
         && text.len() / 2 <= ranges.len()
         && text
             .chunks(2)
@@ -298,7 +298,7 @@ fn check_person_name(text: &str) -> Result<(), VrError> {
 /// Checks bytes: whole units, and of an even length where a unit is one byte, which padding makes.
 pub fn check_bytes(vr: VR, bytes: &[u8]) -> Result<(), VrError> {
     match content(vr) {
-        Content::Bytes(unit) if bytes.len() % unit != 0 => {
+        Content::Bytes(unit) if !bytes.len().is_multiple_of(unit) => {
             Err(VrError::Unit { vr: vr.to_string(), unit, found: bytes.len() })
         }
         _ => Ok(()),

@@ -16,7 +16,7 @@ use pyo3::{PyResult, intern};
 use crate::buffer::bytes_like;
 use crate::codec::set_decoded;
 use crate::data_set::bytes_io;
-use crate::encoded::{IMPLICIT, Offsets, framing, on_invalid, thread_count};
+use crate::encoded::{Offsets, framing, on_invalid, thread_count};
 use crate::errors::decode_error;
 use crate::events::export_batch;
 use crate::primitive::primitive_type;
@@ -68,7 +68,7 @@ use crate::structured::structure;
 #[pyfunction]
 #[pyo3(signature = (
     data, *, framing = "p-data", on_invalid = "raise", event_information = None,
-    event_reply = None, transfer_syntax = IMPLICIT, threads = 1,
+    event_reply = None, transfer_syntax = "1.2.840.10008.1.2", threads = 1,
 ))]
 #[allow(clippy::too_many_arguments)]
 pub fn decode_events(

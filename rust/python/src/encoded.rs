@@ -71,9 +71,6 @@ pub fn thread_count(threads: i64) -> PyResult<usize> {
         .ok_or_else(|| PyValueError::new_err(format!("threads must be at least 1, not {threads}")))
 }
 
-/// The default transfer syntax of DICOM: Implicit VR Little Endian.
-pub const IMPLICIT: &str = "1.2.840.10008.1.2";
-
 fn data_set_options(transfer_syntax: &str, conformant_uids: bool) -> PyResult<DataSetOptions> {
     let syntax = structured::transfer_syntax(transfer_syntax)?;
     Ok(DataSetOptions { syntax, conformant_uids })
@@ -160,7 +157,7 @@ pub fn all_batches(py: Python<'_>, mut events: Events) -> PyResult<Vec<Batch>> {
 #[pyfunction]
 #[pyo3(signature = (
     events, *, context_id = 1, max_pdu_length = 16382, framing = "p-data",
-    on_invalid = "raise", enforce_uid_conformance = true, transfer_syntax = IMPLICIT,
+    on_invalid = "raise", enforce_uid_conformance = true, transfer_syntax = "1.2.840.10008.1.2",
     threads = 1,
 ))]
 #[allow(clippy::too_many_arguments)]
@@ -220,7 +217,7 @@ pub fn encode_events(
 #[pyfunction]
 #[pyo3(signature = (
     events, *, batch_size = 65536, context_id = 1, max_pdu_length = 16382, framing = "p-data",
-    on_invalid = "raise", enforce_uid_conformance = true, transfer_syntax = IMPLICIT,
+    on_invalid = "raise", enforce_uid_conformance = true, transfer_syntax = "1.2.840.10008.1.2",
     threads = 1,
 ))]
 #[allow(clippy::too_many_arguments)]
@@ -268,7 +265,7 @@ pub fn encode_batches(
 ///     What :func:`encode_events` would leave out; empty if all is well.
 #[pyfunction]
 #[pyo3(signature = (
-    events, *, enforce_uid_conformance = true, transfer_syntax = IMPLICIT, threads = 1,
+    events, *, enforce_uid_conformance = true, transfer_syntax = "1.2.840.10008.1.2", threads = 1,
 ))]
 pub fn validate_events(
     py: Python<'_>,
