@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::command_set::{Field, Kind};
+use crate::data_set_error::DataSetError;
 use crate::uid::UidError;
 
 /// A reason why an event can't be encoded or decoded.
@@ -39,6 +40,10 @@ pub enum Reason {
     /// A Python object that is none of the types that the field takes.
     #[error("{0}")]
     Value(Box<str>),
+
+    /// A structured data set that can't be encoded, or one that can't be decoded.
+    #[error("{0}")]
+    DataSet(Box<DataSetError>),
 
     /// The stream ends inside something.
     #[error("the {what} needs {needed} bytes, the stream has {found} left")]
@@ -141,6 +146,7 @@ impl Reason {
             Self::TooLarge(_) => "too-large",
             Self::MaxPduLength(_) => "max-pdu-length",
             Self::Value(_) => "value",
+            Self::DataSet(error) => error.reason.code(),
             Self::Truncated { .. } => "truncated",
             Self::PduType(_) => "pdu-type",
             Self::PdvLength { .. } => "pdv-length",
@@ -197,6 +203,16 @@ impl Rejection {
         self
     }
 
+    /// The field, and where in its data set: a keyword, or
+    /// `EventInformation.ReferencedSOPSequence[3].ReferencedSOPInstanceUID`.
+    pub fn path(&self) -> Option<String> {
+        let keyword = self.field?.keyword();
+        match &self.reason {
+            Reason::DataSet(error) => Some(format!("{keyword}{}", error.path)),
+            _ => Some(keyword.to_owned()),
+        }
+    }
+
     /// The same, its offset counted from `base`.
     pub fn shifted(mut self, base: usize) -> Self {
         self.offset = self.offset.map(|offset| offset + base as u64);
@@ -212,8 +228,8 @@ impl fmt::Display for Rejection {
         if let Some(offset) = self.offset {
             write!(f, "byte {offset}, ")?;
         }
-        if let Some(field) = self.field {
-            write!(f, "{}: ", field.keyword())?;
+        if let Some(path) = self.path() {
+            write!(f, "{path}: ")?;
         }
         write!(f, "{}", self.reason)
     }
@@ -225,7 +241,7 @@ impl std::error::Error for Rejection {}
 pub fn shown(value: &[u8]) -> Box<str> {
     const MOST: usize = 70;
     let plain = |&byte: &u8| {
-        (byte >= b' ') & (byte <= b'~') & (byte != b'"') & (byte != b'\'') & (byte != b'\\')
+        (b' '..=b'~').contains(&byte) & (byte != b'"') & (byte != b'\'') & (byte != b'\\')
     };
     let (front, rest) = value.split_at(value.len().min(MOST));
     // All of them are looked at, in wide registers.

@@ -4,13 +4,22 @@
 //! ([`command_set`]) and PDVs ([`pdv`]); back, PDUs are walked ([`pdu`]) and decoded ([`decode`])
 //! into columns ([`decoded_columns`]). There is no Python here and no I/O.
 
+pub mod attribute;
 mod block;
+pub mod character_set;
 mod characters;
 pub mod columns;
 pub mod command_set;
+mod data_set_builder;
+pub mod data_set_columns;
+mod data_set_elements;
+pub mod data_set_error;
+pub mod data_set_schema;
 pub mod decode;
+pub mod decode_data_set;
 pub mod decoded_columns;
 pub mod encode;
+pub mod encode_data_set;
 pub mod error;
 mod event;
 mod lengths;
@@ -20,6 +29,9 @@ mod parts;
 pub mod pdu;
 pub mod pdv;
 mod runs;
+pub mod structured;
 mod template;
+pub mod transfer_syntax;
 pub mod uid;
+pub mod vr;
 mod whole_message;

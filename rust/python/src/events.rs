@@ -280,7 +280,8 @@ fn is_integer(field: Field) -> bool {
     !Field::TEXTS.contains(&field) && !Field::DATA_SETS.contains(&field)
 }
 
-fn from_iterator<'py>(
+/// The values of a column.
+pub fn from_iterator<'py>(
     field: Field,
     values: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,
     broken: &mut Vec<Rejection>,

@@ -16,7 +16,9 @@ mod pandas;
 mod primitive;
 mod primitives;
 mod rejections;
+mod rows;
 mod sequence;
+mod structured;
 mod uid;
 
 use pyo3::prelude::*;

@@ -1,4 +1,4 @@
-//! Primitives, ours and pynetdicom's, made into columns.
+//! Primitives, ours and pynetdicom's, made into columns; rows that are mappings go to [`rows`].
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::codec::{Held, HeldEvent, Refused};
 use crate::data_set::data_set_bytes;
 use crate::events::{Batch, arrow_error};
 use crate::primitive::{DIMSEPrimitive, as_plain};
+use crate::rows;
 
 /// The next primitives, at most `most`, as a batch; the rows before them were `done`, and about
 /// `count` are expected.
@@ -29,8 +30,13 @@ pub fn to_batch(
     count: usize,
 ) -> PyResult<Option<Batch>> {
     let mut rows = Rows::new(count);
-    for primitive in primitives.clone().take(most) {
-        rows.push(&primitive?, done + rows.count as u64)?;
+    let mut primitives = primitives.clone();
+    for primitive in primitives.by_ref().take(most) {
+        let primitive = primitive?;
+        if rows.count == 0 && rows::is_row(&primitive) {
+            return rows::to_batch(primitive, &mut primitives, most, done).map(Some);
+        }
+        rows.push(&primitive, done + rows.count as u64)?;
     }
     if rows.count == 0 { Ok(None) } else { rows.finish().map(Some) }
 }

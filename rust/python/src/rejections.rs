@@ -18,7 +18,8 @@ use crate::sequence::{SequenceIterator, from_end};
 /// row : int or None
 ///     The row of the input, or the number of the event in the stream, from 0.
 /// field : str or None
-///     The field's DICOM keyword.
+///     The field's DICOM keyword; in a structured data set with the path in it, such as
+///     ``EventInformation.ReferencedSOPSequence[3].ReferencedSOPInstanceUID``.
 /// code : str
 ///     A short name of the rule, for programs.
 /// reason : str
@@ -31,7 +32,7 @@ pub struct Rejection {
     #[pyo3(get)]
     row: Option<u64>,
     #[pyo3(get)]
-    field: Option<&'static str>,
+    field: Option<String>,
     #[pyo3(get)]
     code: &'static str,
     #[pyo3(get)]
@@ -45,7 +46,7 @@ impl From<&error::Rejection> for Rejection {
     fn from(rejection: &error::Rejection) -> Self {
         Self {
             row: rejection.row,
-            field: rejection.field.map(|field| field.keyword()),
+            field: rejection.path(),
             code: rejection.reason.code(),
             reason: rejection.reason.to_string(),
             offset: rejection.offset,
@@ -107,9 +108,7 @@ impl Rejections {
         let all = || self.rejections.iter();
         let columns: Vec<ArrayRef> = vec![
             Arc::new(all().map(|rejection| rejection.row).collect::<UInt64Array>()),
-            Arc::new(StringArray::from_iter(
-                all().map(|rejection| rejection.field.map(|field| field.keyword())),
-            )),
+            Arc::new(all().map(error::Rejection::path).collect::<StringArray>()),
             Arc::new(StringArray::from_iter_values(all().map(|one| one.reason.code()))),
             Arc::new(StringArray::from_iter_values(all().map(|one| one.reason.to_string()))),
             Arc::new(all().map(|rejection| rejection.offset).collect::<UInt64Array>()),
