@@ -225,7 +225,7 @@ impl std::error::Error for Rejection {}
 pub fn shown(value: &[u8]) -> Box<str> {
     const MOST: usize = 70;
     let plain = |&byte: &u8| {
-        (byte >= b' ') & (byte <= b'~') & (byte != b'"') & (byte != b'\'') & (byte != b'\\')
+        (b' '..=b'~').contains(&byte) & (byte != b'"') & (byte != b'\'') & (byte != b'\\')
     };
     let (front, rest) = value.split_at(value.len().min(MOST));
     // All of them are looked at, in wide registers.
