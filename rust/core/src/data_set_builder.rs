@@ -8,19 +8,19 @@ use arrow_array::types::{
     ArrowPrimitiveType, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, UInt16Type,
     UInt32Type, UInt64Type,
 };
-use arrow_array::{ArrayRef, LargeStringArray, ListArray, StructArray};
-use arrow_buffer::{Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
+use arrow_array::{ArrayRef, ListArray, StructArray};
+use arrow_buffer::{NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field};
 use dicom_core::VR;
 
 use crate::attribute::{Attribute, SPECIFIC_CHARACTER_SET};
 use crate::character_set::CharacterSet;
-use crate::characters::WINDOW;
-use crate::data_set_elements::{Element, Elements};
+use crate::data_set_elements::{Element, Elements, HeaderForm};
 use crate::data_set_error::{DataSetError, DataSetReason};
 use crate::data_set_schema::{DataSetSchema, Known, value_type};
+use crate::data_set_texts::{Texts, plain, without_padding};
 use crate::error::shown;
-use crate::vr::{Content, VrError, content};
+use crate::vr::{Content, VrError, content, has_long_length};
 
 /// Why a data set did not become a row.
 #[derive(Debug)]
@@ -66,9 +66,9 @@ pub struct DataSetBuilder {
 #[derive(Debug)]
 struct AttributeBuilder {
     attribute: Attribute,
-    /// Whether plain text is all that matters: not for the tags of attributes, nor for the
-    /// character set.
-    is_plain: bool,
+    /// The beginning of its elements' headers where plain text is all that matters: not for the tags
+    /// of attributes, nor for the character set.
+    plain: Option<u64>,
     rows: usize,
     values: Values,
     /// Where the values of each row end, if there are several.
@@ -102,7 +102,7 @@ macro_rules! numbers {
             fn len(&self) -> usize {
                 use arrow_array::builder::ArrayBuilder;
                 match self {
-                    Self::Text(texts) => texts.ends.len() - 1,
+                    Self::Text(texts) => texts.rows,
                     Self::Bytes(builder) => builder.len(),
                     Self::Items(builder) => builder.rows,
                     $(Self::$variant(builder) => builder.len()),*
@@ -202,14 +202,14 @@ impl DataSetBuilder {
     ) -> Result<(), Stop> {
         let mut own = None;
         let mut next = 0;
-        while let Some(element) = elements.next()? {
+        loop {
             // Most elements are the next attribute's, and plain text: a quarter of the time.
-            if let Some(attribute) = self.attributes.get_mut(next)
-                && attribute.push_plain(self.rows, elements, &element)
+            while let Some(attribute) = self.attributes.get_mut(next)
+                && attribute.push_plain(self.rows, elements)
             {
                 next += 1;
-                continue;
             }
+            let Some(element) = elements.next()? else { return Ok(()) };
             let Some(place) = self.find(next, &element) else {
                 skip(elements, &element, beyond)?;
                 continue;
@@ -224,7 +224,6 @@ impl DataSetBuilder {
                 .push(self.rows, elements, &element, character_set, beyond)
                 .map_err(|stop| stop.inside(&attribute.attribute.name).inside("."))?;
         }
-        Ok(())
     }
 
     /// Where the attribute of an element is: nearly always the next one.
@@ -263,11 +262,14 @@ fn skip(
 
 impl AttributeBuilder {
     fn new(known: &Known) -> Self {
+        let Attribute { tag, vr, .. } = known.attribute;
+        let is_plain = !known.several
+            && matches!(content(vr), Content::Text { .. })
+            && !has_long_length(vr)
+            && tag != SPECIFIC_CHARACTER_SET;
         Self {
-            is_plain: !known.several
-                && matches!(content(known.attribute.vr), Content::Text { .. })
-                && known.attribute.tag != SPECIFIC_CHARACTER_SET,
-            values: Values::new(known.attribute.vr, known.items.as_ref()),
+            plain: is_plain.then(|| HeaderForm::beginning(tag, vr)),
+            values: Values::new(vr, known.items.as_ref()),
             lists: known.several.then(|| (vec![0], NullBufferBuilder::new(0))),
             attribute: known.attribute.clone(),
             rows: 0,
@@ -290,31 +292,19 @@ impl AttributeBuilder {
         }
     }
 
-    /// Adds an element if it is one of this attribute with plain text, of which the column takes
-    /// one value.
+    /// Adds the next element if it is one of this attribute with plain text, of which the column
+    /// takes one value.
     #[inline(always)]
-    fn push_plain(&mut self, rows: usize, elements: &Elements<'_>, element: &Element<'_>) -> bool {
-        let is_it = self.attribute.tag == element.tag && self.rows < rows;
-        let (Values::Text(texts), Some(value)) = (&mut self.values, element.value) else {
+    fn push_plain(&mut self, rows: usize, elements: &mut Elements<'_>) -> bool {
+        let (Values::Text(texts), Some(beginning)) = (&mut self.values, self.plain) else {
             return false;
         };
-        if !(is_it && self.is_plain && self.attribute.vr == element.vr.unwrap_or(self.attribute.vr))
-        {
-            return false;
-        }
-        let text = without_padding(value);
-        let plain = match elements.window(element) {
-            Some(window) if text.len() <= WINDOW => {
-                let plain = are_plain(window, text.len());
-                if plain {
-                    texts.push_from(text, window);
-                }
-                plain
-            }
-            _ => false,
-        };
-        self.rows += usize::from(plain);
-        plain
+        let Some(value) = elements.short_value(beginning) else { return false };
+        let Some(text) = plain(value).filter(|_| self.rows < rows) else { return false };
+        self.rows += 1;
+        texts.push_short(text);
+        elements.step_over(value);
+        true
     }
 
     fn push(
@@ -458,72 +448,4 @@ fn push_text(
         }
     }
     Ok(())
-}
-
-/// Without the spaces and NULs at its end, which mean nothing (PS3.5 6.2).
-#[inline]
-fn without_padding(text: &[u8]) -> &[u8] {
-    let padding = text.iter().rev().take_while(|byte| matches!(byte, b' ' | 0)).count();
-    &text[..text.len() - padding]
-}
-
-/// Whether the first `length` characters are visible ones of ASCII and spaces, and no backslash: what
-/// needs no second look, whatever the VR and the character set.
-// Without a branch in it this becomes a few wide registers' arithmetic.
-#[inline(always)]
-fn are_plain(window: &[u8; WINDOW], length: usize) -> bool {
-    let mut all = true;
-    for (at, &byte) in window.iter().enumerate() {
-        let plain = (byte.wrapping_sub(b' ') <= b'~' - b' ') & (byte != b'\\');
-        all &= plain | (at as u8 >= length as u8);
-    }
-    all
-}
-
-/// Texts behind one another, UTF-8.
-#[derive(Debug)]
-struct Texts {
-    bytes: Vec<u8>,
-    ends: Vec<i64>,
-    valid: NullBufferBuilder,
-}
-
-impl Default for Texts {
-    fn default() -> Self {
-        Self { bytes: Vec::new(), ends: vec![0], valid: NullBufferBuilder::new(0) }
-    }
-}
-
-impl Texts {
-    #[inline]
-    fn push(&mut self, text: &[u8]) {
-        self.bytes.extend_from_slice(text);
-        self.end();
-    }
-
-    /// The same for a text that lies at the beginning of `window`.
-    // A copy of a length that is not known is a call: it takes six times the instructions.
-    #[inline(always)]
-    fn push_from(&mut self, text: &[u8], window: &[u8; WINDOW]) {
-        let end = self.bytes.len() + text.len();
-        self.bytes.extend_from_slice(window);
-        self.bytes.truncate(end);
-        self.end();
-    }
-
-    #[inline]
-    fn end(&mut self) {
-        self.ends.push(self.bytes.len() as i64);
-        self.valid.append_non_null();
-    }
-
-    fn push_null(&mut self) {
-        self.ends.push(self.bytes.len() as i64);
-        self.valid.append_null();
-    }
-
-    fn finish(mut self) -> LargeStringArray {
-        let ends = OffsetBuffer::new(ScalarBuffer::from(self.ends));
-        LargeStringArray::new(ends, Buffer::from(self.bytes), self.valid.finish())
-    }
 }

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use arrow_array::{BinaryViewArray, StructArray};
+use arrow_array::{Array, BinaryViewArray, StructArray};
+use arrow_data::{ByteView, MAX_INLINE_VIEW_LEN};
 use dicom_core::VR;
 
 use crate::attribute::Attribute;
@@ -38,13 +39,13 @@ pub fn decode_data_sets(
     }
     // Most streams have data sets of one kind: the first one shows what all have.
     let mut schema = DataSetSchema::default();
-    let first = data_sets.iter().flatten().next();
-    first.into_iter().for_each(|first| decoder.find(&mut schema, first));
+    let first = decoder.all().flatten().next();
+    first.into_iter().for_each(|first| find_all(&mut schema, first));
     let (decoded, grew) = decoder.decode(&schema, Beyond::Stop);
     if !grew {
         return decoded;
     }
-    data_sets.iter().flatten().for_each(|data_set| decoder.find(&mut schema, data_set));
+    decoder.all().flatten().for_each(|data_set| find_all(&mut schema, data_set));
     decoder.decode(&schema, Beyond::Stop).0
 }
 
@@ -53,18 +54,36 @@ struct Decoder<'a> {
     explicit: bool,
 }
 
-impl Decoder<'_> {
+impl<'a> Decoder<'a> {
+    /// The elements of each data set.
+    fn all(&self) -> impl Iterator<Item = Option<Elements<'a>>> {
+        (0..self.data_sets.len()).map(|row| self.data_sets.is_valid(row).then(|| self.of(row)))
+    }
+
+    /// With what lies behind the data set, so that its last values are read as fast as all.
+    fn of(&self, row: usize) -> Elements<'a> {
+        let view = ByteView::from(self.data_sets.views()[row]);
+        let length = view.length as usize;
+        let bytes = match view.length <= MAX_INLINE_VIEW_LEN {
+            true => self.data_sets.value(row),
+            false => {
+                let buffer = &self.data_sets.data_buffers()[view.buffer_index as usize];
+                &buffer[view.offset as usize..]
+            }
+        };
+        Elements::new(bytes, length, self.explicit)
+    }
+
     /// The rows, and whether reading stopped at something that the schema does not have.
     fn decode(&self, schema: &DataSetSchema, mut beyond: Beyond) -> (DecodedDataSets, bool) {
         let mut builder = DataSetBuilder::new(schema);
         let mut wrong = Vec::new();
         let mut grew = false;
-        for (row, data_set) in self.data_sets.iter().enumerate() {
-            let Some(data_set) = data_set else {
+        for (row, elements) in self.all().enumerate() {
+            let Some(mut elements) = elements else {
                 builder.push_null();
                 continue;
             };
-            let mut elements = Elements::new(data_set, self.explicit);
             match builder.push(&mut elements, &CharacterSet::Default, &mut beyond) {
                 Ok(()) => {}
                 Err(Stop::Wrong(error)) => wrong.push((row, error)),
@@ -80,11 +99,11 @@ impl Decoder<'_> {
         };
         (DecodedDataSets { rows: builder.finish(), wrong, left_out }, grew)
     }
+}
 
-    /// Adds what a data set has. One that is wrong shows what is before the fault.
-    fn find(&self, schema: &mut DataSetSchema, data_set: &[u8]) {
-        let _ = find(schema, &mut Elements::new(data_set, self.explicit));
-    }
+/// Adds what a data set has. One that is wrong shows what is before the fault.
+fn find_all(schema: &mut DataSetSchema, mut elements: Elements<'_>) {
+    let _ = find(schema, &mut elements);
 }
 
 fn find(schema: &mut DataSetSchema, elements: &mut Elements<'_>) -> Result<(), Box<DataSetError>> {

@@ -4,11 +4,12 @@ use std::fmt::Write;
 
 use dicom_core::{Tag, VR};
 
-use crate::attribute::{SPECIFIC_CHARACTER_SET, tag_of};
+use crate::attribute::{Attribute, SPECIFIC_CHARACTER_SET, tag_of};
 use crate::character_set::CharacterSet;
 use crate::characters::WINDOW;
-use crate::columns::Cell;
+use crate::columns::ByteColumn;
 use crate::data_set_columns::{DataSetColumns, ElementColumn, Values};
+use crate::data_set_elements::HeaderForm;
 use crate::data_set_error::{DataSetError, DataSetReason};
 use crate::error::shown;
 use crate::transfer_syntax::TransferSyntax;
@@ -62,10 +63,21 @@ impl DataSetColumns {
     ) -> Result<usize, Box<DataSetError>> {
         let mut writer = Writer::new(options, out);
         writer.data_set(self, row)?;
-        if !writer.lacks_unicode {
-            return Ok(writer.at);
+        match writer.lacks_unicode {
+            false => Ok(writer.at),
+            true => self.encode_unicode(row, options, out),
         }
-        // It stands in front of the text, and few data sets need it: these are written twice.
+    }
+
+    /// The same with Unicode's character set. It stands in front of the text, and few data sets need
+    /// it: these are written twice.
+    #[cold]
+    fn encode_unicode(
+        &self,
+        row: usize,
+        options: DataSetOptions,
+        out: &mut [u8],
+    ) -> Result<usize, Box<DataSetError>> {
         let mut writer = Writer::new(options, out);
         writer.add_unicode = true;
         writer.character_set = CharacterSet::of_value(UNICODE);
@@ -141,8 +153,14 @@ impl<'o> Writer<'o> {
             if self.add_unicode && element.attribute.tag >= SPECIFIC_CHARACTER_SET {
                 self.add_unicode()?;
             }
-            self.element(element, row)
-                .map_err(|error| error.inside(&element.attribute.name).inside("."))?;
+            // The most frequent elements of all have a short way.
+            match &element.values {
+                Values::Text(uids) if element.attribute.vr == VR::UI => {
+                    self.uid(element, uids, row)
+                }
+                _ => self.element(element, row),
+            }
+            .map_err(|error| error.inside(&element.attribute.name).inside("."))?;
         }
         if self.add_unicode { self.add_unicode() } else { Ok(()) }
     }
@@ -156,9 +174,6 @@ impl<'o> Writer<'o> {
 
     fn element(&mut self, element: &ElementColumn, row: usize) -> Result<(), Box<DataSetError>> {
         let (tag, vr) = (element.attribute.tag, element.attribute.vr);
-        if let (VR::UI, Values::Text(uids)) = (vr, &element.values) {
-            return self.uid(tag, uids.cell(row));
-        }
         let begun = self.begin(tag, vr);
         let is_there = match &element.values {
             Values::Several(lists, values) => match lists.range(row) {
@@ -181,35 +196,44 @@ impl<'o> Writer<'o> {
         self.end(&begun, vr)
     }
 
-    /// Writes a UID, the most frequent element of all.
+    /// Writes a UID.
     // With its length known before, and copied as a whole register or two: half the instructions.
-    #[inline]
-    fn uid(&mut self, tag: Tag, uid: Cell<'_>) -> Result<(), Box<DataSetError>> {
+    #[inline(always)]
+    fn uid(
+        &mut self,
+        element: &ElementColumn,
+        uids: &ByteColumn,
+        row: usize,
+    ) -> Result<(), Box<DataSetError>> {
+        const HEADER: usize = 8;
+        let uid = uids.cell(row);
         let Some(bytes) = uid.bytes() else { return Ok(()) };
-        self.check_uid(bytes)?;
+        if !(self.conformant_uids && element.conformant.is(uids, row)) {
+            self.check_uid(bytes)?;
+        }
         let length = bytes.len().next_multiple_of(2);
-        let [g0, g1] = tag.0.to_le_bytes();
-        let [e0, e1] = tag.1.to_le_bytes();
-        let [a, b] = (length as u16).to_le_bytes();
-        let rest = match self.explicit {
-            true => [b'U', b'I', a, b],
-            false => [a, b, 0, 0],
-        };
-        let [c, d, e, f] = rest;
-        self.put(&[g0, g1, e0, e1, c, d, e, f]);
+        let Attribute { tag, vr, .. } = element.attribute;
+        let form = HeaderForm::of(self.explicit);
+        let header = form.header(HeaderForm::beginning(tag, vr), length as u16);
         let out = &mut self.out[self.at..];
-        match (uid.window(), out.first_chunk_mut::<WINDOW>()) {
-            (Some(window), Some(out)) => *out = *window,
-            _ => out[..bytes.len()].copy_from_slice(bytes),
+        // Behind a UID of 64 characters a NUL is written too, over which the next element goes.
+        match (uid.window(), out.first_chunk_mut::<{ HEADER + WINDOW + 1 }>()) {
+            (Some(window), Some(out)) => {
+                out[..HEADER].copy_from_slice(&header);
+                out[HEADER..HEADER + WINDOW].copy_from_slice(window);
+                out[HEADER + bytes.len()] = 0;
+            }
+            _ => {
+                out[..HEADER].copy_from_slice(&header);
+                out[HEADER..][..bytes.len()].copy_from_slice(bytes);
+                out[HEADER..][bytes.len()..length].fill(0);
+            }
         }
-        if bytes.len() < length {
-            out[bytes.len()] = 0;
-        }
-        self.at += length;
+        self.at += HEADER + length;
         Ok(())
     }
 
-    #[inline]
+    #[cold]
     fn check_uid(&self, uid: &[u8]) -> Result<(), Box<DataSetError>> {
         let check = if self.conformant_uids { uid::check } else { uid::check_lenient };
         match uid {
@@ -262,6 +286,9 @@ impl<'o> Writer<'o> {
         items: &DataSetColumns,
         rows: std::ops::Range<usize>,
     ) -> Result<(), Box<DataSetError>> {
+        // An item has that of what is around it, or its own (PS3.3 C.12.1.1.2).
+        let has_own = |of: &ElementColumn| of.attribute.tag == SPECIFIC_CHARACTER_SET;
+        let around = items.elements.iter().any(has_own).then(|| self.character_set.clone());
         for (number, row) in rows.enumerate() {
             let inside = |error: Box<DataSetError>| error.inside(&format!("[{number}]"));
             if items.is_null(row) {
@@ -270,10 +297,10 @@ impl<'o> Writer<'o> {
             let begin = self.at;
             // Item, with its length (PS3.5 7.5.1).
             self.put(&[0xfe, 0xff, 0x00, 0xe0, 0, 0, 0, 0]);
-            // An item has that of what is around it, or its own (PS3.3 C.12.1.1.2).
-            let around = self.character_set.clone();
             self.data_set(items, row).map_err(inside)?;
-            self.character_set = around;
+            if let Some(around) = &around {
+                self.character_set = around.clone();
+            }
             let length = self.at - begin - 8;
             let length = u32::try_from(length)
                 .map_err(|_| inside(DataSetError::new(DataSetReason::TooLong(length))))?;

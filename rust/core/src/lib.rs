@@ -15,6 +15,7 @@ pub mod data_set_columns;
 mod data_set_elements;
 pub mod data_set_error;
 pub mod data_set_schema;
+mod data_set_texts;
 pub mod decode;
 pub mod decode_data_set;
 pub mod decoded_columns;
