@@ -1,7 +1,6 @@
 //! Data sets as columns: an Arrow struct whose fields are attributes, in lists of structs the items
 //! of sequences, in lists of values the values of an element.
 
-use std::cell::Cell;
 use std::ops::Range;
 
 use arrow_array::cast::AsArray;
@@ -12,8 +11,8 @@ use arrow_schema::DataType;
 use dicom_core::VR;
 
 use crate::attribute::Attribute;
-use crate::columns::{self, ByteColumn, IntegerColumn, SchemaError};
-use crate::machine;
+use crate::columns::{ByteColumn, IntegerColumn, SchemaError};
+use crate::data_set_elements::HeaderForm;
 use crate::vr::{Content, content};
 
 /// The attributes of data sets, in the order of their tags.
@@ -33,49 +32,8 @@ pub struct ElementColumn {
     pub attribute: Attribute,
     /// Its values.
     pub values: Values,
-    /// Which of them are UIDs.
-    pub conformant: Conformant,
-}
-
-/// Which UIDs of a column are conformant to PS3.5 9.1, asked row after row.
-// They are checked in blocks, in the widest registers: a quarter of the instructions of a check one
-// by one.
-#[derive(Debug)]
-pub struct Conformant {
-    rows: usize,
-    /// The block that was checked last, and a bit for each of its rows.
-    block: Cell<usize>,
-    found: Cell<u64>,
-}
-
-impl Conformant {
-    const ROWS: usize = u64::BITS as usize;
-
-    fn new(rows: usize) -> Self {
-        Self { rows, block: Cell::new(usize::MAX), found: Cell::new(0) }
-    }
-
-    /// Whether the UID in a row is conformant; `uids` are all.
-    #[inline(always)]
-    pub fn is(&self, uids: &ByteColumn, row: usize) -> bool {
-        if row / Self::ROWS != self.block.get() {
-            self.check(uids, row / Self::ROWS);
-        }
-        self.found.get() >> (row % Self::ROWS) & 1 == 1
-    }
-
-    #[inline(never)]
-    fn check(&self, uids: &ByteColumn, block: usize) {
-        let first = block * Self::ROWS;
-        let rows = Self::ROWS.min(self.rows - first);
-        let mut cells = [columns::Cell::NULL; Self::ROWS];
-        let mut found = [false; Self::ROWS];
-        uids.fill(first, &mut cells[..rows]);
-        machine::conformant(&cells[..rows], &mut found);
-        let bits = found.iter().rev().fold(0, |bits, &found| bits << 1 | u64::from(found));
-        self.block.set(block);
-        self.found.set(bits);
-    }
+    /// The beginning of its elements' headers, as [`HeaderForm`] has it.
+    pub beginning: u64,
 }
 
 /// The values of an attribute.
@@ -85,6 +43,8 @@ pub enum Values {
     Null,
     /// Text, one value in a row.
     Text(ByteColumn),
+    /// The same of UIDs, the most frequent of all.
+    Uids(ByteColumn),
     /// Bytes.
     Bytes(ByteColumn),
     /// A whole number in a row.
@@ -167,8 +127,8 @@ impl DataSetColumns {
             let path = format!("{path}.{}", field.name());
             let attribute = attribute(field, &path)?;
             let values = Values::new(attribute.vr, values, &path)?;
-            let conformant = Conformant::new(array.len());
-            elements.push(ElementColumn { attribute, values, conformant });
+            let beginning = HeaderForm::beginning(attribute.tag, attribute.vr);
+            elements.push(ElementColumn { attribute, values, beginning });
         }
         elements.sort_by_key(|element| element.attribute.tag);
         let twice = elements.windows(2).find(|pair| pair[0].attribute.tag == pair[1].attribute.tag);
@@ -232,6 +192,7 @@ impl Values {
         match content(vr) {
             Content::Text { .. } if vr == VR::IS => text().or_else(integers),
             Content::Text { .. } if vr == VR::DS => text().or_else(integers).or_else(floats),
+            Content::Text { .. } if vr == VR::UI => ByteColumn::of_text(array).map(Self::Uids),
             Content::Text { .. } => text(),
             Content::Numbers if matches!(vr, VR::FL | VR::FD) => floats().or_else(integers),
             Content::Numbers => integers(),

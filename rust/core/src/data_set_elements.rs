@@ -95,14 +95,22 @@ impl<'a> Elements<'a> {
         Self { bytes, at: 0, end: length, delimited: false, explicit, depth: 0 }
     }
 
+    /// Whether nothing follows.
+    #[inline(always)]
+    pub fn are_at_end(&self) -> bool {
+        self.at == self.end && !self.delimited
+    }
+
     /// The value of the next element if its header has this beginning and the value is short. Then
     /// [`Elements::step_over`] goes on behind it.
     #[inline(always)]
     pub fn short_value(&self, beginning: u64) -> Option<ShortValue<'a>> {
-        let (header, rest) = self.bytes[self.at..].split_first_chunk()?;
-        let window = rest.first_chunk()?;
+        const HEADER: usize = 8;
+        let both = self.bytes.get(self.at..)?.first_chunk::<{ HEADER + WINDOW }>()?;
+        let header = both.first_chunk()?;
+        let window = both.last_chunk()?;
         let length = HeaderForm::of(self.explicit).length(beginning, *header)?;
-        let fits = length <= WINDOW && self.at + header.len() + length <= self.end;
+        let fits = length <= WINDOW && self.at + HEADER + length <= self.end;
         fits.then_some(ShortValue { window, length })
     }
 
@@ -183,6 +191,12 @@ impl<'a> Elements<'a> {
         };
         let (bytes, delimited) = (self.bytes, element.value.is_none());
         Ok(Items { bytes, at, end, delimited, explicit, depth })
+    }
+
+    /// Goes on where others of the same data set or item are.
+    #[inline(always)]
+    pub fn go_on_with(&mut self, others: &Self) {
+        self.at = others.at;
     }
 
     /// Goes on behind items of undefined length, which were read to their end.

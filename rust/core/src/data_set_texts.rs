@@ -1,11 +1,11 @@
 //! Text of data sets on its way into a column.
 
 use arrow_array::LargeStringArray;
-use arrow_buffer::{Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{Buffer, NullBufferBuilder, OffsetBufferBuilder};
 
 use crate::characters::WINDOW;
 use crate::data_set_elements::ShortValue;
-use crate::memory::Memory;
+use crate::memory::{MAPPED, Memory};
 
 /// Without the spaces and NULs at its end, which mean nothing (PS3.5 6.2).
 pub fn without_padding(text: &[u8]) -> &[u8] {
@@ -28,54 +28,66 @@ pub fn plain<'a>(value: ShortValue<'a>) -> Option<ShortValue<'a>> {
     is_plain(window, length).then_some(ShortValue { window, length })
 }
 
-// Without a branch in it this becomes a few wide registers' arithmetic.
+// Two blocks that overlap are read in a few wide registers, whatever the length: a third of the
+// instructions of a loop.
 #[inline(always)]
 fn is_plain(window: &[u8; WINDOW], length: usize) -> bool {
-    /// From byte 64 - n on: n bytes that count, and others that don't.
-    const COUNTING: [u8; 2 * WINDOW] = {
-        let mut counting = [0; 2 * WINDOW];
-        let (first, _) = counting.split_at_mut(WINDOW);
-        let mut at = 0;
-        while at < WINDOW {
-            first[at] = u8::MAX;
-            at += 1;
-        }
-        counting
-    };
-    let Some(counting) = COUNTING[WINDOW - length..].first_chunk::<WINDOW>() else { return false };
-    let mut found = 0;
-    for (&byte, counts) in window.iter().zip(counting) {
-        // As signed numbers, those beyond ASCII are below the space too.
-        let special = ((byte as i8) < b' ' as i8) | (byte == b'\\');
-        found |= counts & if special { u8::MAX } else { 0 };
+    let text = &window[..length];
+    match (text.first_chunk::<32>(), text.last_chunk::<32>()) {
+        (Some(front), Some(back)) => are_plain(front, back),
+        _ => match (text.first_chunk::<16>(), text.last_chunk::<16>()) {
+            (Some(front), Some(back)) => are_plain(front, back),
+            _ => text.iter().fold(true, |all, &byte| all & (is_special(byte) == 0)),
+        },
     }
-    found == 0
+}
+
+// Without a branch in it this becomes a few wide registers' arithmetic.
+#[inline(always)]
+fn are_plain<const N: usize>(front: &[u8; N], back: &[u8; N]) -> bool {
+    let pairs = front.iter().zip(back);
+    pairs.fold(0, |found, (&one, &other)| found | is_special(one) | is_special(other)) == 0
+}
+
+#[inline(always)]
+fn is_special(byte: u8) -> u8 {
+    // As signed numbers, those beyond ASCII are below the space too.
+    u8::from((byte as i8) < b' ' as i8) | u8::from(byte == b'\\')
 }
 
 /// Texts behind one another, UTF-8.
 #[derive(Debug)]
 pub struct Texts {
     bytes: Growing,
-    /// Where each ends in them.
-    ends: Growing,
-    /// How many there are.
-    pub rows: usize,
+    ends: OffsetBufferBuilder<i64>,
     valid: NullBufferBuilder,
 }
 
 impl Default for Texts {
     fn default() -> Self {
-        let mut ends = Growing::default();
-        ends.push(&0_i64.to_ne_bytes(), size_of::<i64>());
-        Self { bytes: Growing::default(), ends, rows: 0, valid: NullBufferBuilder::new(0) }
+        let ends = OffsetBufferBuilder::new(0);
+        Self { bytes: Growing::default(), ends, valid: NullBufferBuilder::new(0) }
     }
 }
 
 impl Texts {
+    /// How many there are.
+    #[inline(always)]
+    pub fn rows(&self) -> usize {
+        self.ends.len() - 1
+    }
+
+    /// Makes room for `times` as many, which don't take more than `most_bytes` together.
+    pub fn reserve(&mut self, times: f64, most_bytes: usize) {
+        self.bytes.reserve(times, most_bytes);
+        // Each has a header too.
+        self.ends.reserve(expected(self.rows(), times, most_bytes / 8) - self.rows());
+    }
+
     /// Adds a text.
     pub fn push(&mut self, text: &[u8]) {
         self.bytes.extend(text);
-        self.end();
+        self.ends.push_length(text.len());
         self.valid.append_non_null();
     }
 
@@ -84,28 +96,26 @@ impl Texts {
     #[inline(always)]
     pub fn push_short(&mut self, text: ShortValue<'_>) {
         self.bytes.push(text.window, text.length);
-        self.end();
+        self.ends.push_length(text.length);
         self.valid.append_non_null();
     }
 
     /// Adds a null.
     pub fn push_null(&mut self) {
-        self.end();
+        self.ends.push_length(0);
         self.valid.append_null();
-    }
-
-    #[inline(always)]
-    fn end(&mut self) {
-        let end = self.bytes.length as i64;
-        self.ends.push(&end.to_ne_bytes(), size_of::<i64>());
-        self.rows += 1;
     }
 
     /// The column.
     pub fn finish(mut self) -> LargeStringArray {
-        let ends = ScalarBuffer::new(self.ends.finish(), 0, self.rows + 1);
-        LargeStringArray::new(OffsetBuffer::new(ends), self.bytes.finish(), self.valid.finish())
+        LargeStringArray::new(self.ends.finish(), self.bytes.finish(), self.valid.finish())
     }
+}
+
+/// How many `found` become that are found `times` more often, with some to spare, but not beyond
+/// `most`.
+fn expected(found: usize, times: f64, most: usize) -> usize {
+    ((found as f64 * times * 1.1) as usize).min(most).max(found)
 }
 
 /// Bytes that become more, in memory that earlier columns may have left.
@@ -124,29 +134,45 @@ impl Default for Growing {
 impl Growing {
     /// Adds the first `length` of these bytes.
     #[inline(always)]
-    fn push<const N: usize>(&mut self, bytes: &[u8; N], length: usize) {
-        if self.length + N > self.memory.bytes().len() {
-            self.grow(N);
+    fn push(&mut self, bytes: &[u8; WINDOW], length: usize) {
+        let free = self.memory.bytes().get_mut(self.length..);
+        match free.and_then(<[u8]>::first_chunk_mut) {
+            Some(place) => *place = *bytes,
+            None => self.grow(bytes),
         }
-        self.memory.bytes()[self.length..][..N].copy_from_slice(bytes);
         self.length += length;
     }
 
     fn extend(&mut self, bytes: &[u8]) {
         let end = self.length + bytes.len();
-        if end > self.memory.bytes().len() {
-            self.grow(bytes.len());
+        match self.memory.bytes().get_mut(self.length..end) {
+            Some(place) => place.copy_from_slice(bytes),
+            None => self.grow(bytes),
         }
-        self.memory.bytes()[self.length..end].copy_from_slice(bytes);
         self.length = end;
     }
 
+    /// Writes bytes for which there is no room.
     #[cold]
     #[inline(never)]
-    fn grow(&mut self, by: usize) {
-        /// Less than this is not worth a second piece of memory.
-        const LEAST: usize = 1024;
-        let mut larger = Memory::new((self.length + by).max(LEAST).next_power_of_two());
+    fn grow(&mut self, bytes: &[u8]) {
+        let end = self.length + bytes.len();
+        self.become_large(end.max(2 * self.length));
+        self.memory.bytes()[self.length..end].copy_from_slice(bytes);
+    }
+
+    fn reserve(&mut self, times: f64, most: usize) {
+        let expected = expected(self.length, times, most);
+        if expected > self.memory.bytes().len() {
+            self.become_large(expected);
+        }
+    }
+
+    fn become_large(&mut self, length: usize) {
+        /// From here on it is taken from the memory that is used again.
+        const LARGE: usize = 16 << 10;
+        let length = if length < LARGE { length } else { length.max(MAPPED) };
+        let mut larger = Memory::new(length.next_multiple_of(1024));
         larger.bytes()[..self.length].copy_from_slice(&self.memory.bytes()[..self.length]);
         self.memory = larger;
     }

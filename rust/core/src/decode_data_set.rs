@@ -49,6 +49,9 @@ pub fn decode_data_sets(
     decoder.decode(&schema, Beyond::Stop).0
 }
 
+/// So many data sets show how large the columns become.
+const SAMPLE: usize = 16;
+
 struct Decoder<'a> {
     data_sets: &'a BinaryViewArray,
     explicit: bool,
@@ -74,12 +77,21 @@ impl<'a> Decoder<'a> {
         Elements::new(bytes, length, self.explicit)
     }
 
+    /// Makes room for all data sets, after the first ones were read.
+    fn reserve(&self, builder: &mut DataSetBuilder) {
+        let lengths = self.data_sets.views().iter().map(|&view| view as u32 as usize);
+        builder.reserve(self.data_sets.len() as f64 / SAMPLE as f64, lengths.sum());
+    }
+
     /// The rows, and whether reading stopped at something that the schema does not have.
     fn decode(&self, schema: &DataSetSchema, mut beyond: Beyond) -> (DecodedDataSets, bool) {
         let mut builder = DataSetBuilder::new(schema);
         let mut wrong = Vec::new();
         let mut grew = false;
         for (row, elements) in self.all().enumerate() {
+            if row == SAMPLE {
+                self.reserve(&mut builder);
+            }
             let Some(mut elements) = elements else {
                 builder.push_null();
                 continue;

@@ -4,14 +4,15 @@ use std::fmt::Write;
 
 use dicom_core::{Tag, VR};
 
-use crate::attribute::{Attribute, SPECIFIC_CHARACTER_SET, tag_of};
+use crate::attribute::{SPECIFIC_CHARACTER_SET, tag_of};
 use crate::character_set::CharacterSet;
 use crate::characters::WINDOW;
-use crate::columns::ByteColumn;
+use crate::columns::Cell;
 use crate::data_set_columns::{DataSetColumns, ElementColumn, Values};
 use crate::data_set_elements::HeaderForm;
 use crate::data_set_error::{DataSetError, DataSetReason};
 use crate::error::shown;
+use crate::machine;
 use crate::transfer_syntax::TransferSyntax;
 use crate::uid;
 use crate::vr::{Content, VrError, check_bytes, check_text, content, has_long_length, padding};
@@ -101,7 +102,9 @@ impl Values {
         match self {
             Self::Null => 0,
             // A separator follows each of several values.
-            Self::Text(cells) | Self::Bytes(cells) => cells.most_bytes(rows) + rows,
+            Self::Text(cells) | Self::Uids(cells) | Self::Bytes(cells) => {
+                cells.most_bytes(rows) + rows
+            }
             Self::Integers(_) | Self::Floats(_) => rows * NUMBER,
             Self::Several(lists, values) => values.most_bytes(lists.values),
             Self::Items(_, items) => items.rows * 8 + items.most_bytes_as_given(),
@@ -148,16 +151,14 @@ impl<'o> Writer<'o> {
         self.at += bytes.len();
     }
 
+    #[inline(always)]
     fn data_set(&mut self, columns: &DataSetColumns, row: usize) -> Result<(), Box<DataSetError>> {
         for element in &columns.elements {
             if self.add_unicode && element.attribute.tag >= SPECIFIC_CHARACTER_SET {
                 self.add_unicode()?;
             }
-            // The most frequent elements of all have a short way.
             match &element.values {
-                Values::Text(uids) if element.attribute.vr == VR::UI => {
-                    self.uid(element, uids, row)
-                }
+                Values::Uids(uids) => self.uid(element.beginning, uids.cell(row)),
                 _ => self.element(element, row),
             }
             .map_err(|error| error.inside(&element.attribute.name).inside("."))?;
@@ -172,6 +173,8 @@ impl<'o> Writer<'o> {
         self.end(&begun, VR::CS)
     }
 
+    // Of its own, as that of items, so that the loop over UIDs has the registers for itself.
+    #[inline(never)]
     fn element(&mut self, element: &ElementColumn, row: usize) -> Result<(), Box<DataSetError>> {
         let (tag, vr) = (element.attribute.tag, element.attribute.vr);
         let begun = self.begin(tag, vr);
@@ -199,22 +202,18 @@ impl<'o> Writer<'o> {
     /// Writes a UID.
     // With its length known before, and copied as a whole register or two: half the instructions.
     #[inline(always)]
-    fn uid(
-        &mut self,
-        element: &ElementColumn,
-        uids: &ByteColumn,
-        row: usize,
-    ) -> Result<(), Box<DataSetError>> {
+    fn uid(&mut self, beginning: u64, uid: Cell<'_>) -> Result<(), Box<DataSetError>> {
         const HEADER: usize = 8;
-        let uid = uids.cell(row);
         let Some(bytes) = uid.bytes() else { return Ok(()) };
-        if !(self.conformant_uids && element.conformant.is(uids, row)) {
+        let mut conformant = [false];
+        if self.conformant_uids {
+            machine::conformant(&[uid], &mut conformant);
+        }
+        if conformant == [false] {
             self.check_uid(bytes)?;
         }
         let length = bytes.len().next_multiple_of(2);
-        let Attribute { tag, vr, .. } = element.attribute;
-        let form = HeaderForm::of(self.explicit);
-        let header = form.header(HeaderForm::beginning(tag, vr), length as u16);
+        let header = HeaderForm::of(self.explicit).header(beginning, length as u16);
         let out = &mut self.out[self.at..];
         // Behind a UID of 64 characters a NUL is written too, over which the next element goes.
         match (uid.window(), out.first_chunk_mut::<{ HEADER + WINDOW + 1 }>()) {
@@ -281,6 +280,7 @@ impl<'o> Writer<'o> {
         Ok(())
     }
 
+    #[inline(never)]
     fn items(
         &mut self,
         items: &DataSetColumns,
@@ -338,7 +338,7 @@ impl<'o> Writer<'o> {
     /// Writes a value, and returns whether there is one.
     fn value(&mut self, vr: VR, values: &Values, row: usize) -> Result<bool, Box<DataSetError>> {
         match values {
-            Values::Text(cells) => match cells.get(row) {
+            Values::Text(cells) | Values::Uids(cells) => match cells.get(row) {
                 Some(text) => self.text(vr, text).map(|()| true),
                 None => Ok(false),
             },

@@ -23,7 +23,7 @@ enum Pages {
 }
 
 /// From here on memory is mapped; below it the allocator keeps it warm.
-const MAPPED: usize = 128 << 10;
+pub const MAPPED: usize = 128 << 10;
 /// From here on idle pages are offered back to the system.
 const OFFERED: usize = 1 << 20;
 /// From here on large pages are asked for.
