@@ -173,34 +173,34 @@ impl DataSetBuilder {
         self.valid.append_null();
     }
 
-    /// Adds a data set, or an item. After an error it is there too, as null.
+    /// Adds a data set, or an item, and returns where that ends. After an error it is there too, as
+    /// null.
+    // The elements are given, not lent: then they stay in registers in the short way.
     #[inline(always)]
-    pub fn push(
+    pub fn push<'a>(
         &mut self,
-        elements: &mut Elements<'_>,
+        mut elements: Elements<'a>,
         character_set: &CharacterSet,
         beyond: &mut Beyond,
-    ) -> Result<(), Stop> {
+    ) -> Result<Elements<'a>, Stop> {
         self.rows += 1;
         // Most data sets have all attributes, in order, and plain text: half the instructions.
-        // A clone whose address nobody takes stays in registers.
-        let mut plain = elements.clone();
-        let next = self.push_plain(0, &mut plain);
-        elements.go_on_with(&plain);
-        if next == self.attributes.len() && plain.are_at_end() {
+        let next = self.push_plain(0, &mut elements);
+        if next == self.attributes.len() && elements.are_at_end() {
             self.valid.append_non_null();
-            return Ok(());
+            return Ok(elements);
         }
-        self.read_on(next, elements, character_set, beyond)
+        let mut rest = elements.clone();
+        self.read_on(next, &mut rest, character_set, beyond).map(|()| rest)
     }
 
     /// Adds elements from attribute `next` on, as long as they are the attributes' in their order and
-    /// plain text. Returns the attribute after these.
+    /// plain text. Returns the attribute after these. Neither `next` nor a later one may be there yet.
     #[inline(always)]
     fn push_plain(&mut self, next: usize, elements: &mut Elements<'_>) -> usize {
         let mut added = 0;
         for attribute in &mut self.attributes[next..] {
-            if !attribute.push_plain(self.rows, elements) {
+            if !attribute.push_plain(elements) {
                 break;
             }
             added += 1;
@@ -253,7 +253,9 @@ impl DataSetBuilder {
             attribute
                 .push(self.rows, elements, &element, character_set, beyond)
                 .map_err(|stop| stop.inside(&attribute.attribute.name).inside("."))?;
-            next = self.push_plain(place + 1, elements);
+            if place >= next {
+                next = self.push_plain(place + 1, elements);
+            }
         }
     }
 
@@ -342,12 +344,12 @@ impl AttributeBuilder {
     /// Adds the next element if it is one of this attribute with plain text, of which the column
     /// takes one value.
     #[inline(always)]
-    fn push_plain(&mut self, rows: usize, elements: &mut Elements<'_>) -> bool {
+    fn push_plain(&mut self, elements: &mut Elements<'_>) -> bool {
         let (Values::Text(texts), Some(beginning)) = (&mut self.values, self.plain) else {
             return false;
         };
         let Some(value) = elements.short_value(beginning) else { return false };
-        let Some(text) = plain(value).filter(|_| texts.rows() < rows) else { return false };
+        let Some(text) = plain(value) else { return false };
         texts.push_short(text);
         elements.step_over(value);
         true
@@ -445,9 +447,9 @@ fn push_items(
 ) -> Result<(), Stop> {
     let mut inner = elements.items(element)?;
     let mut number = 0;
-    while let Some(mut item) = inner.next().map_err(|error| error.inside(&format!("[{number}]")))? {
-        items
-            .push(&mut item, character_set, beyond)
+    while let Some(item) = inner.next().map_err(|error| error.inside(&format!("[{number}]")))? {
+        let item = items
+            .push(item, character_set, beyond)
             .map_err(|stop| stop.inside(&format!("[{number}]")))?;
         inner.go_on_behind(&item);
         number += 1;

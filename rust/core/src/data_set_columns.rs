@@ -34,6 +34,8 @@ pub struct ElementColumn {
     pub values: Values,
     /// The beginning of its elements' headers, as [`HeaderForm`] has it.
     pub beginning: u64,
+    /// Its number among all elements, those of items too.
+    pub number: usize,
 }
 
 /// The values of an attribute.
@@ -128,7 +130,7 @@ impl DataSetColumns {
             let attribute = attribute(field, &path)?;
             let values = Values::new(attribute.vr, values, &path)?;
             let beginning = HeaderForm::beginning(attribute.tag, attribute.vr);
-            elements.push(ElementColumn { attribute, values, beginning });
+            elements.push(ElementColumn { attribute, values, beginning, number: 0 });
         }
         elements.sort_by_key(|element| element.attribute.tag);
         let twice = elements.windows(2).find(|pair| pair[0].attribute.tag == pair[1].attribute.tag);
@@ -137,8 +139,32 @@ impl DataSetColumns {
                 let name = format!("{path}.{}", pair[1].attribute.name);
                 Err(SchemaError::Twice(name))
             }
-            None => Ok(Self { rows: array.len(), nulls: array.nulls().cloned(), elements }),
+            None => {
+                let mut all = Self { rows: array.len(), nulls: array.nulls().cloned(), elements };
+                all.number(0);
+                Ok(all)
+            }
         }
+    }
+
+    /// Numbers the elements from `next` on, and returns the number after theirs.
+    fn number(&mut self, next: usize) -> usize {
+        self.elements.iter_mut().fold(next, |number, element| {
+            element.number = number;
+            match &mut element.values {
+                Values::Items(_, items) => items.number(number + 1),
+                _ => number + 1,
+            }
+        })
+    }
+
+    /// How many elements there are, those of items too.
+    pub fn count(&self) -> usize {
+        let count = |element: &ElementColumn| match &element.values {
+            Values::Items(_, items) => 1 + items.count(),
+            _ => 1,
+        };
+        self.elements.iter().map(count).sum()
     }
 
     /// Whether there is no data set in a row.

@@ -193,12 +193,6 @@ impl<'a> Elements<'a> {
         Ok(Items { bytes, at, end, delimited, explicit, depth })
     }
 
-    /// Goes on where others of the same data set or item are.
-    #[inline(always)]
-    pub fn go_on_with(&mut self, others: &Self) {
-        self.at = others.at;
-    }
-
     /// Goes on behind items of undefined length, which were read to their end.
     pub fn go_on_behind(&mut self, items: &Items<'_>) {
         self.at = items.at;

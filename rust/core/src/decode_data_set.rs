@@ -92,12 +92,12 @@ impl<'a> Decoder<'a> {
             if row == SAMPLE {
                 self.reserve(&mut builder);
             }
-            let Some(mut elements) = elements else {
+            let Some(elements) = elements else {
                 builder.push_null();
                 continue;
             };
-            match builder.push(&mut elements, &CharacterSet::Default, &mut beyond) {
-                Ok(()) => {}
+            match builder.push(elements, &CharacterSet::Default, &mut beyond) {
+                Ok(_) => {}
                 Err(Stop::Wrong(error)) => wrong.push((row, error)),
                 Err(Stop::Unknown) => {
                     grew = true;
@@ -178,7 +178,7 @@ mod tests {
 
     use super::*;
     use crate::data_set_columns::DataSetColumns;
-    use crate::encode_data_set::DataSetOptions;
+    use crate::encode_data_set::{DataSetEncoder, DataSetOptions};
 
     const IMPLICIT: TransferSyntax = TransferSyntax::ImplicitVrLittleEndian;
     const EXPLICIT: TransferSyntax = TransferSyntax::ExplicitVrLittleEndian;
@@ -190,10 +190,11 @@ mod tests {
     fn encoded(rows: &StructArray, syntax: TransferSyntax) -> Vec<Vec<u8>> {
         let columns = DataSetColumns::new(rows, "EventInformation").unwrap();
         let mut out = vec![0; columns.most_bytes()];
+        let options = DataSetOptions { syntax, conformant_uids: true };
+        let mut encoder = DataSetEncoder::new(&columns, options);
         let rows = (0..rows.len()).filter(|&row| !columns.is_null(row));
         rows.map(|row| {
-            let options = DataSetOptions { syntax, conformant_uids: true };
-            let length = columns.encode(row, options, &mut out).unwrap();
+            let length = encoder.encode(row, &mut out).unwrap();
             out[..length].to_vec()
         })
         .collect()

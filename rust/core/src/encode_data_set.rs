@@ -11,8 +11,8 @@ use crate::columns::Cell;
 use crate::data_set_columns::{DataSetColumns, ElementColumn, Values};
 use crate::data_set_elements::HeaderForm;
 use crate::data_set_error::{DataSetError, DataSetReason};
+use crate::data_set_uids::UidBlock;
 use crate::error::shown;
-use crate::machine;
 use crate::transfer_syntax::TransferSyntax;
 use crate::uid;
 use crate::vr::{Content, VrError, check_bytes, check_text, content, has_long_length, padding};
@@ -50,39 +50,46 @@ impl DataSetColumns {
                 || matches!(&element.values, Values::Items(_, items) if in_items(items))
         })
     }
+}
+
+/// Encodes the data sets of columns.
+#[derive(Debug)]
+pub struct DataSetEncoder<'c> {
+    columns: &'c DataSetColumns,
+    options: DataSetOptions,
+    /// By the number of the element.
+    uids: Vec<UidBlock<'c>>,
+}
+
+impl<'c> DataSetEncoder<'c> {
+    /// An encoder of these columns.
+    pub fn new(columns: &'c DataSetColumns, options: DataSetOptions) -> Self {
+        let uids = std::iter::repeat_with(UidBlock::default).take(columns.count()).collect();
+        Self { columns, options, uids }
+    }
 
     /// Writes the data set of a row, which must not be null, to the beginning of `out`; returns how
-    /// many bytes it took.
+    /// many bytes it took. Rows are best asked for in their order.
     ///
     /// # Errors
     /// The first value that does not fit its VR.
-    pub fn encode(
-        &self,
-        row: usize,
-        options: DataSetOptions,
-        out: &mut [u8],
-    ) -> Result<usize, Box<DataSetError>> {
-        let mut writer = Writer::new(options, out);
-        writer.data_set(self, row)?;
+    pub fn encode(&mut self, row: usize, out: &mut [u8]) -> Result<usize, Box<DataSetError>> {
+        let mut writer = Writer::new(self.options, &mut self.uids, out);
+        writer.data_set(self.columns, row)?;
         match writer.lacks_unicode {
             false => Ok(writer.at),
-            true => self.encode_unicode(row, options, out),
+            true => self.encode_unicode(row, out),
         }
     }
 
     /// The same with Unicode's character set. It stands in front of the text, and few data sets need
     /// it: these are written twice.
     #[cold]
-    fn encode_unicode(
-        &self,
-        row: usize,
-        options: DataSetOptions,
-        out: &mut [u8],
-    ) -> Result<usize, Box<DataSetError>> {
-        let mut writer = Writer::new(options, out);
+    fn encode_unicode(&mut self, row: usize, out: &mut [u8]) -> Result<usize, Box<DataSetError>> {
+        let mut writer = Writer::new(self.options, &mut self.uids, out);
         writer.add_unicode = true;
         writer.character_set = CharacterSet::of_value(UNICODE);
-        writer.data_set(self, row)?;
+        writer.data_set(self.columns, row)?;
         Ok(writer.at)
     }
 }
@@ -113,9 +120,10 @@ impl Values {
 }
 
 /// Bytes while they are written.
-struct Writer<'o> {
+struct Writer<'c, 'o> {
     explicit: bool,
     conformant_uids: bool,
+    uids: &'o mut [UidBlock<'c>],
     out: &'o mut [u8],
     at: usize,
     /// That of the data set or item that is written.
@@ -132,11 +140,12 @@ struct Begun {
     value: usize,
 }
 
-impl<'o> Writer<'o> {
-    fn new(options: DataSetOptions, out: &'o mut [u8]) -> Self {
+impl<'c, 'o> Writer<'c, 'o> {
+    fn new(options: DataSetOptions, uids: &'o mut [UidBlock<'c>], out: &'o mut [u8]) -> Self {
         Self {
             explicit: options.syntax == TransferSyntax::ExplicitVrLittleEndian,
             conformant_uids: options.conformant_uids,
+            uids,
             out,
             at: 0,
             character_set: CharacterSet::Default,
@@ -152,13 +161,20 @@ impl<'o> Writer<'o> {
     }
 
     #[inline(always)]
-    fn data_set(&mut self, columns: &DataSetColumns, row: usize) -> Result<(), Box<DataSetError>> {
+    fn data_set(
+        &mut self,
+        columns: &'c DataSetColumns,
+        row: usize,
+    ) -> Result<(), Box<DataSetError>> {
         for element in &columns.elements {
             if self.add_unicode && element.attribute.tag >= SPECIFIC_CHARACTER_SET {
                 self.add_unicode()?;
             }
             match &element.values {
-                Values::Uids(uids) => self.uid(element.beginning, uids.cell(row)),
+                Values::Uids(uids) => {
+                    let uid = self.uids[element.number].uid(uids, columns.rows, row);
+                    self.uid(element.beginning, uid)
+                }
                 _ => self.element(element, row),
             }
             .map_err(|error| error.inside(&element.attribute.name).inside("."))?;
@@ -175,7 +191,7 @@ impl<'o> Writer<'o> {
 
     // Of its own, as that of items, so that the loop over UIDs has the registers for itself.
     #[inline(never)]
-    fn element(&mut self, element: &ElementColumn, row: usize) -> Result<(), Box<DataSetError>> {
+    fn element(&mut self, element: &'c ElementColumn, row: usize) -> Result<(), Box<DataSetError>> {
         let (tag, vr) = (element.attribute.tag, element.attribute.vr);
         let begun = self.begin(tag, vr);
         let is_there = match &element.values {
@@ -202,14 +218,14 @@ impl<'o> Writer<'o> {
     /// Writes a UID.
     // With its length known before, and copied as a whole register or two: half the instructions.
     #[inline(always)]
-    fn uid(&mut self, beginning: u64, uid: Cell<'_>) -> Result<(), Box<DataSetError>> {
+    fn uid(
+        &mut self,
+        beginning: u64,
+        (uid, conformant): (Cell<'_>, bool),
+    ) -> Result<(), Box<DataSetError>> {
         const HEADER: usize = 8;
         let Some(bytes) = uid.bytes() else { return Ok(()) };
-        let mut conformant = [false];
-        if self.conformant_uids {
-            machine::conformant(&[uid], &mut conformant);
-        }
-        if conformant == [false] {
+        if !(conformant && self.conformant_uids) {
             self.check_uid(bytes)?;
         }
         let length = bytes.len().next_multiple_of(2);
@@ -283,7 +299,7 @@ impl<'o> Writer<'o> {
     #[inline(never)]
     fn items(
         &mut self,
-        items: &DataSetColumns,
+        items: &'c DataSetColumns,
         rows: std::ops::Range<usize>,
     ) -> Result<(), Box<DataSetError>> {
         // An item has that of what is around it, or its own (PS3.3 C.12.1.1.2).
@@ -522,7 +538,7 @@ mod tests {
     fn encoded(array: &StructArray, row: usize, syntax: TransferSyntax) -> Vec<u8> {
         let columns = DataSetColumns::new(array, "EventInformation").unwrap();
         let mut out = vec![0xaa; columns.most_bytes()];
-        let length = columns.encode(row, options(syntax), &mut out).unwrap();
+        let length = DataSetEncoder::new(&columns, options(syntax)).encode(row, &mut out).unwrap();
         out.truncate(length);
         out
     }
@@ -530,7 +546,8 @@ mod tests {
     fn error(columns: Vec<(&str, ArrayRef)>) -> Box<DataSetError> {
         let columns = DataSetColumns::new(&structs(columns), "EventInformation").unwrap();
         let mut out = vec![0; columns.most_bytes()];
-        columns.encode(0, options(TransferSyntax::ImplicitVrLittleEndian), &mut out).unwrap_err()
+        let options = options(TransferSyntax::ImplicitVrLittleEndian);
+        DataSetEncoder::new(&columns, options).encode(0, &mut out).unwrap_err()
     }
 
     fn report() -> StructArray {

@@ -14,7 +14,7 @@ use crate::data_set_columns::DataSetColumns;
 use crate::data_set_error::DataSetError;
 use crate::data_set_schema::DataSetSchema;
 use crate::decode_data_set::{DecodedDataSets, decode_data_sets};
-use crate::encode_data_set::DataSetOptions;
+use crate::encode_data_set::{DataSetEncoder, DataSetOptions};
 use crate::error::{Reason, Rejection};
 use crate::memory::Memory;
 use crate::transfer_syntax::TransferSyntax;
@@ -57,6 +57,7 @@ fn encode_column(
     options: DataSetOptions,
 ) -> Result<(LargeBinaryArray, Vec<(usize, Box<DataSetError>)>), SchemaError> {
     let columns = DataSetColumns::new(data_sets, field.keyword())?;
+    let mut encoder = DataSetEncoder::new(&columns, options);
     let mut wrong = Vec::new();
     let mut bytes = Memory::new(columns.most_bytes());
     let mut ends = Memory::new((columns.rows + 1) * 8);
@@ -68,7 +69,7 @@ fn encode_column(
     for (row, end) in (0..columns.rows).zip(&mut offsets[1..]) {
         let written = match columns.is_null(row) {
             true => None,
-            false => match columns.encode(row, options, &mut out[at..]) {
+            false => match encoder.encode(row, &mut out[at..]) {
                 Ok(length) => Some(length),
                 Err(error) => {
                     wrong.push((row, error));
