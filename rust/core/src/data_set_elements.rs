@@ -20,13 +20,16 @@ const UNDEFINED: u32 = u32::MAX;
 #[derive(Debug, Clone, Copy)]
 pub struct HeaderForm {
     length_at: u32,
+    /// The bits in front of it.
+    beginning: u64,
 }
 
 impl HeaderForm {
     /// The form of a transfer syntax.
     #[inline(always)]
     pub fn of(explicit: bool) -> Self {
-        Self { length_at: if explicit { 48 } else { 32 } }
+        let length_at = if explicit { 48 } else { 32 };
+        Self { length_at, beginning: !(u64::MAX << length_at) }
     }
 
     /// What is in front of the length in Explicit VR: of this so many bits are those of Implicit VR.
@@ -38,15 +41,14 @@ impl HeaderForm {
     /// The header of a value of `length` bytes.
     #[inline(always)]
     pub fn header(self, beginning: u64, length: u16) -> [u8; 8] {
-        let beginning = beginning & !(u64::MAX << self.length_at);
-        (beginning | u64::from(length) << self.length_at).to_le_bytes()
+        (beginning & self.beginning | u64::from(length) << self.length_at).to_le_bytes()
     }
 
     /// The length in a header, if it has this beginning.
     #[inline(always)]
     fn length(self, beginning: u64, header: [u8; 8]) -> Option<usize> {
         let header = u64::from_le_bytes(header);
-        let differs = (header ^ beginning) & !(u64::MAX << self.length_at);
+        let differs = (header ^ beginning) & self.beginning;
         (differs == 0).then_some((header >> self.length_at) as usize)
     }
 }

@@ -122,6 +122,7 @@ impl Values {
 /// Bytes while they are written.
 struct Writer<'c, 'o> {
     explicit: bool,
+    form: HeaderForm,
     conformant_uids: bool,
     uids: &'o mut [UidBlock<'c>],
     out: &'o mut [u8],
@@ -142,8 +143,10 @@ struct Begun {
 
 impl<'c, 'o> Writer<'c, 'o> {
     fn new(options: DataSetOptions, uids: &'o mut [UidBlock<'c>], out: &'o mut [u8]) -> Self {
+        let explicit = options.syntax == TransferSyntax::ExplicitVrLittleEndian;
         Self {
-            explicit: options.syntax == TransferSyntax::ExplicitVrLittleEndian,
+            explicit,
+            form: HeaderForm::of(explicit),
             conformant_uids: options.conformant_uids,
             uids,
             out,
@@ -170,14 +173,14 @@ impl<'c, 'o> Writer<'c, 'o> {
             if self.add_unicode && element.attribute.tag >= SPECIFIC_CHARACTER_SET {
                 self.add_unicode()?;
             }
-            match &element.values {
-                Values::Uids(uids) => {
-                    let uid = self.uids[element.number].uid(uids, columns.rows, row);
-                    self.uid(element.beginning, uid)
+            if let Values::Uids(uids) = &element.values {
+                let (uid, conformant) = self.uids[element.number].uid(uids, columns.rows, row);
+                if conformant && self.conformant_uid(element.beginning, uid) {
+                    continue;
                 }
-                _ => self.element(element, row),
             }
-            .map_err(|error| error.inside(&element.attribute.name).inside("."))?;
+            self.element(element, row)
+                .map_err(|error| error.inside(&element.attribute.name).inside("."))?;
         }
         if self.add_unicode { self.add_unicode() } else { Ok(()) }
     }
@@ -215,37 +218,22 @@ impl<'c, 'o> Writer<'c, 'o> {
         self.end(&begun, vr)
     }
 
-    /// Writes a UID.
-    // With its length known before, and copied as a whole register or two: half the instructions.
+    /// Writes a conformant UID, the most frequent element of all, where there is room to do it in a
+    /// few registers.
+    // With its length known before, and copied as a whole: half the instructions.
     #[inline(always)]
-    fn uid(
-        &mut self,
-        beginning: u64,
-        (uid, conformant): (Cell<'_>, bool),
-    ) -> Result<(), Box<DataSetError>> {
+    fn conformant_uid(&mut self, beginning: u64, uid: Cell<'_>) -> bool {
         const HEADER: usize = 8;
-        let Some(bytes) = uid.bytes() else { return Ok(()) };
-        if !(conformant && self.conformant_uids) {
-            self.check_uid(bytes)?;
-        }
-        let length = bytes.len().next_multiple_of(2);
-        let header = HeaderForm::of(self.explicit).header(beginning, length as u16);
-        let out = &mut self.out[self.at..];
         // Behind a UID of 64 characters a NUL is written too, over which the next element goes.
-        match (uid.window(), out.first_chunk_mut::<{ HEADER + WINDOW + 1 }>()) {
-            (Some(window), Some(out)) => {
-                out[..HEADER].copy_from_slice(&header);
-                out[HEADER..HEADER + WINDOW].copy_from_slice(window);
-                out[HEADER + bytes.len()] = 0;
-            }
-            _ => {
-                out[..HEADER].copy_from_slice(&header);
-                out[HEADER..][..bytes.len()].copy_from_slice(bytes);
-                out[HEADER..][bytes.len()..length].fill(0);
-            }
-        }
+        const ROOM: usize = HEADER + WINDOW + 1;
+        let Some(window) = uid.window() else { return false };
+        let Some(out) = self.out[self.at..].first_chunk_mut::<ROOM>() else { return false };
+        let length = uid.length().next_multiple_of(2);
+        out[..HEADER].copy_from_slice(&self.form.header(beginning, length as u16));
+        out[HEADER..HEADER + WINDOW].copy_from_slice(window);
+        out[HEADER + uid.length()] = 0;
         self.at += HEADER + length;
-        Ok(())
+        true
     }
 
     #[cold]
@@ -311,8 +299,8 @@ impl<'c, 'o> Writer<'c, 'o> {
                 return Err(inside(DataSetError::new(DataSetReason::NullAmong("items"))));
             }
             let begin = self.at;
-            // Item, with its length (PS3.5 7.5.1).
-            self.put(&[0xfe, 0xff, 0x00, 0xe0, 0, 0, 0, 0]);
+            // Its header is written when its length is known.
+            self.at += 8;
             self.data_set(items, row).map_err(inside)?;
             if let Some(around) = &around {
                 self.character_set = around.clone();
@@ -320,7 +308,10 @@ impl<'c, 'o> Writer<'c, 'o> {
             let length = self.at - begin - 8;
             let length = u32::try_from(length)
                 .map_err(|_| inside(DataSetError::new(DataSetReason::TooLong(length))))?;
-            self.out[begin + 4..begin + 8].copy_from_slice(&length.to_le_bytes());
+            let [a, b, c, d] = length.to_le_bytes();
+            // Item, with its length (PS3.5 7.5.1).
+            let header = [0xfe, 0xff, 0x00, 0xe0, a, b, c, d];
+            self.out[begin..][..8].copy_from_slice(&header);
         }
         Ok(())
     }
