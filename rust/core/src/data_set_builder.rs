@@ -241,14 +241,15 @@ impl DataSetBuilder {
         let mut own = None;
         loop {
             let Some(element) = elements.next()? else { return Ok(()) };
+            // It holds for the text behind it even where the schema leaves it out.
+            if element.tag == SPECIFIC_CHARACTER_SET {
+                own = Some(CharacterSet::of_value(element.value.unwrap_or_default()));
+            }
             let Some(place) = self.find(next, &element) else {
                 skip(elements, &element, beyond)?;
                 continue;
             };
             let attribute = &mut self.attributes[place];
-            if element.tag == SPECIFIC_CHARACTER_SET {
-                own = Some(CharacterSet::of_value(element.value.unwrap_or_default()));
-            }
             let character_set = own.as_ref().unwrap_or(character_set);
             attribute
                 .push(self.rows, elements, &element, character_set, beyond)

@@ -174,6 +174,7 @@ mod tests {
     use arrow_array::cast::AsArray;
     use arrow_array::types::UInt16Type;
     use arrow_array::{Array, ArrayRef};
+    use arrow_schema::{DataType, Field};
     use proptest::prelude::*;
 
     use super::*;
@@ -288,6 +289,16 @@ mod tests {
         let found = decoded(&[latin], IMPLICIT);
         assert_eq!(text(found.rows.column_by_name("PatientName").unwrap()), "Mül");
         assert_eq!(encoded(&found.rows, IMPLICIT), [latin]);
+    }
+
+    #[test]
+    fn a_character_set_that_a_given_schema_leaves_out_holds_too() {
+        let name = Field::new("PatientName", DataType::LargeUtf8, true);
+        let schema = DataSetSchema::of_fields(&vec![name].into(), "EventInformation").unwrap();
+        let unicode = b"\x08\0\x05\0\x0a\0\0\0ISO_IR 192\x10\0\x10\0\x04\0\0\0M\xc3\xbcl";
+        let array = BinaryViewArray::from_iter_values([unicode]);
+        let found = decode_data_sets(&array, IMPLICIT, Some(&schema));
+        assert_eq!(text(found.rows.column(0)), "Mül");
     }
 
     proptest! {
