@@ -8,19 +8,19 @@ use arrow_array::types::{
     ArrowPrimitiveType, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, UInt16Type,
     UInt32Type, UInt64Type,
 };
-use arrow_array::{ArrayRef, LargeStringArray, ListArray, StructArray};
-use arrow_buffer::{Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
+use arrow_array::{ArrayRef, ListArray, StructArray};
+use arrow_buffer::{NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field};
 use dicom_core::VR;
 
 use crate::attribute::{Attribute, SPECIFIC_CHARACTER_SET};
 use crate::character_set::CharacterSet;
-use crate::characters::WINDOW;
-use crate::data_set_elements::{Element, Elements};
+use crate::data_set_elements::{Element, Elements, HeaderForm};
 use crate::data_set_error::{DataSetError, DataSetReason};
 use crate::data_set_schema::{DataSetSchema, Known, value_type};
+use crate::data_set_texts::{Texts, plain, without_padding};
 use crate::error::shown;
-use crate::vr::{Content, VrError, content};
+use crate::vr::{Content, VrError, content, has_long_length};
 
 /// Why a data set did not become a row.
 #[derive(Debug)]
@@ -66,10 +66,9 @@ pub struct DataSetBuilder {
 #[derive(Debug)]
 struct AttributeBuilder {
     attribute: Attribute,
-    /// Whether plain text is all that matters: not for the tags of attributes, nor for the
-    /// character set.
-    is_plain: bool,
-    rows: usize,
+    /// The beginning of its elements' headers where plain text is all that matters: not for the tags
+    /// of attributes, nor for the character set.
+    plain: Option<u64>,
     values: Values,
     /// Where the values of each row end, if there are several.
     lists: Option<(Vec<i32>, NullBufferBuilder)>,
@@ -77,7 +76,9 @@ struct AttributeBuilder {
 
 macro_rules! numbers {
     ($($variant:ident: $of:ident),*) => {
+        // Not laid out for its size: its variant is asked for with every element.
         #[derive(Debug)]
+        #[repr(u8)]
         enum Values {
             Text(Texts),
             Bytes(LargeBinaryBuilder),
@@ -102,7 +103,7 @@ macro_rules! numbers {
             fn len(&self) -> usize {
                 use arrow_array::builder::ArrayBuilder;
                 match self {
-                    Self::Text(texts) => texts.ends.len() - 1,
+                    Self::Text(texts) => texts.rows(),
                     Self::Bytes(builder) => builder.len(),
                     Self::Items(builder) => builder.rows,
                     $(Self::$variant(builder) => builder.len()),*
@@ -172,59 +173,91 @@ impl DataSetBuilder {
         self.valid.append_null();
     }
 
-    /// Adds a data set, or an item. After an error it is there too, as null.
-    pub fn push(
+    /// Adds a data set, or an item, and returns where that ends. After an error it is there too, as
+    /// null.
+    // The elements are given, not lent: then they stay in registers in the short way.
+    #[inline(always)]
+    pub fn push<'a>(
         &mut self,
-        elements: &mut Elements<'_>,
+        mut elements: Elements<'a>,
         character_set: &CharacterSet,
         beyond: &mut Beyond,
-    ) -> Result<(), Stop> {
+    ) -> Result<Elements<'a>, Stop> {
         self.rows += 1;
-        let read = self.read(elements, character_set, beyond);
-        self.fill();
-        self.valid.append(read.is_ok());
-        read
+        // Most data sets have all attributes, in order, and plain text: half the instructions.
+        let next = self.push_plain(0, &mut elements);
+        if next == self.attributes.len() && elements.are_at_end() {
+            self.valid.append_non_null();
+            return Ok(elements);
+        }
+        let mut rest = elements.clone();
+        self.read_on(next, &mut rest, character_set, beyond).map(|()| rest)
+    }
+
+    /// Adds elements from attribute `next` on, as long as they are the attributes' in their order and
+    /// plain text. Returns the attribute after these. Neither `next` nor a later one may be there yet.
+    #[inline(always)]
+    fn push_plain(&mut self, next: usize, elements: &mut Elements<'_>) -> usize {
+        let mut added = 0;
+        for attribute in &mut self.attributes[next..] {
+            if !attribute.push_plain(elements) {
+                break;
+            }
+            added += 1;
+        }
+        next + added
     }
 
     fn fill(&mut self) {
         for attribute in &mut self.attributes {
-            if attribute.rows < self.rows {
+            if attribute.rows() < self.rows {
                 attribute.push_absent();
             }
         }
     }
 
+    /// Adds what is left of a row, from attribute `next` on.
+    #[inline(never)]
+    fn read_on(
+        &mut self,
+        next: usize,
+        elements: &mut Elements<'_>,
+        character_set: &CharacterSet,
+        beyond: &mut Beyond,
+    ) -> Result<(), Stop> {
+        let read = self.read(next, elements, character_set, beyond);
+        self.fill();
+        self.valid.append(read.is_ok());
+        read
+    }
+
     fn read(
         &mut self,
+        mut next: usize,
         elements: &mut Elements<'_>,
         character_set: &CharacterSet,
         beyond: &mut Beyond,
     ) -> Result<(), Stop> {
         let mut own = None;
-        let mut next = 0;
-        while let Some(element) = elements.next()? {
-            // Most elements are the next attribute's, and plain text: a quarter of the time.
-            if let Some(attribute) = self.attributes.get_mut(next)
-                && attribute.push_plain(self.rows, elements, &element)
-            {
-                next += 1;
-                continue;
+        loop {
+            let Some(element) = elements.next()? else { return Ok(()) };
+            // It holds for the text behind it even where the schema leaves it out.
+            if element.tag == SPECIFIC_CHARACTER_SET {
+                own = Some(CharacterSet::of_value(element.value.unwrap_or_default()));
             }
             let Some(place) = self.find(next, &element) else {
                 skip(elements, &element, beyond)?;
                 continue;
             };
-            next = place + 1;
             let attribute = &mut self.attributes[place];
-            if element.tag == SPECIFIC_CHARACTER_SET {
-                own = Some(CharacterSet::of_value(element.value.unwrap_or_default()));
-            }
             let character_set = own.as_ref().unwrap_or(character_set);
             attribute
                 .push(self.rows, elements, &element, character_set, beyond)
                 .map_err(|stop| stop.inside(&attribute.attribute.name).inside("."))?;
+            if place >= next {
+                next = self.push_plain(place + 1, elements);
+            }
         }
-        Ok(())
     }
 
     /// Where the attribute of an element is: nearly always the next one.
@@ -237,6 +270,17 @@ impl DataSetBuilder {
         let of_tag = self.attributes[first..].iter();
         let of_tag = of_tag.take_while(|of| of.attribute.tag == element.tag);
         of_tag.enumerate().find(|(_, of)| is_it(of)).map(|(place, _)| first + place)
+    }
+
+    /// Makes room for `times` the rows that there are.
+    pub fn reserve(&mut self, times: f64, most_bytes: usize) {
+        for attribute in &mut self.attributes {
+            match &mut attribute.values {
+                Values::Text(texts) => texts.reserve(times, most_bytes),
+                Values::Items(items) => items.reserve(times, most_bytes),
+                _ => {}
+            }
+        }
     }
 
     /// The rows as structs.
@@ -263,14 +307,16 @@ fn skip(
 
 impl AttributeBuilder {
     fn new(known: &Known) -> Self {
+        let Attribute { tag, vr, .. } = known.attribute;
+        let is_plain = !known.several
+            && matches!(content(vr), Content::Text { .. })
+            && !has_long_length(vr)
+            && tag != SPECIFIC_CHARACTER_SET;
         Self {
-            is_plain: !known.several
-                && matches!(content(known.attribute.vr), Content::Text { .. })
-                && known.attribute.tag != SPECIFIC_CHARACTER_SET,
-            values: Values::new(known.attribute.vr, known.items.as_ref()),
+            plain: is_plain.then(|| HeaderForm::beginning(tag, vr)),
+            values: Values::new(vr, known.items.as_ref()),
             lists: known.several.then(|| (vec![0], NullBufferBuilder::new(0))),
             attribute: known.attribute.clone(),
-            rows: 0,
         }
     }
 
@@ -279,8 +325,14 @@ impl AttributeBuilder {
         vr.is_none_or(|vr| vr == self.attribute.vr || vr == VR::UN)
     }
 
+    fn rows(&self) -> usize {
+        match &self.lists {
+            Some((ends, _)) => ends.len() - 1,
+            None => self.values.len(),
+        }
+    }
+
     fn push_absent(&mut self) {
-        self.rows += 1;
         match &mut self.lists {
             Some((ends, valid)) => {
                 ends.push(self.values.len() as i32);
@@ -290,31 +342,18 @@ impl AttributeBuilder {
         }
     }
 
-    /// Adds an element if it is one of this attribute with plain text, of which the column takes
-    /// one value.
+    /// Adds the next element if it is one of this attribute with plain text, of which the column
+    /// takes one value.
     #[inline(always)]
-    fn push_plain(&mut self, rows: usize, elements: &Elements<'_>, element: &Element<'_>) -> bool {
-        let is_it = self.attribute.tag == element.tag && self.rows < rows;
-        let (Values::Text(texts), Some(value)) = (&mut self.values, element.value) else {
+    fn push_plain(&mut self, elements: &mut Elements<'_>) -> bool {
+        let (Values::Text(texts), Some(beginning)) = (&mut self.values, self.plain) else {
             return false;
         };
-        if !(is_it && self.is_plain && self.attribute.vr == element.vr.unwrap_or(self.attribute.vr))
-        {
-            return false;
-        }
-        let text = without_padding(value);
-        let plain = match elements.window(element) {
-            Some(window) if text.len() <= WINDOW => {
-                let plain = are_plain(window, text.len());
-                if plain {
-                    texts.push_from(text, window);
-                }
-                plain
-            }
-            _ => false,
-        };
-        self.rows += usize::from(plain);
-        plain
+        let Some(value) = elements.short_value(beginning) else { return false };
+        let Some(text) = plain(value) else { return false };
+        texts.push_short(text);
+        elements.step_over(value);
+        true
     }
 
     fn push(
@@ -325,7 +364,7 @@ impl AttributeBuilder {
         character_set: &CharacterSet,
         beyond: &mut Beyond,
     ) -> Result<(), Stop> {
-        if self.rows == rows {
+        if self.rows() == rows {
             return Err(DataSetError::at(element.at, DataSetReason::Repeated).into());
         }
         let before = self.values.len();
@@ -338,11 +377,8 @@ impl AttributeBuilder {
             });
         }
         if let Some((ends, valid)) = &mut self.lists {
-            self.rows += 1;
             ends.push(self.values.len() as i32);
             valid.append_non_null();
-        } else if found == 1 {
-            self.rows += 1;
         }
         read
     }
@@ -401,6 +437,8 @@ impl AttributeBuilder {
     }
 }
 
+// Of its own, so that the loop has the registers for itself.
+#[inline(never)]
 fn push_items(
     items: &mut DataSetBuilder,
     elements: &mut Elements<'_>,
@@ -410,9 +448,9 @@ fn push_items(
 ) -> Result<(), Stop> {
     let mut inner = elements.items(element)?;
     let mut number = 0;
-    while let Some(mut item) = inner.next().map_err(|error| error.inside(&format!("[{number}]")))? {
-        items
-            .push(&mut item, character_set, beyond)
+    while let Some(item) = inner.next().map_err(|error| error.inside(&format!("[{number}]")))? {
+        let item = items
+            .push(item, character_set, beyond)
             .map_err(|stop| stop.inside(&format!("[{number}]")))?;
         inner.go_on_behind(&item);
         number += 1;
@@ -458,72 +496,4 @@ fn push_text(
         }
     }
     Ok(())
-}
-
-/// Without the spaces and NULs at its end, which mean nothing (PS3.5 6.2).
-#[inline]
-fn without_padding(text: &[u8]) -> &[u8] {
-    let padding = text.iter().rev().take_while(|byte| matches!(byte, b' ' | 0)).count();
-    &text[..text.len() - padding]
-}
-
-/// Whether the first `length` characters are visible ones of ASCII and spaces, and no backslash: what
-/// needs no second look, whatever the VR and the character set.
-// Without a branch in it this becomes a few wide registers' arithmetic.
-#[inline(always)]
-fn are_plain(window: &[u8; WINDOW], length: usize) -> bool {
-    let mut all = true;
-    for (at, &byte) in window.iter().enumerate() {
-        let plain = (byte.wrapping_sub(b' ') <= b'~' - b' ') & (byte != b'\\');
-        all &= plain | (at as u8 >= length as u8);
-    }
-    all
-}
-
-/// Texts behind one another, UTF-8.
-#[derive(Debug)]
-struct Texts {
-    bytes: Vec<u8>,
-    ends: Vec<i64>,
-    valid: NullBufferBuilder,
-}
-
-impl Default for Texts {
-    fn default() -> Self {
-        Self { bytes: Vec::new(), ends: vec![0], valid: NullBufferBuilder::new(0) }
-    }
-}
-
-impl Texts {
-    #[inline]
-    fn push(&mut self, text: &[u8]) {
-        self.bytes.extend_from_slice(text);
-        self.end();
-    }
-
-    /// The same for a text that lies at the beginning of `window`.
-    // A copy of a length that is not known is a call: it takes six times the instructions.
-    #[inline(always)]
-    fn push_from(&mut self, text: &[u8], window: &[u8; WINDOW]) {
-        let end = self.bytes.len() + text.len();
-        self.bytes.extend_from_slice(window);
-        self.bytes.truncate(end);
-        self.end();
-    }
-
-    #[inline]
-    fn end(&mut self) {
-        self.ends.push(self.bytes.len() as i64);
-        self.valid.append_non_null();
-    }
-
-    fn push_null(&mut self) {
-        self.ends.push(self.bytes.len() as i64);
-        self.valid.append_null();
-    }
-
-    fn finish(mut self) -> LargeStringArray {
-        let ends = OffsetBuffer::new(ScalarBuffer::from(self.ends));
-        LargeStringArray::new(ends, Buffer::from(self.bytes), self.valid.finish())
-    }
 }

@@ -12,6 +12,7 @@ use dicom_core::VR;
 
 use crate::attribute::Attribute;
 use crate::columns::{ByteColumn, IntegerColumn, SchemaError};
+use crate::data_set_elements::HeaderForm;
 use crate::vr::{Content, content};
 
 /// The attributes of data sets, in the order of their tags.
@@ -31,6 +32,10 @@ pub struct ElementColumn {
     pub attribute: Attribute,
     /// Its values.
     pub values: Values,
+    /// The beginning of its elements' headers, as [`HeaderForm`] has it.
+    pub beginning: u64,
+    /// Its number among all elements, those of items too.
+    pub number: usize,
 }
 
 /// The values of an attribute.
@@ -40,6 +45,8 @@ pub enum Values {
     Null,
     /// Text, one value in a row.
     Text(ByteColumn),
+    /// The same of UIDs, the most frequent of all.
+    Uids(ByteColumn),
     /// Bytes.
     Bytes(ByteColumn),
     /// A whole number in a row.
@@ -122,7 +129,8 @@ impl DataSetColumns {
             let path = format!("{path}.{}", field.name());
             let attribute = attribute(field, &path)?;
             let values = Values::new(attribute.vr, values, &path)?;
-            elements.push(ElementColumn { attribute, values });
+            let beginning = HeaderForm::beginning(attribute.tag, attribute.vr);
+            elements.push(ElementColumn { attribute, values, beginning, number: 0 });
         }
         elements.sort_by_key(|element| element.attribute.tag);
         let twice = elements.windows(2).find(|pair| pair[0].attribute.tag == pair[1].attribute.tag);
@@ -131,8 +139,32 @@ impl DataSetColumns {
                 let name = format!("{path}.{}", pair[1].attribute.name);
                 Err(SchemaError::Twice(name))
             }
-            None => Ok(Self { rows: array.len(), nulls: array.nulls().cloned(), elements }),
+            None => {
+                let mut all = Self { rows: array.len(), nulls: array.nulls().cloned(), elements };
+                all.number(0);
+                Ok(all)
+            }
         }
+    }
+
+    /// Numbers the elements from `next` on, and returns the number after theirs.
+    fn number(&mut self, next: usize) -> usize {
+        self.elements.iter_mut().fold(next, |number, element| {
+            element.number = number;
+            match &mut element.values {
+                Values::Items(_, items) => items.number(number + 1),
+                _ => number + 1,
+            }
+        })
+    }
+
+    /// How many elements there are, those of items too.
+    pub fn count(&self) -> usize {
+        let count = |element: &ElementColumn| match &element.values {
+            Values::Items(_, items) => 1 + items.count(),
+            _ => 1,
+        };
+        self.elements.iter().map(count).sum()
     }
 
     /// Whether there is no data set in a row.
@@ -186,6 +218,7 @@ impl Values {
         match content(vr) {
             Content::Text { .. } if vr == VR::IS => text().or_else(integers),
             Content::Text { .. } if vr == VR::DS => text().or_else(integers).or_else(floats),
+            Content::Text { .. } if vr == VR::UI => ByteColumn::of_text(array).map(Self::Uids),
             Content::Text { .. } => text(),
             Content::Numbers if matches!(vr, VR::FL | VR::FD) => floats().or_else(integers),
             Content::Numbers => integers(),

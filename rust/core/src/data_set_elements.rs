@@ -15,6 +15,53 @@ const ITEM_ENDS: Tag = Tag(0xFFFE, 0xE00D);
 const SEQUENCE_ENDS: Tag = Tag(0xFFFE, 0xE0DD);
 const UNDEFINED: u32 = u32::MAX;
 
+/// Where the length stands in the eight bytes of a header, read as one number: all headers of
+/// Implicit VR, and those of Explicit VR whose length takes 16 bits (PS3.5 7.1.2 and 7.1.3).
+#[derive(Debug, Clone, Copy)]
+pub struct HeaderForm {
+    length_at: u32,
+    /// The bits in front of it.
+    beginning: u64,
+}
+
+impl HeaderForm {
+    /// The form of a transfer syntax.
+    #[inline(always)]
+    pub fn of(explicit: bool) -> Self {
+        let length_at = if explicit { 48 } else { 32 };
+        Self { length_at, beginning: !(u64::MAX << length_at) }
+    }
+
+    /// What is in front of the length in Explicit VR: of this so many bits are those of Implicit VR.
+    pub fn beginning(tag: Tag, vr: VR) -> u64 {
+        let [v0, v1] = vr.to_bytes().map(u64::from);
+        u64::from(tag.0) | u64::from(tag.1) << 16 | v0 << 32 | v1 << 40
+    }
+
+    /// The header of a value of `length` bytes.
+    #[inline(always)]
+    pub fn header(self, beginning: u64, length: u16) -> [u8; 8] {
+        (beginning & self.beginning | u64::from(length) << self.length_at).to_le_bytes()
+    }
+
+    /// The length in a header, if it has this beginning.
+    #[inline(always)]
+    fn length(self, beginning: u64, header: [u8; 8]) -> Option<usize> {
+        let header = u64::from_le_bytes(header);
+        let differs = (header ^ beginning) & self.beginning;
+        (differs == 0).then_some((header >> self.length_at) as usize)
+    }
+}
+
+/// A value of at most 64 bytes, where it lies.
+#[derive(Debug, Clone, Copy)]
+pub struct ShortValue<'a> {
+    /// Its bytes, and what lies behind them.
+    pub window: &'a [u8; WINDOW],
+    /// How many are its own.
+    pub length: usize,
+}
+
 /// An element.
 #[derive(Debug, Clone, Copy)]
 pub struct Element<'a> {
@@ -31,7 +78,7 @@ pub struct Element<'a> {
 /// The elements of a data set or of an item.
 #[derive(Debug, Clone)]
 pub struct Elements<'a> {
-    /// The bytes of the whole data set.
+    /// The bytes of the whole data set, and what lies behind it.
     bytes: &'a [u8],
     /// Where the next one begins.
     at: usize,
@@ -45,9 +92,34 @@ pub struct Elements<'a> {
 }
 
 impl<'a> Elements<'a> {
-    /// The elements of a whole data set.
-    pub fn new(bytes: &'a [u8], explicit: bool) -> Self {
-        Self { bytes, at: 0, end: bytes.len(), delimited: false, explicit, depth: 0 }
+    /// The elements of a whole data set: the first `length` of these bytes.
+    pub fn new(bytes: &'a [u8], length: usize, explicit: bool) -> Self {
+        Self { bytes, at: 0, end: length, delimited: false, explicit, depth: 0 }
+    }
+
+    /// Whether nothing follows.
+    #[inline(always)]
+    pub fn are_at_end(&self) -> bool {
+        self.at == self.end && !self.delimited
+    }
+
+    /// The value of the next element if its header has this beginning and the value is short. Then
+    /// [`Elements::step_over`] goes on behind it.
+    #[inline(always)]
+    pub fn short_value(&self, beginning: u64) -> Option<ShortValue<'a>> {
+        const HEADER: usize = 8;
+        let both = self.bytes.get(self.at..)?.first_chunk::<{ HEADER + WINDOW }>()?;
+        let header = both.first_chunk()?;
+        let window = both.last_chunk()?;
+        let length = HeaderForm::of(self.explicit).length(beginning, *header)?;
+        let fits = length <= WINDOW && self.at + HEADER + length <= self.end;
+        fits.then_some(ShortValue { window, length })
+    }
+
+    /// Goes on behind an element that [`Elements::short_value`] found.
+    #[inline(always)]
+    pub fn step_over(&mut self, value: ShortValue<'a>) {
+        self.at += 8 + value.length;
     }
 
     /// The next element.
@@ -107,13 +179,6 @@ impl<'a> Elements<'a> {
         Err(misplaced(self.at, tag))
     }
 
-    /// The first bytes of the value of the element that was read last, and what lies behind them,
-    /// where the data set goes on for so long.
-    #[inline]
-    pub fn window(&self, element: &Element<'_>) -> Option<&'a [u8; WINDOW]> {
-        self.bytes[self.at - element.value?.len()..].first_chunk()
-    }
-
     /// The items of an element that was read last.
     pub fn items(&self, element: &Element<'_>) -> Result<Items<'a>, Box<DataSetError>> {
         let depth = self.depth + 1;
@@ -165,7 +230,7 @@ pub struct Items<'a> {
 
 impl<'a> Items<'a> {
     /// The elements of the next item, which must be read to their end.
-    #[inline]
+    #[inline(always)]
     pub fn next(&mut self) -> Result<Option<Elements<'a>>, Box<DataSetError>> {
         let at = self.at;
         if at == self.end && !self.delimited {

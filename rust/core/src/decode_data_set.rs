@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use arrow_array::{BinaryViewArray, StructArray};
+use arrow_array::{Array, BinaryViewArray, StructArray};
+use arrow_data::{ByteView, MAX_INLINE_VIEW_LEN};
 use dicom_core::VR;
 
 use crate::attribute::Attribute;
@@ -38,35 +39,65 @@ pub fn decode_data_sets(
     }
     // Most streams have data sets of one kind: the first one shows what all have.
     let mut schema = DataSetSchema::default();
-    let first = data_sets.iter().flatten().next();
-    first.into_iter().for_each(|first| decoder.find(&mut schema, first));
+    let first = decoder.all().flatten().next();
+    first.into_iter().for_each(|first| find_all(&mut schema, first));
     let (decoded, grew) = decoder.decode(&schema, Beyond::Stop);
     if !grew {
         return decoded;
     }
-    data_sets.iter().flatten().for_each(|data_set| decoder.find(&mut schema, data_set));
+    decoder.all().flatten().for_each(|data_set| find_all(&mut schema, data_set));
     decoder.decode(&schema, Beyond::Stop).0
 }
+
+/// So many data sets show how large the columns become.
+const SAMPLE: usize = 16;
 
 struct Decoder<'a> {
     data_sets: &'a BinaryViewArray,
     explicit: bool,
 }
 
-impl Decoder<'_> {
+impl<'a> Decoder<'a> {
+    /// The elements of each data set.
+    fn all(&self) -> impl Iterator<Item = Option<Elements<'a>>> {
+        (0..self.data_sets.len()).map(|row| self.data_sets.is_valid(row).then(|| self.of(row)))
+    }
+
+    /// With what lies behind the data set, so that its last values are read as fast as all.
+    fn of(&self, row: usize) -> Elements<'a> {
+        let view = ByteView::from(self.data_sets.views()[row]);
+        let length = view.length as usize;
+        let bytes = match view.length <= MAX_INLINE_VIEW_LEN {
+            true => self.data_sets.value(row),
+            false => {
+                let buffer = &self.data_sets.data_buffers()[view.buffer_index as usize];
+                &buffer[view.offset as usize..]
+            }
+        };
+        Elements::new(bytes, length, self.explicit)
+    }
+
+    /// Makes room for all data sets, after the first ones were read.
+    fn reserve(&self, builder: &mut DataSetBuilder) {
+        let lengths = self.data_sets.views().iter().map(|&view| view as u32 as usize);
+        builder.reserve(self.data_sets.len() as f64 / SAMPLE as f64, lengths.sum());
+    }
+
     /// The rows, and whether reading stopped at something that the schema does not have.
     fn decode(&self, schema: &DataSetSchema, mut beyond: Beyond) -> (DecodedDataSets, bool) {
         let mut builder = DataSetBuilder::new(schema);
         let mut wrong = Vec::new();
         let mut grew = false;
-        for (row, data_set) in self.data_sets.iter().enumerate() {
-            let Some(data_set) = data_set else {
+        for (row, elements) in self.all().enumerate() {
+            if row == SAMPLE {
+                self.reserve(&mut builder);
+            }
+            let Some(elements) = elements else {
                 builder.push_null();
                 continue;
             };
-            let mut elements = Elements::new(data_set, self.explicit);
-            match builder.push(&mut elements, &CharacterSet::Default, &mut beyond) {
-                Ok(()) => {}
+            match builder.push(elements, &CharacterSet::Default, &mut beyond) {
+                Ok(_) => {}
                 Err(Stop::Wrong(error)) => wrong.push((row, error)),
                 Err(Stop::Unknown) => {
                     grew = true;
@@ -80,11 +111,11 @@ impl Decoder<'_> {
         };
         (DecodedDataSets { rows: builder.finish(), wrong, left_out }, grew)
     }
+}
 
-    /// Adds what a data set has. One that is wrong shows what is before the fault.
-    fn find(&self, schema: &mut DataSetSchema, data_set: &[u8]) {
-        let _ = find(schema, &mut Elements::new(data_set, self.explicit));
-    }
+/// Adds what a data set has. One that is wrong shows what is before the fault.
+fn find_all(schema: &mut DataSetSchema, mut elements: Elements<'_>) {
+    let _ = find(schema, &mut elements);
 }
 
 fn find(schema: &mut DataSetSchema, elements: &mut Elements<'_>) -> Result<(), Box<DataSetError>> {
@@ -143,11 +174,12 @@ mod tests {
     use arrow_array::cast::AsArray;
     use arrow_array::types::UInt16Type;
     use arrow_array::{Array, ArrayRef};
+    use arrow_schema::{DataType, Field};
     use proptest::prelude::*;
 
     use super::*;
     use crate::data_set_columns::DataSetColumns;
-    use crate::encode_data_set::DataSetOptions;
+    use crate::encode_data_set::{DataSetEncoder, DataSetOptions};
 
     const IMPLICIT: TransferSyntax = TransferSyntax::ImplicitVrLittleEndian;
     const EXPLICIT: TransferSyntax = TransferSyntax::ExplicitVrLittleEndian;
@@ -159,10 +191,11 @@ mod tests {
     fn encoded(rows: &StructArray, syntax: TransferSyntax) -> Vec<Vec<u8>> {
         let columns = DataSetColumns::new(rows, "EventInformation").unwrap();
         let mut out = vec![0; columns.most_bytes()];
+        let options = DataSetOptions { syntax, conformant_uids: true };
+        let mut encoder = DataSetEncoder::new(&columns, options);
         let rows = (0..rows.len()).filter(|&row| !columns.is_null(row));
         rows.map(|row| {
-            let options = DataSetOptions { syntax, conformant_uids: true };
-            let length = columns.encode(row, options, &mut out).unwrap();
+            let length = encoder.encode(row, &mut out).unwrap();
             out[..length].to_vec()
         })
         .collect()
@@ -256,6 +289,16 @@ mod tests {
         let found = decoded(&[latin], IMPLICIT);
         assert_eq!(text(found.rows.column_by_name("PatientName").unwrap()), "Mül");
         assert_eq!(encoded(&found.rows, IMPLICIT), [latin]);
+    }
+
+    #[test]
+    fn a_character_set_that_a_given_schema_leaves_out_holds_too() {
+        let name = Field::new("PatientName", DataType::LargeUtf8, true);
+        let schema = DataSetSchema::of_fields(&vec![name].into(), "EventInformation").unwrap();
+        let unicode = b"\x08\0\x05\0\x0a\0\0\0ISO_IR 192\x10\0\x10\0\x04\0\0\0M\xc3\xbcl";
+        let array = BinaryViewArray::from_iter_values([unicode]);
+        let found = decode_data_sets(&array, IMPLICIT, Some(&schema));
+        assert_eq!(text(found.rows.column(0)), "Mül");
     }
 
     proptest! {

@@ -9,7 +9,9 @@ use crate::character_set::CharacterSet;
 use crate::characters::WINDOW;
 use crate::columns::Cell;
 use crate::data_set_columns::{DataSetColumns, ElementColumn, Values};
+use crate::data_set_elements::HeaderForm;
 use crate::data_set_error::{DataSetError, DataSetReason};
+use crate::data_set_uids::UidBlock;
 use crate::error::shown;
 use crate::transfer_syntax::TransferSyntax;
 use crate::uid;
@@ -48,28 +50,46 @@ impl DataSetColumns {
                 || matches!(&element.values, Values::Items(_, items) if in_items(items))
         })
     }
+}
+
+/// Encodes the data sets of columns.
+#[derive(Debug)]
+pub struct DataSetEncoder<'c> {
+    columns: &'c DataSetColumns,
+    options: DataSetOptions,
+    /// By the number of the element.
+    uids: Vec<UidBlock<'c>>,
+}
+
+impl<'c> DataSetEncoder<'c> {
+    /// An encoder of these columns.
+    pub fn new(columns: &'c DataSetColumns, options: DataSetOptions) -> Self {
+        let uids = std::iter::repeat_with(UidBlock::default).take(columns.count()).collect();
+        Self { columns, options, uids }
+    }
 
     /// Writes the data set of a row, which must not be null, to the beginning of `out`; returns how
-    /// many bytes it took.
+    /// many bytes it took. Rows are best asked for in their order.
     ///
     /// # Errors
     /// The first value that does not fit its VR.
-    pub fn encode(
-        &self,
-        row: usize,
-        options: DataSetOptions,
-        out: &mut [u8],
-    ) -> Result<usize, Box<DataSetError>> {
-        let mut writer = Writer::new(options, out);
-        writer.data_set(self, row)?;
-        if !writer.lacks_unicode {
-            return Ok(writer.at);
+    pub fn encode(&mut self, row: usize, out: &mut [u8]) -> Result<usize, Box<DataSetError>> {
+        let mut writer = Writer::new(self.options, &mut self.uids, out);
+        writer.data_set(self.columns, row)?;
+        match writer.lacks_unicode {
+            false => Ok(writer.at),
+            true => self.encode_unicode(row, out),
         }
-        // It stands in front of the text, and few data sets need it: these are written twice.
-        let mut writer = Writer::new(options, out);
+    }
+
+    /// The same with Unicode's character set. It stands in front of the text, and few data sets need
+    /// it: these are written twice.
+    #[cold]
+    fn encode_unicode(&mut self, row: usize, out: &mut [u8]) -> Result<usize, Box<DataSetError>> {
+        let mut writer = Writer::new(self.options, &mut self.uids, out);
         writer.add_unicode = true;
         writer.character_set = CharacterSet::of_value(UNICODE);
-        writer.data_set(self, row)?;
+        writer.data_set(self.columns, row)?;
         Ok(writer.at)
     }
 }
@@ -89,7 +109,9 @@ impl Values {
         match self {
             Self::Null => 0,
             // A separator follows each of several values.
-            Self::Text(cells) | Self::Bytes(cells) => cells.most_bytes(rows) + rows,
+            Self::Text(cells) | Self::Uids(cells) | Self::Bytes(cells) => {
+                cells.most_bytes(rows) + rows
+            }
             Self::Integers(_) | Self::Floats(_) => rows * NUMBER,
             Self::Several(lists, values) => values.most_bytes(lists.values),
             Self::Items(_, items) => items.rows * 8 + items.most_bytes_as_given(),
@@ -98,9 +120,11 @@ impl Values {
 }
 
 /// Bytes while they are written.
-struct Writer<'o> {
+struct Writer<'c, 'o> {
     explicit: bool,
+    form: HeaderForm,
     conformant_uids: bool,
+    uids: &'o mut [UidBlock<'c>],
     out: &'o mut [u8],
     at: usize,
     /// That of the data set or item that is written.
@@ -117,11 +141,14 @@ struct Begun {
     value: usize,
 }
 
-impl<'o> Writer<'o> {
-    fn new(options: DataSetOptions, out: &'o mut [u8]) -> Self {
+impl<'c, 'o> Writer<'c, 'o> {
+    fn new(options: DataSetOptions, uids: &'o mut [UidBlock<'c>], out: &'o mut [u8]) -> Self {
+        let explicit = options.syntax == TransferSyntax::ExplicitVrLittleEndian;
         Self {
-            explicit: options.syntax == TransferSyntax::ExplicitVrLittleEndian,
+            explicit,
+            form: HeaderForm::of(explicit),
             conformant_uids: options.conformant_uids,
+            uids,
             out,
             at: 0,
             character_set: CharacterSet::Default,
@@ -136,10 +163,21 @@ impl<'o> Writer<'o> {
         self.at += bytes.len();
     }
 
-    fn data_set(&mut self, columns: &DataSetColumns, row: usize) -> Result<(), Box<DataSetError>> {
+    #[inline(always)]
+    fn data_set(
+        &mut self,
+        columns: &'c DataSetColumns,
+        row: usize,
+    ) -> Result<(), Box<DataSetError>> {
         for element in &columns.elements {
             if self.add_unicode && element.attribute.tag >= SPECIFIC_CHARACTER_SET {
                 self.add_unicode()?;
+            }
+            if let Values::Uids(uids) = &element.values {
+                let (uid, conformant) = self.uids[element.number].uid(uids, columns.rows, row);
+                if conformant && self.conformant_uid(element.beginning, uid) {
+                    continue;
+                }
             }
             self.element(element, row)
                 .map_err(|error| error.inside(&element.attribute.name).inside("."))?;
@@ -154,11 +192,10 @@ impl<'o> Writer<'o> {
         self.end(&begun, VR::CS)
     }
 
-    fn element(&mut self, element: &ElementColumn, row: usize) -> Result<(), Box<DataSetError>> {
+    // Of its own, as that of items, so that the loop over UIDs has the registers for itself.
+    #[inline(never)]
+    fn element(&mut self, element: &'c ElementColumn, row: usize) -> Result<(), Box<DataSetError>> {
         let (tag, vr) = (element.attribute.tag, element.attribute.vr);
-        if let (VR::UI, Values::Text(uids)) = (vr, &element.values) {
-            return self.uid(tag, uids.cell(row));
-        }
         let begun = self.begin(tag, vr);
         let is_there = match &element.values {
             Values::Several(lists, values) => match lists.range(row) {
@@ -181,35 +218,25 @@ impl<'o> Writer<'o> {
         self.end(&begun, vr)
     }
 
-    /// Writes a UID, the most frequent element of all.
-    // With its length known before, and copied as a whole register or two: half the instructions.
-    #[inline]
-    fn uid(&mut self, tag: Tag, uid: Cell<'_>) -> Result<(), Box<DataSetError>> {
-        let Some(bytes) = uid.bytes() else { return Ok(()) };
-        self.check_uid(bytes)?;
-        let length = bytes.len().next_multiple_of(2);
-        let [g0, g1] = tag.0.to_le_bytes();
-        let [e0, e1] = tag.1.to_le_bytes();
-        let [a, b] = (length as u16).to_le_bytes();
-        let rest = match self.explicit {
-            true => [b'U', b'I', a, b],
-            false => [a, b, 0, 0],
-        };
-        let [c, d, e, f] = rest;
-        self.put(&[g0, g1, e0, e1, c, d, e, f]);
-        let out = &mut self.out[self.at..];
-        match (uid.window(), out.first_chunk_mut::<WINDOW>()) {
-            (Some(window), Some(out)) => *out = *window,
-            _ => out[..bytes.len()].copy_from_slice(bytes),
-        }
-        if bytes.len() < length {
-            out[bytes.len()] = 0;
-        }
-        self.at += length;
-        Ok(())
+    /// Writes a conformant UID, the most frequent element of all, where there is room to do it in a
+    /// few registers.
+    // With its length known before, and copied as a whole: half the instructions.
+    #[inline(always)]
+    fn conformant_uid(&mut self, beginning: u64, uid: Cell<'_>) -> bool {
+        const HEADER: usize = 8;
+        // Behind a UID of 64 characters a NUL is written too, over which the next element goes.
+        const ROOM: usize = HEADER + WINDOW + 1;
+        let Some(window) = uid.window() else { return false };
+        let Some(out) = self.out[self.at..].first_chunk_mut::<ROOM>() else { return false };
+        let length = uid.length().next_multiple_of(2);
+        out[..HEADER].copy_from_slice(&self.form.header(beginning, length as u16));
+        out[HEADER..HEADER + WINDOW].copy_from_slice(window);
+        out[HEADER + uid.length()] = 0;
+        self.at += HEADER + length;
+        true
     }
 
-    #[inline]
+    #[cold]
     fn check_uid(&self, uid: &[u8]) -> Result<(), Box<DataSetError>> {
         let check = if self.conformant_uids { uid::check } else { uid::check_lenient };
         match uid {
@@ -257,27 +284,34 @@ impl<'o> Writer<'o> {
         Ok(())
     }
 
+    #[inline(never)]
     fn items(
         &mut self,
-        items: &DataSetColumns,
+        items: &'c DataSetColumns,
         rows: std::ops::Range<usize>,
     ) -> Result<(), Box<DataSetError>> {
+        // An item has that of what is around it, or its own (PS3.3 C.12.1.1.2).
+        let has_own = |of: &ElementColumn| of.attribute.tag == SPECIFIC_CHARACTER_SET;
+        let around = items.elements.iter().any(has_own).then(|| self.character_set.clone());
         for (number, row) in rows.enumerate() {
             let inside = |error: Box<DataSetError>| error.inside(&format!("[{number}]"));
             if items.is_null(row) {
                 return Err(inside(DataSetError::new(DataSetReason::NullAmong("items"))));
             }
             let begin = self.at;
-            // Item, with its length (PS3.5 7.5.1).
-            self.put(&[0xfe, 0xff, 0x00, 0xe0, 0, 0, 0, 0]);
-            // An item has that of what is around it, or its own (PS3.3 C.12.1.1.2).
-            let around = self.character_set.clone();
+            // Its header is written when its length is known.
+            self.at += 8;
             self.data_set(items, row).map_err(inside)?;
-            self.character_set = around;
+            if let Some(around) = &around {
+                self.character_set = around.clone();
+            }
             let length = self.at - begin - 8;
             let length = u32::try_from(length)
                 .map_err(|_| inside(DataSetError::new(DataSetReason::TooLong(length))))?;
-            self.out[begin + 4..begin + 8].copy_from_slice(&length.to_le_bytes());
+            let [a, b, c, d] = length.to_le_bytes();
+            // Item, with its length (PS3.5 7.5.1).
+            let header = [0xfe, 0xff, 0x00, 0xe0, a, b, c, d];
+            self.out[begin..][..8].copy_from_slice(&header);
         }
         Ok(())
     }
@@ -311,7 +345,7 @@ impl<'o> Writer<'o> {
     /// Writes a value, and returns whether there is one.
     fn value(&mut self, vr: VR, values: &Values, row: usize) -> Result<bool, Box<DataSetError>> {
         match values {
-            Values::Text(cells) => match cells.get(row) {
+            Values::Text(cells) | Values::Uids(cells) => match cells.get(row) {
                 Some(text) => self.text(vr, text).map(|()| true),
                 None => Ok(false),
             },
@@ -495,7 +529,7 @@ mod tests {
     fn encoded(array: &StructArray, row: usize, syntax: TransferSyntax) -> Vec<u8> {
         let columns = DataSetColumns::new(array, "EventInformation").unwrap();
         let mut out = vec![0xaa; columns.most_bytes()];
-        let length = columns.encode(row, options(syntax), &mut out).unwrap();
+        let length = DataSetEncoder::new(&columns, options(syntax)).encode(row, &mut out).unwrap();
         out.truncate(length);
         out
     }
@@ -503,7 +537,8 @@ mod tests {
     fn error(columns: Vec<(&str, ArrayRef)>) -> Box<DataSetError> {
         let columns = DataSetColumns::new(&structs(columns), "EventInformation").unwrap();
         let mut out = vec![0; columns.most_bytes()];
-        columns.encode(0, options(TransferSyntax::ImplicitVrLittleEndian), &mut out).unwrap_err()
+        let options = options(TransferSyntax::ImplicitVrLittleEndian);
+        DataSetEncoder::new(&columns, options).encode(0, &mut out).unwrap_err()
     }
 
     fn report() -> StructArray {

@@ -15,6 +15,8 @@ pub mod data_set_columns;
 mod data_set_elements;
 pub mod data_set_error;
 pub mod data_set_schema;
+mod data_set_texts;
+mod data_set_uids;
 pub mod decode;
 pub mod decode_data_set;
 pub mod decoded_columns;

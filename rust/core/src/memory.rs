@@ -23,7 +23,7 @@ enum Pages {
 }
 
 /// From here on memory is mapped; below it the allocator keeps it warm.
-const MAPPED: usize = 128 << 10;
+pub const MAPPED: usize = 128 << 10;
 /// From here on large pages are asked for, and idle pages are offered back to the system.
 const LARGE: usize = 4 << 20;
 /// The most mappings that wait: enough for the columns of two threads.

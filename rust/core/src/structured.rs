@@ -17,7 +17,7 @@ use crate::data_set_schema::DataSetSchema;
 use crate::decode::Decoded;
 use crate::decode_data_set::decode_data_sets;
 use crate::encode::OnInvalid;
-use crate::encode_data_set::DataSetOptions;
+use crate::encode_data_set::{DataSetEncoder, DataSetOptions};
 use crate::error::{Reason, Rejection};
 use crate::memory::Memory;
 use crate::parts::side_by_side;
@@ -77,6 +77,7 @@ fn encode_column(
     options: DataSetOptions,
 ) -> Result<EncodedColumn, SchemaError> {
     let columns = DataSetColumns::new(data_sets, field.keyword())?;
+    let mut encoder = DataSetEncoder::new(&columns, options);
     let mut wrong = Vec::new();
     let mut bytes = Memory::new(columns.most_bytes());
     let mut ends = Memory::new((columns.rows + 1) * 8);
@@ -88,7 +89,7 @@ fn encode_column(
     for (row, end) in (0..columns.rows).zip(&mut offsets[1..]) {
         let written = match columns.is_null(row) {
             true => None,
-            false => match columns.encode(row, options, &mut out[at..]) {
+            false => match encoder.encode(row, &mut out[at..]) {
                 Ok(length) => Some(length),
                 Err(error) => {
                     wrong.push((row, error));
