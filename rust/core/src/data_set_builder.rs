@@ -231,6 +231,7 @@ impl DataSetBuilder {
         read
     }
 
+    /// From attribute `unfilled` on none is there yet.
     fn read(
         &mut self,
         mut unfilled: usize,
