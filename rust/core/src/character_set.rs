@@ -39,7 +39,13 @@ impl CharacterSet {
         }
         match self {
             Self::Default => Some(text.iter().copied().map(char::from).collect::<String>().into()),
-            Self::Known(known) => known.decode(text).ok().map(Cow::Owned),
+            Self::Known(known) => {
+                let found = known.decode(text).ok()?;
+                // What is no character the codec may give as an octal number: it must come back.
+                let is_certain =
+                    !has_octal(&found) || known.encode(&found).is_ok_and(|bytes| bytes == text);
+                is_certain.then_some(Cow::Owned(found))
+            }
             Self::Other(_) => None,
         }
     }
@@ -66,6 +72,15 @@ impl CharacterSet {
     }
 }
 
+/// Whether text has a byte as three octal digits behind a backslash.
+fn has_octal(text: &str) -> bool {
+    let is_octal = |number: &[u8]| {
+        matches!(number, [b'\\', b'0'..=b'3', rest @ ..]
+            if rest.iter().all(|digit| matches!(digit, b'0'..=b'7')))
+    };
+    text.as_bytes().windows(4).any(is_octal)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,5 +100,16 @@ mod tests {
         assert_eq!(several.name(), "\\ISO 2022 IR 87");
         assert_eq!(several.decode(b"\x1b$B;3").as_deref(), None);
         assert_eq!(several.decode(b"Yamada").unwrap(), "Yamada");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused() {
+        for name in ["ISO_IR 192", "ISO_IR 149", "GB18030"] {
+            let set = CharacterSet::of_value(name.as_bytes());
+            assert_eq!(set.decode(b"M\xff "), None, "{name}");
+        }
+        let unicode = CharacterSet::of_value(b"ISO_IR 192");
+        let text = "Stra\u{df}e \\374";
+        assert_eq!(unicode.decode(text.as_bytes()).unwrap(), text);
     }
 }

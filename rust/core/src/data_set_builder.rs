@@ -231,14 +231,16 @@ impl DataSetBuilder {
         read
     }
 
+    /// From attribute `unfilled` on none is there yet.
     fn read(
         &mut self,
-        mut next: usize,
+        mut unfilled: usize,
         elements: &mut Elements<'_>,
         character_set: &CharacterSet,
         beyond: &mut Beyond,
     ) -> Result<(), Stop> {
         let mut own = None;
+        let mut next = unfilled;
         loop {
             let Some(element) = elements.next()? else { return Ok(()) };
             // It holds for the text behind it even where the schema leaves it out.
@@ -254,8 +256,10 @@ impl DataSetBuilder {
             attribute
                 .push(self.rows, elements, &element, character_set, beyond)
                 .map_err(|stop| stop.inside(&attribute.attribute.name).inside("."))?;
-            if place >= next {
-                next = self.push_plain(place + 1, elements);
+            next = place + 1;
+            if place >= unfilled {
+                next = self.push_plain(next, elements);
+                unfilled = next;
             }
         }
     }

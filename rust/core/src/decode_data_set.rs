@@ -46,7 +46,8 @@ pub fn decode_data_sets(
         return decoded;
     }
     decoder.all().flatten().for_each(|data_set| find_all(&mut schema, data_set));
-    decoder.decode(&schema, Beyond::Stop).0
+    // Whatever could still be beyond it is not to stop the other data sets.
+    decoder.decode(&schema, Beyond::Count(BTreeMap::new())).0
 }
 
 /// So many data sets show how large the columns become.
@@ -289,6 +290,15 @@ mod tests {
         let found = decoded(&[latin], IMPLICIT);
         assert_eq!(text(found.rows.column_by_name("PatientName").unwrap()), "Mül");
         assert_eq!(encoded(&found.rows, IMPLICIT), [latin]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_said_to_be_none() {
+        let wrong = b"\x08\0\x05\0\x0a\0\0\0ISO_IR 149\x10\0\x10\0\x04\0\0\0M\xfcl ";
+        let right = b"\x10\0\x10\0\x04\0\0\0Mul ";
+        let found = decoded(&[wrong, right], IMPLICIT);
+        let rows: Vec<_> = found.wrong.iter().map(|(row, _)| *row).collect();
+        assert_eq!((rows, found.rows.len()), (vec![0], 2));
     }
 
     #[test]
