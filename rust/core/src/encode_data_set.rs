@@ -677,8 +677,8 @@ mod tests {
             error(vec![("PatientName", name.clone()), ("SpecificCharacterSet", ascii.clone())]);
         assert_eq!((&*found.path, found.reason.code()), (".PatientName", "character-set"));
         // What stands in front of it is not under it.
-        let found = error(vec![("00070010:LO", name.clone()), ("SpecificCharacterSet", latin)]);
-        assert_eq!((&*found.path, found.reason.code()), (".00070010:LO", "character-set"));
+        let found = error(vec![("00070010", name.clone()), ("SpecificCharacterSet", latin)]);
+        assert_eq!((&*found.path, found.reason.code()), (".00070010", "character-set"));
         let item = structs(vec![("PatientName", name.clone()), ("SpecificCharacterSet", ascii)]);
         let sequence = items(item, &[1], None);
         let found = error(vec![("PatientName", name), ("ReferencedPatientSequence", sequence)]);
