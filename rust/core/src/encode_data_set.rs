@@ -42,6 +42,16 @@ impl DataSetColumns {
         self.elements.iter().map(|element| element.most_bytes(self.rows)).sum()
     }
 
+    /// Whether the data set of a row gives its character set.
+    fn gives_character_set(&self, row: usize) -> bool {
+        let is_it = |of: &&ElementColumn| of.attribute.tag == SPECIFIC_CHARACTER_SET;
+        self.elements.iter().find(is_it).is_some_and(|element| match &element.values {
+            Values::Text(cells) => cells.get(row).is_some(),
+            Values::Several(lists, _) => lists.range(row).is_some(),
+            _ => false,
+        })
+    }
+
     /// Whether the data sets, or items in them, have an attribute.
     fn has(&self, tag: Tag) -> bool {
         self.elements.iter().any(|element| {
@@ -82,13 +92,16 @@ impl<'c> DataSetEncoder<'c> {
         }
     }
 
-    /// The same with Unicode's character set. It stands in front of the text, and few data sets need
-    /// it: these are written twice.
+    /// The same with Unicode's character set, where the data set gives none. It stands in front of the
+    /// text, and few data sets need it: these are written twice.
     #[cold]
     fn encode_unicode(&mut self, row: usize, out: &mut [u8]) -> Result<usize, Box<DataSetError>> {
         let mut writer = Writer::new(self.options, &mut self.uids, out);
-        writer.add_unicode = true;
-        writer.character_set = CharacterSet::of_value(UNICODE);
+        writer.is_given = true;
+        if !self.columns.gives_character_set(row) {
+            writer.add_unicode = true;
+            writer.character_set = CharacterSet::of_value(UNICODE);
+        }
         writer.data_set(self.columns, row)?;
         Ok(writer.at)
     }
@@ -129,6 +142,8 @@ struct Writer<'c, 'o> {
     at: usize,
     /// That of the data set or item that is written.
     character_set: CharacterSet,
+    /// Whether it is given or added, so that what it does not have can't be written.
+    is_given: bool,
     /// Whether Specific Character Set is still to be added.
     add_unicode: bool,
     /// Whether text is not ASCII where none is given.
@@ -152,6 +167,7 @@ impl<'c, 'o> Writer<'c, 'o> {
             out,
             at: 0,
             character_set: CharacterSet::Default,
+            is_given: false,
             add_unicode: false,
             lacks_unicode: false,
         }
@@ -388,8 +404,9 @@ impl<'c, 'o> Writer<'c, 'o> {
             self.put(text);
             return Ok(());
         }
-        self.lacks_unicode |= self.character_set == CharacterSet::Default;
-        if self.lacks_unicode || self.character_set == CharacterSet::of_value(UNICODE) {
+        let lacks_unicode = self.character_set == CharacterSet::Default && !self.is_given;
+        self.lacks_unicode |= lacks_unicode;
+        if lacks_unicode || self.character_set == CharacterSet::of_value(UNICODE) {
             self.put(text);
             return Ok(());
         }
@@ -649,6 +666,24 @@ mod tests {
         let cyrillic: ArrayRef = Arc::new(StringArray::from(vec!["ISO_IR 144"]));
         let found = error(vec![("PatientName", name), ("SpecificCharacterSet", cyrillic)]);
         assert_eq!(found.path, ".PatientName");
+    }
+
+    #[test]
+    fn a_character_set_that_is_given_is_not_said_twice() {
+        let name: ArrayRef = Arc::new(StringArray::from(vec!["Müller"]));
+        let ascii: ArrayRef = Arc::new(StringArray::from(vec!["ISO_IR 6"]));
+        let latin: ArrayRef = Arc::new(StringArray::from(vec!["ISO_IR 100"]));
+        let found =
+            error(vec![("PatientName", name.clone()), ("SpecificCharacterSet", ascii.clone())]);
+        assert_eq!((&*found.path, found.reason.code()), (".PatientName", "character-set"));
+        // What stands in front of it is not under it.
+        let found = error(vec![("00070010", name.clone()), ("SpecificCharacterSet", latin)]);
+        assert_eq!((&*found.path, found.reason.code()), (".00070010", "character-set"));
+        let item = structs(vec![("PatientName", name.clone()), ("SpecificCharacterSet", ascii)]);
+        let sequence = items(item, &[1], None);
+        let found = error(vec![("PatientName", name), ("ReferencedPatientSequence", sequence)]);
+        let path = ".ReferencedPatientSequence[0].PatientName";
+        assert_eq!((&*found.path, found.reason.code()), (path, "character-set"));
     }
 
     #[test]
