@@ -1,34 +1,13 @@
 """Streams of events."""
 
-import pyarrow as pa
 import pynetdicom.dimse_primitives
-import pytest
 
 import fastdimse
-from conftest import DATA_SET, SOP_CLASS, make_event
+from conftest import make_event
 from rivals import decode_pdus, encode_p_data
 
-ROWS = 200_000
+PRIMITIVES = 20_000
 FEW = 1000
-
-
-@pytest.fixture(scope="module")
-def table():
-    return pa.table(
-        {
-            "AffectedSOPClassUID": pa.array([SOP_CLASS] * ROWS),
-            "AffectedSOPInstanceUID": [
-                f"1.2.826.0.1.3680043.8.498.{10**20 + row}" for row in range(ROWS)
-            ],
-            "EventTypeID": pa.array([1] * ROWS, pa.uint16()),
-            "EventInformation": pa.array([DATA_SET] * ROWS),
-        }
-    )
-
-
-@pytest.fixture(scope="module")
-def stream(table):
-    return bytes(fastdimse.encode_events(table))
 
 
 def test_encode_pynetdicom(measure):
@@ -37,14 +16,14 @@ def test_encode_pynetdicom(measure):
 
 
 def test_encode_primitives(measure):
-    events = [make_event(fastdimse.N_EVENT_REPORT) for _ in range(ROWS // 10)]
+    events = [make_event(fastdimse.N_EVENT_REPORT) for _ in range(PRIMITIVES)]
     rival = "fastdimse, list of primitives"
     measure("bulk encode", rival, lambda: fastdimse.encode_events(events), len(events))
 
 
 def test_encode_table(measure, table):
     rival = "fastdimse, pyarrow table"
-    measure("bulk encode", rival, lambda: fastdimse.encode_events(table), ROWS)
+    measure("bulk encode", rival, lambda: fastdimse.encode_events(table), len(table))
 
 
 def test_encode_batches(measure, table):
@@ -52,22 +31,23 @@ def test_encode_batches(measure, table):
         for batch in fastdimse.encode_batches(table, batch_size=4096):
             assert batch.nbytes
 
-    measure("bulk encode", "fastdimse, batches of 4096", encode, ROWS)
+    measure("bulk encode", "fastdimse, batches of 4096", encode, len(table))
 
 
-def test_decode_pynetdicom(measure, stream):
-    few = stream[: len(stream) // ROWS * FEW]
+def test_decode_pynetdicom(measure, stream, table):
+    few = stream[: len(stream) // len(table) * FEW]
     assert len(decode_pdus(few)) == FEW
     measure("bulk decode", "pynetdicom", lambda: decode_pdus(few), FEW)
 
 
-def test_decode_columns(measure, stream):
-    assert len(fastdimse.decode_events(stream)) == ROWS
+def test_decode_columns(measure, stream, table):
+    assert len(fastdimse.decode_events(stream)) == len(table)
     rival = "fastdimse, columns"
-    measure("bulk decode", rival, lambda: fastdimse.decode_events(stream), ROWS)
+    measure("bulk decode", rival, lambda: fastdimse.decode_events(stream), len(table))
 
 
-def test_decode_primitives(measure, stream):
-    few = stream[: len(stream) // 10]
+def test_decode_primitives(measure, stream, table):
+    events = min(PRIMITIVES, len(table))
+    few = stream[: len(stream) // len(table) * events]
     rival = "fastdimse, primitives"
-    measure("bulk decode", rival, lambda: list(fastdimse.decode_events(few)), ROWS // 10)
+    measure("bulk decode", rival, lambda: list(fastdimse.decode_events(few)), events)

@@ -6,12 +6,17 @@ from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_primitives import P_DATA
 
 
-def encode_p_data(event: N_EVENT_REPORT) -> bytes:
-    """Encode a request as `DIMSEServiceProvider.send_msg` and the upper layer do."""
+def encode_message(event: N_EVENT_REPORT) -> list[P_DATA]:
+    """Encode a request as `DIMSEServiceProvider.send_msg` does."""
     message = N_EVENT_REPORT_RQ()
     message.primitive_to_message(event)
+    return list(message.encode_msg(1, 16382))
+
+
+def encode_p_data(event: N_EVENT_REPORT) -> bytes:
+    """Encode a request as `DIMSEServiceProvider.send_msg` and the upper layer do."""
     encoded = b""
-    for p_data in message.encode_msg(1, 16382):
+    for p_data in encode_message(event):
         pdu = P_DATA_TF()
         pdu.from_primitive(p_data)
         encoded += pdu.encode()

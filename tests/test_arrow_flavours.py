@@ -80,7 +80,7 @@ def joined(kind: pa.DataType) -> Flavour:
     return flavour
 
 
-def keyed(keys: pa.DataType, kind: pa.DataType, unused: str | bytes) -> Flavour:
+def keyed(keys: pa.DataType, kind: pa.DataType, unused: str | bytes | int) -> Flavour:
     """Make dictionaries as producers may make them, not only as builders do.
 
     The values are in another order than the rows', one is there twice, others are of no row, and
@@ -112,6 +112,9 @@ for keys in INTEGER_TYPES:
     TEXT_FLAVOURS |= {f"{keys} of {kind}": keyed(keys, kind, "1.02.x") for kind in STRING_TYPES}
     DATA_SET_FLAVOURS |= {f"{keys} of {kind}": keyed(keys, kind, b"x") for kind in BINARY_TYPES}
 NUMBER_FLAVOURS = {str(kind): plain(kind) for kind in INTEGER_TYPES}
+for keys in INTEGER_TYPES:
+    NUMBER_FLAVOURS[f"{keys} of int64"] = keyed(keys, pa.int64(), 70_000)
+    NUMBER_FLAVOURS[f"int8 of {keys}"] = keyed(pa.int8(), keys, 98)
 for kind in (pa.string_view(), pa.binary_view()):
     views = TEXT_FLAVOURS if kind == pa.string_view() else DATA_SET_FLAVOURS
     views |= {f"{kind} of one buffer": cast(kind), f"{kind} of several": joined(kind)}
@@ -460,6 +463,12 @@ NO_NUMBERS = {
     "timestamp": plain(pa.timestamp("s")),
     "list": lambda values: pa.array([[value] for value in values]),
     "run-end encoded": lambda values: pc.run_end_encode(pa.array(values)),
+    "keys of floats": lambda values: (
+        pa.array(map(float, range(9)))
+        .dictionary_encode()
+        .take(pa.array([row % 9 for row in range(len(values))]))
+    ),
+    "keys of text": lambda values: pa.array([str(value) for value in values]).dictionary_encode(),
 }
 NO_TEXTS = {
     "binary": lambda values: pa.array([value and value.encode() for value in values]),
@@ -497,6 +506,8 @@ ARROW_NAMES = {
     "binary": "Binary",
     "int64": "Int64",
     "keys of numbers": "Int64",
+    "keys of floats": "Float64",
+    "keys of text": "Utf8",
 }
 
 
@@ -511,9 +522,30 @@ def test_a_column_of_a_type_that_does_not_fit_is_named(name, kind, flavour):
         encode_events({one: events[one] for one in COLUMNS})
 
 
-@pytest.mark.xfail(strict=True, reason="integers have no dictionaries", raises=TypeError)
 @pytest.mark.parametrize("name", ["EventTypeID", "Status"])
 def test_a_dictionary_of_numbers(name):
     place = table().column_names.index(name)
     events = table().set_column(place, name, table()[name].dictionary_encode())
     assert bytes(encode_events(events)) == STREAM
+
+
+@pytest.mark.parametrize("keys", INTEGER_TYPES, ids=str)
+def test_a_number_of_a_dictionary_that_does_not_fit_is_named(keys):
+    rows = [request(number) for number in range(100)]
+    for at in (64, 65, 99):
+        rows[at]["EventTypeID"] = 65536
+    place = COLUMNS.index("EventTypeID")
+    numbers = keyed(keys, pa.int64(), -1)(column("EventTypeID", rows))
+    events = pa.table({name: table_column(name, rows) for name in COLUMNS})
+    encoded = encode_events(events.set_column(place, "EventTypeID", numbers), on_invalid="skip")
+    found = [(one.row, one.field, one.code) for one in encoded.rejected]
+    assert found == [(at, "EventTypeID", "out-of-range") for at in (64, 65, 99)]
+    good = [encode_p_data(to_oracle(row)) for row in rows if row["EventTypeID"] < 65536]
+    assert bytes(encoded) == b"".join(good)
+
+
+def test_the_contexts_of_rows_from_a_dictionary():
+    contexts = [1 + 2 * (row % 3) for row in range(61)]
+    expected = [encode_p_data(to_oracle(row), at) for row, at in zip(ROWS, contexts, strict=True)]
+    events = table().append_column("PresentationContextID", pa.array(contexts).dictionary_encode())
+    assert bytes(encode_events(events)) == b"".join(expected)

@@ -3,20 +3,22 @@
 import itertools
 import struct
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pynetdicom.dimse_messages import C_ECHO_RQ, C_STORE_RQ, DIMSEMessage
 from pynetdicom.dimse_primitives import C_ECHO, C_STORE
 from pynetdicom.pdu import P_DATA_TF
 
 from fastdimse import (
+    EncodedEvents,
     EncodeError,
     decode_events,
     encode_batches,
@@ -392,6 +394,128 @@ def test_rows_are_numbered_over_chunks_whether_good_or_bad():
     assert [one.row for one in encoded.rejected] == list(range(0, count, every))
     numbers = pa.table(decode_events(encoded))["MessageID"].to_pylist()
     assert numbers == [row % 65535 + 1 for row in range(count) if row % every]
+
+
+# Several threads.
+
+THREADS = [2, 3, 7]
+ENOUGH = 9 * 2**20
+"""A stream of so many bytes has parts for several threads."""
+
+
+def repeated(events: list[dict[str, Any]], shuffled: bool, options: dict[str, Any]) -> pa.Table:
+    """Return the rows so often that several threads have work, in runs or in any order."""
+    table = table_of(events)
+    size = encode_events(table, on_invalid="skip", **options).nbytes
+    times = ENOUGH // max(size, 100 * len(events)) + 1
+    order = np.repeat(np.arange(len(events)), times)
+    if shuffled:
+        np.random.default_rng(times).shuffle(order)
+    return table.take(order)
+
+
+def outcome(call: Callable[..., EncodedEvents], *args: Any, **options: Any) -> Any:
+    """Return all that is to be seen of encoded events, or of the error."""
+    try:
+        encoded = call(*args, **options)
+    except EncodeError as error:
+        return str(error), error.row, error.field, error.code
+    return bytes(encoded), encoded.offsets.tolist(), list(encoded.rejected)
+
+
+options_of_streams = st.fixed_dictionaries(
+    {
+        "context_id": context_ids,
+        "max_pdu_length": max_pdu_lengths,
+        "framing": st.sampled_from(["p-data", "command-set"]),
+        "enforce_uid_conformance": st.booleans(),
+    }
+)
+
+
+@settings(max_examples=settings.default.max_examples // 5)
+@given(
+    drawn=st.lists(faulty_rows, min_size=1, max_size=8),
+    shuffled=st.booleans(),
+    numbered=st.booleans(),
+    cuts=st.lists(st.integers(0, 2**16), max_size=6),
+    options=options_of_streams,
+)
+@example(  # nothing to close up; then bad rows in the last part only, and in the first
+    drawn=[(REQUEST, None), (RESPONSE, None)],
+    shuffled=True,
+    numbered=False,
+    cuts=[],
+    options={},
+)
+@example(
+    drawn=[(REQUEST, None)] * 7 + [(RESPONSE, FAULTS["response"][0])],
+    shuffled=False,
+    numbered=False,
+    cuts=[9000, 9000],
+    options={"framing": "command-set"},
+)
+@example(
+    drawn=[(REQUEST, FAULTS["request"][7])] + [(REQUEST, None), (RESPONSE, None)] * 3,
+    shuffled=False,
+    numbered=True,
+    cuts=[1, 2, 3],
+    options={"max_pdu_length": 7},
+)
+def test_any_number_of_threads_makes_the_same_stream(drawn, shuffled, numbered, cuts, options):
+    table = repeated([spoilt(*one) for one in drawn], shuffled, options)
+    table = chunked(table.drop_columns("MessageID") if numbered else table, cuts)
+    for way in ({**options, "on_invalid": "raise"}, {**options, "on_invalid": "skip"}):
+        one = outcome(encode_events, table, **way)
+        for threads in THREADS:
+            assert outcome(encode_events, table, threads=threads, **way) == one
+    rejected = list(encode_events(table, on_invalid="skip", **options).rejected)
+    conformance = {"enforce_uid_conformance": options.get("enforce_uid_conformance", True)}
+    for threads in (1, *THREADS):
+        assert list(validate_events(table, threads=threads, **conformance)) == rejected
+
+
+def outcomes(batches: Iterator[EncodedEvents]) -> list[Any]:
+    """Take batches to the end, past all errors."""
+    found: list[Any] = []
+    while True:
+        try:
+            found.append(outcome(next, batches))
+        except StopIteration:
+            return found
+        except ValueError as error:
+            found.append(str(error))
+
+
+@given(
+    drawn=st.lists(faulty_rows, max_size=12),
+    cuts=cut_lists,
+    breaks=st.integers(0, 9),
+    batch_size=batch_sizes,
+    on_invalid=st.sampled_from(["raise", "skip"]),
+    options=options_of_streams,
+)
+def test_any_number_of_threads_makes_the_same_batches(
+    drawn, cuts, breaks, batch_size, on_invalid, options
+):
+    table = chunked(table_of([spoilt(*one) for one in drawn]), cuts)
+
+    def parts() -> Iterator[pa.RecordBatch]:
+        for place, batch in enumerate(table.to_batches()):
+            if place == breaks:
+                raise OSError("the reader broke")
+            yield batch
+
+    def found(threads: int) -> list[Any]:
+        reader = pa.RecordBatchReader.from_batches(table.schema, parts())
+        options_ = {"batch_size": batch_size, "on_invalid": on_invalid, **options}
+        return outcomes(encode_batches(reader, threads=threads, **options_))
+
+    one = found(1)
+    broke = any(isinstance(seen, str) and "the reader broke" in seen for seen in one)
+    assert broke == (breaks < len(table.to_batches()))
+    for threads in THREADS:
+        assert found(threads) == one
 
 
 # What peers make of the same messages.

@@ -154,6 +154,8 @@ def test_another_thread_goes_on_meanwhile(many):
         "skip": lambda: encode_events(bad, on_invalid="skip"),
         "batches": lambda: exhaust(encode_batches(many, batch_size=30_000)),
         "validate": lambda: validate_events(many),
+        "encode in threads": lambda: encode_events(many, threads=2),
+        "batches in threads": lambda: exhaust(encode_batches(many, batch_size=30_000, threads=2)),
         "decode": lambda: decode_events(stream),
         "decode what was encoded": lambda: decode_events(encoded),
     }
@@ -228,18 +230,20 @@ def taken_from(batches: Iterator[EncodedEvents]) -> list[bytes]:
                 raise
 
 
+@pytest.mark.parametrize("ahead", [1, 3])
 @pytest.mark.parametrize("way", ["table", "reader", "primitives"])
-def test_threads_take_batches_of_one_iterator(way):
+def test_threads_take_batches_of_one_iterator(way, ahead):
     """As with a generator: a thread gets a batch that no other gets, or is told to wait."""
     events = pa.concat_tables([table()] * 30)
     decoded = decode_events(STREAM * 30)
     sources = {"table": events, "reader": events.to_reader(50), "primitives": iter(decoded)}
-    batches = encode_batches(sources[way], batch_size=61)
+    batches = encode_batches(sources[way], batch_size=61, threads=ahead)
     found = run_together(*[lambda: taken_from(batches)] * 4)
     assert Counter(itertools.chain(*found)) == Counter(MESSAGES * 30)
 
 
-def test_a_reader_that_asks_for_the_next_batch_itself():
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_reader_that_asks_for_the_next_batch_itself(threads):
     """What is at work on a batch can't begin another: that would be a deadlock, or nonsense."""
     found = []
 
@@ -251,7 +255,7 @@ def test_a_reader_that_asks_for_the_next_batch_itself():
                 found.append(str(error))
             yield event
 
-    batches = encode_batches(events(), batch_size=10)
+    batches = encode_batches(events(), batch_size=10, threads=threads)
     assert b"".join(map(bytes, batches)) == STREAM
     assert set(found) == {BUSY}
 
@@ -279,14 +283,18 @@ events = {
     "EventTypeID": 1,
 }
 def stream():
-    return b"".join(map(bytes, encode_batches(events, batch_size=4096)))
-encoded = encode_events(events)
+    return b"".join(map(bytes, encode_batches(events, batch_size=4096, threads=2)))
+encoded = encode_events(events, threads=2)
 expected = bytes(encoded)
+assert expected == bytes(encode_events(events))
+begun = encode_batches(events, batch_size=4096, threads=3)
+first = bytes(next(begun))
 assert stream() == expected
 child = os.fork()
 if child == 0:
     signal.alarm(30)
-    good = stream() == bytes(encode_events(events)) == bytes(encoded) == expected
+    good = stream() == bytes(encode_events(events, threads=2)) == bytes(encoded) == expected
+    good = good and first + b"".join(map(bytes, begun)) == expected
     os._exit(0 if good and len(decode_events(encoded)) == 50_000 else 1)
 assert stream() == bytes(encoded) == expected
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
@@ -298,6 +306,57 @@ def test_a_forked_process_goes_on_encoding():
     command = [sys.executable, "-c", FORKED, os.path.dirname(__file__)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+# Threads of our own.
+
+
+@pytest.mark.parametrize("verb", [encode_events, encode_batches, validate_events])
+@pytest.mark.parametrize("threads", [0, -1])
+def test_there_is_a_thread_at_least(verb, threads):
+    with pytest.raises(ValueError, match=f"threads must be at least 1, not {threads}"):
+        verb(table(), threads=threads)
+    with pytest.raises(TypeError):
+        verb(table(), 2)
+
+
+class Counted:
+    """Events, and how many of them were taken."""
+
+    def __init__(self, count: int) -> None:
+        self.taken, self._count = 0, count
+
+    def __iter__(self) -> Iterator[Any]:
+        for event in itertools.islice(itertools.cycle(decode_events(STREAM)), self._count):
+            self.taken += 1
+            yield event
+
+
+@pytest.mark.parametrize(
+    ("threads", "size", "most"), [(1, 4, 1), (2, 4, 8), (5, 4, 20), (2, 9000, 4), (3, 16384, 3)]
+)
+def test_what_is_read_ahead_is_bounded(threads, size, most):
+    events, done = Counted(size * most * 2), 0
+    for batch in encode_batches(events, batch_size=size, threads=threads):
+        done += len(batch)
+        assert done <= events.taken <= done + size * (most - 1)
+    assert done == events.taken == size * most * 2
+
+
+def test_an_error_of_the_reader_waits_for_its_turn():
+    """The batches before it are good."""
+
+    def events() -> Iterator[Any]:
+        yield from decode_events(STREAM)
+        raise KeyError("no more")
+
+    batches = encode_batches(events(), batch_size=len(ROWS) // 2, threads=7)
+    half = len(ROWS) // 2
+    assert list(next(batches)) == MESSAGES[:half]
+    assert list(next(batches)) == MESSAGES[half : 2 * half]
+    with pytest.raises(KeyError, match="no more"):
+        next(batches)
+    assert list(batches) == []
 
 
 # What keeps the memory.

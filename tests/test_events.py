@@ -30,7 +30,7 @@ from pynetdicom.dsutils import decode, encode
 from pynetdicom.status import GENERAL_STATUS, code_to_category
 
 import fastdimse
-from fastdimse import EncodeError, decode_events, encode_events, events
+from fastdimse import EncodeError, decode_events, encode_events, events, validate_events
 
 ROOT = Path(__file__).parent.parent
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -309,7 +309,7 @@ ROWS: list[tuple[Callable[[], dict[str, Any]], str, str, int, Dataset]] = [
     ),
     (
         lambda: events.ups_progress_report(
-            "1.2.9", progress=40, description="half", contacts=[("tel:+1", "N"), ("tel:+2", None)]
+            "1.2.9", progress="40", description="half", contacts=[("tel:+1", "N"), ("tel:+2", None)]
         ),
         UPS,
         "1.2.9",
@@ -320,7 +320,7 @@ ROWS: list[tuple[Callable[[], dict[str, Any]], str, str, int, Dataset]] = [
                 "SQ",
                 [
                     of(
-                        (0x00741004, "DS", 40),
+                        (0x00741004, "DS", "40"),
                         (0x00741006, "ST", "half"),
                         (
                             0x00741008,
@@ -400,6 +400,20 @@ def test_rows(make, sop_class, instance, number, expected):
     # What no receiver would take for it when it is written.
     assert encode(found, True, True) == encode(expected, True, True)
     assert (row["EventInformation"] is None) == (len(expected) == 0)
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_rows_are_encoded_as_their_data_sets(implicit):
+    rows = [make() for make, *_ in ROWS]
+    syntax = f"1.2.840.10008.1.2{'' if implicit else '.1'}"
+    decoded = decode_events(encode_events(rows, transfer_syntax=syntax))
+    assert len(decoded) == len(ROWS)
+    for event, (_, sop_class, instance, number, expected) in zip(decoded, ROWS, strict=True):
+        assert (event.AffectedSOPClassUID, event.AffectedSOPInstanceUID) == (sop_class, instance)
+        assert event.EventTypeID == number
+        found = event.EventInformation
+        assert (found.getvalue() if found else b"") == encode(expected, implicit, True)
+    assert not validate_events(rows, check="standard")
 
 
 def test_every_event_type_has_a_row_here():
@@ -581,6 +595,8 @@ def test_reports_in_columns(arrow):
     committed, failed = zip(*REPORTS.values(), strict=True)
     columns = events.storage_commitment(list(REPORTS), list(committed), list(failed))
     assert rows_of(columns) == expected
+    if arrow:
+        assert bytes(encode_events(columns)) == bytes(encode_events(expected))
     assert isinstance(columns["EventInformation"], pa.StructArray) == arrow
     # Without failures, with null for no items, and with an attribute for all reports.
     expected = [
@@ -720,6 +736,9 @@ def test_columns_are_the_rows(arrow, make, positional, named):
     names = {name: [one.get(name) for one in named] for one in named for name in one}
     found = make(*map(list, zip(*positional, strict=True)), **names)
     assert rows_of(found) == expected
+    if arrow:
+        assert bytes(encode_events(found)) == bytes(encode_events(expected))
+        assert not validate_events(found, check="standard")
 
 
 def test_columns_of_many_kinds():

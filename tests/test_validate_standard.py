@@ -1,5 +1,6 @@
 """`validate_events(check="standard")`: events that can be encoded, but PS3.4 has them otherwise."""
 
+import polars
 import pyarrow as pa
 import pytest
 
@@ -89,6 +90,65 @@ def test_what_can_not_be_encoded_comes_in_its_row():
         (3, "out-of-range"),
         (4, "event-type"),
     ]
+
+
+def report(reasons: list[int | None], **more: object) -> dict[str, object]:
+    """Return a storage commitment report with failures for these reasons."""
+    failed = [
+        {"ReferencedSOPClassUID": CT, "ReferencedSOPInstanceUID": "1.2", "FailureReason": reason}
+        for reason in reasons
+    ]
+    return {"TransactionUID": "1.2.3", "FailedSOPSequence": failed, **more}
+
+
+STRUCTURED = columns(
+    (*COMMITMENT, 2, report([0x0112, 0x0110])),
+    (*COMMITMENT, 2, report([0x0112, None])),
+    (*COMMITMENT, 2, report([])),
+    (*COMMITMENT, 2, report([0x0112], TransactionUID=None)),
+    (*COMMITMENT, 2, report([0x0112], TransactionUID="")),
+    (*COMMITMENT, 2, report([0x0112], TransactionUID="1.02")),
+    (*COMMITMENT, 2, None),
+    (*COMMITMENT, 9, report([])),
+    (*COMMITMENT, 2, report([70000])),
+    (*COMMITMENT, 2, report([0x0112], RetrieveAETitle="PACS")),
+)
+DEVIATIONS = [
+    (1, "EventInformation.FailedSOPSequence[1].FailureReason", "attribute"),
+    (2, "EventInformation.FailedSOPSequence", "attribute"),
+    (3, "EventInformation.TransactionUID", "attribute"),
+    (4, "EventInformation.TransactionUID", "attribute"),
+    (5, "EventInformation.TransactionUID", "uid"),
+    (6, "EventInformation.TransactionUID", "attribute"),
+    (7, "EventTypeID", "event-type"),
+    (8, "EventInformation.FailedSOPSequence[0].FailureReason", "out-of-range"),
+]
+
+
+def structured_rows() -> list[dict[str, object]]:
+    """Return the rows of the columns above."""
+    return [
+        dict(zip(STRUCTURED, row, strict=True)) for row in zip(*STRUCTURED.values(), strict=True)
+    ]
+
+
+def test_structured_event_information_is_looked_through():
+    assert found(structured_rows()) == DEVIATIONS
+    table = pa.table(STRUCTURED)
+    assert found(table) == DEVIATIONS
+    # Rows of a slice, and of an array of lists of another kind.
+    assert [row for row, *_ in found(table.slice(4))] == [0, 1, 2, 3, 4]
+    assert found(polars.from_arrow(table)) == DEVIATIONS
+
+
+def test_large_structured_tables_are_cut_and_counted_through():
+    repeated = 5000
+    table = pa.concat_tables([pa.table(STRUCTURED)] * repeated).combine_chunks()
+    for threads in (1, 2):
+        rejections = validate_events(table, check="standard", threads=threads)
+        rows = [rejection.row for rejection in rejections]
+        count = len(STRUCTURED["EventTypeID"])
+        assert rows == [n * count + row for n in range(repeated) for row, *_ in DEVIATIONS]
 
 
 def test_responses_and_primitives():

@@ -54,6 +54,9 @@ class _ArrowArray(Protocol):
 class _ArrowStream(Protocol):
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
 
+class _ArrowSchema(Protocol):
+    def __arrow_c_schema__(self) -> Any: ...
+
 _Events: TypeAlias = _ArrowArray | _ArrowStream | Mapping[str, Any] | Iterable[Any]
 _Framing: TypeAlias = Literal["p-data", "command-set"]
 _OnInvalid: TypeAlias = Literal["raise", "skip"]
@@ -198,6 +201,8 @@ class DecodedEvents:
     def rejected(self) -> Rejections: ...
     @property
     def stepped_over(self) -> dict[str, int]: ...
+    @property
+    def left_out(self) -> dict[str, int]: ...
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> N_EVENT_REPORT: ...
     def __iter__(self) -> Iterator[N_EVENT_REPORT]: ...
@@ -290,6 +295,8 @@ def encode_events(
     framing: _Framing = "p-data",
     on_invalid: _OnInvalid = "raise",
     enforce_uid_conformance: bool = True,
+    transfer_syntax: str = "1.2.840.10008.1.2",
+    threads: int = 1,
 ) -> EncodedEvents: ...
 def encode_batches(
     events: _Events,
@@ -300,18 +307,25 @@ def encode_batches(
     framing: _Framing = "p-data",
     on_invalid: _OnInvalid = "raise",
     enforce_uid_conformance: bool = True,
+    transfer_syntax: str = "1.2.840.10008.1.2",
+    threads: int = 1,
 ) -> EncodedBatches: ...
 def validate_events(
     events: _Events,
     *,
     check: Literal["form", "standard"] = "form",
     enforce_uid_conformance: bool = True,
+    transfer_syntax: str = "1.2.840.10008.1.2",
+    threads: int = 1,
 ) -> Rejections: ...
 def decode_events(
     data: ReadableBuffer,
     *,
     framing: _Framing = "p-data",
     on_invalid: _OnInvalid = "raise",
+    event_information: Literal["binary", "structured"] | _ArrowSchema | None = None,
+    event_reply: Literal["binary", "structured"] | _ArrowSchema | None = None,
+    transfer_syntax: str = "1.2.840.10008.1.2",
     threads: int = 1,
 ) -> DecodedEvents: ...
 def decode_capture(data: ReadableBuffer, *, on_invalid: _OnInvalid = "skip") -> CapturedEvents: ...

@@ -9,6 +9,23 @@ use crate::template::{Numbers, Shape};
 /// The most rows of a block.
 pub const ROWS: usize = 128;
 
+/// The fields that are numbers, and the others.
+const NUMBERS: usize = Field::NUMBERS.len() + 1;
+const CELLS: usize = Field::TEXTS.len() + Field::DATA_SETS.len();
+
+/// Where a field stands among the numbers or among the others.
+#[inline(always)]
+const fn place(field: Field) -> usize {
+    match field {
+        Field::MessageID | Field::AffectedSOPClassUID => 0,
+        Field::MessageIDBeingRespondedTo | Field::AffectedSOPInstanceUID => 1,
+        Field::EventTypeID | Field::ErrorComment => 2,
+        Field::Status | Field::EventInformation => 3,
+        Field::ErrorID | Field::EventReply => 4,
+        Field::PresentationContextID => 5,
+    }
+}
+
 /// The rows.
 pub struct Block<'a> {
     columns: &'a EventColumns,
@@ -18,8 +35,8 @@ pub struct Block<'a> {
     pub first: usize,
     /// How many rows there are.
     pub rows: usize,
-    numbers: [[u32; ROWS]; Field::ALL.len()],
-    cells: [[Cell<'a>; ROWS]; Field::ALL.len()],
+    numbers: [[u32; ROWS]; NUMBERS],
+    cells: [[Cell<'a>; ROWS]; CELLS],
     /// Whether any number is out of range.
     any_out_of_range: bool,
     /// Which fields each row has.
@@ -39,8 +56,8 @@ impl<'a> Block<'a> {
             common,
             first: 0,
             rows: 0,
-            numbers: [[NO_NUMBER; ROWS]; Field::ALL.len()],
-            cells: [[Cell::NULL; ROWS]; Field::ALL.len()],
+            numbers: [[NO_NUMBER; ROWS]; NUMBERS],
+            cells: [[Cell::NULL; ROWS]; CELLS],
             any_out_of_range: false,
             shapes: [Shape::NONE; ROWS],
             conformant: [false; ROWS],
@@ -53,20 +70,20 @@ impl<'a> Block<'a> {
         self.shapes = [self.common; ROWS];
         for field in Field::ALL {
             if let Some(column) = self.columns.integers(field) {
-                let numbers = &mut self.numbers[field as usize][..rows];
+                let numbers = &mut self.numbers[place(field)][..rows];
                 column.fill(first, numbers);
                 self.any_out_of_range |= numbers.contains(&OUT_OF_RANGE);
                 Shape::add_numbers(&mut self.shapes, field, numbers);
             }
             if let Some(column) = self.columns.cells(field) {
-                let cells = &mut self.cells[field as usize][..rows];
+                let cells = &mut self.cells[place(field)][..rows];
                 column.fill(first, cells);
                 if !self.common.has(field) {
                     Shape::add_cells(&mut self.shapes, field, cells);
                 }
             }
         }
-        let uids = &self.cells[Field::AffectedSOPInstanceUID as usize][..rows];
+        let uids = &self.cells[place(Field::AffectedSOPInstanceUID)][..rows];
         machine::conformant(uids, &mut self.conformant[..rows]);
         for (conformant, uid) in self.conformant.iter_mut().zip(uids) {
             // Whether it may be null is a question of the shape.
@@ -77,13 +94,18 @@ impl<'a> Block<'a> {
     /// A row's number, [`NO_NUMBER`] or [`OUT_OF_RANGE`].
     #[inline(always)]
     pub fn number(&self, field: Field, row: usize) -> u32 {
-        self.numbers[field as usize][row]
+        self.numbers[place(field)][row]
+    }
+
+    /// A row's number as it stands in the column, whether it fits or not.
+    pub fn integer(&self, field: Field, row: usize) -> Option<i128> {
+        self.columns.integer(field, self.first + row)
     }
 
     /// A row's text or data set.
     #[inline(always)]
     pub fn cell(&self, field: Field, row: usize) -> Cell<'a> {
-        self.cells[field as usize][row]
+        self.cells[place(field)][row]
     }
 
     /// Whether a number of a row is out of range.
@@ -100,7 +122,7 @@ impl<'a> Block<'a> {
     /// The texts or data sets of all rows.
     #[inline(always)]
     pub fn cells(&self, field: Field) -> &[Cell<'a>; ROWS] {
-        &self.cells[field as usize]
+        &self.cells[place(field)]
     }
 
     /// The numbers of a row in which none is out of range.

@@ -57,7 +57,30 @@ impl Kind {
             Self::Response => Field::EventReply,
         }
     }
+
+    /// Whether this message's command set carries a field.
+    #[inline]
+    pub fn carries(self, field: Field) -> bool {
+        CARRIED[self as usize] >> field as u32 & 1 != 0
+    }
 }
+
+/// The fields that the command sets of requests and of responses carry, a bit for each.
+const CARRIED: [u16; 2] = {
+    let mut carried = [0; 2];
+    let mut row = 0;
+    while row < ELEMENTS.len() {
+        let element = &ELEMENTS[row];
+        if let Source::Field(field) = element.source {
+            carried[Kind::Request as usize] |=
+                (!matches!(element.request, Usage::Absent) as u16) << field as u16;
+            carried[Kind::Response as usize] |=
+                (!matches!(element.response, Usage::Absent) as u16) << field as u16;
+        }
+        row += 1;
+    }
+    carried
+};
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

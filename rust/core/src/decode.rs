@@ -6,10 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::mem;
-use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::panic::resume_unwind;
-use std::thread;
+use std::sync::{Mutex, PoisonError};
 
 use arrow_array::RecordBatch;
 use arrow_buffer::{Buffer, ScalarBuffer};
@@ -18,6 +16,7 @@ use crate::command_set::{CommandSet, Field, Message, Value, message_name};
 use crate::decoded_columns::{DecodedColumns, LONGEST, Row, Span};
 use crate::encode::{Framing, OnInvalid};
 use crate::error::{Reason, Rejection, shown};
+use crate::parts::side_by_side;
 use crate::pdu::{Item, NAMES, Pdus, Pdv};
 use crate::uid::{MAX_LENGTH, UidError};
 use crate::whole_message::{self, COMMAND_SET_BEGINS, WholeMessage, begins_command_set};
@@ -41,7 +40,7 @@ pub struct Decoded {
 /// With [`OnInvalid::Raise`] decoding stops at the first error, which is then the only entry of
 /// `rejected`; the events before it are there.
 pub fn decode(stream: &Buffer, framing: Framing, on_invalid: OnInvalid) -> Decoded {
-    decode_in_threads(stream, framing, on_invalid, NonZeroUsize::MIN)
+    decode_in_threads(stream, framing, on_invalid, 1)
 }
 
 /// The same in up to `threads` threads: of PDUs, since a stream of bare command sets shows only to
@@ -50,33 +49,80 @@ pub fn decode_in_threads(
     stream: &Buffer,
     framing: Framing,
     on_invalid: OnInvalid,
-    threads: NonZeroUsize,
+    threads: usize,
 ) -> Decoded {
     if framing == Framing::CommandSet {
         let mut decoder = Decoder::new(stream, on_invalid, 0..stream.len());
         decoder.read_command_sets();
         return decoder.finish();
     }
-    decode_parts(stream, on_invalid, &beginnings(stream, threads))
+    decode_parts(stream, on_invalid, &beginnings(stream, threads), threads)
 }
 
-fn decode_parts(stream: &Buffer, on_invalid: OnInvalid, beginnings: &[usize]) -> Decoded {
-    let mut parts = read_parts(stream, on_invalid, beginnings).into_iter();
-    let mut decoder = parts.next().expect("there is a first part");
-    for part in parts {
-        decoder.go_on(part);
-    }
+fn decode_parts(
+    stream: &Buffer,
+    on_invalid: OnInvalid,
+    beginnings: &[usize],
+    threads: usize,
+) -> Decoded {
+    let ends = beginnings[1..].iter().copied().chain([stream.len()]);
+    let parts = beginnings.iter().copied().zip(ends).map(|(start, end)| start..end);
+    let whole = Whole::default();
+    side_by_side(threads.min(beginnings.len()), parts.enumerate(), |(number, part)| {
+        let mut decoder = Decoder::new(stream, on_invalid, part);
+        decoder.read_pdus();
+        whole.add(number, decoder);
+    });
+    let mut decoder = whole.finish();
     decoder.end_stream();
     decoder.finish()
 }
 
+/// Parts on their way behind one another: each thread that has read one joins what is ready, so that
+/// this too is shared.
+#[derive(Default)]
+struct Whole<'a> {
+    ready: Mutex<BTreeMap<usize, Decoder<'a>>>,
+    joined: Mutex<(usize, Option<Decoder<'a>>)>,
+}
+
+impl<'a> Whole<'a> {
+    fn add(&self, number: usize, part: Decoder<'a>) {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).insert(number, part);
+        // Not waited for: who joins now looks again, or the last one does.
+        if let Ok(mut joined) = self.joined.try_lock() {
+            self.join(&mut joined);
+        }
+    }
+
+    fn join(&self, (next, whole): &mut (usize, Option<Decoder<'a>>)) {
+        let ready = |next| self.ready.lock().unwrap_or_else(PoisonError::into_inner).remove(&next);
+        while let Some(part) = ready(*next) {
+            match whole {
+                Some(whole) => whole.go_on(part),
+                None => *whole = Some(part),
+            }
+            *next += 1;
+        }
+    }
+
+    fn finish(self) -> Decoder<'a> {
+        let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
+        self.join(&mut joined);
+        joined.1.take().expect("there is a first part")
+    }
+}
+
 /// The least bytes that are worth a thread.
 const LEAST_PART: usize = 128 << 10;
+/// How many parts each thread reads: the last of them are over at about the same time.
+const PARTS: usize = 8;
 
 /// Where the parts of a stream begin: at command sets, as far as can be seen without reading all
 /// that is before them.
-fn beginnings(stream: &[u8], threads: NonZeroUsize) -> Vec<usize> {
-    let parts = threads.get().min(stream.len() / LEAST_PART);
+fn beginnings(stream: &[u8], threads: usize) -> Vec<usize> {
+    let parts = if threads > 1 { threads * PARTS } else { 1 };
+    let parts = parts.min(stream.len() / LEAST_PART);
     let mut beginnings = vec![0];
     for part in 1..parts {
         let from = stream.len() / parts * part;
@@ -86,28 +132,6 @@ fn beginnings(stream: &[u8], threads: NonZeroUsize) -> Vec<usize> {
         }
     }
     beginnings
-}
-
-/// Reads each part in a thread.
-fn read_parts<'a>(
-    stream: &'a Buffer,
-    on_invalid: OnInvalid,
-    beginnings: &[usize],
-) -> Vec<Decoder<'a>> {
-    let ends = beginnings[1..].iter().copied().chain([stream.len()]);
-    let read = |part: Range<usize>| {
-        let mut decoder = Decoder::new(stream, on_invalid, part);
-        decoder.read_pdus();
-        decoder
-    };
-    thread::scope(|scope| {
-        let mut ranges = beginnings.iter().copied().zip(ends).map(|(start, end)| start..end);
-        let first = ranges.next().expect("there is a first part");
-        let others: Vec<_> = ranges.map(|part| scope.spawn(|| read(part))).collect();
-        let others = others.into_iter().map(|other| other.join());
-        let others = others.map(|other| other.unwrap_or_else(|panic| resume_unwind(panic)));
-        [read(first)].into_iter().chain(others).collect()
-    })
 }
 
 /// What has come of a message so far.
@@ -571,6 +595,7 @@ mod tests {
             pieces in prop::collection::vec(piece(), 1..30),
             chosen in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
             skip: bool,
+            threads in 1..4_usize,
         ) {
             let stream: Buffer = pieces.concat().into();
             let on_invalid = if skip { OnInvalid::Skip } else { OnInvalid::Raise };
@@ -583,8 +608,8 @@ mod tests {
             }
             beginnings.sort_unstable();
             beginnings.dedup();
-            let one = decode_parts(&stream, on_invalid, &[0]);
-            let several = decode_parts(&stream, on_invalid, &beginnings);
+            let one = decode_parts(&stream, on_invalid, &[0], 1);
+            let several = decode_parts(&stream, on_invalid, &beginnings, threads);
             prop_assert_eq!(one.events, several.events);
             prop_assert_eq!(one.offsets, several.offsets);
             prop_assert_eq!(one.rejected, several.rejected);

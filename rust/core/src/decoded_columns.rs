@@ -298,6 +298,10 @@ impl<'a> DecodedColumns<'a> {
     pub fn flush(&mut self, total: usize) {
         let block = &*self.block;
         let rows = block.rows;
+        // Of no rows all would have every field.
+        if rows == 0 {
+            return;
+        }
         for (place, field) in Field::NUMBERS.into_iter().enumerate() {
             let values = &block.numbers[place][..rows];
             self.numbers[place].extend(values, &block.present(field), total);

@@ -1,20 +1,23 @@
 //! Columns to bytes: every row is checked and written in one pass.
 
-use std::iter::Peekable;
+use std::iter;
+use std::mem::take;
 use std::ops::Range;
-use std::vec;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_buffer::{Buffer, ScalarBuffer};
 
 use crate::block::{self, Block};
-use crate::characters::WINDOW;
 use crate::columns::{Cell, EventColumns};
-use crate::command_set::{CommandSet, ELEMENTS, Field, Kind, Source, Usage, Value, Vr};
-use crate::error::{Reason, Rejection, shown};
+use crate::command_set::{ELEMENTS, Field, Kind};
+use crate::error::{Reason, Rejection};
+use crate::event::Event;
+use crate::lengths::Lengths;
 use crate::memory::Memory;
-use crate::pdv::{HEADERS, MaxPduLength, write_message};
-use crate::template::{ROOM, Shape, Template};
-use crate::uid;
+use crate::parts::{Broken, Rows, side_by_side};
+use crate::pdv::{HEADERS, MaxPduLength};
+use crate::runs::{Judged, judge};
+use crate::template::{Numbers, ROOM, Template};
 
 /// What stands around each command set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,20 +83,102 @@ pub fn encode(
     first_row: u64,
     broken: Vec<Rejection>,
 ) -> Result<Encoded, Rejection> {
-    let rows: usize = batches.iter().map(|columns| columns.rows).sum();
+    encode_in_threads(batches, options, first_row, broken, 1)
+}
+
+/// Does what [`encode`] does, with the same outcome, in at most so many threads.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_in_threads(
+    batches: &[EventColumns],
+    options: &Options,
+    first_row: u64,
+    broken: Vec<Rejection>,
+    threads: usize,
+) -> Result<Encoded, Rejection> {
+    encode_in_parts(batches, options, first_row, broken, threads, PART)
+}
+
+/// What each part of a table becomes at least, in bytes: so much work that a thread is worth its
+/// start, and as much as a large page, so that two threads don't begin in the same one.
+const PART: usize = 2 << 20;
+
+fn encode_in_parts(
+    batches: &[EventColumns],
+    options: &Options,
+    first_row: u64,
+    broken: Vec<Rejection>,
+    threads: usize,
+    least: usize,
+) -> Result<Encoded, Rejection> {
+    let rows = Rows::of(batches, first_row);
     let most: usize = batches.iter().map(|columns| most_bytes(columns, options)).sum();
-    let (mut bytes, mut offsets) = (Memory::new(most + ROOM), Memory::new((rows + 1) * 8));
+    let (mut bytes, mut offsets) = (Memory::new(most + ROOM), Memory::new((rows.count + 1) * 8));
     let (ends, _) = offsets.bytes().as_chunks_mut();
-    let mut encoder = Encoder::new(options, first_row, broken, bytes.bytes(), ends);
-    for columns in batches {
-        encoder.encode(columns)?;
+    ends[0] = 0_i64.to_ne_bytes();
+    let (out, broken) = (bytes.bytes(), Broken::new(broken));
+    let all = Part { rows, broken, begin: 0, out, first: 1, ends: &mut ends[1..] };
+    let threads = threads.min(most / least);
+    let written = match threads {
+        0 | 1 => vec![all.encode(options)?],
+        _ => encode_side_by_side(all, options, threads, least)?,
+    };
+    let (mut length, mut messages, mut rejected) = (0, 0, Vec::new());
+    for part in written {
+        part.close_gap(bytes.bytes(), ends, length, messages);
+        length += part.length;
+        messages += part.messages;
+        rejected = joined(rejected, part.rejected);
     }
-    let Encoder { at, messages, rejected, .. } = encoder;
     Ok(Encoded {
-        bytes: bytes.into_buffer(at),
+        bytes: bytes.into_buffer(length),
         offsets: ScalarBuffer::new(offsets.into_buffer((messages + 1) * 8), 0, messages + 1),
         rejected,
     })
+}
+
+/// Encodes the parts of a table; each is told where it begins as if all rows before it were good.
+fn encode_side_by_side(
+    mut rest: Part<'_>,
+    options: &Options,
+    threads: usize,
+    least: usize,
+) -> Result<Vec<Written>, Rejection> {
+    let mut lengths = Lengths::new();
+    // Parts are taken in order: those before a failed one are all taken.
+    let failed = AtomicBool::new(false);
+    let parts = iter::from_fn(|| {
+        let goes_on = rest.rows.count > 0 && !failed.load(Ordering::Relaxed);
+        goes_on.then(|| rest.take(&mut lengths, options, least))
+    });
+    let work = |part: Part<'_>| {
+        part.encode(options).inspect_err(|_| failed.store(true, Ordering::Relaxed))
+    };
+    side_by_side(threads, parts, work).into_iter().collect()
+}
+
+/// Encodes some tables, each by itself, in at most so many threads.
+pub fn encode_each(
+    tables: Vec<Table>,
+    options: &Options,
+    threads: usize,
+) -> Vec<Result<Encoded, Rejection>> {
+    let threads = threads.min(tables.len());
+    side_by_side(threads, tables.into_iter(), |table| {
+        encode(&[table.columns], options, table.first_row, table.broken)
+    })
+}
+
+/// The arguments of [`encode`] for one batch.
+#[derive(Debug)]
+pub struct Table {
+    /// The batch.
+    pub columns: EventColumns,
+    /// The number of its first row.
+    pub first_row: u64,
+    /// What was already found wrong with its rows.
+    pub broken: Vec<Rejection>,
 }
 
 /// The most bytes that the rows can become. What is not used of it is never touched.
@@ -112,95 +197,110 @@ fn most_bytes(columns: &EventColumns, options: &Options) -> usize {
     }
 }
 
+/// Rows, and the place for their messages.
+struct Part<'a> {
+    rows: Rows<'a>,
+    broken: Broken,
+    /// Where in the stream the part begins.
+    begin: usize,
+    out: &'a mut [u8],
+    /// The number of the first message's end among the offsets.
+    first: usize,
+    ends: &'a mut [[u8; 8]],
+}
+
+impl<'a> Part<'a> {
+    /// Takes rows whose messages have `least` bytes, as far as there are so many.
+    fn take(&mut self, lengths: &mut Lengths<'a>, options: &Options, least: usize) -> Self {
+        let rows = self.rows.clone();
+        let mut length = 0;
+        while length < least
+            && let Some((columns, rows)) = self.rows.next(block::ROWS)
+        {
+            length += lengths.foretell(columns, rows, options);
+        }
+        let rows = rows.before(&self.rows);
+        let (out, out_behind) = take(&mut self.out).split_at_mut(length);
+        let (ends, ends_behind) = take(&mut self.ends).split_at_mut(rows.count);
+        let broken = self.broken.before(self.rows.number);
+        let part = Self { rows, broken, begin: self.begin, out, first: self.first, ends };
+        (self.out, self.ends) = (out_behind, ends_behind);
+        self.begin += length;
+        self.first += part.rows.count;
+        part
+    }
+
+    fn encode(self, options: &Options) -> Result<Written, Rejection> {
+        let Self { rows, broken, begin, out, first, ends } = self;
+        let mut encoder = Encoder {
+            options,
+            begin,
+            out,
+            at: 0,
+            ends,
+            messages: 0,
+            rejected: Vec::new(),
+            scratch: Vec::new(),
+        };
+        judge(rows, broken, options, &mut encoder)?;
+        let Encoder { at, messages, rejected, .. } = encoder;
+        Ok(Written { begin, length: at, first, messages, rejected })
+    }
+}
+
+/// A part that was encoded, as it lies in the memory of all.
+struct Written {
+    begin: usize,
+    length: usize,
+    first: usize,
+    messages: usize,
+    rejected: Vec<Rejection>,
+}
+
+impl Written {
+    /// Moves the part up to those before it, of so many bytes and messages, if rows of those were
+    /// left out.
+    fn close_gap(&self, out: &mut [u8], ends: &mut [[u8; 8]], length: usize, messages: usize) {
+        let gap = self.begin - length;
+        if gap > 0 {
+            out.copy_within(self.begin..self.begin + self.length, length);
+        }
+        if self.first > messages + 1 {
+            ends.copy_within(self.first..self.first + self.messages, messages + 1);
+        }
+        if gap > 0 {
+            for end in &mut ends[messages + 1..][..self.messages] {
+                *end = (i64::from_ne_bytes(*end) - gap as i64).to_ne_bytes();
+            }
+        }
+    }
+}
+
 /// Rows on their way into memory.
-///
-/// There are two ways. Most rows are like one before: a template is copied and filled in. The others
-/// go element by element, as do those that are refused, and this way alone knows all the rules.
 struct Encoder<'o> {
     options: &'o Options,
-    /// The number of the next row.
-    number: u64,
-    broken: Peekable<vec::IntoIter<Rejection>>,
+    /// Where in the stream the memory begins.
+    begin: usize,
     out: &'o mut [u8],
     at: usize,
-    offsets: &'o mut [[u8; 8]],
+    ends: &'o mut [[u8; 8]],
     messages: usize,
     rejected: Vec<Rejection>,
     scratch: Vec<u8>,
 }
 
-impl<'o> Encoder<'o> {
-    fn new(
-        options: &'o Options,
-        first_row: u64,
-        broken: Vec<Rejection>,
-        out: &'o mut [u8],
-        offsets: &'o mut [[u8; 8]],
-    ) -> Self {
-        offsets[0] = 0_i64.to_ne_bytes();
-        Self {
-            options,
-            number: first_row,
-            broken: broken.into_iter().peekable(),
-            out,
-            at: 0,
-            offsets,
-            messages: 0,
-            rejected: Vec::new(),
-            scratch: Vec::new(),
-        }
-    }
-
-    fn encode(&mut self, columns: &EventColumns) -> Result<(), Rejection> {
-        let mut block = Block::new(columns);
-        let mut templates = Templates::default();
-        for first in (0..columns.rows).step_by(block::ROWS) {
-            block.take(first, block::ROWS.min(columns.rows - first));
-            let mut row = 0;
-            while row < block.rows {
-                let class = block.cell(Field::AffectedSOPClassUID, row);
-                let run = match templates.find(block.shapes[row], class) {
-                    Some(template) => self.run(&block, row, template),
-                    None => 0,
-                };
-                if run == 0 {
-                    self.single(columns, &block, row, &mut templates)?;
-                }
-                row += run.max(1);
-            }
-        }
-        Ok(())
-    }
-
-    /// Encodes the rows from `first` on for which a template serves, and returns how many these are.
+impl Judged for Encoder<'_> {
     #[inline]
-    fn run(&mut self, block: &Block<'_>, first: usize, template: &Template<'_>) -> usize {
-        let Options { framing, max_pdu_length, .. } = *self.options;
-        let most = match framing {
-            Framing::PData => max_pdu_length.fragment(),
-            Framing::CommandSet => usize::MAX,
-        };
-        if template.command_set_len(WINDOW) > most {
-            return 0;
-        }
-        let broken = self.broken.peek().and_then(|rejection| rejection.row);
-        let before_broken = broken.map_or(usize::MAX, |row| (row - self.number) as usize);
-        let end = block.rows.min(first.saturating_add(before_broken));
-        let classes = block.cells(Field::AffectedSOPClassUID);
-        let data_sets = template.data_set.map(|field| block.cells(field));
-        let mut row = first;
-        while row < end
-            && template.fits(block.shapes[row], classes[row])
-            && block.conformant[row]
-            && data_sets.is_none_or(|cells| cells[row].length() <= most)
-            && !block.out_of_range(row)
-        {
-            row += 1;
-        }
-        let rows = first..row;
+    fn run(
+        &mut self,
+        block: &Block<'_>,
+        rows: Range<usize>,
+        template: &Template<'_>,
+        message_id: u16,
+    ) {
         match (template.kind, block.has(Field::MessageID)) {
             (Kind::Request, false) => {
-                self.write_run(block, rows, template, Numbering::From(self.message_id()));
+                self.write_run(block, rows, template, Numbering::From(message_id));
             }
             (Kind::Request, true) => {
                 self.write_run(block, rows, template, Numbering::Column(Field::MessageID));
@@ -210,9 +310,29 @@ impl<'o> Encoder<'o> {
                 self.write_run(block, rows, template, Numbering::Column(field));
             }
         }
-        row - first
     }
 
+    fn single(&mut self, event: &Event<'_>) {
+        self.scratch.clear();
+        event.write(&mut self.scratch, self.options);
+        self.out[self.at..][..self.scratch.len()].copy_from_slice(&self.scratch);
+        self.at += self.scratch.len();
+        self.ends[self.messages] = ((self.begin + self.at) as i64).to_ne_bytes();
+        self.messages += 1;
+    }
+
+    fn refused(&mut self, rejection: Rejection) -> Result<(), Rejection> {
+        match self.options.on_invalid {
+            OnInvalid::Raise => Err(rejection),
+            OnInvalid::Skip => {
+                self.rejected.push(rejection);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Encoder<'_> {
     // In line, so that nothing is asked of each row that holds for all.
     #[inline(always)]
     fn write_run(
@@ -224,94 +344,40 @@ impl<'o> Encoder<'o> {
     ) {
         let data_sets = template.data_set.map(|field| block.cells(field));
         let uids = block.cells(Field::AffectedSOPInstanceUID);
-        let offsets = &mut self.offsets[self.messages + 1..][..rows.len()];
+        let ends = &mut self.ends[self.messages..][..rows.len()];
         let mut at = self.at;
-        for (row, offset) in rows.clone().zip(offsets) {
+        for (row, end) in rows.clone().zip(ends) {
             let numbers = block.numbers(row, numbering.next(block, row));
-            let out = self.out[at..].first_chunk_mut().expect("there is room for any row");
-            match data_sets.map(|cells| cells[row]) {
-                Some(data_set) => {
-                    at += template.write(out, numbers, uids[row], data_set.length());
-                    at += data_set.write(&mut self.out[at..]);
-                }
-                None => at += template.write(out, numbers, uids[row], 0),
+            let data_set = data_sets.map(|cells| cells[row]);
+            let length = data_set.map_or(0, Cell::length);
+            let out = &mut self.out[at..];
+            at += match out.first_chunk_mut() {
+                Some(out) => template.write(out, numbers, uids[row], length),
+                None => write_at_end(out, template, numbers, uids[row], length),
+            };
+            if let Some(data_set) = data_set {
+                at += data_set.write(&mut self.out[at..]);
             }
-            *offset = (at as i64).to_ne_bytes();
+            *end = ((self.begin + at) as i64).to_ne_bytes();
         }
         self.at = at;
         self.messages += rows.len();
-        self.number += rows.len() as u64;
     }
+}
 
-    /// What is wrong with a row that has a template, if it is its instance UID. The other rules of
-    /// a message come later in the order of its elements.
-    fn bad_uid(&mut self, block: &Block<'_>, row: usize) -> Option<Rejection> {
-        if block.out_of_range(row) || self.is_broken() {
-            return None;
-        }
-        let field = Field::AffectedSOPInstanceUID;
-        let reason = check_uid(block.cell(field, row).bytes()?, self.options).err()?;
-        Some(Rejection::new(reason).field(field))
-    }
-
-    fn reject(&mut self, rejection: Rejection) -> Result<(), Rejection> {
-        let rejection = rejection.row(self.number);
-        self.number += 1;
-        match self.options.on_invalid {
-            OnInvalid::Raise => Err(rejection),
-            OnInvalid::Skip => {
-                self.rejected.push(rejection);
-                Ok(())
-            }
-        }
-    }
-
-    /// Message IDs run from 1 to 65535 and round again.
-    fn message_id(&self) -> u16 {
-        (self.number % 65535 + 1) as u16
-    }
-
-    fn is_broken(&mut self) -> bool {
-        self.broken.peek().is_some_and(|rejection| rejection.row == Some(self.number))
-    }
-
-    /// Encodes or refuses a row for which no template serves: by the table of elements, but for
-    /// what a template shows to be the instance UID's fault.
-    fn single<'c>(
-        &mut self,
-        columns: &'c EventColumns,
-        block: &Block<'c>,
-        row: usize,
-        templates: &mut Templates<'c>,
-    ) -> Result<(), Rejection> {
-        let class = block.cell(Field::AffectedSOPClassUID, row);
-        let has_template = templates.find(block.shapes[row], class).is_some();
-        if has_template && let Some(rejection) = self.bad_uid(block, row) {
-            return self.reject(rejection);
-        }
-        let in_columns = block.first + row;
-        let event = Event::of_row(columns, in_columns, self.message_id());
-        let found = match self.broken.next_if(|rejection| rejection.row == Some(self.number)) {
-            Some(rejection) => Err(rejection),
-            None => event.check(columns, in_columns, self.options),
-        };
-        if let Err(rejection) = found {
-            return self.reject(rejection);
-        }
-        if !has_template && event.command_set.get(Field::ErrorComment) == Value::Absent {
-            let id = event.context_id(self.options);
-            let shape = block.shapes[row];
-            templates.add(Template::new(shape, class, &event.command_set, id, self.options));
-        }
-        self.scratch.clear();
-        event.write(&mut self.scratch, self.options);
-        self.out[self.at..self.at + self.scratch.len()].copy_from_slice(&self.scratch);
-        self.at += self.scratch.len();
-        self.messages += 1;
-        self.offsets[self.messages] = (self.at as i64).to_ne_bytes();
-        self.number += 1;
-        Ok(())
-    }
+/// Writes a message up to its data set where behind `out` another part begins.
+#[cold]
+fn write_at_end(
+    out: &mut [u8],
+    template: &Template<'_>,
+    numbers: Numbers,
+    uid: Cell<'_>,
+    data_set: usize,
+) -> usize {
+    let mut room = [0; ROOM];
+    let length = template.write(&mut room, numbers, uid, data_set);
+    out[..length].copy_from_slice(&room[..length]);
+    length
 }
 
 /// Where the Message IDs of a run come from.
@@ -335,35 +401,6 @@ impl Numbering {
     }
 }
 
-/// The templates of a table: a few, of which most rows have the one of the row before.
-#[derive(Default)]
-struct Templates<'a> {
-    all: Vec<Template<'a>>,
-    last: usize,
-}
-
-/// Tables with more kinds of rows than this forget the oldest.
-const MOST_TEMPLATES: usize = 16;
-
-impl<'a> Templates<'a> {
-    #[inline]
-    fn find(&mut self, shape: Shape, class: Cell<'_>) -> Option<&Template<'a>> {
-        let fits = |template: &Template<'_>| template.fits(shape, class);
-        if !self.all.get(self.last).is_some_and(fits) {
-            self.last = self.all.iter().position(fits)?;
-        }
-        self.all.get(self.last)
-    }
-
-    fn add(&mut self, template: Template<'a>) {
-        if self.all.len() == MOST_TEMPLATES {
-            self.all.remove(0);
-        }
-        self.last = self.all.len();
-        self.all.push(template);
-    }
-}
-
 /// Checks the rows of `batches` and gives all that is wrong, without encoding.
 pub fn validate(
     batches: &[EventColumns],
@@ -371,158 +408,73 @@ pub fn validate(
     first_row: u64,
     broken: Vec<Rejection>,
 ) -> Vec<Rejection> {
-    let mut broken = broken.into_iter().peekable();
-    let mut number = first_row;
-    let mut rejected = Vec::new();
-    for columns in batches {
-        for row in 0..columns.rows {
-            let found = match broken.next_if(|rejection| rejection.row == Some(number)) {
-                Some(rejection) => Err(rejection),
-                None => Event::of_row(columns, row, 1).check(columns, row, options),
-            };
-            rejected.extend(found.err().map(|rejection| rejection.row(number)));
-            number += 1;
-        }
-    }
-    rejected
+    validate_in_threads(batches, options, first_row, broken, 1)
 }
 
-/// One row as a message.
-struct Event<'a> {
-    context_id: Option<i128>,
-    command_set: CommandSet<'a>,
-    data_set: Option<&'a [u8]>,
-}
-
-impl<'a> Event<'a> {
-    fn of_row(columns: &'a EventColumns, row: usize, message_id: u16) -> Self {
-        let kind = kind_of_row(columns, row);
-        // A message that announced a data set of no bytes would leave its receiver waiting.
-        let data_set = columns.bytes(kind.data_set(), row).filter(|bytes| !bytes.is_empty());
-        let mut command_set = CommandSet::new(kind, data_set.is_some());
-        for element in &ELEMENTS {
-            if let Source::Field(field) = element.source {
-                command_set.set(field, value_of_row(columns, row, field, element.vr));
-            }
-        }
-        if !columns.has(Field::MessageID) {
-            command_set.set(Field::MessageID, Value::Us(message_id));
-        }
-        let context_id = columns.integer(Field::PresentationContextID, row);
-        Self { context_id, command_set, data_set }
-    }
-
-    fn check(
-        &self,
-        columns: &EventColumns,
-        row: usize,
-        options: &Options,
-    ) -> Result<(), Rejection> {
-        let kind = self.command_set.kind;
-        for element in &ELEMENTS {
-            if let Source::Field(field) = element.source {
-                let usage = element.usage(kind);
-                check_field(columns, row, field, usage, kind, self.command_set.get(field), options)
-                    .map_err(|reason| Rejection::new(reason).field(field))?;
-            }
-        }
-        self.check_data_set(columns, row, options)?;
-        self.context_id.map_or(Ok(0), check_context_id).map(|_| ())
-    }
-
-    fn check_data_set(
-        &self,
-        columns: &EventColumns,
-        row: usize,
-        options: &Options,
-    ) -> Result<(), Rejection> {
-        let kind = self.command_set.kind;
-        let other = match kind {
-            Kind::Request => Field::EventReply,
-            Kind::Response => Field::EventInformation,
-        };
-        if columns.bytes(other, row).is_some_and(|bytes| !bytes.is_empty()) {
-            return Err(Rejection::new(Reason::NotCarried(kind)).field(other));
-        }
-        let length = self.data_set.map_or(0, <[u8]>::len);
-        options.max_pdu_length.check(length).map_err(|rejection| rejection.field(kind.data_set()))
-    }
-
-    fn context_id(&self, options: &Options) -> u8 {
-        self.context_id.map_or(options.context_id, |id| id as u8)
-    }
-
-    fn write(&self, out: &mut Vec<u8>, options: &Options) {
-        if options.framing == Framing::CommandSet {
-            return self.command_set.write(out);
-        }
-        let data_set = self.data_set.unwrap_or_default();
-        let command_set = |out: &mut Vec<u8>| self.command_set.write(out);
-        write_message(out, self.context_id(options), options.max_pdu_length, command_set, data_set);
-    }
-}
-
-/// A row that responds to a message is a response.
-fn kind_of_row(columns: &EventColumns, row: usize) -> Kind {
-    match columns.integer(Field::MessageIDBeingRespondedTo, row) {
-        Some(_) => Kind::Response,
-        None => Kind::Request,
-    }
-}
-
-/// The value as it will be written; a number that doesn't fit is found by [`check_field`].
-fn value_of_row(columns: &EventColumns, row: usize, field: Field, vr: Vr) -> Value<'_> {
-    match vr {
-        Vr::Us | Vr::Ul => columns
-            .integer(field, row)
-            .map_or(Value::Absent, |number| Value::Us(u16::try_from(number).unwrap_or_default())),
-        Vr::Ui | Vr::Lo => columns.bytes(field, row).map_or(Value::Absent, Value::Text),
-    }
-}
-
-fn check_field(
-    columns: &EventColumns,
-    row: usize,
-    field: Field,
-    usage: Usage,
-    kind: Kind,
-    value: Value<'_>,
+/// Does what [`validate`] does, with the same outcome, in at most so many threads.
+pub fn validate_in_threads(
+    batches: &[EventColumns],
     options: &Options,
-) -> Result<(), Reason> {
-    match (usage, value) {
-        // A numbered row has a Message ID that nobody set: a response just leaves it out.
-        (Usage::Absent, Value::Us(_)) if !columns.has(field) => Ok(()),
-        (Usage::Absent, Value::Absent) | (Usage::Optional, Value::Absent) => Ok(()),
-        (Usage::Absent, _) => Err(Reason::NotCarried(kind)),
-        (Usage::Mandatory, Value::Absent) => Err(Reason::Missing(kind)),
-        (_, Value::Us(_)) => match columns.integer(field, row) {
-            Some(number @ ..0 | number @ 65536..) => Err(Reason::OutOfRange(number)),
-            _ => Ok(()),
-        },
-        (_, Value::Text(text)) if field == Field::ErrorComment => check_error_comment(text),
-        (_, Value::Text(text)) => check_uid(text, options),
-        (_, Value::UsMany(_)) => Ok(()),
-    }
+    first_row: u64,
+    broken: Vec<Rejection>,
+    threads: usize,
+) -> Vec<Rejection> {
+    validate_in_parts(batches, options, first_row, broken, threads, PART_ROWS)
 }
 
-fn check_uid(text: &[u8], options: &Options) -> Result<(), Reason> {
-    let check = if options.conformant_uids { uid::check } else { uid::check_lenient };
-    check(text).map_err(|error| Reason::Uid(shown(text), error))
+/// The rows of a part that is only checked.
+const PART_ROWS: usize = 1 << 15;
+
+fn validate_in_parts(
+    batches: &[EventColumns],
+    options: &Options,
+    first_row: u64,
+    broken: Vec<Rejection>,
+    threads: usize,
+    least: usize,
+) -> Vec<Rejection> {
+    let (mut rest, mut broken) = (Rows::of(batches, first_row), Broken::new(broken));
+    let check = |(rows, broken)| {
+        let mut refused = Refused(Vec::new());
+        // It refuses none for which it would stop.
+        let _ = judge(rows, broken, options, &mut refused);
+        refused.0
+    };
+    let threads = threads.min(rest.count / least);
+    if threads <= 1 {
+        return check((rest, broken));
+    }
+    let parts = iter::from_fn(|| {
+        let rows = rest.clone();
+        while rows.count - rest.count < least && rest.next(least).is_some() {}
+        let rows = rows.before(&rest);
+        (rows.count > 0).then(|| (rows, broken.before(rest.number)))
+    });
+    side_by_side(threads, parts, check).into_iter().fold(Vec::new(), joined)
 }
 
-/// LO: at most 64 characters of the default repertoire, no backslash and no control character
-/// (PS3.5 6.1.2.1, 6.2); a command set has no Specific Character Set that could allow more.
-fn check_error_comment(text: &[u8]) -> Result<(), Reason> {
-    if let Some(character) = String::from_utf8_lossy(text)
-        .chars()
-        .find(|character| !matches!(character, ' '..='~') || *character == '\\')
-    {
-        return Err(Reason::TextCharacter(shown(text), character));
+/// Puts rejections behind others, of which there are most often none.
+fn joined(mut before: Vec<Rejection>, behind: Vec<Rejection>) -> Vec<Rejection> {
+    if before.is_empty() {
+        return behind;
     }
-    if text.len() > 64 {
-        return Err(Reason::TextTooLong(shown(text), text.len()));
+    before.extend(behind);
+    before
+}
+
+/// Rows of which only the bad ones count.
+struct Refused(Vec<Rejection>);
+
+impl Judged for Refused {
+    #[inline]
+    fn run(&mut self, _: &Block<'_>, _: Range<usize>, _: &Template<'_>, _: u16) {}
+
+    fn single(&mut self, _: &Event<'_>) {}
+
+    fn refused(&mut self, rejection: Rejection) -> Result<(), Rejection> {
+        self.0.push(rejection);
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -632,5 +584,148 @@ mod tests {
             .map(|&at| encoded.bytes[at as usize + 12 + 12 + 12 + 10 + 8])
             .collect();
         assert_eq!(ids, [0xff, 1, 2]);
+    }
+
+    /// Requests and responses of all lengths, `bad` of which are bad in one way or another.
+    fn mixed(rows: usize, bad: impl Fn(usize) -> bool + Copy) -> EventColumns {
+        let of = |good: fn(usize) -> Option<i64>, wrong: i64, way: usize| {
+            let one = move |row| if bad(row) && row % 4 == way { Some(wrong) } else { good(row) };
+            Int64Array::from_iter((0..rows).map(one))
+        };
+        let response = |row: usize| row % 7 > 4;
+        let uid = |row: usize| match row % 4 {
+            2 if bad(row) => format!("1.02.{row}"),
+            3 if bad(row) => "1".repeat(row % 300),
+            _ => format!("1.{}{row}", "2".repeat(row % 40)),
+        };
+        let data_set = |row: usize| match row % 5 {
+            0 => None,
+            _ => Some(vec![row as u8; row * row % 400]),
+        };
+        let information = |row: usize| data_set(row).filter(|_| !response(row));
+        let reply = |row: usize| data_set(row).filter(|_| response(row));
+        let comment = |row: usize| (row % 14 == 13).then(|| "x".repeat(row % 65));
+        let batch = RecordBatch::try_from_iter([
+            ("AffectedSOPClassUID", Arc::new(StringArray::from(vec!["1.2"; rows])) as ArrayRef),
+            ("AffectedSOPInstanceUID", Arc::new(StringArray::from_iter_values((0..rows).map(uid)))),
+            ("EventTypeID", Arc::new(of(|row| Some(row as i64), 65536, 0))),
+            ("EventInformation", Arc::new(BinaryArray::from_iter((0..rows).map(information)))),
+            ("EventReply", Arc::new(BinaryArray::from_iter((0..rows).map(reply)))),
+            (
+                "MessageIDBeingRespondedTo",
+                Arc::new(of(|row| (row % 7 > 4).then_some(row as i64), -1, 1)),
+            ),
+            (
+                "Status",
+                Arc::new(Int64Array::from_iter((0..rows).map(|row| response(row).then_some(0)))),
+            ),
+            ("ErrorComment", Arc::new(StringArray::from_iter((0..rows).map(comment)))),
+        ]);
+        EventColumns::new(&batch.unwrap()).unwrap()
+    }
+
+    fn with(framing: Framing, max_pdu_length: i128, on_invalid: OnInvalid) -> Options {
+        let max_pdu_length = MaxPduLength::new(max_pdu_length).unwrap();
+        Options { framing, max_pdu_length, ..options(on_invalid) }
+    }
+
+    /// Where messages begin and end, whatever way rows are bad.
+    fn is_whole(encoded: &Encoded) -> bool {
+        *encoded.offsets.last().unwrap() as usize == encoded.bytes.len()
+    }
+
+    #[test]
+    fn parts_are_joined_to_the_same_stream() {
+        let ways: [&dyn Fn(usize) -> bool; 5] =
+            [&|_| false, &|row| row % 2 == 0, &|row| row < 400, &|row| row > 100, &|row| {
+                row % 50 == 3 || row == 899
+            }];
+        for bad in ways {
+            let all = [mixed(300, bad), mixed(0, bad), mixed(1, bad), mixed(900, bad)];
+            for (framing, max_pdu_length) in [
+                (Framing::PData, 16382),
+                (Framing::PData, 0),
+                (Framing::PData, 7),
+                (Framing::PData, 60),
+                (Framing::CommandSet, 16382),
+            ] {
+                let options = with(framing, max_pdu_length, OnInvalid::Skip);
+                let one = encode(&all, &options, 65000, vec![]).unwrap();
+                assert!(is_whole(&one));
+                for (threads, least) in [(2, 1), (3, 1000), (7, 20_000), (2, 100_000)] {
+                    let more = encode_in_parts(&all, &options, 65000, vec![], threads, least);
+                    let more = more.unwrap();
+                    assert_eq!(one.bytes, more.bytes);
+                    assert_eq!(one.offsets, more.offsets);
+                    assert_eq!(one.rejected, more.rejected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_lengths_of_good_rows_are_foretold_to_the_byte() {
+        let columns = mixed(128, |_| false);
+        for (framing, max_pdu_length) in
+            [(Framing::PData, 0), (Framing::PData, 50), (Framing::CommandSet, 0)]
+        {
+            let options = with(framing, max_pdu_length, OnInvalid::Raise);
+            let encoded = encode(std::slice::from_ref(&columns), &options, 0, vec![]).unwrap();
+            for row in 0..128 {
+                let found = Lengths::new().foretell(&columns, row..row + 1, &options);
+                assert_eq!(found as i64, encoded.offsets[row + 1] - encoded.offsets[row]);
+            }
+            assert_eq!(Lengths::new().foretell(&columns, 0..128, &options), encoded.bytes.len());
+        }
+    }
+
+    #[test]
+    fn the_first_bad_row_is_the_one_whichever_thread_finds_it() {
+        for first in [0, 127, 128, 300, 301, 500, 899] {
+            let all = [mixed(300, |row| row >= first), mixed(900, |row| row >= first)];
+            for on_invalid in [OnInvalid::Raise, OnInvalid::Skip] {
+                let options = with(Framing::PData, 16382, on_invalid);
+                let one = encode(&all, &options, 5, vec![]).map(|encoded| encoded.rejected);
+                let more = encode_in_parts(&all, &options, 5, vec![], 4, 3000);
+                assert_eq!(one, more.map(|encoded| encoded.rejected));
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_broken_before_is_broken_in_its_part() {
+        let all = [mixed(600, |row| row % 9 == 0), mixed(600, |_| false)];
+        let broken: Vec<_> = (0..1200)
+            .filter(|row| row % 40 < 2)
+            // Of one row several fields may be broken.
+            .flat_map(|row| [row; 2])
+            .map(|row| Rejection::new(Reason::Value("no".into())).row(row + 3))
+            .collect();
+        let options = options(OnInvalid::Skip);
+        let one = encode(&all, &options, 3, broken.clone()).unwrap();
+        let values = one.rejected.iter().filter(|one| one.reason.code() == "value");
+        assert_eq!(values.count(), 60);
+        let more = encode_in_parts(&all, &options, 3, broken.clone(), 3, 2000).unwrap();
+        assert_eq!((one.bytes, &one.rejected), (more.bytes, &more.rejected));
+        for (threads, least) in [(1, 100), (3, 100), (2, 1)] {
+            let found = validate_in_parts(&all, &options, 3, broken.clone(), threads, least);
+            assert_eq!(found, one.rejected);
+        }
+    }
+
+    #[test]
+    fn tables_side_by_side_are_encoded_each_by_itself() {
+        let tables = || {
+            [(mixed(10, |_| false), 7), (mixed(10, |row| row == 4), 17), (mixed(0, |_| false), 27)]
+                .map(|(columns, first_row)| Table { columns, first_row, broken: vec![] })
+        };
+        let options = options(OnInvalid::Raise);
+        let found = encode_each(tables().into(), &options, 2);
+        for (table, found) in tables().into_iter().zip(found) {
+            match (encode(&[table.columns], &options, table.first_row, vec![]), found) {
+                (Ok(one), Ok(found)) => assert_eq!(one.bytes, found.bytes),
+                (one, found) => assert_eq!(one.unwrap_err(), found.unwrap_err()),
+            }
+        }
     }
 }

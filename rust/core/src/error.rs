@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::command_set::{Field, Kind};
+use crate::data_set_error::DataSetError;
 use crate::uid::UidError;
 
 /// A reason why an event can't be encoded or decoded.
@@ -39,6 +40,10 @@ pub enum Reason {
     /// A Python object that is none of the types that the field takes.
     #[error("{0}")]
     Value(Box<str>),
+
+    /// A structured data set that can't be encoded, or one that can't be decoded.
+    #[error("{0}")]
+    DataSet(Box<DataSetError>),
 
     /// The stream ends inside something.
     #[error("the {what} needs {needed} bytes, the stream has {found} left")]
@@ -141,6 +146,7 @@ impl Reason {
             Self::TooLarge(_) => "too-large",
             Self::MaxPduLength(_) => "max-pdu-length",
             Self::Value(_) => "value",
+            Self::DataSet(error) => error.reason.code(),
             Self::Truncated { .. } => "truncated",
             Self::PduType(_) => "pdu-type",
             Self::PdvLength { .. } => "pdv-length",
@@ -197,6 +203,16 @@ impl Rejection {
         self
     }
 
+    /// The field, and where in its data set: a keyword, or
+    /// `EventInformation.ReferencedSOPSequence[3].ReferencedSOPInstanceUID`.
+    pub fn path(&self) -> Option<String> {
+        let keyword = self.field?.keyword();
+        match &self.reason {
+            Reason::DataSet(error) => Some(format!("{keyword}{}", error.path)),
+            _ => Some(keyword.to_owned()),
+        }
+    }
+
     /// The same, its offset counted from `base`.
     pub fn shifted(mut self, base: usize) -> Self {
         self.offset = self.offset.map(|offset| offset + base as u64);
@@ -212,8 +228,8 @@ impl fmt::Display for Rejection {
         if let Some(offset) = self.offset {
             write!(f, "byte {offset}, ")?;
         }
-        if let Some(field) = self.field {
-            write!(f, "{}: ", field.keyword())?;
+        if let Some(path) = self.path() {
+            write!(f, "{path}: ")?;
         }
         write!(f, "{}", self.reason)
     }
@@ -224,10 +240,40 @@ impl std::error::Error for Rejection {}
 /// `value` as shown in a message: at most 70 characters, nothing unprintable.
 pub fn shown(value: &[u8]) -> Box<str> {
     const MOST: usize = 70;
+    let plain = |&byte: &u8| {
+        (b' '..=b'~').contains(&byte) & (byte != b'"') & (byte != b'\'') & (byte != b'\\')
+    };
+    let (front, rest) = value.split_at(value.len().min(MOST));
+    // All of them are looked at, in wide registers.
+    if front.iter().fold(true, |all, byte| all & plain(byte))
+        && let Ok(front) = str::from_utf8(front)
+    {
+        // Nothing of it is shown otherwise than it is.
+        return if rest.is_empty() { front.into() } else { [front, "…"].concat().into() };
+    }
     let text = String::from_utf8_lossy(value);
     let mut short: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
     if text.chars().nth(MOST).is_some() {
         short.push('…');
     }
     short.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_text_is_shown_as_any_other() {
+        let long_way =
+            |text: &str| -> String { text.chars().flat_map(char::escape_debug).collect() };
+        for byte in 0..=0x7f_u8 {
+            for text in [format!("{}", byte as char), format!("1.2{}3", byte as char)] {
+                assert_eq!(*shown(text.as_bytes()), *long_way(&text));
+            }
+        }
+        assert_eq!(*shown(&[b'1'; 70]), *"1".repeat(70));
+        assert_eq!(*shown(&[b'1'; 71]), *("1".repeat(70) + "…"));
+        assert_eq!(*shown(b"\xff"), *"\u{fffd}");
+    }
 }

@@ -23,13 +23,13 @@ enum Pages {
 }
 
 /// From here on memory is mapped; below it the allocator keeps it warm.
-const MAPPED: usize = 128 << 10;
-/// From here on idle pages are offered back to the system.
-const OFFERED: usize = 1 << 20;
-/// From here on large pages are asked for.
+pub const MAPPED: usize = 128 << 10;
+/// From here on large pages are asked for, and idle pages are offered back to the system.
 const LARGE: usize = 4 << 20;
 /// The most mappings that wait: enough for the columns of two threads.
 const MOST_IDLE: usize = 32;
+/// The most bytes that wait and are not offered back, which takes as long as to fill them.
+const MOST_WARM: usize = 32 << 20;
 
 static IDLE: Mutex<Vec<MmapMut>> = Mutex::new(Vec::new());
 
@@ -101,16 +101,19 @@ fn map(length: usize) -> Option<MmapMut> {
 }
 
 fn keep_idle(pages: MmapMut) {
-    if pages.len() >= OFFERED && !machine::offer_back(&pages) {
+    if pages.len() >= LARGE && !machine::offer_back(&pages) {
         return;
     }
+    let mut unmapped = Vec::new();
     let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
-    if idle.len() == MOST_IDLE {
-        // The oldest; what is unmapped is not unmapped under the lock.
-        let oldest = idle.remove(0);
-        drop(idle);
-        drop(oldest);
-        idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
-    }
     idle.push(pages);
+    while idle.len() > MOST_IDLE || warm_bytes(&idle) > MOST_WARM {
+        unmapped.push(idle.remove(0));
+    }
+    // What is unmapped is not unmapped under the lock.
+    drop(idle);
+}
+
+fn warm_bytes(idle: &[MmapMut]) -> usize {
+    idle.iter().map(|pages| pages.len()).filter(|&length| length < LARGE).sum()
 }

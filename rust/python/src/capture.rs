@@ -14,6 +14,8 @@ use fastdimse_capture::plan::End;
 use fastdimse_capture::read::read;
 use fastdimse_capture::write::{self, Options, Refused};
 use fastdimse_core::encode::OnInvalid;
+use fastdimse_core::encode_data_set::DataSetOptions;
+use fastdimse_core::structured::is_structured;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
@@ -29,6 +31,7 @@ use crate::events::{Columns, Events, MappedColumn, concat, export_batch};
 use crate::faults::Faults;
 use crate::rejections::Rejections;
 use crate::sequence::{SequenceIterator, from_end};
+use crate::structured::{self, encode_structured};
 
 /// Decode the events of a capture, each with its answer.
 ///
@@ -257,7 +260,13 @@ pub fn encode_capture(
         on_invalid: self::on_invalid(on_invalid)?,
         conformant_uids: enforce_uid_conformance,
     };
-    let batches = all_batches(py, Events::with_columns(events, &OfCaptures)?)?;
+    let mut batches = all_batches(py, Events::with_columns(events, &OfCaptures)?)?;
+    if batches.iter().any(|(batch, _)| is_structured(&batch.schema())) {
+        let syntax = structured::transfer_syntax(transfer_syntax)?;
+        let data_sets = DataSetOptions { syntax, conformant_uids: enforce_uid_conformance };
+        let encoded = encode_structured(py, batches, data_sets, 0, 1);
+        batches = encoded.into_iter().collect::<PyResult<_>>()?;
+    }
     let (batches, broken): (Vec<_>, Vec<_>) = batches.into_iter().unzip();
     let broken = broken.into_iter().flatten().collect();
     let written =

@@ -6,22 +6,16 @@ use fastdimse_core::command_set::{
 use fastdimse_core::error::{Reason, Rejection};
 use fastdimse_core::pdv::{MaxPduLength, write_message};
 use pyo3::buffer::PyUntypedBuffer;
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyByteArray, PyBytes, PyString, PyTuple, PyType};
 
 use crate::buffer::to_arrow;
+use crate::data_set::{data_set_bytes, to_stream};
 use crate::errors::{decode_error, encode_error};
-use crate::primitive::{DIMSEPrimitive, is_plain};
+use crate::primitive::{DIMSEPrimitive, as_plain, is_plain};
 use crate::uid::{logger, set_uid};
-
-/// `io.BytesIO`.
-pub fn bytes_io(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
-    static BYTES_IO: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    BYTES_IO.import(py, "io", "BytesIO")
-}
 
 /// A value of a primitive, on its way into a command set.
 pub enum Held<'py> {
@@ -92,10 +86,7 @@ impl<'py> HeldEvent<'py> {
     /// # Errors
     /// The field whose value was refused.
     pub fn of(object: &Bound<'py, PyAny>) -> Result<Self, (Field, Refused)> {
-        let plain = match object.cast::<DIMSEPrimitive>() {
-            Ok(object) if is_plain(object.as_any()) => Some(object),
-            _ => None,
-        };
+        let plain = as_plain(object);
         let get = |field: Field| -> PyResult<Option<Bound<'py, PyAny>>> {
             match plain {
                 Some(plain) => {
@@ -122,12 +113,6 @@ impl<'py> HeldEvent<'py> {
         Ok(Self { kind, values, data_set })
     }
 
-    /// One without any values, in the place of a primitive that was refused.
-    pub fn empty() -> Self {
-        let values = FIELDS.map(|(field, _)| (field, Held::Absent));
-        Self { kind: Kind::Request, values, data_set: None }
-    }
-
     /// The value of a field.
     pub fn get(&self, field: Field) -> &Held<'py> {
         match self.values.iter().find(|(of, _)| *of == field) {
@@ -136,16 +121,13 @@ impl<'py> HeldEvent<'py> {
         }
     }
 
-    fn command_set(&self) -> PyResult<CommandSet<'_>> {
-        let announced = match &self.data_set {
-            Some(data_set) => data_set.is_truthy()?,
-            None => false,
-        };
+    /// Its command set, which announces a data set or none.
+    fn command_set(&self, announced: bool) -> CommandSet<'_> {
         let mut command_set = CommandSet::new(self.kind, announced);
         for (field, held) in &self.values {
             command_set.set(*field, held.as_value());
         }
-        Ok(command_set)
+        command_set
     }
 }
 
@@ -303,15 +285,18 @@ fn with_command_set<'py, T>(
 ) -> PyResult<T> {
     let py = object.py();
     // The short way saves a third of an encode_p_data; what is out of the ordinary goes the long.
-    if let Ok(primitive) = object.cast::<DIMSEPrimitive>()
-        && is_plain(object)
-        && let Some(command_set) = primitive.try_borrow()?.command_set(py)
-    {
-        let data_set = primitive.try_borrow()?.data_set.as_ref().map(|slot| slot.bind(py).clone());
-        return encode(&command_set, data_set.as_ref());
+    if let Some(primitive) = as_plain(object) {
+        let primitive = primitive.try_borrow()?;
+        if let Some(values) = primitive.values(py) {
+            return encode(&values.command_set(), values.data_set);
+        }
     }
     let held = held(object)?;
-    encode(&held.command_set()?, held.data_set.as_ref())
+    let announced = match &held.data_set {
+        Some(data_set) => data_set.is_truthy()?,
+        None => false,
+    };
+    encode(&held.command_set(announced), held.data_set.as_ref())
 }
 
 /// `N_EVENT_REPORT.encode_command_set`.
@@ -349,17 +334,6 @@ pub fn encode_p_data<'py>(
         write_message(&mut out, context_id, max_pdu_length, write, data_set);
         Ok(PyBytes::new(py, &out))
     })
-}
-
-/// The bytes of a data set's stream, wherever it stands.
-pub fn data_set_bytes<'py>(stream: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-    let py = stream.py();
-    // The class takes nothing else; a subclass or another primitive may have anything.
-    if !stream.is_instance(bytes_io(py)?)? && !stream.hasattr(intern!(py, "getvalue"))? {
-        let class = stream.get_type().name()?;
-        return Err(PyTypeError::new_err(format!("a data set must be an io.BytesIO, not {class}")));
-    }
-    Ok(stream.call_method0(intern!(py, "getvalue"))?.cast_into()?)
 }
 
 /// `N_EVENT_REPORT.decode_command_set`.
@@ -472,9 +446,8 @@ pub fn set_decoded(
 
 /// Sets an attribute; where nothing is overridden the slots of numbers are filled directly.
 fn set(event: &Bound<'_, PyAny>, field: Field, value: Bound<'_, PyAny>) -> PyResult<()> {
-    let plain = match event.cast::<DIMSEPrimitive>() {
-        Ok(plain) if is_plain(event) => plain,
-        _ => return event.setattr(field.keyword(), value),
+    let Some(plain) = as_plain(event) else {
+        return event.setattr(field.keyword(), value);
     };
     let slot = match field {
         Field::AffectedSOPClassUID => {
@@ -502,18 +475,4 @@ fn set(event: &Bound<'_, PyAny>, field: Field, value: Bound<'_, PyAny>) -> PyRes
     };
     slot(&mut *plain.try_borrow_mut()?, Some(value.unbind()));
     Ok(())
-}
-
-/// A data set as the stream that the class keeps.
-fn to_stream<'py>(data_set: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let bytes_io = bytes_io(data_set.py())?;
-    if data_set.is_instance(bytes_io)? {
-        return Ok(data_set.clone());
-    }
-    if data_set.is_instance_of::<PyString>() {
-        return Err(PyTypeError::new_err(
-            "data_set must be bytes-like, io.BytesIO or None, not str",
-        ));
-    }
-    bytes_io.call1((data_set,))
 }

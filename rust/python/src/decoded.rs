@@ -8,19 +8,21 @@ use arrow_array::{Array, RecordBatch};
 use arrow_buffer::ScalarBuffer;
 use fastdimse_core::command_set::{Field, Kind, Value, Vr};
 use fastdimse_core::decode::decode_in_threads;
-use fastdimse_core::decoded_columns::schema;
+use fastdimse_core::structured::{StructuredEvents, decode_structured};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule};
 use pyo3::{PyResult, intern};
 
 use crate::buffer::bytes_like;
-use crate::codec::{bytes_io, set_decoded};
+use crate::codec::set_decoded;
+use crate::data_set::bytes_io;
 use crate::encoded::{Offsets, framing, on_invalid, thread_count};
 use crate::errors::decode_error;
 use crate::events::export_batch;
 use crate::primitive::primitive_type;
 use crate::rejections::Rejections;
 use crate::sequence::{SequenceIterator, from_end};
+use crate::structured::structure;
 
 /// Decode a stream of messages into columns.
 ///
@@ -34,6 +36,13 @@ use crate::sequence::{SequenceIterator, from_end};
 /// on_invalid : {"raise", "skip"}, optional
 ///     Raise at the first message that can't be decoded, or go on behind it where the stream
 ///     allows and list it in ``rejected``.
+/// event_information, event_reply : {"binary", "structured"} or Arrow schema, optional
+///     How data sets are given back: as their bytes; as structs whose fields are attributes by
+///     keyword, all that the stream has; or as those of a schema or struct type, by their names.
+///     What that leaves out is counted in ``left_out``.
+/// transfer_syntax : str, optional
+///     The UID of the transfer syntax that structured data sets are read in: Implicit or Explicit
+///     VR Little Endian.
 /// threads : int, optional
 ///     The most threads that decode at once, of which the calling one is the first; the outcome is
 ///     the same. Worth it from some thousand events on, and only for PDUs.
@@ -57,27 +66,42 @@ use crate::sequence::{SequenceIterator, from_end};
 /// >>> decoded[0].MessageID
 /// 7
 #[pyfunction]
-#[pyo3(signature = (data, *, framing = "p-data", on_invalid = "raise", threads = 1))]
+#[pyo3(signature = (
+    data, *, framing = "p-data", on_invalid = "raise", event_information = None,
+    event_reply = None, transfer_syntax = "1.2.840.10008.1.2", threads = 1,
+))]
+#[allow(clippy::too_many_arguments)]
 pub fn decode_events(
     py: Python<'_>,
     data: &Bound<'_, PyAny>,
     framing: &str,
     on_invalid: &str,
+    event_information: Option<&Bound<'_, PyAny>>,
+    event_reply: Option<&Bound<'_, PyAny>>,
+    transfer_syntax: &str,
     threads: i64,
 ) -> PyResult<DecodedEvents> {
     let (framing, on_invalid) = (self::framing(framing)?, self::on_invalid(on_invalid)?);
     let threads = thread_count(threads)?;
     let stream = bytes_like(data)?;
-    let decoded = py.detach(|| decode_in_threads(&stream, framing, on_invalid, threads));
+    let choices = [(Field::EventInformation, event_information), (Field::EventReply, event_reply)];
+    let structure = structure(py, transfer_syntax, choices)?;
+    let found = py.detach(|| {
+        let decoded = decode_in_threads(&stream, framing, on_invalid, threads);
+        decode_structured(decoded, &stream, &structure, on_invalid)
+    });
+    let StructuredEvents { decoded, structured, left_out } = found;
     let raised = match on_invalid {
         fastdimse_core::encode::OnInvalid::Raise => decoded.rejected.first().cloned(),
         fastdimse_core::encode::OnInvalid::Skip => None,
     };
     let events = DecodedEvents {
         events: decoded.events,
+        structured,
         offsets: decoded.offsets,
         rejected: Rejections::new(decoded.rejected),
         stepped_over: decoded.stepped_over,
+        left_out,
     };
     match raised {
         None => Ok(events),
@@ -96,9 +120,12 @@ pub fn decode_events(
 #[pyclass(frozen, sequence, module = "fastdimse")]
 pub struct DecodedEvents {
     events: RecordBatch,
+    /// The same rows, with structured data sets where these were asked for.
+    structured: RecordBatch,
     offsets: ScalarBuffer<i64>,
     rejected: Rejections,
     stepped_over: BTreeMap<&'static str, u64>,
+    left_out: BTreeMap<String, u64>,
 }
 
 /// A row of decoded events as a primitive.
@@ -209,8 +236,15 @@ impl DecodedEvents {
         self.stepped_over.clone()
     }
 
+    /// Elements of structured data sets that a given schema does not have, by their paths, and how
+    /// many of each there were.
+    #[getter]
+    fn left_out(&self) -> BTreeMap<String, u64> {
+        self.left_out.clone()
+    }
+
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        Ok(pyo3_arrow::ffi::to_schema_pycapsule(py, schema().as_ref())?)
+        Ok(pyo3_arrow::ffi::to_schema_pycapsule(py, self.structured.schema().as_ref())?)
     }
 
     #[pyo3(signature = (requested_schema = None))]
@@ -219,6 +253,6 @@ impl DecodedEvents {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        export_batch(py, self.events.clone(), requested_schema)
+        export_batch(py, self.structured.clone(), requested_schema)
     }
 }

@@ -1,13 +1,14 @@
 //! Bulk encoding: rows in, a stream out.
 
-use std::num::NonZeroUsize;
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use arrow_array::{ArrayRef, Int64Array, LargeBinaryArray};
 use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field as Column};
 use fastdimse_core::columns::EventColumns;
-use fastdimse_core::encode::{self, Framing, OnInvalid, Options, check_context_id};
+use fastdimse_core::encode::{self, Encoded, Framing, OnInvalid, Options, Table, check_context_id};
+use fastdimse_core::encode_data_set::DataSetOptions;
 use fastdimse_core::pdv::MaxPduLength;
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
@@ -20,6 +21,7 @@ use crate::errors::{encode_error, schema_error};
 use crate::events::{Batch, Events};
 use crate::rejections::Rejections;
 use crate::sequence::{SequenceIterator, from_end};
+use crate::structured::{self, cut, encode_structured};
 
 /// Reads `framing`.
 pub fn framing(name: &str) -> PyResult<Framing> {
@@ -43,13 +45,6 @@ pub fn on_invalid(name: &str) -> PyResult<OnInvalid> {
     }
 }
 
-/// Reads `threads`.
-pub fn thread_count(threads: i64) -> PyResult<NonZeroUsize> {
-    usize::try_from(threads).ok().and_then(NonZeroUsize::new).ok_or_else(|| {
-        PyValueError::new_err(format!("threads must be at least 1, not {threads}"))
-    })
-}
-
 fn options(
     py: Python<'_>,
     context_id: i64,
@@ -68,21 +63,17 @@ fn options(
     })
 }
 
-fn encode_batch_list(
-    py: Python<'_>,
-    batches: Vec<Batch>,
-    options: &Options,
-    first_row: u64,
-) -> PyResult<EncodedEvents> {
-    let (columns, broken) = to_columns(py, batches)?;
-    let encoded = py
-        .detach(|| encode::encode(&columns, options, first_row, broken))
-        .map_err(|rejection| encode_error(py, &rejection))?;
-    Ok(EncodedEvents {
-        bytes: encoded.bytes,
-        offsets: encoded.offsets,
-        rejected: Rejections::new(encoded.rejected),
-    })
+/// Reads `threads`.
+pub fn thread_count(threads: i64) -> PyResult<usize> {
+    usize::try_from(threads)
+        .ok()
+        .filter(|&threads| threads > 0)
+        .ok_or_else(|| PyValueError::new_err(format!("threads must be at least 1, not {threads}")))
+}
+
+fn data_set_options(transfer_syntax: &str, conformant_uids: bool) -> PyResult<DataSetOptions> {
+    let syntax = structured::transfer_syntax(transfer_syntax)?;
+    Ok(DataSetOptions { syntax, conformant_uids })
 }
 
 type Columns = (Vec<EventColumns>, Vec<fastdimse_core::error::Rejection>);
@@ -119,6 +110,8 @@ pub fn all_batches(py: Python<'_>, mut events: Events) -> PyResult<Vec<Batch>> {
 ///     *PresentationContextID*. A row with *MessageIDBeingRespondedTo* is a response (PS3.7
 ///     10.1.1). Without a column *MessageID* the rows are numbered from 1 to 65535 and round
 ///     again. In a mapping, a single ``str``, ``bytes`` or ``int`` stands for every row.
+///     *EventInformation* and *EventReply* are encoded data sets, or structs whose fields are
+///     attributes by keyword.
 /// context_id : int, optional
 ///     The presentation context of rows without *PresentationContextID*: odd, 1 to 255.
 /// max_pdu_length : int, optional
@@ -130,6 +123,12 @@ pub fn all_batches(py: Python<'_>, mut events: Events) -> PyResult<Vec<Batch>> {
 /// enforce_uid_conformance : bool, optional
 ///     Whether UIDs must be conformant to PS3.5 9.1; ``False`` takes any 1 to 64 visible ASCII
 ///     characters but the backslash.
+/// transfer_syntax : str, optional
+///     The UID of the transfer syntax in which structured data sets are encoded: Implicit or
+///     Explicit VR Little Endian.
+/// threads : int, optional
+///     The most threads that encode at once, of which the calling one is the first; the outcome is
+///     the same whatever their number. Some megabytes of output are worth a second one.
 ///
 /// Returns
 /// -------
@@ -158,8 +157,10 @@ pub fn all_batches(py: Python<'_>, mut events: Events) -> PyResult<Vec<Batch>> {
 #[pyfunction]
 #[pyo3(signature = (
     events, *, context_id = 1, max_pdu_length = 16382, framing = "p-data",
-    on_invalid = "raise", enforce_uid_conformance = true,
+    on_invalid = "raise", enforce_uid_conformance = true, transfer_syntax = "1.2.840.10008.1.2",
+    threads = 1,
 ))]
+#[allow(clippy::too_many_arguments)]
 pub fn encode_events(
     py: Python<'_>,
     events: &Bound<'_, PyAny>,
@@ -168,10 +169,19 @@ pub fn encode_events(
     framing: &str,
     on_invalid: &str,
     enforce_uid_conformance: bool,
+    transfer_syntax: &str,
+    threads: i64,
 ) -> PyResult<EncodedEvents> {
     let options =
         options(py, context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance)?;
-    encode_batch_list(py, all_batches(py, Events::of(events)?)?, &options, 0)
+    let data_sets = data_set_options(transfer_syntax, enforce_uid_conformance)?;
+    let threads = thread_count(threads)?;
+    let batches = cut(all_batches(py, Events::of(events)?)?);
+    let batches = encode_structured(py, batches, data_sets, 0, threads);
+    let (columns, broken) = to_columns(py, batches.into_iter().collect::<PyResult<_>>()?)?;
+    py.detach(|| encode::encode_in_threads(&columns, &options, 0, broken, threads))
+        .map(EncodedEvents::from)
+        .map_err(|rejection| encode_error(py, &rejection))
 }
 
 /// Encode events a batch at a time, in bounded memory.
@@ -184,6 +194,10 @@ pub fn encode_events(
 ///     The most rows of a batch.
 /// context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance : optional
 ///     As for :func:`encode_events`.
+/// threads : int, optional
+///     The most threads that encode at once. With more than one so many batches are read before the
+///     first of them is handed out, of small ones (16384 rows together) up to four for each thread.
+///     The others wait in memory for their turn, as does an error that ends them.
 ///
 /// Returns
 /// -------
@@ -203,7 +217,8 @@ pub fn encode_events(
 #[pyfunction]
 #[pyo3(signature = (
     events, *, batch_size = 65536, context_id = 1, max_pdu_length = 16382, framing = "p-data",
-    on_invalid = "raise", enforce_uid_conformance = true,
+    on_invalid = "raise", enforce_uid_conformance = true, transfer_syntax = "1.2.840.10008.1.2",
+    threads = 1,
 ))]
 #[allow(clippy::too_many_arguments)]
 pub fn encode_batches(
@@ -215,15 +230,22 @@ pub fn encode_batches(
     framing: &str,
     on_invalid: &str,
     enforce_uid_conformance: bool,
+    transfer_syntax: &str,
+    threads: i64,
 ) -> PyResult<EncodedBatches> {
     let options =
         options(py, context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance)?;
+    let data_sets = data_set_options(transfer_syntax, enforce_uid_conformance)?;
     let batch_size =
         usize::try_from(batch_size).ok().filter(|&size| size > 0).ok_or_else(|| {
             PyValueError::new_err(format!("batch_size must be at least 1, not {batch_size}"))
         })?;
+    let threads = thread_count(threads)?;
     let events = Events::of(events)?;
-    Ok(EncodedBatches(Mutex::new(BatchEncoder { events, options, batch_size, done: 0 })))
+    let ready = VecDeque::new();
+    let done = 0;
+    let encoder = BatchEncoder { events, options, data_sets, batch_size, threads, done, ready };
+    Ok(EncodedBatches(Mutex::new(encoder)))
 }
 
 /// Check events as :func:`encode_events` does, without encoding them.
@@ -234,26 +256,42 @@ pub fn encode_batches(
 ///     As for :func:`encode_events`.
 /// enforce_uid_conformance : bool, optional
 ///     As for :func:`encode_events`.
+/// threads : int, optional
+///     The most threads that check the rows of a batch at once.
 ///
 /// Returns
 /// -------
 /// Rejections
 ///     What :func:`encode_events` would leave out; empty if all is well.
 #[pyfunction]
-#[pyo3(signature = (events, *, enforce_uid_conformance = true))]
+#[pyo3(signature = (
+    events, *, enforce_uid_conformance = true, transfer_syntax = "1.2.840.10008.1.2", threads = 1,
+))]
 pub fn validate_events(
     py: Python<'_>,
     events: &Bound<'_, PyAny>,
     enforce_uid_conformance: bool,
+    transfer_syntax: &str,
+    threads: i64,
 ) -> PyResult<Rejections> {
     let options = options(py, 1, 16382, "p-data", "skip", enforce_uid_conformance)?;
+    let data_sets = data_set_options(transfer_syntax, enforce_uid_conformance)?;
+    let threads = thread_count(threads)?;
     let mut events = Events::of(events)?;
     let mut rejected = Vec::new();
     let mut done = 0;
     while let Some(batch) = events.next(py, usize::MAX, done)? {
         let rows = batch.0.num_rows() as u64;
-        let (columns, broken) = to_columns(py, vec![batch])?;
-        rejected.extend(py.detach(|| encode::validate(&columns, &options, done, broken)));
+        let batches = encode_structured(py, cut(vec![batch]), data_sets, done, threads);
+        let (columns, broken) = to_columns(py, batches.into_iter().collect::<PyResult<_>>()?)?;
+        let validate = || encode::validate_in_threads(&columns, &options, done, broken, threads);
+        let found = py.detach(validate);
+        // Most often there is one batch.
+        if rejected.is_empty() {
+            rejected = found;
+        } else {
+            rejected.extend(found);
+        }
         done += rows;
     }
     Ok(Rejections::new(rejected))
@@ -263,26 +301,95 @@ pub fn validate_events(
 #[pyclass(frozen, module = "fastdimse")]
 pub struct EncodedBatches(Mutex<BatchEncoder>);
 
+/// The start of a thread takes as long as some hundred rows do: each has several batches that have
+/// fewer rows together than this.
+const FEW_ROWS: usize = 1 << 14;
+/// The most of these.
+const SMALL_BATCHES: usize = 4;
+
 struct BatchEncoder {
     events: Events,
     options: Options,
+    data_sets: DataSetOptions,
     batch_size: usize,
+    threads: usize,
     done: u64,
+    /// What was read ahead, in the order in which it is handed out: batches, what was wrong with one
+    /// or with the reader, the end.
+    ready: VecDeque<PyResult<Option<EncodedEvents>>>,
 }
 
 impl BatchEncoder {
     fn next(&mut self, py: Python<'_>) -> PyResult<Option<EncodedEvents>> {
+        loop {
+            match self.ready.pop_front() {
+                Some(next) => return next,
+                None => self.read_ahead(py),
+            }
+        }
+    }
+
+    /// Encodes a batch for each thread, or some small ones, or all up to the end or an error.
+    fn read_ahead(&mut self, py: Python<'_>) {
+        let first_row = self.done;
+        let mut batches: Vec<Batch> = Vec::new();
+        let mut behind = None;
+        while behind.is_none() && self.has_room_behind(&batches) {
+            match self.next_batch(py) {
+                Ok(Some(batch)) => batches.push(batch),
+                Ok(None) => behind = Some(Ok(None)),
+                Err(error) => behind = Some(Err(error)),
+            }
+        }
+        let batches = encode_structured(py, batches, self.data_sets, first_row, self.threads);
+        let mut tables = Vec::with_capacity(batches.len());
+        let mut first_row = first_row;
+        for batch in batches {
+            match batch.and_then(|batch| table(py, batch, first_row)) {
+                Ok(table) => {
+                    first_row += table.columns.rows as u64;
+                    tables.push(table);
+                }
+                // What is behind it does not count any more.
+                Err(error) => {
+                    behind = Some(Err(error));
+                    break;
+                }
+            }
+        }
+        let encoded = py.detach(|| encode::encode_each(tables, &self.options, self.threads));
+        let to_python = |one: Result<Encoded, _>| {
+            one.map(|encoded| Some(encoded.into())).map_err(|error| encode_error(py, &error))
+        };
+        self.ready.extend(encoded.into_iter().map(to_python).chain(behind));
+    }
+
+    fn has_room_behind(&self, batches: &[Batch]) -> bool {
+        let (count, threads) = (batches.len(), self.threads);
+        let rows: usize = batches.iter().map(|(batch, _)| batch.num_rows()).sum();
+        let few = rows < threads.saturating_mul(FEW_ROWS);
+        count < threads || threads > 1 && few && count < threads.saturating_mul(SMALL_BATCHES)
+    }
+
+    fn next_batch(&mut self, py: Python<'_>) -> PyResult<Option<Batch>> {
         while let Some(batch) = self.events.next(py, self.batch_size, self.done)? {
-            let (first_row, rows) = (self.done, batch.0.num_rows());
-            self.done += rows as u64;
-            let encoded = encode_batch_list(py, vec![batch], &self.options, first_row)?;
-            // Producers hand out empty batches too; users have no use for them.
-            if rows > 0 {
-                return Ok(Some(encoded));
+            self.done += batch.0.num_rows() as u64;
+            // Producers hand out empty batches too; users have no use for them, unless they are
+            // wrong.
+            if batch.0.num_rows() > 0 {
+                return Ok(Some(batch));
+            }
+            for empty in encode_structured(py, vec![batch], self.data_sets, self.done, 1) {
+                to_columns(py, vec![empty?])?;
             }
         }
         Ok(None)
     }
+}
+
+fn table(py: Python<'_>, (batch, broken): Batch, first_row: u64) -> PyResult<Table> {
+    let columns = EventColumns::new(&batch).map_err(|error| schema_error(py, &error))?;
+    Ok(Table { columns, first_row, broken })
 }
 
 #[pymethods]
@@ -311,6 +418,13 @@ pub struct EncodedEvents {
     bytes: Buffer,
     offsets: ScalarBuffer<i64>,
     rejected: Rejections,
+}
+
+impl From<Encoded> for EncodedEvents {
+    fn from(encoded: Encoded) -> Self {
+        let Encoded { bytes, offsets, rejected } = encoded;
+        Self { bytes, offsets, rejected: Rejections::new(rejected) }
+    }
 }
 
 impl EncodedEvents {

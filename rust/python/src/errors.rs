@@ -16,7 +16,7 @@ create_exception!(
     "An event that can't be encoded or decoded.\n\n\
      Attributes\n----------\n\
      row : int or None\n    The row, or the number of the event in the stream, from 0.\n\
-     field : str or None\n    The field's DICOM keyword.\n\
+     field : str or None\n    The field's DICOM keyword, and where in its data set.\n\
      code : str\n    A short name of the rule, for programs.\n\
      reason : str\n    What was wrong, for people.\n\
      offset : int or None\n    The byte of the stream."
@@ -97,8 +97,8 @@ fn event_error<E: PyTypeInfo>(py: Python<'_>, rejection: &Rejection) -> PyErr {
     let error = PyErr::from_type(E::type_object(py), rejection.to_string());
     with(error, |error| {
         let (code, reason) = (rejection.reason.code(), rejection.reason.to_string());
-        let field = rejection.field.map(|field| field.keyword());
-        set_event(py, error, rejection.row, field, code, &reason, rejection.offset)
+        let path = rejection.path();
+        set_event(py, error, rejection.row, path.as_deref(), code, &reason, rejection.offset)
     })
 }
 
@@ -123,7 +123,8 @@ fn set_event(
 pub fn schema_error(py: Python<'_>, error: &SchemaError) -> PyErr {
     let text = error.to_string();
     match error {
-        SchemaError::Type { .. } => PyTypeError::new_err(text),
+        SchemaError::Type { .. } | SchemaError::VrType { .. } => PyTypeError::new_err(text),
+        SchemaError::Attribute { path, .. } => column_error(py, text, path),
         SchemaError::Unknown(column) | SchemaError::Twice(column) => column_error(py, text, column),
         SchemaError::Missing(column) => column_error(py, text, column),
     }

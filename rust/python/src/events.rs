@@ -1,9 +1,8 @@
 //! What users hand over as events, made into columns: Arrow tables and streams, mappings of
-//! columns, and iterables of primitives.
+//! columns, and iterables of primitives, which have a file of their own.
 
 use std::sync::Arc;
 
-use arrow_array::builder::{BinaryBuilder, StringBuilder, UInt16Builder};
 use arrow_array::{
     Array, ArrayRef, BinaryArray, Int64Array, NullArray, RecordBatch, RecordBatchIterator,
     RecordBatchReader, StringArray, StructArray,
@@ -15,12 +14,16 @@ use fastdimse_core::error::{Reason, Rejection};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyFloat, PyInt, PyIterator, PyMapping, PyString};
+use pyo3::types::{
+    PyByteArray, PyBytes, PyFloat, PyInt, PyIterator, PyList, PyMapping, PyString, PyTuple,
+};
 use pyo3_arrow::ffi::{ArrayIterator, to_stream_pycapsule};
 use pyo3_arrow::input::{AnyArray, AnyRecordBatch};
 
-use crate::codec::{Held, HeldEvent, Refused, bytes_io, data_set_bytes};
+use crate::data_set::{bytes_io, data_set_bytes};
 use crate::errors::{column_error, schema_error};
+use crate::pandas::without_index;
+use crate::primitives;
 
 /// Events on their way in, a batch at a time.
 pub enum Events {
@@ -34,7 +37,12 @@ pub enum Events {
         broken: Vec<Rejection>,
     },
     /// Primitives.
-    Primitives(Py<PyIterator>),
+    Primitives {
+        /// Where they come from.
+        primitives: Py<PyIterator>,
+        /// About how many there are, 0 if that is not known.
+        count: usize,
+    },
 }
 
 /// A batch, and the rows of it that could not become columns, which are null there.
@@ -76,6 +84,7 @@ impl Events {
             || events.hasattr(intern!(py, "__arrow_c_array__"))?;
         if arrow {
             let reader = events.extract::<AnyRecordBatch>()?.into_reader()?;
+            let reader = without_index(reader).map_err(arrow_error)?;
             accepted.check_names(py, &reader.schema())?;
             return Ok(Self::Arrow { reader, rest: None, broken: Vec::new() });
         }
@@ -87,19 +96,30 @@ impl Events {
             return Ok(Self::Arrow { reader, rest: None, broken });
         }
         let bytes = events.is_instance_of::<PyBytes>() || events.is_instance_of::<PyByteArray>();
-        if bytes || events.is_instance_of::<PyString>() {
-            return Err(not_events(events)?);
+        // A lazy frame, of polars or another library, can't be told from an iterable otherwise.
+        let lazy = events.hasattr(intern!(py, "collect_schema"))?;
+        if bytes || lazy || events.is_instance_of::<PyString>() {
+            return Err(not_events(events, lazy)?);
         }
         match events.try_iter() {
-            Ok(primitives) => Ok(Self::Primitives(primitives.unbind())),
-            Err(_) => Err(not_events(events)?),
+            Ok(primitives) => {
+                let count = match (events.cast::<PyList>(), events.cast::<PyTuple>()) {
+                    (Ok(list), _) => list.len(),
+                    (_, Ok(tuple)) => tuple.len(),
+                    _ => 0,
+                };
+                Ok(Self::Primitives { primitives: primitives.unbind(), count })
+            }
+            Err(_) => Err(not_events(events, false)?),
         }
     }
 
     /// The next batch of at most `most` rows; those before it were `done`.
     pub fn next(&mut self, py: Python<'_>, most: usize, done: u64) -> PyResult<Option<Batch>> {
         match self {
-            Self::Primitives(primitives) => from_primitives(primitives.bind(py), most, done),
+            Self::Primitives { primitives, count } => {
+                primitives::to_batch(primitives.bind(py), most, done, most.min(*count))
+            }
             Self::Arrow { reader, rest, broken } => {
                 let batch = match rest.take() {
                     Some(batch) => Some(Ok(batch)),
@@ -121,112 +141,18 @@ impl Events {
     }
 }
 
-fn arrow_error(error: ArrowError) -> PyErr {
+/// An error of the stream that the events came in, or of Arrow itself.
+pub fn arrow_error(error: ArrowError) -> PyErr {
     PyValueError::new_err(format!("the Arrow stream failed: {error}"))
 }
 
-fn not_events(events: &Bound<'_, PyAny>) -> PyResult<PyErr> {
+fn not_events(events: &Bound<'_, PyAny>, lazy: bool) -> PyResult<PyErr> {
     Ok(PyTypeError::new_err(format!(
         "events must be an Arrow table or stream (anything with __arrow_c_stream__ or \
-         __arrow_c_array__), a mapping of columns or an iterable of N_EVENT_REPORT, not {}",
-        events.get_type().name()?
+         __arrow_c_array__), a mapping of columns or an iterable of N_EVENT_REPORT, not {}{}",
+        events.get_type().name()?,
+        if lazy { ": .collect() it first" } else { "" }
     )))
-}
-
-/// Columns while primitives are added to them.
-#[derive(Default)]
-struct Builders {
-    numbers: [UInt16Builder; 5],
-    texts: [StringBuilder; 3],
-    data_sets: [BinaryBuilder; 2],
-    rows: usize,
-    broken: Vec<Rejection>,
-}
-
-impl Builders {
-    fn push(&mut self, primitive: &Bound<'_, PyAny>, row: u64) -> PyResult<()> {
-        self.rows += 1;
-        let rejected = match HeldEvent::of(primitive) {
-            Ok(event) => return self.push_event(&event, row),
-            Err((field, Refused::Rule(reason))) => Rejection::new(reason).field(field),
-            Err((_, Refused::Raised(error))) => return Err(error),
-        };
-        self.broken.push(rejected.row(row));
-        self.push_event(&HeldEvent::empty(), row)
-    }
-
-    fn push_event(&mut self, event: &HeldEvent<'_>, row: u64) -> PyResult<()> {
-        for (builder, field) in self.numbers.iter_mut().zip(Field::NUMBERS) {
-            match event.get(field) {
-                Held::Us(number) => builder.append_value(*number),
-                Held::UsMany(values) if !values.is_empty() => {
-                    builder.append_null();
-                    let text = format!("{values:?} are several values, a column has one");
-                    let reason = Reason::Value(text.into());
-                    self.broken.push(Rejection::new(reason).field(field).row(row));
-                }
-                _ => builder.append_null(),
-            }
-        }
-        for (builder, field) in self.texts.iter_mut().zip(Field::TEXTS) {
-            match event.get(field) {
-                Held::Str(text) => builder.append_value(text.to_str()?),
-                Held::Bytes(text) => {
-                    let text: String = text.iter().copied().map(char::from).collect();
-                    builder.append_value(text);
-                }
-                _ => builder.append_null(),
-            }
-        }
-        for (builder, field) in self.data_sets.iter_mut().zip(Field::DATA_SETS) {
-            match &event.data_set {
-                Some(stream) if event.kind.data_set() == field => {
-                    builder.append_value(data_set_bytes(stream)?.as_bytes());
-                }
-                _ => builder.append_null(),
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> PyResult<Batch> {
-        let mut columns: Vec<(&str, ArrayRef)> = Vec::new();
-        for (mut builder, field) in self.numbers.into_iter().zip(Field::NUMBERS) {
-            columns.push((field.keyword(), Arc::new(builder.finish())));
-        }
-        for (mut builder, field) in self.texts.into_iter().zip(Field::TEXTS) {
-            columns.push((field.keyword(), Arc::new(builder.finish())));
-        }
-        for (mut builder, field) in self.data_sets.into_iter().zip(Field::DATA_SETS) {
-            columns.push((field.keyword(), Arc::new(builder.finish())));
-        }
-        let batch = RecordBatch::try_from_iter(columns).map_err(arrow_error)?;
-        Ok((batch, self.broken))
-    }
-}
-
-fn from_primitives(
-    primitives: &Bound<'_, PyIterator>,
-    most: usize,
-    done: u64,
-) -> PyResult<Option<Batch>> {
-    let mut builders = Builders::default();
-    for primitive in primitives.clone().take(most) {
-        let (primitive, row) = (primitive?, done + builders.rows as u64);
-        if !is_primitive(&primitive)? {
-            return Err(PyTypeError::new_err(format!(
-                "row {row} is {}, not a primitive: an N_EVENT_REPORT of fastdimse or pynetdicom",
-                primitive.get_type().name()?
-            )));
-        }
-        builders.push(&primitive, row)?;
-    }
-    if builders.rows == 0 { Ok(None) } else { builders.finish().map(Some) }
-}
-
-fn is_primitive(object: &Bound<'_, PyAny>) -> PyResult<bool> {
-    Ok(object.is_instance_of::<crate::primitive::DIMSEPrimitive>()
-        || object.hasattr(intern!(object.py(), "AffectedSOPInstanceUID"))?)
 }
 
 /// A column of a mapping, before all lengths are known.
@@ -354,7 +280,8 @@ fn is_integer(field: Field) -> bool {
     !Field::TEXTS.contains(&field) && !Field::DATA_SETS.contains(&field)
 }
 
-fn from_iterator<'py>(
+/// The values of a column.
+pub fn from_iterator<'py>(
     field: Field,
     values: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,
     broken: &mut Vec<Rejection>,

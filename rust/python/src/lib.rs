@@ -5,16 +5,21 @@
 mod buffer;
 mod capture;
 mod codec;
+mod data_set;
 mod decoded;
 mod encoded;
 mod errors;
 mod events;
 mod faults;
 mod message;
+mod pandas;
 mod primitive;
+mod primitives;
 mod rejections;
+mod rows;
 mod sequence;
 mod standard_events;
+mod structured;
 mod uid;
 mod validate;
 

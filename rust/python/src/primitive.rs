@@ -9,6 +9,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyString, PyTuple, PyType};
 
 use crate::codec;
+use crate::data_set::{bytes_io, is_plain_stream};
 use crate::uid::{UidSlot, set_uid, to_uid};
 
 /// The face's `N_EVENT_REPORT`, in which no property is overridden.
@@ -50,7 +51,12 @@ pub fn primitive_type<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyType>>
 /// Whether `object` is exactly an `N_EVENT_REPORT`: subclasses may override anything.
 pub fn is_plain(object: &Bound<'_, PyAny>) -> bool {
     let py = object.py();
-    PRIMITIVE.get(py).is_some_and(|cls| object.get_type().is(cls))
+    PRIMITIVE.get(py).is_some_and(|cls| object.get_type_ptr() == cls.bind(py).as_type_ptr())
+}
+
+/// The same, as what it is then.
+pub fn as_plain<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, DIMSEPrimitive>> {
+    if is_plain(object) { object.cast().ok() } else { None }
 }
 
 type Slot = Option<Py<PyAny>>;
@@ -110,7 +116,7 @@ fn data_set(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Slot> {
     if value.is_none() {
         return Ok(None);
     }
-    if value.is_instance(codec::bytes_io(value.py())?)? {
+    if value.is_instance(bytes_io(value.py())?)? {
         return Ok(Some(value.clone().unbind()));
     }
     Err(PyTypeError::new_err(format!("'{name}' parameter must be a BytesIO object")))
@@ -644,47 +650,37 @@ impl DIMSEPrimitive {
         ]
     }
 
-    /// The command set straight from the slots, for objects that override nothing, with numbers
-    /// that fit, conformant UIDs, no error comment and no error ID, and a plain stream or none;
-    /// `None` for all others.
-    pub fn command_set(&self, py: Python<'_>) -> Option<CommandSet<'_>> {
-        let plain = [&self.error_comment, &self.error_id]
-            .into_iter()
-            .all(|slot| slot.as_ref().is_some_and(|value| value.is_none(py)));
-        let stream = match &self.data_set {
-            None => false,
-            Some(stream) => {
-                let exact = stream.bind(py).get_type().is(codec::bytes_io(py).ok()?);
-                exact.then_some(true)?
-            }
+    /// The values straight from the slots, for objects that override nothing, with numbers that
+    /// fit, UIDs in ASCII, no error comment and no error ID, and a plain stream or none; `None` for
+    /// all others.
+    #[inline]
+    pub fn values<'py>(&self, py: Python<'py>) -> Option<Values<'_, 'py>> {
+        let none = |slot: &Slot| slot.as_ref().is_some_and(|value| value.is_none(py));
+        let number = |slot: &Slot| match slot {
+            Some(value) => value.extract(py).ok().map(Some),
+            None => Some(None),
         };
-        if !plain {
+        let plain = match &self.data_set {
+            Some(stream) => is_plain_stream(stream.bind(py)).ok()?,
+            None => true,
+        };
+        if !plain || !none(&self.error_comment) || !none(&self.error_id) {
             return None;
         }
-        let kind = match self.responded_to {
-            Some(_) => Kind::Response,
-            None => Kind::Request,
-        };
-        let mut command_set = CommandSet::new(kind, stream);
-        for (field, slot) in [
-            (Field::MessageID, &self.message_id),
-            (Field::MessageIDBeingRespondedTo, &self.responded_to),
-            (Field::Status, &self.status),
-            (Field::EventTypeID, &self.event_type),
-        ] {
-            if let Some(value) = slot {
-                command_set.set(field, Value::Us(value.extract(py).ok()?));
-            }
-        }
-        for (field, slot) in [
-            (Field::AffectedSOPClassUID, &self.sop_class),
-            (Field::AffectedSOPInstanceUID, &self.sop_instance),
-        ] {
-            if let Some(text) = slot.ascii(py)? {
-                command_set.set(field, Value::Text(text));
-            }
-        }
-        Some(command_set)
+        Some(Values {
+            kind: if self.responded_to.is_some() { Kind::Response } else { Kind::Request },
+            numbers: [
+                (Field::MessageID, number(&self.message_id)?),
+                (Field::MessageIDBeingRespondedTo, number(&self.responded_to)?),
+                (Field::EventTypeID, number(&self.event_type)?),
+                (Field::Status, number(&self.status)?),
+            ],
+            texts: [
+                (Field::AffectedSOPClassUID, self.sop_class.ascii(py)?),
+                (Field::AffectedSOPInstanceUID, self.sop_instance.ascii(py)?),
+            ],
+            data_set: self.data_set.as_ref().map(|stream| stream.bind(py)),
+        })
     }
 
     /// The value of a field, for objects that override nothing; `None` where it was deleted.
@@ -701,6 +697,30 @@ impl DIMSEPrimitive {
             Field::AffectedSOPInstanceUID => uid_or_none(py, &self.sop_instance),
             Field::PresentationContextID => py.None(),
         })
+    }
+}
+
+/// The values of a primitive that has nothing out of the ordinary.
+pub struct Values<'a, 'py> {
+    pub kind: Kind,
+    /// In the order of [`Field::NUMBERS`].
+    pub numbers: [(Field, Option<u16>); 4],
+    /// In the order of [`Field::TEXTS`].
+    pub texts: [(Field, Option<&'a [u8]>); 2],
+    pub data_set: Option<&'a Bound<'py, PyAny>>,
+}
+
+impl<'a> Values<'a, '_> {
+    /// The command set that holds them.
+    pub fn command_set(&self) -> CommandSet<'a> {
+        let mut command_set = CommandSet::new(self.kind, self.data_set.is_some());
+        for (field, number) in self.numbers {
+            command_set.set(field, number.map_or(Value::Absent, Value::Us));
+        }
+        for (field, text) in self.texts {
+            command_set.set(field, text.map_or(Value::Absent, Value::Text));
+        }
+        command_set
     }
 }
 

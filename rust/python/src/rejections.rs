@@ -20,7 +20,8 @@ use crate::sequence::{SequenceIterator, from_end};
 /// row : int or None
 ///     The row of the input, or the number of the event in the stream, from 0.
 /// field : str or None
-///     The field's DICOM keyword, in a data set with the path of the attribute.
+///     The field's DICOM keyword; in a structured data set with the path in it, such as
+///     ``EventInformation.ReferencedSOPSequence[3].ReferencedSOPInstanceUID``.
 /// code : str
 ///     A short name of the rule, for programs.
 /// reason : str
@@ -64,10 +65,10 @@ impl Row {
         }
     }
 
-    fn field(&self) -> Option<&str> {
+    fn field(&self) -> Option<String> {
         match self {
-            Self::Refused(rejection) => rejection.field.map(|field| field.keyword()),
-            Self::Deviates { deviation, .. } => Some(deviation.path()),
+            Self::Refused(rejection) => rejection.path(),
+            Self::Deviates { deviation, .. } => Some(deviation.path().to_owned()),
         }
     }
 
@@ -108,7 +109,7 @@ impl From<&Row> for Rejection {
     fn from(row: &Row) -> Self {
         Self {
             row: row.row(),
-            field: row.field().map(str::to_owned),
+            field: row.field(),
             code: row.code(),
             reason: row.reason(),
             offset: row.offset(),

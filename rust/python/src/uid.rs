@@ -29,7 +29,9 @@ impl UidSlot {
     pub fn ascii(&self, py: Python<'_>) -> Option<Option<&[u8]>> {
         match self {
             Self::Empty => Some(None),
-            Self::Text(text) | Self::Uid(text) => {
+            // What is conformant is ASCII.
+            Self::Text(text) => Some(Some(text.to_str(py).ok()?.as_bytes())),
+            Self::Uid(text) => {
                 let text = text.to_str(py).ok()?;
                 text.is_ascii().then_some(Some(text.as_bytes()))
             }

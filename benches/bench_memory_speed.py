@@ -1,0 +1,155 @@
+"""Bulk beside the machine's memory: each with its rival, in turns, on one CPU.
+
+The rival of a whole output is a fresh copy of it, ``bytes(memoryview(output))``, which has to touch
+new memory as every object does that is made. (With the rows of a whole run: below 32 MiB the
+allocator may have memory that was touched before.)
+
+The rival of batches, which need memory for one batch only, is a warm copy: all bytes of the stream
+into a buffer of the stream's size whose pages were touched before, so nothing but the machine's
+memory holds it up. (A copy batch by batch into the memory of one batch would write into the cache:
+that is how batches win, no rival of theirs.)
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pynetdicom.dimse_primitives
+import pytest
+
+import fastdimse
+from conftest import make_event
+from rivals import encode_message
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="a process can't be pinned to a CPU here"
+)
+BATCH = 4096
+PRIMITIVES = 100_000
+FEW = 300
+CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+two_cpus = pytest.mark.skipif(len(CPUS) < 2, reason="there is one CPU only")
+
+
+def pin(cpus: list[int]) -> None:
+    """Let all threads of this process run on `cpus` only."""
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread.name), cpus)
+
+
+@pytest.fixture(autouse=True)
+def one_cpu() -> Iterator[None]:
+    # Interrupts are mostly on the first.
+    pin(CPUS[-1:])
+    yield
+    pin(CPUS)
+
+
+def encode_batches(table: pa.Table, threads: int | None = None) -> int:
+    """Encode all batches, hold one at a time, and return their bytes."""
+    more = {} if threads is None else {"threads": threads}
+    return sum(batch.nbytes for batch in fastdimse.encode_batches(table, batch_size=BATCH, **more))
+
+
+def test_encode(measure_in_turns, table):
+    output = fastdimse.encode_events(table)
+    assert output.nbytes == 260 * len(table)
+    measure_in_turns(
+        "encode a table",
+        lambda: fastdimse.encode_events(table),
+        lambda: bytes(memoryview(output)),
+        len(table),
+    )
+
+
+def test_encode_into_memory_of_its_own(measure_in_turns, table):
+    outputs = [fastdimse.encode_events(table)]
+    measure_in_turns(
+        "encode a table, kept",
+        lambda: outputs.append(fastdimse.encode_events(table)),
+        lambda: bytes(memoryview(outputs[0])),
+        len(table),
+        rounds=5,
+    )
+
+
+def test_encode_batches(measure_in_turns, table, stream):
+    assert encode_batches(table) == len(stream)
+    warm = memoryview(bytearray(len(stream)))
+
+    def copy():
+        warm[:] = stream
+
+    measure_in_turns("encode batches", lambda: encode_batches(table), copy, len(table))
+
+
+def test_decode(measure_in_turns, stream, table):
+    assert len(fastdimse.decode_events(stream)) == len(table)
+    measure_in_turns(
+        "decode a stream",
+        lambda: fastdimse.decode_events(stream),
+        lambda: bytes(memoryview(stream)),
+        len(table),
+    )
+
+
+@two_cpus
+@pytest.mark.parametrize("operation", ["encode a table", "encode batches", "decode a stream"])
+def test_threads(measure_in_turns, table, stream, operation):
+    of = {
+        "encode a table": lambda threads: fastdimse.encode_events(table, threads=threads),
+        "encode batches": lambda threads: encode_batches(table, threads),
+        "decode a stream": lambda threads: fastdimse.decode_events(stream, threads=threads),
+    }[operation]
+    measure_in_turns(
+        f"{operation}, threads=2",
+        lambda: of(2),
+        lambda: of(1),
+        len(table),
+        before=lambda: pin(CPUS[-2:]),
+        before_rival=lambda: pin(CPUS[-1:]),
+    )
+
+
+def test_half_the_rows_bad(measure_in_turns, table):
+    name = "AffectedSOPInstanceUID"
+    uids = table[name]
+    every_second = pc.equal(pc.bit_wise_and(pa.array(range(len(table))), 1), 1)
+    # No component but "0" begins with a zero (PS3.5 9.1).
+    bad = pc.replace_substring(uids, ".498.10", ".498.01")
+    place = table.schema.get_field_index(name)
+    half_bad = table.set_column(place, name, pc.if_else(every_second, bad, uids))
+
+    def encode(rows: pa.Table) -> fastdimse.EncodedEvents:
+        encoded = fastdimse.encode_events(rows, on_invalid="skip")
+        assert len(encoded) + len(encoded.rejected) == len(table)
+        return encoded
+
+    assert len(encode(half_bad)) == len(table) // 2
+    measure_in_turns(
+        "encode half bad rows", lambda: encode(half_bad), lambda: encode(table), len(table)
+    )
+
+
+def test_encode_primitives(measure_in_turns, table):
+    def make(cls: type, events: int) -> list:
+        found = []
+        for uid in table["AffectedSOPInstanceUID"][:events].to_pylist():
+            event = make_event(cls)
+            event.AffectedSOPInstanceUID = uid
+            found.append(event)
+        return found
+
+    events = make(fastdimse.N_EVENT_REPORT, PRIMITIVES)
+    theirs = make(pynetdicom.dimse_primitives.N_EVENT_REPORT, FEW)
+    measure_in_turns(
+        "encode primitives",
+        lambda: fastdimse.encode_events(events),
+        lambda: [encode_message(event) for event in theirs],
+        len(events),
+        len(theirs),
+    )

@@ -1,0 +1,161 @@
+"""The second table of the comparison: bulk beside the machine's memory, and what it must reach.
+
+What is compared is the fastest round of each, both of one run, taken in turns.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from figures import fraction, mebibytes, ratio, seconds
+
+
+def quotient(ours: float, rival: float) -> float:
+    """Return the part of the rival's that ours takes."""
+    return ours / rival
+
+
+def alone(ours: float, rival: float) -> float:
+    """Return ours, where the rival is only shown."""
+    return ours
+
+
+class Measure(NamedTuple):
+    """What is measured beside what, and the most that it may be."""
+
+    group: str
+    name: str
+    rival: str
+    at_most: float | None
+    """``None`` for what is only told."""
+    aim: float | None = None
+    of: Callable[[float, float], float] = quotient
+    show: Callable[[float], str] = ratio
+    amount: Callable[[float], str] = seconds
+
+
+MEASURES = [
+    Measure(
+        "encode a table", "`encode_events`, a pyarrow table", "a fresh copy of the output", 1.0, 0.5
+    ),
+    Measure(
+        "encode a table, kept",
+        "the same, into memory of its own, since all earlier outputs are kept",
+        "a fresh copy of the output",
+        None,
+    ),
+    Measure(
+        "encode batches",
+        "`encode_batches`, batches of 4,096",
+        "a warm copy of the same bytes",
+        2.0,
+        1.2,
+    ),
+    Measure(
+        "decode a stream", "`decode_events` of that stream", "a fresh copy of the stream", 1.0, 0.3
+    ),
+    Measure("encode a table, threads=2", "`encode_events(threads=2)`", "one thread", 0.65),
+    Measure("encode batches, threads=2", "`encode_batches(threads=2)`", "one thread", 0.65),
+    Measure("decode a stream, threads=2", "`decode_events(threads=2)`", "one thread", 0.65),
+    Measure(
+        "encode half bad rows",
+        "`encode_events`, every second row bad and skipped, and its `rejected`",
+        "all rows good",
+        3.0,
+    ),
+    Measure(
+        "encode primitives",
+        "`encode_events`, a list of 100,000 `N_EVENT_REPORT`",
+        "pynetdicom's `primitive_to_message` and `encode_msg`",
+        1 / 1500,
+        show=fraction,
+    ),
+    Measure(
+        "encode primitives",
+        "`encode_events`, an `N_EVENT_REPORT` of that list",
+        "",
+        150e-9,
+        of=alone,
+        show=seconds,
+    ),
+    Measure(
+        "memory",
+        "the most memory of `encode_batches` to a file, 10,000,000 events, above the interpreter's",
+        "the interpreter",
+        200 * 2**20,
+        of=alone,
+        show=mebibytes,
+        amount=mebibytes,
+    ),
+]
+
+
+def rows(benchmarks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row for each measure that is in a run of the benches."""
+    groups = {bench["group"]: bench for bench in benchmarks}
+    found = []
+    for measure in MEASURES:
+        if measure.group not in groups:
+            continue
+        bench = groups[measure.group]
+        info = bench["extra_info"]
+        if "peak" in info:
+            ours, rival = info["peak"] - info["interpreter"], info["interpreter"]
+        else:
+            ours, rival = bench["stats"]["min"] / info["events"], info["beside"]
+        found.append(
+            {
+                "measure": measure.name,
+                "rival": measure.rival,
+                "events": info["events"],
+                "fastdimse": ours,
+                "rival's": rival,
+                "compared": measure.of(ours, rival),
+                "at_most": measure.at_most,
+            }
+        )
+    return found
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """Return the table in Markdown."""
+    lines = ["| measure | fastdimse | beside it | | ratio | at most |"]
+    lines += ["| --- | ---: | --- | ---: | ---: | ---: |"]
+    measures = {measure.name: measure for measure in MEASURES}
+    for row in found:
+        measure = measures[row["measure"]]
+        at_most = "" if measure.at_most is None else measure.show(measure.at_most)
+        cells = [
+            measure.name,
+            measure.amount(row["fastdimse"]),
+            measure.rival,
+            measure.amount(row["rival's"]) if measure.rival else "",
+            "" if measure.of is alone else measure.show(row["compared"]),
+            at_most,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    events = next((row["events"] for row in found if row["measure"] == MEASURES[0].name), 0)
+    told = f"{events:,} events of 260 bytes where nothing else is said, on one CPU, "
+    return "\n".join([*lines, "", f"{told}`threads=2` on two; times are those of an event."])
+
+
+def check(found: list[dict[str, Any]]) -> int:
+    """Print what must be reached and what was; return how many were not."""
+    rows = {row["measure"]: row for row in found}
+    missed = 0
+    for measure in MEASURES:
+        if measure.at_most is None:
+            continue
+        name = measure.name.replace("`", "")
+        if measure.name not in rows:
+            missed += 1
+            print(f"missed: {name}: not measured")
+            continue
+        compared = rows[measure.name]["compared"]
+        too_much = compared > measure.at_most
+        missed += too_much
+        aim = "" if measure.aim is None else f" (aim: {measure.show(measure.aim)})"
+        print(
+            f"{'missed' if too_much else 'reached'}: {name}: "
+            f"{measure.show(compared)} of at most {measure.show(measure.at_most)}{aim}"
+        )
+    return missed

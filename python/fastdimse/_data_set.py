@@ -1,0 +1,114 @@
+"""Data sets of pydicom and of the DICOM JSON model as plain mappings, and back.
+
+A plain mapping has attributes by keyword, or by tag and VR where they have none; sequences are
+lists of mappings, several values a list. The extension imports this module when it meets the
+others.
+"""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+
+def of_dataset(dataset: Any) -> dict[str, Any]:
+    """Return a ``pydicom.Dataset`` as a plain mapping."""
+    return {_name(element): _of_element(element) for element in dataset}
+
+
+def _name(element: Any) -> str:
+    if element.keyword and not element.tag.is_private:
+        return str(element.keyword)
+    return f"{element.tag:08X}:{element.VR}"
+
+
+def _of_element(element: Any) -> Any:
+    value = element.value
+    if element.VR == "SQ":
+        return [of_dataset(item) for item in value]
+    if value is None or value == "":
+        return [] if element.VR not in _TEXTS else ""
+    if element.VM > 1 and not isinstance(value, bytes):
+        return [_of_value(element.VR, one) for one in value]
+    return _of_value(element.VR, value)
+
+
+_TEXTS = {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT"}
+_TEXTS |= {"PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
+
+
+def _of_value(vr: str, value: Any) -> Any:
+    if vr == "AT":
+        return f"{int(value):08X}"
+    if isinstance(value, bytes):
+        return value
+    return str(value) if vr in _TEXTS else value
+
+
+def of_json_model(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an object of the DICOM JSON model (PS3.18 F.2) as a plain mapping."""
+    return {f"{tag}:{_vr(tag, one)}": _of_attribute(tag, one) for tag, one in attributes.items()}
+
+
+def _vr(tag: str, attribute: Mapping[str, Any]) -> str:
+    vr = attribute.get("vr") if isinstance(attribute, Mapping) else None
+    if not isinstance(vr, str):
+        raise TypeError(f"{tag}: an attribute of the DICOM JSON model has a 'vr' (PS3.18 F.2.2)")
+    return vr
+
+
+def _of_attribute(tag: str, attribute: Mapping[str, Any]) -> Any:
+    vr = attribute["vr"]
+    if "BulkDataURI" in attribute:
+        raise ValueError(f"{tag}: BulkDataURI can't be followed: give InlineBinary")
+    if "InlineBinary" in attribute:
+        return base64.b64decode(attribute["InlineBinary"], validate=True)
+    values = attribute.get("Value", [])
+    if vr == "SQ":
+        return [of_json_model(item) for item in values]
+    if vr == "PN":
+        return [_of_person_name(name) for name in values]
+    # An empty value is null there (PS3.18 F.2.5).
+    return list(values)
+
+
+def _of_person_name(name: Mapping[str, str] | str | None) -> str | None:
+    if name is None or isinstance(name, str):
+        return name
+    groups = [name.get(group, "") for group in _GROUPS]
+    return "=".join(groups).rstrip("=")
+
+
+_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
+
+
+def to_json_model(attributes: Mapping[str, Any], describe: Any) -> dict[str, Any]:
+    """Return a plain mapping as an object of the DICOM JSON model.
+
+    ``describe`` gives the tag and the VR of a name.
+    """
+    found = {}
+    for name, value in attributes.items():
+        if value is not None:
+            tag, vr = describe(name)
+            found[tag] = _to_attribute(vr, value, describe)
+    return dict(sorted(found.items()))
+
+
+def _to_attribute(vr: str, value: Any, describe: Any) -> dict[str, Any]:
+    values = value if isinstance(value, list) else [value]
+    if vr == "SQ":
+        values = [to_json_model(item, describe) for item in values]
+    elif vr == "PN":
+        values = [_to_person_name(name) for name in values]
+    elif isinstance(value, bytes):
+        return {"vr": vr, "InlineBinary": base64.b64encode(value).decode()} if value else {"vr": vr}
+    else:
+        values = [None if one == "" else one for one in values]
+    return {"vr": vr, "Value": values} if values and values != [None] else {"vr": vr}
+
+
+def _to_person_name(name: str | None) -> dict[str, str] | None:
+    if not name:
+        return None
+    groups = zip(_GROUPS, name.split("="), strict=False)
+    return {group: part for group, part in groups if part}

@@ -1,0 +1,96 @@
+//! What instructions are counted in, a figure that does not move with the machine's load.
+//!
+//! `./dev instructions` runs it under callgrind, one operation in a process, which counts inside
+//! [`counted`] only: `instructions [OPERATION]`. Without an operation it does all of them. It says
+//! how many events there were, and which registers the rules of UIDs were checked in.
+
+use std::env;
+use std::hint::black_box;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray, UInt16Array};
+use arrow_buffer::Buffer;
+use fastdimse_core::columns::EventColumns;
+use fastdimse_core::decode::decode;
+use fastdimse_core::encode::{Framing, OnInvalid, Options, encode, validate};
+use fastdimse_core::pdv::MaxPduLength;
+
+const BATCH: usize = 4096;
+const EVENTS: usize = 5 * BATCH;
+const SOP_CLASS: &str = "1.2.840.10008.1.20.1";
+
+/// The only function inside which callgrind counts.
+#[inline(never)]
+fn counted<T>(work: impl FnOnce() -> T) -> T {
+    black_box(work())
+}
+
+/// Does it once to have warm memory, and then once counted.
+fn count<T>(work: impl Fn() -> T) {
+    drop(black_box(work()));
+    drop(counted(work));
+}
+
+fn events() -> RecordBatch {
+    // 47 characters, each another.
+    let instances = (0..EVENTS)
+        .map(|row| format!("1.2.826.0.1.3680043.8.498.{}", 10_u128.pow(20) + row as u128));
+    RecordBatch::try_from_iter([
+        ("AffectedSOPClassUID", Arc::new(StringArray::from(vec![SOP_CLASS; EVENTS])) as ArrayRef),
+        ("AffectedSOPInstanceUID", Arc::new(StringArray::from_iter_values(instances))),
+        ("EventTypeID", Arc::new(UInt16Array::from(vec![1; EVENTS]))),
+        ("EventInformation", Arc::new(BinaryArray::from(vec![&[0x20; 100][..]; EVENTS]))),
+    ])
+    .expect("columns of one length")
+}
+
+fn columns(batch: &RecordBatch) -> [EventColumns; 1] {
+    [EventColumns::new(batch).expect("columns of events")]
+}
+
+fn registers() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        return "AVX2";
+    }
+    env::consts::ARCH
+}
+
+fn main() {
+    let table = events();
+    let whole = columns(&table);
+    let options = Options {
+        context_id: 1,
+        max_pdu_length: MaxPduLength::new(16382).expect("a usual length"),
+        framing: Framing::PData,
+        on_invalid: OnInvalid::Raise,
+        conformant_uids: true,
+    };
+    let encode_table = || encode(black_box(&whole), &options, 0, Vec::new()).expect("good rows");
+    let encode_batches = || {
+        for first in (0..EVENTS).step_by(BATCH) {
+            let batch = columns(&black_box(&table).slice(first, BATCH));
+            black_box(encode(&batch, &options, first as u64, Vec::new()).expect("good rows"));
+        }
+    };
+    let stream: Buffer = encode_table().bytes;
+    let decode_stream = || decode(black_box(&stream), Framing::PData, OnInvalid::Raise);
+    assert_eq!(decode_stream().events.num_rows(), EVENTS);
+    let validate_table = || validate(black_box(&whole), &options, 0, Vec::new());
+    assert!(validate_table().is_empty());
+
+    // Cargo itself gives `--bench`.
+    let asked: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let operations: [(&str, &dyn Fn()); 4] = [
+        ("encode a table", &|| count(encode_table)),
+        ("encode batches of 4096", &|| count(encode_batches)),
+        ("decode", &|| count(decode_stream)),
+        ("validate", &|| count(validate_table)),
+    ];
+    for (name, operation) in operations {
+        if asked.is_empty() || asked.iter().any(|word| word == name) {
+            operation();
+            println!("{EVENTS}\t{}\t{name}", registers());
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Data sets as columns: an Arrow struct whose fields are attributes, in lists of structs the items
+//! of sequences, in lists of values the values of an element.
+
+use std::ops::Range;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Float64Type};
+use arrow_array::{Array, ArrayRef, PrimitiveArray, StructArray};
+use arrow_buffer::{NullBuffer, OffsetBuffer};
+use arrow_schema::DataType;
+use dicom_core::VR;
+
+use crate::attribute::Attribute;
+use crate::columns::{ByteColumn, IntegerColumn, SchemaError};
+use crate::data_set_elements::HeaderForm;
+use crate::vr::{Content, content};
+
+/// The attributes of data sets, in the order of their tags.
+#[derive(Debug)]
+pub struct DataSetColumns {
+    /// How many data sets there are, or items.
+    pub rows: usize,
+    nulls: Option<NullBuffer>,
+    /// Their attributes.
+    pub elements: Vec<ElementColumn>,
+}
+
+/// An attribute of all data sets.
+#[derive(Debug)]
+pub struct ElementColumn {
+    /// The attribute.
+    pub attribute: Attribute,
+    /// Its values.
+    pub values: Values,
+    /// The beginning of its elements' headers, as [`HeaderForm`] has it.
+    pub beginning: u64,
+    /// Its number among all elements, those of items too.
+    pub number: usize,
+}
+
+/// The values of an attribute.
+#[derive(Debug)]
+pub enum Values {
+    /// None in any row.
+    Null,
+    /// Text, one value in a row.
+    Text(ByteColumn),
+    /// The same of UIDs, the most frequent of all.
+    Uids(ByteColumn),
+    /// Bytes.
+    Bytes(ByteColumn),
+    /// A whole number in a row.
+    Integers(IntegerColumn),
+    /// A number in a row.
+    Floats(Floats),
+    /// Several values in a row.
+    Several(Lists, Box<Values>),
+    /// Items in a row.
+    Items(Lists, Box<DataSetColumns>),
+}
+
+/// Floating point numbers of either width.
+#[derive(Debug)]
+pub enum Floats {
+    /// Of 32 bits.
+    Single(PrimitiveArray<Float32Type>),
+    /// Of 64 bits.
+    Double(PrimitiveArray<Float64Type>),
+}
+
+impl Floats {
+    /// The number in a row, `None` for null.
+    pub fn get(&self, row: usize) -> Option<f64> {
+        match self {
+            Self::Single(array) => array.is_valid(row).then(|| array.value(row).into()),
+            Self::Double(array) => array.is_valid(row).then(|| array.value(row)),
+        }
+    }
+}
+
+/// Where the values of each row lie among those of all rows.
+#[derive(Debug)]
+pub struct Lists {
+    /// How many values there are in all rows.
+    pub values: usize,
+    nulls: Option<NullBuffer>,
+    /// Where the first begins in the array that the offsets count in.
+    base: usize,
+    offsets: Offsets,
+}
+
+#[derive(Debug)]
+enum Offsets {
+    Small(OffsetBuffer<i32>),
+    Large(OffsetBuffer<i64>),
+    /// Lists of one length.
+    Fixed(usize),
+}
+
+impl Lists {
+    fn new(nulls: Option<&NullBuffer>, offsets: Offsets, rows: usize) -> Self {
+        let (base, end) = match &offsets {
+            Offsets::Small(offsets) => (offsets[0] as usize, offsets[rows] as usize),
+            Offsets::Large(offsets) => (offsets[0] as usize, offsets[rows] as usize),
+            Offsets::Fixed(length) => (0, rows * length),
+        };
+        Self { values: end - base, nulls: nulls.cloned(), base, offsets }
+    }
+
+    /// The values of a row, `None` for null.
+    pub fn range(&self, row: usize) -> Option<Range<usize>> {
+        if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+            return None;
+        }
+        let (start, end) = match &self.offsets {
+            Offsets::Small(offsets) => (offsets[row] as usize, offsets[row + 1] as usize),
+            Offsets::Large(offsets) => (offsets[row] as usize, offsets[row + 1] as usize),
+            Offsets::Fixed(length) => (row * length, (row + 1) * length),
+        };
+        Some(start - self.base..end - self.base)
+    }
+}
+
+impl DataSetColumns {
+    /// The attributes by the names of the fields; `path` is where they stand.
+    pub fn new(array: &StructArray, path: &str) -> Result<Self, SchemaError> {
+        let mut elements = Vec::with_capacity(array.num_columns());
+        for (field, values) in array.fields().iter().zip(array.columns()) {
+            let path = format!("{path}.{}", field.name());
+            let attribute = attribute(field, &path)?;
+            let values = Values::new(attribute.vr, values, &path)?;
+            let beginning = HeaderForm::beginning(attribute.tag, attribute.vr);
+            elements.push(ElementColumn { attribute, values, beginning, number: 0 });
+        }
+        elements.sort_by_key(|element| element.attribute.tag);
+        let twice = elements.windows(2).find(|pair| pair[0].attribute.tag == pair[1].attribute.tag);
+        match twice {
+            Some(pair) => {
+                let name = format!("{path}.{}", pair[1].attribute.name);
+                Err(SchemaError::Twice(name))
+            }
+            None => {
+                let mut all = Self { rows: array.len(), nulls: array.nulls().cloned(), elements };
+                all.number(0);
+                Ok(all)
+            }
+        }
+    }
+
+    /// Numbers the elements from `next` on, and returns the number after theirs.
+    fn number(&mut self, next: usize) -> usize {
+        self.elements.iter_mut().fold(next, |number, element| {
+            element.number = number;
+            match &mut element.values {
+                Values::Items(_, items) => items.number(number + 1),
+                _ => number + 1,
+            }
+        })
+    }
+
+    /// How many elements there are, those of items too.
+    pub fn count(&self) -> usize {
+        let count = |element: &ElementColumn| match &element.values {
+            Values::Items(_, items) => 1 + items.count(),
+            _ => 1,
+        };
+        self.elements.iter().map(count).sum()
+    }
+
+    /// Whether there is no data set in a row.
+    pub fn is_null(&self, row: usize) -> bool {
+        self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
+    }
+}
+
+/// The attribute that a field names.
+pub fn attribute(field: &arrow_schema::Field, path: &str) -> Result<Attribute, SchemaError> {
+    // A field may say its VR in its metadata too, where its name is to stay plain.
+    let name = match field.metadata().get("vr") {
+        Some(vr) if !field.name().contains(':') => format!("{}:{vr}", field.name()),
+        _ => field.name().clone(),
+    };
+    Attribute::of_name(&name).map_err(|why| SchemaError::Attribute { path: path.to_owned(), why })
+}
+
+impl Values {
+    fn new(vr: VR, array: &ArrayRef, path: &str) -> Result<Self, SchemaError> {
+        if let Some((lists, values)) = lists(array) {
+            return match (content(vr), values.as_struct_opt()) {
+                (Content::Sequence, Some(items)) => {
+                    Ok(Self::Items(lists, DataSetColumns::new(items, path)?.into()))
+                }
+                // A list that is empty in every row says nothing of its items.
+                (Content::Sequence, None) if values.data_type() == &DataType::Null => {
+                    let items = StructArray::new_empty_fields(values.len(), None);
+                    Ok(Self::Items(lists, DataSetColumns::new(&items, path)?.into()))
+                }
+                (Content::Sequence, None) => Err(wrong_type(vr, array, path)),
+                _ => Ok(Self::Several(lists, Self::of_one(vr, &values, path)?.into())),
+            };
+        }
+        Self::of_one(vr, array, path)
+    }
+
+    fn of_one(vr: VR, array: &ArrayRef, path: &str) -> Result<Self, SchemaError> {
+        let wrong = || wrong_type(vr, array, path);
+        if array.data_type() == &DataType::Null {
+            return Ok(Self::Null);
+        }
+        let text = || ByteColumn::of_text(array).map(Self::Text);
+        let bytes = || ByteColumn::of_binary(array).map(Self::Bytes);
+        let integers = || IntegerColumn::of(array).map(Self::Integers);
+        let floats = || {
+            let single = || array.as_primitive_opt().cloned().map(Floats::Single);
+            let double = || array.as_primitive_opt().cloned().map(Floats::Double);
+            single().or_else(double).map(Self::Floats)
+        };
+        match content(vr) {
+            Content::Text { .. } if vr == VR::IS => text().or_else(integers),
+            Content::Text { .. } if vr == VR::DS => text().or_else(integers).or_else(floats),
+            Content::Text { .. } if vr == VR::UI => ByteColumn::of_text(array).map(Self::Uids),
+            Content::Text { .. } => text(),
+            Content::Numbers if matches!(vr, VR::FL | VR::FD) => floats().or_else(integers),
+            Content::Numbers => integers(),
+            Content::Tags => text().or_else(integers),
+            Content::Bytes(_) => bytes(),
+            Content::Sequence => None,
+        }
+        .ok_or_else(wrong)
+    }
+}
+
+/// The lists of an array of lists, and the part of their values that they use.
+fn lists(array: &ArrayRef) -> Option<(Lists, ArrayRef)> {
+    let (offsets, values) = if let Some(array) = array.as_list_opt::<i32>() {
+        (Offsets::Small(array.offsets().clone()), array.values())
+    } else if let Some(array) = array.as_list_opt::<i64>() {
+        (Offsets::Large(array.offsets().clone()), array.values())
+    } else {
+        let array = array.as_fixed_size_list_opt()?;
+        (Offsets::Fixed(array.value_length() as usize), array.values())
+    };
+    let lists = Lists::new(array.nulls(), offsets, array.len());
+    let values = values.slice(lists.base, lists.values);
+    Some((lists, values))
+}
+
+fn wrong_type(vr: VR, array: &ArrayRef, path: &str) -> SchemaError {
+    let accepted = match content(vr) {
+        Content::Text { .. } if vr == VR::IS => "strings or integers",
+        Content::Text { .. } if vr == VR::DS => "strings or numbers",
+        Content::Text { .. } => "strings",
+        Content::Numbers if matches!(vr, VR::FL | VR::FD) => "numbers",
+        Content::Numbers => "integers",
+        Content::Tags => "strings \"ggggeeee\" or integers",
+        Content::Bytes(_) => "a binary type",
+        Content::Sequence => "a list of structs",
+    };
+    SchemaError::VrType {
+        path: path.to_owned(),
+        found: array.data_type().clone(),
+        vr: vr.to_string(),
+        accepted,
+    }
+}

@@ -1,0 +1,332 @@
+//! Data sets from bytes to columns (PS3.5 7), into a schema that is given or that grows with what is
+//! found.
+
+use std::collections::BTreeMap;
+
+use arrow_array::{Array, BinaryViewArray, StructArray};
+use arrow_data::{ByteView, MAX_INLINE_VIEW_LEN};
+use dicom_core::VR;
+
+use crate::attribute::Attribute;
+use crate::character_set::CharacterSet;
+use crate::data_set_builder::{Beyond, DataSetBuilder, Stop};
+use crate::data_set_elements::{Element, Elements};
+use crate::data_set_error::DataSetError;
+use crate::data_set_schema::DataSetSchema;
+use crate::transfer_syntax::TransferSyntax;
+use crate::vr::{Content, content};
+
+/// Data sets as columns.
+#[derive(Debug)]
+pub struct DecodedDataSets {
+    /// A row for each data set; where there was none, or a wrong one, it is null.
+    pub rows: StructArray,
+    /// The rows whose data sets are wrong.
+    pub wrong: Vec<(usize, Box<DataSetError>)>,
+    /// What a given schema does not have: how many elements, by their names.
+    pub left_out: BTreeMap<String, u64>,
+}
+
+/// Decodes data sets into the attributes of `schema`, or into all that they have.
+pub fn decode_data_sets(
+    data_sets: &BinaryViewArray,
+    syntax: TransferSyntax,
+    schema: Option<&DataSetSchema>,
+) -> DecodedDataSets {
+    let decoder = Decoder { data_sets, explicit: syntax == TransferSyntax::ExplicitVrLittleEndian };
+    if let Some(schema) = schema {
+        return decoder.decode(schema, Beyond::Count(BTreeMap::new())).0;
+    }
+    // Most streams have data sets of one kind: the first one shows what all have.
+    let mut schema = DataSetSchema::default();
+    let first = decoder.all().flatten().next();
+    first.into_iter().for_each(|first| find_all(&mut schema, first));
+    let (decoded, grew) = decoder.decode(&schema, Beyond::Stop);
+    if !grew {
+        return decoded;
+    }
+    decoder.all().flatten().for_each(|data_set| find_all(&mut schema, data_set));
+    // Whatever could still be beyond it is not to stop the other data sets.
+    decoder.decode(&schema, Beyond::Count(BTreeMap::new())).0
+}
+
+/// So many data sets show how large the columns become.
+const SAMPLE: usize = 16;
+
+struct Decoder<'a> {
+    data_sets: &'a BinaryViewArray,
+    explicit: bool,
+}
+
+impl<'a> Decoder<'a> {
+    /// The elements of each data set.
+    fn all(&self) -> impl Iterator<Item = Option<Elements<'a>>> {
+        (0..self.data_sets.len()).map(|row| self.data_sets.is_valid(row).then(|| self.of(row)))
+    }
+
+    /// With what lies behind the data set, so that its last values are read as fast as all.
+    fn of(&self, row: usize) -> Elements<'a> {
+        let view = ByteView::from(self.data_sets.views()[row]);
+        let length = view.length as usize;
+        let bytes = match view.length <= MAX_INLINE_VIEW_LEN {
+            true => self.data_sets.value(row),
+            false => {
+                let buffer = &self.data_sets.data_buffers()[view.buffer_index as usize];
+                &buffer[view.offset as usize..]
+            }
+        };
+        Elements::new(bytes, length, self.explicit)
+    }
+
+    /// Makes room for all data sets, after the first ones were read.
+    fn reserve(&self, builder: &mut DataSetBuilder) {
+        let lengths = self.data_sets.views().iter().map(|&view| view as u32 as usize);
+        builder.reserve(self.data_sets.len() as f64 / SAMPLE as f64, lengths.sum());
+    }
+
+    /// The rows, and whether reading stopped at something that the schema does not have.
+    fn decode(&self, schema: &DataSetSchema, mut beyond: Beyond) -> (DecodedDataSets, bool) {
+        let mut builder = DataSetBuilder::new(schema);
+        let mut wrong = Vec::new();
+        let mut grew = false;
+        for (row, elements) in self.all().enumerate() {
+            if row == SAMPLE {
+                self.reserve(&mut builder);
+            }
+            let Some(elements) = elements else {
+                builder.push_null();
+                continue;
+            };
+            match builder.push(elements, &CharacterSet::Default, &mut beyond) {
+                Ok(_) => {}
+                Err(Stop::Wrong(error)) => wrong.push((row, error)),
+                Err(Stop::Unknown) => {
+                    grew = true;
+                    break;
+                }
+            }
+        }
+        let left_out = match beyond {
+            Beyond::Count(left_out) => left_out,
+            Beyond::Stop => BTreeMap::new(),
+        };
+        (DecodedDataSets { rows: builder.finish(), wrong, left_out }, grew)
+    }
+}
+
+/// Adds what a data set has. One that is wrong shows what is before the fault.
+fn find_all(schema: &mut DataSetSchema, mut elements: Elements<'_>) {
+    let _ = find(schema, &mut elements);
+}
+
+fn find(schema: &mut DataSetSchema, elements: &mut Elements<'_>) -> Result<(), Box<DataSetError>> {
+    while let Some(element) = elements.next()? {
+        let known = schema.add(attribute(&element));
+        match &mut known.items {
+            Some(inner) => {
+                let mut items = elements.items(&element)?;
+                while let Some(mut item) = items.next()? {
+                    find(inner, &mut item)?;
+                    items.go_on_behind(&item);
+                }
+                if element.value.is_none() {
+                    elements.go_on_behind(&items);
+                }
+            }
+            None => {
+                known.several |= !is_one(known.attribute.vr, element.value.unwrap_or_default());
+                elements.skip(&element)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The attribute of an element. One that is said to be unknown is what the dictionary says; what has
+/// items is a sequence.
+fn attribute(element: &Element<'_>) -> Attribute {
+    let said = element.vr.filter(|&vr| vr != VR::UN);
+    let attribute = Attribute::new(element.tag, said);
+    match (element.value, attribute.vr) {
+        (None, VR::UN) => Attribute::new(element.tag, Some(VR::SQ)),
+        _ => attribute,
+    }
+}
+
+fn is_one(vr: VR, value: &[u8]) -> bool {
+    match content(vr) {
+        Content::Text { several: true, .. } => !value.contains(&b'\\'),
+        Content::Numbers => value.len() == size_of_number(vr),
+        Content::Tags => value.len() == 4,
+        _ => true,
+    }
+}
+
+fn size_of_number(vr: VR) -> usize {
+    match vr {
+        VR::US | VR::SS => 2,
+        VR::UL | VR::SL | VR::FL => 4,
+        _ => 8,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::UInt16Type;
+    use arrow_array::{Array, ArrayRef};
+    use arrow_schema::{DataType, Field};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::data_set_columns::DataSetColumns;
+    use crate::encode_data_set::{DataSetEncoder, DataSetOptions};
+
+    const IMPLICIT: TransferSyntax = TransferSyntax::ImplicitVrLittleEndian;
+    const EXPLICIT: TransferSyntax = TransferSyntax::ExplicitVrLittleEndian;
+
+    fn decoded(data_sets: &[&[u8]], syntax: TransferSyntax) -> DecodedDataSets {
+        decode_data_sets(&BinaryViewArray::from_iter_values(data_sets), syntax, None)
+    }
+
+    fn encoded(rows: &StructArray, syntax: TransferSyntax) -> Vec<Vec<u8>> {
+        let columns = DataSetColumns::new(rows, "EventInformation").unwrap();
+        let mut out = vec![0; columns.most_bytes()];
+        let options = DataSetOptions { syntax, conformant_uids: true };
+        let mut encoder = DataSetEncoder::new(&columns, options);
+        let rows = (0..rows.len()).filter(|&row| !columns.is_null(row));
+        rows.map(|row| {
+            let length = encoder.encode(row, &mut out).unwrap();
+            out[..length].to_vec()
+        })
+        .collect()
+    }
+
+    fn text(array: &ArrayRef) -> &str {
+        array.as_string::<i64>().value(0)
+    }
+
+    /// Two references in items of undefined length, in a sequence of undefined length; then a UID.
+    const DELIMITED: &[u8] = b"\x08\0\x99\x11\xff\xff\xff\xff\
+        \xfe\xff\0\xe0\xff\xff\xff\xff\x08\0\x55\x11\x04\0\0\x001.2\0\xfe\xff\x0d\xe0\0\0\0\0\
+        \xfe\xff\0\xe0\x0c\0\0\0\x08\0\x55\x11\x04\0\0\x001.34\
+        \xfe\xff\xdd\xe0\0\0\0\0\x08\0\x95\x12\x02\0\0\x009\0";
+
+    #[test]
+    fn undefined_lengths_end_at_their_delimiters() {
+        let found = decoded(&[DELIMITED], IMPLICIT);
+        assert!(found.wrong.is_empty(), "{:?}", found.wrong);
+        let references = found.rows.column_by_name("ReferencedSOPSequence").unwrap();
+        let items = references.as_list::<i32>().value(0);
+        let uids = items.as_struct().column_by_name("ReferencedSOPInstanceUID").unwrap();
+        let uids: Vec<_> = uids.as_string::<i64>().iter().flatten().collect();
+        assert_eq!(uids, ["1.2", "1.34"]);
+        // The dictionary of dicom-rs does not know the tag: its bytes are kept under it.
+        assert!(found.rows.columns().len() == 2);
+    }
+
+    #[test]
+    fn every_cut_is_an_error_or_a_shorter_data_set() {
+        for end in 0..DELIMITED.len() {
+            let found = decoded(&[&DELIMITED[..end]], IMPLICIT);
+            let whole = end == 0 || end == DELIMITED.len() - 10;
+            assert_eq!(found.wrong.is_empty(), whole, "{end}");
+        }
+    }
+
+    #[test]
+    fn the_schema_grows_with_what_is_found() {
+        let one = b"\x08\0\x95\x11\x04\0\0\x001.2\0";
+        let other = b"\x08\0\x95\x11\x06\0\0\x001.2\\3\0\x28\0\x10\0\x02\0\0\0\x07\0";
+        let found = decoded(&[one, other, b""], IMPLICIT);
+        assert!(found.wrong.is_empty());
+        let names: Vec<_> = found.rows.column_names();
+        assert_eq!(names, ["TransactionUID", "Rows"]);
+        let uids = found.rows.column(0).as_list::<i32>();
+        assert_eq!((uids.value_length(0), uids.value_length(1)), (1, 2));
+        let rows = found.rows.column(1).as_primitive::<UInt16Type>();
+        assert_eq!(rows.iter().collect::<Vec<_>>(), [None, Some(7), None]);
+    }
+
+    #[test]
+    fn unknown_elements_are_kept_under_their_tags() {
+        let implicit = b"\x09\0\x01\x10\x04\0\0\0abc ";
+        let found = decoded(&[implicit], IMPLICIT);
+        assert_eq!(found.rows.column_names(), ["00091001"]);
+        assert_eq!(found.rows.column(0).as_binary::<i64>().value(0), b"abc ");
+        let explicit = b"\x09\0\x01\x10LO\x04\0abc ";
+        let found = decoded(&[explicit], EXPLICIT);
+        assert_eq!(found.rows.column_names(), ["00091001:LO"]);
+        assert_eq!(text(found.rows.column(0)), "abc");
+        assert_eq!(encoded(&found.rows, EXPLICIT), [explicit]);
+    }
+
+    #[test]
+    fn a_given_schema_counts_what_it_leaves_out() {
+        let schema = decoded(&[b"\x08\0\x95\x11\x04\0\0\x001.2\0"], IMPLICIT);
+        let fields = schema.rows.fields().clone();
+        let schema = DataSetSchema::of_fields(&fields, "EventInformation").unwrap();
+        let array = BinaryViewArray::from_iter_values([DELIMITED]);
+        let found = decode_data_sets(&array, IMPLICIT, Some(&schema));
+        assert!(found.wrong.is_empty());
+        let counts: Vec<_> = found.left_out.values().copied().collect();
+        assert_eq!(counts, [1, 1]);
+        assert!(found.left_out.contains_key("ReferencedSOPSequence"));
+    }
+
+    #[test]
+    fn sequences_in_sequences_end_somewhere() {
+        let mut deep = Vec::new();
+        for _ in 0..100_000 {
+            deep.extend(b"\x08\0\x99\x11\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff");
+        }
+        let found = decoded(&[&deep], IMPLICIT);
+        assert_eq!(found.wrong.len(), 1);
+    }
+
+    #[test]
+    fn text_is_read_in_its_character_set() {
+        let latin = b"\x08\0\x05\0\x0a\0\0\0ISO_IR 100\x10\0\x10\0\x04\0\0\0M\xfcl ";
+        let found = decoded(&[latin], IMPLICIT);
+        assert_eq!(text(found.rows.column_by_name("PatientName").unwrap()), "Mül");
+        assert_eq!(encoded(&found.rows, IMPLICIT), [latin]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_said_to_be_none() {
+        let wrong = b"\x08\0\x05\0\x0a\0\0\0ISO_IR 149\x10\0\x10\0\x04\0\0\0M\xfcl ";
+        let right = b"\x10\0\x10\0\x04\0\0\0Mul ";
+        let found = decoded(&[wrong, right], IMPLICIT);
+        let rows: Vec<_> = found.wrong.iter().map(|(row, _)| *row).collect();
+        assert_eq!((rows, found.rows.len()), (vec![0], 2));
+    }
+
+    #[test]
+    fn a_character_set_that_a_given_schema_leaves_out_holds_too() {
+        let name = Field::new("PatientName", DataType::LargeUtf8, true);
+        let schema = DataSetSchema::of_fields(&vec![name].into(), "EventInformation").unwrap();
+        let unicode = b"\x08\0\x05\0\x0a\0\0\0ISO_IR 192\x10\0\x10\0\x04\0\0\0M\xc3\xbcl";
+        let array = BinaryViewArray::from_iter_values([unicode]);
+        let found = decode_data_sets(&array, IMPLICIT, Some(&schema));
+        assert_eq!(text(found.rows.column(0)), "Mül");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_decoded_or_refused(
+            bytes in prop::collection::vec(prop_oneof![Just(0_u8), Just(8), any::<u8>()], 0..80),
+            at in any::<prop::sample::Index>(),
+            explicit: bool,
+        ) {
+            let syntax = if explicit { EXPLICIT } else { IMPLICIT };
+            let found = decoded(&[&bytes], syntax);
+            prop_assert_eq!(found.rows.len(), 1);
+            prop_assert_eq!(found.rows.is_null(0), !found.wrong.is_empty());
+            let mut changed = DELIMITED.to_vec();
+            let at = at.index(changed.len());
+            changed.splice(at..at, bytes);
+            let found = decoded(&[&changed, DELIMITED], syntax);
+            prop_assert_eq!(found.rows.len(), 2);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Structured data sets: encoded before their events are, decoded after them.
+
+use fastdimse_core::command_set::Field;
+use fastdimse_core::data_set_schema::DataSetSchema;
+use fastdimse_core::encode_data_set::DataSetOptions;
+use fastdimse_core::structured::{Structure, encode_each_structured, is_structured};
+use fastdimse_core::transfer_syntax::TransferSyntax;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+use pyo3_arrow::PySchema;
+
+use crate::errors::schema_error;
+use crate::events::Batch;
+
+/// Reads `transfer_syntax`.
+pub fn transfer_syntax(uid: &str) -> PyResult<TransferSyntax> {
+    TransferSyntax::of_uid(uid).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// Reads `event_information` and `event_reply`: how data sets are given back.
+pub fn structure(
+    py: Python<'_>,
+    syntax: &str,
+    given: [(Field, Option<&Bound<'_, PyAny>>); 2],
+) -> PyResult<Structure> {
+    let mut structure = Structure { syntax: transfer_syntax(syntax)?, columns: Vec::new() };
+    for (field, given) in given {
+        let Some(given) = given else { continue };
+        match given.cast::<PyString>() {
+            Ok(name) if name == "binary" => {}
+            Ok(name) if name == "structured" => structure.columns.push((field, None)),
+            _ => structure.columns.push((field, Some(schema(py, field, given)?))),
+        }
+    }
+    Ok(structure)
+}
+
+fn schema(py: Python<'_>, field: Field, given: &Bound<'_, PyAny>) -> PyResult<DataSetSchema> {
+    let Ok(schema) = given.extract::<PySchema>() else {
+        return Err(PyValueError::new_err(format!(
+            "the {} of decoded events is 'binary', 'structured' or an Arrow schema of its \
+             attributes, not {}",
+            field.keyword(),
+            given.repr()?
+        )));
+    };
+    let schema = schema.into_inner();
+    DataSetSchema::of_fields(schema.fields(), field.keyword())
+        .map_err(|error| schema_error(py, &error))
+}
+
+/// The most rows whose data sets are encoded at a time in a thread.
+const ROWS: usize = 1 << 14;
+
+/// Cuts batches with structured data sets, so that threads can share them.
+pub fn cut(batches: Vec<Batch>) -> Vec<Batch> {
+    let cut = |(batch, broken): Batch| {
+        if !is_structured(&batch.schema()) || batch.num_rows() <= ROWS {
+            return vec![(batch, broken)];
+        }
+        let starts = (0..batch.num_rows()).step_by(ROWS);
+        let slices = starts.map(|start| batch.slice(start, ROWS.min(batch.num_rows() - start)));
+        let mut cut: Vec<Batch> = slices.map(|slice| (slice, Vec::new())).collect();
+        // What is wrong with rows goes by their numbers, not by the batch that it stands beside.
+        cut[0].1 = broken;
+        cut
+    };
+    batches.into_iter().flat_map(cut).collect()
+}
+
+/// The batches with their structured data sets encoded; the first row of all is `first_row` in
+/// messages.
+pub fn encode_structured(
+    py: Python<'_>,
+    batches: Vec<Batch>,
+    options: DataSetOptions,
+    first_row: u64,
+    threads: usize,
+) -> Vec<PyResult<Batch>> {
+    if !batches.iter().any(|(batch, _)| is_structured(&batch.schema())) {
+        return batches.into_iter().map(Ok).collect();
+    }
+    let mut done = first_row;
+    let (tables, known): (Vec<_>, Vec<_>) = batches
+        .into_iter()
+        .map(|(batch, broken)| {
+            let first_row = done;
+            done += batch.num_rows() as u64;
+            ((batch, first_row), broken)
+        })
+        .unzip();
+    let encoded = py.detach(|| encode_each_structured(tables, options, threads));
+    let with_known = |(encoded, mut broken): (Result<Batch, _>, Vec<_>)| {
+        let (batch, found) = encoded.map_err(|error| schema_error(py, &error))?;
+        broken.extend(found);
+        broken.sort_by_key(|rejection: &fastdimse_core::error::Rejection| rejection.row);
+        Ok((batch, broken))
+    };
+    encoded.into_iter().zip(known).map(with_known).collect()
+}

@@ -1,0 +1,267 @@
+"""Structured data sets: event information from columns and mappings, and back; pydicom judges."""
+
+import io
+import json
+import warnings
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+import fastdimse
+from fastdimse import ColumnError, EncodeError, decode_events, encode_events, validate_events
+
+SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
+EVENT = {
+    "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+    "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+    "EventTypeID": 1,
+}
+REFERENCE = {
+    "ReferencedSOPClassUID": "1.2.840.10008.5.1.4.1.1.2",
+    "ReferencedSOPInstanceUID": "1.2.3.4",
+}
+REPORT = {"TransactionUID": "1.2.3", "ReferencedSOPSequence": [REFERENCE, REFERENCE]}
+
+
+def oracle(dataset: Dataset, syntax: str) -> bytes:
+    """Encode as pydicom does."""
+    out = DicomBytesIO()
+    out.is_little_endian = True
+    out.is_implicit_VR = syntax == ImplicitVRLittleEndian
+    write_dataset(out, dataset, dataset.get("SpecificCharacterSet", "iso8859"))
+    return out.getvalue()
+
+
+def oracle_read(data: bytes, syntax: str) -> Dataset:
+    """Decode as pydicom does."""
+    return read_dataset(io.BytesIO(data), syntax == ImplicitVRLittleEndian, True)
+
+
+def to_dataset(attributes: dict[str, Any]) -> Dataset:
+    """Make pydicom's data set of a plain mapping."""
+    dataset = Dataset()
+    for name, value in attributes.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            setattr(dataset, name, Sequence([to_dataset(item) for item in value]))
+        elif value == [] and name.endswith("Sequence"):
+            setattr(dataset, name, Sequence())
+        else:
+            setattr(dataset, name, value)
+    return dataset
+
+
+def data_sets(events: Any, **options: Any) -> list[bytes]:
+    """Encode events and return their data sets."""
+    table = pa.table(decode_events(encode_events(events, **options)))
+    return [data_set or b"" for data_set in table["EventInformation"].to_pylist()]
+
+
+uids = st.lists(st.integers(0, 10**6).map(str), min_size=1, max_size=6).map(".".join)
+codes = st.text("ABC_ 019", min_size=1, max_size=16).filter(lambda text: text.strip() == text)
+words = st.text(
+    st.characters(min_codepoint=0x20, max_codepoint=0x17F, exclude_characters="\\\x7f").filter(
+        str.isprintable
+    ),
+    min_size=1,
+    max_size=16,
+).filter(lambda text: text.strip() == text)
+names = st.text("ABab äß", min_size=1, max_size=20).filter(lambda text: text.strip() == text)
+FLAT = {
+    "TransactionUID": uids,
+    "FailureReason": st.integers(0, 65535),
+    "ImageType": st.lists(codes, min_size=2, max_size=4),
+    "StudyDate": st.dates()
+    .filter(lambda day: day.year > 999)
+    .map(lambda day: day.strftime("%Y%m%d")),
+    "StudyTime": st.times().map(lambda time: time.strftime("%H%M%S.%f")),
+    "PatientName": names,
+    "PatientID": words,
+    "StudyDescription": words,
+    "ImageComments": words,
+    "PatientAge": st.integers(0, 999).map("{:03}Y".format),
+    "InstanceNumber": st.integers(-(2**31), 2**31 - 1),
+    "SliceThickness": st.decimals(-1000, 1000, places=3).map(str),
+    "AcquisitionDuration": st.floats(allow_nan=False, allow_infinity=False),
+    "EventElapsedTimes": st.lists(st.integers(-99, 99).map(str), min_size=2, max_size=3),
+    "EncapsulatedDocument": st.binary(max_size=20).map(lambda data: data + b"\0" * (len(data) % 2)),
+    "RecommendedDisplayFrameRateInFloat": st.floats(
+        width=32, allow_nan=False, allow_infinity=False
+    ),
+    "SimpleFrameList": st.lists(st.integers(0, 2**32 - 1), min_size=2, max_size=4),
+    "RetrieveURL": st.just("https://example.org/wado"),
+}
+flat = st.fixed_dictionaries({}, optional=FLAT)
+items = st.recursive(
+    flat,
+    lambda inner: st.fixed_dictionaries(
+        {}, optional={**FLAT, "ReferencedSOPSequence": st.lists(inner, max_size=3)}
+    ),
+    max_leaves=4,
+)
+
+
+def ignoring_values(call: Any) -> Any:
+    """pydicom's own opinion of values is not asked for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return call()
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@given(item=items)
+def test_data_sets_are_pydicoms_bytes(syntax, item):
+    dataset = ignoring_values(lambda: to_dataset(item))
+    text = json.dumps(item, default=repr, ensure_ascii=False)
+    if not text.isascii():
+        dataset.SpecificCharacterSet = "ISO_IR 192"
+    expected = ignoring_values(lambda: oracle(dataset, syntax))
+    [found] = data_sets([{**EVENT, "EventInformation": item}], transfer_syntax=syntax)
+    assert found == expected
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@given(items=st.lists(items, min_size=1, max_size=4))
+def test_structured_data_sets_come_back(syntax, items):
+    rows = [{**EVENT, "EventInformation": item} for item in items]
+    stream = encode_events(rows, transfer_syntax=syntax)
+    decoded = decode_events(stream, event_information="structured", transfer_syntax=syntax)
+    assert not decoded.rejected
+    assert bytes(encode_events(decoded, transfer_syntax=syntax)) == bytes(stream)
+    # The same bytes, read by pydicom, have the same values.
+    for ours, data in zip(
+        pa.table(decoded)["EventInformation"].to_pylist(),
+        data_sets(rows, transfer_syntax=syntax),
+        strict=True,
+    ):
+        theirs = ignoring_values(lambda data=data: oracle_read(data, syntax))
+        assert set(present(ours or {})) == {element.keyword for element in theirs}
+
+
+def present(attributes: dict[str, Any]) -> list[str]:
+    """Return the names of attributes that are there."""
+    return [name for name, value in attributes.items() if value is not None]
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_columns_rows_and_datasets_are_the_same(syntax):
+    dataset = to_dataset(REPORT)
+    expected = oracle(dataset, syntax)
+    column = pa.array([REPORT])
+    for information in (column, [dataset], [REPORT], [json.loads(dataset.to_json())]):
+        rows = [{**EVENT, "EventInformation": information[0]}]
+        events = {**EVENT, "EventInformation": information} if information is column else rows
+        assert data_sets(events, transfer_syntax=syntax) == [expected], information
+
+
+def test_a_table_of_polars_or_pyarrow():
+    rows = [{**EVENT, "EventInformation": REPORT}] * 3
+    expected = bytes(encode_events(rows))
+    assert bytes(encode_events(pa.Table.from_pylist(rows))) == expected
+    assert bytes(encode_events(pl.DataFrame(rows))) == expected
+    table = pa.Table.from_pylist(rows * 20_000)
+    assert bytes(encode_events(table, threads=2)) == bytes(encode_events(rows * 20_000))
+    sliced = table.slice(11, 20)
+    assert data_sets(sliced) == data_sets(rows)[:1] * 20
+
+
+def test_null_is_absent_and_an_empty_list_an_empty_sequence():
+    rows = [
+        {**EVENT, "EventInformation": {**REPORT, "ReferencedSOPSequence": None}},
+        {**EVENT, "EventInformation": {**REPORT, "ReferencedSOPSequence": []}},
+        {**EVENT, "EventInformation": None},
+        {**EVENT, "EventInformation": {**REPORT, "TransactionUID": None}},
+    ]
+    absent, empty, none, rest = data_sets(rows)
+    assert "ReferencedSOPSequence" not in oracle_read(absent, ImplicitVRLittleEndian)
+    assert list(oracle_read(empty, ImplicitVRLittleEndian).ReferencedSOPSequence) == []
+    assert none == b""
+    assert rest == oracle(
+        to_dataset({"ReferencedSOPSequence": REPORT["ReferencedSOPSequence"]}),
+        ImplicitVRLittleEndian,
+    )
+
+
+def test_a_bad_value_is_named_by_its_path():
+    bad = {**REPORT, "ReferencedSOPSequence": [REFERENCE, {"ReferencedSOPInstanceUID": "1.02"}]}
+    rows = [{**EVENT, "EventInformation": information} for information in (REPORT, bad, REPORT)]
+    with pytest.raises(EncodeError) as raised:
+        encode_events(rows)
+    path = "EventInformation.ReferencedSOPSequence[1].ReferencedSOPInstanceUID"
+    assert (raised.value.row, raised.value.field, raised.value.code) == (1, path, "uid")
+    assert str(raised.value).startswith(f"row 1, {path}: '1.02'")
+    encoded = encode_events(rows, on_invalid="skip")
+    assert len(encoded) == 2
+    assert [one.field for one in encoded.rejected] == [path]
+    assert [one.field for one in validate_events(rows)] == [path]
+    assert pa.table(encoded.rejected)["field"].to_pylist() == [path]
+
+
+@pytest.mark.parametrize(
+    ("information", "error", "text"),
+    [
+        ({"Nonsense": 1}, ColumnError, "'Nonsense' is no attribute"),
+        ({"TransactionUID": 7}, TypeError, "VR UI must be strings"),
+        ({"ReferencedSOPSequence": "1.2"}, TypeError, "must be a list of structs"),
+        ({"AffectedSOPClassUID": "1.2"}, ColumnError, "command set"),
+        ({"TransactionUID": True}, TypeError, "bool"),
+    ],
+)
+def test_what_is_no_data_set_is_refused(information, error, text):
+    with pytest.raises(error, match=text):
+        encode_events([{**EVENT, "EventInformation": information}])
+
+
+def test_other_transfer_syntaxes_are_refused():
+    for call in (encode_events, validate_events, fastdimse.encode_batches):
+        with pytest.raises(ValueError, match="no transfer syntax that can be written"):
+            call([{**EVENT, "EventInformation": REPORT}], transfer_syntax=ExplicitVRBigEndian)
+
+
+def test_a_given_schema_chooses_and_counts():
+    stream = encode_events([{**EVENT, "EventInformation": REPORT}] * 2)
+    schema = pa.schema([("TransactionUID", pa.string())])
+    decoded = decode_events(stream, event_information=schema)
+    assert pa.table(decoded)["EventInformation"].to_pylist() == [{"TransactionUID": "1.2.3"}] * 2
+    assert decoded.left_out == {"EventInformation.ReferencedSOPSequence": 2}
+
+
+def test_a_wrong_data_set_is_a_rejected_event():
+    good = {**EVENT, "EventInformation": REPORT}
+    events = [good, {**EVENT, "EventInformation": b"\x08\0\x95\x11\xff\0\0\x001.2.3.4.5"}, good]
+    stream = b"".join(bytes(encode_events([event])) for event in events)
+    decoded = decode_events(stream, event_information="structured", on_invalid="skip")
+    assert len(decoded) == len(pa.table(decoded)) == len(decoded.offsets) == 2
+    [rejection] = decoded.rejected
+    assert (rejection.row, rejection.code) == (1, "truncated")
+    assert stream[rejection.offset :].startswith(b"\x08\0\x95\x11\xff\0")
+    with pytest.raises(fastdimse.DecodeError) as raised:
+        decode_events(stream, event_information="structured")
+    assert len(raised.value.events) == 1
+
+
+def test_private_and_unknown_elements_keep_their_tags():
+    dataset = to_dataset(REPORT)
+    dataset.add_new(0x00091001, "LO", "private")
+    stream = encode_events(
+        [{**EVENT, "EventInformation": dataset}], transfer_syntax=ExplicitVRLittleEndian
+    )
+    decoded = decode_events(
+        stream, event_information="structured", transfer_syntax=ExplicitVRLittleEndian
+    )
+    [information] = pa.table(decoded)["EventInformation"].to_pylist()
+    assert information["00091001:LO"] == "private"
+    implicit = decode_events(
+        encode_events([{**EVENT, "EventInformation": dataset}]), event_information="structured"
+    )
+    [information] = pa.table(implicit)["EventInformation"].to_pylist()
+    assert information["00091001"] == b"private "

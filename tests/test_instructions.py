@@ -1,0 +1,77 @@
+"""What the core executes for an event is counted, and held."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+BENCHES = Path(__file__).parent.parent / "benches"
+KEPT = {
+    "rustc": "1.95.0",
+    "registers": "AVX2",
+    "events": 100,
+    "instructions_per_event": {"encode": 200.0, "decode": 1000.0},
+}
+
+
+@pytest.fixture
+def instructions(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHES)
+    import instructions
+
+    return instructions
+
+
+@pytest.mark.parametrize(
+    ("encode", "decode", "moved"),
+    [
+        (200.0, 1000.0, 0),
+        (203.9, 980.1, 0),
+        (204.1, 1000.0, 1),
+        # What got cheaper must stay so.
+        (195.9, 1000.0, 1),
+        (100.0, 2000.0, 2),
+    ],
+)
+def test_more_and_less_instructions_are_told(instructions, capsys, encode, decode, moved):
+    found = {**KEPT, "instructions_per_event": {"encode": encode, "decode": decode}}
+    assert instructions.compare(found, KEPT) == moved
+    assert capsys.readouterr().out.count("moved: ") == moved
+
+
+def test_an_operation_that_was_not_counted_before_is_told(instructions):
+    per_event = {**KEPT["instructions_per_event"], "validate": 1.0}
+    assert instructions.compare({**KEPT, "instructions_per_event": per_event}, KEPT) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("registers", "aarch64"), ("rustc", "1.88.0"), ("events", 10)]
+)
+def test_what_goes_another_way_is_not_compared(instructions, name, value):
+    assert instructions.other_way(KEPT, KEPT) is None
+    why = instructions.other_way({**KEPT, name: value}, KEPT)
+    assert why.startswith(name)
+    assert str(value) in why
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+def test_all_instructions_are_those_that_valgrind_tells(instructions, tmp_path):
+    program = shutil.which("true")
+    total, printed = instructions.callgrind([program])
+    assert printed == ""
+    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={tmp_path / 'out'}", program]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    [collected] = re.findall(r"Collected : (\d+)", told)
+    # Where the kernel puts the stack moves the start of a process a little.
+    assert total == pytest.approx(int(collected), rel=0.01)
+    assert instructions.callgrind([program], "no such function")[0] == 0
+
+
+def test_the_kept_file_holds_every_operation(instructions):
+    kept = json.loads(instructions.KEPT.read_text())
+    assert list(kept["instructions_per_event"]) == instructions.OPERATIONS
+    program = (BENCHES.parent / "rust/core/benches/instructions.rs").read_text()
+    assert all(f'("{operation}", ' in program for operation in instructions.OPERATIONS)
