@@ -5,7 +5,10 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, StructArray};
+use arrow_schema::DataType;
+use dicom_core::Tag;
 
+use crate::attribute::tag_of;
 use crate::columns::EventColumns;
 use crate::command_set::{Field, Kind};
 use crate::error::shown;
@@ -237,15 +240,12 @@ impl<'a> StructRow<'a> {
         let (group, element) = attribute.tag;
         let is_it = |name: &str| {
             // A VR may stand behind a colon.
-            name.split(':').next().is_some_and(|name| {
-                name == attribute.keyword
-                    || name.eq_ignore_ascii_case(&format!("{group:04X}{element:04X}"))
-            })
+            let tag = || tag_of(name.split(':').next().unwrap_or_default());
+            name == attribute.keyword || tag() == Some(Tag(group, element))
         };
         let place = array.fields().iter().position(|field| is_it(field.name()))?;
         let column = array.column(place);
-        (!column.is_null(row) && column.data_type() != &arrow_schema::DataType::Null)
-            .then_some((column, row))
+        (!column.is_null(row) && column.data_type() != &DataType::Null).then_some((column, row))
     }
 }
 
@@ -357,7 +357,7 @@ mod tests {
 
     use arrow_array::{BinaryArray, Int64Array, ListArray, RecordBatch, StringArray, UInt16Array};
     use arrow_buffer::{NullBuffer, OffsetBuffer};
-    use arrow_schema::{DataType, Field as Column, Fields};
+    use arrow_schema::{Field as Column, Fields};
 
     use super::*;
 
