@@ -95,7 +95,7 @@ def print_job(
 
     Examples
     --------
-    >>> from fastdimse import encode_events, events
+    >>> from fastdimse import events
     >>> columns = events.print_job(
     ...     ["Printing", "Done"], "1.2.3", execution_status_info="NORMAL"
     ... )

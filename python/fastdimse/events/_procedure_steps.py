@@ -63,8 +63,8 @@ def mpps_notification(event_type: Type, sop_instance_uid: str | Any) -> Event:
     --------
     >>> from fastdimse import encode_events, events
     >>> columns = events.mpps_notification(4, ["1.2.3", "1.2.4"])
-    >>> encode_events(columns)
-    <EncodedEvents: 2 messages, 212 bytes, 0 rejected>
+    >>> len(encode_events(columns))
+    2
     """
     return event(_MPPS, event_type, sop_instance_uid, {}, {})
 

@@ -1,7 +1,7 @@
 //! What the standard says about events: the SOP Classes of PS3.4 that use N-EVENT-REPORT, the types of
 //! their events, and the attributes of each.
 //!
-//! Every row was found in two editions of PS3.4. Who sends an event is always the SCP of the SOP
+//! Every row was found in two editions of PS3.4, a coded entry in PS3.4 and PS3.3. Who sends an event is always the SCP of the SOP
 //! Class, who receives it the SCU.
 
 /// A SOP Class that uses N-EVENT-REPORT.
@@ -340,7 +340,7 @@ const COMMUNICATIONS: &[Attribute] = &[
     attribute(0x0074, 0x100C, "ContactDisplayName", "-/3"),
 ];
 
-/// A coded entry: what two editions of PS3.4 Table 8-3b have of it.
+/// A coded entry: what both PS3.4 Table 8-3b and PS3.3 8.8 were seen to have of it.
 const CODE: &[Attribute] = &[
     attribute(0x0008, 0x0100, "CodeValue", "-/1C")
         .when("the code has 16 characters or fewer and is no URN or URL"),
