@@ -466,7 +466,7 @@ fn push_items(
 }
 
 fn check_unit(at: usize, vr: VR, unit: usize, value: &[u8]) -> Result<(), Box<DataSetError>> {
-    if value.len() % unit == 0 {
+    if value.len().is_multiple_of(unit) {
         return Ok(());
     }
     let error = VrError::Unit { vr: vr.to_string(), unit, found: value.len() };

@@ -269,7 +269,7 @@ mod tests {
         let array = BinaryViewArray::from_iter_values([DELIMITED]);
         let found = decode_data_sets(&array, IMPLICIT, Some(&schema));
         assert!(found.wrong.is_empty());
-        let counts: Vec<_> = found.left_out.iter().map(|(_, count)| *count).collect();
+        let counts: Vec<_> = found.left_out.values().copied().collect();
         assert_eq!(counts, [1, 1]);
         assert!(found.left_out.contains_key("ReferencedSOPSequence"));
     }
