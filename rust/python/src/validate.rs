@@ -1,24 +1,18 @@
 //! Checking rows: by the rules of the message, and by what the standard says about their events.
 
-use std::iter::Peekable;
-use std::vec::IntoIter;
-
 use arrow_array::RecordBatch;
 use fastdimse_core::columns::EventColumns;
 use fastdimse_core::command_set::Field;
-use fastdimse_core::encode::{self, Framing, OnInvalid, Options};
-use fastdimse_core::encode_data_set::DataSetOptions;
+use fastdimse_core::encode;
 use fastdimse_core::error::Rejection;
-use fastdimse_core::pdv::MaxPduLength;
 use fastdimse_core::standard::{Information, check_row};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::encoded::{self, thread_count};
-use crate::errors::{encode_error, schema_error};
+use crate::encoded::{data_set_options, options, thread_count, to_columns};
 use crate::events::Events;
 use crate::rejections::{Rejections, Row};
-use crate::structured::{self, cut, encode_structured};
+use crate::structured::{cut, encode_structured};
 
 /// Check events as :func:`encode_events` does, without encoding them; or further.
 ///
@@ -35,7 +29,7 @@ use crate::structured::{self, cut, encode_structured};
 /// enforce_uid_conformance, transfer_syntax : optional
 ///     As for :func:`encode_events`.
 /// threads : int, optional
-///     The most threads that check the rows of a batch at once; only one holds them to PS3.4.
+///     The most threads that check the rows of a batch at once.
 ///
 /// Returns
 /// -------
@@ -69,78 +63,69 @@ pub fn validate_events(
     transfer_syntax: &str,
     threads: i64,
 ) -> PyResult<Rejections> {
-    match check {
-        "form" => {
-            let conformant_uids = enforce_uid_conformance;
-            encoded::validate_events(py, events, conformant_uids, transfer_syntax, threads)
-        }
-        "standard" => {
-            let options = Options {
-                context_id: 1,
-                max_pdu_length: MaxPduLength::new(16382)
-                    .map_err(|rejection| encode_error(py, &rejection))?,
-                framing: Framing::PData,
-                on_invalid: OnInvalid::Skip,
-                conformant_uids: enforce_uid_conformance,
-            };
-            let syntax = structured::transfer_syntax(transfer_syntax)?;
-            let data_sets = DataSetOptions { syntax, conformant_uids: enforce_uid_conformance };
-            by_the_standard(py, Events::of(events)?, &options, data_sets, thread_count(threads)?)
-        }
+    let options = options(py, 1, 16382, "p-data", "skip", enforce_uid_conformance)?;
+    let data_sets = data_set_options(transfer_syntax, enforce_uid_conformance)?;
+    let threads = thread_count(threads)?;
+    let check = match check {
+        "form" => by_form,
+        "standard" => by_the_standard,
         _ => {
-            Err(PyValueError::new_err(format!("check must be 'form' or 'standard', not '{check}'")))
+            let text = format!("check must be 'form' or 'standard', not '{check}'");
+            return Err(PyValueError::new_err(text));
         }
-    }
-}
-
-fn by_the_standard(
-    py: Python<'_>,
-    mut events: Events,
-    options: &Options,
-    data_sets: DataSetOptions,
-    threads: usize,
-) -> PyResult<Rejections> {
+    };
+    let mut events = Events::of(events)?;
     let mut rejected = Vec::new();
     let mut done = 0;
     while let Some(batch) = events.next(py, usize::MAX, done)? {
-        // The check looks at the data sets before they are encoded.
-        let given = cut(vec![batch]);
-        let (mut columns, mut broken) = (Vec::with_capacity(given.len()), Vec::new());
-        for encoded in encode_structured(py, given.clone(), data_sets, done, threads) {
-            let (batch, found) = encoded?;
-            columns.push(EventColumns::new(&batch).map_err(|error| schema_error(py, &error))?);
-            broken.extend(found);
+        let structured = batch.0.clone();
+        let rows = batch.0.num_rows() as u64;
+        let batches = encode_structured(py, cut(vec![batch]), data_sets, done, threads);
+        let (columns, broken) = to_columns(py, batches.into_iter().collect::<PyResult<_>>()?)?;
+        let found = py.detach(|| {
+            let refused = encode::validate_in_threads(&columns, &options, done, broken, threads);
+            check(refused, &structured, &columns, done)
+        });
+        // Most often there is one batch.
+        if rejected.is_empty() {
+            rejected = found;
+        } else {
+            rejected.extend(found);
         }
-        broken.sort_by_key(|rejection| rejection.row);
-        rejected.extend(py.detach(|| {
-            let refused = encode::validate_in_threads(&columns, options, done, broken, threads);
-            let mut refused = refused.into_iter().peekable();
-            let mut rows = Vec::new();
-            for ((given, _), columns) in given.iter().zip(&columns) {
-                rows.extend(check_batch(given, columns, &mut refused, done));
-                done += given.num_rows() as u64;
-            }
-            rows
-        }));
+        done += rows;
     }
     Ok(Rejections::of_rows(rejected))
 }
 
-/// What is wrong with each row; what breaks no rule of the message is held to the standard.
-fn check_batch(
-    given: &RecordBatch,
-    columns: &EventColumns,
-    refused: &mut Peekable<IntoIter<Rejection>>,
+fn by_form(refused: Vec<Rejection>, _: &RecordBatch, _: &[EventColumns], _: u64) -> Vec<Row> {
+    refused.into_iter().map(Row::Refused).collect()
+}
+
+/// What breaks no rule of the message is held to the standard.
+fn by_the_standard(
+    refused: Vec<Rejection>,
+    batch: &RecordBatch,
+    columns: &[EventColumns],
     first_row: u64,
 ) -> Vec<Row> {
-    let information = Information::of(given.column_by_name(Field::EventInformation.keyword()));
-    let rows = (0..given.num_rows()).filter_map(|row| {
-        let number = first_row + row as u64;
-        if let Some(rejection) = refused.next_if(|rejection| rejection.row == Some(number)) {
-            return Some(Row::Refused(rejection));
+    let mut refused = refused.into_iter().peekable();
+    let mut rows = Vec::new();
+    let mut done = 0;
+    for columns in columns {
+        // Structured data sets as they were given: in the columns they are encoded.
+        let information = batch.column_by_name(Field::EventInformation.keyword());
+        let information = information.map(|column| column.slice(done, columns.rows));
+        let information = Information::of(information.as_ref());
+        for row in 0..columns.rows {
+            let number = first_row + (done + row) as u64;
+            let is_this = |rejection: &Rejection| rejection.row == Some(number);
+            if let Some(rejection) = refused.next_if(is_this) {
+                rows.push(Row::Refused(rejection));
+            } else if let Err(deviation) = check_row(columns, row, information) {
+                rows.push(Row::Deviates { row: number, deviation });
+            }
         }
-        let deviation = check_row(columns, row, information).err()?;
-        Some(Row::Deviates { row: number, deviation })
-    });
-    rows.collect()
+        done += columns.rows;
+    }
+    rows
 }
