@@ -136,7 +136,10 @@ impl Event {
         found: &A,
         path: Path<'_>,
     ) -> Result<(), Deviation> {
-        attributes.iter().try_for_each(|attribute| {
+        let mut with_rules = attributes.iter().filter(|attribute| {
+            attribute.is_mandatory() || attribute.needs_value() || !attribute.items.is_empty()
+        });
+        with_rules.try_for_each(|attribute| {
             let path = path.then(attribute.keyword);
             let missing = |empty| Deviation::Attribute {
                 event: self,
