@@ -13,18 +13,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from fastdimse import N_EVENT_REPORT, DecodedEvents, decode_events, encode_events
+from fastdimse import N_EVENT_REPORT, DecodedEvents, decode_events, encode_events, events
 
 HERE = Path(__file__).parent
 STREAM = "orthanc-storage-commitment"
 
 
-def show(title: str, events: DecodedEvents) -> None:
+def show(title: str, decoded: DecodedEvents) -> None:
     """Print a row for each event."""
     table = Table(title=title)
-    for column in ("", "Message ID", "SOP Class", "Event Type", "Status", "Data set"):
-        table.add_column(column, justify="left" if column == "SOP Class" else "right")
-    for number, event in enumerate(events):
+    for column in ("", "Message ID", "Event Type", "Status", "Data set"):
+        table.add_column(column, justify="left" if column in ("Event Type", "Status") else "right")
+    for number, event in enumerate(decoded):
         table.add_row(str(number), *cells(event))
     Console().print(table)
 
@@ -32,12 +32,12 @@ def show(title: str, events: DecodedEvents) -> None:
 def cells(event: N_EVENT_REPORT) -> list[str]:
     """Return the cells of an event's row."""
     responds = event.MessageIDBeingRespondedTo is not None
-    data_set = event.EventReply
+    sop_class, data_set = event.AffectedSOPClassUID, event.EventReply
+    name = events.event_type(sop_class or "", event.EventTypeID or 0)
     return [
         str(event.MessageIDBeingRespondedTo if responds else event.MessageID),
-        event.AffectedSOPClassUID.name if event.AffectedSOPClassUID else "-",
-        "-" if event.EventTypeID is None else str(event.EventTypeID),
-        "-" if event.Status is None else f"0x{event.Status:04X}",
+        "-" if event.EventTypeID is None else f"{event.EventTypeID} {name or ''}",
+        "-" if event.Status is None else str(events.status(event.Status)),
         "-" if data_set is None else f"{len(data_set.getvalue())} bytes",
     ]
 
@@ -59,14 +59,14 @@ def main() -> int:
     good = True
     for direction in ("requests", "responses"):
         stream = (HERE / f"{STREAM}.{direction}.bin").read_bytes()
-        events = decode_events(stream)
-        show(f"{direction}: {len(events)} events in {len(stream)} bytes", events)
-        stepped_over = ", ".join(f"{count} {name}" for name, count in events.stepped_over.items())
-        encoded = encode_events(events)
+        decoded = decode_events(stream)
+        show(f"{direction}: {len(decoded)} events in {len(stream)} bytes", decoded)
+        stepped_over = ", ".join(f"{count} {name}" for name, count in decoded.stepped_over.items())
+        encoded = encode_events(decoded)
         same = bytes(encoded) == p_data(stream)
-        print(f"{len(events)} of {len(expected[direction])} expected, and {stepped_over}")
+        print(f"{len(decoded)} of {len(expected[direction])} expected, and {stepped_over}")
         print(f"encoded again: {encoded.nbytes} bytes, the same bytes: {same}\n")
-        good &= same and len(events) == len(expected[direction])
+        good &= same and len(decoded) == len(expected[direction])
     return 0 if good else 1
 
 

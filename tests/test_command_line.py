@@ -14,7 +14,7 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
-from fastdimse import decode_capture, encode_capture
+from fastdimse import decode_capture, encode_capture, encode_events
 from fastdimse.cli import files
 from test_bulk_encode import EVENTS, SCHEMA, oracle_bytes, rows_of
 
@@ -105,11 +105,89 @@ def test_the_real_capture_as_a_table():
         assert cells[4:8] == [
             str(request["MessageID"]),
             "Storage Commitment Push Model SOP Class",
-            str(request["EventTypeID"]),
-            "0x0000",
+            [
+                "1 Storage Commitment Request Successful",
+                "2 Storage Commitment Request Complete - Failures Exist",
+            ][request["EventTypeID"] - 1],
+            "0x0000 Success",
         ]
         assert cells[8].endswith(" ms")
     assert summary.startswith("24 events, 0 unanswered; 25 associations in 25 TCP streams of 614 ")
+
+
+NAMED = {
+    "MessageIDBeingRespondedTo": [None, 1, 2, 3, None, None],
+    "AffectedSOPClassUID": [
+        "1.2.840.10008.5.1.1.16",
+        "1.2.840.10008.5.1.1.16",
+        None,
+        "1.2.840.10008.5.1.4.34.6.4",
+        "1.2.3",
+        "1.2.840.10008.5.1.1.16",
+    ],
+    "AffectedSOPInstanceUID": "1.2.840.10008.5.1.1.17",
+    "EventTypeID": [2, 2, 2, 5, 1, 9],
+    "Status": [None, 0x0112, 0xC001, 0x0003, None, None],
+}
+
+
+def test_names_in_the_table_and_in_rows(tmp_path):
+    stream = tmp_path / "in.bin"
+    stream.write_bytes(encode_events(NAMED))
+    done = run("decode", stream)
+    cells = [
+        [cell.strip() for cell in line.strip("│").split("│")][4:6]
+        for line in done.stdout.decode().splitlines()
+        if line.startswith("│")
+    ]
+    assert cells == [
+        ["2 Warning", ""],
+        ["2 Warning", "0x0112 No such SOP Instance"],
+        ["2", "0xC001 Failure"],
+        ["5 UPS Assigned", "0x0003"],
+        ["1", ""],
+        ["9", ""],
+    ]
+    types = ["Warning", "Warning", None, "UPS Assigned", None, None]
+    statuses = [None, "No such SOP Instance", None, None, None, None]
+    done = run("decode", stream, "--json", "--names")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row.get("EventTypeName") for row in rows] == types
+    assert [row.get("StatusName") for row in rows] == statuses
+    for suffix in (".parquet", ".csv", ".arrow"):
+        out = tmp_path / f"out{suffix}"
+        assert run("decode", stream, "-o", out, "--names").returncode == 0
+        if suffix == ".parquet":
+            table = pyarrow.parquet.read_table(out)
+            assert table.column("EventTypeName").to_pylist() == types
+            assert table.column("StatusName").to_pylist() == statuses
+    done = run("decode", stream, "--json")
+    assert b"Name" not in done.stdout
+    done = run("decode", stream, "--names")
+    assert (done.returncode, b"the table has the names" in done.stderr) == (2, True)
+
+
+def test_names_of_a_stream_without_events(tmp_path):
+    stream = tmp_path / "in.bin"
+    stream.write_bytes(b"")
+    done = run("decode", stream, "--json", "--names")
+    assert (done.returncode, done.stdout) == (0, b"")
+
+
+def test_events_held_to_the_standard(tmp_path):
+    rows = tmp_path / "rows.ndjson"
+    table = {
+        "AffectedSOPClassUID": ["1.2.840.10008.5.1.1.16"] * 2,
+        "AffectedSOPInstanceUID": ["1.2.840.10008.5.1.1.17"] * 2,
+        "EventTypeID": [1, 4],
+    }
+    rows.write_bytes(ndjson(table))
+    assert run("validate", rows).returncode == 0
+    done = run("validate", rows, "--standard", "--json")
+    [rejection] = map(json.loads, done.stdout.splitlines())
+    assert (done.returncode, rejection["row"], rejection["code"]) == (1, 1, "event-type")
+    done = run("validate", rows, "--standard")
+    assert b"3 Failure" in done.stdout
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".arrows", ".ndjson", ".csv"])

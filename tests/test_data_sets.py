@@ -159,8 +159,12 @@ def test_columns_rows_and_datasets_are_the_same(syntax):
     column = pa.array([REPORT])
     for information in (column, [dataset], [REPORT], [json.loads(dataset.to_json())]):
         rows = [{**EVENT, "EventInformation": information[0]}]
-        events = {**EVENT, "EventInformation": information} if information is column else rows
-        assert data_sets(events, transfer_syntax=syntax) == [expected], information
+        if information is not column:
+            assert data_sets(rows, transfer_syntax=syntax) == [expected], information
+            repeated = {**EVENT, "EventTypeID": [1, 2], "EventInformation": information[0]}
+            assert data_sets(repeated, transfer_syntax=syntax) == [expected, expected]
+        columns = {**EVENT, "EventInformation": information}
+        assert data_sets(columns, transfer_syntax=syntax) == [expected], information
 
 
 def test_a_table_of_polars_or_pyarrow():

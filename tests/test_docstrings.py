@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import fastdimse
+from fastdimse import events
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -14,8 +15,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 def docstrings() -> Iterator[tuple[str, str]]:
     """Yield the name and the docstring of everything public that has an example."""
-    for name in fastdimse.__all__:
-        item = getattr(fastdimse, name)
+    names = [(name, getattr(fastdimse, name)) for name in fastdimse.__all__]
+    names += [(f"events.{name}", getattr(fastdimse.events, name)) for name in events.__all__]
+    for name, item in names:
         members = [(name, item)]
         if isinstance(item, type):
             members += [(f"{name}.{key}", getattr(item, key)) for key in dir(item)]
@@ -50,5 +52,6 @@ def test_page(page):
 def test_every_verb_has_an_example():
     with_example = {name for name, _ in docstrings()}
     verbs = {"encode_events", "encode_batches", "decode_events", "N_EVENT_REPORT", "Rejections"}
-    verbs |= {"encode_capture", "decode_capture"}
+    verbs |= {"encode_capture", "decode_capture", "validate_events"}
+    verbs |= {f"events.{name}" for name in events.__all__ if name.islower()}
     assert verbs <= with_example

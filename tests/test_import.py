@@ -20,6 +20,20 @@ def run(program: str) -> str:
 @pytest.mark.parametrize("name", HEAVY)
 def test_import_is_light(name: str) -> None:
     assert run(f"import fastdimse, sys; print({name!r} in sys.modules)") == "False"
+    program = (
+        "import sys; from fastdimse import events\n"
+        "events.storage_commitment('1.2', [('1.2', '1.3')])\n"
+        f"print({name!r} in sys.modules)"
+    )
+    assert run(program) == "False"
+
+
+def test_what_the_standard_says_is_read_when_it_is_asked_for() -> None:
+    program = (
+        "import fastdimse, sys; before = 'fastdimse.events' in sys.modules\n"
+        "print(before, fastdimse.events.status(0), 'fastdimse.events' in sys.modules)"
+    )
+    assert run(program) == "False 0x0000 Success True"
 
 
 PREPARED = """

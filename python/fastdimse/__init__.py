@@ -3,7 +3,8 @@
 :class:`N_EVENT_REPORT` is pynetdicom's class of that name with a codec of its own;
 :func:`encode_events`, :func:`encode_batches`, :func:`decode_events` and :func:`validate_events`
 are for streams of events, as Arrow columns; :func:`decode_capture` and :func:`encode_capture` for
-captures of associations, as Wireshark has them.
+captures of associations, as Wireshark has them. :mod:`fastdimse.events` has what the standard says
+about events.
 """
 
 from fastdimse._core import (
@@ -30,6 +31,11 @@ from fastdimse._core import (
 )
 from fastdimse._primitive import N_EVENT_REPORT
 
+# typing and importlib would take longer to import than all of this.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+
 __all__ = [
     "N_EVENT_REPORT",
     "CapturedEvents",
@@ -51,5 +57,15 @@ __all__ = [
     "encode_batches",
     "encode_capture",
     "encode_events",
+    "events",
     "validate_events",
 ]
+
+
+def __getattr__(name: str) -> "ModuleType":
+    if name != "events":
+        raise AttributeError(f"module 'fastdimse' has no attribute {name!r}")
+    # Most who encode and decode don't need it.
+    import fastdimse.events
+
+    return fastdimse.events

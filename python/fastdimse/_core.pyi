@@ -28,14 +28,19 @@ __all__ = [
     "Rejection",
     "Rejections",
     "__version__",
+    "check_event",
     "decode_capture",
     "decode_events",
+    "describe_status",
     "encode_batches",
     "encode_capture",
     "encode_events",
     "frame_message",
     "read_message",
     "register_primitive",
+    "standard_sop_classes",
+    "standard_statuses",
+    "status_category",
     "validate_events",
 ]
 
@@ -266,6 +271,18 @@ class EncodedCapture:
 _T = TypeVar("_T", bound=type[DIMSEPrimitive])
 
 def register_primitive(cls: _T) -> _T: ...
+def standard_sop_classes() -> list[
+    tuple[str, str, str, str, str, str | None, tuple[tuple[int, str, tuple[Any, ...]], ...]]
+]: ...
+def standard_statuses() -> list[tuple[int, str, str, bool]]: ...
+def status_category(code: int) -> str: ...
+def describe_status(code: int) -> str: ...
+def check_event(
+    sop_class_uid: str,
+    sop_instance_uid: str,
+    event_type_id: int,
+    information: Mapping[str, Any] | None,
+) -> None: ...
 def read_message(command_set: bytes) -> tuple[Any, bool] | None: ...
 def frame_message(
     command_set: bytes, data_set: bytes, context_id: int, max_pdu_length: int
@@ -296,6 +313,7 @@ def encode_batches(
 def validate_events(
     events: _Events,
     *,
+    check: Literal["form", "standard"] = "form",
     enforce_uid_conformance: bool = True,
     transfer_syntax: str = "1.2.840.10008.1.2",
     threads: int = 1,

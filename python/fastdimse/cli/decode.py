@@ -20,7 +20,7 @@ from fastdimse import (
 )
 
 from .encode import Framing
-from .events import CAPTURED, DECODED, print_events
+from .events import CAPTURED, DECODED, print_events, with_names
 from .files import PIPE, InputError, RowFormat, RowsOut, refuse_row_suffix
 from .files import row_format as format_of
 from .output import whole_output
@@ -47,6 +47,12 @@ def decode(
         bool, typer.Option("--json", help="Rows as NDJSON on standard output.")
     ] = False,
     head: Annotated[int, typer.Option(min=0, help="The most rows in the table; 0 is all.")] = 100,
+    names: Annotated[
+        bool,
+        typer.Option(
+            "--names", help="Columns EventTypeName and StatusName in OUT; the table has the names."
+        ),
+    ] = False,
     framing: Annotated[
         Framing, typer.Option(help="Complete P-DATA-TF PDUs, or bare command sets.")
     ] = Framing.P_DATA,
@@ -69,6 +75,8 @@ def decode(
         raise InputError("--json is NDJSON on standard output: leave out -o and --format")
     if out is None and row_format is not None:
         raise InputError("--format is of the rows that -o OUT writes: give -o, or -o -")
+    if names and out is None and not as_json:
+        raise InputError("--names is of the rows that -o or --json write: the table has the names")
     if as_json:
         out, row_format = PIPE, RowFormat.NDJSON
     with _open_stream(stream) as data:
@@ -79,7 +87,8 @@ def decode(
         with open_rejects(rejects, faults=isinstance(found, Faults)) as rejected:
             rejected.add(found)
             if out is not None:
-                _write(events, out, format_of(out, row_format))
+                rows = with_names(events) if names else events
+                _write(rows, out, format_of(out, row_format))
     if out is None:
         print_events(events, head, CAPTURED if isinstance(decoded, CapturedEvents) else DECODED)
         print(_counts(decoded, events))

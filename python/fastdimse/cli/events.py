@@ -1,13 +1,16 @@
 """Events as people see them: a row for each, what repeats by its name."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute
 from rich.table import Table
 from rich.text import Text
+
+from fastdimse import events as standard
 
 from .report import plural, print_table, printable
 
@@ -44,6 +47,28 @@ def print_events(events: Any, head: int, columns: Sequence[Column]) -> None:
     print_table(table, sys.stdout)
     if shown < events.num_rows:
         print(f"and {plural(events.num_rows - shown, 'more event')}; --head 0 shows all")
+
+
+def with_names(events: Any) -> Any:
+    """Return the table with the names of event types and statuses, where the standard has them."""
+    names = {
+        f"{uid} {one.id}": one.name
+        for sop_class in standard.SOP_CLASSES
+        for uid in (sop_class.uid, sop_class.affected_sop_class_uid)
+        for one in sop_class.event_types
+    }
+    of_class = events.column("AffectedSOPClassUID").cast(pa.string())
+    of_type = events.column("EventTypeID").cast(pa.string())
+    keys = pa.compute.binary_join_element_wise(of_class, of_type, " ")
+    statuses = {one.code: one.name for one in standard.STATUSES}
+    return events.append_column("EventTypeName", _looked_up(keys, names)).append_column(
+        "StatusName", _looked_up(events.column("Status").cast(pa.int64()), statuses)
+    )
+
+
+def _looked_up(keys: Any, names: Mapping[Any, str | None]) -> Any:
+    places = pa.compute.index_in(keys, value_set=pa.array(list(names)))
+    return pa.array(list(names.values()), pa.string()).take(places.combine_chunks())
 
 
 def _without_times(events: Any) -> Any:
@@ -97,9 +122,16 @@ def _sop_class_name(event: Event) -> str:
     return "" if uid is None else _name(uid)
 
 
+def _event_type(event: Event) -> str:
+    """Return the Event Type ID with the name that the standard gives it."""
+    uid, number = event["AffectedSOPClassUID"], event["EventTypeID"]
+    known = None if uid is None or number is None else standard.event_type(uid, number)
+    return _text(number) if known is None else f"{number} {known}"
+
+
 def _status(event: Event) -> str:
     status = event["Status"]
-    return "" if status is None else f"0x{status:04X}"
+    return "" if status is None else str(standard.status(status))
 
 
 def _data_set(event: Event) -> str:
@@ -113,8 +145,8 @@ DECODED = (
     Column("Message ID", "right", _message_id),
     Column("SOP class", "left", _sop_class),
     Column("SOP instance", "left", _field("AffectedSOPInstanceUID")),
-    Column("Event Type", "right", _field("EventTypeID")),
-    Column("Status", "right", _status),
+    Column("Event Type", "left", _event_type),
+    Column("Status", "left", _status),
     Column("data set", "right", _data_set),
 )
 """The columns of a stream's events."""
@@ -156,8 +188,8 @@ CAPTURED = (
     Column("stream", "right", _field("Association")),
     Column("Message ID", "right", _message_id),
     Column("SOP class", "left", _sop_class_name),
-    Column("Event Type", "right", _field("EventTypeID")),
-    Column("Status", "right", _status),
+    Column("Event Type", "left", _event_type),
+    Column("Status", "left", _status),
     Column("latency", "right", _latency),
 )
 """The columns of a capture's events."""

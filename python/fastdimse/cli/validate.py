@@ -1,7 +1,7 @@
 """``fastdimse validate``: which rows could not be encoded, and why."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pyarrow as pa
 import typer
@@ -28,6 +28,9 @@ def validate(
     lenient_uids: Annotated[
         bool, typer.Option("--lenient-uids", help="Accept UIDs against PS3.5 9.1.")
     ] = False,
+    standard: Annotated[
+        bool, typer.Option("--standard", help="Hold events to PS3.4 too: types, attributes.")
+    ] = False,
 ) -> None:
     """Check rows of events without encoding them.
 
@@ -40,7 +43,7 @@ def validate(
         progress("checking", source.total) as advanced,
     ):
         source.advanced = advanced
-        rejections = _checked(source, enforce_uid_conformance=not lenient_uids)
+        rejections = _checked(source, standard=standard, enforce_uid_conformance=not lenient_uids)
     if as_json:
         table = pa.table(rejections)
         RowsOut(sys.stdout.buffer, PIPE, RowFormat.NDJSON, table.schema).write(table)
@@ -55,10 +58,11 @@ def validate(
         raise typer.Exit(1)
 
 
-def _checked(source: Rows, *, enforce_uid_conformance: bool) -> Rejections:
+def _checked(source: Rows, *, standard: bool, enforce_uid_conformance: bool) -> Rejections:
     """Check the rows; wrong columns leave as `InputError`."""
+    check: Literal["form", "standard"] = "standard" if standard else "form"
     try:
-        return validate_events(source, enforce_uid_conformance=enforce_uid_conformance)
+        return validate_events(source, check=check, enforce_uid_conformance=enforce_uid_conformance)
     except (TypeError, ValueError) as error:
         if source.failure is not None:
             raise

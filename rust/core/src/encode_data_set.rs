@@ -98,10 +98,7 @@ impl<'c> DataSetEncoder<'c> {
     fn encode_unicode(&mut self, row: usize, out: &mut [u8]) -> Result<usize, Box<DataSetError>> {
         let mut writer = Writer::new(self.options, &mut self.uids, out);
         writer.is_given = true;
-        if !self.columns.gives_character_set(row) {
-            writer.add_unicode = true;
-            writer.character_set = CharacterSet::of_value(UNICODE);
-        }
+        writer.add_unicode = !self.columns.gives_character_set(row);
         writer.data_set(self.columns, row)?;
         Ok(writer.at)
     }
@@ -203,6 +200,7 @@ impl<'c, 'o> Writer<'c, 'o> {
 
     fn add_unicode(&mut self) -> Result<(), Box<DataSetError>> {
         self.add_unicode = false;
+        self.character_set = CharacterSet::of_value(UNICODE);
         let begun = self.begin(SPECIFIC_CHARACTER_SET, VR::CS);
         self.put(UNICODE);
         self.end(&begun, VR::CS)
@@ -679,6 +677,8 @@ mod tests {
         // What stands in front of it is not under it.
         let found = error(vec![("00070010", name.clone()), ("SpecificCharacterSet", latin)]);
         assert_eq!((&*found.path, found.reason.code()), (".00070010", "character-set"));
+        let found = error(vec![("00070010", name.clone())]);
+        assert_eq!(found.path, ".00070010");
         let item = structs(vec![("PatientName", name.clone()), ("SpecificCharacterSet", ascii)]);
         let sequence = items(item, &[1], None);
         let found = error(vec![("PatientName", name), ("ReferencedPatientSequence", sequence)]);

@@ -2,7 +2,8 @@
 //!
 //! One way through: columns ([`columns`]) are checked and encoded ([`encode`]) into command sets
 //! ([`command_set`]) and PDVs ([`pdv`]); back, PDUs are walked ([`pdu`]) and decoded ([`decode`])
-//! into columns ([`decoded_columns`]). There is no Python here and no I/O.
+//! into columns ([`decoded_columns`]). What the standard says about events is in [`events`], by which
+//! [`standard`] checks them, and about statuses in [`status`]. There is no Python here and no I/O.
 
 pub mod attribute;
 mod block;
@@ -24,6 +25,7 @@ pub mod encode;
 pub mod encode_data_set;
 pub mod error;
 mod event;
+pub mod events;
 mod lengths;
 mod machine;
 pub mod memory;
@@ -31,6 +33,8 @@ mod parts;
 pub mod pdu;
 pub mod pdv;
 mod runs;
+pub mod standard;
+pub mod status;
 pub mod structured;
 mod template;
 pub mod transfer_syntax;

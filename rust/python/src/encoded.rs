@@ -45,7 +45,8 @@ pub fn on_invalid(name: &str) -> PyResult<OnInvalid> {
     }
 }
 
-fn options(
+/// Reads the options of encoding.
+pub fn options(
     py: Python<'_>,
     context_id: i64,
     max_pdu_length: i64,
@@ -71,20 +72,24 @@ pub fn thread_count(threads: i64) -> PyResult<usize> {
         .ok_or_else(|| PyValueError::new_err(format!("threads must be at least 1, not {threads}")))
 }
 
-fn data_set_options(transfer_syntax: &str, conformant_uids: bool) -> PyResult<DataSetOptions> {
+/// Reads those of structured data sets.
+pub fn data_set_options(transfer_syntax: &str, conformant_uids: bool) -> PyResult<DataSetOptions> {
     let syntax = structured::transfer_syntax(transfer_syntax)?;
     Ok(DataSetOptions { syntax, conformant_uids })
 }
 
 type Columns = (Vec<EventColumns>, Vec<fastdimse_core::error::Rejection>);
 
-fn to_columns(py: Python<'_>, batches: Vec<Batch>) -> PyResult<Columns> {
+/// The columns of batches, and what is wrong with their rows, in order.
+pub fn to_columns(py: Python<'_>, batches: Vec<Batch>) -> PyResult<Columns> {
     let mut columns = Vec::with_capacity(batches.len());
     let mut broken = Vec::new();
     for (batch, found) in batches {
         columns.push(EventColumns::new(&batch).map_err(|error| schema_error(py, &error))?);
         broken.extend(found);
     }
+    // What was known beforehand stands beside the first batch.
+    broken.sort_by_key(|rejection: &fastdimse_core::error::Rejection| rejection.row);
     Ok((columns, broken))
 }
 
@@ -246,55 +251,6 @@ pub fn encode_batches(
     let done = 0;
     let encoder = BatchEncoder { events, options, data_sets, batch_size, threads, done, ready };
     Ok(EncodedBatches(Mutex::new(encoder)))
-}
-
-/// Check events as :func:`encode_events` does, without encoding them.
-///
-/// Parameters
-/// ----------
-/// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT
-///     As for :func:`encode_events`.
-/// enforce_uid_conformance : bool, optional
-///     As for :func:`encode_events`.
-/// threads : int, optional
-///     The most threads that check the rows of a batch at once.
-///
-/// Returns
-/// -------
-/// Rejections
-///     What :func:`encode_events` would leave out; empty if all is well.
-#[pyfunction]
-#[pyo3(signature = (
-    events, *, enforce_uid_conformance = true, transfer_syntax = "1.2.840.10008.1.2", threads = 1,
-))]
-pub fn validate_events(
-    py: Python<'_>,
-    events: &Bound<'_, PyAny>,
-    enforce_uid_conformance: bool,
-    transfer_syntax: &str,
-    threads: i64,
-) -> PyResult<Rejections> {
-    let options = options(py, 1, 16382, "p-data", "skip", enforce_uid_conformance)?;
-    let data_sets = data_set_options(transfer_syntax, enforce_uid_conformance)?;
-    let threads = thread_count(threads)?;
-    let mut events = Events::of(events)?;
-    let mut rejected = Vec::new();
-    let mut done = 0;
-    while let Some(batch) = events.next(py, usize::MAX, done)? {
-        let rows = batch.0.num_rows() as u64;
-        let batches = encode_structured(py, cut(vec![batch]), data_sets, done, threads);
-        let (columns, broken) = to_columns(py, batches.into_iter().collect::<PyResult<_>>()?)?;
-        let validate = || encode::validate_in_threads(&columns, &options, done, broken, threads);
-        let found = py.detach(validate);
-        // Most often there is one batch.
-        if rejected.is_empty() {
-            rejected = found;
-        } else {
-            rejected.extend(found);
-        }
-        done += rows;
-    }
-    Ok(Rejections::new(rejected))
 }
 
 /// The iterator of :func:`encode_batches`.

@@ -4,6 +4,7 @@ use fastdimse_capture::columns::TableError;
 use fastdimse_capture::fault::Broken;
 use fastdimse_core::columns::SchemaError;
 use fastdimse_core::error::Rejection;
+use fastdimse_core::standard::Deviation;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::{PyTypeInfo, create_exception, intern};
@@ -44,6 +45,13 @@ create_exception!(
 /// The exception for an event that can't be encoded.
 pub fn encode_error(py: Python<'_>, rejection: &Rejection) -> PyErr {
     event_error::<EncodeError>(py, rejection)
+}
+
+/// The exception for an event that is not as the standard has it.
+pub fn deviation_error(py: Python<'_>, deviation: &Deviation) -> PyErr {
+    let (path, code, reason) = (deviation.path(), deviation.code(), deviation.to_string());
+    let error = PyErr::from_type(EncodeError::type_object(py), format!("{path}: {reason}"));
+    with(error, |error| set_event(py, error, None, Some(path), code, &reason, None))
 }
 
 /// The exception for bytes that can't be decoded.

@@ -24,6 +24,7 @@ use crate::data_set::{bytes_io, data_set_bytes};
 use crate::errors::{column_error, schema_error};
 use crate::pandas::without_index;
 use crate::primitives;
+use crate::rows;
 
 /// Events on their way in, a batch at a time.
 pub enum Events {
@@ -244,6 +245,10 @@ fn from_values(
         || values.is_instance_of::<PyString>()
         || values.is_instance_of::<PyBytes>()
         || values.is_instance_of::<PyInt>();
+    if Field::DATA_SETS.contains(&field) && rows::is_structured(values) {
+        let one = rows::data_sets(py, field, std::slice::from_ref(values))?;
+        return Ok(MappedColumn::Repeated(one.expect("it is structured")));
+    }
     if scalar {
         let one = [Ok(values.clone())].into_iter();
         return from_iterator(field, one, broken).map(MappedColumn::Repeated);
@@ -263,6 +268,15 @@ fn from_values(
             values.get_type().name()?
         )));
     };
+    if Field::DATA_SETS.contains(&field) {
+        let values: Vec<Bound<'_, PyAny>> = iterator.collect::<PyResult<_>>()?;
+        return match rows::data_sets(py, field, &values)? {
+            Some(array) => Ok(MappedColumn::Array(array)),
+            None => {
+                from_iterator(field, values.into_iter().map(Ok), broken).map(MappedColumn::Array)
+            }
+        };
+    }
     from_iterator(field, iterator, broken).map(MappedColumn::Array)
 }
 

@@ -18,8 +18,10 @@ mod primitives;
 mod rejections;
 mod rows;
 mod sequence;
+mod standard_events;
 mod structured;
 mod uid;
+mod validate;
 
 use pyo3::prelude::*;
 
@@ -30,9 +32,7 @@ mod _core {
     #[pymodule_export]
     use crate::decoded::{DecodedEvents, decode_events};
     #[pymodule_export]
-    use crate::encoded::{
-        EncodedBatches, EncodedEvents, Offsets, encode_batches, encode_events, validate_events,
-    };
+    use crate::encoded::{EncodedBatches, EncodedEvents, Offsets, encode_batches, encode_events};
     #[pymodule_export]
     use crate::errors::{ColumnError, DecodeError, EncodeError, EventError};
     #[pymodule_export]
@@ -43,6 +43,12 @@ mod _core {
     use crate::primitive::{DIMSEPrimitive, register_primitive};
     #[pymodule_export]
     use crate::rejections::{Rejection, Rejections};
+    #[pymodule_export]
+    use crate::standard_events::{
+        check_event, describe_status, standard_sop_classes, standard_statuses, status_category,
+    };
+    #[pymodule_export]
+    use crate::validate::validate_events;
     use pyo3::prelude::*;
 
     #[pymodule_init]

@@ -1,10 +1,12 @@
 //! What was rejected, as a table.
 
+use std::fmt;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field as Column, Schema, SchemaRef};
 use fastdimse_core::error;
+use fastdimse_core::standard::Deviation;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
@@ -42,15 +44,76 @@ pub struct Rejection {
     shown: String,
 }
 
-impl From<&error::Rejection> for Rejection {
-    fn from(rejection: &error::Rejection) -> Self {
+/// A row that was rejected.
+pub enum Row {
+    /// It breaks a rule of the message, or could not be read.
+    Refused(error::Rejection),
+    /// The standard has its event otherwise.
+    Deviates {
+        /// The row of the input, from 0.
+        row: u64,
+        /// What is wrong with it.
+        deviation: Deviation,
+    },
+}
+
+impl Row {
+    fn row(&self) -> Option<u64> {
+        match self {
+            Self::Refused(rejection) => rejection.row,
+            Self::Deviates { row, .. } => Some(*row),
+        }
+    }
+
+    fn field(&self) -> Option<String> {
+        match self {
+            Self::Refused(rejection) => rejection.path(),
+            Self::Deviates { deviation, .. } => Some(deviation.path().to_owned()),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Refused(rejection) => rejection.reason.code(),
+            Self::Deviates { deviation, .. } => deviation.code(),
+        }
+    }
+
+    fn reason(&self) -> String {
+        match self {
+            Self::Refused(rejection) => rejection.reason.to_string(),
+            Self::Deviates { deviation, .. } => deviation.to_string(),
+        }
+    }
+
+    fn offset(&self) -> Option<u64> {
+        match self {
+            Self::Refused(rejection) => rejection.offset,
+            Self::Deviates { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(rejection) => write!(f, "{rejection}"),
+            Self::Deviates { row, deviation } => {
+                write!(f, "row {row}, {}: {deviation}", deviation.path())
+            }
+        }
+    }
+}
+
+impl From<&Row> for Rejection {
+    fn from(row: &Row) -> Self {
         Self {
-            row: rejection.row,
-            field: rejection.path(),
-            code: rejection.reason.code(),
-            reason: rejection.reason.to_string(),
-            offset: rejection.offset,
-            shown: rejection.to_string(),
+            row: row.row(),
+            field: row.field(),
+            code: row.code(),
+            reason: row.reason(),
+            offset: row.offset(),
+            shown: row.to_string(),
         }
     }
 }
@@ -82,16 +145,20 @@ impl Rejection {
 #[pyclass(frozen, sequence, module = "fastdimse")]
 #[derive(Clone)]
 pub struct Rejections {
-    rejections: Arc<Vec<error::Rejection>>,
+    rows: Arc<Vec<Row>>,
 }
 
 impl Rejections {
     pub fn new(rejections: Vec<error::Rejection>) -> Self {
-        Self { rejections: Arc::new(rejections) }
+        Self::of_rows(rejections.into_iter().map(Row::Refused).collect())
+    }
+
+    pub fn of_rows(rows: Vec<Row>) -> Self {
+        Self { rows: Arc::new(rows) }
     }
 
     pub fn count(&self) -> usize {
-        self.rejections.len()
+        self.rows.len()
     }
 
     fn schema() -> SchemaRef {
@@ -105,13 +172,13 @@ impl Rejections {
     }
 
     fn batch(&self) -> RecordBatch {
-        let all = || self.rejections.iter();
+        let all = || self.rows.iter();
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(all().map(|rejection| rejection.row).collect::<UInt64Array>()),
-            Arc::new(all().map(error::Rejection::path).collect::<StringArray>()),
-            Arc::new(StringArray::from_iter_values(all().map(|one| one.reason.code()))),
-            Arc::new(StringArray::from_iter_values(all().map(|one| one.reason.to_string()))),
-            Arc::new(all().map(|rejection| rejection.offset).collect::<UInt64Array>()),
+            Arc::new(all().map(Row::row).collect::<UInt64Array>()),
+            Arc::new(all().map(Row::field).collect::<StringArray>()),
+            Arc::new(StringArray::from_iter_values(all().map(Row::code))),
+            Arc::new(StringArray::from_iter_values(all().map(Row::reason))),
+            Arc::new(all().map(Row::offset).collect::<UInt64Array>()),
         ];
         RecordBatch::try_new(Self::schema(), columns).expect("the columns fit the schema")
     }
@@ -124,8 +191,8 @@ impl Rejections {
     }
 
     fn __getitem__(&self, index: &Bound<'_, PyAny>) -> PyResult<Rejection> {
-        let index = from_end(index, self.rejections.len())?;
-        Ok((&self.rejections[index]).into())
+        let index = from_end(index, self.rows.len())?;
+        Ok((&self.rows[index]).into())
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> SequenceIterator {
@@ -133,7 +200,7 @@ impl Rejections {
     }
 
     fn __repr__(&self) -> String {
-        format!("<Rejections: {}>", self.rejections.len())
+        format!("<Rejections: {}>", self.rows.len())
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {

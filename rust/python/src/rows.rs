@@ -54,7 +54,7 @@ pub fn to_batch<'py>(
         let Some(field) = Field::of_keyword(&name) else {
             return Err(column_error(py, format!("unknown column '{name}'"), &name));
         };
-        let column = if Field::DATA_SETS.contains(&field) && values.iter().any(is_structured) {
+        let column = if is_column_of_data_sets(field, &values) {
             array(py, values, field.keyword())?
         } else {
             let none = || py.None().into_bound(py);
@@ -75,8 +75,28 @@ pub fn to_batch<'py>(
     Ok((batch, broken))
 }
 
-fn is_structured((_, value): &Value<'_>) -> bool {
-    value.as_ref().is_some_and(|value| value.cast::<PyMapping>().is_ok() || is_data_set(value))
+fn is_column_of_data_sets(field: Field, values: &[Value<'_>]) -> bool {
+    let is_any = |(_, value): &Value<'_>| value.as_ref().is_some_and(is_structured);
+    Field::DATA_SETS.contains(&field) && values.iter().any(is_any)
+}
+
+/// Whether it is a data set by its attributes.
+pub fn is_structured(value: &Bound<'_, PyAny>) -> bool {
+    value.cast::<PyMapping>().is_ok() || is_data_set(value)
+}
+
+/// A column of data sets by their attributes; `None` if its values are none.
+pub fn data_sets<'py>(
+    py: Python<'py>,
+    field: Field,
+    values: &[Bound<'py, PyAny>],
+) -> PyResult<Option<ArrayRef>> {
+    let values = values.iter().map(|value| Some(value.clone()).filter(|value| !value.is_none()));
+    let values: Vec<Value<'py>> = (0..).zip(values).collect();
+    if !is_column_of_data_sets(field, &values) {
+        return Ok(None);
+    }
+    array(py, values, field.keyword()).map(Some)
 }
 
 /// Whether it is a `pydicom.Dataset`, without an import of pydicom.

@@ -1,0 +1,132 @@
+//! What the standard says about events and statuses, for `fastdimse.events`.
+
+use fastdimse_core::events::{Attribute, EventType, SOP_CLASSES};
+use fastdimse_core::standard::{Attributes, Event, check_instance};
+use fastdimse_core::status::{self, STATUSES};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+
+use crate::errors::deviation_error;
+
+/// The table of SOP Classes, as nested tuples.
+///
+/// Returns
+/// -------
+/// list of tuple
+///     For each SOP Class its UID, the Affected SOP Class UID of its events, its name, the section
+///     and the table of PS3.4, its well-known instance or ``None``, and its event types: ID, name,
+///     attributes. An attribute is its tag, its keyword, its usage, its condition or ``None``,
+///     whether the sender must give it, and the attributes of its items.
+#[pyfunction]
+pub fn standard_sop_classes(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
+    let list = PyList::empty(py);
+    for class in SOP_CLASSES {
+        let event_types = class.event_types.iter().map(|one| event_type(py, one));
+        let event_types = PyTuple::new(py, event_types.collect::<PyResult<Vec<_>>>()?)?;
+        list.append((
+            class.uid,
+            class.affected_uid,
+            class.name,
+            class.section,
+            class.table,
+            class.well_known_instance,
+            event_types,
+        ))?;
+    }
+    Ok(list)
+}
+
+fn event_type<'py>(py: Python<'py>, one: &'static EventType) -> PyResult<Bound<'py, PyTuple>> {
+    (one.id, one.name, attributes(py, one.attributes)?).into_pyobject(py)
+}
+
+fn attributes<'py>(
+    py: Python<'py>,
+    attributes: &'static [Attribute],
+) -> PyResult<Bound<'py, PyTuple>> {
+    let all = attributes.iter().map(|attribute| {
+        let (group, element) = attribute.tag;
+        let items = self::attributes(py, attribute.items)?;
+        let Attribute { keyword, usage, condition, .. } = *attribute;
+        let tag = u32::from(group) << 16 | u32::from(element);
+        (tag, keyword, usage, condition, attribute.is_mandatory(), items).into_pyobject(py)
+    });
+    PyTuple::new(py, all.collect::<PyResult<Vec<_>>>()?)
+}
+
+/// The table of statuses.
+///
+/// Returns
+/// -------
+/// list of tuple
+///     For each its code, its category, its name, and whether PS3.7 10.1.1.1.8 lists it.
+#[pyfunction]
+pub fn standard_statuses() -> Vec<(u16, &'static str, &'static str, bool)> {
+    STATUSES.iter().map(|one| (one.code, one.category.name(), one.name, one.listed)).collect()
+}
+
+/// The category of a status by the ranges of PS3.7 Annex C.
+#[pyfunction]
+pub fn status_category(code: u16) -> &'static str {
+    status::category(code).name()
+}
+
+/// A status as people should see it: with its name, or else its category.
+#[pyfunction]
+pub fn describe_status(code: u16) -> String {
+    status::describe(code)
+}
+
+/// Check one event, given as a mapping of its fields, as ``validate_events(check="standard")``
+/// does.
+///
+/// Raises
+/// ------
+/// EncodeError
+///     If it is not as the standard has it: ``field`` is the path of what is wrong.
+#[pyfunction]
+pub fn check_event(
+    py: Python<'_>,
+    sop_class_uid: &str,
+    sop_instance_uid: &str,
+    event_type_id: u16,
+    information: Option<Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let fail = |deviation| deviation_error(py, &deviation);
+    let class = sop_class_uid.as_bytes();
+    check_instance(class, sop_instance_uid.as_bytes()).map_err(fail)?;
+    match Event::find(class, event_type_id).transpose().map_err(fail)? {
+        Some(event) => event.check(&Item(information)).map_err(fail),
+        None => Err(PyTypeError::new_err(format!("'{sop_class_uid}' is not in the table"))),
+    }
+}
+
+/// A mapping of attributes, or what stands where one should.
+struct Item<'py>(Option<Bound<'py, PyAny>>);
+
+impl<'py> Item<'py> {
+    fn get(&self, attribute: &Attribute) -> Option<Bound<'py, PyAny>> {
+        let (mapping, (group, element)) = (self.0.as_ref()?, attribute.tag);
+        let value = mapping
+            .get_item(attribute.keyword)
+            .or_else(|_| mapping.get_item(format!("{group:04X}{element:04X}")));
+        value.ok().filter(|value| !value.is_none())
+    }
+}
+
+impl Attributes for Item<'_> {
+    fn values(&self, attribute: &Attribute) -> Option<usize> {
+        let value = self.get(attribute)?;
+        let text = value.is_instance_of::<PyString>() || value.is_instance_of::<PyBytes>();
+        Some(match value.len() {
+            Ok(length) if text => usize::from(length > 0),
+            Ok(length) => length,
+            Err(_) => 1,
+        })
+    }
+
+    fn item(&self, sequence: &Attribute, item: usize) -> Self {
+        Self(self.get(sequence).and_then(|items| items.get_item(item).ok()))
+    }
+}

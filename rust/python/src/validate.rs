@@ -1,0 +1,131 @@
+//! Checking rows: by the rules of the message, and by what the standard says about their events.
+
+use arrow_array::RecordBatch;
+use fastdimse_core::columns::EventColumns;
+use fastdimse_core::command_set::Field;
+use fastdimse_core::encode;
+use fastdimse_core::error::Rejection;
+use fastdimse_core::standard::{Information, check_row};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::encoded::{data_set_options, options, thread_count, to_columns};
+use crate::events::Events;
+use crate::rejections::{Rejections, Row};
+use crate::structured::{cut, encode_structured};
+
+/// Check events as :func:`encode_events` does, without encoding them; or further.
+///
+/// Parameters
+/// ----------
+/// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT
+///     As for :func:`encode_events`.
+/// check : {"form", "standard"}, optional
+///     ``"form"`` checks what :func:`encode_events` checks. ``"standard"`` holds events to
+///     PS3.4 besides, as :mod:`fastdimse.events` has it: the Event Type ID is one of the SOP
+///     Class, the SOP Instance is the well-known one, and the attributes that the sender must
+///     give are there. SOP Classes that are not in its table are not judged, nor is what stands
+///     in an *EventInformation* that is already encoded.
+/// enforce_uid_conformance, transfer_syntax : optional
+///     As for :func:`encode_events`.
+/// threads : int, optional
+///     The most threads that check the rows of a batch at once.
+///
+/// Returns
+/// -------
+/// Rejections
+///     What :func:`encode_events` would leave out, and with ``"standard"`` what it would encode
+///     although the standard has it otherwise; empty if all is well. The first of each row.
+///
+/// Examples
+/// --------
+/// >>> from fastdimse import validate_events
+/// >>> events = {
+/// ...     "AffectedSOPClassUID": "1.2.840.10008.5.1.1.16",
+/// ...     "AffectedSOPInstanceUID": "1.2.840.10008.5.1.1.17",
+/// ...     "EventTypeID": [1, 4],
+/// ... }
+/// >>> len(validate_events(events))
+/// 0
+/// >>> [rejection] = validate_events(events, check="standard")
+/// >>> print(rejection)
+/// row 1, EventTypeID: Printer SOP Class has no event type 4 (PS3.4 Table H.4-16): 1 Normal, 2 Warning, 3 Failure
+#[pyfunction]
+#[pyo3(signature = (
+    events, *, check = "form", enforce_uid_conformance = true,
+    transfer_syntax = "1.2.840.10008.1.2", threads = 1,
+))]
+pub fn validate_events(
+    py: Python<'_>,
+    events: &Bound<'_, PyAny>,
+    check: &str,
+    enforce_uid_conformance: bool,
+    transfer_syntax: &str,
+    threads: i64,
+) -> PyResult<Rejections> {
+    let options = options(py, 1, 16382, "p-data", "skip", enforce_uid_conformance)?;
+    let data_sets = data_set_options(transfer_syntax, enforce_uid_conformance)?;
+    let threads = thread_count(threads)?;
+    let check = match check {
+        "form" => by_form,
+        "standard" => by_the_standard,
+        _ => {
+            let text = format!("check must be 'form' or 'standard', not '{check}'");
+            return Err(PyValueError::new_err(text));
+        }
+    };
+    let mut events = Events::of(events)?;
+    let mut rejected = Vec::new();
+    let mut done = 0;
+    while let Some(batch) = events.next(py, usize::MAX, done)? {
+        let structured = batch.0.clone();
+        let rows = batch.0.num_rows() as u64;
+        let batches = encode_structured(py, cut(vec![batch]), data_sets, done, threads);
+        let (columns, broken) = to_columns(py, batches.into_iter().collect::<PyResult<_>>()?)?;
+        let found = py.detach(|| {
+            let refused = encode::validate_in_threads(&columns, &options, done, broken, threads);
+            check(refused, &structured, &columns, done)
+        });
+        // Most often there is one batch.
+        if rejected.is_empty() {
+            rejected = found;
+        } else {
+            rejected.extend(found);
+        }
+        done += rows;
+    }
+    Ok(Rejections::of_rows(rejected))
+}
+
+fn by_form(refused: Vec<Rejection>, _: &RecordBatch, _: &[EventColumns], _: u64) -> Vec<Row> {
+    refused.into_iter().map(Row::Refused).collect()
+}
+
+/// What breaks no rule of the message is held to the standard.
+fn by_the_standard(
+    refused: Vec<Rejection>,
+    batch: &RecordBatch,
+    columns: &[EventColumns],
+    first_row: u64,
+) -> Vec<Row> {
+    let mut refused = refused.into_iter().peekable();
+    let mut rows = Vec::new();
+    let mut done = 0;
+    for columns in columns {
+        // Structured data sets as they were given: in the columns they are encoded.
+        let information = batch.column_by_name(Field::EventInformation.keyword());
+        let information = information.map(|column| column.slice(done, columns.rows));
+        let information = Information::of(information.as_ref());
+        for row in 0..columns.rows {
+            let number = first_row + (done + row) as u64;
+            let is_this = |rejection: &Rejection| rejection.row == Some(number);
+            if let Some(rejection) = refused.next_if(is_this) {
+                rows.push(Row::Refused(rejection));
+            } else if let Err(deviation) = check_row(columns, row, information) {
+                rows.push(Row::Deviates { row: number, deviation });
+            }
+        }
+        done += columns.rows;
+    }
+    rows
+}

@@ -1,0 +1,202 @@
+"""`validate_events(check="standard")`: events that can be encoded, but PS3.4 has them otherwise."""
+
+import polars
+import pyarrow as pa
+import pytest
+
+from fastdimse import N_EVENT_REPORT, decode_capture, decode_events, events, validate_events
+from test_events import ROOT
+
+COMMITMENT = ("1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1")
+PRINTER = ("1.2.840.10008.5.1.1.16", "1.2.840.10008.5.1.1.17")
+MPPS = "1.2.840.10008.3.1.2.3.5"
+CT = "1.2.840.10008.5.1.4.1.1.2"
+
+
+def columns(*rows: tuple[str, str, int | None, bytes | None]) -> dict[str, list]:
+    """Return the columns of rows of class, instance, event type and event information."""
+    names = ("AffectedSOPClassUID", "AffectedSOPInstanceUID", "EventTypeID", "EventInformation")
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+
+
+def found(table: object) -> list[tuple[int | None, str | None, str]]:
+    """Return what is wrong with rows: which, where, and by which rule."""
+    rejections = validate_events(table, check="standard")
+    return [(one.row, one.field, one.code) for one in rejections]
+
+
+def test_what_orthanc_sent_is_as_the_standard_has_it():
+    for direction in ("requests", "responses"):
+        path = ROOT / "examples" / f"orthanc-storage-commitment.{direction}.bin"
+        decoded = decode_events(path.read_bytes())
+        assert (len(decoded), found(decoded)) == (24, [])
+        assert found(list(decoded)) == []
+
+
+def test_event_types_and_instances():
+    table = columns(
+        (*COMMITMENT, 1, b"?"),
+        (*COMMITMENT, 3, b"?"),
+        (*PRINTER, 0, None),
+        (PRINTER[0], "1.2.3", 1, None),
+        (MPPS, "1.2.3", 5, None),
+        (MPPS, "1.2.3", 6, None),
+        # What is not in the table is not judged.
+        (CT, "1.2.3", 999, None),
+    )
+    assert not validate_events(table)
+    assert not validate_events(table, check="form")
+    assert found(table) == [
+        (1, "EventTypeID", "event-type"),
+        (2, "EventTypeID", "event-type"),
+        (3, "AffectedSOPInstanceUID", "sop-instance"),
+        (5, "EventTypeID", "event-type"),
+    ]
+    # Either UID of the procedure step's events will do.
+    table = columns(*((f"1.2.840.10008.5.1.4.34.6.{n}", "1.2", 9, None) for n in (1, 2, 3, 4)))
+    assert found(table) == [(0, "EventTypeID", "event-type"), (3, "EventTypeID", "event-type")]
+
+
+def test_no_event_information_lacks_what_must_be_in_it():
+    table = columns(
+        (*COMMITMENT, 2, None),
+        (*COMMITMENT, 2, b""),
+        (*PRINTER, 2, None),
+        (*PRINTER, 1, None),
+        # Only 1C and 3: all of it may be missing.
+        ("1.2.840.10008.5.1.4.34.6.1", "1.2.3", 5, None),
+    )
+    assert found(table) == [
+        (0, "EventInformation.TransactionUID", "attribute"),
+        (1, "EventInformation.TransactionUID", "attribute"),
+        (2, "EventInformation.PrinterStatusInfo", "attribute"),
+    ]
+    del table["EventInformation"]
+    assert [row for row, *_ in found(table)] == [0, 1, 2]
+
+
+def test_what_can_not_be_encoded_comes_in_its_row():
+    table = columns(
+        (*PRINTER, 9, None),
+        (PRINTER[0], "1.02", 9, None),
+        (*PRINTER, None, None),
+        (*PRINTER, 70000, None),
+        (*PRINTER, 9, None),
+    )
+    assert [(row, code) for row, _, code in found(table)] == [
+        (0, "event-type"),
+        (1, "uid"),
+        (2, "missing"),
+        (3, "out-of-range"),
+        (4, "event-type"),
+    ]
+
+
+def report(reasons: list[int | None], **more: object) -> dict[str, object]:
+    """Return a storage commitment report with failures for these reasons."""
+    failed = [
+        {"ReferencedSOPClassUID": CT, "ReferencedSOPInstanceUID": "1.2", "FailureReason": reason}
+        for reason in reasons
+    ]
+    return {"TransactionUID": "1.2.3", "FailedSOPSequence": failed, **more}
+
+
+STRUCTURED = columns(
+    (*COMMITMENT, 2, report([0x0112, 0x0110])),
+    (*COMMITMENT, 2, report([0x0112, None])),
+    (*COMMITMENT, 2, report([])),
+    (*COMMITMENT, 2, report([0x0112], TransactionUID=None)),
+    (*COMMITMENT, 2, report([0x0112], TransactionUID="")),
+    (*COMMITMENT, 2, report([0x0112], TransactionUID="1.02")),
+    (*COMMITMENT, 2, None),
+    (*COMMITMENT, 9, report([])),
+    (*COMMITMENT, 2, report([70000])),
+    (*COMMITMENT, 2, report([0x0112], RetrieveAETitle="PACS")),
+)
+DEVIATIONS = [
+    (1, "EventInformation.FailedSOPSequence[1].FailureReason", "attribute"),
+    (2, "EventInformation.FailedSOPSequence", "attribute"),
+    (3, "EventInformation.TransactionUID", "attribute"),
+    (4, "EventInformation.TransactionUID", "attribute"),
+    (5, "EventInformation.TransactionUID", "uid"),
+    (6, "EventInformation.TransactionUID", "attribute"),
+    (7, "EventTypeID", "event-type"),
+    (8, "EventInformation.FailedSOPSequence[0].FailureReason", "out-of-range"),
+]
+
+
+def structured_rows() -> list[dict[str, object]]:
+    """Return the rows of the columns above."""
+    return [
+        dict(zip(STRUCTURED, row, strict=True)) for row in zip(*STRUCTURED.values(), strict=True)
+    ]
+
+
+def test_structured_event_information_is_looked_through():
+    assert found(structured_rows()) == DEVIATIONS
+    table = pa.table(STRUCTURED)
+    assert found(table) == DEVIATIONS
+    # Rows of a slice, and of an array of lists of another kind.
+    assert [row for row, *_ in found(table.slice(4))] == [0, 1, 2, 3, 4]
+    assert found(polars.from_arrow(table)) == DEVIATIONS
+
+
+def test_large_structured_tables_are_cut_and_counted_through():
+    repeated = 5000
+    table = pa.concat_tables([pa.table(STRUCTURED)] * repeated).combine_chunks()
+    for threads in (1, 2):
+        rejections = validate_events(table, check="standard", threads=threads)
+        rows = [rejection.row for rejection in rejections]
+        count = len(STRUCTURED["EventTypeID"])
+        assert rows == [n * count + row for n in range(repeated) for row, *_ in DEVIATIONS]
+
+
+def test_responses_and_primitives():
+    response = {
+        "MessageIDBeingRespondedTo": [1, 2, 3],
+        "AffectedSOPClassUID": [PRINTER[0], None, PRINTER[0]],
+        "EventTypeID": [2, 9, 9],
+        "Status": 0,
+    }
+    assert found(response) == [(2, "EventTypeID", "event-type")]
+    event = N_EVENT_REPORT()
+    event.MessageID = 1
+    event.AffectedSOPClassUID, event.AffectedSOPInstanceUID = PRINTER
+    event.EventTypeID = 4
+    assert found([event]) == [(0, "EventTypeID", "event-type")]
+
+
+def test_rows_are_counted_through_batches():
+    good, bad = columns((*PRINTER, 1, None)), columns((*PRINTER, 4, None))
+    table = pa.concat_tables([pa.table(good), pa.table(bad), pa.table(good), pa.table(bad)])
+    assert table.column("EventTypeID").num_chunks == 4
+    assert [row for row, *_ in found(table)] == [1, 3]
+    assert pa.table(validate_events(table, check="standard")).to_pylist()[1] == {
+        "row": 3,
+        "field": "EventTypeID",
+        "code": "event-type",
+        "reason": "Printer SOP Class has no event type 4 (PS3.4 Table H.4-16): "
+        "1 Normal, 2 Warning, 3 Failure",
+        "offset": None,
+    }
+
+
+def test_every_row_of_the_table_passes():
+    rows = [
+        (one.affected_sop_class_uid, one.well_known_instance or "1.2.3", event_type.id, b"?")
+        for one in events.SOP_CLASSES
+        for event_type in one.event_types
+    ]
+    assert len(rows) > 20
+    assert found(columns(*rows)) == []
+
+
+def test_a_check_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="check must be 'form' or 'standard', not 'strict'"):
+        validate_events(columns((*PRINTER, 1, None)), check="strict")
+
+
+def test_captures_can_be_decoded_and_checked():
+    captured = decode_capture((ROOT / "examples/orthanc-storage-commitment.pcap").read_bytes())
+    requests = [request for request, _ in captured]
+    assert found(requests) == []
