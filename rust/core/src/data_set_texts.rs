@@ -172,9 +172,7 @@ impl Growing {
         /// From here on it is taken from the memory that is used again.
         const LARGE: usize = 16 << 10;
         let length = if length < LARGE { length } else { length.max(MAPPED) };
-        let mut larger = Memory::new(length.next_multiple_of(1024));
-        larger.bytes()[..self.length].copy_from_slice(&self.memory.bytes()[..self.length]);
-        self.memory = larger;
+        self.memory.grow(self.length, length.next_multiple_of(1024));
     }
 
     fn finish(self) -> Buffer {

@@ -461,9 +461,7 @@ impl<T: ArrowNativeType> Values<T> {
         let bytes = values.to_byte_slice();
         let end = start + bytes.len();
         if end > self.memory.bytes().len() {
-            let mut larger = Memory::new(end.max(total * size_of::<T>()));
-            larger.bytes()[..start].copy_from_slice(&self.memory.bytes()[..start]);
-            self.memory = larger;
+            self.memory.grow(start, end.max(total * size_of::<T>()));
         }
         self.memory.bytes()[start..end].copy_from_slice(bytes);
         self.length += values.len();

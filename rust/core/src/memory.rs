@@ -53,6 +53,13 @@ impl Memory {
         }
     }
 
+    /// Becomes `length` bytes long, or longer; the first `used` are kept.
+    pub fn grow(&mut self, used: usize, length: usize) {
+        let mut larger = Self::new(length);
+        larger.bytes()[..used].copy_from_slice(&self.bytes()[..used]);
+        *self = larger;
+    }
+
     /// Its first `length` bytes, to be read only. When the last clone of the buffer is dropped the
     /// memory is used again.
     pub fn into_buffer(self, length: usize) -> Buffer {

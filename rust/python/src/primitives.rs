@@ -268,10 +268,8 @@ impl<T: ByteArrayType<Offset = i64>> Strings<T> {
     fn grow_for(&mut self, value: &[u8]) {
         let end = self.length + value.len();
         let all = (end / self.ends.len() + 1).saturating_mul(self.expected).min(MOST_EXPECTED);
-        let mut larger = Memory::new(2 * end.max(all));
-        larger.bytes()[..self.length].copy_from_slice(&self.memory.bytes()[..self.length]);
-        larger.bytes()[self.length..end].copy_from_slice(value);
-        self.memory = larger;
+        self.memory.grow(self.length, 2 * end.max(all));
+        self.memory.bytes()[self.length..end].copy_from_slice(value);
     }
 
     /// An array of `rows` rows, if there are values.
