@@ -155,23 +155,19 @@ macro_rules! integers {
 integers!(UInt16Type, UInt8Type, UInt32Type, UInt64Type, Int8Type, Int16Type, Int32Type, Int64Type);
 
 impl IntegerColumn {
-    fn new(field: Field, array: &ArrayRef) -> Result<Self, SchemaError> {
+    /// The column of an array.
+    ///
+    /// # Errors
+    /// Its type, or that of its dictionary's values, if it is not one of whole numbers.
+    pub fn new(array: &ArrayRef) -> Result<Self, DataType> {
         match array.data_type() {
             DataType::Null => Ok(Self::Null),
             DataType::Dictionary(..) => {
                 let (keys, values) = parts(array);
-                Ok(Self::Dictionary { keys, values: Box::new(Self::new(field, values)?) })
+                Ok(Self::Dictionary { keys, values: Box::new(Self::new(values)?) })
             }
-            found => match Integers::new(array) {
-                Some(integers) => Ok(Self::Integers(integers)),
-                None => Err(wrong_type(field, found, INTEGERS)),
-            },
+            found => Integers::new(array).map(Self::Integers).ok_or_else(|| found.clone()),
         }
-    }
-
-    /// The column, if it is one of whole numbers.
-    pub fn of(array: &ArrayRef) -> Option<Self> {
-        Self::new(Field::MessageID, array).ok()
     }
 
     /// The number in a row, `None` for null.
@@ -217,18 +213,26 @@ pub enum ByteColumn {
 }
 
 impl ByteColumn {
-    fn text(field: Field, array: &ArrayRef) -> Result<Self, SchemaError> {
+    /// The column of an array of text.
+    ///
+    /// # Errors
+    /// Its type, or that of its dictionary's values, if it is not one of text.
+    pub fn text(array: &ArrayRef) -> Result<Self, DataType> {
         Ok(match array.data_type() {
             DataType::Null => Self::Null,
             DataType::Utf8 => Self::Utf8(array.as_string().clone()),
             DataType::LargeUtf8 => Self::LargeUtf8(array.as_string().clone()),
             DataType::Utf8View => Self::Utf8View(array.as_string_view().clone()),
-            DataType::Dictionary(..) => Self::dictionary(field, array, Self::text)?,
-            found => return Err(wrong_type(field, found, STRINGS)),
+            DataType::Dictionary(..) => Self::dictionary(array, Self::text)?,
+            found => return Err(found.clone()),
         })
     }
 
-    fn binary(field: Field, array: &ArrayRef) -> Result<Self, SchemaError> {
+    /// The column of an array of bytes.
+    ///
+    /// # Errors
+    /// Its type, or that of its dictionary's values, if it is not one of bytes.
+    pub fn binary(array: &ArrayRef) -> Result<Self, DataType> {
         Ok(match array.data_type() {
             DataType::Null => Self::Null,
             DataType::Binary => Self::Binary(array.as_binary().clone()),
@@ -237,28 +241,17 @@ impl ByteColumn {
             DataType::FixedSizeBinary(_) => {
                 Self::FixedSizeBinary(array.as_fixed_size_binary().clone())
             }
-            DataType::Dictionary(..) => Self::dictionary(field, array, Self::binary)?,
-            found => return Err(wrong_type(field, found, BINARIES)),
+            DataType::Dictionary(..) => Self::dictionary(array, Self::binary)?,
+            found => return Err(found.clone()),
         })
     }
 
     fn dictionary(
-        field: Field,
         array: &ArrayRef,
-        of_values: fn(Field, &ArrayRef) -> Result<Self, SchemaError>,
-    ) -> Result<Self, SchemaError> {
+        of_values: fn(&ArrayRef) -> Result<Self, DataType>,
+    ) -> Result<Self, DataType> {
         let (keys, values) = parts(array);
-        Ok(Self::Dictionary { keys, values: Box::new(of_values(field, values)?) })
-    }
-
-    /// The column, if it is one of text.
-    pub fn of_text(array: &ArrayRef) -> Option<Self> {
-        Self::text(Field::ErrorComment, array).ok()
-    }
-
-    /// The column, if it is one of bytes.
-    pub fn of_binary(array: &ArrayRef) -> Option<Self> {
-        Self::binary(Field::EventInformation, array).ok()
+        Ok(Self::Dictionary { keys, values: Box::new(of_values(values)?) })
     }
 
     /// The bytes in a row, `None` for null.
@@ -529,10 +522,6 @@ impl<'a> Cell<'a> {
     }
 }
 
-fn wrong_type(field: Field, found: &DataType, accepted: &'static str) -> SchemaError {
-    SchemaError::Type { column: field.keyword(), found: found.clone(), accepted }
-}
-
 /// The columns of a batch of events.
 #[derive(Debug)]
 pub struct EventColumns {
@@ -560,15 +549,17 @@ impl EventColumns {
     }
 
     fn put(&mut self, field: Field, array: &ArrayRef) -> Result<(), SchemaError> {
-        use Field::*;
-        match field {
-            AffectedSOPClassUID | AffectedSOPInstanceUID | ErrorComment => {
-                self.bytes[field as usize] = Some(ByteColumn::text(field, array)?);
-            }
-            EventInformation | EventReply => {
-                self.bytes[field as usize] = Some(ByteColumn::binary(field, array)?);
-            }
-            _ => self.integers[field as usize] = Some(IntegerColumn::new(field, array)?),
+        let wrong_type =
+            |accepted| move |found| SchemaError::Type { column: field.keyword(), found, accepted };
+        if Field::TEXTS.contains(&field) {
+            let column = ByteColumn::text(array).map_err(wrong_type(STRINGS))?;
+            self.bytes[field as usize] = Some(column);
+        } else if Field::DATA_SETS.contains(&field) {
+            let column = ByteColumn::binary(array).map_err(wrong_type(BINARIES))?;
+            self.bytes[field as usize] = Some(column);
+        } else {
+            let column = IntegerColumn::new(array).map_err(wrong_type(INTEGERS))?;
+            self.integers[field as usize] = Some(column);
         }
         Ok(())
     }

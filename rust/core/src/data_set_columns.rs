@@ -203,22 +203,20 @@ impl Values {
     }
 
     fn of_one(vr: VR, array: &ArrayRef, path: &str) -> Result<Self, SchemaError> {
-        let wrong = || wrong_type(vr, array, path);
-        if array.data_type() == &DataType::Null {
-            return Ok(Self::Null);
-        }
-        let text = || ByteColumn::of_text(array).map(Self::Text);
-        let bytes = || ByteColumn::of_binary(array).map(Self::Bytes);
-        let integers = || IntegerColumn::of(array).map(Self::Integers);
+        let text = || ByteColumn::text(array).ok().map(Self::Text);
+        let uids = || ByteColumn::text(array).ok().map(Self::Uids);
+        let bytes = || ByteColumn::binary(array).ok().map(Self::Bytes);
+        let integers = || IntegerColumn::new(array).ok().map(Self::Integers);
         let floats = || {
             let single = || array.as_primitive_opt().cloned().map(Floats::Single);
             let double = || array.as_primitive_opt().cloned().map(Floats::Double);
             single().or_else(double).map(Self::Floats)
         };
         match content(vr) {
+            _ if array.data_type() == &DataType::Null => Some(Self::Null),
             Content::Text { .. } if vr == VR::IS => text().or_else(integers),
             Content::Text { .. } if vr == VR::DS => text().or_else(integers).or_else(floats),
-            Content::Text { .. } if vr == VR::UI => ByteColumn::of_text(array).map(Self::Uids),
+            Content::Text { .. } if vr == VR::UI => uids(),
             Content::Text { .. } => text(),
             Content::Numbers if matches!(vr, VR::FL | VR::FD) => floats().or_else(integers),
             Content::Numbers => integers(),
@@ -226,7 +224,7 @@ impl Values {
             Content::Bytes(_) => bytes(),
             Content::Sequence => None,
         }
-        .ok_or_else(wrong)
+        .ok_or_else(|| wrong_type(vr, array, path))
     }
 }
 

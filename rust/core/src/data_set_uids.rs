@@ -71,7 +71,7 @@ mod tests {
             Arc::new(StringViewArray::from_iter(texts.iter().map(Option::as_ref))),
         ];
         for array in arrays {
-            let column = ByteColumn::of_text(&array).unwrap();
+            let column = ByteColumn::text(&array).unwrap();
             let mut block = UidBlock::default();
             for row in (0..700).chain((0..700).rev()).chain((0..700).map(|row| row * 331 % 700)) {
                 let (cell, conformant) = block.uid(&column, 700, row);

@@ -252,10 +252,10 @@ impl<'c, 'o> Writer<'c, 'o> {
 
     #[cold]
     fn check_uid(&self, uid: &[u8]) -> Result<(), Box<DataSetError>> {
-        let check = if self.conformant_uids { uid::check } else { uid::check_lenient };
         match uid {
             [] => Ok(()),
-            _ => check(uid).map_err(|error| DataSetError::of_value(uid, VrError::Uid(error))),
+            _ => uid::check_as(self.conformant_uids, uid)
+                .map_err(|error| DataSetError::of_value(uid, VrError::Uid(error))),
         }
     }
 

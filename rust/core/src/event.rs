@@ -138,8 +138,7 @@ pub fn check_instance(block: &Block<'_>, row: usize, options: &Options) -> Resul
 }
 
 fn check_uid(text: &[u8], options: &Options) -> Result<(), Reason> {
-    let check = if options.conformant_uids { uid::check } else { uid::check_lenient };
-    check(text).map_err(|error| Reason::Uid(shown(text), error))
+    uid::check_as(options.conformant_uids, text).map_err(|error| Reason::Uid(shown(text), error))
 }
 
 /// LO: at most 64 characters of the default repertoire, no backslash and no control character
