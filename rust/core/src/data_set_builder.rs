@@ -20,7 +20,7 @@ use crate::data_set_error::{DataSetError, DataSetReason};
 use crate::data_set_schema::{DataSetSchema, Known, value_type};
 use crate::data_set_texts::{Texts, plain, without_padding};
 use crate::error::shown;
-use crate::vr::{Content, VrError, content, has_long_length};
+use crate::vr::{Content, check_units, content, has_long_length};
 
 /// Why a data set did not become a row.
 #[derive(Debug)]
@@ -466,11 +466,8 @@ fn push_items(
 }
 
 fn check_unit(at: usize, vr: VR, unit: usize, value: &[u8]) -> Result<(), Box<DataSetError>> {
-    if value.len().is_multiple_of(unit) {
-        return Ok(());
-    }
-    let error = VrError::Unit { vr: vr.to_string(), unit, found: value.len() };
-    Err(DataSetError::at(at, DataSetReason::Value(shown(value), error)))
+    check_units(vr, unit, value)
+        .map_err(|error| DataSetError::at(at, DataSetReason::Value(shown(value), error)))
 }
 
 fn push_text(

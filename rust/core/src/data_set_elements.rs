@@ -127,14 +127,13 @@ impl<'a> Elements<'a> {
     pub fn next(&mut self) -> Result<Option<Element<'a>>, Box<DataSetError>> {
         let at = self.at;
         let rest = &self.bytes[at..self.end];
-        let Some(&[g0, g1, e0, e1, a, b, c, d]) = rest.first_chunk() else {
+        let Some((tag, [a, b, c, d])) = tag_and_rest(rest) else {
             return match (self.delimited, rest.len()) {
                 (false, 0) => Ok(None),
                 (true, left) => Err(truncated(at, "an item of undefined length", 8, left)),
                 (false, left) => Err(truncated(at, "the header of an element", 8, left)),
             };
         };
-        let tag = Tag(u16::from_le_bytes([g0, g1]), u16::from_le_bytes([e0, e1]));
         let length = u32::from_le_bytes([a, b, c, d]);
         if tag.0 == ITEM.0 {
             return self.end_of_item(tag).map(|()| None);
@@ -236,11 +235,10 @@ impl<'a> Items<'a> {
         if at == self.end && !self.delimited {
             return Ok(None);
         }
-        let Some(&[g0, g1, e0, e1, a, b, c, d]) = self.bytes[at..self.end].first_chunk() else {
+        let Some((tag, length)) = tag_and_rest(&self.bytes[at..self.end]) else {
             return Err(truncated(at, "the header of an item", 8, self.end - at));
         };
-        let tag = Tag(u16::from_le_bytes([g0, g1]), u16::from_le_bytes([e0, e1]));
-        let length = u32::from_le_bytes([a, b, c, d]);
+        let length = u32::from_le_bytes(length);
         self.at += 8;
         if tag == SEQUENCE_ENDS && self.delimited {
             return Ok(None);
@@ -262,6 +260,13 @@ impl<'a> Items<'a> {
     pub fn go_on_behind(&mut self, elements: &Elements<'_>) {
         self.at = elements.at;
     }
+}
+
+/// The tag at the beginning of these bytes, and the four bytes behind it.
+#[inline(always)]
+fn tag_and_rest(bytes: &[u8]) -> Option<(Tag, [u8; 4])> {
+    let &[g0, g1, e0, e1, a, b, c, d] = bytes.first_chunk()?;
+    Some((Tag(u16::from_le_bytes([g0, g1]), u16::from_le_bytes([e0, e1])), [a, b, c, d]))
 }
 
 fn truncated(at: usize, what: &'static str, needed: usize, found: usize) -> Box<DataSetError> {

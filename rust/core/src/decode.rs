@@ -24,7 +24,7 @@ use crate::whole_message::{self, COMMAND_SET_BEGINS, WholeMessage, begins_comman
 /// Decoded events as columns, and all else that was in the stream.
 #[derive(Debug)]
 pub struct Decoded {
-    /// A row for each event; the columns of [`schema`].
+    /// A row for each event; the columns of [`schema`](crate::decoded_columns::schema).
     pub events: RecordBatch,
     /// Where the first PDU (or the command set) of each event begins.
     pub offsets: ScalarBuffer<i64>,

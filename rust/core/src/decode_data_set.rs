@@ -12,7 +12,7 @@ use crate::character_set::CharacterSet;
 use crate::data_set_builder::{Beyond, DataSetBuilder, Stop};
 use crate::data_set_elements::{Element, Elements};
 use crate::data_set_error::DataSetError;
-use crate::data_set_schema::DataSetSchema;
+use crate::data_set_schema::{DataSetSchema, value_type};
 use crate::transfer_syntax::TransferSyntax;
 use crate::vr::{Content, content};
 
@@ -156,17 +156,9 @@ fn attribute(element: &Element<'_>) -> Attribute {
 fn is_one(vr: VR, value: &[u8]) -> bool {
     match content(vr) {
         Content::Text { several: true, .. } => !value.contains(&b'\\'),
-        Content::Numbers => value.len() == size_of_number(vr),
+        Content::Numbers => Some(value.len()) == value_type(vr).primitive_width(),
         Content::Tags => value.len() == 4,
         _ => true,
-    }
-}
-
-fn size_of_number(vr: VR) -> usize {
-    match vr {
-        VR::US | VR::SS => 2,
-        VR::UL | VR::SL | VR::FL => 4,
-        _ => 8,
     }
 }
 

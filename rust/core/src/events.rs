@@ -1,8 +1,8 @@
 //! What the standard says about events: the SOP Classes of PS3.4 that use N-EVENT-REPORT, the types of
 //! their events, and the attributes of each.
 //!
-//! Every row was found in two editions of PS3.4, a coded entry in PS3.4 and PS3.3. Who sends an event is always the SCP of the SOP
-//! Class, who receives it the SCU.
+//! Every row was found in two editions of PS3.4, a coded entry in PS3.4 and PS3.3. Who sends an event
+//! is always the SCP of the SOP Class, who receives it the SCU.
 
 /// A SOP Class that uses N-EVENT-REPORT.
 #[derive(Debug, PartialEq, Eq)]

@@ -298,10 +298,16 @@ fn check_person_name(text: &str) -> Result<(), VrError> {
 /// Checks bytes: whole units, and of an even length where a unit is one byte, which padding makes.
 pub fn check_bytes(vr: VR, bytes: &[u8]) -> Result<(), VrError> {
     match content(vr) {
-        Content::Bytes(unit) if !bytes.len().is_multiple_of(unit) => {
-            Err(VrError::Unit { vr: vr.to_string(), unit, found: bytes.len() })
-        }
+        Content::Bytes(unit) => check_units(vr, unit, bytes),
         _ => Ok(()),
+    }
+}
+
+/// Checks that bytes are whole units of so many.
+pub fn check_units(vr: VR, unit: usize, bytes: &[u8]) -> Result<(), VrError> {
+    match bytes.len() {
+        length if length.is_multiple_of(unit) => Ok(()),
+        found => Err(VrError::Unit { vr: vr.to_string(), unit, found }),
     }
 }
 
