@@ -1,4 +1,4 @@
-"""Data sets of pydicom and of the DICOM JSON model as plain mappings, and back.
+"""Data sets of pydicom and of the DICOM JSON model as plain mappings.
 
 A plain mapping has attributes by keyword, or by tag and VR where they have none; sequences are
 lists of mappings, several values a list. The extension imports this module when it meets the
@@ -79,36 +79,3 @@ def _of_person_name(name: Mapping[str, str] | str | None) -> str | None:
 
 
 _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
-
-
-def to_json_model(attributes: Mapping[str, Any], describe: Any) -> dict[str, Any]:
-    """Return a plain mapping as an object of the DICOM JSON model.
-
-    ``describe`` gives the tag and the VR of a name.
-    """
-    found = {}
-    for name, value in attributes.items():
-        if value is not None:
-            tag, vr = describe(name)
-            found[tag] = _to_attribute(vr, value, describe)
-    return dict(sorted(found.items()))
-
-
-def _to_attribute(vr: str, value: Any, describe: Any) -> dict[str, Any]:
-    values = value if isinstance(value, list) else [value]
-    if vr == "SQ":
-        values = [to_json_model(item, describe) for item in values]
-    elif vr == "PN":
-        values = [_to_person_name(name) for name in values]
-    elif isinstance(value, bytes):
-        return {"vr": vr, "InlineBinary": base64.b64encode(value).decode()} if value else {"vr": vr}
-    else:
-        values = [None if one == "" else one for one in values]
-    return {"vr": vr, "Value": values} if values and values != [None] else {"vr": vr}
-
-
-def _to_person_name(name: str | None) -> dict[str, str] | None:
-    if not name:
-        return None
-    groups = zip(_GROUPS, name.split("="), strict=False)
-    return {group: part for group, part in groups if part}

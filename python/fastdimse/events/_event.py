@@ -81,6 +81,15 @@ def event_type_id(sop_class: SOPClass, event_type: EventType | str | int) -> int
     raise ValueError(f"{event_type!r} is no event type of {sop_class}: it has {known}")
 
 
+def either(conditions: Any, one: EventType, other: EventType) -> Any:
+    """Return a column of the IDs of `one` where a condition holds, of `other` where not."""
+    pa = arrow()
+    if pa is None:
+        return [one.id if holds else other.id for holds in conditions]
+    ids = (pa.scalar(event_type.id, pa.uint16()) for event_type in (one, other))
+    return pa.compute.if_else(conditions, *ids)
+
+
 def arrow() -> Any:
     """Return pyarrow, or None where it is not installed."""
     try:

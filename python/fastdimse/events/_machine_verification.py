@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._event import Event, arrow, columns_of, event, is_column
+from ._event import Event, arrow, columns_of, either, event, is_column
 from ._table import SOP_CLASSES
 
 _CONVENTIONAL, _ION = (one for one in SOP_CLASSES if one.table == "DD.3.2.5-1")
@@ -53,8 +53,5 @@ def machine_verification(
 
 def _event_types(status: Any) -> Any:
     """Return the event type of each row: it is done where there is a status."""
-    pa = arrow()
-    if pa is None:
-        return [_PENDING.id if one is None else _DONE.id for one in status]
-    ids = (pa.scalar(one.id, pa.uint16()) for one in (_DONE, _PENDING))
-    return pa.compute.if_else(status.is_valid(), *ids)
+    is_done = [one is not None for one in status] if arrow() is None else status.is_valid()
+    return either(is_done, _DONE, _PENDING)

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from itertools import repeat
 from typing import Any, TypeAlias
 
-from ._event import Event, Item, arrow, columns_of, common_length, event, is_column
+from ._event import (
+    Event,
+    Item,
+    Sequences,
+    arrow,
+    columns_of,
+    common_length,
+    either,
+    event,
+    is_column,
+)
 from ._table import SOP_CLASSES
 
 _COMMITMENT = next(one for one in SOP_CLASSES if one.table == "J.3-2")
@@ -21,20 +32,16 @@ Failure: TypeAlias = tuple[str, str, int] | Mapping[str, Any]
 _KEYWORDS = ("ReferencedSOPClassUID", "ReferencedSOPInstanceUID", "FailureReason")
 
 
-def _reference(reference: Reference) -> Item:
-    if isinstance(reference, Mapping):
-        return dict(reference)
-    if isinstance(reference, str) or len(reference) != 2:
-        raise ValueError(f"{reference!r} must be (SOP Class UID, SOP Instance UID)")
-    return dict(zip(_KEYWORDS, reference, strict=False))
+def _item(given: Reference | Failure, names: tuple[str, ...]) -> Item:
+    if isinstance(given, Mapping):
+        return dict(given)
+    if isinstance(given, str) or len(given) != len(names):
+        raise ValueError(f"{given!r} must be ({', '.join(names)})")
+    return dict(zip(_KEYWORDS, given, strict=False))
 
 
-def _failure(failure: Failure) -> Item:
-    if isinstance(failure, Mapping):
-        return dict(failure)
-    if isinstance(failure, str) or len(failure) != 3:
-        raise ValueError(f"{failure!r} must be (SOP Class UID, SOP Instance UID, Failure Reason)")
-    return dict(zip(_KEYWORDS, failure, strict=True))
+_reference = partial(_item, names=("SOP Class UID", "SOP Instance UID"))
+_failure = partial(_item, names=("SOP Class UID", "SOP Instance UID", "Failure Reason"))
 
 
 def storage_commitment(
@@ -97,7 +104,7 @@ def storage_commitment(
         committed, failed = list(committed), list(failed)
         event_type: Any = _FAILURES_EXIST if failed else _SUCCESSFUL
         # A sequence without an item is not there.
-        sequences = {
+        sequences: Sequences = {
             "ReferencedSOPSequence": (committed or None, _reference),
             "FailedSOPSequence": (failed or None, _failure),
         }
@@ -125,10 +132,8 @@ def _event_types(failed: Any) -> Any:
     if failed is None:
         return _SUCCESSFUL.id
     pa = arrow()
-    if pa is None:
-        return [_FAILURES_EXIST.id if items else _SUCCESSFUL.id for items in failed]
-    ids = (pa.scalar(one.id, pa.uint16()) for one in (_FAILURES_EXIST, _SUCCESSFUL))
-    return pa.compute.if_else(_has_items(pa, failed), *ids)
+    has_failed = list(map(bool, failed)) if pa is None else _has_items(pa, failed)
+    return either(has_failed, _FAILURES_EXIST, _SUCCESSFUL)
 
 
 def _has_items(pa: Any, lists: Any) -> Any:
