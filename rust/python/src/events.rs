@@ -244,14 +244,11 @@ fn from_values(
     let scalar = values.is_none()
         || values.is_instance_of::<PyString>()
         || values.is_instance_of::<PyBytes>()
-        || values.is_instance_of::<PyInt>();
-    if Field::DATA_SETS.contains(&field) && rows::is_structured(values) {
-        let one = rows::data_sets(py, field, std::slice::from_ref(values))?;
-        return Ok(MappedColumn::Repeated(one.expect("it is structured")));
-    }
+        || values.is_instance_of::<PyInt>()
+        || Field::DATA_SETS.contains(&field) && rows::is_structured(values);
     if scalar {
         let one = [Ok(values.clone())].into_iter();
-        return from_iterator(field, one, broken).map(MappedColumn::Repeated);
+        return from_iterator(field, one, 0, broken).map(MappedColumn::Repeated);
     }
     // A numpy array of numbers is taken as it lies; one of objects is iterated over.
     if is_integer(field)
@@ -268,16 +265,7 @@ fn from_values(
             values.get_type().name()?
         )));
     };
-    if Field::DATA_SETS.contains(&field) {
-        let values: Vec<Bound<'_, PyAny>> = iterator.collect::<PyResult<_>>()?;
-        return match rows::data_sets(py, field, &values)? {
-            Some(array) => Ok(MappedColumn::Array(array)),
-            None => {
-                from_iterator(field, values.into_iter().map(Ok), broken).map(MappedColumn::Array)
-            }
-        };
-    }
-    from_iterator(field, iterator, broken).map(MappedColumn::Array)
+    from_iterator(field, iterator, 0, broken).map(MappedColumn::Array)
 }
 
 /// The chunks of an array as one.
@@ -294,32 +282,38 @@ fn is_integer(field: Field) -> bool {
     !Field::TEXTS.contains(&field) && !Field::DATA_SETS.contains(&field)
 }
 
-/// The values of a column.
+/// The values of a column, of which the first is of row `first`.
 pub fn from_iterator<'py>(
     field: Field,
     values: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,
+    first: u64,
     broken: &mut Vec<Rejection>,
 ) -> PyResult<ArrayRef> {
+    let values = (first..).zip(values).map(|(row, value)| Ok((row, value?)));
     if is_integer(field) {
-        integers(field, values, broken)
-    } else if Field::TEXTS.contains(&field) {
-        let texts = values.enumerate().map(|(row, value)| text(field, row, &value?));
-        Ok(Arc::new(texts.collect::<PyResult<StringArray>>()?))
-    } else {
-        let data_sets = values.enumerate().map(|(row, value)| data_set(field, row, &value?));
-        let data_sets = data_sets.collect::<PyResult<Vec<Option<Vec<u8>>>>>()?;
-        Ok(Arc::new(data_sets.into_iter().collect::<BinaryArray>()))
+        return integers(field, values, broken);
     }
+    if Field::TEXTS.contains(&field) {
+        let texts = values.map(|value| value.and_then(|(row, value)| text(field, row, &value)));
+        return Ok(Arc::new(texts.collect::<PyResult<StringArray>>()?));
+    }
+    let values: Vec<(u64, Bound<'py, PyAny>)> = values.collect::<PyResult<_>>()?;
+    if values.iter().any(|(_, value)| rows::is_structured(value)) {
+        return rows::data_sets(field, values);
+    }
+    let data_sets = values.iter().map(|(row, value)| data_set(field, *row, value));
+    let data_sets = data_sets.collect::<PyResult<Vec<Option<Vec<u8>>>>>()?;
+    Ok(Arc::new(data_sets.into_iter().collect::<BinaryArray>()))
 }
 
 fn integers<'py>(
     field: Field,
-    values: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,
+    values: impl Iterator<Item = PyResult<(u64, Bound<'py, PyAny>)>>,
     broken: &mut Vec<Rejection>,
 ) -> PyResult<ArrayRef> {
     let mut numbers = Vec::new();
-    for (row, value) in values.enumerate() {
-        let value = value?;
+    for value in values {
+        let (row, value) = value?;
         if value.is_none() {
             numbers.push(None);
             continue;
@@ -334,7 +328,7 @@ fn integers<'py>(
                     Ok(number) => Reason::OutOfRange(number),
                     Err(_) => Reason::Value("it is outside 0 to 65535 (VR US)".into()),
                 };
-                broken.push(Rejection::new(reason).field(field).row(row as u64));
+                broken.push(Rejection::new(reason).field(field).row(row));
                 numbers.push(None);
             }
             Err(_) => return Err(wrong_value(field, row, &value, "an int or None")),
@@ -346,7 +340,7 @@ fn integers<'py>(
     Ok(Arc::new(Int64Array::from(numbers)))
 }
 
-fn text(field: Field, row: usize, value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+fn text(field: Field, row: u64, value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
     if value.is_none() {
         return Ok(None);
     }
@@ -356,7 +350,7 @@ fn text(field: Field, row: usize, value: &Bound<'_, PyAny>) -> PyResult<Option<S
     }
 }
 
-fn data_set(field: Field, row: usize, value: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u8>>> {
+fn data_set(field: Field, row: u64, value: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u8>>> {
     if value.is_none() {
         return Ok(None);
     }
@@ -369,7 +363,7 @@ fn data_set(field: Field, row: usize, value: &Bound<'_, PyAny>) -> PyResult<Opti
     }
 }
 
-fn wrong_value(field: Field, row: usize, value: &Bound<'_, PyAny>, accepted: &str) -> PyErr {
+fn wrong_value(field: Field, row: u64, value: &Bound<'_, PyAny>, accepted: &str) -> PyErr {
     let keyword = field.keyword();
     match value.get_type().name() {
         Ok(name) => PyTypeError::new_err(format!(

@@ -54,19 +54,9 @@ pub fn to_batch<'py>(
         let Some(field) = Field::of_keyword(&name) else {
             return Err(column_error(py, format!("unknown column '{name}'"), &name));
         };
-        let column = if is_column_of_data_sets(field, &values) {
-            array(py, values, field.keyword())?
-        } else {
-            let none = || py.None().into_bound(py);
-            let values = values.into_iter().map(|(_, value)| Ok(value.unwrap_or_else(none)));
-            let mut found = Vec::new();
-            let column = from_iterator(field, values, &mut found)?;
-            broken.extend(found.into_iter().map(|rejection| Rejection {
-                row: rejection.row.map(|row| row + done),
-                ..rejection
-            }));
-            column
-        };
+        let none = || py.None().into_bound(py);
+        let values = values.into_iter().map(|(_, value)| Ok(value.unwrap_or_else(none)));
+        let column = from_iterator(field, values, done, &mut broken)?;
         columns.push((name, column, true));
     }
     broken.sort_by_key(|rejection| rejection.row);
@@ -75,28 +65,30 @@ pub fn to_batch<'py>(
     Ok((batch, broken))
 }
 
-fn is_column_of_data_sets(field: Field, values: &[Value<'_>]) -> bool {
-    let is_any = |(_, value): &Value<'_>| value.as_ref().is_some_and(is_structured);
-    Field::DATA_SETS.contains(&field) && values.iter().any(is_any)
-}
-
 /// Whether it is a data set by its attributes.
 pub fn is_structured(value: &Bound<'_, PyAny>) -> bool {
-    value.cast::<PyMapping>().is_ok() || is_data_set(value)
+    !is_leaf(value) && (value.cast::<PyMapping>().is_ok() || is_data_set(value))
 }
 
-/// A column of data sets by their attributes; `None` if its values are none.
-pub fn data_sets<'py>(
-    py: Python<'py>,
-    field: Field,
-    values: &[Bound<'py, PyAny>],
-) -> PyResult<Option<ArrayRef>> {
-    let values = values.iter().map(|value| Some(value.clone()).filter(|value| !value.is_none()));
-    let values: Vec<Value<'py>> = (0..).zip(values).collect();
-    if !is_column_of_data_sets(field, &values) {
-        return Ok(None);
-    }
-    array(py, values, field.keyword()).map(Some)
+/// Whether it is surely no data set: what most values are, and what is known at once.
+fn is_leaf(value: &Bound<'_, PyAny>) -> bool {
+    value.is_none()
+        || value.is_instance_of::<PyBytes>()
+        || value.is_instance_of::<PyString>()
+        || value.is_instance_of::<PyInt>()
+        || value.is_instance_of::<PyFloat>()
+}
+
+/// A column of data sets by their attributes, each with its row.
+pub fn data_sets<'py>(field: Field, values: Vec<(u64, Bound<'py, PyAny>)>) -> PyResult<ArrayRef> {
+    let Some((_, first)) = values.first() else { return Ok(Arc::new(NullArray::new(0))) };
+    let py = first.py();
+    let values = values.into_iter().map(|(row, value)| (row, not_none(value)));
+    array(py, values.collect(), field.keyword())
+}
+
+fn not_none(value: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
+    Some(value).filter(|value| !value.is_none())
 }
 
 /// Whether it is a `pydicom.Dataset`, without an import of pydicom.
@@ -123,7 +115,7 @@ fn by_name<'py>(
                     columns.push((name, before.iter().map(|&row| (row, None)).collect()));
                     columns.len() - 1
                 });
-                columns[place].1.push((row, Some(value).filter(|value| !value.is_none())));
+                columns[place].1.push((row, not_none(value)));
             }
         }
         before.push(row);
@@ -223,6 +215,9 @@ fn plain<'py>(
     value: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let Some(value) = value else { return Ok(None) };
+    if is_leaf(&value) {
+        return Ok(Some(value));
+    }
     let module = || py.import(intern!(py, "fastdimse._data_set"));
     if is_data_set(&value) {
         return module()?.call_method1(intern!(py, "of_dataset"), (value,)).map(Some);
@@ -271,7 +266,7 @@ fn lists<'py>(
         match (value, kind) {
             (Some(list), Some(Kind::List)) => {
                 for one in list.try_iter()? {
-                    all.push((*row, Some(one?).filter(|one| !one.is_none())));
+                    all.push((*row, not_none(one?)));
                 }
             }
             (Some(one), _) => all.push((*row, Some(one.clone()))),
