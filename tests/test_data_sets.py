@@ -269,3 +269,11 @@ def test_private_and_unknown_elements_keep_their_tags():
     )
     [information] = pa.table(implicit)["EventInformation"].to_pylist()
     assert information["00091001"] == b"private "
+
+
+def test_a_row_of_a_wrong_type_is_numbered_through_all_batches():
+    rows = [{**EVENT, "EventInformation": REPORT}, {**EVENT, "AffectedSOPInstanceUID": 7}]
+    batches = fastdimse.encode_batches(rows, batch_size=1)
+    assert len(next(batches)) == 1
+    with pytest.raises(TypeError, match="row 1 of the column 'AffectedSOPInstanceUID' is int"):
+        next(batches)
