@@ -22,6 +22,7 @@ import pytest
 
 import fastdimse
 from conftest import make_event
+from references import reports
 from rivals import encode_message
 
 pytestmark = pytest.mark.skipif(
@@ -85,6 +86,20 @@ def test_encode_batches(measure_in_turns, table, stream):
         warm[:] = stream
 
     measure_in_turns("encode batches", lambda: encode_batches(table), copy, len(table))
+
+
+def test_encode_structured_batches(measure_in_turns, table):
+    events = reports(len(table), 2)
+    output = fastdimse.encode_events(events)
+    assert encode_batches(events) == output.nbytes
+    warm = memoryview(bytearray(output.nbytes))
+
+    def copy():
+        warm[:] = memoryview(output)
+
+    measure_in_turns(
+        "encode batches, structured", lambda: encode_batches(events), copy, len(events)
+    )
 
 
 def test_decode(measure_in_turns, stream, table):

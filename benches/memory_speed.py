@@ -51,6 +51,12 @@ MEASURES = [
         1.2,
     ),
     Measure(
+        "encode batches, structured",
+        "`encode_batches`, structured events with two references",
+        "a warm copy of the same bytes",
+        4.0,
+    ),
+    Measure(
         "decode a stream", "`decode_events` of that stream", "a fresh copy of the stream", 1.0, 0.3
     ),
     Measure("encode a table, threads=2", "`encode_events(threads=2)`", "one thread", 0.65),

@@ -33,6 +33,10 @@ TARGETS = {
     "import": 10,
     "wire, both ends": 18,
     "wire, only the sender": 10,
+    "whole event encode": 1000,
+    "whole event decode": 1000,
+    "data set encode": 1000,
+    "data set decode": 1000,
 }
 
 OPERATIONS = {
@@ -44,6 +48,10 @@ OPERATIONS = {
     "decode": "decode a message to a primitive",
     "bulk encode": "encode a stream, per event",
     "bulk decode": "decode a stream, per event",
+    "whole event encode": "encode a stream of events with 10 references, from values, per event",
+    "whole event decode": "decode a stream of events with 10 references, to values, per event",
+    "data set encode": "the event information alone with pydicom, encoded, beside our whole event",
+    "data set decode": "the event information alone with pydicom, decoded, beside our whole event",
     "import": "import",
     "wire": "report an event over loopback and get its answer",
     "wire, TCP_NODELAY": "the same, with TCP_NODELAY set by the program",
