@@ -8,16 +8,26 @@ use std::env;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray, UInt16Array};
-use arrow_buffer::Buffer;
+use arrow_array::cast::AsArray;
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, BinaryViewArray, ListArray, RecordBatch, StringArray,
+    StructArray, UInt16Array,
+};
+use arrow_buffer::{Buffer, OffsetBuffer};
+use arrow_schema::Field;
 use fastdimse_core::columns::EventColumns;
 use fastdimse_core::decode::decode;
+use fastdimse_core::decode_data_set::decode_data_sets;
 use fastdimse_core::encode::{Framing, OnInvalid, Options, encode, validate};
+use fastdimse_core::encode_data_set::DataSetOptions;
 use fastdimse_core::pdv::MaxPduLength;
+use fastdimse_core::structured::encode_structured;
+use fastdimse_core::transfer_syntax::TransferSyntax;
 
 const BATCH: usize = 4096;
 const EVENTS: usize = 5 * BATCH;
 const SOP_CLASS: &str = "1.2.840.10008.1.20.1";
+const IMAGE_CLASS: &str = "1.2.840.10008.5.1.4.1.1.2";
 
 /// The only function inside which callgrind counts.
 #[inline(never)]
@@ -42,6 +52,37 @@ fn events() -> RecordBatch {
         ("EventInformation", Arc::new(BinaryArray::from(vec![&[0x20; 100][..]; EVENTS]))),
     ])
     .expect("columns of one length")
+}
+
+/// UIDs of 47 characters, each another.
+fn uids(first: usize, count: usize) -> ArrayRef {
+    let uid =
+        |row| format!("1.2.826.0.1.3680043.8.498.{}", 10_u128.pow(20) + (first + row) as u128);
+    Arc::new(StringArray::from_iter_values((0..count).map(uid)))
+}
+
+fn structs(columns: [(&str, ArrayRef); 2]) -> StructArray {
+    let field = |name, array: &ArrayRef| Field::new(name, array.data_type().clone(), true);
+    let columns = columns.map(|(name, array)| (Arc::new(field(name, &array)), array));
+    StructArray::from(columns.to_vec())
+}
+
+/// Structured storage-commitment reports (PS3.4 J.3.3) with so many references.
+fn reports(references: usize) -> RecordBatch {
+    let count = EVENTS * references;
+    let items = structs([
+        ("ReferencedSOPClassUID", Arc::new(StringArray::from(vec![IMAGE_CLASS; count]))),
+        ("ReferencedSOPInstanceUID", uids(EVENTS, count)),
+    ]);
+    let field = Arc::new(Field::new_list_field(items.data_type().clone(), true));
+    let lengths = OffsetBuffer::from_repeated_length(references, EVENTS);
+    let sequences = ListArray::new(field, lengths, Arc::new(items), None);
+    let information = structs([
+        ("TransactionUID", uids(0, EVENTS)),
+        ("ReferencedSOPSequence", Arc::new(sequences)),
+    ]);
+    RecordBatch::try_from_iter([("EventInformation", Arc::new(information) as ArrayRef)])
+        .expect("one column")
 }
 
 fn columns(batch: &RecordBatch) -> [EventColumns; 1] {
@@ -79,13 +120,30 @@ fn main() {
     let validate_table = || validate(black_box(&whole), &options, 0, Vec::new());
     assert!(validate_table().is_empty());
 
+    let syntax = TransferSyntax::ImplicitVrLittleEndian;
+    let of_data_sets = DataSetOptions { syntax, conformant_uids: true };
+    let [two, ten] = [2, 10].map(reports);
+    let encode_reports = |reports: &RecordBatch| {
+        let (encoded, broken) =
+            encode_structured(black_box(reports), of_data_sets, 0).expect("attributes");
+        assert!(broken.is_empty());
+        encoded
+    };
+    let data_sets = encode_reports(&ten);
+    let data_sets = BinaryViewArray::from(data_sets["EventInformation"].as_binary::<i64>());
+    let decode_reports = || decode_data_sets(black_box(&data_sets), syntax, None);
+    assert!(decode_reports().wrong.is_empty());
+
     // Cargo itself gives `--bench`.
     let asked: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
-    let operations: [(&str, &dyn Fn()); 4] = [
+    let operations: [(&str, &dyn Fn()); 7] = [
         ("encode a table", &|| count(encode_table)),
         ("encode batches of 4096", &|| count(encode_batches)),
         ("decode", &|| count(decode_stream)),
         ("validate", &|| count(validate_table)),
+        ("encode data sets, 2 references", &|| count(|| encode_reports(&two))),
+        ("encode data sets, 10 references", &|| count(|| encode_reports(&ten))),
+        ("decode data sets, 10 references", &|| count(decode_reports)),
     ];
     for (name, operation) in operations {
         if asked.is_empty() || asked.iter().any(|word| word == name) {
