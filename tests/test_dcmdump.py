@@ -19,7 +19,7 @@ from pydicom.valuerep import STANDARD_VR
 
 import dcmdump
 from dcmdump import Element
-from fastdimse import encode_events
+from fastdimse import encode_events, validate_events
 from oracle import decode_stream
 from strategies import uids
 from test_data_sets import EVENT, names, words
@@ -367,6 +367,32 @@ def test_the_character_set_that_is_given(name, syntax, tmp_path):
     assert_item(sequence.items[0], {"StudyDescription": text}, syntax)
     assert_item(sequence.items[1], REFERENCE, syntax)
     assert_item([patient_name], {"PatientName": text}, syntax)
+
+
+OF_ONE_BYTE = [name for name in TEXTS if name not in ("ISO_IR 192", "GB18030", "GBK")]
+
+
+def characters(codec: str) -> set[str]:
+    """Return what Python's codec has beyond ASCII in single bytes."""
+    found = (bytes([byte]).decode(codec, "ignore") for byte in range(0x80, 0x100))
+    return {character for character in found if character.isprintable() and character}
+
+
+@pytest.mark.parametrize("name", OF_ONE_BYTE)
+def test_every_character_of_a_set_and_no_other(name, tmp_path):
+    """Neither what another set has nor what Windows has added to it is written."""
+    codecs = [python_encoding[one] for one in OF_ONE_BYTE]
+    others = [f"cp{page}" for page in (874, *range(1250, 1259))]
+    some = sorted({"山", "😀"}.union(*(characters(codec) for codec in codecs + others)), key=ord)
+    given = [{"SpecificCharacterSet": name, "PatientID": f"x{one}x"} for one in some]
+    refused = {rejection.row for rejection in validate_events(with_information(given))}
+    written = [one for row, one in enumerate(some) if row not in refused]
+    assert {*written} == characters(python_encoding[name])
+    text = "x".join(["", *written, ""])
+    [event] = with_information([{"SpecificCharacterSet": name, "SelectorUTValue": text}])
+    [data_set] = data_sets_in(bytes(encode_events([event])))
+    _, element = dcmdump.dump(data_set, ImplicitVRLittleEndian, tmp_path, "+U8")
+    assert values_of(element) == [text]
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
