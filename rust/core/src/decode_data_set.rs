@@ -7,7 +7,7 @@ use arrow_array::{Array, BinaryViewArray, StructArray};
 use arrow_data::{ByteView, MAX_INLINE_VIEW_LEN};
 use dicom_core::VR;
 
-use crate::attribute::Attribute;
+use crate::attribute::{Attribute, SPECIFIC_CHARACTER_SET};
 use crate::character_set::CharacterSet;
 use crate::data_set_builder::{Beyond, DataSetBuilder, Stop};
 use crate::data_set_elements::{Element, Elements};
@@ -116,17 +116,26 @@ impl<'a> Decoder<'a> {
 
 /// Adds what a data set has. One that is wrong shows what is before the fault.
 fn find_all(schema: &mut DataSetSchema, mut elements: Elements<'_>) {
-    let _ = find(schema, &mut elements);
+    let _ = find(schema, &mut elements, &CharacterSet::Default);
 }
 
-fn find(schema: &mut DataSetSchema, elements: &mut Elements<'_>) -> Result<(), Box<DataSetError>> {
+fn find(
+    schema: &mut DataSetSchema,
+    elements: &mut Elements<'_>,
+    character_set: &CharacterSet,
+) -> Result<(), Box<DataSetError>> {
+    let mut own = None;
     while let Some(element) = elements.next()? {
+        if element.tag == SPECIFIC_CHARACTER_SET {
+            own = Some(CharacterSet::of_value(element.value.unwrap_or_default()));
+        }
+        let character_set = own.as_ref().unwrap_or(character_set);
         let known = schema.add(attribute(&element));
         match &mut known.items {
             Some(inner) => {
                 let mut items = elements.items(&element)?;
                 while let Some(mut item) = items.next()? {
-                    find(inner, &mut item)?;
+                    find(inner, &mut item, character_set)?;
                     items.go_on_behind(&item);
                 }
                 if element.value.is_none() {
@@ -134,7 +143,8 @@ fn find(schema: &mut DataSetSchema, elements: &mut Elements<'_>) -> Result<(), B
                 }
             }
             None => {
-                known.several |= !is_one(known.attribute.vr, element.value.unwrap_or_default());
+                let value = element.value.unwrap_or_default();
+                known.several |= !is_one(known.attribute.vr, value, character_set);
                 elements.skip(&element)?;
             }
         }
@@ -153,9 +163,14 @@ fn attribute(element: &Element<'_>) -> Attribute {
     }
 }
 
-fn is_one(vr: VR, value: &[u8]) -> bool {
+fn is_one(vr: VR, value: &[u8], character_set: &CharacterSet) -> bool {
     match content(vr) {
-        Content::Text { several: true, .. } => !value.contains(&b'\\'),
+        Content::Text { several: true, extended } => {
+            let separator = value.contains(&b'\\');
+            // It may be the second byte of a character (PS3.5 6.1.2.3).
+            let text = (separator && extended).then(|| character_set.decode(value)).flatten();
+            !text.map_or(separator, |text| text.contains('\\'))
+        }
         Content::Numbers => Some(value.len()) == value_type(vr).primitive_width(),
         Content::Tags => value.len() == 4,
         _ => true,
@@ -282,6 +297,30 @@ mod tests {
         let found = decoded(&[latin], IMPLICIT);
         assert_eq!(text(found.rows.column_by_name("PatientName").unwrap()), "Mül");
         assert_eq!(encoded(&found.rows, IMPLICIT), [latin]);
+    }
+
+    #[test]
+    fn the_second_byte_of_a_character_separates_no_values() {
+        // It made the column one of lists.
+        let one = b"\x08\0\x05\0\x08\0\0\0GB18030 \x10\0\x20\0\x02\0\0\0\x81\\";
+        let item = [b"\x08\0\x99\x11\x12\0\0\0\xfe\xff\0\xe0\x0a\0\0\0", &one[16..]].concat();
+        let inside = [&one[..16], &item].concat();
+        let plain = b"\x10\0\x20\0\x04\0\0\0abc ";
+        for data_sets in [&[&one[..], &plain[..]][..], &[&plain[..], &one[..]]] {
+            let found = decoded(data_sets, IMPLICIT);
+            assert!(found.wrong.is_empty(), "{:?}", found.wrong);
+            let ids = found.rows.column_by_name("PatientID").unwrap().as_string::<i64>();
+            assert!(ids.iter().flatten().any(|id| id == "\u{4e57}"), "{ids:?}");
+        }
+        let found = decoded(&[&inside], IMPLICIT);
+        let items = found.rows.column_by_name("ReferencedSOPSequence").unwrap();
+        let items = items.as_list::<i32>().value(0);
+        assert_eq!(text(items.as_struct().column_by_name("PatientID").unwrap()), "\u{4e57}");
+        let several = b"\x08\0\x05\0\x08\0\0\0GB18030 \x10\0\x20\0\x04\0\0\0\x81\\\\a";
+        let found = decoded(&[several], IMPLICIT);
+        let ids = found.rows.column_by_name("PatientID").unwrap().as_list::<i32>().value(0);
+        let ids: Vec<_> = ids.as_string::<i64>().iter().flatten().collect();
+        assert_eq!(ids, ["\u{4e57}", "a"]);
     }
 
     #[test]
