@@ -3,13 +3,14 @@
 :class:`N_EVENT_REPORT` is pynetdicom's class of that name with a codec of its own;
 :func:`encode_events`, :func:`encode_batches`, :func:`decode_events` and :func:`validate_events`
 are for streams of events, as Arrow columns; :func:`decode_capture` and :func:`encode_capture` for
-captures of associations, as Wireshark has them. :mod:`fastdimse.events` has what the standard says
-about events.
+captures of associations, as Wireshark has them; :func:`decode_data_sets` for columns of data sets.
+:mod:`fastdimse.events` has what the standard says about events.
 """
 
 from fastdimse._core import (
     CapturedEvents,
     ColumnError,
+    DecodedDataSets,
     DecodedEvents,
     DecodeError,
     EncodedBatches,
@@ -23,6 +24,7 @@ from fastdimse._core import (
     Rejections,
     __version__,
     decode_capture,
+    decode_data_sets,
     decode_events,
     encode_batches,
     encode_capture,
@@ -41,6 +43,7 @@ __all__ = [
     "CapturedEvents",
     "ColumnError",
     "DecodeError",
+    "DecodedDataSets",
     "DecodedEvents",
     "EncodeError",
     "EncodedBatches",
@@ -53,6 +56,7 @@ __all__ = [
     "Rejections",
     "__version__",
     "decode_capture",
+    "decode_data_sets",
     "decode_events",
     "encode_batches",
     "encode_capture",

@@ -16,6 +16,7 @@ __all__ = [
     "ColumnError",
     "DIMSEPrimitive",
     "DecodeError",
+    "DecodedDataSets",
     "DecodedEvents",
     "EncodeError",
     "EncodedBatches",
@@ -30,6 +31,7 @@ __all__ = [
     "__version__",
     "check_event",
     "decode_capture",
+    "decode_data_sets",
     "decode_events",
     "describe_status",
     "encode_batches",
@@ -58,6 +60,8 @@ class _ArrowSchema(Protocol):
     def __arrow_c_schema__(self) -> Any: ...
 
 _Events: TypeAlias = _ArrowArray | _ArrowStream | Mapping[str, Any] | Iterable[Any]
+_DataSets: TypeAlias = _ArrowArray | _ArrowStream | Iterable[ReadableBuffer | None]
+_TransferSyntaxes: TypeAlias = _ArrowArray | _ArrowStream | Iterable[str | None]
 _Framing: TypeAlias = Literal["p-data", "command-set"]
 _OnInvalid: TypeAlias = Literal["raise", "skip"]
 _End: TypeAlias = str | IPv4Address | IPv6Address
@@ -210,6 +214,16 @@ class DecodedEvents:
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
 
 @final
+class DecodedDataSets:
+    @property
+    def rejected(self) -> Rejections: ...
+    @property
+    def left_out(self) -> dict[str, int]: ...
+    def __len__(self) -> int: ...
+    def __arrow_c_schema__(self) -> object: ...
+    def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]: ...
+
+@final
 class Fault:
     @property
     def stream(self) -> int | None: ...
@@ -328,6 +342,13 @@ def decode_events(
     transfer_syntax: str = "1.2.840.10008.1.2",
     threads: int = 1,
 ) -> DecodedEvents: ...
+def decode_data_sets(
+    data_sets: _DataSets,
+    schema: _ArrowSchema | None = None,
+    *,
+    transfer_syntax: str | _TransferSyntaxes | None = None,
+    on_invalid: _OnInvalid = "raise",
+) -> DecodedDataSets: ...
 def decode_capture(data: ReadableBuffer, *, on_invalid: _OnInvalid = "skip") -> CapturedEvents: ...
 def encode_capture(
     events: _Events,

@@ -13,7 +13,7 @@ use crate::data_set_builder::{Beyond, DataSetBuilder, Stop};
 use crate::data_set_elements::{Element, Elements};
 use crate::data_set_error::DataSetError;
 use crate::data_set_schema::{DataSetSchema, value_type};
-use crate::transfer_syntax::TransferSyntax;
+use crate::transfer_syntax::{TransferSyntax, TransferSyntaxes};
 use crate::vr::{Content, content};
 
 /// Data sets as columns.
@@ -28,12 +28,12 @@ pub struct DecodedDataSets {
 }
 
 /// Decodes data sets into the attributes of `schema`, or into all that they have.
-pub fn decode_data_sets(
-    data_sets: &BinaryViewArray,
-    syntax: TransferSyntax,
+pub fn decode_data_sets<'a>(
+    data_sets: &'a BinaryViewArray,
+    syntaxes: impl Into<TransferSyntaxes<'a>>,
     schema: Option<&DataSetSchema>,
 ) -> DecodedDataSets {
-    let decoder = Decoder { data_sets, explicit: syntax == TransferSyntax::ExplicitVrLittleEndian };
+    let decoder = Decoder { data_sets, syntaxes: syntaxes.into() };
     if let Some(schema) = schema {
         return decoder.decode(schema, Beyond::Count(BTreeMap::new())).0;
     }
@@ -55,7 +55,7 @@ const SAMPLE: usize = 16;
 
 struct Decoder<'a> {
     data_sets: &'a BinaryViewArray,
-    explicit: bool,
+    syntaxes: TransferSyntaxes<'a>,
 }
 
 impl<'a> Decoder<'a> {
@@ -75,7 +75,8 @@ impl<'a> Decoder<'a> {
                 &buffer[view.offset as usize..]
             }
         };
-        Elements::new(bytes, length, self.explicit)
+        let explicit = self.syntaxes.of(row) == TransferSyntax::ExplicitVrLittleEndian;
+        Elements::new(bytes, length, explicit)
     }
 
     /// Makes room for all data sets, after the first ones were read.

@@ -204,12 +204,16 @@ impl Rejection {
     }
 
     /// The field, and where in its data set: a keyword, or
-    /// `EventInformation.ReferencedSOPSequence[3].ReferencedSOPInstanceUID`.
+    /// `EventInformation.ReferencedSOPSequence[3].ReferencedSOPInstanceUID`. Of a data set that is in
+    /// no field it is the path in it.
     pub fn path(&self) -> Option<String> {
-        let keyword = self.field?.keyword();
+        let keyword = self.field.map(Field::keyword);
         match &self.reason {
-            Reason::DataSet(error) => Some(format!("{keyword}{}", error.path)),
-            _ => Some(keyword.to_owned()),
+            Reason::DataSet(error) if keyword.is_none() => {
+                Some(error.path.trim_start_matches('.').to_owned()).filter(|path| !path.is_empty())
+            }
+            Reason::DataSet(error) => Some(format!("{}{}", keyword?, error.path)),
+            _ => keyword.map(str::to_owned),
         }
     }
 

@@ -12,10 +12,35 @@ pub enum TransferSyntax {
     ExplicitVrLittleEndian,
 }
 
+/// The transfer syntaxes of a column of data sets.
+#[derive(Debug, Clone, Copy)]
+pub enum TransferSyntaxes<'a> {
+    /// The same for all.
+    All(TransferSyntax),
+    /// One for each row.
+    Each(&'a [TransferSyntax]),
+}
+
+impl TransferSyntaxes<'_> {
+    /// That of a row.
+    pub fn of(self, row: usize) -> TransferSyntax {
+        match self {
+            Self::All(syntax) => syntax,
+            Self::Each(syntaxes) => syntaxes[row],
+        }
+    }
+}
+
+impl From<TransferSyntax> for TransferSyntaxes<'_> {
+    fn from(syntax: TransferSyntax) -> Self {
+        Self::All(syntax)
+    }
+}
+
 /// A transfer syntax that is neither.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "'{0}' is no transfer syntax that can be written: Implicit VR Little Endian, \
+    "'{0}' is no transfer syntax of data sets here: Implicit VR Little Endian, \
      1.2.840.10008.1.2, or Explicit VR Little Endian, 1.2.840.10008.1.2.1"
 )]
 pub struct TransferSyntaxError(Box<str>);

@@ -1,37 +1,42 @@
 //! Captures: files of packets in, events and their answers out; and back.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_buffer::Buffer;
-use arrow_schema::SchemaRef;
+use arrow_schema::{DataType, SchemaRef};
 use fastdimse_capture::columns::{Seen, check_names, schema};
 use fastdimse_capture::fault::Broken;
 use fastdimse_capture::file::Format;
 use fastdimse_capture::plan::End;
 use fastdimse_capture::read::read;
 use fastdimse_capture::write::{self, Options, Refused};
+use fastdimse_core::command_set::Field;
+use fastdimse_core::data_set_error::DataSetError;
 use fastdimse_core::encode::OnInvalid;
 use fastdimse_core::encode_data_set::DataSetOptions;
+use fastdimse_core::error::{Reason, Rejection};
 use fastdimse_core::structured::is_structured;
+use fastdimse_core::transfer_syntax::TransferSyntax;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyInt, PyString};
-use pyo3_arrow::input::AnyArray;
 
 use crate::buffer::{bytes_like, lend};
 use crate::decoded::primitive;
 use crate::encoded::{all_batches, on_invalid};
 use crate::errors::{capture_error, encode_error, table_error};
-use crate::events::{Columns, Events, MappedColumn, concat, export_batch};
+use crate::events::{Batch, Columns, Events, MappedColumn, arrow_array, export_batch};
 use crate::faults::Faults;
 use crate::rejections::Rejections;
 use crate::sequence::{SequenceIterator, from_end};
-use crate::structured::{self, encode_structured};
+use crate::structured::encode_structured;
+use crate::transfer_syntaxes::{TransferSyntaxColumn, transfer_syntax};
 
 /// Decode the events of a capture, each with its answer.
 ///
@@ -182,7 +187,7 @@ impl CapturedEvents {
 ///
 /// Parameters
 /// ----------
-/// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT
+/// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT or mappings
 ///     As for :func:`encode_events`. In addition a row with *MessageID* and *Status* is a request
 ///     and its response, and these columns tell where a row was seen: *Time*, *Latency*,
 ///     *SourceAddress*, *SourcePort*, *DestinationAddress*, *DestinationPort*, *CallingAETitle*,
@@ -195,7 +200,8 @@ impl CapturedEvents {
 ///     The addresses, of rows that have none of their own: IPv4 or IPv6, with or without a port. A
 ///     response that stands alone goes the other way.
 /// transfer_syntax : str, optional
-///     What event information and replies are encoded in, where a row does not say so.
+///     What event information and replies are encoded in, where a row does not say so. Structured
+///     ones are written in Implicit or Explicit VR Little Endian.
 /// max_pdu_length : int, optional
 ///     The maximum PDU length of both ends (PS3.8 D.1): 0 for no limit, or 7 and more.
 /// on_invalid : {"raise", "skip"}, optional
@@ -262,10 +268,7 @@ pub fn encode_capture(
     };
     let mut batches = all_batches(py, Events::with_columns(events, &OfCaptures)?)?;
     if batches.iter().any(|(batch, _)| is_structured(&batch.schema())) {
-        let syntax = structured::transfer_syntax(transfer_syntax)?;
-        let data_sets = DataSetOptions { syntax, conformant_uids: enforce_uid_conformance };
-        let encoded = encode_structured(py, batches, data_sets, 0, 1);
-        batches = encoded.into_iter().collect::<PyResult<_>>()?;
+        batches = encode_in_their_syntaxes(py, batches, transfer_syntax, enforce_uid_conformance)?;
     }
     let (batches, broken): (Vec<_>, Vec<_>) = batches.into_iter().unzip();
     let broken = broken.into_iter().flatten().collect();
@@ -282,6 +285,65 @@ pub fn encode_capture(
         packets: written.packets,
         associations: written.associations,
     })
+}
+
+/// The batches with their structured data sets encoded, each row's in its own transfer syntax, or
+/// in the `default` one. Each run of rows in the same one becomes a batch.
+fn encode_in_their_syntaxes(
+    py: Python<'_>,
+    batches: Vec<Batch>,
+    default: &str,
+    conformant_uids: bool,
+) -> PyResult<Vec<Batch>> {
+    let default = transfer_syntax(default)?;
+    let mut encoded = Vec::new();
+    let mut done = 0;
+    for (batch, broken) in batches {
+        let mut syntaxes = syntaxes_of(&batch, default)?;
+        let unwritten = unwritten(&batch, mem::take(&mut syntaxes.unknown), done);
+        let first_run = encoded.len();
+        for run in syntaxes.runs() {
+            let data_sets = DataSetOptions { syntax: syntaxes.each[run.start], conformant_uids };
+            let part = vec![(batch.slice(run.start, run.len()), Vec::new())];
+            let first_row = done + run.start as u64;
+            for part in encode_structured(py, part, data_sets, first_row, 1) {
+                encoded.push(part?);
+            }
+        }
+        // What is wrong with rows goes by their numbers, not by the batch that it stands beside.
+        if let Some((_, found)) = encoded.get_mut(first_run) {
+            found.extend(broken.into_iter().chain(unwritten));
+            found.sort_by_key(|rejection| rejection.row);
+        }
+        done += batch.num_rows() as u64;
+    }
+    Ok(encoded)
+}
+
+fn syntaxes_of(batch: &RecordBatch, default: TransferSyntax) -> PyResult<TransferSyntaxColumn> {
+    match batch.column_by_name(Seen::TransferSyntaxUID.name()) {
+        Some(uids) => TransferSyntaxColumn::of_array(uids, default),
+        None => Ok(TransferSyntaxColumn::all(batch.num_rows(), default)),
+    }
+}
+
+/// What is wrong with those structured data sets whose transfer syntax is `unknown`.
+fn unwritten(
+    batch: &RecordBatch,
+    unknown: Vec<(usize, Box<DataSetError>)>,
+    first_row: u64,
+) -> Vec<Rejection> {
+    let of_row = |(row, error): (usize, Box<DataSetError>)| {
+        let written = |field: &Field| {
+            let column = batch.column_by_name(field.keyword());
+            column.is_some_and(|column| {
+                matches!(column.data_type(), DataType::Struct(_)) && column.is_valid(row)
+            })
+        };
+        let field = Field::DATA_SETS.into_iter().find(written)?;
+        Some(Rejection::new(Reason::DataSet(error)).field(field).row(first_row + row as u64))
+    };
+    unknown.into_iter().filter_map(of_row).collect()
 }
 
 fn format(name: &str) -> PyResult<Format> {
@@ -326,12 +388,10 @@ impl Columns for OfCaptures {
 }
 
 fn from_values(column: Seen, values: &Bound<'_, PyAny>) -> PyResult<MappedColumn> {
-    let py = values.py();
-    let arrow = values.hasattr(intern!(py, "__arrow_c_array__"))?
-        || values.hasattr(intern!(py, "__arrow_c_stream__"))?;
-    if arrow {
-        return concat(values.extract::<AnyArray>()?).map(MappedColumn::Array);
+    if let Some(array) = arrow_array(values)? {
+        return Ok(MappedColumn::Array(array));
     }
+    let py = values.py();
     if values.is_none()
         || values.is_instance_of::<PyString>()
         || values.is_instance_of::<PyInt>()

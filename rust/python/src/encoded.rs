@@ -21,7 +21,8 @@ use crate::errors::{encode_error, schema_error};
 use crate::events::{Batch, Events};
 use crate::rejections::Rejections;
 use crate::sequence::{SequenceIterator, from_end};
-use crate::structured::{self, cut, encode_structured};
+use crate::structured::{cut, encode_structured};
+use crate::transfer_syntaxes::transfer_syntax;
 
 /// Reads `framing`.
 pub fn framing(name: &str) -> PyResult<Framing> {
@@ -73,8 +74,8 @@ pub fn thread_count(threads: i64) -> PyResult<usize> {
 }
 
 /// Reads those of structured data sets.
-pub fn data_set_options(transfer_syntax: &str, conformant_uids: bool) -> PyResult<DataSetOptions> {
-    let syntax = structured::transfer_syntax(transfer_syntax)?;
+pub fn data_set_options(uid: &str, conformant_uids: bool) -> PyResult<DataSetOptions> {
+    let syntax = transfer_syntax(uid)?;
     Ok(DataSetOptions { syntax, conformant_uids })
 }
 

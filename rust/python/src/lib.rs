@@ -6,6 +6,7 @@ mod buffer;
 mod capture;
 mod codec;
 mod data_set;
+mod data_sets;
 mod decoded;
 mod encoded;
 mod errors;
@@ -20,6 +21,7 @@ mod rows;
 mod sequence;
 mod standard_events;
 mod structured;
+mod transfer_syntaxes;
 mod uid;
 mod validate;
 
@@ -29,6 +31,8 @@ use pyo3::prelude::*;
 mod _core {
     #[pymodule_export]
     use crate::capture::{CapturedEvents, EncodedCapture, decode_capture, encode_capture};
+    #[pymodule_export]
+    use crate::data_sets::{DecodedDataSets, decode_data_sets};
     #[pymodule_export]
     use crate::decoded::{DecodedEvents, decode_events};
     #[pymodule_export]

@@ -4,7 +4,6 @@ use fastdimse_core::command_set::Field;
 use fastdimse_core::data_set_schema::DataSetSchema;
 use fastdimse_core::encode_data_set::DataSetOptions;
 use fastdimse_core::structured::{Structure, encode_each_structured, is_structured};
-use fastdimse_core::transfer_syntax::TransferSyntax;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -12,11 +11,7 @@ use pyo3_arrow::PySchema;
 
 use crate::errors::schema_error;
 use crate::events::Batch;
-
-/// Reads `transfer_syntax`.
-pub fn transfer_syntax(uid: &str) -> PyResult<TransferSyntax> {
-    TransferSyntax::of_uid(uid).map_err(|error| PyValueError::new_err(error.to_string()))
-}
+use crate::transfer_syntaxes::transfer_syntax;
 
 /// Reads `event_information` and `event_reply`: how data sets are given back.
 pub fn structure(
@@ -45,8 +40,12 @@ fn schema(py: Python<'_>, field: Field, given: &Bound<'_, PyAny>) -> PyResult<Da
             given.repr()?
         )));
     };
-    let schema = schema.into_inner();
-    DataSetSchema::of_fields(schema.fields(), field.keyword())
+    of_schema(py, schema, field.keyword())
+}
+
+/// The attributes that an Arrow schema names; `path` is where it stands.
+pub fn of_schema(py: Python<'_>, schema: PySchema, path: &str) -> PyResult<DataSetSchema> {
+    DataSetSchema::of_fields(schema.into_inner().fields(), path)
         .map_err(|error| schema_error(py, &error))
 }
 
