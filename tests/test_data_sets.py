@@ -387,3 +387,56 @@ def test_a_capture_has_each_data_set_in_the_transfer_syntax_of_its_row():
             else oracle(to_dataset(REPORT), row["TransferSyntaxUID"] or ImplicitVRLittleEndian)
             for row in rows[:3] + rows[4:]
         ]
+
+
+def test_a_capture_with_structured_data_sets():
+    reply = {"TransactionUID": "1.2.9"}
+    wrong = oracle(to_dataset(REPORT), ImplicitVRLittleEndian)[:-1]
+    columns = {
+        **{name: [value] * 4 for name, value in EVENT.items()},
+        "Association": [1, 1, 2, 3],
+        "MessageID": [1, 2, 1, 1],
+        "Status": [0, None, None, None],
+        "TransferSyntaxUID": [
+            *[ExplicitVRLittleEndian] * 2,
+            ImplicitVRLittleEndian,
+            ExplicitVRBigEndian,
+        ],
+        "EventInformation": [
+            oracle(to_dataset(REPORT), ExplicitVRLittleEndian),
+            None,
+            wrong,
+            oracle(to_dataset(REPORT), ImplicitVRLittleEndian),
+        ],
+        "EventReply": [oracle(to_dataset(reply), ExplicitVRLittleEndian), None, None, None],
+    }
+    capture = fastdimse.encode_capture(columns)
+    plain = fastdimse.decode_capture(capture)
+    found = fastdimse.decode_capture(
+        capture, event_information="structured", event_reply="structured"
+    )
+    table = pa.table(found)
+    assert table["EventInformation"].to_pylist() == [REPORT, None, None, None]
+    assert table["EventReply"].to_pylist() == [reply, None, None, None]
+    assert table.drop_columns(["EventInformation", "EventReply"]) == (
+        pa.table(plain).drop_columns(["EventInformation", "EventReply"])
+    )
+    assert len(plain.broken) == 0
+    told = [(one.stream, one.frame, one.field, one.code) for one in found.broken]
+    frames = pa.table(plain)["Frame"].to_pylist()
+    streams = pa.table(plain)["Association"].to_pylist()
+    assert told == [
+        (streams[2], frames[2], "EventInformation.ReferencedSOPSequence", "truncated"),
+        (streams[3], frames[3], "EventInformation", "transfer-syntax"),
+    ]
+    assert "1.2.840.10008.1.2.2" in found.broken[1].reason
+    # The messages are as they were.
+    assert found[2][0].EventInformation.getvalue() == wrong
+    schema = pa.schema([("TransactionUID", pa.string())])
+    chosen = fastdimse.decode_capture(capture, event_information=schema)
+    assert pa.table(chosen)["EventInformation"][0].as_py() == {"TransactionUID": "1.2.3"}
+    assert chosen.left_out == {"EventInformation.ReferencedSOPSequence": 1}
+    with pytest.raises(DecodeError) as raised:
+        fastdimse.decode_capture(capture, on_invalid="raise", event_information="structured")
+    assert raised.value.field == "EventInformation.ReferencedSOPSequence"
+    assert len(raised.value.events) == 4

@@ -259,6 +259,8 @@ class CapturedEvents:
     @property
     def stepped_over(self) -> dict[str, int]: ...
     @property
+    def left_out(self) -> dict[str, int]: ...
+    @property
     def packets(self) -> int: ...
     @property
     def streams(self) -> int: ...
@@ -349,7 +351,13 @@ def decode_data_sets(
     transfer_syntax: str | _TransferSyntaxes | None = None,
     on_invalid: _OnInvalid = "raise",
 ) -> DecodedDataSets: ...
-def decode_capture(data: ReadableBuffer, *, on_invalid: _OnInvalid = "skip") -> CapturedEvents: ...
+def decode_capture(
+    data: ReadableBuffer,
+    *,
+    on_invalid: _OnInvalid = "skip",
+    event_information: Literal["binary", "structured"] | _ArrowSchema | None = None,
+    event_reply: Literal["binary", "structured"] | _ArrowSchema | None = None,
+) -> CapturedEvents: ...
 def encode_capture(
     events: _Events,
     *,

@@ -134,6 +134,19 @@ fn kind_hint(kind: Kind) -> &'static str {
 }
 
 impl Reason {
+    /// Where it is wrong: the `field`, and the path in its data set, such as
+    /// `EventInformation.ReferencedSOPSequence[3].ReferencedSOPInstanceUID`. Of a data set that is in
+    /// no field it is the path in it.
+    pub fn path(&self, field: Option<Field>) -> Option<String> {
+        match (self, field.map(Field::keyword)) {
+            (Self::DataSet(error), None) => {
+                Some(error.path.trim_start_matches('.').to_owned()).filter(|path| !path.is_empty())
+            }
+            (Self::DataSet(error), Some(keyword)) => Some(format!("{keyword}{}", error.path)),
+            (_, keyword) => keyword.map(str::to_owned),
+        }
+    }
+
     /// A short name that programs can rely on.
     pub fn code(&self) -> &'static str {
         match self {
@@ -203,18 +216,9 @@ impl Rejection {
         self
     }
 
-    /// The field, and where in its data set: a keyword, or
-    /// `EventInformation.ReferencedSOPSequence[3].ReferencedSOPInstanceUID`. Of a data set that is in
-    /// no field it is the path in it.
+    /// The field, and where in its data set: see [`Reason::path`].
     pub fn path(&self) -> Option<String> {
-        let keyword = self.field.map(Field::keyword);
-        match &self.reason {
-            Reason::DataSet(error) if keyword.is_none() => {
-                Some(error.path.trim_start_matches('.').to_owned()).filter(|path| !path.is_empty())
-            }
-            Reason::DataSet(error) => Some(format!("{}{}", keyword?, error.path)),
-            _ => keyword.map(str::to_owned),
-        }
+        self.reason.path(self.field)
     }
 
     /// The same, its offset counted from `base`.

@@ -106,7 +106,8 @@ fn encode_column(
     Ok((LargeBinaryArray::new(offsets, bytes.into_buffer(at), valid.finish()), wrong))
 }
 
-fn replaced(batch: &RecordBatch, field: Field, column: ArrayRef) -> RecordBatch {
+/// The batch with another column of a field.
+pub fn replaced(batch: &RecordBatch, field: Field, column: ArrayRef) -> RecordBatch {
     let schema = batch.schema();
     let columns = schema.fields().iter().zip(batch.columns()).map(|(of, array)| {
         match of.name() == field.keyword() {
@@ -154,13 +155,12 @@ pub fn decode_structured(
     for (field, schema) in &structure.columns {
         let data_sets = decoded.events[field.keyword()].as_binary_view();
         let found = decode_data_sets(data_sets, structure.syntax, schema.as_ref());
+        left_out.extend(found.left_out_of(*field));
         for (row, error) in found.wrong {
             let begin = decoded.offsets[row] as usize;
             let rejection = placed(error, data_sets.value(row), stream, begin);
             wrong.entry(row).or_insert(rejection.field(*field));
         }
-        let path = |name: String| format!("{}.{name}", field.keyword());
-        left_out.extend(found.left_out.into_iter().map(|(name, count)| (path(name), count)));
         structured = replaced(&structured, *field, Arc::new(found.rows));
     }
     if !wrong.is_empty() {

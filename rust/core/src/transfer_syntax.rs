@@ -1,5 +1,7 @@
 //! The transfer syntaxes that data sets of messages are read and written in (PS3.5 A).
 
+use std::ops::Range;
+
 use thiserror::Error;
 
 /// A transfer syntax.
@@ -18,15 +20,23 @@ pub enum TransferSyntaxes<'a> {
     /// The same for all.
     All(TransferSyntax),
     /// One for each row.
-    Each(&'a [TransferSyntax]),
+    Each(&'a TransferSyntaxColumn),
 }
 
 impl TransferSyntaxes<'_> {
-    /// That of a row.
-    pub fn of(self, row: usize) -> TransferSyntax {
+    /// That of a row, if it is known.
+    pub fn of(self, row: usize) -> Option<TransferSyntax> {
         match self {
-            Self::All(syntax) => syntax,
-            Self::Each(syntaxes) => syntaxes[row],
+            Self::All(syntax) => Some(syntax),
+            Self::Each(column) => column.each[row],
+        }
+    }
+
+    /// The rows with an unknown one.
+    pub fn unknown(&self) -> &[(usize, TransferSyntaxError)] {
+        match self {
+            Self::All(_) => &[],
+            Self::Each(column) => &column.unknown,
         }
     }
 }
@@ -34,6 +44,49 @@ impl TransferSyntaxes<'_> {
 impl From<TransferSyntax> for TransferSyntaxes<'_> {
     fn from(syntax: TransferSyntax) -> Self {
         Self::All(syntax)
+    }
+}
+
+/// A transfer syntax for each row.
+#[derive(Debug, Clone, Default)]
+pub struct TransferSyntaxColumn {
+    each: Vec<Option<TransferSyntax>>,
+    unknown: Vec<(usize, TransferSyntaxError)>,
+}
+
+impl TransferSyntaxColumn {
+    /// Those with these UIDs; of a row without one it is the `default`.
+    pub fn of_uids<'a>(
+        uids: impl Iterator<Item = Option<&'a str>>,
+        default: TransferSyntax,
+    ) -> Self {
+        let mut column = Self::default();
+        for (row, uid) in uids.enumerate() {
+            let syntax = uid.map_or(Ok(default), TransferSyntax::of_uid);
+            column.each.push(syntax.as_ref().ok().copied());
+            column.unknown.extend(syntax.err().map(|error| (row, error)));
+        }
+        column
+    }
+
+    /// The rows with an unknown one.
+    pub fn unknown(&self) -> &[(usize, TransferSyntaxError)] {
+        &self.unknown
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.each.len()
+    }
+
+    /// The rows, cut where the transfer syntax changes, and the syntax of each part.
+    pub fn runs(&self) -> impl Iterator<Item = (Range<usize>, Option<TransferSyntax>)> {
+        let mut start = 0;
+        self.each.chunk_by(PartialEq::eq).map(move |run| {
+            let rows = start..start + run.len();
+            start = rows.end;
+            (rows, run[0])
+        })
     }
 }
 

@@ -1,26 +1,28 @@
 //! Captures: files of packets in, events and their answers out; and back.
 
 use std::collections::BTreeMap;
-use std::mem;
+use std::iter::repeat_n;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_buffer::Buffer;
-use arrow_schema::{DataType, SchemaRef};
-use fastdimse_capture::columns::{Seen, check_names, schema};
+use arrow_schema::SchemaRef;
+use fastdimse_capture::columns::{Seen, check_names};
 use fastdimse_capture::fault::Broken;
 use fastdimse_capture::file::Format;
 use fastdimse_capture::plan::End;
 use fastdimse_capture::read::read;
+use fastdimse_capture::structured::decode_structured;
 use fastdimse_capture::write::{self, Options, Refused};
 use fastdimse_core::command_set::Field;
-use fastdimse_core::data_set_error::DataSetError;
+use fastdimse_core::data_set_error::{DataSetError, DataSetReason};
 use fastdimse_core::encode::OnInvalid;
 use fastdimse_core::encode_data_set::DataSetOptions;
 use fastdimse_core::error::{Reason, Rejection};
 use fastdimse_core::structured::is_structured;
-use fastdimse_core::transfer_syntax::TransferSyntax;
+use fastdimse_core::transfer_syntax::{TransferSyntaxColumn, TransferSyntaxError};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
@@ -35,8 +37,8 @@ use crate::events::{Batch, Columns, Events, MappedColumn, arrow_array, export_ba
 use crate::faults::Faults;
 use crate::rejections::Rejections;
 use crate::sequence::{SequenceIterator, from_end};
-use crate::structured::encode_structured;
-use crate::transfer_syntaxes::{TransferSyntaxColumn, transfer_syntax};
+use crate::structured::{encode_structured, structured_fields};
+use crate::transfer_syntaxes::{self, transfer_syntax};
 
 /// Decode the events of a capture, each with its answer.
 ///
@@ -46,6 +48,10 @@ use crate::transfer_syntaxes::{TransferSyntaxColumn, transfer_syntax};
 ///     A ``.pcap`` or ``.pcapng`` file; one that is mapped into memory is not copied.
 /// on_invalid : {"skip", "raise"}, optional
 ///     Read what can be read and list the rest in ``broken``, or raise if there is such a rest.
+/// event_information, event_reply : {"binary", "structured"} or Arrow schema, optional
+///     How data sets are given back, as for :func:`decode_events`. Each is read in the transfer
+///     syntax of its association, if that is Implicit or Explicit VR Little Endian; one that can't
+///     be read is null, and in ``broken``.
 ///
 /// Returns
 /// -------
@@ -70,19 +76,26 @@ use crate::transfer_syntaxes::{TransferSyntaxColumn, transfer_syntax};
 /// >>> decode_capture(capture)
 /// <CapturedEvents: 2 events in 1 association, 0 faults>
 #[pyfunction]
-#[pyo3(signature = (data, *, on_invalid = "skip"))]
+#[pyo3(signature = (
+    data, *, on_invalid = "skip", event_information = None, event_reply = None,
+))]
 pub fn decode_capture(
     py: Python<'_>,
     data: &Bound<'_, PyAny>,
     on_invalid: &str,
+    event_information: Option<&Bound<'_, PyAny>>,
+    event_reply: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<CapturedEvents> {
     let on_invalid = self::on_invalid(on_invalid)?;
+    let fields = structured_fields(py, event_information, event_reply)?;
     let file = bytes_like(data)?;
-    let capture =
+    let mut capture =
         py.detach(|| read(&file)).map_err(|fault| capture_error(py, &Broken::file(fault, None)))?;
+    let (events, left_out) = py.detach(|| decode_structured(&mut capture, &fields));
     let first = capture.broken.first().cloned().filter(|_| on_invalid == OnInvalid::Raise);
     let events = CapturedEvents {
-        events: capture.events,
+        events,
+        left_out,
         messages: capture.messages,
         rows: capture.rows,
         broken: Faults::new(capture.broken),
@@ -114,6 +127,8 @@ pub fn decode_capture(
 ///     What could not be read, and where.
 /// stepped_over : dict of str to int
 ///     Other PDUs and other DIMSE messages by name, and how many of each there were.
+/// left_out : dict of str to int
+///     How many elements of data sets a given schema left out, by their paths.
 /// packets, streams, associations : int
 ///     How many packets and TCP streams there were, and how many of the streams were associations.
 #[pyclass(frozen, sequence, module = "fastdimse")]
@@ -125,6 +140,8 @@ pub struct CapturedEvents {
     broken: Faults,
     #[pyo3(get)]
     stepped_over: BTreeMap<&'static str, u64>,
+    #[pyo3(get)]
+    left_out: BTreeMap<String, u64>,
     #[pyo3(get)]
     packets: u64,
     #[pyo3(get)]
@@ -166,7 +183,7 @@ impl CapturedEvents {
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        Ok(pyo3_arrow::ffi::to_schema_pycapsule(py, schema().as_ref())?)
+        Ok(pyo3_arrow::ffi::to_schema_pycapsule(py, self.events.schema().as_ref())?)
     }
 
     #[pyo3(signature = (requested_schema = None))]
@@ -299,20 +316,21 @@ fn encode_in_their_syntaxes(
     let mut encoded = Vec::new();
     let mut done = 0;
     for (batch, broken) in batches {
-        let mut syntaxes = syntaxes_of(&batch, default)?;
-        let unwritten = unwritten(&batch, mem::take(&mut syntaxes.unknown), done);
+        let syntaxes = match batch.column_by_name(Seen::TransferSyntaxUID.name()) {
+            Some(uids) => transfer_syntaxes::of_array(uids, default)?,
+            None => TransferSyntaxColumn::of_uids(repeat_n(None, batch.num_rows()), default),
+        };
         let first_run = encoded.len();
-        for run in syntaxes.runs() {
-            let data_sets = DataSetOptions { syntax: syntaxes.each[run.start], conformant_uids };
-            let part = vec![(batch.slice(run.start, run.len()), Vec::new())];
-            let first_row = done + run.start as u64;
-            for part in encode_structured(py, part, data_sets, first_row, 1) {
+        for (rows, syntax) in syntaxes.runs() {
+            let data_sets = DataSetOptions { syntax: syntax.unwrap_or(default), conformant_uids };
+            let part = vec![(batch.slice(rows.start, rows.len()), Vec::new())];
+            for part in encode_structured(py, part, data_sets, done + rows.start as u64, 1) {
                 encoded.push(part?);
             }
         }
         // What is wrong with rows goes by their numbers, not by the batch that it stands beside.
         if let Some((_, found)) = encoded.get_mut(first_run) {
-            found.extend(broken.into_iter().chain(unwritten));
+            found.extend(broken.into_iter().chain(unwritten(&batch, syntaxes.unknown(), done)));
             found.sort_by_key(|rejection| rejection.row);
         }
         done += batch.num_rows() as u64;
@@ -320,30 +338,22 @@ fn encode_in_their_syntaxes(
     Ok(encoded)
 }
 
-fn syntaxes_of(batch: &RecordBatch, default: TransferSyntax) -> PyResult<TransferSyntaxColumn> {
-    match batch.column_by_name(Seen::TransferSyntaxUID.name()) {
-        Some(uids) => TransferSyntaxColumn::of_array(uids, default),
-        None => Ok(TransferSyntaxColumn::all(batch.num_rows(), default)),
-    }
-}
-
-/// What is wrong with those structured data sets whose transfer syntax is `unknown`.
+/// What is wrong with structured data sets whose transfer syntax is `unknown`.
 fn unwritten(
     batch: &RecordBatch,
-    unknown: Vec<(usize, Box<DataSetError>)>,
+    unknown: &[(usize, TransferSyntaxError)],
     first_row: u64,
 ) -> Vec<Rejection> {
-    let of_row = |(row, error): (usize, Box<DataSetError>)| {
-        let written = |field: &Field| {
+    let of_row = |(row, error): &(usize, TransferSyntaxError)| {
+        let is_structured = |field: &Field| {
             let column = batch.column_by_name(field.keyword());
-            column.is_some_and(|column| {
-                matches!(column.data_type(), DataType::Struct(_)) && column.is_valid(row)
-            })
+            column.and_then(|column| column.as_struct_opt()).is_some_and(|one| one.is_valid(*row))
         };
-        let field = Field::DATA_SETS.into_iter().find(written)?;
-        Some(Rejection::new(Reason::DataSet(error)).field(field).row(first_row + row as u64))
+        let field = Field::DATA_SETS.into_iter().find(is_structured)?;
+        let error = DataSetError::new(DataSetReason::TransferSyntax(error.clone()));
+        Some(Rejection::new(Reason::DataSet(error)).field(field).row(first_row + *row as u64))
     };
-    unknown.into_iter().filter_map(of_row).collect()
+    unknown.iter().filter_map(of_row).collect()
 }
 
 fn format(name: &str) -> PyResult<Format> {

@@ -11,7 +11,7 @@ use fastdimse_core::data_set_error::DataSetError;
 use fastdimse_core::decode_data_set;
 use fastdimse_core::encode::OnInvalid;
 use fastdimse_core::error::{Reason, Rejection};
-use fastdimse_core::transfer_syntax::{TransferSyntax, TransferSyntaxes};
+use fastdimse_core::transfer_syntax::{TransferSyntax, TransferSyntaxColumn, TransferSyntaxes};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyString, PyTuple};
@@ -23,7 +23,7 @@ use crate::errors::decode_error;
 use crate::events::{arrow_array, data_set};
 use crate::rejections::Rejections;
 use crate::structured::of_schema;
-use crate::transfer_syntaxes::{TransferSyntaxColumn, transfer_syntax};
+use crate::transfer_syntaxes::{self, transfer_syntax};
 
 /// Decode a column of data sets into their attributes.
 ///
@@ -76,14 +76,15 @@ pub fn decode_data_sets(
     let on_invalid = self::on_invalid(on_invalid)?;
     let schema = schema.map(|schema| of_schema(py, schema, "schema")).transpose()?;
     let data_sets = binary_views(data_sets)?;
-    let mut syntaxes = Syntaxes::of(transfer_syntax, data_sets.len())?;
-    let (data_sets, mut wrong) = syntaxes.take_unknown(data_sets);
+    let syntaxes = syntaxes(transfer_syntax, data_sets.len())?;
     let found = py.detach(|| {
-        decode_data_set::decode_data_sets(&data_sets, syntaxes.of_rows(), schema.as_ref())
+        let syntaxes = match &syntaxes {
+            Given::All(syntax) => TransferSyntaxes::All(*syntax),
+            Given::Each(column) => TransferSyntaxes::Each(column),
+        };
+        decode_data_set::decode_data_sets(&data_sets, syntaxes, schema.as_ref())
     });
-    wrong.extend(found.wrong);
-    wrong.sort_by_key(|(row, _)| *row);
-    let rejected: Vec<Rejection> = wrong.into_iter().map(rejection).collect();
+    let rejected: Vec<Rejection> = found.wrong.into_iter().map(rejection).collect();
     match rejected.first() {
         Some(first) if on_invalid == OnInvalid::Raise => Err(decode_error(py, first)),
         _ => Ok(DecodedDataSets {
@@ -91,6 +92,27 @@ pub fn decode_data_sets(
             rejected: Rejections::new(rejected),
             left_out: found.left_out,
         }),
+    }
+}
+
+enum Given {
+    All(TransferSyntax),
+    Each(TransferSyntaxColumn),
+}
+
+fn syntaxes(given: Option<&Bound<'_, PyAny>>, rows: usize) -> PyResult<Given> {
+    let default = TransferSyntax::default();
+    let Some(given) = given else { return Ok(Given::All(default)) };
+    if let Ok(uid) = given.cast::<PyString>() {
+        return transfer_syntax(uid.to_str()?).map(Given::All);
+    }
+    let column = transfer_syntaxes::of_values(given, default)?;
+    match column.rows() == rows {
+        true => Ok(Given::Each(column)),
+        false => Err(PyValueError::new_err(format!(
+            "transfer_syntax has {} rows, data_sets have {rows}",
+            column.rows()
+        ))),
     }
 }
 
@@ -138,58 +160,6 @@ fn is_binary(data_type: &DataType) -> bool {
         other => {
             matches!(other, Binary | LargeBinary | BinaryView | FixedSizeBinary(_) | Null)
         }
-    }
-}
-
-/// The transfer syntaxes of data sets.
-struct Syntaxes {
-    all: TransferSyntax,
-    each: Option<TransferSyntaxColumn>,
-}
-
-impl Syntaxes {
-    fn of(given: Option<&Bound<'_, PyAny>>, rows: usize) -> PyResult<Self> {
-        let mut syntaxes = Self { all: TransferSyntax::default(), each: None };
-        let Some(given) = given else { return Ok(syntaxes) };
-        if let Ok(uid) = given.cast::<PyString>() {
-            syntaxes.all = transfer_syntax(uid.to_str()?)?;
-            return Ok(syntaxes);
-        }
-        let column = TransferSyntaxColumn::of_values(given, syntaxes.all)?;
-        if column.each.len() != rows {
-            return Err(PyValueError::new_err(format!(
-                "transfer_syntax has {} rows, data_sets have {rows}",
-                column.each.len()
-            )));
-        }
-        syntaxes.each = Some(column);
-        Ok(syntaxes)
-    }
-
-    fn of_rows(&self) -> TransferSyntaxes<'_> {
-        match &self.each {
-            Some(column) => TransferSyntaxes::Each(&column.each),
-            None => TransferSyntaxes::All(self.all),
-        }
-    }
-
-    /// Takes the data sets out that are in no known transfer syntax, and says which.
-    fn take_unknown(
-        &mut self,
-        data_sets: BinaryViewArray,
-    ) -> (BinaryViewArray, Vec<(usize, Box<DataSetError>)>) {
-        let unknown = self.each.as_mut().map(|column| std::mem::take(&mut column.unknown));
-        let mut unknown = unknown.unwrap_or_default();
-        unknown.retain(|(row, _)| data_sets.is_valid(*row));
-        if unknown.is_empty() {
-            return (data_sets, unknown);
-        }
-        let mut read: Vec<bool> = (0..data_sets.len()).map(|row| data_sets.is_valid(row)).collect();
-        unknown.iter().for_each(|(row, _)| read[*row] = false);
-        let (views, buffers, _) = data_sets.into_parts();
-        let read = BinaryViewArray::try_new(views, buffers, Some(read.into()))
-            .expect("views of an array are valid with more nulls, too");
-        (read, unknown)
     }
 }
 

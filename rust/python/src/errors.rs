@@ -68,8 +68,8 @@ pub fn capture_error(py: Python<'_>, broken: &Broken) -> PyErr {
     let error = PyErr::from_type(DecodeError::type_object(py), broken.to_string());
     with(error, |error| {
         let (code, reason) = (broken.fault.code(), broken.fault.to_string());
-        let field = broken.field.map(|field| field.keyword());
-        set_event(py, error, None, field, code, &reason, broken.offset)?;
+        let field = broken.path();
+        set_event(py, error, None, field.as_deref(), code, &reason, broken.offset)?;
         error.value(py).setattr(intern!(py, "events"), py.None())?;
         let stream = broken.direction.as_ref().map(|direction| direction.stream);
         set_packet(py, error, stream, broken.frame)

@@ -3,7 +3,7 @@
 use fastdimse_core::command_set::Field;
 use fastdimse_core::data_set_schema::DataSetSchema;
 use fastdimse_core::encode_data_set::DataSetOptions;
-use fastdimse_core::structured::{Structure, encode_each_structured, is_structured};
+use fastdimse_core::structured::{encode_each_structured, is_structured};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -11,24 +11,27 @@ use pyo3_arrow::PySchema;
 
 use crate::errors::schema_error;
 use crate::events::Batch;
-use crate::transfer_syntaxes::transfer_syntax;
+
+/// Which data sets are given back structured, and the schema of each where one is given.
+pub type StructuredFields = Vec<(Field, Option<DataSetSchema>)>;
 
 /// Reads `event_information` and `event_reply`: how data sets are given back.
-pub fn structure(
+pub fn structured_fields(
     py: Python<'_>,
-    syntax: &str,
-    given: [(Field, Option<&Bound<'_, PyAny>>); 2],
-) -> PyResult<Structure> {
-    let mut structure = Structure { syntax: transfer_syntax(syntax)?, columns: Vec::new() };
+    event_information: Option<&Bound<'_, PyAny>>,
+    event_reply: Option<&Bound<'_, PyAny>>,
+) -> PyResult<StructuredFields> {
+    let mut fields = Vec::new();
+    let given = [(Field::EventInformation, event_information), (Field::EventReply, event_reply)];
     for (field, given) in given {
         let Some(given) = given else { continue };
         match given.cast::<PyString>() {
             Ok(name) if name == "binary" => {}
-            Ok(name) if name == "structured" => structure.columns.push((field, None)),
-            _ => structure.columns.push((field, Some(schema(py, field, given)?))),
+            Ok(name) if name == "structured" => fields.push((field, None)),
+            _ => fields.push((field, Some(schema(py, field, given)?))),
         }
     }
-    Ok(structure)
+    Ok(fields)
 }
 
 fn schema(py: Python<'_>, field: Field, given: &Bound<'_, PyAny>) -> PyResult<DataSetSchema> {
