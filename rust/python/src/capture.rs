@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_buffer::Buffer;
+use arrow_cast::parse::string_to_timestamp_nanos;
 use arrow_schema::SchemaRef;
 use fastdimse_capture::columns::{Seen, check_names};
 use fastdimse_capture::fault::Broken;
@@ -458,8 +459,14 @@ fn number(column: Seen, row: usize, value: &Bound<'_, PyAny>) -> PyResult<Option
     }
     let accepted = match column {
         Seen::Time if of_datetime(value, "datetime")? => return nanoseconds_of_time(value),
+        Seen::Time if value.is_instance_of::<PyString>() => {
+            return string_to_timestamp_nanos(value.extract()?).map(Some).map_err(|why| {
+                let reason = format!("a time as ISO 8601 has it: {why}");
+                wrong_value(column, row, value, &reason)
+            });
+        }
         Seen::Latency if of_datetime(value, "timedelta")? => return nanoseconds(value).map(Some),
-        Seen::Time => "a datetime, an int of nanoseconds since 1970, or None",
+        Seen::Time => "a datetime, a str of ISO 8601, an int of nanoseconds since 1970, or None",
         Seen::Latency => "a timedelta, an int of nanoseconds, or None",
         _ => "an int or None",
     };
