@@ -7,6 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
 
 from fastdimse import N_EVENT_REPORT, DecodedEvents, decode_events, encode_events
 from oracle import P_DATA_TF_TYPE, decode_stream, encode_p_data, split_pdus
@@ -102,6 +104,60 @@ def test_encoding_back_gives_the_same_bytes(decoded: DecodedEvents, stream: byte
     sent = event_pdus(stream)
     assert sent
     for events in (decoded, pa.table(decoded), list(decoded)):
+        assert bytes(encode_events(events, max_pdu_length=16382)) == sent
+
+
+@pytest.fixture
+def structured(stream: bytes) -> DecodedEvents:
+    """What ours reads in them, data sets by their attributes."""
+    return decode_events(stream, event_information="structured", event_reply="structured")
+
+
+def values_of(dataset: Dataset) -> dict[str, Any]:
+    """What pydicom reads, in the types of a table."""
+    return {
+        element.keyword: [values_of(item) for item in element.value]
+        if element.VR == "SQ"
+        else element.value
+        for element in dataset
+    }
+
+
+def without_nulls(value: Any) -> Any:
+    """What a structure has; what only other rows have is null in it."""
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: without_nulls(one) for name, one in value.items() if one is not None}
+
+
+def test_structured_data_sets_have_what_pydicom_reads(
+    structured: DecodedEvents, expected: list[dict[str, Any]], direction: str
+) -> None:
+    assert not structured.rejected
+    name = "EventInformation" if direction == "requests" else "EventReply"
+    found = pa.table(structured)[name].to_pylist()
+    for attributes, message in zip(found, expected, strict=True):
+        encoded = io.BytesIO(bytes.fromhex(message["data_set_hex"]))
+        dataset = read_dataset(encoded, is_implicit_VR=True, is_little_endian=True)
+        assert without_nulls(attributes or {}) == values_of(dataset)
+    # Reports of what was stored and of what was not, neither of them without references.
+    if direction == "requests":
+        references = [len(one["ReferencedSOPSequence"] or []) for one in found]
+        failures = [len(one["FailedSOPSequence"] or []) for one in found]
+        assert all(map(sum, zip(references, failures, strict=True)))
+        assert any(references)
+        assert any(failures)
+
+
+def test_structured_data_sets_encoded_back_give_the_same_bytes(
+    structured: DecodedEvents, stream: bytes
+) -> None:
+    """Orthanc writes sequences and items with explicit lengths, as we do: nothing may differ."""
+    sent = event_pdus(stream)
+    table = pa.table(structured)
+    for events in (structured, table, table.to_pylist()):
         assert bytes(encode_events(events, max_pdu_length=16382)) == sent
 
 

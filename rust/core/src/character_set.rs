@@ -1,6 +1,7 @@
 //! Specific Character Set (PS3.3 C.12.1.1.2): text of a data set from bytes and to bytes.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
 
@@ -58,6 +59,7 @@ impl CharacterSet {
             Self::Known(known) => known
                 .encode(text)
                 .ok()
+                .filter(|bytes| has(&known.name(), bytes))
                 .filter(|bytes| known.decode(bytes).is_ok_and(|back| back == text)),
         }
     }
@@ -69,6 +71,28 @@ impl CharacterSet {
             Self::Known(known) => known.name(),
             Self::Other(other) => (&**other).into(),
         }
+    }
+}
+
+/// Whether bytes are of the character set itself: some codecs are of the larger ones that Windows has,
+/// which other readers have not.
+fn has(name: &str, bytes: &[u8]) -> bool {
+    let all = |extended: RangeInclusive<u8>| {
+        bytes.iter().all(|byte| byte.is_ascii() || extended.contains(byte))
+    };
+    match name {
+        // JIS X 0201, of which Shift JIS goes on in two bytes.
+        "ISO_IR 13" => all(0xa1..=0xdf),
+        // TIS 620.
+        "ISO_IR 166" => all(0xa1..=0xfb),
+        // Only behind another value, and with escapes back to ASCII (PS3.5 6.1.2.5.3).
+        "ISO_IR 87" => false,
+        // KS X 1001 in pairs, of which those of others have a byte below.
+        "ISO_IR 149" => {
+            let mut extended = bytes.split(u8::is_ascii);
+            all(0xa1..=0xfe) && extended.all(|run| run.len().is_multiple_of(2))
+        }
+        _ => true,
     }
 }
 
@@ -95,11 +119,30 @@ mod tests {
         }
         let cyrillic = CharacterSet::of_value(b"ISO_IR 144");
         assert_eq!(cyrillic.encode(text), None);
+        assert_eq!(CharacterSet::of_value(b"ISO_IR 13").encode("\u{ff94}a").unwrap(), b"\xd4a");
+        assert_eq!(CharacterSet::of_value(b"ISO_IR 166").encode("\u{e01}").unwrap(), b"\xa1");
+        let korean = CharacterSet::of_value(b"ISO 2022 IR 149");
+        assert_eq!(korean.encode("\u{ae40}a\u{d76c}").unwrap(), b"\xb1\xe8a\xc8\xf1");
         assert_eq!(CharacterSet::Default.decode(b"Gr\xfc\xdfe").unwrap(), text);
         let several = CharacterSet::of_value(b"\\ISO 2022 IR 87 ");
         assert_eq!(several.name(), "\\ISO 2022 IR 87");
         assert_eq!(several.decode(b"\x1b$B;3").as_deref(), None);
         assert_eq!(several.decode(b"Yamada").unwrap(), "Yamada");
+    }
+
+    #[test]
+    fn what_only_windows_has_in_a_set_is_refused() {
+        // They were written, and a reader of the set itself found control characters or nothing.
+        for (name, text) in [
+            ("ISO_IR 13", "\u{5c71}\u{7530}"),
+            ("ISO_IR 166", "\u{20ac}"),
+            ("ISO_IR 166", "\u{2018}\u{e01}\u{2019}"),
+            ("ISO 2022 IR 149", "\u{b620}"),
+            ("ISO 2022 IR 149", "\u{ae40}\u{b620}"),
+            ("ISO 2022 IR 87", "\u{5c71}"),
+        ] {
+            assert_eq!(CharacterSet::of_value(name.as_bytes()).encode(text), None, "{name} {text}");
+        }
     }
 
     #[test]
