@@ -4,10 +4,13 @@
 :func:`encode_events`, :func:`encode_batches`, :func:`decode_events` and :func:`validate_events`
 are for streams of events, as Arrow columns; :func:`decode_capture` and :func:`encode_capture` for
 captures of associations, as Wireshark has them; :func:`decode_data_sets` for columns of data sets.
+:func:`connect` opens associations to send events on.
 :mod:`fastdimse.events` has what the standard says about events.
 """
 
 from fastdimse._core import (
+    Association,
+    AssociationError,
     CapturedEvents,
     ColumnError,
     DecodedDataSets,
@@ -20,9 +23,11 @@ from fastdimse._core import (
     EventError,
     Fault,
     Faults,
+    Outcomes,
     Rejection,
     Rejections,
     __version__,
+    connect,
     decode_capture,
     decode_data_sets,
     decode_events,
@@ -40,6 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "N_EVENT_REPORT",
+    "Association",
+    "AssociationError",
     "CapturedEvents",
     "ColumnError",
     "DecodeError",
@@ -52,9 +59,11 @@ __all__ = [
     "EventError",
     "Fault",
     "Faults",
+    "Outcomes",
     "Rejection",
     "Rejections",
     "__version__",
+    "connect",
     "decode_capture",
     "decode_data_sets",
     "decode_events",

@@ -12,6 +12,8 @@ from typing_extensions import disjoint_base
 from fastdimse._primitive import N_EVENT_REPORT
 
 __all__ = [
+    "Association",
+    "AssociationError",
     "CapturedEvents",
     "ColumnError",
     "DIMSEPrimitive",
@@ -26,10 +28,12 @@ __all__ = [
     "Fault",
     "Faults",
     "Offsets",
+    "Outcomes",
     "Rejection",
     "Rejections",
     "__version__",
     "check_event",
+    "connect",
     "decode_capture",
     "decode_data_sets",
     "decode_events",
@@ -79,6 +83,10 @@ class DecodeError(EventError):
     events: DecodedEvents | CapturedEvents | None
     stream: int | None
     frame: int | None
+
+class AssociationError(ConnectionError):
+    code: str
+    permanent: bool
 
 class ColumnError(ValueError):
     column: str
@@ -358,6 +366,54 @@ def decode_capture(
     event_information: Literal["binary", "structured"] | _ArrowSchema | None = None,
     event_reply: Literal["binary", "structured"] | _ArrowSchema | None = None,
 ) -> CapturedEvents: ...
+@final
+class Outcomes:
+    @property
+    def answered(self) -> int: ...
+    @property
+    def failure(self) -> str | None: ...
+    def __len__(self) -> int: ...
+    def __arrow_c_schema__(self) -> object: ...
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+
+@final
+class Association:
+    @property
+    def transfer_syntaxes(self) -> dict[str, str]: ...
+    @property
+    def refused(self) -> dict[str, str]: ...
+    @property
+    def window(self) -> int: ...
+    @property
+    def max_pdu_length(self) -> int: ...
+    @property
+    def strays(self) -> list[str]: ...
+    def send(
+        self,
+        events: _Events,
+        *,
+        transfer_syntax: str = "1.2.840.10008.1.2",
+        enforce_uid_conformance: bool = True,
+    ) -> Outcomes: ...
+    def release(self) -> None: ...
+    def abort(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exception: object) -> None: ...
+
+def connect(
+    host: str,
+    port: int,
+    *,
+    called_ae: str = "ANY-SCP",
+    calling_ae: str = "EVENT-SCP",
+    sop_classes: Iterable[str] | None = None,
+    transfer_syntaxes: Iterable[str] | None = None,
+    window: int = 64,
+    max_pdu_length: int = 16382,
+    connection_timeout: float = 10.0,
+    association_timeout: float = 30.0,
+    response_timeout: float = 30.0,
+) -> Association: ...
 def encode_capture(
     events: _Events,
     *,

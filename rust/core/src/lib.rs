@@ -5,6 +5,7 @@
 //! into columns ([`decoded_columns`]). What the standard says about events is in [`events`], by which
 //! [`standard`] checks them, and about statuses in [`status`]. There is no Python here and no I/O.
 
+pub mod associate;
 pub mod attribute;
 mod block;
 pub mod character_set;

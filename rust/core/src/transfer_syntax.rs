@@ -108,10 +108,20 @@ impl TransferSyntax {
     /// assert!(TransferSyntax::of_uid("1.2.840.10008.1.2.2").is_err());
     /// ```
     pub fn of_uid(uid: &str) -> Result<Self, TransferSyntaxError> {
-        match uid {
-            "1.2.840.10008.1.2" => Ok(Self::ImplicitVrLittleEndian),
-            "1.2.840.10008.1.2.1" => Ok(Self::ExplicitVrLittleEndian),
-            _ => Err(TransferSyntaxError(uid.into())),
+        Self::ALL
+            .into_iter()
+            .find(|syntax| syntax.uid() == uid)
+            .ok_or_else(|| TransferSyntaxError(uid.into()))
+    }
+
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::ImplicitVrLittleEndian, Self::ExplicitVrLittleEndian];
+
+    /// Its UID (PS3.6 A).
+    pub fn uid(self) -> &'static str {
+        match self {
+            Self::ImplicitVrLittleEndian => "1.2.840.10008.1.2",
+            Self::ExplicitVrLittleEndian => "1.2.840.10008.1.2.1",
         }
     }
 }

@@ -120,6 +120,11 @@ impl Events {
         }
     }
 
+    /// Whether it has an end that does not depend on Python code.
+    pub fn is_table(&self) -> bool {
+        matches!(self, Self::Arrow { .. })
+    }
+
     /// The next batch of at most `most` rows; those before it were `done`.
     pub fn next(&mut self, py: Python<'_>, most: usize, done: u64) -> PyResult<Option<Batch>> {
         match self {

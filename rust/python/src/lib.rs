@@ -2,6 +2,7 @@
 //!
 //! No DICOM rule is written here but those of pynetdicom's class that are about Python objects.
 
+mod association;
 mod buffer;
 mod capture;
 mod codec;
@@ -13,6 +14,7 @@ mod errors;
 mod events;
 mod faults;
 mod message;
+mod outcomes;
 mod pandas;
 mod primitive;
 mod primitives;
@@ -30,6 +32,8 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
+    use crate::association::{Association, connect};
+    #[pymodule_export]
     use crate::capture::{CapturedEvents, EncodedCapture, decode_capture, encode_capture};
     #[pymodule_export]
     use crate::data_sets::{DecodedDataSets, decode_data_sets};
@@ -38,11 +42,13 @@ mod _core {
     #[pymodule_export]
     use crate::encoded::{EncodedBatches, EncodedEvents, Offsets, encode_batches, encode_events};
     #[pymodule_export]
-    use crate::errors::{ColumnError, DecodeError, EncodeError, EventError};
+    use crate::errors::{AssociationError, ColumnError, DecodeError, EncodeError, EventError};
     #[pymodule_export]
     use crate::faults::{Fault, Faults};
     #[pymodule_export]
     use crate::message::{frame_message, read_message};
+    #[pymodule_export]
+    use crate::outcomes::Outcomes;
     #[pymodule_export]
     use crate::primitive::{DIMSEPrimitive, register_primitive};
     #[pymodule_export]
