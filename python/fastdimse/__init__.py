@@ -4,7 +4,7 @@
 :func:`encode_events`, :func:`encode_batches`, :func:`decode_events` and :func:`validate_events`
 are for streams of events, as Arrow columns; :func:`decode_capture` and :func:`encode_capture` for
 captures of associations, as Wireshark has them; :func:`decode_data_sets` for columns of data sets.
-:func:`connect` opens associations to send events on.
+:func:`connect` opens associations to send events on, :func:`listen` takes them in.
 :mod:`fastdimse.events` has what the standard says about events.
 """
 
@@ -23,7 +23,9 @@ from fastdimse._core import (
     EventError,
     Fault,
     Faults,
+    Listener,
     Outcomes,
+    ReceivedEvents,
     Rejection,
     Rejections,
     __version__,
@@ -34,6 +36,7 @@ from fastdimse._core import (
     encode_batches,
     encode_capture,
     encode_events,
+    listen,
     validate_events,
 )
 from fastdimse._primitive import N_EVENT_REPORT
@@ -59,7 +62,9 @@ __all__ = [
     "EventError",
     "Fault",
     "Faults",
+    "Listener",
     "Outcomes",
+    "ReceivedEvents",
     "Rejection",
     "Rejections",
     "__version__",
@@ -71,6 +76,7 @@ __all__ = [
     "encode_capture",
     "encode_events",
     "events",
+    "listen",
     "validate_events",
 ]
 

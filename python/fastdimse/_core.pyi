@@ -1,6 +1,6 @@
 """The Rust extension."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import BytesIO
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Literal, Protocol, Self, TypeAlias, TypeVar, final, type_check_only
@@ -27,8 +27,10 @@ __all__ = [
     "EventError",
     "Fault",
     "Faults",
+    "Listener",
     "Offsets",
     "Outcomes",
+    "ReceivedEvents",
     "Rejection",
     "Rejections",
     "__version__",
@@ -42,6 +44,7 @@ __all__ = [
     "encode_capture",
     "encode_events",
     "frame_message",
+    "listen",
     "read_message",
     "register_primitive",
     "standard_sop_classes",
@@ -414,6 +417,45 @@ def connect(
     association_timeout: float = 30.0,
     response_timeout: float = 30.0,
 ) -> Association: ...
+@final
+class ReceivedEvents:
+    @property
+    def rejected(self) -> Rejections: ...
+    def __len__(self) -> int: ...
+    def __arrow_c_schema__(self) -> object: ...
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+
+@final
+class Listener:
+    @property
+    def port(self) -> int: ...
+    @property
+    def connections(self) -> int: ...
+    def take_failures(self) -> list[str]: ...
+    def receive(
+        self, *, timeout: float | None = None, batch_size: int = 65536, linger: float = 0.1
+    ) -> ReceivedEvents | None: ...
+    def close(self) -> None: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> ReceivedEvents: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_exception: object) -> None: ...
+
+def listen(
+    port: int,
+    *,
+    host: str = "0.0.0.0",
+    handler: Callable[[N_EVENT_REPORT, str], int | None] | None = None,
+    sop_classes: Iterable[str] | None = None,
+    called_ae: str | None = None,
+    calling_aes: Iterable[str] | None = None,
+    window: int = 0,
+    max_pdu_length: int = 16382,
+    max_message_length: int = 67108864,
+    max_connections: int = 256,
+    association_timeout: float = 30.0,
+    idle_timeout: float = 60.0,
+) -> Listener: ...
 def encode_capture(
     events: _Events,
     *,

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dicom_ul::pdu::{
     AbortRQServiceProviderReason, AbortRQSource, AssociationRJResult, Pdu, read_pdu, write_pdu,
@@ -23,6 +23,9 @@ const ABORT: u8 = 0x07;
 const CHUNK: usize = 1 << 16;
 /// The longest A-ASSOCIATE that is read: 128 contexts with all there is to say about them.
 const LONGEST_ASSOCIATE: u32 = 1 << 20;
+
+/// How long the peer has to close a connection that is of no more use.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How long to wait.
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +77,12 @@ impl Connection {
         Err(Failure::Connect(last))
     }
 
-    fn of(socket: TcpStream, max_pdu_length: u32, patience: &Patience) -> Result<Self, Failure> {
+    /// That of a peer that connected.
+    pub fn of(
+        socket: TcpStream,
+        max_pdu_length: u32,
+        patience: &Patience,
+    ) -> Result<Self, Failure> {
         // An answer is waited for: what is written is to leave at once.
         socket.set_nodelay(true).map_err(Failure::Connect)?;
         socket.set_write_timeout(Some(patience.connection)).map_err(Failure::Connect)?;
@@ -117,7 +125,7 @@ impl Connection {
         let length = u32::from_be_bytes([l0, l1, l2, l3]);
         let most = if kind == P_DATA { self.max_pdu_length } else { LONGEST_ASSOCIATE };
         if most > 0 && length > most {
-            return Err(Failure::Length { length, most });
+            return Err(Failure::PduLength { length, most });
         }
         let length = PDU_HEADER + length as usize;
         if rest.len() < length {
@@ -187,9 +195,30 @@ impl Connection {
     }
 
     /// Aborts the association (PS3.8 7.3) and closes the connection.
-    pub fn abort(mut self) {
+    pub fn abort(self) {
+        self.abort_as(AbortRQSource::ServiceUser);
+    }
+
+    /// Aborts it because of what the peer sent (PS3.8 7.4).
+    pub fn abort_as_provider(self, reason: AbortRQServiceProviderReason) {
+        self.abort_as(AbortRQSource::ServiceProvider(reason));
+    }
+
+    fn abort_as(mut self, source: AbortRQSource) {
         // The peer may be gone; then it knows.
-        let _ = self.write_pdu(&Pdu::AbortRQ { source: AbortRQSource::ServiceUser });
+        let _ = self.write_pdu(&Pdu::AbortRQ { source });
+        self.end();
+    }
+
+    /// Leaves it to the peer to close the connection (PS3.8 9.2, Sta13): were it closed at once, the peer
+    /// might lose the last PDU. One that takes too long has had its time.
+    pub fn end(mut self) {
+        let begin = Instant::now();
+        if self.wait(FAREWELL).is_ok() {
+            while begin.elapsed() < FAREWELL && self.fill().is_ok() {
+                self.read = self.end;
+            }
+        }
         self.close();
     }
 
@@ -218,8 +247,8 @@ pub fn ended_by(pdu: &Pdu, expected: &'static str) -> Failure {
 pub fn ended(raw: Raw<'_>) -> Failure {
     match (raw.kind, read_pdu(raw.bytes, LONGEST_ASSOCIATE, false)) {
         (RELEASE_REQUEST, _) => Failure::Released,
-        (ABORT, Err(_)) => Failure::Aborted("for a reason that no standard knows".into()),
-        (_, Ok(Some(pdu))) => ended_by(&pdu, NAMES[usize::from(P_DATA) - 1]),
+        (ABORT, Ok(Some(pdu))) => ended_by(&pdu, NAMES[usize::from(P_DATA) - 1]),
+        (ABORT, _) => Failure::Aborted("for a reason that no standard knows".into()),
         (kind, _) => Failure::Unexpected {
             found: NAMES[usize::from(kind) - 1].into(),
             expected: NAMES[usize::from(P_DATA) - 1],

@@ -55,11 +55,17 @@ pub enum Failure {
     },
     /// A PDU that is longer than was agreed on.
     #[error("the peer sent a PDU of {length} bytes, {most} were agreed on")]
-    Length {
+    PduLength {
         /// How long it is.
         length: u32,
         /// The most that it may be.
         most: u32,
+    },
+    /// A message that is longer than is taken.
+    #[error("a message has more than the {most} bytes that are taken")]
+    MessageLength {
+        /// The most that it may have.
+        most: usize,
     },
 }
 
@@ -78,7 +84,8 @@ impl Failure {
             Self::Broken(_) => "broken",
             Self::Message(_) => "message",
             Self::Unexpected { .. } => "unexpected",
-            Self::Length { .. } => "pdu-length",
+            Self::PduLength { .. } => "pdu-length",
+            Self::MessageLength { .. } => "message-length",
         }
     }
 

@@ -44,6 +44,16 @@ impl Messages {
         Ok(())
     }
 
+    /// Whether nothing is begun.
+    pub fn are_whole(&self) -> bool {
+        self.command_set.is_empty()
+    }
+
+    /// How many bytes of a message that is begun there are.
+    pub fn length(&self) -> usize {
+        self.command_set.len() + self.data_set.len()
+    }
+
     fn take_command(
         &mut self,
         pdv: &Pdv<'_>,

@@ -12,12 +12,13 @@ use fastdimse_core::associate::{
     APPLICATION_CONTEXT_NAME, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME,
 };
 use fastdimse_core::events::sop_class;
+use fastdimse_core::pdv::MaxPduLength;
 use fastdimse_core::transfer_syntax::TransferSyntax;
 
 use crate::failure::Failure;
 
 /// The asynchronous operations window's sub-item (PS3.7 D.3.3.3.1).
-const OPERATIONS_WINDOW: u8 = 0x53;
+pub(crate) const OPERATIONS_WINDOW: u8 = 0x53;
 /// Presentation context IDs are the odd numbers to 255 (PS3.8 9.3.2.2).
 pub const MOST_CONTEXTS: usize = 128;
 
@@ -137,12 +138,9 @@ impl Proposal {
             let why: Vec<_> = refused.iter().map(|(uid, why)| format!("{uid}: {why}")).collect();
             return Err(Failure::NoContext(why.join("; ").into()));
         }
-        let max_pdu_length = accepted.user_variables.iter().find_map(|item| match item {
-            UserVariableItem::MaxLength(length) => Some(*length),
-            _ => None,
-        });
+        let max_pdu_length = longest_pdu(&accepted.user_variables);
         let window = self.window_of(&accepted.user_variables);
-        Ok(Agreement { contexts, refused, max_pdu_length: max_pdu_length.unwrap_or(0), window })
+        Ok(Agreement { contexts, refused, max_pdu_length, window })
     }
 
     /// The transfer syntax of an accepted context, or why it is none.
@@ -175,7 +173,6 @@ impl Proposal {
             }
             _ => None,
         });
-        let unlimited = |number: u16| if number == 0 { u16::MAX } else { number };
         match answered {
             Some(invoked) if self.window != 1 => unlimited(invoked).min(unlimited(self.window)),
             _ => 1,
@@ -193,7 +190,28 @@ fn refuses_scp(variables: &[UserVariableItem], of: &str) -> bool {
     })
 }
 
-fn uid(padded: &str) -> String {
+/// The longest PDU that an end takes (PS3.8 D.1), 0 for any.
+pub(crate) fn longest_pdu(variables: &[UserVariableItem]) -> u32 {
+    let length = variables.iter().find_map(|item| match item {
+        UserVariableItem::MaxLength(length) => Some(*length),
+        _ => None,
+    });
+    length.unwrap_or(0)
+}
+
+/// The same for who writes PDUs. An end that takes less than a fragment of one byte takes nothing; it is
+/// sent what it can't take.
+pub(crate) fn max_pdu_length(longest: u32) -> MaxPduLength {
+    let length = if longest == 0 { 0 } else { longest.max(7) };
+    MaxPduLength::new(length.into()).expect("it is 0, or 7 and more")
+}
+
+/// 0 operations are any number of them.
+pub(crate) fn unlimited(operations: u16) -> u16 {
+    if operations == 0 { u16::MAX } else { operations }
+}
+
+pub(crate) fn uid(padded: &str) -> String {
     padded.trim_matches(['\0', ' ']).to_owned()
 }
 

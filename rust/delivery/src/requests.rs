@@ -12,12 +12,11 @@ use fastdimse_core::command_set::{Field, Message};
 use fastdimse_core::encode::{self, Encoded, Framing, OnInvalid, encode};
 use fastdimse_core::encode_data_set::DataSetOptions;
 use fastdimse_core::error::{Reason, Rejection};
-use fastdimse_core::pdv::MaxPduLength;
 use fastdimse_core::structured::{encode_structured, is_structured};
 use fastdimse_core::transfer_syntax::TransferSyntax;
 
 use crate::messages::Messages;
-use crate::negotiation::{Agreement, Context};
+use crate::negotiation::{Agreement, Context, max_pdu_length};
 
 /// Requests that are ready to be sent.
 #[derive(Debug)]
@@ -64,12 +63,6 @@ pub fn encode_requests(
     let encoded = encode(&columns, &options, first_row, broken).expect("bad rows are skipped");
     let message_ids = message_ids(&encoded.bytes);
     Ok(EncodedRequests { encoded, message_ids })
-}
-
-/// A peer that takes less than a fragment of one byte takes nothing; it is sent what it can't take.
-fn max_pdu_length(agreed: u32) -> MaxPduLength {
-    let length = if agreed == 0 { 0 } else { agreed.max(7) };
-    MaxPduLength::new(length.into()).expect("it is 0, or 7 and more")
 }
 
 /// The context of each row. Where there is none, and where a row is no request of one, that is added to

@@ -19,6 +19,7 @@ use pyo3::types::PyTuple;
 
 use crate::errors::{association_error, schema_error};
 use crate::events::Events;
+use crate::listener::check_max_pdu_length;
 use crate::outcomes::{Outcomes, OutcomesBuilder};
 use crate::transfer_syntaxes::transfer_syntax;
 
@@ -86,10 +87,7 @@ pub fn connect(
     association_timeout: f64,
     response_timeout: f64,
 ) -> PyResult<Association> {
-    if (1..4096).contains(&max_pdu_length) {
-        let text = format!("max_pdu_length must be 0, or 4096 and more, not {max_pdu_length}");
-        return Err(PyValueError::new_err(text));
-    }
+    check_max_pdu_length(max_pdu_length)?;
     let proposal = Proposal {
         calling: title("calling_ae", calling_ae)?,
         called: title("called_ae", called_ae)?,
@@ -111,25 +109,25 @@ pub fn connect(
     Ok(Association { state, agreement, strays: Mutex::default() })
 }
 
-fn title(name: &str, title: &str) -> PyResult<String> {
+pub fn title(name: &str, title: &str) -> PyResult<String> {
     match check_ae_title(title) {
         Ok(()) => Ok(title.to_owned()),
         Err(why) => Err(PyValueError::new_err(format!("{name}: {why}"))),
     }
 }
 
-fn seconds(name: &str, given: f64) -> PyResult<Duration> {
+pub fn seconds(name: &str, given: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(given)
         .ok()
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| PyValueError::new_err(format!("{name} must be more than 0 s, not {given}")))
 }
 
-fn texts(given: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+pub fn texts(given: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
     given.try_iter()?.map(|one| one?.extract()).collect()
 }
 
-fn sop_classes(given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
+pub fn sop_classes(given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
     let Some(given) = given else {
         return Ok(SOP_CLASSES.iter().map(|class| class.uid.to_owned()).collect());
     };

@@ -13,6 +13,7 @@ mod encoded;
 mod errors;
 mod events;
 mod faults;
+mod listener;
 mod message;
 mod outcomes;
 mod pandas;
@@ -45,6 +46,8 @@ mod _core {
     use crate::errors::{AssociationError, ColumnError, DecodeError, EncodeError, EventError};
     #[pymodule_export]
     use crate::faults::{Fault, Faults};
+    #[pymodule_export]
+    use crate::listener::{Listener, ReceivedEvents, listen};
     #[pymodule_export]
     use crate::message::{frame_message, read_message};
     #[pymodule_export]
