@@ -84,11 +84,9 @@ impl<'a> Block<'a> {
             }
         }
         let uids = &self.cells[place(Field::AffectedSOPInstanceUID)][..rows];
-        machine::conformant(uids, &mut self.conformant[..rows]);
-        for (conformant, uid) in self.conformant.iter_mut().zip(uids) {
-            // Whether it may be null is a question of the shape.
-            *conformant |= uid.is_null();
-        }
+        // Whether it may be null is a question of the shape.
+        let may_be = |uid: Cell<'_>, conformant| conformant | uid.is_null();
+        machine::conformant(uids, &mut self.conformant[..rows], may_be);
     }
 
     /// A row's number, [`NO_NUMBER`] or [`OUT_OF_RANGE`].

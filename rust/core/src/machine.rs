@@ -10,15 +10,16 @@ use memmap2::MmapMut;
 use crate::characters;
 use crate::columns::Cell;
 
-/// Whether each of `uids` is conformant to PS3.5 9.1, in the widest registers that this CPU has.
-pub fn conformant(uids: &[Cell<'_>], found: &mut [bool]) {
+/// Puts into `found` what `make` makes of each of `uids` and of whether it is conformant to PS3.5 9.1,
+/// which is seen in the widest registers that this CPU has.
+pub fn conformant<'a, T>(uids: &[Cell<'a>], found: &mut [T], make: impl Fn(Cell<'a>, bool) -> T) {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
         // SAFETY: the CPU has AVX2. Two registers for 64 characters instead of four take half the
         // time.
-        return unsafe { characters::conformant_avx2(uids, found) };
+        return unsafe { characters::conformant_avx2(uids, found, make) };
     }
-    characters::conformant_portable(uids, found);
+    characters::conformant_portable(uids, found, make);
 }
 
 /// The masks of 16 characters in SSE2, which every x86-64 has.
