@@ -101,6 +101,7 @@ fn conformant<'a, T>(
     of_window: impl Fn(&[u8; WINDOW]) -> Characters,
 ) {
     for (uid, found) in uids.iter().zip(found) {
+        uid.prefetch_behind();
         let length = uid.length();
         let conformant = match uid.window() {
             Some(window) => is_conformant(of_window(window), length),

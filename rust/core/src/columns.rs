@@ -14,6 +14,7 @@ use thiserror::Error;
 use crate::attribute::AttributeError;
 use crate::characters::WINDOW;
 use crate::command_set::Field;
+use crate::machine;
 
 /// Why a table can't be read as events at all.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -502,6 +503,13 @@ impl<'a> Cell<'a> {
     #[inline(always)]
     pub fn window(self) -> Option<&'a [u8; WINDOW]> {
         self.rest.first_chunk()
+    }
+
+    /// Asks for the values some rows behind it: columns that are read in turns, a block of each, come
+    /// too late for the machine's own guesses.
+    #[inline(always)]
+    pub fn prefetch_behind(self) {
+        machine::prefetch(self.rest, 2 << 10);
     }
 
     /// The same at the end of a buffer: the bytes that there are, and zeros.

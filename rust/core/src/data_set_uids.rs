@@ -113,9 +113,13 @@ impl<'c> UidBlock<'c> {
 }
 
 fn prepare<'c>(cells: &[Cell<'c>], form: HeaderForm, beginning: u64, uids: &mut [Uid<'c>; ROWS]) {
-    // Most often the SOP class is one for all.
     let (one, others) = (cells[0], &cells[1..]);
-    if others.iter().all(|other| other.is_equal(one)) {
+    let is_same = |other: &Cell<'_>| {
+        other.prefetch_behind();
+        other.is_equal(one)
+    };
+    // Most often the SOP class is one for all.
+    if others.iter().all(is_same) {
         machine::conformant(cells, &mut uids[..1], |cell, conformant| {
             Uid::new(cell, conformant, form, beginning)
         });
