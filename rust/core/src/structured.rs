@@ -1,4 +1,5 @@
-//! Structured data sets in tables of events: encoded before the events are, decoded after them.
+//! Structured data sets in tables of events: encoded before the events are, where that can't be done
+//! with them, and decoded after them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
