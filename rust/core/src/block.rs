@@ -1,10 +1,10 @@
 //! A block of rows on its way into bytes: few enough to stay in the CPU's nearest cache, and laid
 //! out alike whatever flavour their columns have.
 
+use crate::characters::conformant_each;
 use crate::columns::{Cell, EventColumns, NO_NUMBER, OUT_OF_RANGE};
 use crate::command_set::Field;
 use crate::error::Rejection;
-use crate::machine;
 use crate::structured_rows::StructuredRows;
 use crate::template::{Numbers, Shape};
 
@@ -94,7 +94,7 @@ impl<'a> Block<'a> {
         let uids = &self.cells[place(Field::AffectedSOPInstanceUID)][..rows];
         // Whether it may be null is a question of the shape.
         let may_be = |uid: Cell<'_>, conformant| conformant | uid.is_null();
-        machine::conformant(uids, &mut self.conformant[..rows], may_be);
+        conformant_each(uids, &mut self.conformant[..rows], may_be);
     }
 
     /// A row's number, [`NO_NUMBER`] or [`OUT_OF_RANGE`].

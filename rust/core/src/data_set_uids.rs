@@ -1,10 +1,9 @@
 //! UIDs of data sets, some rows at once: they are looked for and checked in blocks.
 
-use crate::characters::WINDOW;
+use crate::characters::{WINDOW, conformant_each};
 use crate::columns::Cell;
 use crate::data_set_columns::{ElementColumn, Values};
 use crate::data_set_elements::HeaderForm;
-use crate::machine;
 
 const ROWS: usize = 128;
 const HEADER: usize = 8;
@@ -106,28 +105,10 @@ impl<'c> UidBlock<'c> {
         for (uids, column) in self.columns.iter_mut().zip(columns) {
             if let Values::Uids(values) = &column.values {
                 values.fill(first, cells);
-                prepare(cells, form, column.beginning, uids);
+                let uid = |cell, conformant| Uid::new(cell, conformant, form, column.beginning);
+                conformant_each(cells, &mut uids[..self.rows], uid);
             }
         }
-    }
-}
-
-fn prepare<'c>(cells: &[Cell<'c>], form: HeaderForm, beginning: u64, uids: &mut [Uid<'c>; ROWS]) {
-    let (one, others) = (cells[0], &cells[1..]);
-    let is_same = |other: &Cell<'_>| {
-        other.prefetch_behind();
-        other.is_equal(one)
-    };
-    // Most often the SOP class is one for all.
-    if others.iter().all(is_same) {
-        machine::conformant(cells, &mut uids[..1], |cell, conformant| {
-            Uid::new(cell, conformant, form, beginning)
-        });
-        *uids = [uids[0]; ROWS];
-    } else {
-        machine::conformant(cells, uids, |cell, conformant| {
-            Uid::new(cell, conformant, form, beginning)
-        });
     }
 }
 
