@@ -176,15 +176,6 @@ impl DataSetColumns {
         })
     }
 
-    /// How many runs of UIDs there are, those in items too.
-    pub fn uid_runs(&self) -> usize {
-        let count = |element: &ElementColumn| match &element.values {
-            Values::Items(_, items) => items.uid_runs(),
-            _ => usize::from(element.uids.is_some()),
-        };
-        self.elements.iter().map(count).sum()
-    }
-
     /// The UIDs, where no row has anything else and none is null.
     #[inline]
     pub fn nothing_but_uids(&self) -> Option<UidRun> {

@@ -2,7 +2,7 @@
 
 use crate::characters::{WINDOW, conformant_each};
 use crate::columns::Cell;
-use crate::data_set_columns::{ElementColumn, Values};
+use crate::data_set_columns::{DataSetColumns, ElementColumn, Values};
 use crate::data_set_elements::HeaderForm;
 
 const ROWS: usize = 128;
@@ -58,54 +58,69 @@ impl<'c> Uid<'c> {
 // One by one they take half as many instructions again.
 #[derive(Debug)]
 pub struct UidBlock<'c> {
+    columns: &'c [ElementColumn],
+    /// How many rows the columns have.
+    all: usize,
+    form: HeaderForm,
     first: usize,
     rows: usize,
-    columns: Vec<[Uid<'c>; ROWS]>,
+    uids: Vec<[Uid<'c>; ROWS]>,
     cells: [Cell<'c>; ROWS],
 }
 
-impl Default for UidBlock<'_> {
-    fn default() -> Self {
-        Self { first: 0, rows: 0, columns: Vec::new(), cells: [Cell::NULL; ROWS] }
-    }
-}
-
 impl<'c> UidBlock<'c> {
-    /// Writes the UIDs in a row of columns that have `rows` to the beginning of `out`, and returns how
-    /// many bytes they took. They are the most frequent elements of all; if one is not conformant, or
-    /// lies at the end of its buffer, or `out` ends soon, they are written another way.
+    /// A block without rows yet for each run of UIDs, by its number.
+    pub fn all(columns: &'c DataSetColumns, form: HeaderForm) -> Vec<Self> {
+        let mut blocks = Vec::new();
+        Self::add(columns, form, &mut blocks);
+        blocks
+    }
+
+    fn add(columns: &'c DataSetColumns, form: HeaderForm, blocks: &mut Vec<Self>) {
+        for (at, element) in columns.elements.iter().enumerate() {
+            if let Some(run) = element.uids {
+                debug_assert_eq!(run.number, blocks.len());
+                let run = &columns.elements[at..at + run.length];
+                blocks.push(Self::new(run, columns.rows, form));
+            }
+            if let Values::Items(_, items) = &element.values {
+                Self::add(items, form, blocks);
+            }
+        }
+    }
+
+    fn new(columns: &'c [ElementColumn], all: usize, form: HeaderForm) -> Self {
+        let uids = vec![[Uid::NONE; ROWS]; columns.len()];
+        Self { columns, all, form, first: 0, rows: 0, uids, cells: [Cell::NULL; ROWS] }
+    }
+
+    /// Writes the UIDs in a row to the beginning of `out`, and returns what is behind them. They are
+    /// the most frequent elements of all; if one is not conformant, or lies at the end of its buffer,
+    /// or `out` ends soon, they are written another way.
     #[inline(always)]
-    pub fn write(
-        &mut self,
-        columns: &'c [ElementColumn],
-        rows: usize,
-        row: usize,
-        form: HeaderForm,
-        out: &mut [u8],
-    ) -> Option<usize> {
+    pub fn write<'o>(&mut self, row: usize, mut out: &'o mut [u8]) -> Option<&'o mut [u8]> {
         let mut place = row.wrapping_sub(self.first);
         if place >= self.rows {
-            self.fill(columns, rows, row, form);
+            self.fill(row);
             place = 0;
         }
-        let (room, mut rest) = (out.len(), out);
-        for uids in &self.columns {
-            let taken = uids[place % ROWS].write(rest.first_chunk_mut()?)?;
-            rest = &mut rest[taken..];
+        for uids in &self.uids {
+            let taken = uids[place % ROWS].write(out.first_chunk_mut()?)?;
+            out = &mut out[taken..];
         }
-        Some(room - rest.len())
+        Some(out)
     }
 
     #[inline(never)]
-    fn fill(&mut self, columns: &'c [ElementColumn], rows: usize, first: usize, form: HeaderForm) {
+    fn fill(&mut self, first: usize) {
         self.first = first;
-        self.rows = ROWS.min(rows - first);
-        self.columns.resize(columns.len(), [Uid::NONE; ROWS]);
+        self.rows = ROWS.min(self.all - first);
         let cells = &mut self.cells[..self.rows];
-        for (uids, column) in self.columns.iter_mut().zip(columns) {
+        for (uids, column) in self.uids.iter_mut().zip(self.columns) {
             if let Values::Uids(values) = &column.values {
                 values.fill(first, cells);
-                let uid = |cell, conformant| Uid::new(cell, conformant, form, column.beginning);
+                let uid =
+                    |cell, conformant| Uid::new(cell, conformant, self.form, column.beginning);
                 conformant_each(cells, &mut uids[..self.rows], uid);
             }
         }
@@ -121,7 +136,6 @@ mod tests {
     use arrow_schema::Field;
 
     use super::*;
-    use crate::data_set_columns::DataSetColumns;
 
     /// Transaction UID in Implicit VR Little Endian.
     fn element(uid: Option<&String>) -> Vec<u8> {
@@ -150,10 +164,11 @@ mod tests {
             let name = Field::new("TransactionUID", array.data_type().clone(), true);
             let columns = StructArray::from(vec![(Arc::new(name), array)]);
             let columns = DataSetColumns::new(&columns, "EventInformation").unwrap();
-            let (mut block, mut at_end) = (UidBlock::default(), BTreeSet::new());
+            let (mut blocks, mut at_end) = (UidBlock::all(&columns, form), BTreeSet::new());
             for row in (0..700).chain((0..700).rev()).chain((0..700).map(|row| row * 331 % 700)) {
                 let mut out = [0xaa; 2 * ROOM];
-                let found = block.write(&columns.elements, 700, row, form, &mut out);
+                let found = blocks[0].write(row, &mut out).map(|behind| behind.len());
+                let found = found.map(|behind| out.len() - behind);
                 match (found, texts[row].as_ref()) {
                     (None, Some(uid)) if crate::uid::check(uid.as_bytes()).is_ok() => {
                         at_end.insert(row);

@@ -27,6 +27,16 @@ pub struct DataSetOptions {
     pub conformant_uids: bool,
 }
 
+impl DataSetOptions {
+    fn is_explicit(self) -> bool {
+        self.syntax == TransferSyntax::ExplicitVrLittleEndian
+    }
+
+    fn form(self) -> HeaderForm {
+        HeaderForm::of(self.is_explicit())
+    }
+}
+
 impl DataSetColumns {
     /// The most bytes that its data sets can become together.
     pub fn most_bytes(&self) -> usize {
@@ -73,7 +83,7 @@ pub struct DataSetEncoder<'c> {
 impl<'c> DataSetEncoder<'c> {
     /// An encoder of these columns.
     pub fn new(columns: &'c DataSetColumns, options: DataSetOptions) -> Self {
-        let uids = std::iter::repeat_with(UidBlock::default).take(columns.uid_runs()).collect();
+        let uids = UidBlock::all(columns, options.form());
         Self { columns, options, uids }
     }
 
@@ -168,10 +178,9 @@ struct Begun {
 
 impl<'c, 'o> Writer<'c, 'o> {
     fn new(options: DataSetOptions, uids: &'o mut [UidBlock<'c>], out: &'o mut [u8]) -> Self {
-        let explicit = options.syntax == TransferSyntax::ExplicitVrLittleEndian;
         Self {
-            explicit,
-            form: HeaderForm::of(explicit),
+            explicit: options.is_explicit(),
+            form: options.form(),
             conformant_uids: options.conformant_uids,
             uids,
             out,
@@ -231,7 +240,7 @@ impl<'c, 'o> Writer<'c, 'o> {
             }
             if let Some(run) = element.uids
                 && !self.add_unicode
-                && self.uids(run, left, columns.rows, row)
+                && self.uids(run, row).is_some()
             {
                 left = &left[run.length..];
                 continue;
@@ -245,18 +254,10 @@ impl<'c, 'o> Writer<'c, 'o> {
 
     /// Writes UIDs that stand side by side, if they are all conformant.
     #[inline(always)]
-    fn uids(
-        &mut self,
-        run: UidRun,
-        elements: &'c [ElementColumn],
-        rows: usize,
-        row: usize,
-    ) -> bool {
-        let uids = &mut self.uids[run.number];
-        let columns = &elements[..run.length];
-        let length = uids.write(columns, rows, row, self.form, &mut self.out[self.at..]);
-        self.at += length.unwrap_or(0);
-        length.is_some()
+    fn uids(&mut self, run: UidRun, row: usize) -> Option<()> {
+        let behind = self.uids[run.number].write(row, &mut self.out[self.at..])?.len();
+        self.at = self.out.len() - behind;
+        Some(())
     }
 
     fn add_unicode(&mut self) -> Result<(), Box<DataSetError>> {
@@ -271,7 +272,9 @@ impl<'c, 'o> Writer<'c, 'o> {
     fn element(&mut self, element: &'c ElementColumn, row: usize) -> Result<(), Box<DataSetError>> {
         match &element.values {
             Values::Items(lists, items) => match lists.range(row) {
-                Some(rows) if self.sequence_of_uids(element, items, rows.clone()) => Ok(()),
+                Some(rows) if self.sequence_of_uids(element, items, rows.clone()).is_some() => {
+                    Ok(())
+                }
                 Some(rows) => self.sequence(&element.attribute, items, rows),
                 None => Ok(()),
             },
@@ -307,30 +310,29 @@ impl<'c, 'o> Writer<'c, 'o> {
     fn sequence_of_uids(
         &mut self,
         element: &ElementColumn,
-        items: &'c DataSetColumns,
+        items: &DataSetColumns,
         rows: Range<usize>,
-    ) -> bool {
-        let Some(run) = items.nothing_but_uids() else { return false };
+    ) -> Option<()> {
+        let run = items.nothing_but_uids()?;
         if self.add_unicode || element.attribute.tag == SPECIFIC_CHARACTER_SET {
-            return false;
+            return None;
         }
         let uids = &mut self.uids[run.number];
-        let (form, out) = (self.form, &mut self.out[self.at..]);
-        let value = if self.explicit { 12 } else { 8 };
-        let mut at = value;
+        let out = &mut self.out[self.at..];
+        let (header, value) = out.split_at_mut_checked(if self.explicit { 12 } else { 8 })?;
+        let room = value.len();
+        let mut rest = value;
         for row in rows {
-            let Some((header, rest)) = out[at..].split_first_chunk_mut() else { return false };
-            let Some(length) = uids.write(&items.elements, items.rows, row, form, rest) else {
-                return false;
-            };
-            *header = item_header(length as u32);
-            at += header.len() + length;
+            let (item, inside) = rest.split_first_chunk_mut()?;
+            let room = inside.len();
+            rest = uids.write(row, inside)?;
+            *item = item_header((room - rest.len()) as u32);
         }
-        let Some(length) = length_of_value(at - value) else { return false };
-        out[..8].copy_from_slice(&form.header(element.beginning, 0));
-        out[value - 4..value].copy_from_slice(&length.to_le_bytes());
-        self.at += at;
-        true
+        let length = room - rest.len();
+        header[..8].copy_from_slice(&self.form.header(element.beginning, 0));
+        *header.last_chunk_mut()? = length_of_value(length)?.to_le_bytes();
+        self.at += header.len() + length;
+        Some(())
     }
 
     #[inline(never)]
