@@ -193,10 +193,10 @@ pub fn encode_events(
         options(py, context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance)?;
     let data_sets = data_set_options(transfer_syntax, enforce_uid_conformance)?;
     let threads = thread_count(threads)?;
-    let mut batches = all_batches(py, Events::of(events)?)?;
+    let mut batches = cut(all_batches(py, Events::of(events)?)?);
     if threads > 1 || options.framing == Framing::CommandSet {
         // Threads have to know the lengths of all data sets, and some are only checked.
-        let encoded = encode_structured(py, cut(batches), data_sets, 0, threads);
+        let encoded = encode_structured(py, batches, data_sets, 0, threads);
         batches = encoded.into_iter().collect::<PyResult<_>>()?;
     }
     let (columns, broken) = to_columns(py, batches, data_sets)?;
