@@ -37,6 +37,7 @@ mod runs;
 pub mod standard;
 pub mod status;
 pub mod structured;
+mod structured_rows;
 mod template;
 pub mod transfer_syntax;
 pub mod uid;

@@ -55,7 +55,8 @@ pub fn of_schema(py: Python<'_>, schema: PySchema, path: &str) -> PyResult<DataS
 /// The most rows whose data sets are encoded at a time in a thread.
 const ROWS: usize = 1 << 14;
 
-/// Cuts batches with structured data sets, so that threads can share them.
+/// Cuts batches with structured data sets, so that threads can share them, and memory for the data set
+/// of a row, which may be all that there are, stays small.
 pub fn cut(batches: Vec<Batch>) -> Vec<Batch> {
     let cut = |(batch, broken): Batch| {
         if !is_structured(&batch.schema()) || batch.num_rows() <= ROWS {
