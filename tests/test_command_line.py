@@ -13,9 +13,12 @@ import pyarrow.csv
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
 
 from fastdimse import decode_capture, encode_capture, encode_events
 from fastdimse.cli import files
+from oracle import decode_stream
 from test_bulk_encode import EVENTS, SCHEMA, oracle_bytes, rows_of
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -355,3 +358,219 @@ def test_blocks_of_lines_are_one_file(tmp_path, monkeypatch):
         files.open_rows(str(source)) as rows,
     ):
         pa.table(rows)
+
+
+REPORTS = """\
+{"MessageID": 1, "AffectedSOPClassUID": "1.2.840.10008.1.20.1", \
+"AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1", "EventTypeID": 1, "EventInformation": \
+{"TransactionUID": "1.2.3", "ReferencedSOPSequence": [\
+{"ReferencedSOPClassUID": "1.2.840.10008.5.1.4.1.1.2", "ReferencedSOPInstanceUID": "1.2.3.4"}, \
+{"ReferencedSOPClassUID": "1.2.840.10008.5.1.4.1.1.4", "ReferencedSOPInstanceUID": "1.2.3.5"}]}}
+
+{"MessageID": 2, "AffectedSOPClassUID": "1.2.840.10008.1.20.1", \
+"AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1", "EventTypeID": 2, "EventInformation": \
+{"TransactionUID": "1.2.4", "FailedSOPSequence": [\
+{"ReferencedSOPClassUID": "1.2.840.10008.5.1.4.1.1.2", "ReferencedSOPInstanceUID": "1.2.3.6", \
+"FailureReason": 274}]}}
+{"MessageIDBeingRespondedTo": 2, "Status": 0}
+"""
+"""What somebody writes by hand."""
+
+
+def reports(stream: bytes, *, implicit: bool = True) -> list[Dataset | None]:
+    """Read a stream's event information with pynetdicom and pydicom."""
+    # pynetdicom gives an empty one to responses.
+    data_sets = [
+        (event.EventInformation or io.BytesIO()).getvalue() for event in decode_stream(stream)
+    ]
+    return [
+        read_dataset(io.BytesIO(one), implicit, is_little_endian=True) if one else None
+        for one in data_sets
+    ]
+
+
+def assert_are_the_reports(first: Dataset | None, second: Dataset | None) -> None:
+    """Check the data sets of `REPORTS`."""
+    assert first is not None
+    assert second is not None
+    assert (first.TransactionUID, second.TransactionUID) == ("1.2.3", "1.2.4")
+    referenced = [(one[0x0008, 0x1150].value, one[0x0008, 0x1155].value) for one in first[0x81199]]
+    assert referenced == [
+        ("1.2.840.10008.5.1.4.1.1.2", "1.2.3.4"),
+        ("1.2.840.10008.5.1.4.1.1.4", "1.2.3.5"),
+    ]
+    [failed] = second.FailedSOPSequence
+    assert (failed.ReferencedSOPInstanceUID, failed.FailureReason) == ("1.2.3.6", 0x0112)
+    assert (len(first), len(second), len(failed)) == (2, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "implicit"), [((), True), (("--transfer-syntax", "1.2.840.10008.1.2.1"), False)]
+)
+def test_reports_written_by_hand(tmp_path, options, implicit):
+    source, stream = tmp_path / "reports.ndjson", tmp_path / "reports.bin"
+    source.write_text(REPORTS)
+    done = run("encode", source, "-o", stream, *options)
+    assert (done.returncode, b"3 messages" in done.stderr) == (0, True)
+    first, second, none = reports(stream.read_bytes(), implicit=implicit)
+    assert_are_the_reports(first, second)
+    assert none is None
+    piped = run("encode", "-", "-f", "ndjson", "-o", "-", *options, stdin=REPORTS.encode())
+    assert piped.stdout == stream.read_bytes()
+    done = run("validate", source, "--standard")
+    assert (done.returncode, b"3 rows, 0 rejected" in done.stderr) == (0, True)
+    done = run("decode", stream, *options)
+    shown = done.stdout.decode()
+    for text in (
+        "1 Storage Commitment Request Successful",
+        "TransactionUID: 1.2.3",
+        "ReferencedSOPSequence: 2 items",
+        "- ReferencedSOPClassUID: 1.2.840.10008.5.1.4.1.1.4 MR Image Storage",
+        "  ReferencedSOPInstanceUID: 1.2.3.5",
+        "FailureReason: 0x0112",
+    ):
+        assert text in shown
+
+
+@pytest.mark.parametrize("suffix", ["bin", "pcap"])
+@pytest.mark.parametrize(
+    ("rows", "kind"),
+    [
+        ("rows.ndjson", "structured"),
+        ("rows.ndjson", "dicom-json"),
+        ("rows.parquet", "structured"),
+        ("rows.arrow", "structured"),
+        ("rows.parquet", "bytes"),
+    ],
+)
+def test_attributes_go_into_rows_and_back(tmp_path, suffix, rows, kind):
+    source = REQUESTS if suffix == "bin" else CAPTURE
+    rows, plain = tmp_path / rows, tmp_path / "plain.parquet"
+    done = run("decode", source, "-o", rows, "--data-sets", kind)
+    assert done.returncode == 0, done.stderr.decode()
+    assert run("decode", source, "-o", plain).returncode == 0
+    outs = [tmp_path / f"{name}.{suffix}" for name in ("out", "expected")]
+    for given, out in zip((rows, plain), outs, strict=True):
+        done = run("encode", given, "-o", out)
+        assert done.returncode == 0, done.stderr.decode()
+    # Orthanc has no explicit lengths of zero and no padding of its own: the bytes are the same.
+    assert outs[0].read_bytes() == outs[1].read_bytes()
+    if rows.suffix == ".ndjson":
+        expected = json.loads((EXAMPLES / "orthanc-storage-commitment.expected.json").read_text())
+        data_set = bytes.fromhex(expected["requests"][0]["data_set_hex"])
+        dataset = read_dataset(io.BytesIO(data_set), True, True)
+        information = json.loads(rows.read_text().splitlines()[0])["EventInformation"]
+        if kind == "dicom-json":
+            assert information == dataset.to_json_dict()
+        else:
+            assert information["TransactionUID"] == dataset.TransactionUID
+            assert len(information["ReferencedSOPSequence"]) == len(dataset.ReferencedSOPSequence)
+
+
+def test_bytes_inside_attributes(tmp_path):
+    event = {
+        "AffectedSOPClassUID": "1.2.3",
+        "AffectedSOPInstanceUID": "1.2.3",
+        "EventTypeID": 1,
+        "EventInformation": {"EncapsulatedDocument": {"InlineBinary": "AAECAw=="}},
+    }
+    encoded = base64.b64encode(b"\x08\0\x95\x11\x04\0\0\x001.2\0").decode()
+    lines = [json.dumps(event), json.dumps({**event, "EventInformation": None})]
+    source, stream = tmp_path / "in.ndjson", tmp_path / "out.bin"
+    source.write_text("\n".join(lines))
+    assert run("encode", source, "-o", stream).returncode == 0
+    first, none = reports(stream.read_bytes())
+    assert first is not None
+    assert (first.EncapsulatedDocument, none) == (b"\0\1\2\3", None)
+    done = run("decode", stream, "--json", "--data-sets", "structured")
+    assert json.loads(done.stdout.splitlines()[0])["EventInformation"] == event["EventInformation"]
+    assert "EncapsulatedDocument: 4 bytes" in run("decode", stream).stdout.decode()
+    source.write_text("\n".join([*lines, json.dumps({**event, "EventInformation": encoded})]))
+    done = run("encode", source, "-o", stream)
+    assert (done.returncode, b"row 2, EventInformation: it is bytes" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ('{"EventInformation": {"TransactionUID": "1", "TransactionUID": "2"}}', "more than once"),
+        ('{"EventInformation": {"EncapsulatedDocument": {"InlineBinary": "?"}}}', "not base64"),
+        ('{"EventInformation": "?"}', "not base64"),
+        ('{"EventInformation": {"FailureReason": NaN}}', "NaN"),
+        ('{"EventInformation": {', "line 5: "),
+        ("[]", "a row is an object"),
+        ("\xff", "line 5: "),
+        ('{"Eventtype": 1}', "unknown column 'Eventtype'"),
+        ('{"EventInformation": {"Nonsense": "1"}}', "Nonsense"),
+        ('{"EventInformation": {"FailureReason": {"x": 1}}}', "FailureReason"),
+    ],
+)
+def test_what_is_wrong_with_a_line(tmp_path, line, error):
+    source, stream = tmp_path / "in.ndjson", tmp_path / "out.bin"
+    source.write_bytes((REPORTS + line + "\n").encode("latin-1"))
+    done = run("encode", source, "-o", stream)
+    told = done.stderr.decode()
+    assert (done.returncode, error in told, "Traceback" in told) == (2, True, False), told
+    assert not stream.exists()
+
+
+def test_a_bad_attribute_is_a_rejected_row(tmp_path):
+    source, stream, rejects = (tmp_path / name for name in ("in.ndjson", "out.bin", "bad.csv"))
+    source.write_text(REPORTS.replace('"1.2.3.5"', '"1.02"').replace("274", "70000"))
+    done = run("encode", source, "-o", stream, "--rejects", rejects)
+    assert done.returncode == 1
+    assert [(one["row"], one["field"]) for one in pyarrow.csv.read_csv(rejects).to_pylist()] == [
+        (0, "EventInformation.ReferencedSOPSequence[1].ReferencedSOPInstanceUID"),
+        (1, "EventInformation.FailedSOPSequence[0].FailureReason"),
+    ]
+    assert len(reports(stream.read_bytes())) == 1
+
+
+def test_data_sets_that_can_not_be_read(tmp_path):
+    whole = b"\x08\0\x95\x11\x04\0\0\x001.2\0"
+    columns = {
+        "AffectedSOPClassUID": "1.2.3",
+        "AffectedSOPInstanceUID": "1.2.3",
+        "EventTypeID": 1,
+        "EventInformation": [whole, whole[:-1], whole],
+    }
+    stream, capture, rows = (tmp_path / name for name in ("in.bin", "in.pcap", "out.ndjson"))
+    stream.write_bytes(encode_events(columns))
+    capture.write_bytes(
+        encode_capture({**columns, "TransferSyntaxUID": [None, None, "1.2.840.10008.1.2.2"]})
+    )
+    told = "EventInformation.TransactionUID"
+    done = run("decode", stream)
+    assert done.returncode == 0
+    assert "11 bytes that can't be read: TransactionUID: " in done.stdout.decode()
+    for kind in ("structured", "dicom-json"):
+        done = run("decode", stream, "-o", rows, "--data-sets", kind)
+        assert (done.returncode, told in done.stderr.decode()) == (1, True)
+        assert len(rows.read_text().splitlines()) == 2
+        done = run("decode", capture, "-o", rows, "--data-sets", kind)
+        assert (done.returncode, told in done.stderr.decode()) == (1, True)
+        assert "1.2.840.10008.1.2.2" in done.stderr.decode()
+        there = ["EventInformation" in json.loads(line) for line in rows.read_text().splitlines()]
+        assert there == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("--data-sets", "structured"), "the table has all"),
+        (("-o", "out.parquet", "--data-sets", "dicom-json"), "write NDJSON"),
+        (("-o", "out.csv", "--data-sets", "structured"), "use NDJSON"),
+        (("--json", "--transfer-syntax", "1.2.840.10008.1.2.2"), "1.2.840.10008.1.2.2"),
+        (("--transfer-syntax", "1.2.840.10008.1.2.2"), "1.2.840.10008.1.2.2"),
+    ],
+)
+def test_options_of_data_sets(tmp_path, arguments, error):
+    words = [tmp_path / one if one.startswith("out.") else one for one in arguments]
+    done = run("decode", REQUESTS, *words)
+    assert (done.returncode, error in done.stderr.decode()) == (2, True), done.stderr.decode()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_capture_says_its_transfer_syntaxes():
+    done = run("decode", CAPTURE, "--transfer-syntax", "1.2.840.10008.1.2")
+    assert (done.returncode, b"leave out --transfer-syntax" in done.stderr) == (2, True)

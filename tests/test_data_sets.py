@@ -18,7 +18,15 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 import fastdimse
-from fastdimse import ColumnError, EncodeError, decode_events, encode_events, validate_events
+from fastdimse import (
+    ColumnError,
+    DecodeError,
+    EncodeError,
+    decode_data_sets,
+    decode_events,
+    encode_events,
+    validate_events,
+)
 
 SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 EVENT = {
@@ -227,7 +235,7 @@ def test_what_is_no_data_set_is_refused(information, error, text):
 
 def test_other_transfer_syntaxes_are_refused():
     for call in (encode_events, validate_events, fastdimse.encode_batches):
-        with pytest.raises(ValueError, match="no transfer syntax that can be written"):
+        with pytest.raises(ValueError, match="no transfer syntax of data sets here"):
             call([{**EVENT, "EventInformation": REPORT}], transfer_syntax=ExplicitVRBigEndian)
 
 
@@ -277,3 +285,158 @@ def test_a_row_of_a_wrong_type_is_numbered_through_all_batches():
     assert len(next(batches)) == 1
     with pytest.raises(TypeError, match="row 1 of the column 'AffectedSOPInstanceUID' is int"):
         next(batches)
+
+
+def encoded(*given: tuple[dict[str, Any], str]) -> list[bytes]:
+    """Encode data sets as pydicom does."""
+    return [oracle(to_dataset(attributes), syntax) for attributes, syntax in given]
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_a_column_of_data_sets_is_columns_of_attributes(syntax):
+    values = encoded((REPORT, syntax), ({"TransactionUID": "1.2"}, syntax))
+    expected = [REPORT, None, {"TransactionUID": "1.2", "ReferencedSOPSequence": None}]
+    first, second = values
+    for column in (
+        [first, None, second],
+        iter((bytearray(first), None, memoryview(second))),
+        pa.array([first, None, second]),
+        pa.array([first, None, second], pa.binary_view()),
+        pa.array([first, None, second]).dictionary_encode(),
+        pa.chunked_array([[first, None], [second]]),
+        pl.Series([first, None, second]),
+    ):
+        decoded = decode_data_sets(column, transfer_syntax=syntax)
+        assert (len(decoded), len(decoded.rejected)) == (3, 0)
+        assert pa.array(decoded).to_pylist() == expected
+
+
+def test_each_data_set_has_a_transfer_syntax_of_its_own():
+    given = [(REPORT, syntax) for syntax in (*SYNTAXES, *SYNTAXES)]
+    uids = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, None, ExplicitVRLittleEndian]
+    for column in (uids, pa.array(uids), pa.array(uids).dictionary_encode(), iter(uids)):
+        decoded = decode_data_sets(encoded(*given), transfer_syntax=column)
+        assert pa.array(decoded).to_pylist() == [REPORT] * 4
+
+
+def test_a_data_set_that_can_not_be_read_is_named_or_null():
+    values = encoded((REPORT, ImplicitVRLittleEndian), (REPORT, ImplicitVRLittleEndian))
+    wrong = [values[0], None, values[1][:-1], values[0]]
+    syntaxes = [ImplicitVRLittleEndian, ExplicitVRBigEndian, None, ExplicitVRBigEndian]
+    with pytest.raises(DecodeError) as raised:
+        decode_data_sets(wrong)
+    assert (raised.value.row, raised.value.field) == (2, "ReferencedSOPSequence")
+    # Behind the Transaction UID: the header of 8 bytes, the text and its padding.
+    assert raised.value.offset == 14
+    decoded = decode_data_sets(wrong, transfer_syntax=syntaxes, on_invalid="skip")
+    found = [(one.row, one.field, one.code) for one in decoded.rejected]
+    assert found == [(2, "ReferencedSOPSequence", raised.value.code), (3, None, "transfer-syntax")]
+    assert "1.2.840.10008.1.2.2" in decoded.rejected[1].reason
+    # A null of a transfer syntax that is not read is no data set that can't be read.
+    assert pa.array(decoded).to_pylist() == [REPORT, None, None, None]
+
+
+def test_a_given_schema_chooses_of_a_column_of_data_sets():
+    schema = pa.schema([("TransactionUID", pa.string())])
+    decoded = decode_data_sets(encoded((REPORT, ImplicitVRLittleEndian)), schema)
+    assert pa.array(decoded).to_pylist() == [{"TransactionUID": "1.2.3"}]
+    assert decoded.left_out == {"ReferencedSOPSequence": 1}
+
+
+@pytest.mark.parametrize(
+    ("column", "options", "error", "text"),
+    [
+        (b"bytes", {}, TypeError, "not bytes"),
+        ([b"", "text"], {}, TypeError, "row 1"),
+        (pa.array(["text"]), {}, TypeError, "must be binary"),
+        ([b"", b""], {"transfer_syntax": [None]}, ValueError, "1 rows, data_sets have 2"),
+        ([b""], {"transfer_syntax": [7]}, TypeError, "row 0"),
+        ([b""], {"transfer_syntax": pa.array([[]])}, TypeError, "it must be text"),
+        ([b""], {"transfer_syntax": ExplicitVRBigEndian}, ValueError, "1.2.840.10008.1.2.2"),
+        ([b""], {"on_invalid": "ignore"}, ValueError, "on_invalid"),
+    ],
+)
+def test_what_is_no_column_of_data_sets_is_refused(column, options, error, text):
+    with pytest.raises(error, match=text):
+        decode_data_sets(column, **options)
+
+
+def test_a_capture_has_each_data_set_in_the_transfer_syntax_of_its_row():
+    syntaxes = [
+        ExplicitVRLittleEndian,
+        ExplicitVRLittleEndian,
+        None,
+        ExplicitVRBigEndian,
+        ImplicitVRLittleEndian,
+        ExplicitVRBigEndian,
+        ExplicitVRLittleEndian,
+    ]
+    rows = [
+        {**EVENT, "TransferSyntaxUID": syntax, "EventInformation": REPORT} for syntax in syntaxes
+    ]
+    rows[5]["EventInformation"] = None
+    table = pa.Table.from_pylist(rows)
+    for events in (rows, table, {name: table[name] for name in table.column_names}):
+        capture = fastdimse.encode_capture(events, on_invalid="skip")
+        found = [(one.row, one.field, one.code) for one in capture.rejected]
+        assert found == [(3, "EventInformation", "transfer-syntax")]
+        captured = pa.table(fastdimse.decode_capture(capture))
+        assert captured["EventInformation"].to_pylist() == [
+            None
+            if row["EventInformation"] is None
+            else oracle(to_dataset(REPORT), row["TransferSyntaxUID"] or ImplicitVRLittleEndian)
+            for row in rows[:3] + rows[4:]
+        ]
+
+
+def test_a_capture_with_structured_data_sets():
+    reply = {"TransactionUID": "1.2.9"}
+    wrong = oracle(to_dataset(REPORT), ImplicitVRLittleEndian)[:-1]
+    columns = {
+        **{name: [value] * 4 for name, value in EVENT.items()},
+        "Association": [1, 1, 2, 3],
+        "MessageID": [1, 2, 1, 1],
+        "Status": [0, None, None, None],
+        "TransferSyntaxUID": [
+            *[ExplicitVRLittleEndian] * 2,
+            ImplicitVRLittleEndian,
+            ExplicitVRBigEndian,
+        ],
+        "EventInformation": [
+            oracle(to_dataset(REPORT), ExplicitVRLittleEndian),
+            None,
+            wrong,
+            oracle(to_dataset(REPORT), ImplicitVRLittleEndian),
+        ],
+        "EventReply": [oracle(to_dataset(reply), ExplicitVRLittleEndian), None, None, None],
+    }
+    capture = fastdimse.encode_capture(columns)
+    plain = fastdimse.decode_capture(capture)
+    found = fastdimse.decode_capture(
+        capture, event_information="structured", event_reply="structured"
+    )
+    table = pa.table(found)
+    assert table["EventInformation"].to_pylist() == [REPORT, None, None, None]
+    assert table["EventReply"].to_pylist() == [reply, None, None, None]
+    assert table.drop_columns(["EventInformation", "EventReply"]) == (
+        pa.table(plain).drop_columns(["EventInformation", "EventReply"])
+    )
+    assert len(plain.broken) == 0
+    told = [(one.stream, one.frame, one.field, one.code) for one in found.broken]
+    frames = pa.table(plain)["Frame"].to_pylist()
+    streams = pa.table(plain)["Association"].to_pylist()
+    assert told == [
+        (streams[2], frames[2], "EventInformation.ReferencedSOPSequence", "truncated"),
+        (streams[3], frames[3], "EventInformation", "transfer-syntax"),
+    ]
+    assert "1.2.840.10008.1.2.2" in found.broken[1].reason
+    # The messages are as they were.
+    assert found[2][0].EventInformation.getvalue() == wrong
+    schema = pa.schema([("TransactionUID", pa.string())])
+    chosen = fastdimse.decode_capture(capture, event_information=schema)
+    assert pa.table(chosen)["EventInformation"][0].as_py() == {"TransactionUID": "1.2.3"}
+    assert chosen.left_out == {"EventInformation.ReferencedSOPSequence": 1}
+    with pytest.raises(DecodeError) as raised:
+        fastdimse.decode_capture(capture, on_invalid="raise", event_information="structured")
+    assert raised.value.field == "EventInformation.ReferencedSOPSequence"
+    assert len(raised.value.events) == 4

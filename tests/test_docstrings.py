@@ -52,6 +52,6 @@ def test_page(page):
 def test_every_verb_has_an_example():
     with_example = {name for name, _ in docstrings()}
     verbs = {"encode_events", "encode_batches", "decode_events", "N_EVENT_REPORT", "Rejections"}
-    verbs |= {"encode_capture", "decode_capture", "validate_events"}
+    verbs |= {"encode_capture", "decode_capture", "decode_data_sets", "validate_events"}
     verbs |= {f"events.{name}" for name in events.__all__ if name.islower()}
     assert verbs <= with_example

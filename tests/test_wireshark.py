@@ -20,6 +20,8 @@ import wireshark
 from fastdimse import decode_capture, encode_capture, encode_events
 from strategies import comments, max_pdu_lengths, rows, uids, unsigned_shorts
 from test_bulk_encode import columns_of
+from test_command_line import REPORTS
+from test_command_line import run as run_command_line
 from wireshark import Message, complaints, fields, messages
 
 pytestmark = wireshark.needed
@@ -439,3 +441,55 @@ def test_other_traffic(real, tmp_path):
     assert ours(both.read_bytes())[0]["Association"] == 2
     [fault] = decode_capture(other.read_bytes()).broken
     assert (fault.code, fault.stream) == ("no-association", None)
+
+
+SHOWN = ("-o", "dicom.tag_tree:TRUE", "-T", "fields", "-E", "aggregator=|")
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_reports_written_by_hand(tmp_path, syntax):
+    source, capture = tmp_path / "reports.ndjson", tmp_path / "reports.pcap"
+    source.write_text(REPORTS)
+    done = run_command_line("encode", source, "-o", capture, "--transfer-syntax", syntax)
+    assert done.returncode == 0, done.stderr.decode()
+    assert complaints(capture) == []
+    wanted = ("dicom.tag", "dicom.tag.value.str", "dicom.tag.value.16u")
+    names = [argument for name in wanted for argument in ("-e", name)]
+    shown = wireshark.run("tshark", "-r", capture, "-Y", "dicom.pdv.flags == 2", *SHOWN, *names)
+    item = ["0xfffee000", "0x00081150", "0x00081155"]
+    assert [[cell.split("|") for cell in line.split("\t")] for line in shown.splitlines()] == [
+        [
+            ["0x00081195", "0x00081199", *item, *item],
+            [
+                "1.2.3",
+                "1.2.840.10008.5.1.4.1.1.2 (CT Image Storage)",
+                "1.2.3.4",
+                "1.2.840.10008.5.1.4.1.1.4 (MR Image Storage)",
+                "1.2.3.5",
+            ],
+            [""],
+        ],
+        [
+            ["0x00081195", "0x00081198", *item, "0x00081197"],
+            ["1.2.4", "1.2.840.10008.5.1.4.1.1.2 (CT Image Storage)", "1.2.3.6"],
+            ["274"],
+        ],
+    ]
+
+
+def test_a_stream_of_reports_written_by_hand(tmp_path):
+    source, stream, text, capture = (
+        tmp_path / name for name in ("in.ndjson", "out.bin", "out.txt", "out.pcap")
+    )
+    source.write_text(REPORTS)
+    assert run_command_line("encode", source, "-o", stream).returncode == 0
+    data = stream.read_bytes()
+    text.write_text(f"0000 {data.hex(' ')}\n")
+    wireshark.run("text2pcap", "-q", "-T", "11112,104", text, capture)
+    found = [message.command for message in messages(capture)]
+    assert [(one[0x0100], one.get(0x0110), one.get(0x1002)) for one in found] == [
+        (REQUEST, 1, 1),
+        (REQUEST, 2, 2),
+        (RESPONSE, None, None),
+    ]
+    assert found[0][0x0002] == "1.2.840.10008.1.20.1"

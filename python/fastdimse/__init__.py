@@ -3,13 +3,17 @@
 :class:`N_EVENT_REPORT` is pynetdicom's class of that name with a codec of its own;
 :func:`encode_events`, :func:`encode_batches`, :func:`decode_events` and :func:`validate_events`
 are for streams of events, as Arrow columns; :func:`decode_capture` and :func:`encode_capture` for
-captures of associations, as Wireshark has them. :mod:`fastdimse.events` has what the standard says
-about events.
+captures of associations, as Wireshark has them; :func:`decode_data_sets` for columns of data sets.
+:func:`connect` opens associations to send events on, :func:`listen` takes them in.
+:mod:`fastdimse.events` has what the standard says about events.
 """
 
 from fastdimse._core import (
+    Association,
+    AssociationError,
     CapturedEvents,
     ColumnError,
+    DecodedDataSets,
     DecodedEvents,
     DecodeError,
     EncodedBatches,
@@ -19,14 +23,20 @@ from fastdimse._core import (
     EventError,
     Fault,
     Faults,
+    Listener,
+    Outcomes,
+    ReceivedEvents,
     Rejection,
     Rejections,
     __version__,
+    connect,
     decode_capture,
+    decode_data_sets,
     decode_events,
     encode_batches,
     encode_capture,
     encode_events,
+    listen,
     validate_events,
 )
 from fastdimse._primitive import N_EVENT_REPORT
@@ -38,9 +48,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "N_EVENT_REPORT",
+    "Association",
+    "AssociationError",
     "CapturedEvents",
     "ColumnError",
     "DecodeError",
+    "DecodedDataSets",
     "DecodedEvents",
     "EncodeError",
     "EncodedBatches",
@@ -49,15 +62,21 @@ __all__ = [
     "EventError",
     "Fault",
     "Faults",
+    "Listener",
+    "Outcomes",
+    "ReceivedEvents",
     "Rejection",
     "Rejections",
     "__version__",
+    "connect",
     "decode_capture",
+    "decode_data_sets",
     "decode_events",
     "encode_batches",
     "encode_capture",
     "encode_events",
     "events",
+    "listen",
     "validate_events",
 ]
 

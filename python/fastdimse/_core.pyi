@@ -1,6 +1,6 @@
 """The Rust extension."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import BytesIO
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Literal, Protocol, Self, TypeAlias, TypeVar, final, type_check_only
@@ -12,10 +12,13 @@ from typing_extensions import disjoint_base
 from fastdimse._primitive import N_EVENT_REPORT
 
 __all__ = [
+    "Association",
+    "AssociationError",
     "CapturedEvents",
     "ColumnError",
     "DIMSEPrimitive",
     "DecodeError",
+    "DecodedDataSets",
     "DecodedEvents",
     "EncodeError",
     "EncodedBatches",
@@ -24,18 +27,24 @@ __all__ = [
     "EventError",
     "Fault",
     "Faults",
+    "Listener",
     "Offsets",
+    "Outcomes",
+    "ReceivedEvents",
     "Rejection",
     "Rejections",
     "__version__",
     "check_event",
+    "connect",
     "decode_capture",
+    "decode_data_sets",
     "decode_events",
     "describe_status",
     "encode_batches",
     "encode_capture",
     "encode_events",
     "frame_message",
+    "listen",
     "read_message",
     "register_primitive",
     "standard_sop_classes",
@@ -58,6 +67,8 @@ class _ArrowSchema(Protocol):
     def __arrow_c_schema__(self) -> Any: ...
 
 _Events: TypeAlias = _ArrowArray | _ArrowStream | Mapping[str, Any] | Iterable[Any]
+_DataSets: TypeAlias = _ArrowArray | _ArrowStream | Iterable[ReadableBuffer | None]
+_TransferSyntaxes: TypeAlias = _ArrowArray | _ArrowStream | Iterable[str | None]
 _Framing: TypeAlias = Literal["p-data", "command-set"]
 _OnInvalid: TypeAlias = Literal["raise", "skip"]
 _End: TypeAlias = str | IPv4Address | IPv6Address
@@ -75,6 +86,10 @@ class DecodeError(EventError):
     events: DecodedEvents | CapturedEvents | None
     stream: int | None
     frame: int | None
+
+class AssociationError(ConnectionError):
+    code: str
+    permanent: bool
 
 class ColumnError(ValueError):
     column: str
@@ -210,6 +225,16 @@ class DecodedEvents:
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
 
 @final
+class DecodedDataSets:
+    @property
+    def rejected(self) -> Rejections: ...
+    @property
+    def left_out(self) -> dict[str, int]: ...
+    def __len__(self) -> int: ...
+    def __arrow_c_schema__(self) -> object: ...
+    def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]: ...
+
+@final
 class Fault:
     @property
     def stream(self) -> int | None: ...
@@ -244,6 +269,8 @@ class CapturedEvents:
     def broken(self) -> Faults: ...
     @property
     def stepped_over(self) -> dict[str, int]: ...
+    @property
+    def left_out(self) -> dict[str, int]: ...
     @property
     def packets(self) -> int: ...
     @property
@@ -328,7 +355,107 @@ def decode_events(
     transfer_syntax: str = "1.2.840.10008.1.2",
     threads: int = 1,
 ) -> DecodedEvents: ...
-def decode_capture(data: ReadableBuffer, *, on_invalid: _OnInvalid = "skip") -> CapturedEvents: ...
+def decode_data_sets(
+    data_sets: _DataSets,
+    schema: _ArrowSchema | None = None,
+    *,
+    transfer_syntax: str | _TransferSyntaxes | None = None,
+    on_invalid: _OnInvalid = "raise",
+) -> DecodedDataSets: ...
+def decode_capture(
+    data: ReadableBuffer,
+    *,
+    on_invalid: _OnInvalid = "skip",
+    event_information: Literal["binary", "structured"] | _ArrowSchema | None = None,
+    event_reply: Literal["binary", "structured"] | _ArrowSchema | None = None,
+) -> CapturedEvents: ...
+@final
+class Outcomes:
+    @property
+    def answered(self) -> int: ...
+    @property
+    def failure(self) -> str | None: ...
+    def __len__(self) -> int: ...
+    def __arrow_c_schema__(self) -> object: ...
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+
+@final
+class Association:
+    @property
+    def transfer_syntaxes(self) -> dict[str, str]: ...
+    @property
+    def refused(self) -> dict[str, str]: ...
+    @property
+    def window(self) -> int: ...
+    @property
+    def max_pdu_length(self) -> int: ...
+    @property
+    def strays(self) -> list[str]: ...
+    def send(
+        self,
+        events: _Events,
+        *,
+        transfer_syntax: str = "1.2.840.10008.1.2",
+        enforce_uid_conformance: bool = True,
+    ) -> Outcomes: ...
+    def release(self) -> None: ...
+    def abort(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exception: object) -> None: ...
+
+def connect(
+    host: str,
+    port: int,
+    *,
+    called_ae: str = "ANY-SCP",
+    calling_ae: str = "EVENT-SCP",
+    sop_classes: Iterable[str] | None = None,
+    transfer_syntaxes: Iterable[str] | None = None,
+    window: int = 64,
+    max_pdu_length: int = 16382,
+    connection_timeout: float = 10.0,
+    association_timeout: float = 30.0,
+    response_timeout: float = 30.0,
+) -> Association: ...
+@final
+class ReceivedEvents:
+    @property
+    def rejected(self) -> Rejections: ...
+    def __len__(self) -> int: ...
+    def __arrow_c_schema__(self) -> object: ...
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+
+@final
+class Listener:
+    @property
+    def port(self) -> int: ...
+    @property
+    def connections(self) -> int: ...
+    def take_failures(self) -> list[str]: ...
+    def receive(
+        self, *, timeout: float | None = None, batch_size: int = 65536, linger: float = 0.1
+    ) -> ReceivedEvents | None: ...
+    def close(self) -> None: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> ReceivedEvents: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_exception: object) -> None: ...
+
+def listen(
+    port: int,
+    *,
+    host: str = "0.0.0.0",
+    handler: Callable[[N_EVENT_REPORT, str], int | None] | None = None,
+    sop_classes: Iterable[str] | None = None,
+    called_ae: str | None = None,
+    calling_aes: Iterable[str] | None = None,
+    window: int = 0,
+    max_pdu_length: int = 16382,
+    max_message_length: int = 67108864,
+    max_connections: int = 256,
+    association_timeout: float = 30.0,
+    idle_timeout: float = 60.0,
+) -> Listener: ...
 def encode_capture(
     events: _Events,
     *,

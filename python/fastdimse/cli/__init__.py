@@ -18,8 +18,8 @@ import fastdimse
 from .bench import bench
 from .decode import decode
 from .encode import encode
-from .files import InputError
 from .report import error_line
+from .rows import InputError
 from .validate import validate
 
 _P = ParamSpec("_P")

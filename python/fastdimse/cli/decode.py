@@ -2,11 +2,12 @@
 
 import mmap
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute
 import typer
 
 from fastdimse import (
@@ -19,13 +20,16 @@ from fastdimse import (
     decode_events,
 )
 
+from .data_sets import IMPLICIT_VR, DataSets, to_dicom_json
 from .encode import Framing
 from .events import CAPTURED, DECODED, print_events, with_names
-from .files import PIPE, InputError, RowFormat, RowsOut, refuse_row_suffix
+from .files import PIPE, RowFormat, RowsOut, refuse_row_suffix, shorten
 from .files import row_format as format_of
+from .json_objects import DATA_SETS
 from .output import whole_output
 from .rejects import open_rejects
 from .report import error_line, note, plural, progress
+from .rows import InputError
 
 # The rules that only the end of a stream breaks.
 _BROKEN_OFF = ("truncated", "stream-ends")
@@ -53,6 +57,21 @@ def decode(
             "--names", help="Columns EventTypeName and StatusName in OUT; the table has the names."
         ),
     ] = False,
+    data_sets: Annotated[
+        DataSets | None,
+        typer.Option(
+            help="What data sets are in OUT: their bytes, the default; their attributes by "
+            "keyword; or, in NDJSON, the DICOM JSON model. The table shows attributes."
+        ),
+    ] = None,
+    transfer_syntax: Annotated[
+        str | None,
+        typer.Option(
+            metavar="UID",
+            help="What a stream's data sets are read in: Implicit VR Little Endian, the default, "
+            "or Explicit VR Little Endian. A capture says it itself.",
+        ),
+    ] = None,
     framing: Annotated[
         Framing, typer.Option(help="Complete P-DATA-TF PDUs, or bare command sets.")
     ] = Framing.P_DATA,
@@ -66,7 +85,8 @@ def decode(
     One direction of an association is read as it was captured: other PDUs and messages
     are stepped over. A capture of packets is known by its content; each of its rows is an
     event with its answer. What can't be read is left out and reported, and the exit code
-    is 1. In NDJSON and CSV the data sets (EventInformation, EventReply) are base64.
+    is 1. The table shows the data sets (EventInformation, EventReply) by their attributes;
+    rows have them as bytes, base64 in NDJSON and CSV, or as --data-sets says.
 
     Example: fastdimse decode events.bin -o events.parquet
     """
@@ -77,23 +97,30 @@ def decode(
         raise InputError("--format is of the rows that -o OUT writes: give -o, or -o -")
     if names and out is None and not as_json:
         raise InputError("--names is of the rows that -o or --json write: the table has the names")
+    if data_sets is not None and out is None and not as_json:
+        raise InputError("--data-sets is of the rows that -o or --json write: the table has all")
     if as_json:
         out, row_format = PIPE, RowFormat.NDJSON
+    chosen = None if out is None else format_of(out, row_format)
+    if data_sets is DataSets.DICOM_JSON and chosen is not RowFormat.NDJSON:
+        raise InputError("--data-sets dicom-json is JSON: write NDJSON")
     with _open_stream(stream) as data:
         with progress("decoding", None):
-            decoded = _decoded(data, framing.value)
-        events = pa.table(decoded)
+            decoded, events = _decoded(data, framing.value, data_sets, transfer_syntax)
         found = decoded.broken if isinstance(decoded, CapturedEvents) else decoded.rejected
         with open_rejects(rejects, faults=isinstance(found, Faults)) as rejected:
             rejected.add(found)
-            if out is not None:
+            if out is not None and chosen is not None:
                 rows = with_names(events) if names else events
-                _write(rows, out, format_of(out, row_format))
-    if out is None:
-        print_events(events, head, CAPTURED if isinstance(decoded, CapturedEvents) else DECODED)
+                _write(rows, out, chosen, DATA_SETS if data_sets is DataSets.DICOM_JSON else ())
+    if out is not None:
+        note(_counts(decoded, events))
+    elif isinstance(decoded, CapturedEvents):
+        print_events(events, head, CAPTURED, None)
         print(_counts(decoded, events))
     else:
-        note(_counts(decoded, events))
+        print_events(events, head, DECODED, transfer_syntax or IMPLICIT_VR)
+        print(_counts(decoded, events))
     if rejects is None:
         rejected.show(first="message")
     if isinstance(found, Rejections):
@@ -102,16 +129,88 @@ def decode(
         raise typer.Exit(1)
 
 
+_Framing = Literal["p-data", "command-set"]
+
+
 def _decoded(
-    data: Any, framing: Literal["p-data", "command-set"]
-) -> CapturedEvents | DecodedEvents:
-    """Decode a capture, or else a stream."""
+    data: Any, framing: _Framing, data_sets: DataSets | None, transfer_syntax: str | None
+) -> tuple[CapturedEvents | DecodedEvents, Any]:
+    """Decode a capture, or else a stream; return it, and its rows as they are to be written."""
+    given: Literal["binary", "structured"] = (
+        "binary" if data_sets in (None, DataSets.BYTES) else "structured"
+    )
+    decoded: CapturedEvents | DecodedEvents
     try:
-        return decode_capture(data)
+        decoded = decode_capture(data, event_information=given, event_reply=given)
     except DecodeError as error:
         if error.code != "not-a-capture":
             raise
-    return decode_events(data, framing=framing, on_invalid="skip")
+        decoded = _decoded_stream(data, framing, given, transfer_syntax)
+    else:
+        if transfer_syntax is not None:
+            raise InputError("a capture says its transfer syntaxes: leave out --transfer-syntax")
+    events = pa.table(decoded)
+    if data_sets is DataSets.DICOM_JSON:
+        events = _with_dicom_json(events, _encoded(data, decoded, framing), transfer_syntax)
+    return decoded, _without_empty_structs(events)
+
+
+def _decoded_stream(
+    data: Any,
+    framing: _Framing,
+    given: Literal["binary", "structured"],
+    transfer_syntax: str | None,
+) -> DecodedEvents:
+    try:
+        return decode_events(
+            data,
+            framing=framing,
+            on_invalid="skip",
+            event_information=given,
+            event_reply=given,
+            transfer_syntax=transfer_syntax or IMPLICIT_VR,
+        )
+    except DecodeError:
+        raise
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def _encoded(data: Any, decoded: CapturedEvents | DecodedEvents, framing: _Framing) -> Any:
+    """Return the data sets of the same rows as bytes, beside their transfer syntaxes if known."""
+    if isinstance(decoded, CapturedEvents):
+        return pa.table(decode_capture(data)).select([*DATA_SETS, "TransferSyntaxUID"])
+    encoded = decode_events(data, framing=framing, on_invalid="skip")
+    kept = pa.compute.is_in(pa.array(encoded.offsets), value_set=pa.array(decoded.offsets))
+    columns = {name: pa.table(encoded).column(name).cast(pa.binary()) for name in DATA_SETS}
+    return pa.table(columns).filter(kept)
+
+
+def _with_dicom_json(events: Any, encoded: Any, transfer_syntax: str | None) -> Any:
+    """Return the events with those data sets that can be read as DICOM JSON, a text of it."""
+    syntaxes = (
+        encoded.column("TransferSyntaxUID").to_pylist()
+        if "TransferSyntaxUID" in encoded.column_names
+        else [transfer_syntax] * encoded.num_rows
+    )
+    for name in DATA_SETS:
+        readable = events.column(name).is_valid().to_pylist()
+        rows = zip(encoded.column(name).to_pylist(), readable, syntaxes, strict=True)
+        texts = [to_dicom_json(one, syntax) if is_read else None for one, is_read, syntax in rows]
+        index = events.column_names.index(name)
+        events = events.set_column(index, name, pa.array(texts, pa.string()))
+    return events
+
+
+def _without_empty_structs(events: Any) -> Any:
+    """Return data sets as bytes of which none has an attribute: Parquet has no such structs."""
+    for name in DATA_SETS:
+        column = events.column(name)
+        if pa.types.is_struct(column.type) and column.type.num_fields == 0:
+            values = [None if one is None else b"" for one in column.to_pylist()]
+            index = events.column_names.index(name)
+            events = events.set_column(index, name, pa.array(values, pa.binary()))
+    return events
 
 
 @contextmanager
@@ -128,16 +227,19 @@ def _open_stream(path: str) -> Iterator[Any]:
         yield data
 
 
-def _write(events: Any, path: str, chosen: RowFormat) -> None:
+def _write(events: Any, path: str, chosen: RowFormat, json_columns: Sequence[str]) -> None:
     text = chosen in (RowFormat.NDJSON, RowFormat.CSV)
     sink_of = nullcontext(sys.stdout.buffer) if path == PIPE and text else whole_output(path)
     with (
         sink_of as sink,
         progress("writing", events.num_rows, on_stdout=path == PIPE) as advanced,
     ):
-        rows = RowsOut(sink, path, chosen, events.schema)
-        rows.write(events, advanced)
-        rows.close()
+        rows = RowsOut(sink, path, chosen, events.schema, json_columns)
+        try:
+            rows.write(events, advanced)
+            rows.close()
+        except pa.ArrowException as error:
+            raise InputError(f"{path}: can't be written as {chosen}: {shorten(error)}") from error
 
 
 def _counts(decoded: CapturedEvents | DecodedEvents, events: Any) -> str:

@@ -9,13 +9,12 @@ import typer
 
 from fastdimse import EncodedEvents, encode_batches, encode_capture
 
+from .data_sets import IMPLICIT_VR
 from .files import (
     CAPTURE_COLUMNS,
     EVENT_COLUMNS,
     PIPE,
-    InputError,
     RowFormat,
-    Rows,
     capture_format,
     open_rows,
     refuse_row_suffix,
@@ -23,6 +22,7 @@ from .files import (
 from .output import whole_output
 from .rejects import Rejects, open_rejects
 from .report import note, plural, progress
+from .rows import ArrowRows, InputError, MappedRows
 
 
 class Framing(StrEnum):
@@ -77,15 +77,21 @@ def encode(
     source: Annotated[str, _of_captures("IP address of who sends events")] = "192.0.2.1",
     destination: Annotated[str, _of_captures("IP address of who answers")] = "192.0.2.2",
     transfer_syntax: Annotated[
-        str, _of_captures("Transfer syntax of the data sets")
-    ] = "1.2.840.10008.1.2",
+        str,
+        typer.Option(
+            metavar="UID",
+            help="What data sets given by their attributes are written in, Implicit or Explicit "
+            "VR Little Endian; in a capture that of all, where a row does not say so.",
+        ),
+    ] = IMPLICIT_VR,
 ) -> None:
     """Encode rows of events as a P-DATA stream, or as a capture that Wireshark opens.
 
     A row is a response where MessageIDBeingRespondedTo is not null, else a request; in a
-    capture a request with a Status has its response with it. In NDJSON and CSV the data
-    sets (EventInformation, EventReply) are base64. Bad rows are left out and reported, and
-    the exit code is 1. Rows are counted from 0.
+    capture a request with a Status has its response with it. Data sets (EventInformation,
+    EventReply) are given by their attributes: objects in NDJSON, structs in Parquet and
+    Arrow, with DICOM keywords; or encoded: bytes, base64 in NDJSON and CSV. Bad rows are
+    left out and reported, and the exit code is 1. Rows are counted from 0.
 
     Example: fastdimse encode events.parquet -o events.bin --rejects bad.csv
     """
@@ -101,7 +107,11 @@ def encode(
         progress("encoding", events.total) as advanced,
     ):
         events.advanced = advanced
-        common = {"max_pdu_length": max_pdu_length, "enforce_uid_conformance": not lenient_uids}
+        common = {
+            "max_pdu_length": max_pdu_length,
+            "enforce_uid_conformance": not lenient_uids,
+            "transfer_syntax": transfer_syntax,
+        }
         if format is None:
             done = _write_stream(
                 events, sink, rejected, context_id=context_id, framing=framing.value, **common
@@ -116,14 +126,13 @@ def encode(
                 called_ae=called_ae,
                 source=source,
                 destination=destination,
-                transfer_syntax=transfer_syntax,
                 **common,
             )
     _summarize(rejected, rejects, done)
 
 
 @contextmanager
-def _refusals(events: Rows) -> Iterator[None]:
+def _refusals(events: ArrowRows | MappedRows) -> Iterator[None]:
     """Let wrong columns and options leave as `InputError`."""
     try:
         yield
@@ -133,7 +142,9 @@ def _refusals(events: Rows) -> Iterator[None]:
         raise InputError(str(error)) from error
 
 
-def _write_stream(events: Rows, sink: BinaryIO, rejected: Rejects, **options: Any) -> str:
+def _write_stream(
+    events: ArrowRows | MappedRows, sink: BinaryIO, rejected: Rejects, **options: Any
+) -> str:
     """Encode in bounded memory."""
     messages = written = 0
     for encoded in _batches(events, **options):
@@ -144,12 +155,14 @@ def _write_stream(events: Rows, sink: BinaryIO, rejected: Rejects, **options: An
     return f"{plural(messages, 'message')}, {plural(written, 'byte')}"
 
 
-def _batches(events: Rows, **options: Any) -> Iterator[EncodedEvents]:
+def _batches(events: ArrowRows | MappedRows, **options: Any) -> Iterator[EncodedEvents]:
     with _refusals(events):
         yield from encode_batches(events, on_invalid="skip", **options)
 
 
-def _write_capture(events: Rows, sink: BinaryIO, rejected: Rejects, **options: Any) -> str:
+def _write_capture(
+    events: ArrowRows | MappedRows, sink: BinaryIO, rejected: Rejects, **options: Any
+) -> str:
     with _refusals(events):
         capture = encode_capture(events, on_invalid="skip", **options)
     sink.write(capture)

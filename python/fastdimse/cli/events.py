@@ -2,17 +2,21 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from fastdimse import events as standard
 
+from .data_sets import readable
+from .json_objects import DATA_SETS
 from .report import plural, print_table, printable
+from .uids import uid_name, uid_with_name
 
 Event = dict[str, Any]
 """An event as a row of its table."""
@@ -36,17 +40,55 @@ class Column(NamedTuple):
     cell: Callable[[Event], str]
 
 
-def print_events(events: Any, head: int, columns: Sequence[Column]) -> None:
-    """Print the first `head` events, or all if it is 0."""
-    table = Table()
-    for column in columns:
-        table.add_column(column.heading, justify=column.justify, overflow="fold")
+def print_events(
+    events: Any, head: int, columns: Sequence[Column], transfer_syntax: str | None
+) -> None:
+    """Print the first `head` events, or all if it is 0.
+
+    Parameters
+    ----------
+    events : pyarrow.Table
+        The events.
+    head : int
+        How many to show.
+    columns : Sequence[Column]
+        What to show of each.
+    transfer_syntax : str, optional
+        What their data sets are encoded in; else that of each event.
+    """
     shown = min(head or events.num_rows, events.num_rows)
-    for event in _without_times(events.slice(0, shown)).to_pylist():
-        table.add_row(*(Text(column.cell(event)) for column in columns))
-    print_table(table, sys.stdout)
+    some = events.slice(0, shown)
+    syntaxes = some.column("TransferSyntaxUID") if transfer_syntax is None else transfer_syntax
+    rows = _without_times(_with_readable(some, syntaxes)).to_pylist()
+    print_table(_table(rows, columns), sys.stdout, narrow=_paragraphs(rows, columns))
     if shown < events.num_rows:
         print(f"and {plural(events.num_rows - shown, 'more event')}; --head 0 shows all")
+
+
+def _table(events: list[Event], columns: Sequence[Column]) -> Table:
+    table = Table(show_lines=True)
+    for column in (*columns, DATA_SET):
+        table.add_column(column.heading, justify=column.justify, overflow="fold")
+    for event in events:
+        table.add_row(*(Text(column.cell(event)) for column in (*columns, DATA_SET)))
+    return table
+
+
+def _paragraphs(events: list[Event], columns: Sequence[Column]) -> Group:
+    """Return a paragraph for each event: what is short in a line, below it the data set."""
+    paragraphs: list[RenderableType] = []
+    for event in events:
+        cells = ((column, column.cell(event)) for column in columns)
+        # A number by itself says nothing.
+        named = (
+            f"{column.heading} {cell}" if column.justify == "right" else cell
+            for column, cell in cells
+            if cell
+        )
+        paragraphs.append(Text("  ".join(named), style="bold", overflow="fold"))
+        data_set = Text(DATA_SET.cell(event), overflow="fold")
+        paragraphs.append(Padding(data_set, (0, 0, 1, 4), expand=False))
+    return Group(*paragraphs)
 
 
 def with_names(events: Any) -> Any:
@@ -71,6 +113,15 @@ def _looked_up(keys: Any, names: Mapping[Any, str | None]) -> Any:
     return pa.array(list(names.values()), pa.string()).take(places.combine_chunks())
 
 
+def _with_readable(events: Any, transfer_syntax: Any) -> Any:
+    """Return the events with readable text for data sets."""
+    for name in DATA_SETS:
+        texts = readable(events.column(name), transfer_syntax)
+        index = events.column_names.index(name)
+        events = events.set_column(index, name, pa.array(texts, pa.string()))
+    return events
+
+
 def _without_times(events: Any) -> Any:
     """Return times as text and spans of time as numbers: Python's have no nanoseconds."""
     for index, field in enumerate(events.schema):
@@ -91,17 +142,6 @@ def _field(name: str) -> Callable[[Event], str]:
     return lambda event: _text(event[name])
 
 
-@cache
-def _name(uid: str) -> str:
-    """Return the name that pydicom knows for a SOP class, or the UID."""
-    try:
-        from pydicom.config import IGNORE
-        from pydicom.uid import UID
-    except ImportError:
-        return printable(uid)
-    return printable(UID(uid, IGNORE).name)
-
-
 def _kind(event: Event) -> str:
     return "request" if event["MessageIDBeingRespondedTo"] is None else "response"
 
@@ -112,14 +152,13 @@ def _message_id(event: Event) -> str:
 
 
 def _sop_class(event: Event) -> str:
-    uid = _text(event["AffectedSOPClassUID"])
-    name = _sop_class_name(event)
-    return uid if name == uid else f"{uid} {name}"
+    uid = event["AffectedSOPClassUID"]
+    return "" if uid is None else uid_with_name(uid)
 
 
 def _sop_class_name(event: Event) -> str:
     uid = event["AffectedSOPClassUID"]
-    return "" if uid is None else _name(uid)
+    return "" if uid is None else uid_name(uid)
 
 
 def _event_type(event: Event) -> str:
@@ -134,11 +173,15 @@ def _status(event: Event) -> str:
     return "" if status is None else str(standard.status(status))
 
 
-def _data_set(event: Event) -> str:
-    answers = event["MessageIDBeingRespondedTo"] is not None
-    data_set = event["EventReply"] if answers else event["EventInformation"]
-    return "" if data_set is None else plural(len(data_set), "byte")
+def _data_sets(event: Event) -> str:
+    information, reply = (event[name] for name in DATA_SETS)
+    if reply is None:
+        return information or ""
+    return f"{information}\nand its reply\n{reply}" if information else f"{reply}"
 
+
+DATA_SET = Column("data set", "left", _data_sets)
+"""The last column of all tables."""
 
 DECODED = (
     Column("kind", "left", _kind),
@@ -147,7 +190,6 @@ DECODED = (
     Column("SOP instance", "left", _field("AffectedSOPInstanceUID")),
     Column("Event Type", "left", _event_type),
     Column("Status", "left", _status),
-    Column("data set", "right", _data_set),
 )
 """The columns of a stream's events."""
 

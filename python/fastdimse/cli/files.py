@@ -3,7 +3,8 @@
 The columns are those of `fastdimse.encode_events` and `fastdimse.encode_capture`. NDJSON and
 CSV have no bytes: there EventInformation and EventReply are base64, as InlineBinary is in
 DICOM JSON (PS3.18 F.2.7). Nor have they times: there Time is ISO 8601, Latency a number of
-nanoseconds. An empty CSV cell is null; NDJSON leaves nulls out.
+nanoseconds. An empty CSV cell is null; NDJSON leaves nulls out. Data sets by their attributes are
+structs, and objects in NDJSON; CSV has no place for them.
 """
 
 import base64
@@ -15,10 +16,10 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -28,6 +29,9 @@ import pyarrow.csv
 import pyarrow.ipc
 import pyarrow.json
 import pyarrow.parquet
+
+from . import json_objects
+from .rows import ArrowRows, InputError, MappedRows
 
 # The path that stands for standard input or output.
 PIPE = "-"
@@ -75,10 +79,6 @@ _NOT_NULLABLE = (
     "AffectedSOPInstanceUID",
     "EventTypeID",
 )
-
-
-class InputError(Exception):
-    """Something the user gave can't be used; its text is one line for them."""
 
 
 class RowFormat(StrEnum):
@@ -147,58 +147,10 @@ def shorten(error: BaseException) -> str:
 # ------------------------------------------------------------------- reading
 
 
-class Rows:
-    """Rows of a file, read batch by batch as an Arrow stream.
-
-    Parameters
-    ----------
-    schema : pyarrow.Schema
-        The columns.
-    batches : Iterable[pyarrow.RecordBatch]
-        The rows.
-    total : int, optional
-        How many there are, where the file says so beforehand.
-
-    Attributes
-    ----------
-    read : int
-        How many rows have been read.
-    advanced : Callable[[int], None]
-        Called with the number of rows of each batch that is read.
-    failure : BaseException or None
-        What reading raised. An Arrow stream hands on only the text of an error.
-    """
-
-    def __init__(self, schema: Any, batches: Iterable[Any], total: int | None = None) -> None:
-        self.schema = schema
-        self.total = total
-        self.read = 0
-        self.advanced: Callable[[int], None] = lambda rows: None
-        self.failure: BaseException | None = None
-        self._batches = batches
-
-    def _counted(self) -> Iterator[Any]:
-        try:
-            for batch in self._batches:
-                self.read += batch.num_rows
-                yield batch
-                self.advanced(batch.num_rows)
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            self.failure = error
-            raise
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """Export the rows through the Arrow PyCapsule interface."""
-        reader = pa.RecordBatchReader.from_batches(self.schema, self._counted())
-        return reader.__arrow_c_stream__(requested_schema)
-
-
 @contextmanager
 def open_rows(
     path: str, given: RowFormat | None = None, columns: Any = EVENT_COLUMNS
-) -> Iterator[Rows]:
+) -> Iterator[ArrowRows | MappedRows]:
     """Open the rows of a file, or of standard input.
 
     Parameters
@@ -212,10 +164,10 @@ def open_rows(
 
     Yields
     ------
-    Rows
+    ArrowRows or MappedRows
         The rows. What goes wrong while they are read leaves the block as `InputError`.
     """
-    openers: dict[RowFormat, Callable[[BinaryIO, Any], Rows]] = {
+    openers: dict[RowFormat, Callable[[BinaryIO, Any], ArrowRows | MappedRows]] = {
         RowFormat.PARQUET: _open_parquet,
         RowFormat.ARROW: _open_arrow,
         RowFormat.NDJSON: _open_ndjson,
@@ -225,7 +177,8 @@ def open_rows(
     with _open_input(path, seekable=chosen is not RowFormat.CSV) as source:
         try:
             rows = openers[chosen](source, columns)
-            _check_columns(rows.schema.names, columns)
+            if isinstance(rows, ArrowRows):
+                _check_columns(rows.schema.names, columns)
         except (pa.ArrowException, InputError, OSError) as error:
             raise _unreadable(path, chosen, error, columns) from error
         try:
@@ -260,34 +213,32 @@ def _check_columns(names: list[str], columns: Any) -> None:
 
 @contextmanager
 def _open_input(path: str, *, seekable: bool) -> Iterator[BinaryIO]:
-    if path != PIPE:
-        with open(path, "rb") as file:
-            yield file
-    elif not seekable:
-        yield sys.stdin.buffer
-    else:
-        # Kept in a file, not in memory: it may be larger.
+    with nullcontext(sys.stdin.buffer) if path == PIPE else open(path, "rb") as source:
+        if not seekable or (path != PIPE and source.seekable()):
+            yield source
+            return
+        # A pipe is kept in a file, not in memory: it may be larger.
         with tempfile.TemporaryFile() as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
+            shutil.copyfileobj(source, file)
             file.seek(0)
             yield file
 
 
-def _open_parquet(source: BinaryIO, columns: Any) -> Rows:
+def _open_parquet(source: BinaryIO, columns: Any) -> ArrowRows:
     file = pyarrow.parquet.ParquetFile(source)
     batches = file.iter_batches(batch_size=_BATCH_ROWS)
-    return Rows(file.schema_arrow, batches, file.metadata.num_rows)
+    return ArrowRows(file.schema_arrow, batches, file.metadata.num_rows)
 
 
-def _open_arrow(source: BinaryIO, columns: Any) -> Rows:
+def _open_arrow(source: BinaryIO, columns: Any) -> ArrowRows:
     magic = source.read(6)
     source.seek(0)
     if magic == b"ARROW1":
         file = pa.ipc.open_file(source)
         batches = (file.get_batch(i) for i in range(file.num_record_batches))
-        return Rows(file.schema, batches)
+        return ArrowRows(file.schema, batches)
     stream = pa.ipc.open_stream(source)
-    return Rows(stream.schema, stream)
+    return ArrowRows(stream.schema, stream)
 
 
 def _text_type(data_type: Any) -> Any:
@@ -301,7 +252,7 @@ def _text_schema(schema: Any) -> Any:
     return pa.schema(field.with_type(_text_type(field.type)) for field in schema)
 
 
-def _open_csv(source: BinaryIO, columns: Any) -> Rows:
+def _open_csv(source: BinaryIO, columns: Any) -> ArrowRows:
     reader = pa.csv.open_csv(
         source,
         read_options=pa.csv.ReadOptions(block_size=_BLOCK_BYTES),
@@ -317,10 +268,13 @@ def _open_csv(source: BinaryIO, columns: Any) -> Rows:
     return _from_text(reader.schema, reader, reader.schema.names, columns)
 
 
-def _open_ndjson(source: BinaryIO, columns: Any) -> Rows:
+def _open_ndjson(source: BinaryIO, columns: Any) -> ArrowRows | MappedRows:
     found = _keys_in(source)
     if found is None:
-        return Rows(columns, ())
+        return ArrowRows(columns, ())
+    if _has_objects(source):
+        source.seek(0)
+        return MappedRows(json_objects.read_objects(source, found))
     blocks = _json_blocks(source, columns)
     first = next(blocks)
     names = [n for n in first.column_names if n not in _NOT_NULLABLE or n in found]
@@ -378,7 +332,14 @@ def _keys_in(source: BinaryIO) -> set[str] | None:
         }
 
 
-def _from_text(found: Any, batches: Iterable[Any], names: list[str], columns: Any) -> Rows:
+def _has_objects(source: BinaryIO) -> bool:
+    """Return whether any line has a data set by its attributes."""
+    names = "|".join(json_objects.DATA_SETS).encode()
+    with mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        return re.search(rb'"(%b)"\s*:\s*\{' % names, text) is not None
+
+
+def _from_text(found: Any, batches: Iterable[Any], names: list[str], columns: Any) -> ArrowRows:
     """Return the columns `names` of a text format's batches, base64 as bytes.
 
     Times stay text, which the encoder reads.
@@ -389,7 +350,7 @@ def _from_text(found: Any, batches: Iterable[Any], names: list[str], columns: An
         else found.field(name)
         for name in names
     )
-    return Rows(schema, _bytes_batches(batches, schema))
+    return ArrowRows(schema, _bytes_batches(batches, schema))
 
 
 def _bytes_batches(batches: Iterable[Any], schema: Any) -> Iterator[Any]:
@@ -429,20 +390,17 @@ class RowWriter(Protocol):
 
 
 class _NdjsonWriter:
-    """One JSON object a line, nulls left out."""
+    """One JSON object a line."""
 
-    def __init__(self, sink: BinaryIO) -> None:
+    def __init__(self, sink: BinaryIO, json_columns: Sequence[str]) -> None:
         self._sink = sink
+        self._json_columns = json_columns
 
     def write_batch(self, batch: Any) -> None:
-        lines = (
-            json.dumps(
-                {key: value for key, value in row.items() if value is not None},
-                ensure_ascii=False,
-                separators=(",", ":"),
-            )
-            for row in batch.to_pylist()
-        )
+        rows = batch.to_pylist()
+        for row, name in product(rows, self._json_columns):
+            row[name] = None if row[name] is None else json.loads(row[name])
+        lines = map(json_objects.to_line, rows)
         self._sink.write("".join(f"{line}\n" for line in lines).encode())
 
     def close(self) -> None:
@@ -475,6 +433,8 @@ def _to_base64(column: Any) -> Any:
 
 
 def _as_text(column: Any) -> Any:
+    if pa.types.is_nested(column.type):
+        return column
     if pa.types.is_binary(column.type):
         return _to_base64(column)
     text = column.cast(_text_type(column.type))
@@ -488,13 +448,18 @@ def _text_batch(batch: Any) -> Any:
     return pa.record_batch(columns, schema=_text_schema(batch.schema))
 
 
-def _open_writer(sink: BinaryIO, path: str, chosen: RowFormat, schema: Any) -> RowWriter:
+def _open_writer(
+    sink: BinaryIO, path: str, chosen: RowFormat, schema: Any, json_columns: Sequence[str]
+) -> RowWriter:
     writer: RowWriter
     if chosen is RowFormat.PARQUET:
         writer = pa.parquet.ParquetWriter(sink, schema)
     elif chosen is RowFormat.NDJSON:
-        writer = _NdjsonWriter(sink)
+        writer = _NdjsonWriter(sink, json_columns)
     elif chosen is RowFormat.CSV:
+        nested = [field.name for field in schema if pa.types.is_nested(field.type)]
+        if nested:
+            raise InputError(f"CSV has no place for the attributes of {nested[0]}: use NDJSON")
         writer = pa.csv.CSVWriter(sink, _text_schema(schema))
     elif path == PIPE or Path(path).suffix.lower() == ".arrows":
         writer = pa.ipc.new_stream(sink, schema)
@@ -516,12 +481,21 @@ class RowsOut:
         The format.
     schema : pyarrow.Schema
         The columns.
+    json_columns : Sequence[str], optional
+        The columns of text that are JSON already, in NDJSON.
     """
 
-    def __init__(self, sink: BinaryIO, path: str, chosen: RowFormat, schema: Any) -> None:
+    def __init__(
+        self,
+        sink: BinaryIO,
+        path: str,
+        chosen: RowFormat,
+        schema: Any,
+        json_columns: Sequence[str] = (),
+    ) -> None:
         self._schema = _plain_schema(schema)
         self._text = chosen in (RowFormat.NDJSON, RowFormat.CSV)
-        self._writer = _open_writer(sink, path, chosen, self._schema)
+        self._writer = _open_writer(sink, path, chosen, self._schema, json_columns)
 
     def write(self, table: Any, advanced: Callable[[int], None] = lambda rows: None) -> None:
         """Write a table in batches, and call `advanced` with the rows of each."""

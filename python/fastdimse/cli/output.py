@@ -9,7 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from .files import PIPE, InputError
+from .files import PIPE
+from .rows import InputError
 
 
 @contextmanager

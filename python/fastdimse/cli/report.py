@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.measure import Measurement
 from rich.progress import (
@@ -36,14 +36,24 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def print_table(table: Table, file: TextIO) -> None:
-    """Print a table: in the width of a terminal, or as wide as it is elsewhere."""
+def print_table(table: Table, file: TextIO, narrow: RenderableType | None = None) -> None:
+    """Print a table: in the width of a terminal, or as wide as it is elsewhere.
+
+    Parameters
+    ----------
+    table : rich.table.Table
+        The table.
+    file : TextIO
+        Where it goes.
+    narrow : rich.console.RenderableType, optional
+        What is printed in its place on a terminal that is not as wide.
+    """
     console = _PipedConsole(file=file)
+    unbound = console.options.update(width=10_000)
+    width = Measurement.get(console, unbound, table).maximum
     if not console.is_terminal:
-        unbound = console.options.update(width=10_000)
-        width = Measurement.get(console, unbound, table).maximum
         console = _PipedConsole(file=file, width=width)
-    console.print(table)
+    console.print(table if narrow is None or width <= console.width else narrow)
 
 
 def error_line(text: str) -> None:

@@ -1,15 +1,17 @@
 """``fastdimse validate``: which rows could not be encoded, and why."""
 
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import pyarrow as pa
 import typer
 
 from fastdimse import Rejections, validate_events
 
-from .files import PIPE, InputError, RowFormat, Rows, RowsOut, open_rows
+from .data_sets import IMPLICIT_VR
+from .files import PIPE, RowFormat, RowsOut, open_rows
 from .report import note, plural, print_table, progress, rejection_table
+from .rows import ArrowRows, InputError, MappedRows
 
 
 def validate(
@@ -28,6 +30,14 @@ def validate(
     lenient_uids: Annotated[
         bool, typer.Option("--lenient-uids", help="Accept UIDs against PS3.5 9.1.")
     ] = False,
+    transfer_syntax: Annotated[
+        str,
+        typer.Option(
+            metavar="UID",
+            help="What data sets given by their attributes are to be written in, Implicit or "
+            "Explicit VR Little Endian.",
+        ),
+    ] = IMPLICIT_VR,
     standard: Annotated[
         bool, typer.Option("--standard", help="Hold events to PS3.4 too: types, attributes.")
     ] = False,
@@ -43,7 +53,12 @@ def validate(
         progress("checking", source.total) as advanced,
     ):
         source.advanced = advanced
-        rejections = _checked(source, standard=standard, enforce_uid_conformance=not lenient_uids)
+        rejections = _checked(
+            source,
+            check="standard" if standard else "form",
+            enforce_uid_conformance=not lenient_uids,
+            transfer_syntax=transfer_syntax,
+        )
     if as_json:
         table = pa.table(rejections)
         RowsOut(sys.stdout.buffer, PIPE, RowFormat.NDJSON, table.schema).write(table)
@@ -58,11 +73,10 @@ def validate(
         raise typer.Exit(1)
 
 
-def _checked(source: Rows, *, standard: bool, enforce_uid_conformance: bool) -> Rejections:
-    """Check the rows; wrong columns leave as `InputError`."""
-    check: Literal["form", "standard"] = "standard" if standard else "form"
+def _checked(source: ArrowRows | MappedRows, **options: Any) -> Rejections:
+    """Check the rows; wrong columns and options leave as `InputError`."""
     try:
-        return validate_events(source, check=check, enforce_uid_conformance=enforce_uid_conformance)
+        return validate_events(source, **options)
     except (TypeError, ValueError) as error:
         if source.failure is not None:
             raise

@@ -6,6 +6,7 @@ use dicom_ul::pdu::{
     AssociationAC, AssociationRQ, Pdu, PresentationContextProposed, PresentationContextResult,
     PresentationContextResultReason, RequestorRoles, UserVariableItem, read_pdu, write_pdu,
 };
+use fastdimse_core::associate::APPLICATION_CONTEXT_NAME;
 use fastdimse_core::pdu::NAMES;
 use fastdimse_core::pdv::PDU_HEADER;
 
@@ -16,7 +17,6 @@ const FIXED: usize = 2 + 2 + 16 + 16 + 32;
 const ITEMS_AT: usize = PDU_HEADER + FIXED;
 const ITEM_HEADER: usize = 4;
 const APPLICATION_CONTEXT: u8 = 0x10;
-const APPLICATION_CONTEXT_NAME: &str = "1.2.840.10008.3.1.1.1";
 
 /// What an A-ASSOCIATE PDU says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -163,6 +163,14 @@ impl Broken {
         let (direction, offset) = (Some(direction.clone()), Some(offset));
         Self { direction, frame, offset, field: None, fault: fault.into() }
     }
+
+    /// The field, and where in its data set.
+    pub fn path(&self) -> Option<String> {
+        match &self.fault {
+            Fault::Message(reason) => reason.path(self.field),
+            _ => self.field.map(|field| field.keyword().to_owned()),
+        }
+    }
 }
 
 impl fmt::Display for Broken {
@@ -177,8 +185,8 @@ impl fmt::Display for Broken {
         if let Some(offset) = self.offset {
             write!(f, "byte {offset}, ")?;
         }
-        if let Some(field) = self.field {
-            write!(f, "{}: ", field.keyword())?;
+        if let Some(path) = self.path() {
+            write!(f, "{path}: ")?;
         }
         write!(f, "{}", self.fault)
     }

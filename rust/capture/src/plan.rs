@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
+use fastdimse_core::associate::check_ae_title;
 use fastdimse_core::command_set::Field;
 use fastdimse_core::error::{Reason, Rejection, shown};
 use fastdimse_core::uid;
@@ -250,7 +251,7 @@ impl<'a> Plan<'a> {
         let columns = &self.rows.columns;
         let (options, seen) = (self.options, self.seen);
         let title = |column, default: &'a str| match seen.text(column, row) {
-            Some(title) => check_title(title).map_err(|why| wrong(column, why)).map(|()| title),
+            Some(title) => check_ae_title(title).map_err(|why| wrong(column, why)).map(|()| title),
             None => Ok(default),
         };
         let transfer_syntax = match seen.text(Seen::TransferSyntaxUID, row) {
@@ -364,17 +365,6 @@ impl<'a> Plan<'a> {
 /// What is wrong with a value of a column that no event has.
 fn wrong(column: Seen, why: String) -> Reason {
     Reason::Value(format!("{}: {why}", column.name()).into())
-}
-
-/// Checks an AE title: 1 to 16 characters of the default repertoire, not only spaces (PS3.8 9.3.2).
-pub fn check_title(title: &str) -> Result<(), String> {
-    let allowed = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'\\';
-    let fits = (1..=16).contains(&title.len()) && title.bytes().all(allowed);
-    if fits && !title.trim().is_empty() {
-        return Ok(());
-    }
-    let shown = shown(title.as_bytes());
-    Err(format!("'{shown}' is not an AE title: 1 to 16 characters of ASCII, without a backslash"))
 }
 
 /// Checks that a connection is possible between two ends.

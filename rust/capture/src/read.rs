@@ -33,6 +33,8 @@ pub struct Capture {
     pub messages: RecordBatch,
     /// For each event the rows of its request and of its response in `messages`.
     pub rows: Vec<(Option<usize>, Option<usize>)>,
+    /// Where each of `messages` was seen, as far as an event is made of it.
+    pub places: Vec<Option<Place>>,
     /// What could not be read, in the order of the packets.
     pub broken: Vec<Broken>,
     /// Other PDUs and other DIMSE messages by name, and how many there were.
@@ -43,6 +45,17 @@ pub struct Capture {
     pub streams: u64,
     /// How many of them were associations.
     pub associations: u64,
+}
+
+/// Where a message was seen.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Who sent it.
+    pub direction: Arc<Direction>,
+    /// Where it begins in the direction's stream.
+    pub offset: u64,
+    /// The packet that completes it.
+    pub frame: u64,
 }
 
 /// Reads a .pcap or .pcapng file.
@@ -63,11 +76,12 @@ pub fn read(file: &[u8]) -> Result<Capture, Fault> {
     let count = associations.all.len() as u64;
     let (joined, stepped_over) = associations.join(&mut broken);
     broken.sort_by_key(|one| one.frame.unwrap_or(u64::MAX));
-    let Joined { events, messages, rows } = joined;
+    let Joined { events, messages, rows, places } = joined;
     Ok(Capture {
         events,
         messages,
         rows,
+        places,
         broken,
         stepped_over,
         packets,
@@ -254,12 +268,19 @@ impl Associations {
             Some(Message { row, direction: begin.direction, offset: begin.offset, seen: complete })
         });
         let mut all: Vec<Message> = all.collect();
+        let mut places = vec![None; messages.num_rows()];
+        all.iter().for_each(|message| places[message.row] = Some(self.place(message)));
         all.sort_by_key(|message| (message.direction / 2, message.seen, message.row));
         let mut events = self.pair(&all, &columns, broken);
         events.sort_by_key(|event| (event.message.seen, event.message.row));
         let rows = events.iter().map(Event::rows).collect();
         let events = self.events(&events, &messages);
-        (Joined { events, messages, rows }, stepped_over)
+        (Joined { events, messages, rows, places }, stepped_over)
+    }
+
+    fn place(&self, message: &Message) -> Place {
+        let direction = self.direction(message.direction).clone();
+        Place { direction, offset: message.offset, frame: message.seen.frame }
     }
 
     /// `None` where a message ends because of what has been told already.
@@ -423,6 +444,7 @@ struct Joined {
     events: RecordBatch,
     messages: RecordBatch,
     rows: Vec<(Option<usize>, Option<usize>)>,
+    places: Vec<Option<Place>>,
 }
 
 /// A message, request or response.

@@ -2,6 +2,9 @@
 
 use arrow_array::RecordBatch;
 use arrow_select::concat::concat_batches;
+use fastdimse_core::associate::{
+    IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, check_ae_title,
+};
 use fastdimse_core::columns::SchemaError;
 use fastdimse_core::encode::{self, Encoded, Framing, OnInvalid};
 use fastdimse_core::error::{Reason, Rejection, shown};
@@ -12,7 +15,7 @@ use crate::association::Association;
 use crate::columns::{TableError, apart};
 use crate::conversation::{Conversation, Packet, segment_size};
 use crate::file::{File, Format};
-use crate::plan::{End, Plan, Planned, Sent, check_ends, check_title};
+use crate::plan::{End, Plan, Planned, Sent, check_ends};
 use crate::rows::{Rejected, Rows, Which};
 
 /// How to write.
@@ -41,8 +44,8 @@ pub struct Options {
 impl Options {
     fn check(&self) -> Result<encode::Options, Rejection> {
         let fail = |text: String| Rejection::new(Reason::Value(text.into()));
-        check_title(&self.calling).map_err(fail)?;
-        check_title(&self.called).map_err(fail)?;
+        check_ae_title(&self.calling).map_err(fail)?;
+        check_ae_title(&self.called).map_err(fail)?;
         uid::check_lenient(self.transfer_syntax.as_bytes()).map_err(|why| {
             Rejection::new(Reason::Uid(shown(self.transfer_syntax.as_bytes()), why))
         })?;
@@ -170,10 +173,6 @@ fn packets<'a>(
 /// A-RELEASE-RQ and -RP (PS3.8 9.3.6 and 9.3.7).
 const RELEASE: [[u8; 10]; 2] = [[5, 0, 0, 0, 0, 4, 0, 0, 0, 0], [6, 0, 0, 0, 0, 4, 0, 0, 0, 0]];
 
-/// Names the program in an association, as its version does in a file: the UUID, of version 5, of the
-/// name fastdimse (PS3.5 B.2).
-const IMPLEMENTATION_CLASS: &str = "2.25.195119945060174648222482115765906976218";
-
 /// An association from its beginning to its end: SYN, A-ASSOCIATE, messages, A-RELEASE, FIN.
 fn converse<'a>(
     number: usize,
@@ -186,13 +185,8 @@ fn converse<'a>(
         called: &planned.called,
         contexts: &planned.contexts,
         max_pdu_length: options.max_pdu_length as u32,
-        implementation_class: IMPLEMENTATION_CLASS,
-        implementation_version: concat!(
-            "FASTDIMSE_",
-            env!("CARGO_PKG_VERSION_MAJOR"),
-            "_",
-            env!("CARGO_PKG_VERSION_MINOR")
-        ),
+        implementation_class: IMPLEMENTATION_CLASS_UID,
+        implementation_version: IMPLEMENTATION_VERSION_NAME,
     };
     let segment = segment_size(planned.sockets(number)[0].ip());
     let (first, last) = (planned.sent[0].time, planned.sent[planned.sent.len() - 1].time);

@@ -27,6 +27,7 @@ use fastdimse_core::transfer_syntax::TransferSyntax;
 const BATCH: usize = 4096;
 const EVENTS: usize = 5 * BATCH;
 const SOP_CLASS: &str = "1.2.840.10008.1.20.1";
+const SOP_INSTANCE: &str = "1.2.840.10008.1.20.1.1";
 const IMAGE_CLASS: &str = "1.2.840.10008.5.1.4.1.1.2";
 
 /// The only function inside which callgrind counts.
@@ -81,8 +82,13 @@ fn reports(references: usize) -> RecordBatch {
         ("TransactionUID", uids(0, EVENTS)),
         ("ReferencedSOPSequence", Arc::new(sequences)),
     ]);
-    RecordBatch::try_from_iter([("EventInformation", Arc::new(information) as ArrayRef)])
-        .expect("one column")
+    RecordBatch::try_from_iter([
+        ("AffectedSOPClassUID", Arc::new(StringArray::from(vec![SOP_CLASS; EVENTS])) as ArrayRef),
+        ("AffectedSOPInstanceUID", Arc::new(StringArray::from(vec![SOP_INSTANCE; EVENTS]))),
+        ("EventTypeID", Arc::new(UInt16Array::from(vec![1; EVENTS]))),
+        ("EventInformation", Arc::new(information)),
+    ])
+    .expect("columns of one length")
 }
 
 fn columns(batch: &RecordBatch) -> [EventColumns; 1] {
@@ -134,15 +140,24 @@ fn main() {
     let decode_reports = || decode_data_sets(black_box(&data_sets), syntax, None);
     assert!(decode_reports().wrong.is_empty());
 
+    let encode_whole = || {
+        for first in (0..EVENTS).step_by(BATCH) {
+            let batch = black_box(&two).slice(first, BATCH);
+            let columns = EventColumns::with_structured(&batch, of_data_sets).expect("columns");
+            black_box(encode(&[columns], &options, first as u64, Vec::new()).expect("good rows"));
+        }
+    };
+
     // Cargo itself gives `--bench`.
     let asked: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
-    let operations: [(&str, &dyn Fn()); 7] = [
+    let operations: [(&str, &dyn Fn()); 8] = [
         ("encode a table", &|| count(encode_table)),
         ("encode batches of 4096", &|| count(encode_batches)),
         ("decode", &|| count(decode_stream)),
         ("validate", &|| count(validate_table)),
         ("encode data sets, 2 references", &|| count(|| encode_reports(&two))),
         ("encode data sets, 10 references", &|| count(|| encode_reports(&ten))),
+        ("encode whole events, 2 references", &|| count(encode_whole)),
         ("decode data sets, 10 references", &|| count(decode_reports)),
     ];
     for (name, operation) in operations {

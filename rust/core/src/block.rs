@@ -1,9 +1,11 @@
 //! A block of rows on its way into bytes: few enough to stay in the CPU's nearest cache, and laid
 //! out alike whatever flavour their columns have.
 
+use crate::characters::conformant_each;
 use crate::columns::{Cell, EventColumns, NO_NUMBER, OUT_OF_RANGE};
 use crate::command_set::Field;
-use crate::machine;
+use crate::error::Rejection;
+use crate::structured_rows::StructuredRows;
 use crate::template::{Numbers, Shape};
 
 /// The most rows of a block.
@@ -43,6 +45,8 @@ pub struct Block<'a> {
     pub shapes: [Shape; ROWS],
     /// Whether the instance UID is null or conformant to PS3.5 9.1.
     pub conformant: [bool; ROWS],
+    /// The data sets that are structured.
+    pub structured: Vec<StructuredRows<'a>>,
 }
 
 impl<'a> Block<'a> {
@@ -61,6 +65,7 @@ impl<'a> Block<'a> {
             any_out_of_range: false,
             shapes: [Shape::NONE; ROWS],
             conformant: [false; ROWS],
+            structured: columns.structured().iter().map(StructuredRows::new).collect(),
         }
     }
 
@@ -83,12 +88,13 @@ impl<'a> Block<'a> {
                 }
             }
         }
-        let uids = &self.cells[place(Field::AffectedSOPInstanceUID)][..rows];
-        machine::conformant(uids, &mut self.conformant[..rows]);
-        for (conformant, uid) in self.conformant.iter_mut().zip(uids) {
-            // Whether it may be null is a question of the shape.
-            *conformant |= uid.is_null();
+        for data_sets in &self.structured {
+            data_sets.add_to(&mut self.shapes[..rows], first);
         }
+        let uids = &self.cells[place(Field::AffectedSOPInstanceUID)][..rows];
+        // Whether it may be null is a question of the shape.
+        let may_be = |uid: Cell<'_>, conformant| conformant | uid.is_null();
+        conformant_each(uids, &mut self.conformant[..rows], may_be);
     }
 
     /// A row's number, [`NO_NUMBER`] or [`OUT_OF_RANGE`].
@@ -106,6 +112,31 @@ impl<'a> Block<'a> {
     #[inline(always)]
     pub fn cell(&self, field: Field, row: usize) -> Cell<'a> {
         self.cells[place(field)][row]
+    }
+
+    /// Whether data sets of this field are structured. They have no cells.
+    pub fn is_structured(&self, field: Field) -> bool {
+        self.structured.iter().any(|data_sets| data_sets.field == field)
+    }
+
+    /// Encodes the structured data sets of a row that is judged alone. Then one without any element
+    /// has no place in its shape any more.
+    pub fn encode_structured(&mut self, row: usize) -> Result<(), Rejection> {
+        for data_sets in &mut self.structured {
+            data_sets.encode(self.first + row)?;
+            if data_sets.encoded().is_empty() {
+                self.shapes[row] = self.shapes[row].without(data_sets.field);
+            }
+        }
+        Ok(())
+    }
+
+    /// A row's data set; a structured one is that of the row that was encoded last.
+    pub fn data_set(&self, field: Field, row: usize) -> Option<&[u8]> {
+        match self.structured.iter().find(|data_sets| data_sets.field == field) {
+            Some(data_sets) => Some(data_sets.encoded()),
+            None => self.cell(field, row).bytes(),
+        }
     }
 
     /// Whether a number of a row is out of range.

@@ -2,6 +2,7 @@
 //! arithmetic on these.
 
 use crate::columns::Cell;
+use crate::machine;
 
 /// Masks of up to 64 characters: bit 0 is the first one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -72,31 +73,64 @@ fn widened(text: &[u8]) -> [u8; BLOCK] {
     value.to_le_bytes()
 }
 
-/// Whether each of `uids` is conformant to PS3.5 9.1.
-pub fn conformant_portable(uids: &[Cell<'_>], found: &mut [bool]) {
-    conformant(uids, found, of_window);
+/// Puts into `found` what `make` makes of each of `uids`, or of one like it, and of whether it is
+/// conformant to PS3.5 9.1. Where all are the same, as SOP classes and well-known instances most often
+/// are, one is looked at: a third of the instructions.
+#[inline(always)]
+pub fn conformant_each<'a, T: Copy>(
+    uids: &[Cell<'a>],
+    found: &mut [T],
+    make: impl Fn(Cell<'a>, bool) -> T,
+) {
+    let Some((one, others)) = uids.split_first() else { return };
+    let is_same = |other: &Cell<'_>| {
+        other.prefetch_behind();
+        other.is_equal(*one)
+    };
+    if others.iter().all(is_same) {
+        machine::conformant(&[*one], found, make);
+        found.fill(found[0]);
+    } else {
+        machine::conformant(uids, found, make);
+    }
+}
+
+/// Puts into `found` what `make` makes of each of `uids` and of whether it is conformant to PS3.5 9.1.
+pub fn conformant_portable<'a, T>(
+    uids: &[Cell<'a>],
+    found: &mut [T],
+    make: impl Fn(Cell<'a>, bool) -> T,
+) {
+    conformant(uids, found, make, of_window);
 }
 
 /// The same in registers of 32 bytes.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-pub fn conformant_avx2(uids: &[Cell<'_>], found: &mut [bool]) {
-    conformant(uids, found, |window| avx2(window));
+pub fn conformant_avx2<'a, T>(
+    uids: &[Cell<'a>],
+    found: &mut [T],
+    make: impl Fn(Cell<'a>, bool) -> T,
+) {
+    conformant(uids, found, make, |window| avx2(window));
 }
 
 // In line, so that the masks' function is in line in each of the two.
 #[inline(always)]
-fn conformant(
-    uids: &[Cell<'_>],
-    found: &mut [bool],
+fn conformant<'a, T>(
+    uids: &[Cell<'a>],
+    found: &mut [T],
+    make: impl Fn(Cell<'a>, bool) -> T,
     of_window: impl Fn(&[u8; WINDOW]) -> Characters,
 ) {
     for (uid, found) in uids.iter().zip(found) {
+        uid.prefetch_behind();
         let length = uid.length();
-        *found = match uid.window() {
+        let conformant = match uid.window() {
             Some(window) => is_conformant(of_window(window), length),
             None => is_conformant(of_window(&uid.widened()), length),
         };
+        *found = make(*uid, conformant);
     }
 }
 
@@ -260,8 +294,8 @@ mod tests {
                         }
                         let cells = [Cell::at_start(&buffer, length)];
                         let (mut wide, mut portable) = ([false], [false]);
-                        crate::machine::conformant(&cells, &mut wide);
-                        conformant_portable(&cells, &mut portable);
+                        crate::machine::conformant(&cells, &mut wide, |_, conformant| conformant);
+                        conformant_portable(&cells, &mut portable, |_, conformant| conformant);
                         let plain = crate::uid::check(&buffer[..length]).is_ok();
                         assert_eq!((wide[0], portable[0]), (plain, plain), "{buffer:?}");
                     }

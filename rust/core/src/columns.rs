@@ -14,6 +14,9 @@ use thiserror::Error;
 use crate::attribute::AttributeError;
 use crate::characters::WINDOW;
 use crate::command_set::Field;
+use crate::encode_data_set::DataSetOptions;
+use crate::machine;
+use crate::structured_rows::StructuredColumn;
 
 /// Why a table can't be read as events at all.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -504,6 +507,13 @@ impl<'a> Cell<'a> {
         self.rest.first_chunk()
     }
 
+    /// Asks for the values some rows behind it: columns that are read in turns, a block of each, come
+    /// too late for the machine's own guesses.
+    #[inline(always)]
+    pub fn prefetch_behind(self) {
+        machine::prefetch(self.rest, 2 << 10);
+    }
+
     /// The same at the end of a buffer: the bytes that there are, and zeros.
     #[cold]
     pub fn widened(self) -> [u8; WINDOW] {
@@ -529,16 +539,30 @@ pub struct EventColumns {
     pub rows: usize,
     integers: [Option<IntegerColumn>; Field::ALL.len()],
     bytes: [Option<ByteColumn>; Field::ALL.len()],
+    structured: Vec<StructuredColumn>,
 }
 
 impl EventColumns {
     /// Finds the columns by their names.
     pub fn new(batch: &RecordBatch) -> Result<Self, SchemaError> {
+        Self::of(batch, Vec::new())
+    }
+
+    /// The same, where data sets may be structured: these are encoded when their messages are.
+    pub fn with_structured(
+        batch: &RecordBatch,
+        options: DataSetOptions,
+    ) -> Result<Self, SchemaError> {
+        Self::of(batch, StructuredColumn::all(batch, options)?)
+    }
+
+    fn of(batch: &RecordBatch, structured: Vec<StructuredColumn>) -> Result<Self, SchemaError> {
         check_names(&batch.schema())?;
         let mut columns = Self {
             rows: batch.num_rows(),
             integers: [const { None }; Field::ALL.len()],
             bytes: [const { None }; Field::ALL.len()],
+            structured,
         };
         for (column, array) in batch.schema().fields().iter().zip(batch.columns()) {
             if let Some(field) = Field::of_keyword(column.name()) {
@@ -554,6 +578,8 @@ impl EventColumns {
         if Field::TEXTS.contains(&field) {
             let column = ByteColumn::text(array).map_err(wrong_type(STRINGS))?;
             self.bytes[field as usize] = Some(column);
+        } else if self.structured.iter().any(|structured| structured.field == field) {
+            // It is there already.
         } else if Field::DATA_SETS.contains(&field) {
             let column = ByteColumn::binary(array).map_err(wrong_type(BINARIES))?;
             self.bytes[field as usize] = Some(column);
@@ -582,6 +608,11 @@ impl EventColumns {
     /// The column of text or data sets.
     pub fn cells(&self, field: Field) -> Option<&ByteColumn> {
         self.bytes[field as usize].as_ref()
+    }
+
+    /// The columns of structured data sets.
+    pub fn structured(&self) -> &[StructuredColumn] {
+        &self.structured
     }
 
     /// Text or a data set, `None` where it is null or the column isn't there.

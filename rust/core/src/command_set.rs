@@ -351,6 +351,11 @@ impl<'a> CommandSet<'a> {
 
     /// Appends the command set, Implicit VR Little Endian.
     pub fn write(&self, out: &mut Vec<u8>) {
+        self.write_as(self.kind.command_field(), out);
+    }
+
+    /// Appends its elements as those of another message, with that one's Command Field.
+    pub fn write_as(&self, command_field: u16, out: &mut Vec<u8>) {
         let length = self.encoded_len();
         out.reserve(length);
         for element in &ELEMENTS {
@@ -360,7 +365,7 @@ impl<'a> CommandSet<'a> {
                     let group_length = (length - self.element_len(element)) as u32;
                     write_element(out, element, &group_length.to_le_bytes());
                 }
-                Source::CommandField => write_us(out, element, &[self.kind.command_field()]),
+                Source::CommandField => write_us(out, element, &[command_field]),
                 Source::DataSetType => {
                     let value = if self.data_set { DATA_SET } else { NO_DATA_SET };
                     write_us(out, element, &[value]);
@@ -441,6 +446,8 @@ pub enum Message<'a> {
     Other {
         /// Its Command Field.
         command_field: u16,
+        /// Its Message ID, if it has one.
+        message_id: Option<u16>,
         /// Whether a data set follows.
         data_set: bool,
     },
@@ -479,7 +486,11 @@ impl<'a> Message<'a> {
         let data_set_type = raw.value(DATA_SET_TYPE)?;
         let data_set = data_set_type != (Value::Us(NO_DATA_SET), 1);
         let Some(kind) = Kind::of_command_field(command_field) else {
-            return Ok(Self::Other { command_field, data_set });
+            let message_id = ELEMENTS
+                .iter()
+                .position(|element| element.source == Source::Field(Field::MessageID))
+                .and_then(|row| raw.value(row).ok()?.0.us());
+            return Ok(Self::Other { command_field, message_id, data_set });
         };
         let mut command_set = CommandSet::new(kind, data_set);
         let mut several = Vec::new();

@@ -10,7 +10,7 @@ use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::DataType;
 use dicom_core::VR;
 
-use crate::attribute::Attribute;
+use crate::attribute::{Attribute, SPECIFIC_CHARACTER_SET};
 use crate::columns::{ByteColumn, IntegerColumn, SchemaError};
 use crate::data_set_elements::HeaderForm;
 use crate::vr::{Content, content};
@@ -23,6 +23,8 @@ pub struct DataSetColumns {
     nulls: Option<NullBuffer>,
     /// Their attributes.
     pub elements: Vec<ElementColumn>,
+    /// Whether Specific Character Set is one of them.
+    pub may_give_character_set: bool,
 }
 
 /// An attribute of all data sets.
@@ -34,8 +36,17 @@ pub struct ElementColumn {
     pub values: Values,
     /// The beginning of its elements' headers, as [`HeaderForm`] has it.
     pub beginning: u64,
-    /// Its number among all elements, those of items too.
+    /// Where UIDs begin that stand side by side: those from here on.
+    pub uids: Option<UidRun>,
+}
+
+/// Attributes side by side whose values are UIDs.
+#[derive(Debug, Clone, Copy)]
+pub struct UidRun {
+    /// Its number among all runs, those in items too.
     pub number: usize,
+    /// How many attributes they are.
+    pub length: usize,
 }
 
 /// The values of an attribute.
@@ -108,6 +119,7 @@ impl Lists {
     }
 
     /// The values of a row, `None` for null.
+    #[inline(always)]
     pub fn range(&self, row: usize) -> Option<Range<usize>> {
         if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
             return None;
@@ -130,7 +142,7 @@ impl DataSetColumns {
             let attribute = attribute(field, &path)?;
             let values = Values::new(attribute.vr, values, &path)?;
             let beginning = HeaderForm::beginning(attribute.tag, attribute.vr);
-            elements.push(ElementColumn { attribute, values, beginning, number: 0 });
+            elements.push(ElementColumn { attribute, values, beginning, uids: None });
         }
         elements.sort_by_key(|element| element.attribute.tag);
         let twice = elements.windows(2).find(|pair| pair[0].attribute.tag == pair[1].attribute.tag);
@@ -140,34 +152,44 @@ impl DataSetColumns {
                 Err(SchemaError::Twice(name))
             }
             None => {
-                let mut all = Self { rows: array.len(), nulls: array.nulls().cloned(), elements };
-                all.number(0);
+                let is_it = |of: &ElementColumn| of.attribute.tag == SPECIFIC_CHARACTER_SET;
+                let may_give_character_set = elements.iter().any(is_it);
+                let (rows, nulls) = (array.len(), array.nulls().cloned());
+                let mut all = Self { rows, nulls, elements, may_give_character_set };
+                all.number_uids(0);
                 Ok(all)
             }
         }
     }
 
-    /// Numbers the elements from `next` on, and returns the number after theirs.
-    fn number(&mut self, next: usize) -> usize {
-        self.elements.iter_mut().fold(next, |number, element| {
-            element.number = number;
-            match &mut element.values {
-                Values::Items(_, items) => items.number(number + 1),
-                _ => number + 1,
+    /// Numbers the runs of UIDs from `next` on, and returns the number after theirs.
+    fn number_uids(&mut self, next: usize) -> usize {
+        let are_uids = |one: &ElementColumn| matches!(one.values, Values::Uids(_));
+        let runs = self.elements.chunk_by_mut(|one, other| are_uids(one) && are_uids(other));
+        runs.fold(next, |number, run| match &mut run[0].values {
+            Values::Uids(_) => {
+                run[0].uids = Some(UidRun { number, length: run.len() });
+                number + 1
             }
+            Values::Items(_, items) => items.number_uids(number),
+            _ => number,
         })
     }
 
-    /// How many elements there are, those of items too.
-    pub fn count(&self) -> usize {
-        let count = |element: &ElementColumn| match &element.values {
-            Values::Items(_, items) => 1 + items.count(),
-            _ => 1,
-        };
-        self.elements.iter().map(count).sum()
+    /// The UIDs, where no row has anything else and none is null.
+    #[inline]
+    pub fn nothing_but_uids(&self) -> Option<UidRun> {
+        let run = self.elements.first()?.uids?;
+        (run.length == self.elements.len() && self.nulls.is_none()).then_some(run)
+    }
+
+    /// The rows in which there is none.
+    pub fn nulls(&self) -> Option<&NullBuffer> {
+        self.nulls.as_ref()
     }
 
     /// Whether there is no data set in a row.
+    #[inline]
     pub fn is_null(&self, row: usize) -> bool {
         self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
     }

@@ -3,6 +3,7 @@
 
 use dicom_core::{Tag, VR};
 
+use crate::attribute::Attribute;
 use crate::characters::WINDOW;
 use crate::data_set_error::{DataSetError, DataSetReason};
 use crate::vr::has_long_length;
@@ -154,7 +155,9 @@ impl<'a> Elements<'a> {
         }
         let value = rest[value_at - at..].get(..length as usize).ok_or_else(|| {
             let left = self.end - value_at;
-            truncated(at, "the value of an element", length as usize, left)
+            let name = Attribute::new(tag, vr).name;
+            let error = truncated(at, "the value of an element", length as usize, left);
+            error.inside(&name).inside(".")
         })?;
         self.at = value_at + value.len();
         Ok(Some(Element { tag, vr, at, value: Some(value) }))

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::error::shown;
+use crate::transfer_syntax::TransferSyntaxError;
 use crate::vr::VrError;
 
 /// Why a data set can't be encoded or decoded.
@@ -66,6 +67,9 @@ pub enum DataSetReason {
     /// Several values, or none, where the given schema has one.
     #[error("not one value: the schema needs a list of values")]
     NotOne,
+    /// A transfer syntax that is not read or written.
+    #[error(transparent)]
+    TransferSyntax(TransferSyntaxError),
     /// More sequences in one another than can be meant.
     #[error("more than {0} sequences, one in another")]
     TooDeep(usize),
@@ -87,6 +91,7 @@ impl DataSetReason {
             Self::NotAVr(_) => "value-vr",
             Self::Repeated => "repeated-element",
             Self::TooDeep(_) => "too-deep",
+            Self::TransferSyntax(_) => "transfer-syntax",
         }
     }
 }

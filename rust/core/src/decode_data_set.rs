@@ -9,11 +9,12 @@ use dicom_core::VR;
 
 use crate::attribute::{Attribute, SPECIFIC_CHARACTER_SET};
 use crate::character_set::CharacterSet;
+use crate::command_set::Field;
 use crate::data_set_builder::{Beyond, DataSetBuilder, Stop};
 use crate::data_set_elements::{Element, Elements};
-use crate::data_set_error::DataSetError;
+use crate::data_set_error::{DataSetError, DataSetReason};
 use crate::data_set_schema::{DataSetSchema, value_type};
-use crate::transfer_syntax::TransferSyntax;
+use crate::transfer_syntax::{TransferSyntax, TransferSyntaxes};
 use crate::vr::{Content, content};
 
 /// Data sets as columns.
@@ -27,27 +28,28 @@ pub struct DecodedDataSets {
     pub left_out: BTreeMap<String, u64>,
 }
 
+impl DecodedDataSets {
+    /// What was left out, by the paths from this field on.
+    pub fn left_out_of(&self, field: Field) -> impl Iterator<Item = (String, u64)> {
+        let path = move |name: &String| format!("{}.{name}", field.keyword());
+        self.left_out.iter().map(move |(name, &count)| (path(name), count))
+    }
+}
+
 /// Decodes data sets into the attributes of `schema`, or into all that they have.
-pub fn decode_data_sets(
-    data_sets: &BinaryViewArray,
-    syntax: TransferSyntax,
+pub fn decode_data_sets<'a>(
+    data_sets: &'a BinaryViewArray,
+    syntaxes: impl Into<TransferSyntaxes<'a>>,
     schema: Option<&DataSetSchema>,
 ) -> DecodedDataSets {
-    let decoder = Decoder { data_sets, explicit: syntax == TransferSyntax::ExplicitVrLittleEndian };
-    if let Some(schema) = schema {
-        return decoder.decode(schema, Beyond::Count(BTreeMap::new())).0;
-    }
-    // Most streams have data sets of one kind: the first one shows what all have.
-    let mut schema = DataSetSchema::default();
-    let first = decoder.all().flatten().next();
-    first.into_iter().for_each(|first| find_all(&mut schema, first));
-    let (decoded, grew) = decoder.decode(&schema, Beyond::Stop);
-    if !grew {
-        return decoded;
-    }
-    decoder.all().flatten().for_each(|data_set| find_all(&mut schema, data_set));
-    // Whatever could still be beyond it is not to stop the other data sets.
-    decoder.decode(&schema, Beyond::Count(BTreeMap::new())).0
+    let decoder = Decoder { data_sets, syntaxes: syntaxes.into() };
+    let mut decoded = decoder.decode_all(schema);
+    let unknown = decoder.syntaxes.unknown().iter().filter(|(row, _)| data_sets.is_valid(*row));
+    decoded.wrong.extend(unknown.map(|(row, error)| {
+        (*row, DataSetError::new(DataSetReason::TransferSyntax(error.clone())))
+    }));
+    decoded.wrong.sort_by_key(|(row, _)| *row);
+    decoded
 }
 
 /// So many data sets show how large the columns become.
@@ -55,17 +57,37 @@ const SAMPLE: usize = 16;
 
 struct Decoder<'a> {
     data_sets: &'a BinaryViewArray,
-    explicit: bool,
+    syntaxes: TransferSyntaxes<'a>,
 }
 
 impl<'a> Decoder<'a> {
-    /// The elements of each data set.
+    fn decode_all(&self, schema: Option<&DataSetSchema>) -> DecodedDataSets {
+        if let Some(schema) = schema {
+            return self.decode(schema, Beyond::Count(BTreeMap::new())).0;
+        }
+        // Most streams have data sets of one kind: the first one shows what all have.
+        let mut schema = DataSetSchema::default();
+        let first = self.all().flatten().next();
+        first.into_iter().for_each(|first| find_all(&mut schema, first));
+        let (decoded, grew) = self.decode(&schema, Beyond::Stop);
+        if !grew {
+            return decoded;
+        }
+        self.all().flatten().for_each(|data_set| find_all(&mut schema, data_set));
+        // Whatever could still be beyond it is not to stop the other data sets.
+        self.decode(&schema, Beyond::Count(BTreeMap::new())).0
+    }
+
+    /// The elements of each data set; none of one that is null or in an unknown transfer syntax.
     fn all(&self) -> impl Iterator<Item = Option<Elements<'a>>> {
-        (0..self.data_sets.len()).map(|row| self.data_sets.is_valid(row).then(|| self.of(row)))
+        (0..self.data_sets.len()).map(|row| {
+            let syntax = self.syntaxes.of(row).filter(|_| self.data_sets.is_valid(row))?;
+            Some(self.of(row, syntax))
+        })
     }
 
     /// With what lies behind the data set, so that its last values are read as fast as all.
-    fn of(&self, row: usize) -> Elements<'a> {
+    fn of(&self, row: usize, syntax: TransferSyntax) -> Elements<'a> {
         let view = ByteView::from(self.data_sets.views()[row]);
         let length = view.length as usize;
         let bytes = match view.length <= MAX_INLINE_VIEW_LEN {
@@ -75,7 +97,8 @@ impl<'a> Decoder<'a> {
                 &buffer[view.offset as usize..]
             }
         };
-        Elements::new(bytes, length, self.explicit)
+        let explicit = syntax == TransferSyntax::ExplicitVrLittleEndian;
+        Elements::new(bytes, length, explicit)
     }
 
     /// Makes room for all data sets, after the first ones were read.

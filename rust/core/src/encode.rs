@@ -17,7 +17,7 @@ use crate::memory::Memory;
 use crate::parts::{Broken, Rows, side_by_side};
 use crate::pdv::{HEADERS, MaxPduLength};
 use crate::runs::{Judged, judge};
-use crate::template::{Numbers, ROOM, Template};
+use crate::template::{Numbers, ROOM, Template, set_data_set_length};
 
 /// What stands around each command set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +119,9 @@ fn encode_in_parts(
     ends[0] = 0_i64.to_ne_bytes();
     let (out, broken) = (bytes.bytes(), Broken::new(broken));
     let all = Part { rows, broken, begin: 0, out, first: 1, ends: &mut ends[1..] };
-    let threads = threads.min(most / least);
+    // How long structured data sets will be can't be told.
+    let can_be_told = batches.iter().all(|columns| columns.structured().is_empty());
+    let threads = if can_be_told { threads.min(most / least) } else { 1 };
     let written = match threads {
         0 | 1 => vec![all.encode(options)?],
         _ => encode_side_by_side(all, options, threads, least)?,
@@ -190,7 +192,9 @@ fn most_bytes(columns: &EventColumns, options: &Options) -> usize {
     match options.framing {
         Framing::CommandSet => command_sets,
         Framing::PData => {
-            let all = command_sets + Field::DATA_SETS.into_iter().map(of).sum::<usize>();
+            let structured = columns.structured().iter().map(|of| of.columns.most_bytes());
+            let data_sets = Field::DATA_SETS.into_iter().map(of).chain(structured).sum::<usize>();
+            let all = command_sets + data_sets;
             // Each part of a message may end in a fragment that is not full.
             all + (all / options.max_pdu_length.fragment() + 2 * columns.rows) * HEADERS
         }
@@ -293,23 +297,30 @@ impl Judged for Encoder<'_> {
     #[inline]
     fn run(
         &mut self,
-        block: &Block<'_>,
+        block: &mut Block<'_>,
         rows: Range<usize>,
         template: &Template<'_>,
         message_id: u16,
-    ) {
+    ) -> usize {
+        let has_structured = template.data_set.is_some_and(|field| block.is_structured(field));
         match (template.kind, block.has(Field::MessageID)) {
+            (kind, has_ids) if has_structured => {
+                let numbering = Numbering::of(kind, has_ids, message_id);
+                return self.write_structured_run(block, rows, template, numbering);
+            }
             (Kind::Request, false) => {
-                self.write_run(block, rows, template, Numbering::From(message_id));
+                self.write_run(block, rows.clone(), template, Numbering::From(message_id));
             }
             (Kind::Request, true) => {
-                self.write_run(block, rows, template, Numbering::Column(Field::MessageID));
+                let numbering = Numbering::Column(Field::MessageID);
+                self.write_run(block, rows.clone(), template, numbering);
             }
             (Kind::Response, _) => {
-                let field = Field::MessageIDBeingRespondedTo;
-                self.write_run(block, rows, template, Numbering::Column(field));
+                let numbering = Numbering::Column(Field::MessageIDBeingRespondedTo);
+                self.write_run(block, rows.clone(), template, numbering);
             }
         }
+        rows.len()
     }
 
     fn single(&mut self, event: &Event<'_>) {
@@ -363,6 +374,43 @@ impl Encoder<'_> {
         self.at = at;
         self.messages += rows.len();
     }
+
+    /// Writes rows whose data sets are structured, as far as these have a value, are right and go into
+    /// one PDU; returns how many rows.
+    #[inline(never)]
+    fn write_structured_run(
+        &mut self,
+        block: &mut Block<'_>,
+        rows: Range<usize>,
+        template: &Template<'_>,
+        mut numbering: Numbering,
+    ) -> usize {
+        let most = self.options.max_pdu_length.fragment();
+        let mut structured = take(&mut block.structured);
+        let of_template = structured.iter_mut().find(|of| Some(of.field) == template.data_set);
+        let mut done = 0;
+        // Behind one that was too long there are most often more.
+        if let Some(data_sets) = of_template.filter(|of| of.encoded().len() <= most) {
+            let uids = block.cells(Field::AffectedSOPInstanceUID);
+            for row in rows {
+                let numbers = block.numbers(row, numbering.next(block, row));
+                let out = &mut self.out[self.at..];
+                let Some(room) = out.first_chunk_mut() else { break };
+                let begin = template.write(room, numbers, uids[row], 0);
+                let written = data_sets.write(block.first + row, &mut out[begin..]);
+                let Some(length) = written.filter(|length| (1..=most).contains(length)) else {
+                    break;
+                };
+                set_data_set_length(out, begin, length);
+                self.at += begin + length;
+                self.ends[self.messages] = ((self.begin + self.at) as i64).to_ne_bytes();
+                self.messages += 1;
+                done += 1;
+            }
+        }
+        block.structured = structured;
+        done
+    }
 }
 
 /// Writes a message up to its data set where behind `out` another part begins.
@@ -388,6 +436,14 @@ enum Numbering {
 }
 
 impl Numbering {
+    fn of(kind: Kind, has_ids: bool, message_id: u16) -> Self {
+        match (kind, has_ids) {
+            (Kind::Request, false) => Self::From(message_id),
+            (Kind::Request, true) => Self::Column(Field::MessageID),
+            (Kind::Response, _) => Self::Column(Field::MessageIDBeingRespondedTo),
+        }
+    }
+
     #[inline]
     fn next(&mut self, block: &Block<'_>, row: usize) -> u16 {
         match self {
@@ -467,7 +523,16 @@ struct Refused(Vec<Rejection>);
 
 impl Judged for Refused {
     #[inline]
-    fn run(&mut self, _: &Block<'_>, _: Range<usize>, _: &Template<'_>, _: u16) {}
+    fn run(
+        &mut self,
+        block: &mut Block<'_>,
+        rows: Range<usize>,
+        _: &Template<'_>,
+        _: u16,
+    ) -> usize {
+        // Structured data sets may be wrong.
+        if block.structured.is_empty() { rows.len() } else { 0 }
+    }
 
     fn single(&mut self, _: &Event<'_>) {}
 

@@ -1,14 +1,13 @@
 //! Data sets from columns to bytes, Implicit or Explicit VR Little Endian (PS3.5 7 and A).
 
 use std::fmt::Write;
+use std::ops::Range;
 
 use dicom_core::{Tag, VR};
 
-use crate::attribute::{SPECIFIC_CHARACTER_SET, tag_of};
+use crate::attribute::{Attribute, SPECIFIC_CHARACTER_SET, tag_of};
 use crate::character_set::CharacterSet;
-use crate::characters::WINDOW;
-use crate::columns::Cell;
-use crate::data_set_columns::{DataSetColumns, ElementColumn, Values};
+use crate::data_set_columns::{DataSetColumns, ElementColumn, UidRun, Values};
 use crate::data_set_elements::HeaderForm;
 use crate::data_set_error::{DataSetError, DataSetReason};
 use crate::data_set_uids::UidBlock;
@@ -26,6 +25,16 @@ pub struct DataSetOptions {
     pub syntax: TransferSyntax,
     /// Whether UIDs must be conformant to PS3.5 9.1, or only short ASCII.
     pub conformant_uids: bool,
+}
+
+impl DataSetOptions {
+    fn is_explicit(self) -> bool {
+        self.syntax == TransferSyntax::ExplicitVrLittleEndian
+    }
+
+    fn form(self) -> HeaderForm {
+        HeaderForm::of(self.is_explicit())
+    }
 }
 
 impl DataSetColumns {
@@ -67,40 +76,52 @@ impl DataSetColumns {
 pub struct DataSetEncoder<'c> {
     columns: &'c DataSetColumns,
     options: DataSetOptions,
-    /// By the number of the element.
+    /// By the number of the run.
     uids: Vec<UidBlock<'c>>,
 }
 
 impl<'c> DataSetEncoder<'c> {
     /// An encoder of these columns.
     pub fn new(columns: &'c DataSetColumns, options: DataSetOptions) -> Self {
-        let uids = std::iter::repeat_with(UidBlock::default).take(columns.count()).collect();
+        let uids = UidBlock::all(columns, options.form());
         Self { columns, options, uids }
     }
 
     /// Writes the data set of a row, which must not be null, to the beginning of `out`; returns how
-    /// many bytes it took. Rows are best asked for in their order.
+    /// many bytes it took.
     ///
     /// # Errors
     /// The first value that does not fit its VR.
     pub fn encode(&mut self, row: usize, out: &mut [u8]) -> Result<usize, Box<DataSetError>> {
         let mut writer = Writer::new(self.options, &mut self.uids, out);
-        writer.data_set(self.columns, row)?;
-        match writer.lacks_unicode {
-            false => Ok(writer.at),
-            true => self.encode_unicode(row, out),
-        }
+        writer.row(self.columns, row)?;
+        Ok(writer.at)
     }
 
-    /// The same with Unicode's character set, where the data set gives none. It stands in front of the
-    /// text, and few data sets need it: these are written twice.
-    #[cold]
-    fn encode_unicode(&mut self, row: usize, out: &mut [u8]) -> Result<usize, Box<DataSetError>> {
+    /// Writes the data sets of rows one behind the other to the beginning of `out`, and to `ends`
+    /// where each of them ends, as a number of 64 bits. Null becomes nothing, as does a data set with
+    /// a value that does not fit its VR: the rows of these are returned, each with the first such
+    /// value. Rows are best asked for in their order.
+    pub fn encode_rows(
+        &mut self,
+        rows: Range<usize>,
+        out: &mut [u8],
+        ends: &mut [[u8; 8]],
+    ) -> Vec<(usize, Box<DataSetError>)> {
+        let columns = self.columns;
         let mut writer = Writer::new(self.options, &mut self.uids, out);
-        writer.is_given = true;
-        writer.add_unicode = !self.columns.gives_character_set(row);
-        writer.data_set(self.columns, row)?;
-        Ok(writer.at)
+        let mut wrong = Vec::new();
+        for (row, end) in rows.zip(ends) {
+            if !columns.is_null(row) {
+                let begin = writer.at;
+                if let Err(error) = writer.row(columns, row) {
+                    writer.at = begin;
+                    wrong.push((row, error));
+                }
+            }
+            *end = (writer.at as i64).to_ne_bytes();
+        }
+        wrong
     }
 }
 
@@ -147,18 +168,19 @@ struct Writer<'c, 'o> {
     lacks_unicode: bool,
 }
 
-/// Where an element's header begins, and its value.
+/// An element whose length is still to come: where its header begins, and its value.
 struct Begun {
+    tag: Tag,
+    vr: VR,
     header: usize,
     value: usize,
 }
 
 impl<'c, 'o> Writer<'c, 'o> {
     fn new(options: DataSetOptions, uids: &'o mut [UidBlock<'c>], out: &'o mut [u8]) -> Self {
-        let explicit = options.syntax == TransferSyntax::ExplicitVrLittleEndian;
         Self {
-            explicit,
-            form: HeaderForm::of(explicit),
+            explicit: options.is_explicit(),
+            form: options.form(),
             conformant_uids: options.conformant_uids,
             uids,
             out,
@@ -177,25 +199,65 @@ impl<'c, 'o> Writer<'c, 'o> {
     }
 
     #[inline(always)]
+    fn row(&mut self, columns: &'c DataSetColumns, row: usize) -> Result<(), Box<DataSetError>> {
+        let begin = self.at;
+        self.character_set = CharacterSet::Default;
+        (self.is_given, self.add_unicode, self.lacks_unicode) = (false, false, false);
+        self.data_set(columns, row)?;
+        match self.lacks_unicode {
+            false => Ok(()),
+            true => self.row_in_unicode(columns, row, begin),
+        }
+    }
+
+    /// Writes a row again with Unicode's character set, where the data set gives none. It stands in
+    /// front of the text, and few data sets need it.
+    #[cold]
+    #[inline(never)]
+    fn row_in_unicode(
+        &mut self,
+        columns: &'c DataSetColumns,
+        row: usize,
+        begin: usize,
+    ) -> Result<(), Box<DataSetError>> {
+        self.at = begin;
+        self.character_set = CharacterSet::Default;
+        self.is_given = true;
+        self.add_unicode = !columns.gives_character_set(row);
+        self.data_set(columns, row)
+    }
+
+    #[inline(always)]
     fn data_set(
         &mut self,
         columns: &'c DataSetColumns,
         row: usize,
     ) -> Result<(), Box<DataSetError>> {
-        for element in &columns.elements {
+        let mut left = &columns.elements[..];
+        while let Some(element) = left.first() {
             if self.add_unicode && element.attribute.tag >= SPECIFIC_CHARACTER_SET {
                 self.add_unicode()?;
             }
-            if let Values::Uids(uids) = &element.values {
-                let (uid, conformant) = self.uids[element.number].uid(uids, columns.rows, row);
-                if conformant && self.conformant_uid(element.beginning, uid) {
-                    continue;
-                }
+            if let Some(run) = element.uids
+                && !self.add_unicode
+                && self.uids(run, row).is_some()
+            {
+                left = &left[run.length..];
+                continue;
             }
             self.element(element, row)
                 .map_err(|error| error.inside(&element.attribute.name).inside("."))?;
+            left = &left[1..];
         }
         if self.add_unicode { self.add_unicode() } else { Ok(()) }
+    }
+
+    /// Writes UIDs that stand side by side, if they are all conformant.
+    #[inline(always)]
+    fn uids(&mut self, run: UidRun, row: usize) -> Option<()> {
+        let behind = self.uids[run.number].write(row, &mut self.out[self.at..])?.len();
+        self.at = self.out.len() - behind;
+        Some(())
     }
 
     fn add_unicode(&mut self) -> Result<(), Box<DataSetError>> {
@@ -203,51 +265,86 @@ impl<'c, 'o> Writer<'c, 'o> {
         self.character_set = CharacterSet::of_value(UNICODE);
         let begun = self.begin(SPECIFIC_CHARACTER_SET, VR::CS);
         self.put(UNICODE);
-        self.end(&begun, VR::CS)
+        self.end(&begun)
     }
 
-    // Of its own, as that of items, so that the loop over UIDs has the registers for itself.
-    #[inline(never)]
+    #[inline(always)]
     fn element(&mut self, element: &'c ElementColumn, row: usize) -> Result<(), Box<DataSetError>> {
-        let (tag, vr) = (element.attribute.tag, element.attribute.vr);
-        let begun = self.begin(tag, vr);
-        let is_there = match &element.values {
-            Values::Several(lists, values) => match lists.range(row) {
-                Some(rows) => self.several(vr, values, rows).map(|()| true)?,
-                None => false,
-            },
+        match &element.values {
             Values::Items(lists, items) => match lists.range(row) {
-                Some(rows) => self.items(items, rows).map(|()| true)?,
+                Some(rows) if self.sequence_of_uids(element, items, rows.clone()).is_some() => {
+                    Ok(())
+                }
+                Some(rows) => self.sequence(&element.attribute, items, rows),
+                None => Ok(()),
+            },
+            values => self.values(&element.attribute, values, row),
+        }
+    }
+
+    // Of its own, as those of sequences, so that the loop over UIDs has the registers for itself.
+    #[inline(never)]
+    fn values(
+        &mut self,
+        attribute: &Attribute,
+        values: &Values,
+        row: usize,
+    ) -> Result<(), Box<DataSetError>> {
+        let begun = self.begin(attribute.tag, attribute.vr);
+        let is_there = match values {
+            Values::Several(lists, values) => match lists.range(row) {
+                Some(rows) => self.several(attribute.vr, values, rows).map(|()| true)?,
                 None => false,
             },
-            one => self.value(vr, one, row)?,
+            one => self.value(attribute.vr, one, row)?,
         };
         if !is_there {
             self.at = begun.header;
             return Ok(());
         }
-        if tag == SPECIFIC_CHARACTER_SET {
-            self.character_set = CharacterSet::of_value(&self.out[begun.value..self.at]);
-        }
-        self.end(&begun, vr)
+        self.end(&begun)
     }
 
-    /// Writes a conformant UID, the most frequent element of all, where there is room to do it in a
-    /// few registers.
-    // With its length known before, and copied as a whole: half the instructions.
-    #[inline(always)]
-    fn conformant_uid(&mut self, beginning: u64, uid: Cell<'_>) -> bool {
-        const HEADER: usize = 8;
-        // Behind a UID of 64 characters a NUL is written too, over which the next element goes.
-        const ROOM: usize = HEADER + WINDOW + 1;
-        let Some(window) = uid.window() else { return false };
-        let Some(out) = self.out[self.at..].first_chunk_mut::<ROOM>() else { return false };
-        let length = uid.length().next_multiple_of(2);
-        out[..HEADER].copy_from_slice(&self.form.header(beginning, length as u16));
-        out[HEADER..HEADER + WINDOW].copy_from_slice(window);
-        out[HEADER + uid.length()] = 0;
-        self.at += HEADER + length;
-        true
+    /// Writes a sequence whose items are nothing but UIDs, if these are all conformant.
+    #[inline(never)]
+    fn sequence_of_uids(
+        &mut self,
+        element: &ElementColumn,
+        items: &DataSetColumns,
+        rows: Range<usize>,
+    ) -> Option<()> {
+        let run = items.nothing_but_uids()?;
+        if self.add_unicode || element.attribute.tag == SPECIFIC_CHARACTER_SET {
+            return None;
+        }
+        let uids = &mut self.uids[run.number];
+        let out = &mut self.out[self.at..];
+        let (header, value) = out.split_at_mut_checked(if self.explicit { 12 } else { 8 })?;
+        let room = value.len();
+        let mut rest = value;
+        for row in rows {
+            let (item, inside) = rest.split_first_chunk_mut()?;
+            let room = inside.len();
+            rest = uids.write(row, inside)?;
+            *item = item_header((room - rest.len()) as u32);
+        }
+        let length = room - rest.len();
+        header[..8].copy_from_slice(&self.form.header(element.beginning, 0));
+        *header.last_chunk_mut()? = length_of_value(length)?.to_le_bytes();
+        self.at += header.len() + length;
+        Some(())
+    }
+
+    #[inline(never)]
+    fn sequence(
+        &mut self,
+        attribute: &Attribute,
+        items: &'c DataSetColumns,
+        rows: Range<usize>,
+    ) -> Result<(), Box<DataSetError>> {
+        let begun = self.begin(attribute.tag, VR::SQ);
+        self.items(items, rows)?;
+        self.end(&begun)
     }
 
     #[cold]
@@ -270,18 +367,20 @@ impl<'c, 'o> Writer<'c, 'o> {
             (true, false) => self.put(&[g0, g1, e0, e1, a, b, 0, 0]),
             (true, true) => self.put(&[g0, g1, e0, e1, a, b, 0, 0, 0, 0, 0, 0]),
         }
-        Begun { header, value: self.at }
+        Begun { tag, vr, header, value: self.at }
     }
 
     /// Pads the value, and writes its length into the header.
-    fn end(&mut self, begun: &Begun, vr: VR) -> Result<(), Box<DataSetError>> {
+    fn end(&mut self, begun: &Begun) -> Result<(), Box<DataSetError>> {
+        let vr = begun.vr;
+        if begun.tag == SPECIFIC_CHARACTER_SET {
+            self.character_set = CharacterSet::of_value(&self.out[begun.value..self.at]);
+        }
         if (self.at - begun.value) % 2 == 1 {
             self.put(&[padding(vr)]);
         }
         let length = self.at - begun.value;
-        let length32 = u32::try_from(length)
-            .ok()
-            .filter(|&length| length < u32::MAX)
+        let length32 = length_of_value(length)
             .ok_or_else(|| DataSetError::new(DataSetReason::TooLong(length)))?;
         if !self.explicit || has_long_length(vr) {
             self.out[begun.value - 4..begun.value].copy_from_slice(&length32.to_le_bytes());
@@ -298,15 +397,14 @@ impl<'c, 'o> Writer<'c, 'o> {
         Ok(())
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn items(
         &mut self,
         items: &'c DataSetColumns,
-        rows: std::ops::Range<usize>,
+        rows: Range<usize>,
     ) -> Result<(), Box<DataSetError>> {
         // An item has that of what is around it, or its own (PS3.3 C.12.1.1.2).
-        let has_own = |of: &ElementColumn| of.attribute.tag == SPECIFIC_CHARACTER_SET;
-        let around = items.elements.iter().any(has_own).then(|| self.character_set.clone());
+        let around = items.may_give_character_set.then(|| self.character_set.clone());
         for (number, row) in rows.enumerate() {
             let inside = |error: Box<DataSetError>| error.inside(&format!("[{number}]"));
             if items.is_null(row) {
@@ -322,10 +420,7 @@ impl<'c, 'o> Writer<'c, 'o> {
             let length = self.at - begin - 8;
             let length = u32::try_from(length)
                 .map_err(|_| inside(DataSetError::new(DataSetReason::TooLong(length))))?;
-            let [a, b, c, d] = length.to_le_bytes();
-            // Item, with its length (PS3.5 7.5.1).
-            let header = [0xfe, 0xff, 0x00, 0xe0, a, b, c, d];
-            self.out[begin..][..8].copy_from_slice(&header);
+            self.out[begin..][..8].copy_from_slice(&item_header(length));
         }
         Ok(())
     }
@@ -334,7 +429,7 @@ impl<'c, 'o> Writer<'c, 'o> {
         &mut self,
         vr: VR,
         values: &Values,
-        rows: std::ops::Range<usize>,
+        rows: Range<usize>,
     ) -> Result<(), Box<DataSetError>> {
         let is_text = matches!(content(vr), Content::Text { .. });
         let one_only =
@@ -483,6 +578,18 @@ impl<'c, 'o> Writer<'c, 'o> {
             _ => self.text(vr, decimal(number).as_bytes()),
         }
     }
+}
+
+/// The length of a value, which is not the one that says undefined (PS3.5 7.1.1).
+fn length_of_value(length: usize) -> Option<u32> {
+    u32::try_from(length).ok().filter(|&length| length < u32::MAX)
+}
+
+/// Item, with its length (PS3.5 7.5.1).
+#[inline(always)]
+fn item_header(length: u32) -> [u8; 8] {
+    let [a, b, c, d] = length.to_le_bytes();
+    [0xfe, 0xff, 0x00, 0xe0, a, b, c, d]
 }
 
 /// A number as a decimal string: the shorter of the two ways to write it.
@@ -684,6 +791,37 @@ mod tests {
         let found = error(vec![("PatientName", name), ("ReferencedPatientSequence", sequence)]);
         let path = ".ReferencedPatientSequence[0].PatientName";
         assert_eq!((&*found.path, found.reason.code()), (path, "character-set"));
+    }
+
+    #[test]
+    fn a_row_is_the_same_whatever_stands_before_it() {
+        let texts =
+            |texts: &[&'static str]| -> ArrayRef { Arc::new(StringArray::from(texts.to_vec())) };
+        let item = structs(vec![
+            ("SpecificCharacterSet", texts(&["ISO_IR 144", "ISO_IR 100"])),
+            ("PatientName", texts(&["Müller", "Müller"])),
+        ]);
+        let array = structs(vec![
+            ("ReferencedPatientSequence", items(item, &[1, 0, 0, 1, 0], None)),
+            ("PatientName", texts(&["A", "Müller", "A", "Müller", "A"])),
+            ("PatientID", texts(&["1", "2", "a\\b", "4", "5"])),
+        ]);
+        let syntax = TransferSyntax::ImplicitVrLittleEndian;
+        let columns = DataSetColumns::new(&array, "EventInformation").unwrap();
+        let (mut out, mut ends) = (vec![0xaa; columns.most_bytes()], [[0; 8]; 5]);
+        let mut encoder = DataSetEncoder::new(&columns, options(syntax));
+        let wrong = encoder.encode_rows(0..5, &mut out, &mut ends);
+        assert_eq!(wrong.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [0, 2]);
+        let mut begin = 0;
+        for (row, end) in ends.into_iter().enumerate() {
+            let end = i64::from_ne_bytes(end) as usize;
+            let expected = match row {
+                0 | 2 => vec![],
+                row => encoded(&array, row, syntax),
+            };
+            assert_eq!(out[begin..end], expected, "{row}");
+            begin = end;
+        }
     }
 
     #[test]

@@ -121,6 +121,28 @@ pub enum Reason {
     /// A data set longer than an Arrow view can show.
     #[error("a data set of {0} bytes is longer than the 1073741823 that can be shown in columns")]
     DataSetTooLong(usize),
+    /// A response among events that are to be sent as requests.
+    #[error("this makes the row a response, which only who was asked sends: leave it null")]
+    NotARequest,
+    /// An event of a SOP class that the association is not for.
+    #[error("the association has no presentation context for '{sop_class}': {why}")]
+    NoContext {
+        /// The SOP class.
+        sop_class: Box<str>,
+        /// Why there is none.
+        why: &'static str,
+    },
+    /// A data set that is encoded otherwise than was agreed on.
+    #[error(
+        "the data set is encoded in the transfer syntax {encoded}, the peer accepted {accepted}: \
+         give its attributes, or propose only the first"
+    )]
+    OtherSyntax {
+        /// What it is encoded in.
+        encoded: Box<str>,
+        /// What was accepted.
+        accepted: Box<str>,
+    },
     /// A command set that doesn't say how long it is, where only that can tell.
     #[error("a stream of command sets needs Command Group Length (0000,0000) first in each")]
     NoGroupLength,
@@ -134,10 +156,26 @@ fn kind_hint(kind: Kind) -> &'static str {
 }
 
 impl Reason {
+    /// Where it is wrong: the `field`, and the path in its data set, such as
+    /// `EventInformation.ReferencedSOPSequence[3].ReferencedSOPInstanceUID`. Of a data set that is in
+    /// no field it is the path in it.
+    pub fn path(&self, field: Option<Field>) -> Option<String> {
+        match (self, field.map(Field::keyword)) {
+            (Self::DataSet(error), None) => {
+                Some(error.path.trim_start_matches('.').to_owned()).filter(|path| !path.is_empty())
+            }
+            (Self::DataSet(error), Some(keyword)) => Some(format!("{keyword}{}", error.path)),
+            (_, keyword) => keyword.map(str::to_owned),
+        }
+    }
+
     /// A short name that programs can rely on.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Missing(_) => "missing",
+            Self::NotARequest => "response",
+            Self::NoContext { .. } => "no-context",
+            Self::OtherSyntax { .. } => "transfer-syntax",
             Self::NotCarried(_) => "not-carried",
             Self::OutOfRange(_) => "out-of-range",
             Self::Uid(..) => "uid",
@@ -203,14 +241,9 @@ impl Rejection {
         self
     }
 
-    /// The field, and where in its data set: a keyword, or
-    /// `EventInformation.ReferencedSOPSequence[3].ReferencedSOPInstanceUID`.
+    /// The field, and where in its data set: see [`Reason::path`].
     pub fn path(&self) -> Option<String> {
-        let keyword = self.field?.keyword();
-        match &self.reason {
-            Reason::DataSet(error) => Some(format!("{keyword}{}", error.path)),
-            _ => Some(keyword.to_owned()),
-        }
+        self.reason.path(self.field)
     }
 
     /// The same, its offset counted from `base`.

@@ -18,14 +18,14 @@ pub struct Event<'a> {
 
 impl<'a> Event<'a> {
     /// A row of a block; `message_id` is that of a request of a table without such a column.
-    pub fn of_row(block: &Block<'a>, row: usize, message_id: u16) -> Self {
+    pub fn of_row(block: &'a Block<'_>, row: usize, message_id: u16) -> Self {
         // A row that responds to a message is a response.
         let kind = match block.number(Field::MessageIDBeingRespondedTo, row) {
             NO_NUMBER => Kind::Request,
             _ => Kind::Response,
         };
         // A message that announced a data set of no bytes would leave its receiver waiting.
-        let data_set = block.cell(kind.data_set(), row).bytes().filter(|bytes| !bytes.is_empty());
+        let data_set = block.data_set(kind.data_set(), row).filter(|bytes| !bytes.is_empty());
         let mut command_set = CommandSet::new(kind, data_set.is_some());
         for element in &ELEMENTS {
             if let Source::Field(field) = element.source {
@@ -65,7 +65,7 @@ impl<'a> Event<'a> {
             Kind::Request => Field::EventReply,
             Kind::Response => Field::EventInformation,
         };
-        if block.cell(other, row).bytes().is_some_and(|bytes| !bytes.is_empty()) {
+        if block.data_set(other, row).is_some_and(|bytes| !bytes.is_empty()) {
             return Err(Rejection::new(Reason::NotCarried(kind)).field(other));
         }
         let length = self.data_set.map_or(0, <[u8]>::len);
@@ -93,7 +93,7 @@ fn us(number: u32) -> Option<u16> {
     (number != NO_NUMBER).then(|| u16::try_from(number).unwrap_or_default())
 }
 
-fn value_of_row<'a>(block: &Block<'a>, row: usize, field: Field, vr: Vr) -> Value<'a> {
+fn value_of_row<'a>(block: &'a Block<'_>, row: usize, field: Field, vr: Vr) -> Value<'a> {
     match vr {
         Vr::Us | Vr::Ul => us(block.number(field, row)).map_or(Value::Absent, Value::Us),
         Vr::Ui | Vr::Lo => block.cell(field, row).bytes().map_or(Value::Absent, Value::Text),

@@ -5,6 +5,7 @@
 //! into columns ([`decoded_columns`]). What the standard says about events is in [`events`], by which
 //! [`standard`] checks them, and about statuses in [`status`]. There is no Python here and no I/O.
 
+pub mod associate;
 pub mod attribute;
 mod block;
 pub mod character_set;
@@ -36,6 +37,7 @@ mod runs;
 pub mod standard;
 pub mod status;
 pub mod structured;
+mod structured_rows;
 mod template;
 pub mod transfer_syntax;
 pub mod uid;

@@ -18,15 +18,16 @@ use crate::template::{Shape, Template};
 
 /// What is done with rows that were judged.
 pub trait Judged {
-    /// Some rows of a block are good, and have this template; `message_id` is that of the first if
-    /// it is a request of a table without such a column.
+    /// Some rows of a block are good, and have this template, but for their data sets if these are
+    /// structured; `message_id` is that of the first if it is a request of a table without such a
+    /// column. Returns how many rows are done with: the next one is judged alone.
     fn run(
         &mut self,
-        block: &Block<'_>,
+        block: &mut Block<'_>,
         rows: Range<usize>,
         template: &Template<'_>,
         message_id: u16,
-    );
+    ) -> usize;
 
     /// A row is good.
     fn single(&mut self, event: &Event<'_>);
@@ -75,20 +76,21 @@ impl Judge<'_> {
                 let class = block.cell(Field::AffectedSOPClassUID, row);
                 let template = templates.find(block.shapes[row], class);
                 let end = template.map_or(row, |template| self.end_of_run(&block, row, template));
-                match template {
+                let mut done = match template {
                     Some(template) if end > row => {
-                        judged.run(&block, row..end, template, self.message_id());
+                        judged.run(&mut block, row..end, template, self.message_id())
                     }
-                    template => {
-                        let known = template.is_some();
-                        match self.single(&block, row, known, &mut templates, judged) {
-                            Ok(()) => {}
-                            Err(rejection) => judged.refused(rejection.row(self.number))?,
-                        }
+                    _ => 0,
+                };
+                if done == 0 {
+                    match self.single(&mut block, row, &mut templates, judged) {
+                        Ok(()) => {}
+                        Err(rejection) => judged.refused(rejection.row(self.number))?,
                     }
+                    done = 1;
                 }
-                self.number += (end - row).max(1) as u64;
-                row = end.max(row + 1);
+                self.number += done as u64;
+                row += done;
             }
         }
         Ok(())
@@ -102,14 +104,17 @@ impl Judge<'_> {
             Framing::PData => max_pdu_length.fragment(),
             Framing::CommandSet => usize::MAX,
         };
-        if template.command_set_len(WINDOW) > most {
+        // Without their data sets these are checked one by one.
+        let are_left_out = framing == Framing::CommandSet && !block.structured.is_empty();
+        if template.command_set_len(WINDOW) > most || are_left_out {
             return first;
         }
         let before_broken =
             self.broken.next_row().map_or(usize::MAX, |row| (row - self.number) as usize);
         let end = block.rows.min(first.saturating_add(before_broken));
         let classes = block.cells(Field::AffectedSOPClassUID);
-        let data_sets = template.data_set.map(|field| block.cells(field));
+        let in_cells = template.data_set.filter(|field| !block.is_structured(*field));
+        let data_sets = in_cells.map(|field| block.cells(field));
         let mut row = first;
         while row < end
             && template.fits(block.shapes[row], classes[row])
@@ -123,18 +128,20 @@ impl Judge<'_> {
     }
 
     /// Judges a row by the table of elements, and makes a template of it if it is the first good one
-    /// of its like. Where that is known, there is a template.
+    /// of its like.
     fn single<'c>(
         &mut self,
-        block: &Block<'c>,
+        block: &mut Block<'c>,
         row: usize,
-        known: bool,
         templates: &mut Templates<'c>,
         judged: &mut impl Judged,
     ) -> Result<(), Rejection> {
         if let Some(rejection) = self.broken.take(self.number) {
             return Err(rejection);
         }
+        block.encode_structured(row)?;
+        let (shape, class) = (block.shapes[row], block.cell(Field::AffectedSOPClassUID, row));
+        let known = templates.find(shape, class).is_some();
         if known && !block.out_of_range(row) {
             // The other rules of such a row come later in the order of its elements.
             check_instance(block, row, self.options)?;
@@ -142,7 +149,6 @@ impl Judge<'_> {
         let event = Event::of_row(block, row, self.message_id());
         event.check(block, row, self.options)?;
         if !known && event.command_set.get(Field::ErrorComment) == Value::Absent {
-            let (shape, class) = (block.shapes[row], block.cell(Field::AffectedSOPClassUID, row));
             let id = event.context_id(self.options);
             templates.add(Template::new(shape, class, &event.command_set, id, self.options));
         }

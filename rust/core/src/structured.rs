@@ -1,11 +1,12 @@
-//! Structured data sets in tables of events: encoded before the events are, decoded after them.
+//! Structured data sets in tables of events: encoded before the events are, where that can't be done
+//! with them, and decoded after them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, BooleanArray, LargeBinaryArray, RecordBatch, StructArray};
-use arrow_buffer::{Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field as Column, Schema};
 use arrow_select::filter::filter_record_batch;
 
@@ -78,35 +79,28 @@ fn encode_column(
 ) -> Result<EncodedColumn, SchemaError> {
     let columns = DataSetColumns::new(data_sets, field.keyword())?;
     let mut encoder = DataSetEncoder::new(&columns, options);
-    let mut wrong = Vec::new();
     let mut bytes = Memory::new(columns.most_bytes());
     let mut ends = Memory::new((columns.rows + 1) * 8);
-    let mut valid = NullBufferBuilder::new(columns.rows);
-    let out = bytes.bytes();
     let (offsets, _) = ends.bytes().as_chunks_mut();
     offsets[0] = 0_i64.to_ne_bytes();
-    let mut at = 0;
-    for (row, end) in (0..columns.rows).zip(&mut offsets[1..]) {
-        let written = match columns.is_null(row) {
-            true => None,
-            false => match encoder.encode(row, &mut out[at..]) {
-                Ok(length) => Some(length),
-                Err(error) => {
-                    wrong.push((row, error));
-                    None
-                }
-            },
-        };
-        at += written.unwrap_or(0);
-        valid.append(written.is_some());
-        *end = (at as i64).to_ne_bytes();
-    }
+    let wrong = encoder.encode_rows(0..columns.rows, bytes.bytes(), &mut offsets[1..]);
+    let length = i64::from_ne_bytes(offsets[columns.rows]) as usize;
     let ends = ends.into_buffer((columns.rows + 1) * 8);
     let offsets = OffsetBuffer::new(ScalarBuffer::new(ends, 0, columns.rows + 1));
-    Ok((LargeBinaryArray::new(offsets, bytes.into_buffer(at), valid.finish()), wrong))
+    let nulls = NullBuffer::union(columns.nulls(), without(columns.rows, &wrong).as_ref());
+    Ok((LargeBinaryArray::new(offsets, bytes.into_buffer(length), nulls), wrong))
 }
 
-fn replaced(batch: &RecordBatch, field: Field, column: ArrayRef) -> RecordBatch {
+/// All rows but those with which something is wrong.
+fn without(rows: usize, wrong: &[(usize, Box<DataSetError>)]) -> Option<NullBuffer> {
+    let mut valid = BooleanBufferBuilder::new(rows);
+    valid.append_n(rows, true);
+    wrong.iter().for_each(|(row, _)| valid.set_bit(*row, false));
+    (!wrong.is_empty()).then(|| NullBuffer::new(valid.finish()))
+}
+
+/// The batch with another column of a field.
+pub fn replaced(batch: &RecordBatch, field: Field, column: ArrayRef) -> RecordBatch {
     let schema = batch.schema();
     let columns = schema.fields().iter().zip(batch.columns()).map(|(of, array)| {
         match of.name() == field.keyword() {
@@ -154,13 +148,12 @@ pub fn decode_structured(
     for (field, schema) in &structure.columns {
         let data_sets = decoded.events[field.keyword()].as_binary_view();
         let found = decode_data_sets(data_sets, structure.syntax, schema.as_ref());
+        left_out.extend(found.left_out_of(*field));
         for (row, error) in found.wrong {
             let begin = decoded.offsets[row] as usize;
             let rejection = placed(error, data_sets.value(row), stream, begin);
             wrong.entry(row).or_insert(rejection.field(*field));
         }
-        let path = |name: String| format!("{}.{name}", field.keyword());
-        left_out.extend(found.left_out.into_iter().map(|(name, count)| (path(name), count)));
         structured = replaced(&structured, *field, Arc::new(found.rows));
     }
     if !wrong.is_empty() {

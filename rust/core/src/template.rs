@@ -40,6 +40,11 @@ impl Shape {
         Self(self.0 | 1 << field as u32)
     }
 
+    /// The same without a field.
+    pub fn without(self, field: Field) -> Self {
+        Self(self.0 & !(1 << field as u32))
+    }
+
     /// Adds to the shapes of some rows which of them have a number.
     pub fn add_numbers(shapes: &mut [Self], field: Field, numbers: &[u32]) {
         for (shape, &number) in shapes.iter_mut().zip(numbers) {
@@ -231,6 +236,15 @@ impl<'a> Template<'a> {
         }
         back + self.back_len as usize
     }
+}
+
+/// Writes how long the data set is that begins at `begin` into the headers in front of it, where that
+/// was not known before.
+#[inline(always)]
+pub fn set_data_set_length(out: &mut [u8], begin: usize, length: usize) {
+    let [high, low] = [6, 2].map(|more| ((length + more) as u32).to_be_bytes());
+    out[begin - HEADERS + 2..][..4].copy_from_slice(&high);
+    out[begin - HEADERS + 6..][..4].copy_from_slice(&low);
 }
 
 /// Where a command set's elements stand.

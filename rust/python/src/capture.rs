@@ -1,37 +1,45 @@
 //! Captures: files of packets in, events and their answers out; and back.
 
 use std::collections::BTreeMap;
+use std::iter::repeat_n;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_buffer::Buffer;
+use arrow_cast::parse::string_to_timestamp_nanos;
 use arrow_schema::SchemaRef;
-use fastdimse_capture::columns::{Seen, check_names, schema};
+use fastdimse_capture::columns::{Seen, check_names};
 use fastdimse_capture::fault::Broken;
 use fastdimse_capture::file::Format;
 use fastdimse_capture::plan::End;
 use fastdimse_capture::read::read;
+use fastdimse_capture::structured::decode_structured;
 use fastdimse_capture::write::{self, Options, Refused};
+use fastdimse_core::command_set::Field;
+use fastdimse_core::data_set_error::{DataSetError, DataSetReason};
 use fastdimse_core::encode::OnInvalid;
 use fastdimse_core::encode_data_set::DataSetOptions;
+use fastdimse_core::error::{Reason, Rejection};
 use fastdimse_core::structured::is_structured;
+use fastdimse_core::transfer_syntax::{TransferSyntaxColumn, TransferSyntaxError};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyInt, PyString};
-use pyo3_arrow::input::AnyArray;
 
 use crate::buffer::{bytes_like, lend};
 use crate::decoded::primitive;
 use crate::encoded::{all_batches, on_invalid};
 use crate::errors::{capture_error, encode_error, table_error};
-use crate::events::{Columns, Events, MappedColumn, concat, export_batch};
+use crate::events::{Batch, Columns, Events, MappedColumn, arrow_array, export_batch};
 use crate::faults::Faults;
 use crate::rejections::Rejections;
 use crate::sequence::{SequenceIterator, from_end};
-use crate::structured::{self, encode_structured};
+use crate::structured::{encode_structured, structured_fields};
+use crate::transfer_syntaxes::{self, transfer_syntax};
 
 /// Decode the events of a capture, each with its answer.
 ///
@@ -41,6 +49,10 @@ use crate::structured::{self, encode_structured};
 ///     A ``.pcap`` or ``.pcapng`` file; one that is mapped into memory is not copied.
 /// on_invalid : {"skip", "raise"}, optional
 ///     Read what can be read and list the rest in ``broken``, or raise if there is such a rest.
+/// event_information, event_reply : {"binary", "structured"} or Arrow schema, optional
+///     How data sets are given back, as for :func:`decode_events`. Each is read in the transfer
+///     syntax of its association, if that is Implicit or Explicit VR Little Endian; one that can't
+///     be read is null, and in ``broken``.
 ///
 /// Returns
 /// -------
@@ -65,19 +77,26 @@ use crate::structured::{self, encode_structured};
 /// >>> decode_capture(capture)
 /// <CapturedEvents: 2 events in 1 association, 0 faults>
 #[pyfunction]
-#[pyo3(signature = (data, *, on_invalid = "skip"))]
+#[pyo3(signature = (
+    data, *, on_invalid = "skip", event_information = None, event_reply = None,
+))]
 pub fn decode_capture(
     py: Python<'_>,
     data: &Bound<'_, PyAny>,
     on_invalid: &str,
+    event_information: Option<&Bound<'_, PyAny>>,
+    event_reply: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<CapturedEvents> {
     let on_invalid = self::on_invalid(on_invalid)?;
+    let fields = structured_fields(py, event_information, event_reply)?;
     let file = bytes_like(data)?;
-    let capture =
+    let mut capture =
         py.detach(|| read(&file)).map_err(|fault| capture_error(py, &Broken::file(fault, None)))?;
+    let (events, left_out) = py.detach(|| decode_structured(&mut capture, &fields));
     let first = capture.broken.first().cloned().filter(|_| on_invalid == OnInvalid::Raise);
     let events = CapturedEvents {
-        events: capture.events,
+        events,
+        left_out,
         messages: capture.messages,
         rows: capture.rows,
         broken: Faults::new(capture.broken),
@@ -109,6 +128,8 @@ pub fn decode_capture(
 ///     What could not be read, and where.
 /// stepped_over : dict of str to int
 ///     Other PDUs and other DIMSE messages by name, and how many of each there were.
+/// left_out : dict of str to int
+///     How many elements of data sets a given schema left out, by their paths.
 /// packets, streams, associations : int
 ///     How many packets and TCP streams there were, and how many of the streams were associations.
 #[pyclass(frozen, sequence, module = "fastdimse")]
@@ -120,6 +141,8 @@ pub struct CapturedEvents {
     broken: Faults,
     #[pyo3(get)]
     stepped_over: BTreeMap<&'static str, u64>,
+    #[pyo3(get)]
+    left_out: BTreeMap<String, u64>,
     #[pyo3(get)]
     packets: u64,
     #[pyo3(get)]
@@ -161,7 +184,7 @@ impl CapturedEvents {
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        Ok(pyo3_arrow::ffi::to_schema_pycapsule(py, schema().as_ref())?)
+        Ok(pyo3_arrow::ffi::to_schema_pycapsule(py, self.events.schema().as_ref())?)
     }
 
     #[pyo3(signature = (requested_schema = None))]
@@ -182,7 +205,7 @@ impl CapturedEvents {
 ///
 /// Parameters
 /// ----------
-/// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT
+/// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT or mappings
 ///     As for :func:`encode_events`. In addition a row with *MessageID* and *Status* is a request
 ///     and its response, and these columns tell where a row was seen: *Time*, *Latency*,
 ///     *SourceAddress*, *SourcePort*, *DestinationAddress*, *DestinationPort*, *CallingAETitle*,
@@ -195,7 +218,8 @@ impl CapturedEvents {
 ///     The addresses, of rows that have none of their own: IPv4 or IPv6, with or without a port. A
 ///     response that stands alone goes the other way.
 /// transfer_syntax : str, optional
-///     What event information and replies are encoded in, where a row does not say so.
+///     What event information and replies are encoded in, where a row does not say so. Structured
+///     ones are written in Implicit or Explicit VR Little Endian.
 /// max_pdu_length : int, optional
 ///     The maximum PDU length of both ends (PS3.8 D.1): 0 for no limit, or 7 and more.
 /// on_invalid : {"raise", "skip"}, optional
@@ -262,10 +286,7 @@ pub fn encode_capture(
     };
     let mut batches = all_batches(py, Events::with_columns(events, &OfCaptures)?)?;
     if batches.iter().any(|(batch, _)| is_structured(&batch.schema())) {
-        let syntax = structured::transfer_syntax(transfer_syntax)?;
-        let data_sets = DataSetOptions { syntax, conformant_uids: enforce_uid_conformance };
-        let encoded = encode_structured(py, batches, data_sets, 0, 1);
-        batches = encoded.into_iter().collect::<PyResult<_>>()?;
+        batches = encode_in_their_syntaxes(py, batches, transfer_syntax, enforce_uid_conformance)?;
     }
     let (batches, broken): (Vec<_>, Vec<_>) = batches.into_iter().unzip();
     let broken = broken.into_iter().flatten().collect();
@@ -282,6 +303,58 @@ pub fn encode_capture(
         packets: written.packets,
         associations: written.associations,
     })
+}
+
+/// The batches with their structured data sets encoded, each row's in its own transfer syntax, or
+/// in the `default` one. Each run of rows in the same one becomes a batch.
+fn encode_in_their_syntaxes(
+    py: Python<'_>,
+    batches: Vec<Batch>,
+    default: &str,
+    conformant_uids: bool,
+) -> PyResult<Vec<Batch>> {
+    let default = transfer_syntax(default)?;
+    let mut encoded = Vec::new();
+    let mut done = 0;
+    for (batch, broken) in batches {
+        let syntaxes = match batch.column_by_name(Seen::TransferSyntaxUID.name()) {
+            Some(uids) => transfer_syntaxes::of_array(uids, default)?,
+            None => TransferSyntaxColumn::of_uids(repeat_n(None, batch.num_rows()), default),
+        };
+        let first_run = encoded.len();
+        for (rows, syntax) in syntaxes.runs() {
+            let data_sets = DataSetOptions { syntax: syntax.unwrap_or(default), conformant_uids };
+            let part = vec![(batch.slice(rows.start, rows.len()), Vec::new())];
+            for part in encode_structured(py, part, data_sets, done + rows.start as u64, 1) {
+                encoded.push(part?);
+            }
+        }
+        // What is wrong with rows goes by their numbers, not by the batch that it stands beside.
+        if let Some((_, found)) = encoded.get_mut(first_run) {
+            found.extend(broken.into_iter().chain(unwritten(&batch, syntaxes.unknown(), done)));
+            found.sort_by_key(|rejection| rejection.row);
+        }
+        done += batch.num_rows() as u64;
+    }
+    Ok(encoded)
+}
+
+/// What is wrong with structured data sets whose transfer syntax is `unknown`.
+fn unwritten(
+    batch: &RecordBatch,
+    unknown: &[(usize, TransferSyntaxError)],
+    first_row: u64,
+) -> Vec<Rejection> {
+    let of_row = |(row, error): &(usize, TransferSyntaxError)| {
+        let is_structured = |field: &Field| {
+            let column = batch.column_by_name(field.keyword());
+            column.and_then(|column| column.as_struct_opt()).is_some_and(|one| one.is_valid(*row))
+        };
+        let field = Field::DATA_SETS.into_iter().find(is_structured)?;
+        let error = DataSetError::new(DataSetReason::TransferSyntax(error.clone()));
+        Some(Rejection::new(Reason::DataSet(error)).field(field).row(first_row + *row as u64))
+    };
+    unknown.iter().filter_map(of_row).collect()
 }
 
 fn format(name: &str) -> PyResult<Format> {
@@ -326,12 +399,10 @@ impl Columns for OfCaptures {
 }
 
 fn from_values(column: Seen, values: &Bound<'_, PyAny>) -> PyResult<MappedColumn> {
-    let py = values.py();
-    let arrow = values.hasattr(intern!(py, "__arrow_c_array__"))?
-        || values.hasattr(intern!(py, "__arrow_c_stream__"))?;
-    if arrow {
-        return concat(values.extract::<AnyArray>()?).map(MappedColumn::Array);
+    if let Some(array) = arrow_array(values)? {
+        return Ok(MappedColumn::Array(array));
     }
+    let py = values.py();
     if values.is_none()
         || values.is_instance_of::<PyString>()
         || values.is_instance_of::<PyInt>()
@@ -388,8 +459,14 @@ fn number(column: Seen, row: usize, value: &Bound<'_, PyAny>) -> PyResult<Option
     }
     let accepted = match column {
         Seen::Time if of_datetime(value, "datetime")? => return nanoseconds_of_time(value),
+        Seen::Time if value.is_instance_of::<PyString>() => {
+            return string_to_timestamp_nanos(value.extract()?).map(Some).map_err(|why| {
+                let reason = format!("a time as ISO 8601 has it: {why}");
+                wrong_value(column, row, value, &reason)
+            });
+        }
         Seen::Latency if of_datetime(value, "timedelta")? => return nanoseconds(value).map(Some),
-        Seen::Time => "a datetime, an int of nanoseconds since 1970, or None",
+        Seen::Time => "a datetime, a str of ISO 8601, an int of nanoseconds since 1970, or None",
         Seen::Latency => "a timedelta, an int of nanoseconds, or None",
         _ => "an int or None",
     };

@@ -8,7 +8,7 @@ use arrow_array::{Array, RecordBatch};
 use arrow_buffer::ScalarBuffer;
 use fastdimse_core::command_set::{Field, Kind, Value, Vr};
 use fastdimse_core::decode::decode_in_threads;
-use fastdimse_core::structured::{StructuredEvents, decode_structured};
+use fastdimse_core::structured::{Structure, StructuredEvents, decode_structured};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule};
 use pyo3::{PyResult, intern};
@@ -22,7 +22,8 @@ use crate::events::export_batch;
 use crate::primitive::primitive_type;
 use crate::rejections::Rejections;
 use crate::sequence::{SequenceIterator, from_end};
-use crate::structured::structure;
+use crate::structured::structured_fields;
+use crate::transfer_syntaxes::transfer_syntax;
 
 /// Decode a stream of messages into columns.
 ///
@@ -84,8 +85,9 @@ pub fn decode_events(
     let (framing, on_invalid) = (self::framing(framing)?, self::on_invalid(on_invalid)?);
     let threads = thread_count(threads)?;
     let stream = bytes_like(data)?;
-    let choices = [(Field::EventInformation, event_information), (Field::EventReply, event_reply)];
-    let structure = structure(py, transfer_syntax, choices)?;
+    let syntax = self::transfer_syntax(transfer_syntax)?;
+    let columns = structured_fields(py, event_information, event_reply)?;
+    let structure = Structure { syntax, columns };
     let found = py.detach(|| {
         let decoded = decode_in_threads(&stream, framing, on_invalid, threads);
         decode_structured(decoded, &stream, &structure, on_invalid)

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use arrow_array::{ArrayRef, Int64Array, LargeBinaryArray};
+use arrow_array::{ArrayRef, Int64Array, LargeBinaryArray, RecordBatch};
 use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field as Column};
 use fastdimse_core::columns::EventColumns;
@@ -21,7 +21,8 @@ use crate::errors::{encode_error, schema_error};
 use crate::events::{Batch, Events};
 use crate::rejections::Rejections;
 use crate::sequence::{SequenceIterator, from_end};
-use crate::structured::{self, cut, encode_structured};
+use crate::structured::{cut, encode_structured};
+use crate::transfer_syntaxes::transfer_syntax;
 
 /// Reads `framing`.
 pub fn framing(name: &str) -> PyResult<Framing> {
@@ -73,24 +74,36 @@ pub fn thread_count(threads: i64) -> PyResult<usize> {
 }
 
 /// Reads those of structured data sets.
-pub fn data_set_options(transfer_syntax: &str, conformant_uids: bool) -> PyResult<DataSetOptions> {
-    let syntax = structured::transfer_syntax(transfer_syntax)?;
+pub fn data_set_options(uid: &str, conformant_uids: bool) -> PyResult<DataSetOptions> {
+    let syntax = transfer_syntax(uid)?;
     Ok(DataSetOptions { syntax, conformant_uids })
 }
 
 type Columns = (Vec<EventColumns>, Vec<fastdimse_core::error::Rejection>);
 
 /// The columns of batches, and what is wrong with their rows, in order.
-pub fn to_columns(py: Python<'_>, batches: Vec<Batch>) -> PyResult<Columns> {
+pub fn to_columns(
+    py: Python<'_>,
+    batches: Vec<Batch>,
+    data_sets: DataSetOptions,
+) -> PyResult<Columns> {
     let mut columns = Vec::with_capacity(batches.len());
     let mut broken = Vec::new();
     for (batch, found) in batches {
-        columns.push(EventColumns::new(&batch).map_err(|error| schema_error(py, &error))?);
+        columns.push(event_columns(py, &batch, data_sets)?);
         broken.extend(found);
     }
     // What was known beforehand stands beside the first batch.
     broken.sort_by_key(|rejection: &fastdimse_core::error::Rejection| rejection.row);
     Ok((columns, broken))
+}
+
+fn event_columns(
+    py: Python<'_>,
+    batch: &RecordBatch,
+    data_sets: DataSetOptions,
+) -> PyResult<EventColumns> {
+    EventColumns::with_structured(batch, data_sets).map_err(|error| schema_error(py, &error))
 }
 
 /// All that is left of the events.
@@ -181,9 +194,13 @@ pub fn encode_events(
         options(py, context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance)?;
     let data_sets = data_set_options(transfer_syntax, enforce_uid_conformance)?;
     let threads = thread_count(threads)?;
-    let batches = cut(all_batches(py, Events::of(events)?)?);
-    let batches = encode_structured(py, batches, data_sets, 0, threads);
-    let (columns, broken) = to_columns(py, batches.into_iter().collect::<PyResult<_>>()?)?;
+    let mut batches = cut(all_batches(py, Events::of(events)?)?);
+    if threads > 1 || options.framing == Framing::CommandSet {
+        // Threads have to know the lengths of all data sets, and some are only checked.
+        let encoded = encode_structured(py, batches, data_sets, 0, threads);
+        batches = encoded.into_iter().collect::<PyResult<_>>()?;
+    }
+    let (columns, broken) = to_columns(py, batches, data_sets)?;
     py.detach(|| encode::encode_in_threads(&columns, &options, 0, broken, threads))
         .map(EncodedEvents::from)
         .map_err(|rejection| encode_error(py, &rejection))
@@ -297,11 +314,16 @@ impl BatchEncoder {
                 Err(error) => behind = Some(Err(error)),
             }
         }
-        let batches = encode_structured(py, batches, self.data_sets, first_row, self.threads);
+        let batches = match self.options.framing {
+            Framing::PData => batches.into_iter().map(Ok).collect(),
+            Framing::CommandSet => {
+                encode_structured(py, batches, self.data_sets, first_row, self.threads)
+            }
+        };
         let mut tables = Vec::with_capacity(batches.len());
         let mut first_row = first_row;
         for batch in batches {
-            match batch.and_then(|batch| table(py, batch, first_row)) {
+            match batch.and_then(|batch| table(py, batch, first_row, self.data_sets)) {
                 Ok(table) => {
                     first_row += table.columns.rows as u64;
                     tables.push(table);
@@ -336,16 +358,20 @@ impl BatchEncoder {
                 return Ok(Some(batch));
             }
             for empty in encode_structured(py, vec![batch], self.data_sets, self.done, 1) {
-                to_columns(py, vec![empty?])?;
+                to_columns(py, vec![empty?], self.data_sets)?;
             }
         }
         Ok(None)
     }
 }
 
-fn table(py: Python<'_>, (batch, broken): Batch, first_row: u64) -> PyResult<Table> {
-    let columns = EventColumns::new(&batch).map_err(|error| schema_error(py, &error))?;
-    Ok(Table { columns, first_row, broken })
+fn table(
+    py: Python<'_>,
+    (batch, broken): Batch,
+    first_row: u64,
+    data_sets: DataSetOptions,
+) -> PyResult<Table> {
+    Ok(Table { columns: event_columns(py, &batch, data_sets)?, first_row, broken })
 }
 
 #[pymethods]

@@ -5,7 +5,8 @@ use fastdimse_capture::fault::Broken;
 use fastdimse_core::columns::SchemaError;
 use fastdimse_core::error::Rejection;
 use fastdimse_core::standard::Deviation;
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use fastdimse_delivery::failure::Failure;
+use pyo3::exceptions::{PyConnectionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::{PyTypeInfo, create_exception, intern};
 
@@ -35,12 +36,30 @@ create_exception!(
 );
 create_exception!(
     fastdimse,
+    AssociationError,
+    PyConnectionError,
+    "An association that did not come about, or could not be ended in order.\n\n\
+     Attributes\n----------\n\
+     code : str\n    A short name of the failure, for programs.\n\
+     permanent : bool\n    Whether another try would fail in the same way."
+);
+create_exception!(
+    fastdimse,
     ColumnError,
     PyValueError,
     "A table that lacks a column, or has one too many.\n\n\
      Attributes\n----------\n\
      column : str\n    The column's name."
 );
+
+/// The exception for an association that failed.
+pub fn association_error(py: Python<'_>, failure: &Failure) -> PyErr {
+    let error = PyErr::from_type(AssociationError::type_object(py), failure.to_string());
+    with(error, |error| {
+        error.value(py).setattr(intern!(py, "code"), failure.code())?;
+        error.value(py).setattr(intern!(py, "permanent"), failure.is_permanent())
+    })
+}
 
 /// The exception for an event that can't be encoded.
 pub fn encode_error(py: Python<'_>, rejection: &Rejection) -> PyErr {
@@ -68,8 +87,8 @@ pub fn capture_error(py: Python<'_>, broken: &Broken) -> PyErr {
     let error = PyErr::from_type(DecodeError::type_object(py), broken.to_string());
     with(error, |error| {
         let (code, reason) = (broken.fault.code(), broken.fault.to_string());
-        let field = broken.field.map(|field| field.keyword());
-        set_event(py, error, None, field, code, &reason, broken.offset)?;
+        let field = broken.path();
+        set_event(py, error, None, field.as_deref(), code, &reason, broken.offset)?;
         error.value(py).setattr(intern!(py, "events"), py.None())?;
         let stream = broken.direction.as_ref().map(|direction| direction.stream);
         set_packet(py, error, stream, broken.frame)

@@ -43,6 +43,8 @@ pub enum Events {
         primitives: Py<PyIterator>,
         /// About how many there are, 0 if that is not known.
         count: usize,
+        /// What rows that are mappings may have.
+        accepted: &'static dyn Columns,
     },
 }
 
@@ -50,7 +52,7 @@ pub enum Events {
 pub type Batch = (RecordBatch, Vec<Rejection>);
 
 /// The columns that a table may have.
-pub trait Columns {
+pub trait Columns: Sync {
     /// Checks the names of a table's columns.
     fn check_names(&self, py: Python<'_>, schema: &SchemaRef) -> PyResult<()>;
 
@@ -79,7 +81,10 @@ impl Events {
     }
 
     /// The same, with these columns.
-    pub fn with_columns(events: &Bound<'_, PyAny>, accepted: &dyn Columns) -> PyResult<Self> {
+    pub fn with_columns(
+        events: &Bound<'_, PyAny>,
+        accepted: &'static dyn Columns,
+    ) -> PyResult<Self> {
         let py = events.py();
         let arrow = events.hasattr(intern!(py, "__arrow_c_stream__"))?
             || events.hasattr(intern!(py, "__arrow_c_array__"))?;
@@ -109,17 +114,23 @@ impl Events {
                     (_, Ok(tuple)) => tuple.len(),
                     _ => 0,
                 };
-                Ok(Self::Primitives { primitives: primitives.unbind(), count })
+                Ok(Self::Primitives { primitives: primitives.unbind(), count, accepted })
             }
             Err(_) => Err(not_events(events, false)?),
         }
     }
 
+    /// Whether it has an end that does not depend on Python code.
+    pub fn is_table(&self) -> bool {
+        matches!(self, Self::Arrow { .. })
+    }
+
     /// The next batch of at most `most` rows; those before it were `done`.
     pub fn next(&mut self, py: Python<'_>, most: usize, done: u64) -> PyResult<Option<Batch>> {
         match self {
-            Self::Primitives { primitives, count } => {
-                primitives::to_batch(primitives.bind(py), most, done, most.min(*count))
+            Self::Primitives { primitives, count, accepted } => {
+                let expected = most.min(*count);
+                primitives::to_batch(primitives.bind(py), most, done, expected, *accepted)
             }
             Self::Arrow { reader, rest, broken } => {
                 let batch = match rest.take() {
@@ -202,7 +213,7 @@ fn from_mapping(columns: &Bound<'_, PyMapping>, accepted: &dyn Columns) -> PyRes
 }
 
 /// Unknown columns are refused by their names, whatever their values are.
-fn unknown_column(py: Python<'_>, name: &str, accepted: &dyn Columns) -> PyErr {
+pub fn unknown_column(py: Python<'_>, name: &str, accepted: &dyn Columns) -> PyErr {
     let schema = Schema::new(vec![Column::new(name, arrow_schema::DataType::Null, true)]);
     match accepted.check_names(py, &Arc::new(schema)) {
         Err(error) => error,
@@ -236,10 +247,8 @@ fn from_values(
     broken: &mut Vec<Rejection>,
 ) -> PyResult<MappedColumn> {
     let py = values.py();
-    let arrow = values.hasattr(intern!(py, "__arrow_c_array__"))?
-        || values.hasattr(intern!(py, "__arrow_c_stream__"))?;
-    if arrow {
-        return concat(values.extract::<AnyArray>()?).map(MappedColumn::Array);
+    if let Some(array) = arrow_array(values)? {
+        return Ok(MappedColumn::Array(array));
     }
     let scalar = values.is_none()
         || values.is_instance_of::<PyString>()
@@ -268,8 +277,16 @@ fn from_values(
     from_iterator(field, iterator, 0, broken).map(MappedColumn::Array)
 }
 
+/// An Arrow array of the Python object `values`, if it is one.
+pub fn arrow_array(values: &Bound<'_, PyAny>) -> PyResult<Option<ArrayRef>> {
+    let py = values.py();
+    let arrow = values.hasattr(intern!(py, "__arrow_c_array__"))?
+        || values.hasattr(intern!(py, "__arrow_c_stream__"))?;
+    arrow.then(|| concat(values.extract::<AnyArray>()?)).transpose()
+}
+
 /// The chunks of an array as one.
-pub fn concat(array: AnyArray) -> PyResult<ArrayRef> {
+fn concat(array: AnyArray) -> PyResult<ArrayRef> {
     let (chunks, column) = array.into_chunked_array()?.into_inner();
     let chunks: Vec<&dyn Array> = chunks.iter().map(AsRef::as_ref).collect();
     match chunks[..] {
@@ -301,7 +318,7 @@ pub fn from_iterator<'py>(
     if values.iter().any(|(_, value)| rows::is_structured(value)) {
         return rows::data_sets(field, values);
     }
-    let data_sets = values.iter().map(|(row, value)| data_set(field, *row, value));
+    let data_sets = values.iter().map(|(row, value)| data_set(field.keyword(), *row, value));
     let data_sets = data_sets.collect::<PyResult<Vec<Option<Vec<u8>>>>>()?;
     Ok(Arc::new(data_sets.into_iter().collect::<BinaryArray>()))
 }
@@ -319,7 +336,7 @@ fn integers<'py>(
             continue;
         }
         if value.is_instance_of::<PyFloat>() {
-            return Err(wrong_value(field, row, &value, "an int or None"));
+            return Err(wrong_value(field.keyword(), row, &value, "an int or None"));
         }
         match value.extract::<i64>() {
             Ok(number) => numbers.push(Some(number)),
@@ -331,7 +348,7 @@ fn integers<'py>(
                 broken.push(Rejection::new(reason).field(field).row(row));
                 numbers.push(None);
             }
-            Err(_) => return Err(wrong_value(field, row, &value, "an int or None")),
+            Err(_) => return Err(wrong_value(field.keyword(), row, &value, "an int or None")),
         }
     }
     if numbers.iter().all(Option::is_none) {
@@ -346,11 +363,12 @@ fn text(field: Field, row: u64, value: &Bound<'_, PyAny>) -> PyResult<Option<Str
     }
     match value.cast::<PyString>() {
         Ok(text) => Ok(Some(text.to_str()?.to_owned())),
-        Err(_) => Err(wrong_value(field, row, value, "a str or None")),
+        Err(_) => Err(wrong_value(field.keyword(), row, value, "a str or None")),
     }
 }
 
-fn data_set(field: Field, row: u64, value: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u8>>> {
+/// The bytes of a value of a column of data sets.
+pub fn data_set(name: &str, row: u64, value: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u8>>> {
     if value.is_none() {
         return Ok(None);
     }
@@ -359,15 +377,15 @@ fn data_set(field: Field, row: u64, value: &Bound<'_, PyAny>) -> PyResult<Option
     }
     match pyo3::buffer::PyBuffer::<u8>::get(value) {
         Ok(buffer) => buffer.to_vec(value.py()).map(Some),
-        Err(_) => Err(wrong_value(field, row, value, "bytes-like, io.BytesIO or None")),
+        Err(_) => Err(wrong_value(name, row, value, "bytes-like, io.BytesIO or None")),
     }
 }
 
-fn wrong_value(field: Field, row: u64, value: &Bound<'_, PyAny>, accepted: &str) -> PyErr {
-    let keyword = field.keyword();
+/// A value that a column can't have.
+pub fn wrong_value(name: &str, row: u64, value: &Bound<'_, PyAny>, accepted: &str) -> PyErr {
     match value.get_type().name() {
-        Ok(name) => PyTypeError::new_err(format!(
-            "row {row} of the column '{keyword}' is {name}, it must be {accepted}"
+        Ok(found) => PyTypeError::new_err(format!(
+            "row {row} of the column '{name}' is {found}, it must be {accepted}"
         )),
         Err(error) => error,
     }

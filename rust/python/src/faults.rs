@@ -24,7 +24,7 @@ use crate::sequence::{SequenceIterator, from_end};
 /// offset : int or None
 ///     The byte of what ``source`` sent in this stream.
 /// field : str or None
-///     The field's DICOM keyword.
+///     The field's DICOM keyword, with the path in it where it is a structured data set.
 /// code : str
 ///     A short name of the fault, for programs.
 /// reason : str
@@ -43,7 +43,7 @@ pub struct Fault {
     #[pyo3(get)]
     offset: Option<u64>,
     #[pyo3(get)]
-    field: Option<&'static str>,
+    field: Option<String>,
     #[pyo3(get)]
     code: &'static str,
     #[pyo3(get)]
@@ -59,7 +59,7 @@ impl From<&Broken> for Fault {
             destination: destination(broken),
             frame: broken.frame,
             offset: broken.offset,
-            field: field(broken),
+            field: broken.path(),
             code: broken.fault.code(),
             reason: broken.fault.to_string(),
             shown: broken.to_string(),
@@ -77,10 +77,6 @@ fn source(broken: &Broken) -> Option<String> {
 
 fn destination(broken: &Broken) -> Option<String> {
     broken.direction.as_ref().map(|direction| direction.destination.to_string())
-}
-
-fn field(broken: &Broken) -> Option<&'static str> {
-    broken.field.map(|field| field.keyword())
 }
 
 #[pymethods]
@@ -134,7 +130,7 @@ impl Faults {
             Arc::new(all().map(destination).collect::<StringArray>()),
             Arc::new(all().map(|one| one.frame).collect::<UInt64Array>()),
             Arc::new(all().map(|one| one.offset).collect::<UInt64Array>()),
-            Arc::new(all().map(field).collect::<StringArray>()),
+            Arc::new(all().map(Broken::path).collect::<StringArray>()),
             Arc::new(StringArray::from_iter_values(all().map(|one| one.fault.code()))),
             Arc::new(StringArray::from_iter_values(reasons)),
         ];

@@ -2,16 +2,20 @@
 //!
 //! No DICOM rule is written here but those of pynetdicom's class that are about Python objects.
 
+mod association;
 mod buffer;
 mod capture;
 mod codec;
 mod data_set;
+mod data_sets;
 mod decoded;
 mod encoded;
 mod errors;
 mod events;
 mod faults;
+mod listener;
 mod message;
+mod outcomes;
 mod pandas;
 mod primitive;
 mod primitives;
@@ -20,6 +24,7 @@ mod rows;
 mod sequence;
 mod standard_events;
 mod structured;
+mod transfer_syntaxes;
 mod uid;
 mod validate;
 
@@ -28,17 +33,25 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
+    use crate::association::{Association, connect};
+    #[pymodule_export]
     use crate::capture::{CapturedEvents, EncodedCapture, decode_capture, encode_capture};
+    #[pymodule_export]
+    use crate::data_sets::{DecodedDataSets, decode_data_sets};
     #[pymodule_export]
     use crate::decoded::{DecodedEvents, decode_events};
     #[pymodule_export]
     use crate::encoded::{EncodedBatches, EncodedEvents, Offsets, encode_batches, encode_events};
     #[pymodule_export]
-    use crate::errors::{ColumnError, DecodeError, EncodeError, EventError};
+    use crate::errors::{AssociationError, ColumnError, DecodeError, EncodeError, EventError};
     #[pymodule_export]
     use crate::faults::{Fault, Faults};
     #[pymodule_export]
+    use crate::listener::{Listener, ReceivedEvents, listen};
+    #[pymodule_export]
     use crate::message::{frame_message, read_message};
+    #[pymodule_export]
+    use crate::outcomes::Outcomes;
     #[pymodule_export]
     use crate::primitive::{DIMSEPrimitive, register_primitive};
     #[pymodule_export]

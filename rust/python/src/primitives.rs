@@ -17,24 +17,25 @@ use pyo3::types::PyIterator;
 
 use crate::codec::{Held, HeldEvent, Refused};
 use crate::data_set::data_set_bytes;
-use crate::events::{Batch, arrow_error};
+use crate::events::{Batch, Columns, arrow_error};
 use crate::primitive::{DIMSEPrimitive, as_plain};
 use crate::rows;
 
 /// The next primitives, at most `most`, as a batch; the rows before them were `done`, and about
-/// `count` are expected.
+/// `count` are expected. Rows that are mappings may have the columns that are `accepted`.
 pub fn to_batch(
     primitives: &Bound<'_, PyIterator>,
     most: usize,
     done: u64,
     count: usize,
+    accepted: &dyn Columns,
 ) -> PyResult<Option<Batch>> {
     let mut rows = Rows::new(count);
     let mut primitives = primitives.clone();
     for primitive in primitives.by_ref().take(most) {
         let primitive = primitive?;
         if rows.count == 0 && rows::is_row(&primitive) {
-            return rows::to_batch(primitive, &mut primitives, most, done).map(Some);
+            return rows::to_batch(primitive, &mut primitives, most, done, accepted).map(Some);
         }
         rows.push(&primitive, done + rows.count as u64)?;
     }

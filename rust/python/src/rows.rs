@@ -16,11 +16,11 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyIterator, PyMapping, PySequence, PyString,
+    PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyIterator, PyList, PyMapping, PySequence,
+    PyString,
 };
 
-use crate::errors::column_error;
-use crate::events::{Batch, arrow_error, from_iterator};
+use crate::events::{Batch, Columns, MappedColumn, arrow_error, from_iterator, unknown_column};
 
 /// A value, and the row that it is of.
 type Value<'py> = (u64, Option<Bound<'py, PyAny>>);
@@ -31,11 +31,13 @@ pub fn is_row(object: &Bound<'_, PyAny>) -> bool {
 }
 
 /// The `first` row and those behind it, at most `most`, as a batch; those before it were `done`.
+/// Beside an event's there may be the columns that are `accepted`.
 pub fn to_batch<'py>(
     first: Bound<'py, PyAny>,
     rest: &mut Bound<'py, PyIterator>,
     most: usize,
     done: u64,
+    accepted: &dyn Columns,
 ) -> PyResult<Batch> {
     let py = first.py();
     let mut rows = Vec::new();
@@ -51,12 +53,15 @@ pub fn to_batch<'py>(
     let mut columns = Vec::new();
     let mut broken: Vec<Rejection> = Vec::new();
     for (name, values) in by_name(rows.into_iter(), "")? {
-        let Some(field) = Field::of_keyword(&name) else {
-            return Err(column_error(py, format!("unknown column '{name}'"), &name));
-        };
         let none = || py.None().into_bound(py);
-        let values = values.into_iter().map(|(_, value)| Ok(value.unwrap_or_else(none)));
-        let column = from_iterator(field, values, done, &mut broken)?;
+        let values = values.into_iter().map(|(_, value)| value.unwrap_or_else(none));
+        let column = match Field::of_keyword(&name) {
+            Some(field) => from_iterator(field, values.map(Ok), done, &mut broken)?,
+            None => match accepted.column(&name, PyList::new(py, values)?.as_any())? {
+                Some(MappedColumn::Array(column) | MappedColumn::Repeated(column)) => column,
+                None => return Err(unknown_column(py, &name, accepted)),
+            },
+        };
         columns.push((name, column, true));
     }
     broken.sort_by_key(|rejection| rejection.row);

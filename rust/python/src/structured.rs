@@ -3,8 +3,7 @@
 use fastdimse_core::command_set::Field;
 use fastdimse_core::data_set_schema::DataSetSchema;
 use fastdimse_core::encode_data_set::DataSetOptions;
-use fastdimse_core::structured::{Structure, encode_each_structured, is_structured};
-use fastdimse_core::transfer_syntax::TransferSyntax;
+use fastdimse_core::structured::{encode_each_structured, is_structured};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -13,27 +12,26 @@ use pyo3_arrow::PySchema;
 use crate::errors::schema_error;
 use crate::events::Batch;
 
-/// Reads `transfer_syntax`.
-pub fn transfer_syntax(uid: &str) -> PyResult<TransferSyntax> {
-    TransferSyntax::of_uid(uid).map_err(|error| PyValueError::new_err(error.to_string()))
-}
+/// Which data sets are given back structured, and the schema of each where one is given.
+pub type StructuredFields = Vec<(Field, Option<DataSetSchema>)>;
 
 /// Reads `event_information` and `event_reply`: how data sets are given back.
-pub fn structure(
+pub fn structured_fields(
     py: Python<'_>,
-    syntax: &str,
-    given: [(Field, Option<&Bound<'_, PyAny>>); 2],
-) -> PyResult<Structure> {
-    let mut structure = Structure { syntax: transfer_syntax(syntax)?, columns: Vec::new() };
+    event_information: Option<&Bound<'_, PyAny>>,
+    event_reply: Option<&Bound<'_, PyAny>>,
+) -> PyResult<StructuredFields> {
+    let mut fields = Vec::new();
+    let given = [(Field::EventInformation, event_information), (Field::EventReply, event_reply)];
     for (field, given) in given {
         let Some(given) = given else { continue };
         match given.cast::<PyString>() {
             Ok(name) if name == "binary" => {}
-            Ok(name) if name == "structured" => structure.columns.push((field, None)),
-            _ => structure.columns.push((field, Some(schema(py, field, given)?))),
+            Ok(name) if name == "structured" => fields.push((field, None)),
+            _ => fields.push((field, Some(schema(py, field, given)?))),
         }
     }
-    Ok(structure)
+    Ok(fields)
 }
 
 fn schema(py: Python<'_>, field: Field, given: &Bound<'_, PyAny>) -> PyResult<DataSetSchema> {
@@ -45,15 +43,20 @@ fn schema(py: Python<'_>, field: Field, given: &Bound<'_, PyAny>) -> PyResult<Da
             given.repr()?
         )));
     };
-    let schema = schema.into_inner();
-    DataSetSchema::of_fields(schema.fields(), field.keyword())
+    of_schema(py, schema, field.keyword())
+}
+
+/// The attributes that an Arrow schema names; `path` is where it stands.
+pub fn of_schema(py: Python<'_>, schema: PySchema, path: &str) -> PyResult<DataSetSchema> {
+    DataSetSchema::of_fields(schema.into_inner().fields(), path)
         .map_err(|error| schema_error(py, &error))
 }
 
 /// The most rows whose data sets are encoded at a time in a thread.
 const ROWS: usize = 1 << 14;
 
-/// Cuts batches with structured data sets, so that threads can share them.
+/// Cuts batches with structured data sets, so that threads can share them, and memory for the data set
+/// of a row, which may be all that there are, stays small.
 pub fn cut(batches: Vec<Batch>) -> Vec<Batch> {
     let cut = |(batch, broken): Batch| {
         if !is_structured(&batch.schema()) || batch.num_rows() <= ROWS {

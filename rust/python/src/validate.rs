@@ -81,7 +81,8 @@ pub fn validate_events(
         let structured = batch.0.clone();
         let rows = batch.0.num_rows() as u64;
         let batches = encode_structured(py, cut(vec![batch]), data_sets, done, threads);
-        let (columns, broken) = to_columns(py, batches.into_iter().collect::<PyResult<_>>()?)?;
+        let batches = batches.into_iter().collect::<PyResult<_>>()?;
+        let (columns, broken) = to_columns(py, batches, data_sets)?;
         let found = py.detach(|| {
             let refused = encode::validate_in_threads(&columns, &options, done, broken, threads);
             check(refused, &structured, &columns, done)

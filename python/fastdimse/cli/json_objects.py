@@ -1,0 +1,95 @@
+"""Rows as objects of JSON whose data sets are objects too, with attributes by keyword.
+
+JSON has no bytes: those of a data set that is encoded are base64, those inside an object are
+``{"InlineBinary": base64}``, as in DICOM JSON (PS3.18 F.2.7).
+"""
+
+import base64
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from .rows import InputError
+
+DATA_SETS = ("EventInformation", "EventReply")
+
+_BLOCK_ROWS = 1024
+
+
+def read_objects(lines: Iterable[bytes], names: set[str]) -> Iterator[list[dict[str, Any]]]:
+    """Read a row of each line that is not empty.
+
+    Parameters
+    ----------
+    lines : Iterable[bytes]
+        The file.
+    names : set of str
+        Columns that each row is to have, null where the line does not say it.
+
+    Yields
+    ------
+    list of dict
+        Some rows.
+
+    Raises
+    ------
+    InputError
+        With the line that can't be read.
+    """
+    absent = dict.fromkeys(sorted(names))
+    numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+    while block := [absent | _row(*line) for line in islice(numbered, _BLOCK_ROWS)]:
+        yield block
+
+
+def _row(number: int, line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line, object_pairs_hook=_object, parse_constant=_no_number)
+        if not isinstance(row, dict):
+            raise ValueError("a row is an object, { … }")
+        for name in DATA_SETS:
+            if isinstance(row.get(name), str):
+                row[name] = _of_base64(row[name])
+    except ValueError as error:
+        raise InputError(f"line {number}: {error}") from error
+    return row
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Any:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"'{twice}' is there more than once")
+    return _of_base64(found["InlineBinary"]) if found.keys() == {"InlineBinary"} else found
+
+
+def _of_base64(text: Any) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"not base64: {error}") from error
+
+
+def _no_number(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def to_line(row: dict[str, Any]) -> str:
+    """Return a row as a line, nulls left out."""
+    return json.dumps(
+        _without_nulls(row), default=_inline_binary, ensure_ascii=False, separators=(",", ":")
+    )
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(one) for name, one in value.items() if one is not None}
+    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
+
+
+def _inline_binary(value: object) -> object:
+    if isinstance(value, bytes):
+        return {"InlineBinary": base64.b64encode(value).decode()}
+    raise TypeError(f"{type(value)} has no place in JSON")

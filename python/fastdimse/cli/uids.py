@@ -1,0 +1,22 @@
+"""Names of UIDs, where pydicom is there to know them."""
+
+from functools import cache
+
+from .report import printable
+
+
+@cache
+def uid_name(uid: str) -> str:
+    """Return the name of a UID that PS3.6 registers, or the UID."""
+    try:
+        from pydicom.config import IGNORE
+        from pydicom.uid import UID
+    except ImportError:
+        return printable(uid)
+    return printable(UID(uid, IGNORE).name)
+
+
+def uid_with_name(uid: str) -> str:
+    """Return the UID, and behind it its name if it has one."""
+    name = uid_name(uid)
+    return name if name == printable(uid) else f"{printable(uid)} {name}"

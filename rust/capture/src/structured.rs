@@ -1,0 +1,67 @@
+//! Structured data sets of captured events, each in the transfer syntax of its association.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use arrow_array::{RecordBatch, StringArray};
+use fastdimse_core::command_set::Field;
+use fastdimse_core::data_set_error::DataSetError;
+use fastdimse_core::data_set_schema::DataSetSchema;
+use fastdimse_core::decode_data_set::decode_data_sets;
+use fastdimse_core::error::Reason;
+use fastdimse_core::structured::replaced;
+use fastdimse_core::transfer_syntax::{TransferSyntax, TransferSyntaxColumn, TransferSyntaxes};
+
+use crate::columns::Seen;
+use crate::fault::Broken;
+use crate::read::Capture;
+
+/// Decodes the data sets of these fields into the attributes of a schema, or into all that they have.
+/// Those that can't be read are null, and told in [`Capture::broken`]. Returns the events, and how many
+/// elements were left out by a schema, by their paths.
+pub fn decode_structured(
+    capture: &mut Capture,
+    fields: &[(Field, Option<DataSetSchema>)],
+) -> (RecordBatch, BTreeMap<String, u64>) {
+    let mut structured = capture.events.clone();
+    let mut left_out = BTreeMap::new();
+    if fields.is_empty() {
+        return (structured, left_out);
+    }
+    let syntaxes = syntaxes(&capture.events);
+    for (field, schema) in fields {
+        let data_sets = capture.events[field.keyword()].as_binary_view();
+        let found = decode_data_sets(data_sets, TransferSyntaxes::Each(&syntaxes), schema.as_ref());
+        left_out.extend(found.left_out_of(*field));
+        for (row, error) in found.wrong {
+            let broken = broken(capture, *field, row, error);
+            capture.broken.push(broken);
+        }
+        structured = replaced(&structured, *field, Arc::new(found.rows));
+    }
+    capture.broken.sort_by_key(|one| one.frame.unwrap_or(u64::MAX));
+    (structured, left_out)
+}
+
+/// Where the capture does not say it, it is the default one (PS3.5 10.1).
+fn syntaxes(events: &RecordBatch) -> TransferSyntaxColumn {
+    let uids = events[Seen::TransferSyntaxUID.name()].as_dictionary::<Int32Type>();
+    let uids = uids.downcast_dict::<StringArray>().expect("they are text");
+    TransferSyntaxColumn::of_uids(uids.into_iter(), TransferSyntax::default())
+}
+
+fn broken(capture: &Capture, field: Field, row: usize, error: Box<DataSetError>) -> Broken {
+    let (request, response) = capture.rows[row];
+    let message = if field == Field::EventReply { response } else { request };
+    let place = message.and_then(|message| capture.places[message].as_ref());
+    let fault = Reason::DataSet(error).into();
+    Broken {
+        direction: place.map(|place| place.direction.clone()),
+        frame: place.map(|place| place.frame),
+        offset: place.map(|place| place.offset),
+        field: Some(field),
+        fault,
+    }
+}

@@ -1,0 +1,141 @@
+//! What an end that takes events answers to a proposal (PS3.7 D.3, PS3.8 9.3.3).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dicom_ul::pdu::{
+    AssociationAC, AssociationRJ, AssociationRJResult,
+    AssociationRJServiceProviderPresentationReason, AssociationRJServiceUserReason,
+    AssociationRJSource, AssociationRQ, Pdu, PresentationContextProposed,
+    PresentationContextResult, PresentationContextResultReason, RequestorRoles, UserVariableItem,
+};
+use fastdimse_core::associate::{
+    APPLICATION_CONTEXT_NAME, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME,
+};
+use fastdimse_core::transfer_syntax::TransferSyntax;
+
+use crate::negotiation::{OPERATIONS_WINDOW, uid, unlimited};
+
+/// The Verification SOP Class (PS3.4 A.4).
+const VERIFICATION: &str = "1.2.840.10008.1.1";
+
+/// What is accepted.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// The SOP classes of events.
+    pub sop_classes: BTreeSet<String>,
+    /// The title by which this end must be called, if it must.
+    pub called: Option<String>,
+    /// The titles of those who may call, if not all may.
+    pub calling: Option<BTreeSet<String>>,
+    /// The longest PDU that is taken in, 0 for any.
+    pub max_pdu_length: u32,
+    /// How many requests may be unanswered at a time, 0 for any number.
+    pub window: u16,
+}
+
+/// An association that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// Who called.
+    pub calling: String,
+    /// By which title.
+    pub called: String,
+    /// The transfer syntaxes of data sets, by presentation context.
+    pub transfer_syntaxes: BTreeMap<u8, TransferSyntax>,
+}
+
+impl Terms {
+    /// The answer to a request, and what was accepted if it is accepted.
+    pub fn answer(&self, request: &AssociationRQ) -> (Pdu, Option<Accepted>) {
+        let (calling, called) = (uid(&request.calling_ae_title), uid(&request.called_ae_title));
+        if uid(&request.application_context_name) != APPLICATION_CONTEXT_NAME {
+            return rejected(AssociationRJServiceUserReason::ApplicationContextNameNotSupported);
+        }
+        if self.called.as_ref().is_some_and(|title| title.trim() != called) {
+            return rejected(AssociationRJServiceUserReason::CalledAETitleNotRecognized);
+        }
+        if self.calling.as_ref().is_some_and(|titles| !titles.contains(&calling)) {
+            return rejected(AssociationRJServiceUserReason::CallingAETitleNotRecognized);
+        }
+        let mut transfer_syntaxes = BTreeMap::new();
+        let results = request.presentation_contexts.iter().map(|proposed| {
+            let (reason, transfer_syntax) = self.context(proposed);
+            if reason == PresentationContextResultReason::Acceptance {
+                transfer_syntaxes.insert(proposed.id, transfer_syntax);
+            }
+            let transfer_syntax = transfer_syntax.uid().to_owned();
+            PresentationContextResult { id: proposed.id, reason, transfer_syntax }
+        });
+        let accept = Pdu::AssociationAC(AssociationAC {
+            protocol_version: 1,
+            calling_ae_title: request.calling_ae_title.clone(),
+            called_ae_title: request.called_ae_title.clone(),
+            application_context_name: APPLICATION_CONTEXT_NAME.to_owned(),
+            presentation_contexts: results.collect(),
+            user_variables: self.user_variables(&request.user_variables),
+        });
+        (accept, Some(Accepted { calling, called, transfer_syntaxes }))
+    }
+
+    fn context(
+        &self,
+        proposed: &PresentationContextProposed,
+    ) -> (PresentationContextResultReason, TransferSyntax) {
+        let sop_class = uid(&proposed.abstract_syntax);
+        if sop_class != VERIFICATION && !self.sop_classes.contains(&sop_class) {
+            let reason = PresentationContextResultReason::AbstractSyntaxNotSupported;
+            return (reason, TransferSyntax::default());
+        }
+        let mut known = proposed.transfer_syntaxes.iter();
+        match known.find_map(|syntax| TransferSyntax::of_uid(&uid(syntax)).ok()) {
+            Some(syntax) => (PresentationContextResultReason::Acceptance, syntax),
+            None => (
+                PresentationContextResultReason::TransferSyntaxesNotSupported,
+                TransferSyntax::default(),
+            ),
+        }
+    }
+
+    fn user_variables(&self, proposed: &[UserVariableItem]) -> Vec<UserVariableItem> {
+        let mut variables = vec![
+            UserVariableItem::MaxLength(self.max_pdu_length),
+            UserVariableItem::ImplementationClassUID(IMPLEMENTATION_CLASS_UID.to_owned()),
+            UserVariableItem::ImplementationVersionName(IMPLEMENTATION_VERSION_NAME.to_owned()),
+        ];
+        for item in proposed {
+            match item {
+                // This end is the SCU of events: the other one may be the SCP, and nothing else.
+                UserVariableItem::ScuScpRoleSelectionSubItem(sop_class, roles)
+                    if self.sop_classes.contains(&uid(sop_class)) =>
+                {
+                    let roles = RequestorRoles { scu: false, scp: roles.scp };
+                    variables.push(UserVariableItem::ScuScpRoleSelectionSubItem(
+                        sop_class.clone(),
+                        roles,
+                    ));
+                }
+                UserVariableItem::Unknown(OPERATIONS_WINDOW, numbers) => {
+                    let proposed = numbers.first_chunk().map_or(1, |&one| u16::from_be_bytes(one));
+                    let both = unlimited(proposed).min(unlimited(self.window));
+                    let answer = [both, 1].map(u16::to_be_bytes).concat();
+                    variables.push(UserVariableItem::Unknown(OPERATIONS_WINDOW, answer));
+                }
+                _ => {}
+            }
+        }
+        variables
+    }
+}
+
+fn rejected(reason: AssociationRJServiceUserReason) -> (Pdu, Option<Accepted>) {
+    let source = AssociationRJSource::ServiceUser(reason);
+    let result = AssociationRJResult::Permanent;
+    (Pdu::AssociationRJ(AssociationRJ { result, source }), None)
+}
+
+/// The answer where there are as many associations as there may be.
+pub fn too_many() -> Pdu {
+    let reason = AssociationRJServiceProviderPresentationReason::LocalLimitExceeded;
+    let source = AssociationRJSource::ServiceProviderPresentation(reason);
+    Pdu::AssociationRJ(AssociationRJ { result: AssociationRJResult::Transient, source })
+}

@@ -1,0 +1,268 @@
+//! A connection whose bytes are PDUs (PS3.8 9.3).
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use dicom_ul::pdu::{
+    AbortRQServiceProviderReason, AbortRQSource, AssociationRJResult, Pdu, read_pdu, write_pdu,
+};
+use fastdimse_core::error::{Reason, Rejection};
+use fastdimse_core::pdu::NAMES;
+use fastdimse_core::pdv::PDU_HEADER;
+
+use crate::failure::Failure;
+
+/// P-DATA-TF (PS3.8 9.3.5).
+pub const P_DATA: u8 = 0x04;
+const RELEASE_REQUEST: u8 = 0x05;
+const RELEASE_RESPONSE: u8 = 0x06;
+const ABORT: u8 = 0x07;
+
+/// The most that is read at once.
+const CHUNK: usize = 1 << 16;
+/// The longest A-ASSOCIATE that is read: 128 contexts with all there is to say about them.
+const LONGEST_ASSOCIATE: u32 = 1 << 20;
+
+/// How long the peer has to close a connection that is of no more use.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How long to wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For a connection, and for each write.
+    pub connection: Duration,
+    /// For an answer to an A-ASSOCIATE or A-RELEASE.
+    pub association: Duration,
+    /// For an answer to a message.
+    pub response: Duration,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Connection {
+    socket: TcpStream,
+    /// What came in stands in front of `end`; in front of `read` it has been handed out.
+    bytes: Vec<u8>,
+    read: usize,
+    end: usize,
+    /// The longest P-DATA-TF that is taken, 0 for any.
+    max_pdu_length: u32,
+    patience: Option<Duration>,
+}
+
+/// A PDU that came in: its type, and all of its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Raw<'a> {
+    /// Its type, 1 to 7.
+    pub kind: u8,
+    /// Its bytes.
+    pub bytes: &'a [u8],
+}
+
+impl Connection {
+    /// Connects. An address that does not answer leaves the others to be tried.
+    pub fn open(
+        address: impl ToSocketAddrs,
+        max_pdu_length: u32,
+        patience: &Patience,
+    ) -> Result<Self, Failure> {
+        let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the host has no address");
+        for address in address.to_socket_addrs().map_err(Failure::Connect)? {
+            match TcpStream::connect_timeout(&address, patience.connection) {
+                Ok(socket) => return Self::of(socket, max_pdu_length, patience),
+                Err(error) => last = error,
+            }
+        }
+        Err(Failure::Connect(last))
+    }
+
+    /// That of a peer that connected.
+    pub fn of(
+        socket: TcpStream,
+        max_pdu_length: u32,
+        patience: &Patience,
+    ) -> Result<Self, Failure> {
+        // An answer is waited for: what is written is to leave at once.
+        socket.set_nodelay(true).map_err(Failure::Connect)?;
+        socket.set_write_timeout(Some(patience.connection)).map_err(Failure::Connect)?;
+        let bytes = vec![0; CHUNK];
+        Ok(Self { socket, bytes, read: 0, end: 0, max_pdu_length, patience: None })
+    }
+
+    /// Sets how long [`Connection::next`] waits for bytes.
+    pub fn wait(&mut self, patience: Duration) -> Result<(), Failure> {
+        if self.patience != Some(patience) {
+            self.socket.set_read_timeout(Some(patience)).map_err(Failure::Broken)?;
+            self.patience = Some(patience);
+        }
+        Ok(())
+    }
+
+    /// Writes bytes that are whole PDUs.
+    pub fn write(&mut self, pdus: &[u8]) -> Result<(), Failure> {
+        let patience = self.socket.write_timeout().ok().flatten();
+        self.socket.write_all(pdus).map_err(|error| Failure::of_io(error, patience))
+    }
+
+    /// Writes a PDU other than P-DATA-TF.
+    pub fn write_pdu(&mut self, pdu: &Pdu) -> Result<(), Failure> {
+        let mut bytes = Vec::new();
+        write_pdu(&mut bytes, pdu)
+            .map_err(|error| Failure::Request(error.to_string().into_boxed_str()))?;
+        self.write(&bytes)
+    }
+
+    /// The next PDU of those that have come in whole.
+    pub fn next_read(&mut self) -> Result<Option<Raw<'_>>, Failure> {
+        let rest = &self.bytes[self.read..self.end];
+        let Some(&[kind, _, l0, l1, l2, l3]) = rest.first_chunk::<PDU_HEADER>() else {
+            return Ok(None);
+        };
+        if NAMES.get(usize::from(kind).wrapping_sub(1)).is_none() {
+            return Err(Rejection::new(Reason::PduType(kind)).into());
+        }
+        let length = u32::from_be_bytes([l0, l1, l2, l3]);
+        let most = if kind == P_DATA { self.max_pdu_length } else { LONGEST_ASSOCIATE };
+        if most > 0 && length > most {
+            return Err(Failure::PduLength { length, most });
+        }
+        let length = PDU_HEADER + length as usize;
+        if rest.len() < length {
+            return Ok(None);
+        }
+        let at = self.read;
+        self.read += length;
+        Ok(Some(Raw { kind, bytes: &self.bytes[at..self.read] }))
+    }
+
+    /// Waits for bytes and reads those that are there.
+    pub fn fill(&mut self) -> Result<(), Failure> {
+        self.bytes.copy_within(self.read..self.end, 0);
+        self.end -= self.read;
+        self.read = 0;
+        if self.end == self.bytes.len() {
+            self.bytes.resize(2 * self.end, 0);
+        }
+        match self.socket.read(&mut self.bytes[self.end..]) {
+            Ok(0) => Err(Failure::Closed(self.end > 0)),
+            Ok(found) => {
+                self.end += found;
+                Ok(())
+            }
+            Err(error) => Err(Failure::of_io(error, self.patience)),
+        }
+    }
+
+    /// Waits for a PDU that is not P-DATA-TF; those that are are passed over.
+    pub fn wait_for_pdu(&mut self, expected: &'static str) -> Result<Pdu, Failure> {
+        loop {
+            while let Some(raw) = self.next_read()? {
+                if raw.kind == P_DATA {
+                    continue;
+                }
+                return match read_pdu(raw.bytes, LONGEST_ASSOCIATE, false) {
+                    Ok(Some(pdu)) => Ok(pdu),
+                    found => Err(Failure::Unexpected {
+                        found: match found {
+                            Err(error) => {
+                                let name = NAMES[usize::from(raw.kind) - 1];
+                                format!("{} that can't be read ({error})", name).into()
+                            }
+                            _ => "a PDU that is cut short".into(),
+                        },
+                        expected,
+                    }),
+                };
+            }
+            self.fill()?;
+        }
+    }
+
+    /// Releases the association (PS3.8 7.2) and closes the connection.
+    pub fn release(mut self, patience: Duration) -> Result<(), Failure> {
+        self.wait(patience)?;
+        self.write_pdu(&Pdu::ReleaseRQ)?;
+        let answer = self.wait_for_pdu(NAMES[usize::from(RELEASE_RESPONSE) - 1])?;
+        let end = match answer {
+            Pdu::ReleaseRP => Ok(()),
+            // Both ends release at once (PS3.8 7.2.2.7).
+            Pdu::ReleaseRQ => self.write_pdu(&Pdu::ReleaseRP),
+            other => Err(ended_by(&other, "A-RELEASE-RP")),
+        };
+        self.close();
+        end
+    }
+
+    /// Aborts the association (PS3.8 7.3) and closes the connection.
+    pub fn abort(self) {
+        self.abort_as(AbortRQSource::ServiceUser);
+    }
+
+    /// Aborts it because of what the peer sent (PS3.8 7.4).
+    pub fn abort_as_provider(self, reason: AbortRQServiceProviderReason) {
+        self.abort_as(AbortRQSource::ServiceProvider(reason));
+    }
+
+    fn abort_as(mut self, source: AbortRQSource) {
+        // The peer may be gone; then it knows.
+        let _ = self.write_pdu(&Pdu::AbortRQ { source });
+        self.end();
+    }
+
+    /// Leaves it to the peer to close the connection (PS3.8 9.2, Sta13): were it closed at once, the peer
+    /// might lose the last PDU. One that takes too long has had its time.
+    pub fn end(mut self) {
+        let begin = Instant::now();
+        if self.wait(FAREWELL).is_ok() {
+            while begin.elapsed() < FAREWELL && self.fill().is_ok() {
+                self.read = self.end;
+            }
+        }
+        self.close();
+    }
+
+    fn close(&self) {
+        // It may be closed already.
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+/// What it means that this PDU came where `expected` was due.
+pub fn ended_by(pdu: &Pdu, expected: &'static str) -> Failure {
+    match pdu {
+        Pdu::AbortRQ { source } => Failure::Aborted(abort_reason(source)),
+        Pdu::ReleaseRQ => Failure::Released,
+        Pdu::AssociationRJ(rejected) => Failure::Rejected {
+            permanent: rejected.result == AssociationRJResult::Permanent,
+            why: rejected.source.to_string().into(),
+        },
+        other => {
+            Failure::Unexpected { found: other.short_description().to_string().into(), expected }
+        }
+    }
+}
+
+/// What the bytes of a PDU that is not P-DATA-TF mean where only P-DATA-TF is due.
+pub fn ended(raw: Raw<'_>) -> Failure {
+    match (raw.kind, read_pdu(raw.bytes, LONGEST_ASSOCIATE, false)) {
+        (RELEASE_REQUEST, _) => Failure::Released,
+        (ABORT, Ok(Some(pdu))) => ended_by(&pdu, NAMES[usize::from(P_DATA) - 1]),
+        (ABORT, _) => Failure::Aborted("for a reason that no standard knows".into()),
+        (kind, _) => Failure::Unexpected {
+            found: NAMES[usize::from(kind) - 1].into(),
+            expected: NAMES[usize::from(P_DATA) - 1],
+        },
+    }
+}
+
+fn abort_reason(source: &AbortRQSource) -> Box<str> {
+    match source {
+        AbortRQSource::ServiceUser => "its user did".into(),
+        AbortRQSource::Reserved => "it does not say why".into(),
+        AbortRQSource::ServiceProvider(reason) => match reason {
+            AbortRQServiceProviderReason::ReasonNotSpecified => "its provider did".into(),
+            other => format!("its provider did ({other})").into(),
+        },
+    }
+}

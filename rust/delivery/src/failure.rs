@@ -1,0 +1,111 @@
+//! Everything by which an association can fail, as one enum.
+
+use std::io;
+use std::time::Duration;
+
+use fastdimse_core::error::Rejection;
+use thiserror::Error;
+
+/// Why an association failed, or none came about.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// No connection.
+    #[error("no connection: {0}")]
+    Connect(io::Error),
+    /// An A-ASSOCIATE-RJ (PS3.8 9.3.4).
+    #[error("the peer rejected the association{}: {why}", if *.permanent { "" } else { " for now" })]
+    Rejected {
+        /// Whether it says that it will always do so.
+        permanent: bool,
+        /// What it says.
+        why: Box<str>,
+    },
+    /// Nothing that was proposed was accepted.
+    #[error("the peer accepted no presentation context: {0}")]
+    NoContext(Box<str>),
+    /// A title or UID that no A-ASSOCIATE can have.
+    #[error("no A-ASSOCIATE-RQ can be written: {0}")]
+    Request(Box<str>),
+    /// An A-ABORT (PS3.8 9.3.8).
+    #[error("the peer aborted the association: {0}")]
+    Aborted(Box<str>),
+    /// An A-RELEASE-RQ before everything was answered.
+    #[error("the peer released the association")]
+    Released,
+    /// The end of the connection.
+    #[error("the peer closed the connection{}", if *.0 { " inside a PDU" } else { "" })]
+    Closed(bool),
+    /// No answer for too long.
+    #[error("the peer was silent for {} s", .0.as_secs_f64())]
+    Silent(Duration),
+    /// A connection that broke.
+    #[error("the connection broke: {0}")]
+    Broken(io::Error),
+    /// A PDU or message against the rules.
+    #[error("what the peer sent can't be read: {0}")]
+    Message(#[from] Rejection),
+    /// A PDU that has no place here.
+    #[error("the peer sent {found} where {expected} was due")]
+    Unexpected {
+        /// What it sent.
+        found: Box<str>,
+        /// What was due.
+        expected: &'static str,
+    },
+    /// A PDU that is longer than was agreed on.
+    #[error("the peer sent a PDU of {length} bytes, {most} were agreed on")]
+    PduLength {
+        /// How long it is.
+        length: u32,
+        /// The most that it may be.
+        most: u32,
+    },
+    /// A message that is longer than is taken.
+    #[error("a message has more than the {most} bytes that are taken")]
+    MessageLength {
+        /// The most that it may have.
+        most: usize,
+    },
+}
+
+impl Failure {
+    /// A short name that programs can rely on.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => "connect",
+            Self::Rejected { .. } => "rejected",
+            Self::NoContext(_) => "no-context",
+            Self::Request(_) => "request",
+            Self::Aborted(_) => "aborted",
+            Self::Released => "released",
+            Self::Closed(_) => "closed",
+            Self::Silent(_) => "silent",
+            Self::Broken(_) => "broken",
+            Self::Message(_) => "message",
+            Self::Unexpected { .. } => "unexpected",
+            Self::PduLength { .. } => "pdu-length",
+            Self::MessageLength { .. } => "message-length",
+        }
+    }
+
+    /// Whether another try would fail in the same way.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Rejected { permanent, .. } => *permanent,
+            Self::NoContext(_) | Self::Request(_) => true,
+            _ => false,
+        }
+    }
+
+    /// A read or write that failed; `patience` is how long it may have taken.
+    pub fn of_io(error: io::Error, patience: Option<Duration>) -> Self {
+        match (error.kind(), patience) {
+            (io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut, Some(patience)) => {
+                Self::Silent(patience)
+            }
+            (io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe, _) => Self::Closed(false),
+            _ => Self::Broken(error),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! N-EVENT-REPORT on associations of its own (PS3.7 10.1.1, PS3.8 9).
+//!
+//! What two ends agree on ([`negotiation`], [`acceptance`]) makes an association of a connection
+//! ([`connection`]). One way out: rows become requests ([`requests`]) and go out, as many at a time as the
+//! peer takes ([`send`]); what comes in ([`messages`]) is matched with them. One way in: connections are
+//! accepted ([`listener`]), events answered and handed on ([`receive`]). There is no Python here.
+
+pub mod acceptance;
+pub mod connection;
+pub mod failure;
+pub mod listener;
+pub mod messages;
+pub mod negotiation;
+pub mod receive;
+pub mod received;
+pub mod requests;
+pub mod send;

@@ -1,0 +1,230 @@
+//! What two ends agree on (PS3.7 D.3, PS3.8 9.3.2 and 9.3.3): presentation contexts, roles, the length
+//! of PDUs, and how many operations may be outstanding.
+
+use std::collections::BTreeMap;
+
+use dicom_ul::pdu::{
+    AssociationAC, AssociationRQ, Pdu, PresentationContextProposed, PresentationContextResult,
+    PresentationContextResultReason, RequestorRoles, UserVariableItem,
+};
+
+use fastdimse_core::associate::{
+    APPLICATION_CONTEXT_NAME, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME,
+};
+use fastdimse_core::events::sop_class;
+use fastdimse_core::pdv::MaxPduLength;
+use fastdimse_core::transfer_syntax::TransferSyntax;
+
+use crate::failure::Failure;
+
+/// The asynchronous operations window's sub-item (PS3.7 D.3.3.3.1).
+pub(crate) const OPERATIONS_WINDOW: u8 = 0x53;
+/// Presentation context IDs are the odd numbers to 255 (PS3.8 9.3.2.2).
+pub const MOST_CONTEXTS: usize = 128;
+
+/// What is proposed by an end that sends events.
+#[derive(Debug, Clone)]
+pub struct Proposal {
+    /// Who asks.
+    pub calling: String,
+    /// Who is asked.
+    pub called: String,
+    /// The SOP classes of the events.
+    pub sop_classes: Vec<String>,
+    /// The transfer syntaxes of their data sets, the first preferred.
+    pub transfer_syntaxes: Vec<TransferSyntax>,
+    /// The longest PDU that is taken in, 0 for any.
+    pub max_pdu_length: u32,
+    /// How many events may be unanswered at a time, 0 for any number.
+    pub window: u16,
+}
+
+/// A presentation context that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Context {
+    /// Its ID.
+    pub id: u8,
+    /// The transfer syntax of its data sets.
+    pub transfer_syntax: TransferSyntax,
+}
+
+/// What was agreed on.
+#[derive(Debug, Clone)]
+pub struct Agreement {
+    /// The accepted contexts, by SOP class.
+    pub contexts: BTreeMap<String, Context>,
+    /// Why those that are not there are not, by SOP class.
+    pub refused: BTreeMap<String, &'static str>,
+    /// The longest PDU that the peer takes, 0 for any.
+    pub max_pdu_length: u32,
+    /// How many events may be unanswered at a time.
+    pub window: u16,
+}
+
+impl Agreement {
+    /// The context for events with this Affected SOP Class UID, which is not for all of them the one
+    /// that is negotiated; or why there is none.
+    pub fn context(&self, affected: &str) -> Result<&Context, &'static str> {
+        let negotiated = sop_class(affected.as_bytes()).map_or(affected, |class| class.uid);
+        let of = |uid: &str| self.contexts.get(uid);
+        of(affected).or_else(|| of(negotiated)).ok_or_else(|| {
+            let refused = |uid: &str| self.refused.get(uid).copied();
+            refused(affected).or_else(|| refused(negotiated)).unwrap_or("it was not proposed")
+        })
+    }
+}
+
+impl Proposal {
+    /// The A-ASSOCIATE-RQ.
+    pub fn request(&self) -> Pdu {
+        let uids = self.transfer_syntaxes.iter().map(|syntax| syntax.uid().to_owned());
+        let transfer_syntaxes: Vec<String> = uids.collect();
+        let contexts = self.ids().map(|(id, sop_class)| PresentationContextProposed {
+            id,
+            abstract_syntax: sop_class.to_owned(),
+            transfer_syntaxes: transfer_syntaxes.clone(),
+        });
+        Pdu::AssociationRQ(AssociationRQ {
+            protocol_version: 1,
+            calling_ae_title: self.calling.clone(),
+            called_ae_title: self.called.clone(),
+            application_context_name: APPLICATION_CONTEXT_NAME.to_owned(),
+            presentation_contexts: contexts.collect(),
+            user_variables: self.user_variables(),
+        })
+    }
+
+    fn ids(&self) -> impl Iterator<Item = (u8, &str)> {
+        (1..=255).step_by(2).zip(self.sop_classes.iter().map(String::as_str))
+    }
+
+    fn user_variables(&self) -> Vec<UserVariableItem> {
+        let mut variables = vec![
+            UserVariableItem::MaxLength(self.max_pdu_length),
+            UserVariableItem::ImplementationClassUID(IMPLEMENTATION_CLASS_UID.to_owned()),
+            UserVariableItem::ImplementationVersionName(IMPLEMENTATION_VERSION_NAME.to_owned()),
+        ];
+        if self.window != 1 {
+            // Invoked by this end, and performed by it.
+            let [invoked, performed] = [self.window, 1].map(u16::to_be_bytes);
+            let both = [invoked, performed].concat();
+            variables.push(UserVariableItem::Unknown(OPERATIONS_WINDOW, both));
+        }
+        // The SCP sends events (PS3.7 10.1.1), and the one that asks is the SCU if it does not say
+        // otherwise (PS3.7 D.3.3.4).
+        let roles = RequestorRoles { scu: false, scp: true };
+        variables.extend(self.sop_classes.iter().map(|sop_class| {
+            UserVariableItem::ScuScpRoleSelectionSubItem(sop_class.clone(), roles)
+        }));
+        variables
+    }
+
+    /// What the peer made of it.
+    pub fn agreement(&self, accepted: &AssociationAC) -> Result<Agreement, Failure> {
+        let mut contexts = BTreeMap::new();
+        let mut refused = BTreeMap::new();
+        for (id, sop_class) in self.ids() {
+            let of_id = accepted.presentation_contexts.iter().find(|result| result.id == id);
+            match self.accepted(sop_class, of_id, &accepted.user_variables) {
+                Ok(transfer_syntax) => {
+                    contexts.insert(sop_class.to_owned(), Context { id, transfer_syntax });
+                }
+                Err(why) => {
+                    refused.insert(sop_class.to_owned(), why);
+                }
+            }
+        }
+        if contexts.is_empty() {
+            let why: Vec<_> = refused.iter().map(|(uid, why)| format!("{uid}: {why}")).collect();
+            return Err(Failure::NoContext(why.join("; ").into()));
+        }
+        let max_pdu_length = longest_pdu(&accepted.user_variables);
+        let window = self.window_of(&accepted.user_variables);
+        Ok(Agreement { contexts, refused, max_pdu_length, window })
+    }
+
+    /// The transfer syntax of an accepted context, or why it is none.
+    fn accepted(
+        &self,
+        sop_class: &str,
+        result: Option<&PresentationContextResult>,
+        variables: &[UserVariableItem],
+    ) -> Result<TransferSyntax, &'static str> {
+        let result = result.ok_or("the peer did not mention it")?;
+        if let Some(why) = reason_of(&result.reason) {
+            return Err(why);
+        }
+        if refuses_scp(variables, sop_class) {
+            return Err("the peer refused the role of SCP to this end");
+        }
+        let syntax = TransferSyntax::of_uid(&uid(&result.transfer_syntax));
+        syntax
+            .ok()
+            .filter(|syntax| self.transfer_syntaxes.contains(syntax))
+            .ok_or("the peer accepted it with a transfer syntax that was not proposed")
+    }
+
+    /// What the peer does not answer is one at a time (PS3.7 D.3.3.3); what it answers with may be less
+    /// than what was proposed, and 0 is any number.
+    fn window_of(&self, variables: &[UserVariableItem]) -> u16 {
+        let answered = variables.iter().find_map(|item| match item {
+            UserVariableItem::Unknown(OPERATIONS_WINDOW, numbers) => {
+                numbers.first_chunk().map(|&invoked| u16::from_be_bytes(invoked))
+            }
+            _ => None,
+        });
+        match answered {
+            Some(invoked) if self.window != 1 => unlimited(invoked).min(unlimited(self.window)),
+            _ => 1,
+        }
+    }
+}
+
+/// An item that is not there refuses nothing: many peers that take events don't know role selection.
+fn refuses_scp(variables: &[UserVariableItem], of: &str) -> bool {
+    variables.iter().any(|item| match item {
+        UserVariableItem::ScuScpRoleSelectionSubItem(sop_class, roles) => {
+            uid(sop_class) == of && !roles.scp
+        }
+        _ => false,
+    })
+}
+
+/// The longest PDU that an end takes (PS3.8 D.1), 0 for any.
+pub(crate) fn longest_pdu(variables: &[UserVariableItem]) -> u32 {
+    let length = variables.iter().find_map(|item| match item {
+        UserVariableItem::MaxLength(length) => Some(*length),
+        _ => None,
+    });
+    length.unwrap_or(0)
+}
+
+/// The same for who writes PDUs. An end that takes less than a fragment of one byte takes nothing; it is
+/// sent what it can't take.
+pub(crate) fn max_pdu_length(longest: u32) -> MaxPduLength {
+    let length = if longest == 0 { 0 } else { longest.max(7) };
+    MaxPduLength::new(length.into()).expect("it is 0, or 7 and more")
+}
+
+/// 0 operations are any number of them.
+pub(crate) fn unlimited(operations: u16) -> u16 {
+    if operations == 0 { u16::MAX } else { operations }
+}
+
+pub(crate) fn uid(padded: &str) -> String {
+    padded.trim_matches(['\0', ' ']).to_owned()
+}
+
+fn reason_of(reason: &PresentationContextResultReason) -> Option<&'static str> {
+    match reason {
+        PresentationContextResultReason::Acceptance => None,
+        PresentationContextResultReason::UserRejection => Some("the peer's user rejected it"),
+        PresentationContextResultReason::NoReason => Some("the peer rejected it without a reason"),
+        PresentationContextResultReason::AbstractSyntaxNotSupported => {
+            Some("the peer does not support the SOP class")
+        }
+        PresentationContextResultReason::TransferSyntaxesNotSupported => {
+            Some("the peer supports none of the transfer syntaxes that were proposed")
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Rows of events as the requests of an association: each on the presentation context of its SOP class,
+//! its data set in the transfer syntax that was accepted there.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, LargeStringArray, RecordBatch, UInt8Array};
+use arrow_cast::cast;
+use arrow_schema::{DataType, Field as Column, Schema};
+use fastdimse_core::columns::{EventColumns, SchemaError};
+use fastdimse_core::command_set::{Field, Message};
+use fastdimse_core::encode::{self, Encoded, Framing, OnInvalid, encode};
+use fastdimse_core::encode_data_set::DataSetOptions;
+use fastdimse_core::error::{Reason, Rejection};
+use fastdimse_core::structured::{encode_structured, is_structured};
+use fastdimse_core::transfer_syntax::TransferSyntax;
+
+use crate::messages::Messages;
+use crate::negotiation::{Agreement, Context, max_pdu_length};
+
+/// Requests that are ready to be sent.
+#[derive(Debug)]
+pub struct EncodedRequests {
+    /// Their PDUs, and the rows that are none.
+    pub encoded: Encoded,
+    /// Their Message IDs.
+    pub message_ids: Vec<u16>,
+}
+
+/// Encodes rows; the first of them is row `first_row`, by which they are numbered where they have no
+/// Message IDs. Data sets that are bytes are `encoded_in` a transfer syntax; others are encoded in the one that was
+/// accepted for them. `broken` holds what is known to be wrong with the rows already.
+///
+/// # Errors
+/// If the columns are not those of events.
+pub fn encode_requests(
+    batch: &RecordBatch,
+    mut broken: Vec<Rejection>,
+    encoded_in: TransferSyntax,
+    agreement: &Agreement,
+    first_row: u64,
+    conformant_uids: bool,
+) -> Result<EncodedRequests, SchemaError> {
+    let contexts = contexts(batch, encoded_in, agreement, first_row, &mut broken);
+    let batch = with_context_ids(batch, &contexts);
+    let mut columns = Vec::new();
+    for (part, row, syntax) in in_one_syntax(&batch, &contexts) {
+        let options = DataSetOptions { syntax, conformant_uids };
+        let (part, found) = encode_structured(&part, options, first_row + row as u64)?;
+        columns.push(EventColumns::new(&part)?);
+        broken.extend(found);
+    }
+    // What is found first in a row is what is said of it.
+    broken.sort_by_key(|rejection| rejection.row);
+    broken.dedup_by_key(|rejection| rejection.row);
+    let options = encode::Options {
+        context_id: 1,
+        max_pdu_length: max_pdu_length(agreement.max_pdu_length),
+        framing: Framing::PData,
+        on_invalid: OnInvalid::Skip,
+        conformant_uids,
+    };
+    let encoded = encode(&columns, &options, first_row, broken).expect("bad rows are skipped");
+    let message_ids = message_ids(&encoded.bytes);
+    Ok(EncodedRequests { encoded, message_ids })
+}
+
+/// The context of each row. Where there is none, and where a row is no request of one, that is added to
+/// `broken`; a row without a SOP class has none, which is found by who encodes it.
+fn contexts<'a>(
+    batch: &RecordBatch,
+    encoded_in: TransferSyntax,
+    agreement: &'a Agreement,
+    first_row: u64,
+    broken: &mut Vec<Rejection>,
+) -> Vec<Option<&'a Context>> {
+    let classes = sop_classes(batch);
+    let encoded = batch.column_by_name(Field::EventInformation.keyword());
+    let encoded = encoded.filter(|column| !matches!(column.data_type(), DataType::Struct(_)));
+    let answered = batch.column_by_name(Field::MessageIDBeingRespondedTo.keyword());
+    let is_there = |column: Option<&ArrayRef>, row| column.is_some_and(|one| one.is_valid(row));
+    let mut context = |row: usize| {
+        let mut refuse = |field, reason| {
+            broken.push(Rejection::new(reason).field(field).row(first_row + row as u64));
+            None
+        };
+        if is_there(answered, row) {
+            return refuse(Field::MessageIDBeingRespondedTo, Reason::NotARequest);
+        }
+        let class = classes.as_ref().filter(|classes| classes.is_valid(row))?.value(row);
+        let found = match agreement.context(class) {
+            Ok(found) => found,
+            Err(why) => {
+                let reason = Reason::NoContext { sop_class: class.into(), why };
+                return refuse(Field::AffectedSOPClassUID, reason);
+            }
+        };
+        if found.transfer_syntax != encoded_in && is_there(encoded, row) {
+            let (encoded, accepted) = (encoded_in.uid().into(), found.transfer_syntax.uid().into());
+            return refuse(Field::EventInformation, Reason::OtherSyntax { encoded, accepted });
+        }
+        Some(found)
+    };
+    (0..batch.num_rows()).map(&mut context).collect()
+}
+
+fn sop_classes(batch: &RecordBatch) -> Option<LargeStringArray> {
+    let column = batch.column_by_name(Field::AffectedSOPClassUID.keyword())?;
+    Some(cast(column, &DataType::LargeUtf8).ok()?.as_string().clone())
+}
+
+/// The batch, each row on its context.
+fn with_context_ids(batch: &RecordBatch, contexts: &[Option<&Context>]) -> RecordBatch {
+    let ids = contexts.iter().map(|context| context.map_or(1, |context| context.id));
+    let ids: ArrayRef = Arc::new(UInt8Array::from_iter_values(ids));
+    let name = Field::PresentationContextID.keyword();
+    let schema = batch.schema();
+    let columns = schema.fields().iter().zip(batch.columns());
+    let others = columns.filter(|(column, _)| column.name() != name);
+    let (mut fields, mut arrays): (Vec<_>, Vec<_>) =
+        others.map(|(column, array)| (column.clone(), array.clone())).unzip();
+    fields.push(Arc::new(Column::new(name, DataType::UInt8, false)));
+    arrays.push(ids);
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).expect("as many rows as before")
+}
+
+/// The batch, cut where the transfer syntax of structured data sets changes: each part with its first row
+/// and its syntax.
+fn in_one_syntax(
+    batch: &RecordBatch,
+    contexts: &[Option<&Context>],
+) -> Vec<(RecordBatch, usize, TransferSyntax)> {
+    if !is_structured(&batch.schema()) {
+        return vec![(batch.clone(), 0, TransferSyntax::default())];
+    }
+    let syntaxes: Vec<TransferSyntax> = contexts
+        .iter()
+        .map(|context| context.map_or(TransferSyntax::default(), |one| one.transfer_syntax))
+        .collect();
+    let mut start = 0;
+    let part = |run: &[TransferSyntax]| {
+        let from = start;
+        start += run.len();
+        (batch.slice(from, run.len()), from, run[0])
+    };
+    syntaxes.chunk_by(PartialEq::eq).map(part).collect()
+}
+
+fn message_ids(pdus: &[u8]) -> Vec<u16> {
+    let mut ids = Vec::new();
+    let found = Messages::default().take(pdus, |arrived| {
+        if let Message::Event { command_set, .. } = arrived.message {
+            ids.extend(command_set.get(Field::MessageID).us());
+        }
+    });
+    found.expect("they were encoded here");
+    ids
+}

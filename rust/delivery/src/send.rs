@@ -1,0 +1,217 @@
+//! Events sent to a peer: as many unanswered at a time as it takes, each answer matched with its event.
+
+use std::collections::HashMap;
+use std::net::ToSocketAddrs;
+use std::time::{Duration, Instant};
+
+use dicom_ul::pdu::Pdu;
+use fastdimse_core::command_set::{Field, Kind, Message};
+
+use crate::connection::{Connection, P_DATA, Patience, ended, ended_by};
+use crate::failure::Failure;
+use crate::messages::{Arrived, Messages};
+use crate::negotiation::{Agreement, Proposal};
+
+/// Encoded requests, each with its number among all that are sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Requests<'a> {
+    /// Their PDUs.
+    pub bytes: &'a [u8],
+    /// Where each begins, and last their end.
+    pub offsets: &'a [i64],
+    /// Their Message IDs.
+    pub message_ids: &'a [u16],
+    /// The number of the first of them.
+    pub first: u64,
+}
+
+impl Requests<'_> {
+    fn pdus(&self, from: usize, to: usize) -> &[u8] {
+        &self.bytes[self.offsets[from] as usize..self.offsets[to] as usize]
+    }
+}
+
+/// An answer to an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// The event's number.
+    pub request: u64,
+    /// The Status (PS3.7 10.1.1.1.8).
+    pub status: u16,
+    /// From the write of the request to the read of the response.
+    pub latency: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Outstanding {
+    request: u64,
+    sent: Instant,
+}
+
+/// An association on which this end sends events.
+#[derive(Debug)]
+pub struct Sender {
+    connection: Connection,
+    agreement: Agreement,
+    patience: Patience,
+    messages: Messages,
+    outstanding: HashMap<u16, Outstanding>,
+    strays: Vec<Box<str>>,
+}
+
+impl Sender {
+    /// Opens an association.
+    ///
+    /// # Errors
+    /// If there is no connection, or the peer agrees to nothing.
+    pub fn open(
+        address: impl ToSocketAddrs,
+        proposal: &Proposal,
+        patience: Patience,
+    ) -> Result<Self, Failure> {
+        let mut connection = Connection::open(address, proposal.max_pdu_length, &patience)?;
+        connection.wait(patience.association)?;
+        connection.write_pdu(&proposal.request())?;
+        let answer = connection.wait_for_pdu("A-ASSOCIATE-AC")?;
+        let Pdu::AssociationAC(accepted) = answer else {
+            return Err(ended_by(&answer, "A-ASSOCIATE-AC"));
+        };
+        let agreement = match proposal.agreement(&accepted) {
+            Ok(agreement) => agreement,
+            Err(failure) => {
+                connection.abort();
+                return Err(failure);
+            }
+        };
+        connection.wait(patience.response)?;
+        Ok(Self {
+            connection,
+            agreement,
+            patience,
+            messages: Messages::default(),
+            outstanding: HashMap::new(),
+            strays: Vec::new(),
+        })
+    }
+
+    /// What was agreed on.
+    pub fn agreement(&self) -> &Agreement {
+        &self.agreement
+    }
+
+    /// Takes out what came in and answers nothing.
+    pub fn take_strays(&mut self) -> Vec<Box<str>> {
+        std::mem::take(&mut self.strays)
+    }
+
+    /// Sends requests, and gives the answers that come in meanwhile. How many are sent is in `sent`, also
+    /// of those before a failure.
+    ///
+    /// # Errors
+    /// If the association fails; what is unanswered then remains so.
+    pub fn send(
+        &mut self,
+        requests: Requests<'_>,
+        sent: &mut usize,
+        answers: &mut Vec<Answer>,
+    ) -> Result<(), Failure> {
+        let window = usize::from(self.agreement.window);
+        *sent = 0;
+        while *sent < requests.message_ids.len() {
+            let end = self.note(&requests, *sent);
+            if end == *sent {
+                self.receive(answers)?;
+                continue;
+            }
+            let from = std::mem::replace(sent, end);
+            self.connection.write(requests.pdus(from, end))?;
+            // Half a window at a time goes out in one write, and the peer is never without work.
+            while self.outstanding.len() > window / 2 {
+                self.receive(answers)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes the requests from this one on that can be sent, and returns where they end: a Message ID is
+    /// not used again before it is answered (PS3.7 10.1.1.1.1).
+    fn note(&mut self, requests: &Requests<'_>, from: usize) -> usize {
+        let window = usize::from(self.agreement.window);
+        let sent = Instant::now();
+        for (place, &id) in requests.message_ids.iter().enumerate().skip(from) {
+            if self.outstanding.len() >= window || self.outstanding.contains_key(&id) {
+                return place;
+            }
+            let request = requests.first + place as u64;
+            self.outstanding.insert(id, Outstanding { request, sent });
+        }
+        requests.message_ids.len()
+    }
+
+    /// Waits until all that was sent is answered.
+    ///
+    /// # Errors
+    /// If the association fails before.
+    pub fn finish(&mut self, answers: &mut Vec<Answer>) -> Result<(), Failure> {
+        while !self.outstanding.is_empty() {
+            self.receive(answers)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for something and takes all that is there.
+    fn receive(&mut self, answers: &mut Vec<Answer>) -> Result<(), Failure> {
+        self.connection.fill()?;
+        let now = Instant::now();
+        let Self { connection, messages, outstanding, strays, .. } = self;
+        while let Some(raw) = connection.next_read()? {
+            if raw.kind != P_DATA {
+                return Err(ended(raw));
+            }
+            messages.take(raw.bytes, |arrived| match answer(&arrived) {
+                Some((id, status)) => match outstanding.remove(&id) {
+                    Some(Outstanding { request, sent }) => {
+                        answers.push(Answer { request, status, latency: now - sent });
+                    }
+                    None => strays.push(
+                        format!("a response to Message ID {id}, which is not outstanding").into(),
+                    ),
+                },
+                None => strays.push(shown(&arrived.message)),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Releases the association.
+    ///
+    /// # Errors
+    /// If the peer does not agree to that.
+    pub fn release(self) -> Result<(), Failure> {
+        self.connection.release(self.patience.association)
+    }
+
+    /// Aborts the association.
+    pub fn abort(self) {
+        self.connection.abort();
+    }
+}
+
+fn answer(arrived: &Arrived<'_>) -> Option<(u16, u16)> {
+    let Message::Event { command_set, .. } = &arrived.message else { return None };
+    let response = command_set.kind == Kind::Response;
+    let number = |field| command_set.get(field).us().filter(|_| response);
+    Some((number(Field::MessageIDBeingRespondedTo)?, number(Field::Status)?))
+}
+
+fn shown(message: &Message<'_>) -> Box<str> {
+    match message {
+        Message::Event { command_set, .. } if command_set.kind == Kind::Request => {
+            "an N-EVENT-REPORT-RQ".into()
+        }
+        Message::Event { .. } => "a response without a Message ID or Status".into(),
+        Message::Other { command_field, .. } => {
+            format!("a message with Command Field {command_field:#06x}").into()
+        }
+    }
+}

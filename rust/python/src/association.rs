@@ -1,0 +1,451 @@
+//! Associations on which events are sent.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use fastdimse_core::associate::check_ae_title;
+use fastdimse_core::events::SOP_CLASSES;
+use fastdimse_core::transfer_syntax::TransferSyntax;
+use fastdimse_core::uid;
+use fastdimse_delivery::connection::Patience;
+use fastdimse_delivery::failure::Failure;
+use fastdimse_delivery::negotiation::{Agreement, MOST_CONTEXTS, Proposal};
+use fastdimse_delivery::requests::{EncodedRequests, encode_requests};
+use fastdimse_delivery::send::{Answer, Requests, Sender};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use crate::errors::{association_error, schema_error};
+use crate::events::Events;
+use crate::listener::check_max_pdu_length;
+use crate::outcomes::{Outcomes, OutcomesBuilder};
+use crate::transfer_syntaxes::transfer_syntax;
+
+/// The most rows that are encoded before they are sent.
+const ROWS: usize = 4096;
+
+/// Open an association to send events on.
+///
+/// Parameters
+/// ----------
+/// host : str
+///     The peer's name or address.
+/// port : int
+///     Its port.
+/// called_ae, calling_ae : str, optional
+///     The AE titles of the peer and of this end.
+/// sop_classes : iterable of str, optional
+///     The UIDs of the events' SOP classes, at most 128; all that PS3.4 has events of if not given.
+/// transfer_syntaxes : iterable of str, optional
+///     The UIDs of the transfer syntaxes to propose for data sets, the preferred one first: Implicit
+///     or Explicit VR Little Endian.
+/// window : int, optional
+///     How many events may be unanswered at a time (PS3.7 D.3.3.3), 0 for any number. The peer may
+///     allow less; one that says nothing allows one.
+/// max_pdu_length : int, optional
+///     The longest PDU that this end takes: 0 for any, or 4096 and more.
+/// connection_timeout, association_timeout, response_timeout : float, optional
+///     How many seconds to wait for a connection or a write, for an answer to the association's
+///     request or release, and for an answer to an event.
+///
+/// Returns
+/// -------
+/// Association
+///     The association: a context manager that releases it.
+///
+/// Raises
+/// ------
+/// AssociationError
+///     If there is no connection, or the peer rejects the association or accepts no SOP class.
+///
+/// Examples
+/// --------
+/// >>> from fastdimse import connect
+/// >>> connect("localhost", 1, called_ae="NOBODY")
+/// Traceback (most recent call last):
+/// fastdimse.AssociationError: no connection: Connection refused (os error 111)
+#[pyfunction]
+#[pyo3(signature = (
+    host, port, *, called_ae = "ANY-SCP", calling_ae = "EVENT-SCP", sop_classes = None,
+    transfer_syntaxes = None, window = 64, max_pdu_length = 16382, connection_timeout = 10.0,
+    association_timeout = 30.0, response_timeout = 30.0,
+))]
+#[allow(clippy::too_many_arguments)]
+pub fn connect(
+    py: Python<'_>,
+    host: &str,
+    port: u16,
+    called_ae: &str,
+    calling_ae: &str,
+    sop_classes: Option<&Bound<'_, PyAny>>,
+    transfer_syntaxes: Option<&Bound<'_, PyAny>>,
+    window: u16,
+    max_pdu_length: u32,
+    connection_timeout: f64,
+    association_timeout: f64,
+    response_timeout: f64,
+) -> PyResult<Association> {
+    check_max_pdu_length(max_pdu_length)?;
+    let proposal = Proposal {
+        calling: title("calling_ae", calling_ae)?,
+        called: title("called_ae", called_ae)?,
+        sop_classes: self::sop_classes(sop_classes)?,
+        transfer_syntaxes: syntaxes(transfer_syntaxes)?,
+        max_pdu_length,
+        window,
+    };
+    let patience = Patience {
+        connection: seconds("connection_timeout", connection_timeout)?,
+        association: seconds("association_timeout", association_timeout)?,
+        response: seconds("response_timeout", response_timeout)?,
+    };
+    let sender = py
+        .detach(|| Sender::open((host, port), &proposal, patience))
+        .map_err(|failure| association_error(py, &failure))?;
+    let agreement = sender.agreement().clone();
+    let state = Mutex::new(State::Open(Box::new(sender)));
+    Ok(Association { state, agreement, strays: Mutex::default() })
+}
+
+pub fn title(name: &str, title: &str) -> PyResult<String> {
+    match check_ae_title(title) {
+        Ok(()) => Ok(title.to_owned()),
+        Err(why) => Err(PyValueError::new_err(format!("{name}: {why}"))),
+    }
+}
+
+pub fn seconds(name: &str, given: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(given)
+        .ok()
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| PyValueError::new_err(format!("{name} must be more than 0 s, not {given}")))
+}
+
+pub fn texts(given: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+    given.try_iter()?.map(|one| one?.extract()).collect()
+}
+
+pub fn sop_classes(given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
+    let Some(given) = given else {
+        return Ok(SOP_CLASSES.iter().map(|class| class.uid.to_owned()).collect());
+    };
+    let uids = texts(given)?;
+    if !(1..=MOST_CONTEXTS).contains(&uids.len()) {
+        return Err(PyValueError::new_err(format!(
+            "sop_classes must be 1 to {MOST_CONTEXTS} UIDs, not {}",
+            uids.len()
+        )));
+    }
+    for (at, uid) in uids.iter().enumerate() {
+        uid::check_lenient(uid.as_bytes())
+            .map_err(|why| PyValueError::new_err(format!("sop_classes[{at}], '{uid}': {why}")))?;
+    }
+    Ok(uids)
+}
+
+fn syntaxes(given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<TransferSyntax>> {
+    let Some(given) = given else { return Ok(TransferSyntax::ALL.to_vec()) };
+    let syntaxes: Vec<TransferSyntax> =
+        texts(given)?.iter().map(|uid| transfer_syntax(uid)).collect::<PyResult<_>>()?;
+    match syntaxes.is_empty() {
+        true => Err(PyValueError::new_err("transfer_syntaxes must not be empty")),
+        false => Ok(syntaxes),
+    }
+}
+
+enum State {
+    Open(Box<Sender>),
+    /// A thread works with it.
+    Busy,
+    Closed(&'static str),
+}
+
+/// An association on which this end sends events.
+///
+/// Attributes
+/// ----------
+/// transfer_syntaxes : dict of str to str
+///     What the peer accepted: SOP classes, and the transfer syntaxes of their data sets.
+/// refused : dict of str to str
+///     What it did not accept: SOP classes, and why.
+/// window : int
+///     How many events may be unanswered at a time.
+/// max_pdu_length : int
+///     The longest PDU that the peer takes, 0 for any.
+/// strays : list of str
+///     What the peer sent that answers no event: responses with Message IDs that were not
+///     outstanding, and messages of other kinds.
+#[pyclass(frozen, module = "fastdimse")]
+pub struct Association {
+    state: Mutex<State>,
+    agreement: Agreement,
+    strays: Mutex<Vec<Box<str>>>,
+}
+
+impl Association {
+    /// Takes the association out of the object for a while.
+    fn take(&self) -> PyResult<Box<Sender>> {
+        let mut state = self.state.lock().expect("nothing panics while it is locked");
+        match std::mem::replace(&mut *state, State::Busy) {
+            State::Open(sender) => Ok(sender),
+            State::Busy => Err(PyRuntimeError::new_err("another thread uses the association")),
+            State::Closed(why) => {
+                *state = State::Closed(why);
+                Err(PyRuntimeError::new_err(format!("the association is {why}")))
+            }
+        }
+    }
+
+    fn set(&self, state: State) {
+        *self.state.lock().expect("nothing panics while it is locked") = state;
+    }
+}
+
+#[pymethods]
+impl Association {
+    #[getter]
+    fn transfer_syntaxes(&self) -> BTreeMap<&str, &'static str> {
+        let contexts = self.agreement.contexts.iter();
+        contexts.map(|(uid, context)| (uid.as_str(), context.transfer_syntax.uid())).collect()
+    }
+
+    #[getter]
+    fn refused(&self) -> BTreeMap<&str, &'static str> {
+        self.agreement.refused.iter().map(|(uid, why)| (uid.as_str(), *why)).collect()
+    }
+
+    #[getter]
+    fn window(&self) -> u16 {
+        self.agreement.window
+    }
+
+    #[getter]
+    fn max_pdu_length(&self) -> u32 {
+        self.agreement.max_pdu_length
+    }
+
+    #[getter]
+    fn strays(&self) -> Vec<String> {
+        let strays = self.strays.lock().expect("nothing panics while it is locked");
+        strays.iter().map(|stray| stray.to_string()).collect()
+    }
+
+    /// Send events and wait for their answers.
+    ///
+    /// Parameters
+    /// ----------
+    /// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT or mappings
+    ///     As for :func:`encode_events`, requests only. Each goes out on the presentation context of
+    ///     its SOP class; *PresentationContextID* does not count.
+    /// transfer_syntax : str, optional
+    ///     The UID of the transfer syntax of data sets that are bytes. Where the peer accepted another
+    ///     one such an event is not sent; data sets given by their attributes are encoded in what it
+    ///     accepted.
+    /// enforce_uid_conformance : bool, optional
+    ///     As for :func:`encode_events`.
+    ///
+    /// Returns
+    /// -------
+    /// Outcomes
+    ///     What became of each event. A failure of the association is told there, and closes it; of an
+    ///     iterable what is behind it is not read then.
+    ///
+    /// Raises
+    /// ------
+    /// ColumnError, TypeError
+    ///     As :func:`encode_events`, if columns or their types don't fit. Rows that can't be encoded
+    ///     are told in the outcomes.
+    #[pyo3(signature = (
+        events, *, transfer_syntax = "1.2.840.10008.1.2", enforce_uid_conformance = true,
+    ))]
+    fn send(
+        &self,
+        py: Python<'_>,
+        events: &Bound<'_, PyAny>,
+        transfer_syntax: &str,
+        enforce_uid_conformance: bool,
+    ) -> PyResult<Outcomes> {
+        let encoded_in = self::transfer_syntax(transfer_syntax)?;
+        let mut events = Events::of(events)?;
+        let mut sending = Sending {
+            sender: self.take()?,
+            outcomes: OutcomesBuilder::default(),
+            rows: Vec::new(),
+            encoded_in,
+            conformant_uids: enforce_uid_conformance,
+        };
+        let done = sending.all(py, &mut events).and_then(|failure| {
+            if let Some(failure) = failure.as_ref().filter(|_| events.is_table()) {
+                sending.unsent(py, &mut events, failure)?;
+            }
+            Ok(failure)
+        });
+        let strays = sending.sender.take_strays();
+        self.strays.lock().expect("nothing panics while it is locked").extend(strays);
+        match done {
+            Ok(None) => {
+                self.set(State::Open(sending.sender));
+                Ok(sending.outcomes.finish(None))
+            }
+            Ok(Some(failure)) => {
+                py.detach(|| sending.sender.abort());
+                self.set(State::Closed("lost"));
+                Ok(sending.outcomes.finish(Some(failure.to_string())))
+            }
+            // What was sent may be unanswered: nobody could tell its answers from later ones.
+            Err(error) => {
+                py.detach(|| sending.sender.abort());
+                self.set(State::Closed("aborted, since its events could not be read"));
+                Err(error)
+            }
+        }
+    }
+
+    /// Release the association.
+    ///
+    /// Raises
+    /// ------
+    /// AssociationError
+    ///     If the peer does not agree.
+    fn release(&self, py: Python<'_>) -> PyResult<()> {
+        let sender = self.take()?;
+        self.set(State::Closed("released"));
+        py.detach(|| sender.release()).map_err(|failure| association_error(py, &failure))
+    }
+
+    /// Abort the association.
+    fn abort(&self, py: Python<'_>) -> PyResult<()> {
+        let sender = self.take()?;
+        self.set(State::Closed("aborted"));
+        py.detach(|| sender.abort());
+        Ok(())
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    /// Releases it, or aborts it where an exception leaves the block.
+    #[pyo3(signature = (*exception))]
+    fn __exit__(&self, py: Python<'_>, exception: &Bound<'_, PyTuple>) -> PyResult<()> {
+        let is_open = matches!(
+            *self.state.lock().expect("nothing panics while it is locked"),
+            State::Open(_)
+        );
+        match (is_open, exception.get_item(0)?.is_none()) {
+            (true, true) => self.release(py),
+            (true, false) => self.abort(py),
+            (false, _) => Ok(()),
+        }
+    }
+
+    fn __repr__(&self) -> String {
+        let state = match &*self.state.lock().expect("nothing panics while it is locked") {
+            State::Open(_) => "open",
+            State::Busy => "in use",
+            State::Closed(why) => why,
+        };
+        let classes = match self.agreement.contexts.len() {
+            1 => "1 SOP class".to_owned(),
+            count => format!("{count} SOP classes"),
+        };
+        format!("<Association: {state}, {classes}, window {}>", self.agreement.window)
+    }
+}
+
+/// Events on their way out.
+struct Sending {
+    sender: Box<Sender>,
+    outcomes: OutcomesBuilder,
+    /// The row of each message.
+    rows: Vec<usize>,
+    encoded_in: TransferSyntax,
+    conformant_uids: bool,
+}
+
+impl Sending {
+    /// Sends all of them, or those in front of a failure of the association.
+    fn all(&mut self, py: Python<'_>, events: &mut Events) -> PyResult<Option<Failure>> {
+        while let Some((batch, broken)) = events.next(py, ROWS, self.outcomes.count() as u64)? {
+            let found = py.detach(|| {
+                let first_row = self.outcomes.count() as u64;
+                let (syntax, agreement) = (self.encoded_in, self.sender.agreement());
+                let conformant = self.conformant_uids;
+                encode_requests(&batch, broken, syntax, agreement, first_row, conformant)
+            });
+            let requests = found.map_err(|error| schema_error(py, &error))?;
+            if let Some(failure) = py.detach(|| self.some(&requests, batch.num_rows())) {
+                return Ok(Some(failure));
+            }
+        }
+        Ok(py.detach(|| self.rest()))
+    }
+
+    /// Sends a batch of so many rows.
+    fn some(&mut self, requests: &EncodedRequests, rows: usize) -> Option<Failure> {
+        let first = self.rows.len();
+        self.note(requests, rows);
+        let EncodedRequests { encoded, message_ids } = requests;
+        let (bytes, offsets) = (&encoded.bytes, &encoded.offsets);
+        let (mut sent, mut answers) = (0, Vec::new());
+        let requests = Requests { bytes, offsets, message_ids, first: first as u64 };
+        let result = self.sender.send(requests, &mut sent, &mut answers);
+        self.answered(&answers);
+        let failure = result.err()?;
+        if let Some(&unsent) = self.rows.get(first + sent) {
+            self.outcomes.fail(unsent, NOT_SENT, &failure.to_string());
+        }
+        self.failed(failure)
+    }
+
+    /// Waits for the answers that are still due.
+    fn rest(&mut self) -> Option<Failure> {
+        let mut answers = Vec::new();
+        let result = self.sender.finish(&mut answers);
+        self.answered(&answers);
+        self.failed(result.err()?)
+    }
+
+    fn answered(&mut self, answers: &[Answer]) {
+        for answer in answers {
+            let row = self.rows[answer.request as usize];
+            self.outcomes.answer(row, answer.status, answer.latency);
+        }
+    }
+
+    fn failed(&mut self, failure: Failure) -> Option<Failure> {
+        self.outcomes.fail(0, failure.code(), &failure.to_string());
+        Some(failure)
+    }
+
+    /// Adds the rows of a batch to the outcomes.
+    fn note(&mut self, requests: &EncodedRequests, rows: usize) {
+        let mut rejected = requests.encoded.rejected.iter().peekable();
+        let mut ids = requests.message_ids.iter();
+        for _ in 0..rows {
+            let row = self.outcomes.count();
+            match rejected.next_if(|rejection| rejection.row == Some(row as u64)) {
+                Some(rejection) => self.outcomes.push_rejected(rejection),
+                None => {
+                    self.rows.push(row);
+                    self.outcomes.push_message(*ids.next().expect("a message for each good row"));
+                }
+            }
+        }
+    }
+
+    /// Adds the rows of a table that are left.
+    fn unsent(&mut self, py: Python<'_>, events: &mut Events, why: &Failure) -> PyResult<()> {
+        let first = self.outcomes.count();
+        while let Some((batch, _)) = events.next(py, usize::MAX, self.outcomes.count() as u64)? {
+            (0..batch.num_rows()).for_each(|_| self.outcomes.push_unsent());
+        }
+        self.outcomes.fail(first, NOT_SENT, &why.to_string());
+        Ok(())
+    }
+}
+
+/// The code of an event that was not sent, since the association failed before.
+const NOT_SENT: &str = "not-sent";

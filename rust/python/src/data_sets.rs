@@ -1,0 +1,216 @@
+//! Columns of encoded data sets, made into columns of their attributes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, BinaryArray, BinaryViewArray, StructArray};
+use arrow_cast::cast;
+use arrow_schema::{DataType, Field as Column};
+use fastdimse_core::data_set_error::DataSetError;
+use fastdimse_core::decode_data_set;
+use fastdimse_core::encode::OnInvalid;
+use fastdimse_core::error::{Reason, Rejection};
+use fastdimse_core::transfer_syntax::{TransferSyntax, TransferSyntaxColumn, TransferSyntaxes};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyCapsule, PyString, PyTuple};
+use pyo3_arrow::PySchema;
+use pyo3_arrow::ffi::{to_array_pycapsules, to_schema_pycapsule};
+
+use crate::encoded::on_invalid;
+use crate::errors::decode_error;
+use crate::events::{arrow_array, data_set};
+use crate::rejections::Rejections;
+use crate::structured::of_schema;
+use crate::transfer_syntaxes::{self, transfer_syntax};
+
+/// Decode a column of data sets into their attributes.
+///
+/// Parameters
+/// ----------
+/// data_sets : Arrow array of binary, or iterable of bytes-like
+///     Event information or event replies as they are encoded, for example a column of
+///     :func:`decode_capture`. ``None`` stays null.
+/// schema : Arrow schema, optional
+///     The attributes to give back, by their names; all that there are if not given.
+/// transfer_syntax : str, or Arrow array or iterable of str, optional
+///     The UID of the transfer syntax, of all data sets or of each: Implicit or Explicit VR Little
+///     Endian. A null is Implicit VR Little Endian.
+/// on_invalid : {"raise", "skip"}, optional
+///     Raise at the first data set that can't be decoded, or make it null and list it in
+///     ``rejected``.
+///
+/// Returns
+/// -------
+/// DecodedDataSets
+///     An Arrow array of structs, one for each data set.
+///
+/// Raises
+/// ------
+/// DecodeError
+///     With the row, the path in the data set and the byte of it.
+///
+/// Examples
+/// --------
+/// >>> import pyarrow
+/// >>> from fastdimse import decode_capture, decode_data_sets
+/// >>> with open("examples/orthanc-storage-commitment.pcap", "rb") as file:
+/// ...     captured = pyarrow.table(decode_capture(file.read()))
+/// >>> decoded = decode_data_sets(
+/// ...     captured["EventInformation"], transfer_syntax=captured["TransferSyntaxUID"]
+/// ... )
+/// >>> len(pyarrow.array(decoded)[0]["ReferencedSOPSequence"])
+/// 7
+#[pyfunction]
+#[pyo3(signature = (
+    data_sets, schema = None, *, transfer_syntax = None, on_invalid = "raise",
+))]
+pub fn decode_data_sets(
+    py: Python<'_>,
+    data_sets: &Bound<'_, PyAny>,
+    schema: Option<PySchema>,
+    transfer_syntax: Option<&Bound<'_, PyAny>>,
+    on_invalid: &str,
+) -> PyResult<DecodedDataSets> {
+    let on_invalid = self::on_invalid(on_invalid)?;
+    let schema = schema.map(|schema| of_schema(py, schema, "schema")).transpose()?;
+    let data_sets = binary_views(data_sets)?;
+    let syntaxes = syntaxes(transfer_syntax, data_sets.len())?;
+    let found = py.detach(|| {
+        let syntaxes = match &syntaxes {
+            Given::All(syntax) => TransferSyntaxes::All(*syntax),
+            Given::Each(column) => TransferSyntaxes::Each(column),
+        };
+        decode_data_set::decode_data_sets(&data_sets, syntaxes, schema.as_ref())
+    });
+    let rejected: Vec<Rejection> = found.wrong.into_iter().map(rejection).collect();
+    match rejected.first() {
+        Some(first) if on_invalid == OnInvalid::Raise => Err(decode_error(py, first)),
+        _ => Ok(DecodedDataSets {
+            rows: found.rows,
+            rejected: Rejections::new(rejected),
+            left_out: found.left_out,
+        }),
+    }
+}
+
+enum Given {
+    All(TransferSyntax),
+    Each(TransferSyntaxColumn),
+}
+
+fn syntaxes(given: Option<&Bound<'_, PyAny>>, rows: usize) -> PyResult<Given> {
+    let default = TransferSyntax::default();
+    let Some(given) = given else { return Ok(Given::All(default)) };
+    if let Ok(uid) = given.cast::<PyString>() {
+        return transfer_syntax(uid.to_str()?).map(Given::All);
+    }
+    let column = transfer_syntaxes::of_values(given, default)?;
+    match column.rows() == rows {
+        true => Ok(Given::Each(column)),
+        false => Err(PyValueError::new_err(format!(
+            "transfer_syntax has {} rows, data_sets have {rows}",
+            column.rows()
+        ))),
+    }
+}
+
+fn rejection((row, error): (usize, Box<DataSetError>)) -> Rejection {
+    let offset = error.offset;
+    let rejection = Rejection::new(Reason::DataSet(error)).row(row as u64);
+    match offset {
+        Some(offset) => rejection.at(offset),
+        None => rejection,
+    }
+}
+
+fn binary_views(data_sets: &Bound<'_, PyAny>) -> PyResult<BinaryViewArray> {
+    let array = match arrow_array(data_sets)? {
+        Some(array) => array,
+        None if is_one(data_sets) => {
+            let found = data_sets.get_type().name()?;
+            return Err(PyTypeError::new_err(format!(
+                "data_sets must be an Arrow array of binary or an iterable of bytes-like, not {found}"
+            )));
+        }
+        None => {
+            let values = (0..).zip(data_sets.try_iter()?);
+            let values = values.map(|(row, value)| data_set("data_sets", row, &value?));
+            Arc::new(values.collect::<PyResult<Vec<_>>>()?.into_iter().collect::<BinaryArray>())
+        }
+    };
+    match cast(&array, &DataType::BinaryView) {
+        Ok(views) if is_binary(array.data_type()) => Ok(views.as_binary_view().clone()),
+        _ => Err(PyTypeError::new_err(format!(
+            "data_sets are {}, they must be binary",
+            array.data_type()
+        ))),
+    }
+}
+
+fn is_one(data_sets: &Bound<'_, PyAny>) -> bool {
+    data_sets.is_instance_of::<PyBytes>() || data_sets.is_instance_of::<PyString>()
+}
+
+fn is_binary(data_type: &DataType) -> bool {
+    use DataType::{Binary, BinaryView, Dictionary, FixedSizeBinary, LargeBinary, Null};
+    match data_type {
+        Dictionary(_, values) => is_binary(values),
+        other => {
+            matches!(other, Binary | LargeBinary | BinaryView | FixedSizeBinary(_) | Null)
+        }
+    }
+}
+
+/// The attributes of data sets: an Arrow array of structs.
+///
+/// ``pyarrow.array(decoded)`` and ``polars.Series(decoded)`` take it.
+///
+/// Attributes
+/// ----------
+/// rejected : Rejections
+///     The rows whose data sets could not be decoded: with ``field`` as the path in the data set,
+///     and ``offset`` as the byte of it.
+/// left_out : dict of str to int
+///     How many elements a given schema left out, by their paths.
+#[pyclass(frozen, module = "fastdimse")]
+pub struct DecodedDataSets {
+    rows: StructArray,
+    #[pyo3(get)]
+    rejected: Rejections,
+    #[pyo3(get)]
+    left_out: BTreeMap<String, u64>,
+}
+
+impl DecodedDataSets {
+    fn column(&self) -> Column {
+        Column::new("", self.rows.data_type().clone(), true)
+    }
+}
+
+#[pymethods]
+impl DecodedDataSets {
+    fn __len__(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn __repr__(&self) -> String {
+        let (rows, rejected) = (self.rows.len(), self.rejected.count());
+        format!("<DecodedDataSets: {rows} rows, {rejected} rejected>")
+    }
+
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        Ok(to_schema_pycapsule(py, self.column())?)
+    }
+
+    #[pyo3(signature = (requested_schema = None))]
+    fn __arrow_c_array__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyCapsule>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let rows: ArrayRef = Arc::new(self.rows.clone());
+        Ok(to_array_pycapsules(py, Arc::new(self.column()), &rows, requested_schema)?)
+    }
+}

@@ -1,0 +1,473 @@
+//! Events taken in on a port.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use arrow_array::RecordBatch;
+use fastdimse_core::command_set::CommandSet;
+use fastdimse_delivery::acceptance::Terms;
+use fastdimse_delivery::connection::Patience;
+use fastdimse_delivery::listener;
+use fastdimse_delivery::receive::{Chunk, Origin, Service, Taker};
+use fastdimse_delivery::received;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyCapsule, PyTuple};
+
+use crate::association::{seconds, sop_classes, texts, title};
+use crate::codec::event_of;
+use crate::data_set::bytes_io;
+use crate::events::export_batch;
+use crate::primitive::primitive_type;
+use crate::rejections::Rejections;
+
+/// So many parts of what came in may wait: then those who send wait too.
+const WAITING: usize = 256;
+/// How often a wait looks for a signal, such as Ctrl-C.
+const SIGNALS: Duration = Duration::from_millis(100);
+/// Processing failure (PS3.7 C.4.3.1.4 and the like).
+const PROCESSING_FAILURE: u16 = 0x0110;
+
+/// Listen for events.
+///
+/// Associations are accepted by threads of their own, C-ECHO is answered, and so is each event: with
+/// Success, or with what a handler says.
+///
+/// Parameters
+/// ----------
+/// port : int
+///     The port; 0 for any that is free.
+/// host : str, optional
+///     The address to listen on; all of this machine's IPv4 addresses if not given.
+/// handler : callable, optional
+///     Called with each :class:`N_EVENT_REPORT` and the AE title of its sender; returns the Status,
+///     ``None`` for Success. An exception of it is logged and answered with 0110H. Without a handler
+///     events are to be taken with :meth:`Listener.receive`, or by iterating.
+/// sop_classes : iterable of str, optional
+///     The UIDs of the SOP classes to accept, beside Verification; all that PS3.4 has events of if not
+///     given.
+/// called_ae : str, optional
+///     The AE title by which this end must be called; any if not given.
+/// calling_aes : iterable of str, optional
+///     The AE titles of those who may call; all may if not given.
+/// window : int, optional
+///     How many events may be unanswered at a time, if the peer asks for a window; 0 for any number.
+/// max_pdu_length : int, optional
+///     The longest PDU that is taken: 0 for any, or 4096 and more.
+/// max_message_length : int, optional
+///     The most bytes of a message.
+/// max_connections : int, optional
+///     How many connections may be open at a time. Those beyond are rejected for now.
+/// association_timeout, idle_timeout : float, optional
+///     How many seconds to wait for an association's request, and for the next event.
+///
+/// Returns
+/// -------
+/// Listener
+///     The listener: a context manager that closes it.
+///
+/// Raises
+/// ------
+/// OSError
+///     If the port can't be listened on.
+///
+/// Examples
+/// --------
+/// >>> import pyarrow
+/// >>> from fastdimse import connect, listen
+/// >>> events = {
+/// ...     "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+/// ...     "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+/// ...     "EventTypeID": [1, 2],
+/// ... }
+/// >>> with listen(0, host="localhost") as listener:
+/// ...     with connect("localhost", listener.port) as association:
+/// ...         outcomes = association.send(events)
+/// ...     received = pyarrow.table(listener.receive())
+/// >>> outcomes
+/// <Outcomes: 2 events, 2 answered>
+/// >>> received["EventTypeID"].to_pylist()
+/// [1, 2]
+#[pyfunction]
+#[pyo3(signature = (
+    port, *, host = "0.0.0.0", handler = None, sop_classes = None, called_ae = None,
+    calling_aes = None, window = 0, max_pdu_length = 16382, max_message_length = 67_108_864,
+    max_connections = 256, association_timeout = 30.0, idle_timeout = 60.0,
+))]
+#[allow(clippy::too_many_arguments)]
+pub fn listen(
+    py: Python<'_>,
+    port: u16,
+    host: &str,
+    handler: Option<Py<PyAny>>,
+    sop_classes: Option<&Bound<'_, PyAny>>,
+    called_ae: Option<&str>,
+    calling_aes: Option<&Bound<'_, PyAny>>,
+    window: u16,
+    max_pdu_length: u32,
+    max_message_length: usize,
+    max_connections: usize,
+    association_timeout: f64,
+    idle_timeout: f64,
+) -> PyResult<Listener> {
+    check_max_pdu_length(max_pdu_length)?;
+    if max_connections == 0 || max_message_length == 0 {
+        return Err(PyValueError::new_err(
+            "max_connections and max_message_length must be 1 and more",
+        ));
+    }
+    let calling = calling_aes.map(|titles| {
+        let titles = texts(titles)?;
+        titles.iter().map(|one| title("calling_aes", one)).collect::<PyResult<BTreeSet<_>>>()
+    });
+    let terms = Terms {
+        sop_classes: self::sop_classes(sop_classes)?.into_iter().collect(),
+        called: called_ae.map(|called| title("called_ae", called)).transpose()?,
+        calling: calling.transpose()?,
+        max_pdu_length,
+        window,
+    };
+    let association = seconds("association_timeout", association_timeout)?;
+    let patience = Patience {
+        connection: association,
+        association,
+        response: seconds("idle_timeout", idle_timeout)?,
+    };
+    let service = Service { terms, patience, longest: max_message_length };
+    let (sender, receiver) = sync_channel(WAITING);
+    let (taker, receiver): (Arc<dyn Taker>, _) = match handler {
+        Some(handler) => (Arc::new(Handler { handler }), None),
+        None => (Arc::new(Collector { sender }), Some(receiver)),
+    };
+    let bound =
+        py.detach(|| listener::Listener::bind((host, port), service, max_connections, taker));
+    let listener = bound?;
+    Ok(Listener {
+        port: listener.address().port(),
+        listener: Mutex::new(Some(listener)),
+        source: Mutex::new(Source { receiver, rest: VecDeque::new() }),
+    })
+}
+
+pub fn check_max_pdu_length(length: u32) -> PyResult<()> {
+    match length {
+        1..4096 => Err(PyValueError::new_err(format!(
+            "max_pdu_length must be 0, or 4096 and more, not {length}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Hands events on to who receives them.
+struct Collector {
+    sender: SyncSender<Chunk>,
+}
+
+impl Taker for Collector {
+    fn status(&self, _: &CommandSet<'_>, _: &[u8], _: &Origin) -> u16 {
+        0
+    }
+
+    fn take(&self, chunk: Chunk) -> bool {
+        self.sender.send(chunk).is_ok()
+    }
+}
+
+/// Asks a Python function.
+struct Handler {
+    handler: Py<PyAny>,
+}
+
+impl Taker for Handler {
+    fn status(&self, event: &CommandSet<'_>, data_set: &[u8], origin: &Origin) -> u16 {
+        Python::attach(|py| {
+            self.call(py, event, data_set, origin).unwrap_or_else(|error| {
+                log(py, error);
+                PROCESSING_FAILURE
+            })
+        })
+    }
+
+    fn take(&self, _: Chunk) -> bool {
+        true
+    }
+}
+
+impl Handler {
+    fn call(
+        &self,
+        py: Python<'_>,
+        command_set: &CommandSet<'_>,
+        data_set: &[u8],
+        origin: &Origin,
+    ) -> PyResult<u16> {
+        let event =
+            event_of(primitive_type(py)?, command_set, |_| Ok(())).map_err(|(_, why)| why)?;
+        if command_set.data_set {
+            let stream = bytes_io(py)?.call1((PyBytes::new(py, data_set),))?;
+            event.setattr(command_set.kind.data_set().keyword(), stream)?;
+        }
+        let status = self.handler.call1(py, (event, &origin.accepted.calling))?;
+        match status.is_none(py) {
+            true => Ok(0),
+            false => status.extract(py),
+        }
+    }
+}
+
+/// What a handler raises is no reason to end: it goes where such things are looked for.
+fn log(py: Python<'_>, error: PyErr) {
+    let logged = py.import("logging").and_then(|logging| {
+        let logger = logging.call_method1("getLogger", ("fastdimse",))?;
+        let options = pyo3::types::PyDict::new(py);
+        options.set_item("exc_info", error.value(py))?;
+        let text = "the handler of events failed: 0x0110 Processing failure is answered";
+        logger.call_method("error", (text,), Some(&options))
+    });
+    if let Err(error) = logged {
+        error.write_unraisable(py, None);
+    }
+}
+
+/// A port on which events are taken in.
+///
+/// Iterating gives :class:`ReceivedEvents` until it is closed.
+///
+/// Attributes
+/// ----------
+/// port : int
+///     The port.
+/// connections : int
+///     How many connections are open.
+#[pyclass(frozen, module = "fastdimse")]
+pub struct Listener {
+    #[pyo3(get)]
+    port: u16,
+    listener: Mutex<Option<listener::Listener>>,
+    source: Mutex<Source>,
+}
+
+/// Where events come from.
+struct Source {
+    /// None where a handler takes them, and when the listener is closed.
+    receiver: Option<Receiver<Chunk>>,
+    /// What nobody had taken when it was closed.
+    rest: VecDeque<Chunk>,
+}
+
+impl Source {
+    /// Waits for a chunk for at most so long.
+    fn wait(&mut self, patience: Duration) -> Wait {
+        if let Some(chunk) = self.rest.pop_front() {
+            return Wait::Chunk(chunk);
+        }
+        match self.receiver.as_ref().map(|receiver| receiver.recv_timeout(patience)) {
+            Some(Ok(chunk)) => Wait::Chunk(chunk),
+            Some(Err(RecvTimeoutError::Timeout)) => Wait::Nothing,
+            Some(Err(RecvTimeoutError::Disconnected)) | None => Wait::Closed,
+        }
+    }
+
+    /// Takes what is waiting until this is done, so that associations that wait for room can end.
+    fn drain_until(&mut self, done: impl Fn() -> bool) {
+        let Some(receiver) = self.receiver.take() else { return };
+        while !done() {
+            self.rest.extend(receiver.recv_timeout(Duration::from_millis(5)));
+        }
+        self.rest.extend(receiver.try_iter());
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How a wait ended.
+enum Wait {
+    Chunk(Chunk),
+    Nothing,
+    Closed,
+}
+
+impl Listener {
+    fn wait(&self, patience: Duration) -> Wait {
+        lock(&self.source).wait(patience)
+    }
+
+    /// Waits for the first chunk.
+    fn first(&self, py: Python<'_>, patience: Option<Duration>) -> PyResult<Option<Chunk>> {
+        let begin = Instant::now();
+        loop {
+            let left = patience.map(|patience| patience.saturating_sub(begin.elapsed()));
+            let some = left.map_or(SIGNALS, |left| left.min(SIGNALS));
+            match py.detach(|| self.wait(some)) {
+                Wait::Chunk(chunk) => return Ok(Some(chunk)),
+                Wait::Closed => return Ok(None),
+                Wait::Nothing if left.is_some_and(|left| left.is_zero()) => return Ok(None),
+                Wait::Nothing => py.check_signals()?,
+            }
+        }
+    }
+
+    /// Waits for the chunks behind the first one.
+    fn others(&self, first: Chunk, batch_size: usize, linger: Duration) -> Vec<Chunk> {
+        let end = Instant::now() + linger;
+        let mut events = first.events;
+        let mut chunks = vec![first];
+        while events < batch_size {
+            match self.wait(end.saturating_duration_since(Instant::now())) {
+                Wait::Chunk(chunk) => {
+                    events += chunk.events;
+                    chunks.push(chunk);
+                }
+                Wait::Nothing | Wait::Closed => break,
+            }
+        }
+        chunks
+    }
+}
+
+#[pymethods]
+impl Listener {
+    #[getter]
+    fn connections(&self) -> usize {
+        lock(&self.listener).as_ref().map_or(0, listener::Listener::open)
+    }
+
+    /// Take out why associations did not end in order, since this was asked last.
+    ///
+    /// Returns
+    /// -------
+    /// list of str
+    ///     A line for each, at most a thousand.
+    fn take_failures(&self) -> Vec<String> {
+        let listener = lock(&self.listener);
+        let ended = listener.as_ref().map(listener::Listener::take_ended).unwrap_or_default();
+        ended
+            .iter()
+            .map(|one| format!("association {} of {}: {}", one.number, one.peer, one.failure))
+            .collect()
+    }
+
+    /// Take events that came in.
+    ///
+    /// Parameters
+    /// ----------
+    /// timeout : float, optional
+    ///     How many seconds to wait for the first of them; until there is one if not given.
+    /// batch_size : int, optional
+    ///     So many are enough.
+    /// linger : float, optional
+    ///     How many seconds to wait for more behind the first.
+    ///
+    /// Returns
+    /// -------
+    /// ReceivedEvents or None
+    ///     ``None`` if none came, or the listener is closed and all were taken.
+    #[pyo3(signature = (*, timeout = None, batch_size = 65536, linger = 0.1))]
+    fn receive(
+        &self,
+        py: Python<'_>,
+        timeout: Option<f64>,
+        batch_size: usize,
+        linger: f64,
+    ) -> PyResult<Option<ReceivedEvents>> {
+        let wrong = |name, value| PyValueError::new_err(format!("{name} is {value}"));
+        let duration =
+            |name, value: f64| Duration::try_from_secs_f64(value).map_err(|_| wrong(name, value));
+        let patience = timeout.map(|timeout| duration("timeout", timeout)).transpose()?;
+        let linger = duration("linger", linger)?;
+        if lock(&self.source).receiver.is_none() && lock(&self.listener).is_some() {
+            let text = "events can't be received here: the listener has a handler that takes them";
+            return Err(PyRuntimeError::new_err(text));
+        }
+        let Some(first) = self.first(py, patience)? else { return Ok(None) };
+        let found = py.detach(|| received::received(&self.others(first, batch_size, linger)));
+        Ok(Some(ReceivedEvents { events: found.events, rejected: Rejections::new(found.rejected) }))
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<ReceivedEvents>> {
+        self.receive(py, None, 65536, 0.1)
+    }
+
+    /// Accept no more, and end the associations that are there. What they sent before can still be
+    /// received.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| {
+            let Some(mut listener) = lock(&self.listener).take() else { return };
+            let mut source = lock(&self.source);
+            thread::scope(|scope| {
+                let stopping = scope.spawn(|| listener.stop());
+                source.drain_until(|| stopping.is_finished());
+            });
+        });
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) {
+        self.close(py);
+    }
+
+    fn __repr__(&self) -> String {
+        match lock(&self.listener).as_ref() {
+            Some(listener) => {
+                format!("<Listener: port {}, {} connections>", self.port, listener.open())
+            }
+            None => "<Listener: closed>".to_owned(),
+        }
+    }
+}
+
+/// Events that were taken in: an Arrow stream of columns.
+///
+/// ``pyarrow.table(received)`` and ``polars.DataFrame(received)`` take it. Beside the columns of
+/// :func:`decode_events` there are *Time*, when the event was complete; *SourceAddress*, *SourcePort*,
+/// *CallingAETitle*, *CalledAETitle* and *Association*, whose it is; and *TransferSyntaxUID*, that of
+/// its data set.
+///
+/// Attributes
+/// ----------
+/// rejected : Rejections
+///     Messages that can't be read, by their numbers.
+#[pyclass(frozen, module = "fastdimse")]
+pub struct ReceivedEvents {
+    events: RecordBatch,
+    #[pyo3(get)]
+    rejected: Rejections,
+}
+
+#[pymethods]
+impl ReceivedEvents {
+    fn __len__(&self) -> usize {
+        self.events.num_rows()
+    }
+
+    fn __repr__(&self) -> String {
+        let rejected = self.rejected.count();
+        format!("<ReceivedEvents: {} events, {rejected} rejected>", self.events.num_rows())
+    }
+
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        Ok(pyo3_arrow::ffi::to_schema_pycapsule(py, received::schema().as_ref())?)
+    }
+
+    #[pyo3(signature = (requested_schema = None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyCapsule>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        export_batch(py, self.events.clone(), requested_schema)
+    }
+}

@@ -1,0 +1,56 @@
+//! Transfer syntaxes by their UIDs: one for all rows, or a column of them.
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef};
+use arrow_cast::cast;
+use arrow_schema::DataType;
+use fastdimse_core::transfer_syntax::{TransferSyntax, TransferSyntaxColumn};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::events::{arrow_array, wrong_value};
+
+/// Reads `transfer_syntax`.
+pub fn transfer_syntax(uid: &str) -> PyResult<TransferSyntax> {
+    TransferSyntax::of_uid(uid).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// Those of an Arrow array of text; of a null it is the `default`.
+pub fn of_array(uids: &ArrayRef, default: TransferSyntax) -> PyResult<TransferSyntaxColumn> {
+    match cast(uids, &DataType::LargeUtf8) {
+        Ok(texts) if is_text(uids.data_type()) => {
+            Ok(TransferSyntaxColumn::of_uids(texts.as_string::<i64>().iter(), default))
+        }
+        _ => Err(PyTypeError::new_err(format!(
+            "transfer_syntax is {}, it must be text",
+            uids.data_type()
+        ))),
+    }
+}
+
+/// Those of an Arrow array or an iterable of str; of a null it is the `default`.
+pub fn of_values(
+    uids: &Bound<'_, PyAny>,
+    default: TransferSyntax,
+) -> PyResult<TransferSyntaxColumn> {
+    if let Some(array) = arrow_array(uids)? {
+        return of_array(&array, default);
+    }
+    let values = (0..).zip(uids.try_iter()?);
+    let text = |(row, value): (u64, PyResult<Bound<'_, PyAny>>)| {
+        let value = value?;
+        value.extract::<Option<String>>().map_err(|_| {
+            wrong_value("transfer_syntax", row, &value, "the UID of one as a str, or None")
+        })
+    };
+    let uids = values.map(text).collect::<PyResult<Vec<_>>>()?;
+    Ok(TransferSyntaxColumn::of_uids(uids.iter().map(Option::as_deref), default))
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    use DataType::{Dictionary, LargeUtf8, Null, Utf8, Utf8View};
+    match data_type {
+        Dictionary(_, values) => is_text(values),
+        other => matches!(other, Utf8 | LargeUtf8 | Utf8View | Null),
+    }
+}

@@ -1,0 +1,532 @@
+"""Events delivered to peers: pynetdicom's own, and such as do everything wrong."""
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pynetdicom import AE, evt
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.sop_class import StorageCommitmentPushModel, UnifiedProcedureStepEvent
+
+import fastdimse
+from fastdimse import AssociationError, ColumnError, connect
+from oracle import decode_stream
+from scripted_peer import (
+    A_ABORT,
+    A_RELEASE_RQ,
+    EXPLICIT,
+    HOST,
+    IMPLICIT,
+    Conversation,
+    peer,
+    response,
+)
+from test_data_sets import oracle, oracle_read, to_dataset
+
+COMMITMENT = "1.2.840.10008.1.20.1"
+REPORT = {
+    "TransactionUID": "1.2.3",
+    "ReferencedSOPSequence": [
+        {
+            "ReferencedSOPClassUID": "1.2.840.10008.5.1.4.1.1.2",
+            "ReferencedSOPInstanceUID": "1.2.3.4",
+        }
+    ],
+}
+
+
+def events(count: int, **columns: Any) -> dict[str, Any]:
+    """Storage commitment reports, numbered by their event types."""
+    return {
+        "AffectedSOPClassUID": COMMITMENT,
+        "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+        "EventTypeID": list(range(1, count + 1)),
+        **columns,
+    }
+
+
+def rows(outcomes: fastdimse.Outcomes) -> list[dict[str, Any]]:
+    """Return outcomes as rows, times as numbers."""
+    table = pa.table(outcomes)
+    latency = table["Latency"].cast(pa.int64())
+    return table.set_column(3, "Latency", latency).to_pylist()
+
+
+def column(outcomes: fastdimse.Outcomes, name: str) -> list[Any]:
+    """Return a column of outcomes."""
+    return pa.table(outcomes)[name].to_pylist()
+
+
+@contextmanager
+def listener(**options: Any) -> Iterator[tuple[int, list[Any]]]:
+    """Serve events with pynetdicom: the port, and what came. Each is answered by its type."""
+    got: list[Any] = []
+
+    def handle(event: Any) -> tuple[int, None]:
+        information = event.request.EventInformation
+        got.append(
+            (
+                event.assoc.requestor.ae_title,
+                event.message_id,
+                event.event_type,
+                event.request.AffectedSOPInstanceUID,
+                event.event_information if information and information.getvalue() else None,
+            )
+        )
+        return event.event_type - 1, None
+
+    ae = AE("PEER")
+    for name, value in options.items():
+        setattr(ae, name, value)
+    for sop_class in (StorageCommitmentPushModel, UnifiedProcedureStepEvent):
+        ae.add_supported_context(sop_class, scu_role=False, scp_role=True)
+    handlers = [(evt.EVT_N_EVENT_REPORT, handle)]
+    server = ae.start_server((HOST, 0), block=False, evt_handlers=handlers)
+    try:
+        yield server.socket.getsockname()[1], got
+    finally:
+        server.shutdown()
+
+
+def test_pynetdicom_takes_events():
+    with listener() as (port, got):
+        with connect(HOST, port, called_ae="PEER", calling_ae="SENDER") as association:
+            assert association.transfer_syntaxes[COMMITMENT] == IMPLICIT
+            # pynetdicom knows nothing of windows.
+            assert association.window == 1
+            first = association.send(events(2, EventInformation=[REPORT, None]))
+            second = association.send(events(1, MessageID=[77]))
+        assert repr(association) == "<Association: released, 2 SOP classes, window 1>"
+    assert [one[:3] for one in got] == [("SENDER", 1, 1), ("SENDER", 2, 2), ("SENDER", 77, 1)]
+    assert got[0][4] == to_dataset(REPORT)
+    assert got[1][4] is None
+    assert (len(first), first.answered, first.failure) == (2, 2, None)
+    assert [(row["MessageID"], row["Status"], row["StatusName"]) for row in rows(first)] == [
+        (1, 0, "0x0000 Success"),
+        (2, 1, "0x0001 Warning"),
+    ]
+    assert all(0 < row["Latency"] < 20e9 for row in rows(first))
+    assert column(second, "MessageID") == [77]
+
+
+def test_every_kind_of_events():
+    table = pa.table(
+        {
+            **events(3),
+            "AffectedSOPClassUID": [COMMITMENT] * 3,
+            "AffectedSOPInstanceUID": ["1.2.3"] * 3,
+        }
+    )
+    primitives = [fastdimse.N_EVENT_REPORT() for _ in range(3)]
+    for number, primitive in enumerate(primitives, 1):
+        primitive.MessageID = number
+        primitive.AffectedSOPClassUID = COMMITMENT
+        primitive.AffectedSOPInstanceUID = "1.2.3"
+        primitive.EventTypeID = number
+    with listener() as (port, got), connect(HOST, port) as association:
+        for given in (table, table.to_pylist(), iter(table.to_pylist()), primitives):
+            assert column(association.send(given), "Status") == [0, 1, 2]
+    assert [one[1:4] for one in got] == [(n, n, "1.2.3") for n in (1, 2, 3)] * 4
+
+
+def test_an_events_class_need_not_be_the_one_that_is_negotiated():
+    with listener() as (port, _), connect(HOST, port) as association:
+        outcomes = association.send(events(1, AffectedSOPClassUID="1.2.840.10008.5.1.4.34.6.1"))
+    # pynetdicom has no service of this class for the Push class, but it is asked on its context.
+    assert (outcomes.answered, outcomes.failure) == (1, None)
+
+
+def test_rows_that_can_not_be_sent():
+    columns = events(
+        5,
+        AffectedSOPClassUID=[COMMITMENT, "1.2.3", "1.2.840.10008.5.1.1.16", COMMITMENT, COMMITMENT],
+        AffectedSOPInstanceUID=["1.2", "1.2", "1.2", "1.02", "1.2"],
+        MessageIDBeingRespondedTo=[None, None, None, None, 7],
+    )
+    with listener() as (port, got), connect(HOST, port) as association:
+        assert "1.2.840.10008.5.1.1.16" in association.refused
+        found = rows(association.send(columns))
+        assert [row["Status"] for row in found] == [0, None, None, None, None]
+        codes = [None, "no-context", "no-context", "uid", "response"]
+        assert [row["Failure"] for row in found] == codes
+        assert "not proposed" in found[1]["Reason"]
+        assert "does not support the SOP class" in found[2]["Reason"]
+        assert found[3]["Reason"].startswith("AffectedSOPInstanceUID: '1.02'")
+        with pytest.raises(ColumnError, match="Nonsense"):
+            association.send(events(1, Nonsense=1))
+        # Nothing went out: the association is as before.
+        assert association.send(events(1)).answered == 1
+    assert len(got) == 2
+
+
+def test_data_sets_are_in_the_transfer_syntax_that_was_accepted():
+    taken: list[bytes] = []
+
+    def script(talk: Conversation) -> None:
+        talk.accept(transfer_syntax=EXPLICIT)
+        for event in talk.requests():
+            taken.append(event.EventInformation.getvalue())
+            talk.answer(event.MessageID)
+
+    encoded = oracle(to_dataset(REPORT), EXPLICIT)
+    with peer(script) as port, connect(HOST, port) as association:
+        assert association.transfer_syntaxes[COMMITMENT] == EXPLICIT
+        assert association.send(events(1, EventInformation=REPORT)).answered == 1
+        options = {"EventInformation": encoded}
+        [row] = rows(association.send(events(1, **options)))
+        assert (row["Failure"], EXPLICIT in row["Reason"]) == ("transfer-syntax", True)
+        assert association.send(events(1, **options), transfer_syntax=EXPLICIT).answered == 1
+    assert taken == [encoded, encoded]
+    assert oracle_read(encoded, EXPLICIT) == to_dataset(REPORT)
+
+
+@pytest.mark.parametrize("max_pdu_length", [7, 128, 0])
+def test_the_peers_maximum_pdu_length_is_kept(max_pdu_length):
+    longest: list[int] = []
+
+    def script(talk: Conversation) -> None:
+        talk.accept(max_pdu_length=max_pdu_length)
+        read = talk.read
+
+        def noted() -> bytes:
+            pdu = read()
+            longest.append(len(pdu) - 6)
+            return pdu
+
+        talk.read = noted
+        for event in talk.requests():
+            assert event.EventInformation.getvalue() == b"\x08\0\x95\x11\xfa\0\0\0" + b"1" * 250
+            talk.answer(event.MessageID)
+
+    information = b"\x08\0\x95\x11\xfa\0\0\0" + b"1" * 250
+    with peer(script) as port, connect(HOST, port) as association:
+        assert association.max_pdu_length == max_pdu_length
+        assert association.send(events(2, EventInformation=information)).answered == 2
+    assert max(longest) <= (max_pdu_length or 1 << 20)
+    assert max(longest) > (max_pdu_length or 258) - 2
+
+
+def test_a_window_lets_requests_overlap_and_answers_come_in_any_order():
+    most: list[int] = []
+
+    def script(talk: Conversation) -> None:
+        talk.accept(window=5)
+        waiting: list[int] = []
+        for event in talk.requests():
+            waiting.append(event.MessageID)
+            most.append(len(waiting))
+            if len(waiting) == 3 or event.EventTypeID == 20:
+                for message_id in reversed(waiting):
+                    talk.answer(message_id, message_id)
+                waiting.clear()
+
+    with peer(script) as port, connect(HOST, port, window=8) as association:
+        assert association.window == 5
+        outcomes = association.send(events(20))
+    assert column(outcomes, "Status") == list(range(1, 21))
+    assert max(most) == 3
+
+
+@pytest.mark.parametrize(
+    ("proposed", "answered", "window"),
+    [(64, None, 1), (64, 1, 1), (64, 10, 10), (64, 0, 64), (0, 0, 65535), (8, 64, 8), (1, 5, 1)],
+)
+def test_the_window_is_what_both_want(proposed, answered, window):
+    def script(talk: Conversation) -> None:
+        talk.accept(window=answered)
+        items = [type(item).__name__ for item in talk.request.user_information]
+        assert ("AsynchronousOperationsWindowNegotiation" in items) == (proposed != 1)
+        list(talk.requests())
+
+    with peer(script) as port, connect(HOST, port, window=proposed) as association:
+        assert association.window == window
+
+
+def test_the_sender_asks_for_the_role_of_scp():
+    def script(talk: Conversation) -> None:
+        talk.accept()
+        items = talk.request.user_information
+        roles = [one for one in items if isinstance(one, SCP_SCU_RoleSelectionNegotiation)]
+        assert [(one.sop_class_uid, one.scu_role, one.scp_role) for one in roles] == [
+            (COMMITMENT, False, True)
+        ]
+        list(talk.requests())
+
+    with peer(script) as port, connect(HOST, port, sop_classes=[COMMITMENT]):
+        pass
+
+
+def test_a_message_id_is_not_used_again_while_it_is_outstanding():
+    def script(talk: Conversation) -> None:
+        talk.accept(window=10)
+        requests = talk.requests()
+        assert [next(requests).MessageID for _ in range(2)] == [7, 8]
+        talk.connection.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            next(requests)
+        talk.connection.settimeout(20)
+        talk.answer(8)
+        talk.answer(7)
+        for event in talk.requests():
+            talk.answer(event.MessageID, 0x0112)
+
+    with peer(script) as port, connect(HOST, port) as association:
+        outcomes = association.send(events(3, MessageID=[7, 8, 7]))
+    assert column(outcomes, "Status") == [0, 0, 0x0112]
+
+
+def answering(count: int, then: Any) -> Any:
+    """A script that answers some events and then does something else."""
+
+    def script(talk: Conversation) -> None:
+        talk.accept()
+        requests = talk.requests()
+        for _ in range(count):
+            talk.answer(next(requests).MessageID)
+        next(requests)
+        then(talk)
+
+    return script
+
+
+FAULTS = {
+    "closed": (lambda talk: None, "the peer closed the connection"),
+    "closed inside a PDU": (lambda talk: talk.write(response(3)[:20]), "inside a PDU"),
+    "reset": (
+        lambda talk: talk.connection.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        ),
+        "the peer closed the connection",
+    ),
+    "aborted": (lambda talk: talk.write(A_ABORT), "the peer aborted the association"),
+    "released": (lambda talk: talk.write(A_RELEASE_RQ), "the peer released the association"),
+    "no PDU": (lambda talk: talk.write(b"\xff" * 6), "0xff is not a PDU type"),
+    "a long PDU": (lambda talk: talk.write(b"\x04\0\xff\xff\xff\xff"), "16382 were agreed on"),
+    "another PDU": (lambda talk: talk.write(b"\x02\0\0\0\0\0"), "A-ASSOCIATE-AC where P-DATA-TF"),
+    "a wrong PDV": (lambda talk: talk.write(b"\x04\0\0\0\0\x04\0\0\0\xff"), "a PDV of 255 bytes"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_leaves_an_outcome_for_every_event(fault):
+    then, text = FAULTS[fault]
+    with peer(answering(2, then)) as port, connect(HOST, port) as association:
+        outcomes = association.send(events(5))
+        with pytest.raises(RuntimeError, match="the association is lost"):
+            association.send(events(1))
+    assert text in outcomes.failure
+    assert (len(outcomes), outcomes.answered) == (5, 2)
+    found = rows(outcomes)
+    assert [row["Status"] for row in found] == [0, 0, None, None, None]
+    assert [row["Failure"] == "not-sent" for row in found] == [False, False, False, True, True]
+    assert [row["MessageID"] for row in found] == [1, 2, 3, 4, 5]
+    assert all(text in row["Reason"] for row in found[2:])
+
+
+def test_what_is_behind_a_fault_is_not_read_from_an_iterator():
+    primitives = iter(
+        pa.table(
+            pa.Table.from_pylist(
+                [
+                    {
+                        "AffectedSOPClassUID": COMMITMENT,
+                        "AffectedSOPInstanceUID": "1.2",
+                        "EventTypeID": n,
+                    }
+                    for n in range(10_000)
+                ]
+            )
+        ).to_pylist()
+    )
+    with peer(answering(0, lambda talk: None)) as port, connect(HOST, port) as association:
+        outcomes = association.send(primitives)
+    assert len(outcomes) < 10_000
+    assert len(outcomes) + len(list(primitives)) == 10_000
+
+
+def test_a_peer_that_never_answers():
+    with (
+        peer(answering(1, lambda talk: talk.read())) as port,
+        connect(HOST, port, response_timeout=0.2) as association,
+    ):
+        begin = time.monotonic()
+        outcomes = association.send(events(2))
+        assert time.monotonic() - begin < 5
+    assert column(outcomes, "Failure") == [None, "silent"]
+    assert "silent for 0.2 s" in outcomes.failure
+
+
+def test_answers_to_nothing_are_told():
+    def script(talk: Conversation) -> None:
+        talk.accept()
+        for event in talk.requests():
+            talk.answer(4711)
+            talk.answer(event.MessageID)
+            talk.answer(event.MessageID)
+
+    with peer(script) as port, connect(HOST, port) as association:
+        assert column(association.send(events(3)), "Status") == [0, 0, 0]
+        assert (
+            association.strays
+            == [
+                "a response to Message ID 4711, which is not outstanding",
+                "a response to Message ID 1, which is not outstanding",
+            ]
+            or len(association.strays) >= 3
+        )
+
+
+@pytest.mark.parametrize(
+    ("given", "permanent", "text"),
+    [((1, 1, 7), True, "called AE title"), ((2, 3, 1), False, "for now")],
+)
+def test_a_rejected_association(given, permanent, text):
+    with (
+        peer(lambda talk: talk.reject(*given)) as port,
+        pytest.raises(AssociationError, match=f"(?i){text}") as raised,
+    ):
+        connect(HOST, port)
+    assert (raised.value.code, raised.value.permanent) == ("rejected", permanent)
+
+
+def test_a_peer_that_accepts_nothing():
+    def script(talk: Conversation) -> None:
+        talk.accept(result=3)
+        assert talk.read()[0] == 7
+
+    with peer(script) as port, pytest.raises(AssociationError) as raised:
+        connect(HOST, port, sop_classes=[COMMITMENT])
+    assert (raised.value.code, raised.value.permanent) == ("no-context", True)
+    assert "does not support the SOP class" in str(raised.value)
+
+
+def test_a_peer_that_refuses_the_role():
+    def script(talk: Conversation) -> None:
+        talk.accept(scp=False)
+        talk.read()
+
+    with peer(script) as port, pytest.raises(AssociationError, match="the role of SCP"):
+        connect(HOST, port, sop_classes=[COMMITMENT])
+
+
+def test_a_peer_without_role_selection_is_taken_at_its_word():
+    def script(talk: Conversation) -> None:
+        talk.accept(scp=None)
+        for event in talk.requests():
+            talk.answer(event.MessageID)
+
+    with peer(script) as port, connect(HOST, port) as association:
+        assert association.send(events(1)).answered == 1
+
+
+@pytest.mark.parametrize("bytes_sent", [b"", b"HTTP/1.1 400 Bad Request\r\n", A_ABORT])
+def test_what_is_no_dicom_peer(bytes_sent):
+    with (
+        peer(lambda talk: talk.write(bytes_sent)) as port,
+        pytest.raises(AssociationError),
+    ):
+        connect(HOST, port)
+
+
+def test_nobody_listens():
+    with socket.create_server((HOST, 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(AssociationError, match="no connection") as raised:
+        connect(HOST, port)
+    assert (raised.value.code, raised.value.permanent) == ("connect", False)
+    assert isinstance(raised.value, ConnectionError)
+    with socket.create_server((HOST, 0)) as server:
+        begin = time.monotonic()
+        with pytest.raises(AssociationError, match="silent"):
+            connect(HOST, server.getsockname()[1], association_timeout=0.2)
+        assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"called_ae": ""}, "called_ae"),
+        ({"calling_ae": "A" * 17}, "calling_ae"),
+        ({"sop_classes": []}, "sop_classes"),
+        ({"sop_classes": ["1.2"] * 129}, "129"),
+        ({"sop_classes": ["a b"]}, r"sop_classes\[0\]"),
+        ({"transfer_syntaxes": []}, "transfer_syntaxes"),
+        ({"transfer_syntaxes": ["1.2.840.10008.1.2.2"]}, "1.2.840.10008.1.2.2"),
+        ({"max_pdu_length": 7}, "max_pdu_length"),
+        ({"response_timeout": 0}, "response_timeout"),
+        ({"connection_timeout": float("nan")}, "connection_timeout"),
+    ],
+)
+def test_wrong_options(options, text):
+    with pytest.raises(ValueError, match=text):
+        connect(HOST, 1, **options)
+
+
+def test_an_exception_in_the_block_aborts():
+    seen: list[bytes] = []
+
+    def script(talk: Conversation) -> None:
+        talk.accept()
+        seen.append(talk.read())
+
+    with peer(script) as port:
+        with pytest.raises(KeyError), connect(HOST, port) as association:
+            raise KeyError
+        assert "aborted" in repr(association)
+    assert seen[0][0] == 7
+
+
+def test_events_that_fail_midway_abort():
+    def broken() -> Iterator[dict[str, Any]]:
+        for number in range(5000):
+            yield {
+                "AffectedSOPClassUID": COMMITMENT,
+                "AffectedSOPInstanceUID": "1.2",
+                "EventTypeID": number,
+            }
+        raise OSError("the disk is gone")
+
+    def script(talk: Conversation) -> None:
+        talk.accept(window=64)
+        # Its answers may come when the other end is gone.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            while (pdu := talk.read()) and pdu[0] == 4:
+                for event in decode_stream(pdu):
+                    talk.answer(event.MessageID)
+            assert pdu[0] == 7
+
+    with peer(script) as port, connect(HOST, port) as association:
+        with pytest.raises(OSError, match="the disk is gone"):
+            association.send(broken())
+        with pytest.raises(RuntimeError, match="could not be read"):
+            association.send(events(1))
+
+
+def test_other_threads_go_on_and_one_at_a_time_sends():
+    ready, go = threading.Event(), threading.Event()
+
+    def script(talk: Conversation) -> None:
+        talk.accept()
+        requests = talk.requests()
+        event = next(requests)
+        ready.set()
+        assert go.wait(10)
+        talk.answer(event.MessageID)
+        list(requests)
+
+    with peer(script) as port, connect(HOST, port) as association:
+        found: list[Any] = []
+        thread = threading.Thread(target=lambda: found.append(association.send(events(1))))
+        thread.start()
+        assert ready.wait(10)
+        with pytest.raises(RuntimeError, match="another thread"):
+            association.send(events(1))
+        go.set()
+        thread.join(10)
+        assert found[0].answered == 1

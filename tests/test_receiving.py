@@ -1,0 +1,389 @@
+"""Events taken in on a port: from pynetdicom, from this library, and from such as mean no good."""
+
+import io
+import os
+import socket
+import struct
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pynetdicom import AE, build_role
+from pynetdicom.pdu import A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    MaximumLengthNotification,
+)
+from pynetdicom.presentation import build_context
+from pynetdicom.sop_class import (
+    StorageCommitmentPushModel,
+    StorageCommitmentPushModelInstance,
+    Verification,
+)
+
+from associations import until
+from fastdimse import connect, encode_events, listen
+from scripted_peer import A_RELEASE_RQ, EXPLICIT, HOST, IMPLICIT
+from test_data_sets import oracle, to_dataset
+from test_delivery import COMMITMENT, REPORT, column, events
+
+INSTANCE = "1.2.840.10008.1.20.1.1"
+
+
+def association(port: int, *, scp: bool = True) -> Any:
+    """Open one with pynetdicom, to send events or, as SCU, to ask for something."""
+    ae = AE("SCP")
+    ae.add_requested_context(Verification)
+    ae.add_requested_context(StorageCommitmentPushModel)
+    roles = [build_role(StorageCommitmentPushModel, scp_role=True)] if scp else []
+    return ae.associate(HOST, port, ae_title="LISTENER", ext_neg=roles)
+
+
+def taken(listener: Any, count: int) -> list[dict[str, Any]]:
+    """Receive so many events."""
+    rows: list[dict[str, Any]] = []
+    while len(rows) < count:
+        received = listener.receive(timeout=10)
+        assert received is not None
+        assert len(received.rejected) == 0
+        rows.extend(pa.table(received).to_pylist())
+    return rows
+
+
+def test_pynetdicom_reports_events():
+    begin = time.time()
+    with listen(0, host=HOST) as listener:
+        talk = association(listener.port)
+        assert talk.is_established
+        [commitment] = [
+            one
+            for one in talk.accepted_contexts
+            if one.abstract_syntax == StorageCommitmentPushModel
+        ]
+        assert (commitment.as_scp, commitment.as_scu) == (True, False)
+        for number, information in ((1, to_dataset(REPORT)), (2, None)):
+            status, _ = talk.send_n_event_report(
+                information, number, COMMITMENT, INSTANCE, msg_id=number + 10
+            )
+            assert status.Status == 0
+        assert talk.send_c_echo().Status == 0
+        talk.release()
+        assert talk.is_released
+        first, second = taken(listener, 2)
+        assert listener.take_failures() == []
+    assert first["EventInformation"] == oracle(to_dataset(REPORT), first["TransferSyntaxUID"])
+    assert (first["MessageID"], first["EventTypeID"]) == (11, 1)
+    assert (first["CallingAETitle"], first["CalledAETitle"]) == ("SCP", "LISTENER")
+    assert (first["SourceAddress"], first["Association"]) == (HOST, 1)
+    assert (second["EventInformation"], second["AffectedSOPInstanceUID"]) == (None, INSTANCE)
+    assert begin - 1 < first["Time"].timestamp() < time.time() + 1
+
+
+def test_a_handler_says_the_status(caplog):
+    seen: list[Any] = []
+
+    def handle(event: Any, calling_ae: str) -> int | None:
+        information = event.EventInformation and event.EventInformation.getvalue()
+        seen.append((calling_ae, event.MessageID, event.EventTypeID, information))
+        if event.EventTypeID == 4:
+            raise ValueError("of the handler")
+        return {1: None, 2: 0x0112, 3: "no status"}[event.EventTypeID]
+
+    encoded = oracle(to_dataset(REPORT), IMPLICIT)
+    with listen(0, host=HOST, handler=handle) as listener:
+        with connect(HOST, listener.port, calling_ae="SENDER") as talk:
+            outcomes = talk.send(events(4, EventInformation=[encoded, None, None, None]))
+        with pytest.raises(RuntimeError, match="has a handler"):
+            listener.receive()
+    assert column(outcomes, "Status") == [0, 0x0112, 0x0110, 0x0110]
+    assert seen[0] == ("SENDER", 1, 1, encoded)
+    assert seen[1] == ("SENDER", 2, 2, None)
+    assert "of the handler" in caplog.text
+
+
+def test_what_is_sent_is_what_is_received():
+    informations = [REPORT, None, {"TransactionUID": "1.2.9"}]
+    for syntax in (IMPLICIT, EXPLICIT):
+        with listen(0, host=HOST) as listener:
+            with connect(HOST, listener.port, transfer_syntaxes=[syntax], max_pdu_length=0) as talk:
+                assert talk.window == 64
+                outcomes = talk.send(events(3, EventInformation=informations))
+                assert outcomes.answered == 3
+            rows = taken(listener, 3)
+        assert [row["EventTypeID"] for row in rows] == [1, 2, 3]
+        assert [row["EventInformation"] for row in rows] == [
+            None if one is None else oracle(to_dataset(one), syntax) for one in informations
+        ]
+        assert {row["TransferSyntaxUID"] for row in rows} == {syntax}
+
+
+def test_fragments_of_a_small_pdu_length():
+    information = b"\x08\0\x95\x11\xfe\x7f\0\0" + b"1" * 0x7FFE
+    with listen(0, host=HOST, max_pdu_length=4096) as listener:
+        with connect(HOST, listener.port) as talk:
+            assert talk.max_pdu_length == 4096
+            assert talk.send(events(3, EventInformation=information)).answered == 3
+        assert [row["EventInformation"] for row in taken(listener, 3)] == [information] * 3
+
+
+def test_many_associations_at_once_lose_nothing():
+    with listen(0, host=HOST) as listener:
+
+        def send(number: int) -> int:
+            columns = events(500, AffectedSOPInstanceUID=f"1.2.{number}")
+            with connect(HOST, listener.port, calling_ae=f"SCP{number}") as talk:
+                return int(talk.send(columns).answered)
+
+        with ThreadPoolExecutor(64) as pool:
+            answered = pool.map(send, range(64))
+            rows = taken(listener, 64 * 500)
+        assert list(answered) == [500] * 64
+    by_sender: dict[str, list[int]] = {}
+    for row in rows:
+        assert row["AffectedSOPInstanceUID"] == f"1.2.{row['CallingAETitle'][3:]}"
+        by_sender.setdefault(row["CallingAETitle"], []).append(row["EventTypeID"])
+    assert len(by_sender) == 64
+    assert all(types == list(range(1, 501)) for types in by_sender.values())
+
+
+def test_a_million_events_wait_until_they_are_taken():
+    count = 100_000
+    table = pa.table(
+        {
+            name: [value] * count if isinstance(value, str) else value
+            for name, value in events(count, EventTypeID=[1] * count).items()
+        }
+    )
+    with listen(0, host=HOST) as listener, connect(HOST, listener.port) as talk:
+        answered: list[int] = []
+        thread = threading.Thread(target=lambda: answered.append(talk.send(table).answered))
+        thread.start()
+        time.sleep(0.3)
+        total = 0
+        for received in listener:
+            total += len(received)
+            if total == count:
+                break
+        thread.join(20)
+        assert answered == [count]
+
+
+def test_other_requests_are_answered_too():
+    with listen(0, host=HOST) as listener:
+        talk = association(listener.port, scp=False)
+        status, _ = talk.send_n_action(
+            to_dataset(REPORT), 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+        )
+        # Unrecognized operation.
+        assert status.Status == 0x0211
+        talk.release()
+        assert listener.receive(timeout=0.1) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "called", "calling", "diagnostic"),
+    [
+        ({"called_ae": "LISTENER"}, "LISTENER", "SCP", None),
+        ({"called_ae": "LISTENER"}, "OTHER", "SCP", 7),
+        ({"calling_aes": ["SCP", "SCP2"]}, "OTHER", "SCP2", None),
+        ({"calling_aes": ["SCP"]}, "OTHER", "SCP2", 3),
+    ],
+)
+def test_titles_are_checked_where_that_is_asked_for(options, called, calling, diagnostic):
+    with listen(0, host=HOST, **options) as listener:
+        answer = talk_plainly(listener.port, request(called=called, calling=calling), end=True)
+    if diagnostic is None:
+        assert kinds(answer) == [AC]
+    else:
+        rejected = A_ASSOCIATE_RJ()
+        rejected.decode(answer)
+        assert (rejected.result, rejected.source) == (1, 1)
+        assert rejected.reason_diagnostic == diagnostic
+
+
+def test_sop_classes_that_are_not_accepted():
+    with listen(0, host=HOST, sop_classes=["1.2.3"]) as listener:
+        talk = association(listener.port)
+        assert [one.abstract_syntax for one in talk.accepted_contexts] == [Verification]
+        talk.release()
+
+
+def request(called: str = "LISTENER", calling: str = "SCP") -> bytes:
+    """Return an A-ASSOCIATE-RQ of pynetdicom's."""
+    primitive = A_ASSOCIATE()
+    primitive.application_context_name = "1.2.840.10008.3.1.1.1"
+    primitive.calling_ae_title, primitive.called_ae_title = calling, called
+    context = build_context(COMMITMENT, IMPLICIT)
+    context.context_id = 1
+    primitive.presentation_context_definition_list = [context]
+    length = MaximumLengthNotification()
+    length.maximum_length_received = 16382
+    implementation = ImplementationClassUIDNotification()
+    implementation.implementation_class_uid = "1.2.3"
+    primitive.user_information = [length, implementation]
+    pdu = A_ASSOCIATE_RQ()
+    pdu.from_primitive(primitive)
+    return bytes(pdu.encode())
+
+
+def talk_plainly(port: int, *parts: bytes, end: bool = False) -> bytes:
+    """Send bytes over a plain socket, and perhaps their end; return all that comes back."""
+    with socket.create_connection((HOST, port), timeout=10) as connection:
+        answer = io.BytesIO()
+        try:
+            for part in parts:
+                connection.sendall(part)
+            if end:
+                connection.shutdown(socket.SHUT_WR)
+            while found := connection.recv(1 << 16):
+                answer.write(found)
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        return answer.getvalue()
+
+
+def kinds(answer: bytes) -> list[int]:
+    """Return the types of PDUs."""
+    found = []
+    while answer:
+        found.append(answer[0])
+        answer = answer[6 + struct.unpack_from(">I", answer, 2)[0] :]
+    return found
+
+
+EVENT = bytes(encode_events(events(1)))
+RQ, AC, RJ, DATA, RELEASE, RELEASED, ABORT = range(1, 8)
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected", "failure"),
+    [
+        ((request(), EVENT, A_RELEASE_RQ), [AC, DATA, RELEASED], None),
+        ((request(), EVENT * 3 + A_RELEASE_RQ), [AC, DATA, DATA, DATA, RELEASED], None),
+        ((b"GET / HTTP/1.1\r\n\r\n",), [], "0x47 is not a PDU type"),
+        ((b"\x01\0\xff\xff\xff\xff",), [], "4294967295 bytes"),
+        ((EVENT,), [], "silent"),
+        ((A_RELEASE_RQ,), [ABORT], "A-ASSOCIATE-RQ"),
+        ((request(), b"\x04\0\xff\xff\xff\xff"), [AC, ABORT], "4294967295 bytes"),
+        ((request(), EVENT, b"\x04\0\0\0\0\x04\0\0\0\xff"), [AC, DATA, ABORT], "a PDV of 255"),
+        ((request(), b"\xff" * 100), [AC, ABORT], "0xff is not a PDU type"),
+        ((request(), request()), [AC, ABORT], "A-ASSOCIATE-RQ"),
+        ((request(), EVENT, b"\x07\0\0\0\0\x04\0\0\0\0"), [AC, DATA], "aborted"),
+        ((request(), EVENT[:-5]), [AC, ABORT], "silent"),
+    ],
+)
+def test_what_a_peer_may_do(parts, expected, failure):
+    with listen(0, host=HOST, association_timeout=0.3, idle_timeout=0.3) as listener:
+        assert kinds(talk_plainly(listener.port, *parts)) == expected
+        until(lambda: listener.connections == 0)
+        failures = listener.take_failures()
+        assert [failure in one for one in failures] == ([True] if failure else [])
+        count = sum(part.count(EVENT) for part in parts) if AC in expected else 0
+        if count:
+            assert len(taken(listener, count)) == count
+        assert listener.receive(timeout=0) is None
+
+
+def test_a_message_that_is_too_long():
+    information = b"\x08\0\x95\x11\0\0\x01\0" + b"1" * 0x10000
+    stream = bytes(encode_events(events(1, EventInformation=information)))
+    with listen(0, host=HOST, max_message_length=50_000) as listener:
+        assert kinds(talk_plainly(listener.port, request(), stream)) == [AC, ABORT]
+        until(lambda: listener.connections == 0)
+        assert "50000 bytes" in listener.take_failures()[0]
+
+
+@given(parts=st.lists(st.binary(max_size=200) | st.just(EVENT), max_size=4), begun=st.booleans())
+@settings(max_examples=60)
+def test_random_bytes_harm_nobody(parts, begun):
+    with listen(0, host=HOST, association_timeout=0.05, idle_timeout=0.05) as listener:
+        talk_plainly(listener.port, *([request()] if begun else []), *parts, end=True)
+        with connect(HOST, listener.port) as talk:
+            assert talk.send(events(2)).answered == 2
+
+
+def test_half_open_connections_leave_others_unharmed():
+    with (
+        listen(0, host=HOST, max_connections=50, association_timeout=2) as listener,
+        connect(HOST, listener.port) as talk,
+    ):
+        idle = [socket.create_connection((HOST, listener.port)) for _ in range(200)]
+        until(lambda: listener.connections == 50)
+        assert talk.send(events(10)).answered == 10
+        # One too many is told so.
+        assert kinds(talk_plainly(listener.port)) == [RJ]
+        for connection in idle:
+            connection.close()
+        until(lambda: listener.connections == 1)
+        with connect(HOST, listener.port) as other:
+            assert other.send(events(1)).answered == 1
+
+
+def test_what_came_before_the_end_can_still_be_received():
+    listener = listen(0, host=HOST)
+    with connect(HOST, listener.port) as talk:
+        assert talk.send(events(5)).answered == 5
+    listener.close()
+    assert repr(listener) == "<Listener: closed>"
+    assert sum(len(received) for received in listener) == 5
+    assert listener.receive() is None
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection((HOST, listener.port))
+
+
+def test_an_association_that_is_open_ends_with_the_listener():
+    with listen(0, host=HOST) as listener:
+        talk = connect(HOST, listener.port)
+        assert talk.send(events(1)).answered == 1
+    assert talk.send(events(1)).failure is not None
+
+
+def test_a_port_that_is_taken():
+    with listen(0, host=HOST) as listener, pytest.raises(OSError, match="in use"):
+        listen(listener.port, host=HOST)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"max_connections": 0}, "max_connections"),
+        ({"max_message_length": 0}, "max_message_length"),
+        ({"max_pdu_length": 100}, "max_pdu_length"),
+        ({"called_ae": "A" * 17}, "called_ae"),
+        ({"calling_aes": [""]}, "calling_aes"),
+        ({"sop_classes": ["a b"]}, "sop_classes"),
+        ({"idle_timeout": -1}, "idle_timeout"),
+    ],
+)
+def test_wrong_options(options, text):
+    with pytest.raises(ValueError, match=text):
+        listen(0, host=HOST, **options)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="memory is read from Linux")
+def test_memory_is_bounded_while_nobody_takes():
+    def resident() -> int:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * 4096
+
+    information = b"\x08\0\x95\x11\0\x80\0\0" + b"1" * 0x8000
+    table = pa.table(
+        {
+            "AffectedSOPClassUID": [COMMITMENT] * 20_000,
+            "AffectedSOPInstanceUID": ["1.2"] * 20_000,
+            "EventTypeID": [1] * 20_000,
+            "EventInformation": pa.array([information] * 20_000, pa.binary()).dictionary_encode(),
+        }
+    )
+    with listen(0, host=HOST) as listener, connect(HOST, listener.port) as talk:
+        before = resident()
+        thread = threading.Thread(target=lambda: talk.send(table), daemon=True)
+        thread.start()
+        time.sleep(2)
+        assert resident() - before < 400 << 20
