@@ -9,16 +9,18 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
+import fastdimse
 import fastdimse.pynetdicom
 from conftest import SOP_INSTANCE
 
 LISTENER = Path(__file__).parent / "listener.py"
-PLAIN, INSTALLED = "plain", "installed"
+PLAIN, INSTALLED, LISTEN = "plain", "installed", "listen"
 # Seconds.
 DEADLINE = 30
 
@@ -28,8 +30,17 @@ WAYS = [
     ("wire", "fastdimse, both ends", INSTALLED, INSTALLED, 1000),
     ("wire", "fastdimse, only the sender", INSTALLED, PLAIN, 300),
     ("wire", "fastdimse, only the listener", PLAIN, INSTALLED, 30),
+    ("wire", "pynetdicom to fastdimse.listen", PLAIN, LISTEN, 30),
     ("wire, TCP_NODELAY", "pynetdicom", PLAIN, PLAIN, 150),
     ("wire, TCP_NODELAY", "fastdimse, both ends", INSTALLED, INSTALLED, 1000),
+]
+
+
+# The sender is fastdimse.connect.
+CONNECTED = [
+    ("wire", "fastdimse.connect to pynetdicom", PLAIN, 1, 300),
+    ("wire", "fastdimse.connect to fastdimse.listen", LISTEN, 1, 10_000),
+    ("wire", "the same, a window of 64", LISTEN, 64, 100_000),
 ]
 
 
@@ -86,3 +97,35 @@ def test_wire(measure, group, rival, sender, other, events):
 
         measure(group, rival, report_all, events)
         association.release()
+
+
+def row(number: int) -> dict[str, Any]:
+    """Return the same report as a row."""
+    return {
+        "AffectedSOPClassUID": StorageCommitmentPushModel,
+        "AffectedSOPInstanceUID": SOP_INSTANCE,
+        "EventTypeID": 1,
+        "EventInformation": {
+            "TransactionUID": "1.2.826.0.1.1",
+            "ReferencedSOPSequence": [
+                {
+                    "ReferencedSOPClassUID": "1.2.840.10008.5.1.4.1.1.2",
+                    "ReferencedSOPInstanceUID": f"1.2.826.0.1.{number}",
+                }
+            ],
+        },
+    }
+
+
+@pytest.mark.parametrize(("group", "rival", "other", "window", "events"), CONNECTED)
+def test_connected(measure, group, rival, other, window, events):
+    table = pa.Table.from_pylist([row(number) for number in range(1, events + 1)])
+    with (
+        listener(other) as port,
+        fastdimse.connect("127.0.0.1", port, window=window) as association,
+    ):
+
+        def report_all() -> None:
+            assert association.send(table).answered == events
+
+        measure(group, rival, report_all, events)

@@ -369,6 +369,7 @@ def decode_capture(
     event_information: Literal["binary", "structured"] | _ArrowSchema | None = None,
     event_reply: Literal["binary", "structured"] | _ArrowSchema | None = None,
 ) -> CapturedEvents: ...
+
 @final
 class Outcomes:
     @property
@@ -417,6 +418,7 @@ def connect(
     association_timeout: float = 30.0,
     response_timeout: float = 30.0,
 ) -> Association: ...
+
 @final
 class ReceivedEvents:
     @property
