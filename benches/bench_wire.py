@@ -30,7 +30,7 @@ WAYS = [
     ("wire", "fastdimse, both ends", INSTALLED, INSTALLED, 1000),
     ("wire", "fastdimse, only the sender", INSTALLED, PLAIN, 300),
     ("wire", "fastdimse, only the listener", PLAIN, INSTALLED, 30),
-    ("wire", "pynetdicom to fastdimse.listen", PLAIN, LISTEN, 30),
+    ("wire", "fastdimse, pynetdicom to listen", PLAIN, LISTEN, 30),
     ("wire, TCP_NODELAY", "pynetdicom", PLAIN, PLAIN, 150),
     ("wire, TCP_NODELAY", "fastdimse, both ends", INSTALLED, INSTALLED, 1000),
 ]
@@ -38,9 +38,9 @@ WAYS = [
 
 # The sender is fastdimse.connect.
 CONNECTED = [
-    ("wire", "fastdimse.connect to pynetdicom", PLAIN, 1, 300),
-    ("wire", "fastdimse.connect to fastdimse.listen", LISTEN, 1, 10_000),
-    ("wire", "the same, a window of 64", LISTEN, 64, 100_000),
+    ("wire", "fastdimse, connect to pynetdicom", PLAIN, 1, 300),
+    ("wire", "fastdimse, connect to listen", LISTEN, 1, 10_000),
+    ("wire", "fastdimse, connect to listen, a window of 64", LISTEN, 64, 100_000),
 ]
 
 
