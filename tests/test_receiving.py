@@ -85,6 +85,29 @@ def test_pynetdicom_reports_events():
     assert begin - 1 < first["Time"].timestamp() < time.time() + 1
 
 
+def test_events_that_come_one_by_one_wait_as_others_do():
+    with listen(0, host=HOST) as listener:
+        begin = time.monotonic()
+        with connect(HOST, listener.port, window=1) as talk:
+            assert talk.send(events(1000, EventTypeID=[1] * 1000)).answered == 1000
+        assert len(taken(listener, 1000)) == 1000
+        assert time.monotonic() - begin < 20
+
+
+def test_a_peer_that_waits_for_an_acknowledgement_is_not_kept_waiting():
+    with listen(0, host=HOST) as listener:
+        talk = association(listener.port)
+        begin = time.monotonic()
+        for number in range(20):
+            status, _ = talk.send_n_event_report(
+                to_dataset(REPORT), 1, COMMITMENT, INSTANCE, msg_id=number
+            )
+            assert status.Status == 0
+        # 40 ms for each, were they acknowledged late.
+        assert time.monotonic() - begin < 0.7
+        talk.release()
+
+
 def test_a_handler_says_the_status(caplog):
     seen: list[Any] = []
 

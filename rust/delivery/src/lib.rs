@@ -3,7 +3,8 @@
 //! What two ends agree on ([`negotiation`], [`acceptance`]) makes an association of a connection
 //! ([`connection`]). One way out: rows become requests ([`requests`]) and go out, as many at a time as the
 //! peer takes ([`send`]); what comes in ([`messages`]) is matched with them. One way in: connections are
-//! accepted ([`listener`]), events answered and handed on ([`receive`]). There is no Python here.
+//! accepted ([`listener`]), events answered ([`receive`]), and kept until they are taken ([`waiting`]) as
+//! columns ([`received`]). There is no Python here.
 
 pub mod acceptance;
 pub mod connection;
@@ -15,3 +16,4 @@ pub mod receive;
 pub mod received;
 pub mod requests;
 pub mod send;
+pub mod waiting;

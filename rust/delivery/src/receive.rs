@@ -49,8 +49,8 @@ pub trait Taker: Send + Sync {
     /// The Status that an event is answered with.
     fn status(&self, event: &CommandSet<'_>, data_set: &[u8], origin: &Origin) -> u16;
 
-    /// Takes events that were answered; false where nobody takes any more.
-    fn take(&self, chunk: Chunk) -> bool;
+    /// Takes events that were answered.
+    fn take(&self, chunk: Chunk);
 }
 
 /// How an association is served.
@@ -151,11 +151,12 @@ impl Receiver {
                 self.answers.clear();
             }
             let release = taken?;
-            if !self.hand_on(taker) {
-                return Err(Failure::Released);
-            }
+            self.hand_on(taker);
             if release {
                 return connection.write_pdu(&Pdu::ReleaseRP);
+            }
+            if !self.messages.are_whole() {
+                connection.acknowledge();
             }
             connection.fill()?;
         }
@@ -187,18 +188,16 @@ impl Receiver {
     }
 
     /// Hands on what is whole.
-    fn hand_on(&mut self, taker: &dyn Taker) -> bool {
-        if self.events == 0 {
-            self.arrived.drain(..self.whole);
-            self.whole = 0;
-            return true;
-        }
+    fn hand_on(&mut self, taker: &dyn Taker) {
         let rest = self.arrived.split_off(self.whole);
         let bytes = std::mem::replace(&mut self.arrived, rest);
         self.whole = 0;
         let events = std::mem::take(&mut self.events);
-        let time = SystemTime::now();
-        taker.take(Chunk { origin: self.origin.clone(), bytes, events, time })
+        // Of a C-ECHO there is nothing to hand on.
+        if events > 0 {
+            let (origin, time) = (self.origin.clone(), SystemTime::now());
+            taker.take(Chunk { origin, bytes, events, time });
+        }
     }
 }
 

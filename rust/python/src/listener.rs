@@ -1,9 +1,7 @@
 //! Events taken in on a port.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
@@ -13,6 +11,7 @@ use fastdimse_delivery::connection::Patience;
 use fastdimse_delivery::listener;
 use fastdimse_delivery::receive::{Chunk, Origin, Service, Taker};
 use fastdimse_delivery::received;
+use fastdimse_delivery::waiting::{Taken, Waiting};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyTuple};
@@ -24,8 +23,8 @@ use crate::events::export_batch;
 use crate::primitive::primitive_type;
 use crate::rejections::Rejections;
 
-/// So many parts of what came in may wait: then those who send wait too.
-const WAITING: usize = 256;
+/// So many bytes of what came in may wait: then those who send wait too.
+const WAITING: usize = 64 << 20;
 /// How often a wait looks for a signal, such as Ctrl-C.
 const SIGNALS: Duration = Duration::from_millis(100);
 /// Processing failure (PS3.7 C.4.3.1.4 and the like).
@@ -137,10 +136,11 @@ pub fn listen(
         response: seconds("idle_timeout", idle_timeout)?,
     };
     let service = Service { terms, patience, longest: max_message_length };
-    let (sender, receiver) = sync_channel(WAITING);
-    let (taker, receiver): (Arc<dyn Taker>, _) = match handler {
-        Some(handler) => (Arc::new(Handler { handler }), None),
-        None => (Arc::new(Collector { sender }), Some(receiver)),
+    let waiting = Arc::new(Waiting::new(WAITING));
+    let has_handler = handler.is_some();
+    let taker: Arc<dyn Taker> = match handler {
+        Some(handler) => Arc::new(Handler { handler }),
+        None => Arc::new(Collector { waiting: waiting.clone() }),
     };
     let bound =
         py.detach(|| listener::Listener::bind((host, port), service, max_connections, taker));
@@ -148,7 +148,8 @@ pub fn listen(
     Ok(Listener {
         port: listener.address().port(),
         listener: Mutex::new(Some(listener)),
-        source: Mutex::new(Source { receiver, rest: VecDeque::new() }),
+        waiting,
+        has_handler,
     })
 }
 
@@ -163,7 +164,7 @@ pub fn check_max_pdu_length(length: u32) -> PyResult<()> {
 
 /// Hands events on to who receives them.
 struct Collector {
-    sender: SyncSender<Chunk>,
+    waiting: Arc<Waiting>,
 }
 
 impl Taker for Collector {
@@ -171,8 +172,8 @@ impl Taker for Collector {
         0
     }
 
-    fn take(&self, chunk: Chunk) -> bool {
-        self.sender.send(chunk).is_ok()
+    fn take(&self, chunk: Chunk) {
+        self.waiting.put(chunk);
     }
 }
 
@@ -191,9 +192,7 @@ impl Taker for Handler {
         })
     }
 
-    fn take(&self, _: Chunk) -> bool {
-        true
-    }
+    fn take(&self, _: Chunk) {}
 }
 
 impl Handler {
@@ -247,67 +246,26 @@ pub struct Listener {
     #[pyo3(get)]
     port: u16,
     listener: Mutex<Option<listener::Listener>>,
-    source: Mutex<Source>,
-}
-
-/// Where events come from.
-struct Source {
-    /// None where a handler takes them, and when the listener is closed.
-    receiver: Option<Receiver<Chunk>>,
-    /// What nobody had taken when it was closed.
-    rest: VecDeque<Chunk>,
-}
-
-impl Source {
-    /// Waits for a chunk for at most so long.
-    fn wait(&mut self, patience: Duration) -> Wait {
-        if let Some(chunk) = self.rest.pop_front() {
-            return Wait::Chunk(chunk);
-        }
-        match self.receiver.as_ref().map(|receiver| receiver.recv_timeout(patience)) {
-            Some(Ok(chunk)) => Wait::Chunk(chunk),
-            Some(Err(RecvTimeoutError::Timeout)) => Wait::Nothing,
-            Some(Err(RecvTimeoutError::Disconnected)) | None => Wait::Closed,
-        }
-    }
-
-    /// Takes what is waiting until this is done, so that associations that wait for room can end.
-    fn drain_until(&mut self, done: impl Fn() -> bool) {
-        let Some(receiver) = self.receiver.take() else { return };
-        while !done() {
-            self.rest.extend(receiver.recv_timeout(Duration::from_millis(5)));
-        }
-        self.rest.extend(receiver.try_iter());
-    }
+    waiting: Arc<Waiting>,
+    has_handler: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How a wait ended.
-enum Wait {
-    Chunk(Chunk),
-    Nothing,
-    Closed,
-}
-
 impl Listener {
-    fn wait(&self, patience: Duration) -> Wait {
-        lock(&self.source).wait(patience)
-    }
-
     /// Waits for the first chunk.
     fn first(&self, py: Python<'_>, patience: Option<Duration>) -> PyResult<Option<Chunk>> {
         let begin = Instant::now();
         loop {
             let left = patience.map(|patience| patience.saturating_sub(begin.elapsed()));
             let some = left.map_or(SIGNALS, |left| left.min(SIGNALS));
-            match py.detach(|| self.wait(some)) {
-                Wait::Chunk(chunk) => return Ok(Some(chunk)),
-                Wait::Closed => return Ok(None),
-                Wait::Nothing if left.is_some_and(|left| left.is_zero()) => return Ok(None),
-                Wait::Nothing => py.check_signals()?,
+            match py.detach(|| self.waiting.take(some)) {
+                Taken::Chunk(chunk) => return Ok(Some(chunk)),
+                Taken::Closed => return Ok(None),
+                Taken::Nothing if left.is_some_and(|left| left.is_zero()) => return Ok(None),
+                Taken::Nothing => py.check_signals()?,
             }
         }
     }
@@ -318,12 +276,12 @@ impl Listener {
         let mut events = first.events;
         let mut chunks = vec![first];
         while events < batch_size {
-            match self.wait(end.saturating_duration_since(Instant::now())) {
-                Wait::Chunk(chunk) => {
+            match self.waiting.take(end.saturating_duration_since(Instant::now())) {
+                Taken::Chunk(chunk) => {
                     events += chunk.events;
                     chunks.push(chunk);
                 }
-                Wait::Nothing | Wait::Closed => break,
+                Taken::Nothing | Taken::Closed => break,
             }
         }
         chunks
@@ -380,7 +338,7 @@ impl Listener {
             |name, value: f64| Duration::try_from_secs_f64(value).map_err(|_| wrong(name, value));
         let patience = timeout.map(|timeout| duration("timeout", timeout)).transpose()?;
         let linger = duration("linger", linger)?;
-        if lock(&self.source).receiver.is_none() && lock(&self.listener).is_some() {
+        if self.has_handler {
             let text = "events can't be received here: the listener has a handler that takes them";
             return Err(PyRuntimeError::new_err(text));
         }
@@ -402,11 +360,9 @@ impl Listener {
     fn close(&self, py: Python<'_>) {
         py.detach(|| {
             let Some(mut listener) = lock(&self.listener).take() else { return };
-            let mut source = lock(&self.source);
-            thread::scope(|scope| {
-                let stopping = scope.spawn(|| listener.stop());
-                source.drain_until(|| stopping.is_finished());
-            });
+            // Associations that wait for room go on, and end.
+            self.waiting.close();
+            listener.stop();
         });
     }
 
