@@ -1,5 +1,7 @@
 """Events delivered to peers: pynetdicom's own, and such as do everything wrong."""
 
+import itertools
+import signal
 import socket
 import struct
 import threading
@@ -55,7 +57,8 @@ def rows(outcomes: fastdimse.Outcomes) -> list[dict[str, Any]]:
     """Return outcomes as rows, times as numbers."""
     table = pa.table(outcomes)
     latency = table["Latency"].cast(pa.int64())
-    return table.set_column(3, "Latency", latency).to_pylist()
+    place = table.column_names.index("Latency")
+    return table.set_column(place, "Latency", latency).to_pylist()
 
 
 def column(outcomes: fastdimse.Outcomes, name: str) -> list[Any]:
@@ -530,3 +533,115 @@ def test_other_threads_go_on_and_one_at_a_time_sends():
         go.set()
         thread.join(10)
         assert found[0].answered == 1
+
+
+def test_outcomes_as_lists_are_those_of_the_table():
+    with listener() as (port, _), connect(HOST, port) as association:
+        before = time.time_ns()
+        outcomes = association.send(events(2, AffectedSOPInstanceUID=["1.2", "wrong"]))
+        after = time.time_ns()
+    table = pa.table(outcomes)
+    for name in ("Time", "Latency"):
+        numbers = table[name].cast(pa.int64())
+        table = table.set_column(table.column_names.index(name), name, numbers)
+    assert outcomes.to_pydict() == table.to_pydict()
+    assert before < outcomes.to_pydict()["Time"][0] < after
+
+
+def endless(taken: list[int]) -> Iterator[dict[str, Any]]:
+    """Give events without an end, and tell those that were taken."""
+    for number in itertools.count():
+        taken.append(number)
+        one = {name: value for name, value in events(1).items() if name != "EventTypeID"}
+        yield {**one, "EventTypeID": 1 + number % 3}
+
+
+def test_an_endless_stream_is_sent_a_batch_at_a_time():
+    taken: list[int] = []
+    with listener() as (port, got), connect(HOST, port) as association:
+        batches = association.send_batches(endless(taken), batch_size=4)
+        for number in range(1, 4):
+            outcomes = next(batches)
+            assert (len(outcomes), outcomes.answered) == (4, 4)
+            assert len(taken) == len(got) == 4 * number
+    assert [one[2] for one in got] == [1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3]
+
+
+def test_batches_number_their_rows_on():
+    given = events(5, EventTypeID=[1, 2, 3, 1 << 16, 1])
+    with listener() as (port, got), connect(HOST, port) as association:
+        batches = list(association.send_batches(given, batch_size=3))
+    assert [len(batch) for batch in batches] == [3, 2]
+    assert column(batches[1], "Failure") == ["out-of-range", None]
+    assert [one[2] for one in got] == [1, 2, 3, 1]
+    with pytest.raises(ValueError, match="batch_size must be 1 and more"):
+        association.send_batches(given, batch_size=0)
+
+
+def test_batches_end_with_the_association():
+    taken: list[int] = []
+    with peer(answering(5, lambda talk: None)) as port, connect(HOST, port) as association:
+        batches = list(association.send_batches(endless(taken), batch_size=4))
+    assert [batch.answered for batch in batches] == [4, 1]
+    assert batches[1].failure == "the peer closed the connection"
+    assert len(taken) == 8
+
+
+def test_another_thread_lets_it_send_no_more():
+    stopped = threading.Event()
+
+    def script(talk: Conversation) -> None:
+        talk.accept()
+        requests = talk.requests()
+        first = next(requests)
+        assert stopped.wait(20)
+        time.sleep(0.2)
+        talk.answer(first.MessageID)
+        assert list(requests) == []
+
+    with peer(script) as port, connect(HOST, port) as association:
+
+        def stop() -> None:
+            time.sleep(0.2)
+            association.stop()
+            stopped.set()
+
+        thread = threading.Thread(target=stop)
+        thread.start()
+        outcomes = association.send(events(3))
+        thread.join()
+        assert outcomes.failure is None
+        assert column(outcomes, "Failure") == [None, "not-sent", "not-sent"]
+        assert column(outcomes, "Reason")[1] == "this end was told to send no more"
+        # It stays open, and is released in order.
+        assert column(association.send(events(2)), "Failure") == ["not-sent", "not-sent"]
+
+
+def test_another_thread_lets_it_leave_at_once():
+    def script(talk: Conversation) -> None:
+        talk.accept()
+        next(talk.requests())
+        assert talk.read()[:1] == A_ABORT[:1]
+
+    with peer(script) as port, connect(HOST, port) as association:
+        timer = threading.Timer(0.2, association.stop, kwargs={"at_once": True})
+        begin = time.monotonic()
+        timer.start()
+        outcomes = association.send(events(2))
+        assert time.monotonic() - begin < 5
+        assert column(outcomes, "Failure") == ["interrupted", "not-sent"]
+
+
+def test_a_keyboard_interrupt_is_not_kept_waiting():
+    def script(talk: Conversation) -> None:
+        talk.accept()
+        next(talk.requests())
+        assert talk.read()[:1] == A_ABORT[:1]
+
+    with peer(script) as port, connect(HOST, port) as association:
+        timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
+        begin = time.monotonic()
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            association.send(events(2))
+        assert time.monotonic() - begin < 5

@@ -39,6 +39,9 @@ pub enum Failure {
     /// No answer for too long.
     #[error("the peer was silent for {} s", .0.as_secs_f64())]
     Silent(Duration),
+    /// This end would not wait.
+    #[error("this end was told to leave")]
+    Interrupted,
     /// A connection that broke.
     #[error("the connection broke: {0}")]
     Broken(io::Error),
@@ -81,6 +84,7 @@ impl Failure {
             Self::Released => "released",
             Self::Closed(_) => "closed",
             Self::Silent(_) => "silent",
+            Self::Interrupted => "interrupted",
             Self::Broken(_) => "broken",
             Self::Message(_) => "message",
             Self::Unexpected { .. } => "unexpected",

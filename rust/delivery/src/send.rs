@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::ToSocketAddrs;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use dicom_ul::pdu::Pdu;
 use fastdimse_core::command_set::{Field, Kind, Message};
@@ -40,7 +40,26 @@ pub struct Answer {
     pub status: u16,
     /// From the write of the request to the read of the response.
     pub latency: Duration,
+    /// When that was read.
+    pub time: SystemTime,
 }
+
+/// What who sends is told while it works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// All is well.
+    GoOn,
+    /// What was sent is to be answered still, but nothing more is to be sent.
+    SendNoMore,
+    /// Nothing is to be waited for.
+    Leave,
+}
+
+/// Asked for an order again and again, at least every [`SLICE`].
+pub type Orders<'a> = &'a mut dyn FnMut(Instant) -> Order;
+
+/// The longest wait without asking for an order.
+const SLICE: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Copy)]
 struct Outstanding {
@@ -83,7 +102,7 @@ impl Sender {
                 return Err(failure);
             }
         };
-        connection.wait(patience.response)?;
+        connection.wait(patience.response.min(SLICE))?;
         Ok(Self {
             connection,
             agreement,
@@ -105,7 +124,7 @@ impl Sender {
     }
 
     /// Sends requests, and gives the answers that come in meanwhile. How many are sent is in `sent`, also
-    /// of those before a failure.
+    /// of those before a failure; it is fewer than there are if no more were to be sent.
     ///
     /// # Errors
     /// If the association fails; what is unanswered then remains so.
@@ -114,20 +133,27 @@ impl Sender {
         requests: Requests<'_>,
         sent: &mut usize,
         answers: &mut Vec<Answer>,
+        orders: Orders<'_>,
     ) -> Result<(), Failure> {
         let window = usize::from(self.agreement.window);
         *sent = 0;
         while *sent < requests.message_ids.len() {
-            let end = self.note(&requests, *sent);
+            let now = Instant::now();
+            match orders(now) {
+                Order::GoOn => {}
+                Order::SendNoMore => break,
+                Order::Leave => return Err(Failure::Interrupted),
+            }
+            let end = self.note(&requests, *sent, now);
             if end == *sent {
-                self.receive(answers)?;
+                self.receive(answers, orders)?;
                 continue;
             }
             let from = std::mem::replace(sent, end);
             self.connection.write(requests.pdus(from, end))?;
             // Half a window at a time goes out in one write, and the peer is never without work.
             while self.outstanding.len() > window / 2 {
-                self.receive(answers)?;
+                self.receive(answers, orders)?;
             }
         }
         Ok(())
@@ -135,9 +161,8 @@ impl Sender {
 
     /// Notes the requests from this one on that can be sent, and returns where they end: a Message ID is
     /// not used again before it is answered (PS3.7 10.1.1.1.1).
-    fn note(&mut self, requests: &Requests<'_>, from: usize) -> usize {
+    fn note(&mut self, requests: &Requests<'_>, from: usize, sent: Instant) -> usize {
         let window = usize::from(self.agreement.window);
-        let sent = Instant::now();
         for (place, &id) in requests.message_ids.iter().enumerate().skip(from) {
             if self.outstanding.len() >= window || self.outstanding.contains_key(&id) {
                 return place;
@@ -152,17 +177,17 @@ impl Sender {
     ///
     /// # Errors
     /// If the association fails before.
-    pub fn finish(&mut self, answers: &mut Vec<Answer>) -> Result<(), Failure> {
+    pub fn finish(&mut self, answers: &mut Vec<Answer>, orders: Orders<'_>) -> Result<(), Failure> {
         while !self.outstanding.is_empty() {
-            self.receive(answers)?;
+            self.receive(answers, orders)?;
         }
         Ok(())
     }
 
     /// Waits for something and takes all that is there.
-    fn receive(&mut self, answers: &mut Vec<Answer>) -> Result<(), Failure> {
-        self.connection.fill()?;
-        let now = Instant::now();
+    fn receive(&mut self, answers: &mut Vec<Answer>, orders: Orders<'_>) -> Result<(), Failure> {
+        self.wait(orders)?;
+        let (now, time) = (Instant::now(), SystemTime::now());
         let Self { connection, messages, outstanding, strays, .. } = self;
         while let Some(raw) = connection.next_read()? {
             if raw.kind != P_DATA {
@@ -171,7 +196,7 @@ impl Sender {
             messages.take(raw.bytes, |arrived| match answer(&arrived) {
                 Some((id, status)) => match outstanding.remove(&id) {
                     Some(Outstanding { request, sent }) => {
-                        answers.push(Answer { request, status, latency: now - sent });
+                        answers.push(Answer { request, status, latency: now - sent, time });
                     }
                     None => strays.push(
                         format!("a response to Message ID {id}, which is not outstanding").into(),
@@ -181,6 +206,23 @@ impl Sender {
             })?;
         }
         Ok(())
+    }
+
+    /// Waits for bytes, for as long as an answer may take.
+    fn wait(&mut self, orders: Orders<'_>) -> Result<(), Failure> {
+        let mut silence = Duration::ZERO;
+        loop {
+            match self.connection.fill() {
+                Err(Failure::Silent(slice)) => silence += slice,
+                result => return result,
+            }
+            if silence >= self.patience.response {
+                return Err(Failure::Silent(self.patience.response));
+            }
+            if orders(Instant::now()) == Order::Leave {
+                return Err(Failure::Interrupted);
+            }
+        }
     }
 
     /// Releases the association.

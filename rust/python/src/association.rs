@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use fastdimse_core::associate::check_ae_title;
@@ -9,22 +10,18 @@ use fastdimse_core::events::SOP_CLASSES;
 use fastdimse_core::transfer_syntax::TransferSyntax;
 use fastdimse_core::uid;
 use fastdimse_delivery::connection::Patience;
-use fastdimse_delivery::failure::Failure;
 use fastdimse_delivery::negotiation::{Agreement, MOST_CONTEXTS, Proposal};
-use fastdimse_delivery::requests::{EncodedRequests, encode_requests};
-use fastdimse_delivery::send::{Answer, Requests, Sender};
+use fastdimse_delivery::send::Sender;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::errors::{association_error, schema_error};
+use crate::errors::association_error;
 use crate::events::Events;
 use crate::listener::check_max_pdu_length;
-use crate::outcomes::{Outcomes, OutcomesBuilder};
+use crate::outcomes::Outcomes;
+use crate::sending::{LEAVE, SEND_NO_MORE, Sending, Terms};
 use crate::transfer_syntaxes::transfer_syntax;
-
-/// The most rows that are encoded before they are sent.
-const ROWS: usize = 4096;
 
 /// Open an association to send events on.
 ///
@@ -106,7 +103,7 @@ pub fn connect(
         .map_err(|failure| association_error(py, &failure))?;
     let agreement = sender.agreement().clone();
     let state = Mutex::new(State::Open(Box::new(sender)));
-    Ok(Association { state, agreement, strays: Mutex::default() })
+    Ok(Association { state, agreement, strays: Mutex::default(), orders: AtomicU8::default() })
 }
 
 pub fn title(name: &str, title: &str) -> PyResult<String> {
@@ -182,9 +179,43 @@ pub struct Association {
     state: Mutex<State>,
     agreement: Agreement,
     strays: Mutex<Vec<Box<str>>>,
+    orders: AtomicU8,
 }
 
 impl Association {
+    /// Sends at most so many events, of which the first has this row, and says what became of them.
+    fn send_some(
+        &self,
+        py: Python<'_>,
+        events: &mut Events,
+        terms: &Terms,
+        first_row: u64,
+        most: usize,
+    ) -> PyResult<Outcomes> {
+        let mut sending = Sending::new(self.take()?, &self.orders, terms, first_row);
+        let done = sending.some(py, events, most);
+        let strays = sending.take_strays();
+        self.strays.lock().expect("nothing panics while it is locked").extend(strays);
+        let (sender, outcomes) = sending.finish();
+        match done {
+            Ok(None) => {
+                self.set(State::Open(sender));
+                Ok(outcomes.finish(None))
+            }
+            Ok(Some(failure)) => {
+                py.detach(|| sender.abort());
+                self.set(State::Closed("lost"));
+                Ok(outcomes.finish(Some(failure.to_string())))
+            }
+            // What was sent may be unanswered: nobody could tell its answers from later ones.
+            Err(error) => {
+                py.detach(|| sender.abort());
+                self.set(State::Closed("aborted, since its events could not be read"));
+                Err(error)
+            }
+        }
+    }
+
     /// Takes the association out of the object for a while.
     fn take(&self) -> PyResult<Box<Sender>> {
         let mut state = self.state.lock().expect("nothing panics while it is locked");
@@ -267,40 +298,77 @@ impl Association {
         transfer_syntax: &str,
         enforce_uid_conformance: bool,
     ) -> PyResult<Outcomes> {
-        let encoded_in = self::transfer_syntax(transfer_syntax)?;
-        let mut events = Events::of(events)?;
-        let mut sending = Sending {
-            sender: self.take()?,
-            outcomes: OutcomesBuilder::default(),
-            rows: Vec::new(),
-            encoded_in,
-            conformant_uids: enforce_uid_conformance,
-        };
-        let done = sending.all(py, &mut events).and_then(|failure| {
-            if let Some(failure) = failure.as_ref().filter(|_| events.is_table()) {
-                sending.unsent(py, &mut events, failure)?;
-            }
-            Ok(failure)
-        });
-        let strays = sending.sender.take_strays();
-        self.strays.lock().expect("nothing panics while it is locked").extend(strays);
-        match done {
-            Ok(None) => {
-                self.set(State::Open(sending.sender));
-                Ok(sending.outcomes.finish(None))
-            }
-            Ok(Some(failure)) => {
-                py.detach(|| sending.sender.abort());
-                self.set(State::Closed("lost"));
-                Ok(sending.outcomes.finish(Some(failure.to_string())))
-            }
-            // What was sent may be unanswered: nobody could tell its answers from later ones.
-            Err(error) => {
-                py.detach(|| sending.sender.abort());
-                self.set(State::Closed("aborted, since its events could not be read"));
-                Err(error)
-            }
+        let terms = Terms::of(transfer_syntax, enforce_uid_conformance)?;
+        self.send_some(py, &mut Events::of(events)?, &terms, 0, usize::MAX)
+    }
+
+    /// Send events of an endless stream, a batch of them at a time.
+    ///
+    /// Parameters
+    /// ----------
+    /// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT or mappings
+    ///     As for :meth:`send`.
+    /// batch_size : int, optional
+    ///     How many events to take before they are sent, 1 and more. With 1 each is sent when it comes.
+    /// transfer_syntax : str, optional
+    ///     As for :meth:`send`.
+    /// enforce_uid_conformance : bool, optional
+    ///     As for :meth:`send`.
+    ///
+    /// Returns
+    /// -------
+    /// iterator of Outcomes
+    ///     Those of a batch, when all of it is answered. The one in which the association failed is the
+    ///     last.
+    ///
+    /// Examples
+    /// --------
+    /// >>> from fastdimse import connect, listen
+    /// >>> events = (
+    /// ...     {
+    /// ...         "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+    /// ...         "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+    /// ...         "EventTypeID": event_type,
+    /// ...     }
+    /// ...     for event_type in (1, 2, 1)
+    /// ... )
+    /// >>> with listen(0, host="localhost") as listener:
+    /// ...     with connect("localhost", listener.port) as association:
+    /// ...         for outcomes in association.send_batches(events, batch_size=2):
+    /// ...             print(outcomes)
+    /// <Outcomes: 2 events, 2 answered>
+    /// <Outcomes: 1 event, 1 answered>
+    #[pyo3(signature = (
+        events, *, batch_size = 4096, transfer_syntax = "1.2.840.10008.1.2",
+        enforce_uid_conformance = true,
+    ))]
+    fn send_batches(
+        slf: Bound<'_, Self>,
+        events: &Bound<'_, PyAny>,
+        batch_size: usize,
+        transfer_syntax: &str,
+        enforce_uid_conformance: bool,
+    ) -> PyResult<OutcomeBatches> {
+        if batch_size == 0 {
+            return Err(PyValueError::new_err("batch_size must be 1 and more, not 0"));
         }
+        let events = Mutex::new(Some(Ahead { events: Events::of(events)?, done: 0 }));
+        let terms = Terms::of(transfer_syntax, enforce_uid_conformance)?;
+        Ok(OutcomeBatches { association: slf.unbind(), events, batch_size, terms })
+    }
+
+    /// Let who sends on this association send no more: another thread can call it.
+    ///
+    /// What was sent is still waited for, and the association stays open; events behind it have the
+    /// outcome ``not-sent``, now and later.
+    ///
+    /// Parameters
+    /// ----------
+    /// at_once : bool, optional
+    ///     Wait for nothing: the association is aborted.
+    #[pyo3(signature = (*, at_once = false))]
+    fn stop(&self, at_once: bool) {
+        self.orders.store(if at_once { LEAVE } else { SEND_NO_MORE }, Ordering::Relaxed);
     }
 
     /// Release the association.
@@ -355,97 +423,40 @@ impl Association {
     }
 }
 
-/// Events on their way out.
-struct Sending {
-    sender: Box<Sender>,
-    outcomes: OutcomesBuilder,
-    /// The row of each message.
-    rows: Vec<usize>,
-    encoded_in: TransferSyntax,
-    conformant_uids: bool,
+/// Events on their way out, and how many of them were sent.
+struct Ahead {
+    events: Events,
+    done: u64,
 }
 
-impl Sending {
-    /// Sends all of them, or those in front of a failure of the association.
-    fn all(&mut self, py: Python<'_>, events: &mut Events) -> PyResult<Option<Failure>> {
-        while let Some((batch, broken)) = events.next(py, ROWS, self.outcomes.count() as u64)? {
-            let found = py.detach(|| {
-                let first_row = self.outcomes.count() as u64;
-                let (syntax, agreement) = (self.encoded_in, self.sender.agreement());
-                let conformant = self.conformant_uids;
-                encode_requests(&batch, broken, syntax, agreement, first_row, conformant)
-            });
-            let requests = found.map_err(|error| schema_error(py, &error))?;
-            if let Some(failure) = py.detach(|| self.some(&requests, batch.num_rows())) {
-                return Ok(Some(failure));
-            }
-        }
-        Ok(py.detach(|| self.rest()))
-    }
-
-    /// Sends a batch of so many rows.
-    fn some(&mut self, requests: &EncodedRequests, rows: usize) -> Option<Failure> {
-        let first = self.rows.len();
-        self.note(requests, rows);
-        let EncodedRequests { encoded, message_ids } = requests;
-        let (bytes, offsets) = (&encoded.bytes, &encoded.offsets);
-        let (mut sent, mut answers) = (0, Vec::new());
-        let requests = Requests { bytes, offsets, message_ids, first: first as u64 };
-        let result = self.sender.send(requests, &mut sent, &mut answers);
-        self.answered(&answers);
-        let failure = result.err()?;
-        if let Some(&unsent) = self.rows.get(first + sent) {
-            self.outcomes.fail(unsent, NOT_SENT, &failure.to_string());
-        }
-        self.failed(failure)
-    }
-
-    /// Waits for the answers that are still due.
-    fn rest(&mut self) -> Option<Failure> {
-        let mut answers = Vec::new();
-        let result = self.sender.finish(&mut answers);
-        self.answered(&answers);
-        self.failed(result.err()?)
-    }
-
-    fn answered(&mut self, answers: &[Answer]) {
-        for answer in answers {
-            let row = self.rows[answer.request as usize];
-            self.outcomes.answer(row, answer.status, answer.latency);
-        }
-    }
-
-    fn failed(&mut self, failure: Failure) -> Option<Failure> {
-        self.outcomes.fail(0, failure.code(), &failure.to_string());
-        Some(failure)
-    }
-
-    /// Adds the rows of a batch to the outcomes.
-    fn note(&mut self, requests: &EncodedRequests, rows: usize) {
-        let mut rejected = requests.encoded.rejected.iter().peekable();
-        let mut ids = requests.message_ids.iter();
-        for _ in 0..rows {
-            let row = self.outcomes.count();
-            match rejected.next_if(|rejection| rejection.row == Some(row as u64)) {
-                Some(rejection) => self.outcomes.push_rejected(rejection),
-                None => {
-                    self.rows.push(row);
-                    self.outcomes.push_message(*ids.next().expect("a message for each good row"));
-                }
-            }
-        }
-    }
-
-    /// Adds the rows of a table that are left.
-    fn unsent(&mut self, py: Python<'_>, events: &mut Events, why: &Failure) -> PyResult<()> {
-        let first = self.outcomes.count();
-        while let Some((batch, _)) = events.next(py, usize::MAX, self.outcomes.count() as u64)? {
-            (0..batch.num_rows()).for_each(|_| self.outcomes.push_unsent());
-        }
-        self.outcomes.fail(first, NOT_SENT, &why.to_string());
-        Ok(())
-    }
+/// The outcomes of events that are sent a batch at a time: an iterator of :class:`Outcomes`.
+#[pyclass(frozen, module = "fastdimse")]
+pub struct OutcomeBatches {
+    association: Py<Association>,
+    events: Mutex<Option<Ahead>>,
+    batch_size: usize,
+    terms: Terms,
 }
 
-/// The code of an event that was not sent, since the association failed before.
-const NOT_SENT: &str = "not-sent";
+#[pymethods]
+impl OutcomeBatches {
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Outcomes>> {
+        let lock = || self.events.lock().expect("nothing panics while it is locked");
+        // Taken out, since they may be Python's, which may ask for the next batch themselves.
+        let Some(mut ahead) = lock().take() else { return Ok(None) };
+        let Ahead { events, done } = &mut ahead;
+        let association = self.association.get();
+        let outcomes = association.send_some(py, events, &self.terms, *done, self.batch_size)?;
+        ahead.done += outcomes.count() as u64;
+        match (outcomes.count(), outcomes.failed()) {
+            (0, _) => return Ok(None),
+            (_, false) => *lock() = Some(ahead),
+            (_, true) => {}
+        }
+        Ok(Some(outcomes))
+    }
+}

@@ -11,6 +11,7 @@ mod data_sets;
 mod decoded;
 mod encoded;
 mod errors;
+mod event_batches;
 mod events;
 mod faults;
 mod listener;
@@ -21,6 +22,7 @@ mod primitive;
 mod primitives;
 mod rejections;
 mod rows;
+mod sending;
 mod sequence;
 mod standard_events;
 mod structured;
@@ -33,7 +35,7 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
-    use crate::association::{Association, connect};
+    use crate::association::{Association, OutcomeBatches, connect};
     #[pymodule_export]
     use crate::capture::{CapturedEvents, EncodedCapture, decode_capture, encode_capture};
     #[pymodule_export]
@@ -44,6 +46,8 @@ mod _core {
     use crate::encoded::{EncodedBatches, EncodedEvents, Offsets, encode_batches, encode_events};
     #[pymodule_export]
     use crate::errors::{AssociationError, ColumnError, DecodeError, EncodeError, EventError};
+    #[pymodule_export]
+    use crate::event_batches::{EventBatch, EventBatches, event_batches};
     #[pymodule_export]
     use crate::faults::{Fault, Faults};
     #[pymodule_export]

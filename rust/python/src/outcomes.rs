@@ -1,14 +1,18 @@
 //! What became of events that were sent, as columns.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arrow_array::{ArrayRef, DurationNanosecondArray, RecordBatch, StringArray, UInt16Array};
+use arrow_array::{
+    ArrayRef, DurationNanosecondArray, RecordBatch, StringArray, TimestampNanosecondArray,
+    UInt16Array,
+};
 use arrow_schema::{DataType, Field as Column, Schema, SchemaRef, TimeUnit};
 use fastdimse_core::error::Rejection;
 use fastdimse_core::status::describe;
+use fastdimse_delivery::send::Answer;
 use pyo3::prelude::*;
-use pyo3::types::PyCapsule;
+use pyo3::types::{PyCapsule, PyDict};
 
 use crate::events::export_batch;
 
@@ -19,8 +23,38 @@ type Failure = (&'static str, Arc<str>);
 #[derive(Debug, Clone, Default)]
 struct Outcome {
     message_id: Option<u16>,
-    answer: Option<(u16, Duration)>,
+    answer: Option<Answer>,
     failure: Option<Failure>,
+}
+
+impl Outcome {
+    fn status(&self) -> Option<u16> {
+        self.answer.map(|answer| answer.status)
+    }
+
+    fn latency(&self) -> Option<i64> {
+        self.answer.map(|answer| nanoseconds(answer.latency))
+    }
+
+    fn time(&self) -> Option<i64> {
+        self.answer.map(|answer| since_1970(answer.time))
+    }
+
+    fn code(&self) -> Option<&'static str> {
+        self.failure.as_ref().map(|failure| failure.0)
+    }
+
+    fn reason(&self) -> Option<&str> {
+        self.failure.as_ref().map(|failure| &*failure.1)
+    }
+}
+
+fn nanoseconds(duration: Duration) -> i64 {
+    duration.as_nanos() as i64
+}
+
+fn since_1970(time: SystemTime) -> i64 {
+    nanoseconds(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 /// What becomes of events, a row for each.
@@ -52,8 +86,8 @@ impl OutcomesBuilder {
         self.rows.push(Outcome { failure, ..Outcome::default() });
     }
 
-    pub fn answer(&mut self, row: usize, status: u16, latency: Duration) {
-        self.rows[row].answer = Some((status, latency));
+    pub fn answer(&mut self, row: usize, answer: Answer) {
+        self.rows[row].answer = Some(answer);
     }
 
     /// Gives all from this row on that have neither an answer nor a failure this one.
@@ -67,31 +101,17 @@ impl OutcomesBuilder {
 
     pub fn finish(self, failure: Option<String>) -> Outcomes {
         let answered = self.rows.iter().filter(|row| row.answer.is_some()).count();
-        let all = || self.rows.iter();
-        let status = |row: &Outcome| row.answer.map(|(status, _)| status);
-        let latency = |row: &Outcome| row.answer.map(|(_, latency)| latency.as_nanos() as i64);
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(all().map(|row| row.message_id).collect::<UInt16Array>()),
-            Arc::new(all().map(status).collect::<UInt16Array>()),
-            Arc::new(all().map(|row| status(row).map(describe)).collect::<StringArray>()),
-            Arc::new(all().map(latency).collect::<DurationNanosecondArray>()),
-            Arc::new(
-                all().map(|row| row.failure.as_ref().map(|one| one.0)).collect::<StringArray>(),
-            ),
-            Arc::new(
-                all().map(|row| row.failure.as_ref().map(|one| &*one.1)).collect::<StringArray>(),
-            ),
-        ];
-        let rows = RecordBatch::try_new(schema(), columns).expect("the columns fit the schema");
-        Outcomes { rows, answered, failure }
+        Outcomes { rows: self.rows, answered, failure }
     }
 }
 
 fn schema() -> SchemaRef {
+    let time = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
     Arc::new(Schema::new(vec![
         Column::new("MessageID", DataType::UInt16, true),
         Column::new("Status", DataType::UInt16, true),
         Column::new("StatusName", DataType::Utf8, true),
+        Column::new("Time", time, true),
         Column::new("Latency", DataType::Duration(TimeUnit::Nanosecond), true),
         Column::new("Failure", DataType::Utf8, true),
         Column::new("Reason", DataType::Utf8, true),
@@ -101,8 +121,8 @@ fn schema() -> SchemaRef {
 /// What became of events that were sent: an Arrow stream with a row for each of them.
 ///
 /// ``pyarrow.table(outcomes)`` and ``polars.DataFrame(outcomes)`` have the columns *MessageID*;
-/// *Status*, *StatusName* and *Latency* (from the write of the request to the read of its response)
-/// of those that were answered; and of the others *Failure*, a code, and *Reason*.
+/// *Status*, *StatusName*, *Time* (when the response was read) and *Latency* (from the write of the
+/// request to then) of those that were answered; and of the others *Failure*, a code, and *Reason*.
 ///
 /// Attributes
 /// ----------
@@ -112,22 +132,73 @@ fn schema() -> SchemaRef {
 ///     Why the association ended before all were sent and answered.
 #[pyclass(frozen, module = "fastdimse")]
 pub struct Outcomes {
-    rows: RecordBatch,
+    rows: Vec<Outcome>,
     #[pyo3(get)]
     answered: usize,
     #[pyo3(get)]
     failure: Option<String>,
 }
 
+impl Outcomes {
+    /// How many events there are.
+    pub fn count(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether the association failed.
+    pub fn failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    fn columns(&self) -> RecordBatch {
+        let all = || self.rows.iter();
+        let time = all().map(Outcome::time).collect::<TimestampNanosecondArray>();
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(all().map(|row| row.message_id).collect::<UInt16Array>()),
+            Arc::new(all().map(Outcome::status).collect::<UInt16Array>()),
+            Arc::new(all().map(|row| row.status().map(describe)).collect::<StringArray>()),
+            Arc::new(time.with_timezone("UTC")),
+            Arc::new(all().map(Outcome::latency).collect::<DurationNanosecondArray>()),
+            Arc::new(all().map(Outcome::code).collect::<StringArray>()),
+            Arc::new(all().map(Outcome::reason).collect::<StringArray>()),
+        ];
+        RecordBatch::try_new(schema(), columns).expect("the columns fit the schema")
+    }
+}
+
 #[pymethods]
 impl Outcomes {
     fn __len__(&self) -> usize {
-        self.rows.num_rows()
+        self.rows.len()
+    }
+
+    /// Return the columns as lists.
+    ///
+    /// Returns
+    /// -------
+    /// dict of str to list
+    ///     *Time* is in ns since 1970 in UTC and *Latency* in ns, as int.
+    fn to_pydict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let all = || self.rows.iter();
+        let columns = PyDict::new(py);
+        columns.set_item("MessageID", all().map(|row| row.message_id).collect::<Vec<_>>())?;
+        columns.set_item("Status", all().map(Outcome::status).collect::<Vec<_>>())?;
+        let names = all().map(|row| row.status().map(describe)).collect::<Vec<_>>();
+        columns.set_item("StatusName", names)?;
+        columns.set_item("Time", all().map(Outcome::time).collect::<Vec<_>>())?;
+        columns.set_item("Latency", all().map(Outcome::latency).collect::<Vec<_>>())?;
+        columns.set_item("Failure", all().map(Outcome::code).collect::<Vec<_>>())?;
+        columns.set_item("Reason", all().map(Outcome::reason).collect::<Vec<_>>())?;
+        Ok(columns)
     }
 
     fn __repr__(&self) -> String {
         let ended = self.failure.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
-        format!("<Outcomes: {} events, {} answered{ended}>", self.rows.num_rows(), self.answered)
+        let events = match self.rows.len() {
+            1 => "1 event".to_owned(),
+            count => format!("{count} events"),
+        };
+        format!("<Outcomes: {events}, {} answered{ended}>", self.answered)
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
@@ -140,6 +211,6 @@ impl Outcomes {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        export_batch(py, self.rows.clone(), requested_schema)
+        export_batch(py, self.columns(), requested_schema)
     }
 }

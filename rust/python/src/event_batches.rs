@@ -1,0 +1,150 @@
+//! Events as batches that can be kept: what an outbox has on disk.
+
+use std::sync::Mutex;
+
+use arrow_array::{RecordBatch, UInt64Array};
+use arrow_ipc::reader::StreamReader;
+use arrow_ipc::writer::StreamWriter;
+use arrow_select::take::take_record_batch;
+use pyo3::exceptions::{PyIndexError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyCapsule};
+
+use crate::events::{Events, arrow_error, export_batch};
+use crate::rejections::Rejections;
+
+/// Read events as batches.
+///
+/// Parameters
+/// ----------
+/// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT or mappings
+///     As for :func:`encode_events`.
+/// batch_size : int, optional
+///     The most rows of a batch, 1 and more.
+///
+/// Returns
+/// -------
+/// iterator of EventBatch
+///     The events.
+#[pyfunction]
+#[pyo3(signature = (events, *, batch_size = 4096))]
+pub fn event_batches(events: &Bound<'_, PyAny>, batch_size: usize) -> PyResult<EventBatches> {
+    if batch_size == 0 {
+        return Err(PyValueError::new_err("batch_size must be 1 and more, not 0"));
+    }
+    let state = State { events: Events::of(events)?, done: 0 };
+    Ok(EventBatches { state: Mutex::new(Some(state)), batch_size })
+}
+
+struct State {
+    events: Events,
+    done: u64,
+}
+
+/// An iterator of :class:`EventBatch`.
+#[pyclass(frozen, module = "fastdimse._core")]
+pub struct EventBatches {
+    state: Mutex<Option<State>>,
+    batch_size: usize,
+}
+
+#[pymethods]
+impl EventBatches {
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<EventBatch>> {
+        let lock = || self.state.lock().expect("nothing panics while it is locked");
+        // Taken out, since events may be Python's, which may ask for the next batch themselves.
+        let Some(mut state) = lock().take() else { return Ok(None) };
+        let Some((rows, broken)) = state.events.next(py, self.batch_size, state.done)? else {
+            return Ok(None);
+        };
+        let first_row = state.done;
+        state.done += rows.num_rows() as u64;
+        *lock() = Some(state);
+        Ok(Some(EventBatch { rows, first_row, rejected: Rejections::new(broken) }))
+    }
+}
+
+/// Events as columns.
+///
+/// Attributes
+/// ----------
+/// first_row : int
+///     The row of the first of them.
+/// rejected : Rejections
+///     The rows that could not become columns; they are null here.
+#[pyclass(frozen, module = "fastdimse._core")]
+pub struct EventBatch {
+    rows: RecordBatch,
+    #[pyo3(get)]
+    first_row: u64,
+    #[pyo3(get)]
+    rejected: Rejections,
+}
+
+impl EventBatch {
+    fn of(rows: RecordBatch) -> Self {
+        Self { rows, first_row: 0, rejected: Rejections::new(Vec::new()) }
+    }
+}
+
+#[pymethods]
+impl EventBatch {
+    /// Read a batch.
+    ///
+    /// Parameters
+    /// ----------
+    /// stream : bytes
+    ///     What :meth:`to_ipc` gave.
+    #[staticmethod]
+    fn of_ipc(stream: &[u8]) -> PyResult<Self> {
+        let mut reader = StreamReader::try_new(stream, None).map_err(arrow_error)?;
+        let rows = reader.next().unwrap_or_else(|| Ok(RecordBatch::new_empty(reader.schema())));
+        Ok(Self::of(rows.map_err(arrow_error)?))
+    }
+
+    /// Return the batch as an Arrow IPC stream, which pyarrow and polars read too.
+    fn to_ipc<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let stream = py.detach(|| {
+            let mut writer = StreamWriter::try_new(Vec::new(), &self.rows.schema())?;
+            writer.write(&self.rows)?;
+            writer.into_inner()
+        });
+        Ok(PyBytes::new(py, &stream.map_err(arrow_error)?))
+    }
+
+    /// Return these rows alone.
+    ///
+    /// Parameters
+    /// ----------
+    /// rows : list of int
+    ///     Their places in the batch.
+    fn take(&self, rows: Vec<u64>) -> PyResult<Self> {
+        let count = self.rows.num_rows();
+        if let Some(row) = rows.iter().find(|&&row| row >= count as u64) {
+            return Err(PyIndexError::new_err(format!("row {row} of a batch of {count}")));
+        }
+        let rows = take_record_batch(&self.rows, &UInt64Array::from(rows)).map_err(arrow_error)?;
+        Ok(Self::of(rows))
+    }
+
+    fn __len__(&self) -> usize {
+        self.rows.num_rows()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<EventBatch: {} rows>", self.rows.num_rows())
+    }
+
+    #[pyo3(signature = (requested_schema = None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyCapsule>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        export_batch(py, self.rows.clone(), requested_schema)
+    }
+}

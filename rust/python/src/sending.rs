@@ -1,0 +1,228 @@
+//! Events on their way out on an association: batches are encoded and sent, and outcomes noted.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use arrow_array::RecordBatch;
+use fastdimse_core::error::Rejection;
+use fastdimse_core::transfer_syntax::TransferSyntax;
+use fastdimse_delivery::failure::Failure;
+use fastdimse_delivery::requests::{EncodedRequests, encode_requests};
+use fastdimse_delivery::send::{Answer, Order, Requests, Sender};
+use pyo3::prelude::*;
+
+use crate::errors::schema_error;
+use crate::events::Events;
+use crate::outcomes::OutcomesBuilder;
+use crate::transfer_syntaxes::transfer_syntax;
+
+/// The most rows that are encoded before they are sent.
+const ROWS: usize = 4096;
+/// How often Python may have its say, a keyboard interrupt for example.
+const SIGNALS: Duration = Duration::from_millis(100);
+
+/// What another thread may order.
+pub const SEND_NO_MORE: u8 = 1;
+/// The same, and to wait for nothing.
+pub const LEAVE: u8 = 2;
+
+/// The code of an event that was not sent, since the association failed before or was told to stop.
+const NOT_SENT: &str = "not-sent";
+const STOPPED: &str = "this end was told to send no more";
+
+/// How events are sent.
+pub struct Terms {
+    encoded_in: TransferSyntax,
+    conformant_uids: bool,
+}
+
+impl Terms {
+    pub fn of(encoded_in: &str, conformant_uids: bool) -> PyResult<Self> {
+        Ok(Self { encoded_in: transfer_syntax(encoded_in)?, conformant_uids })
+    }
+}
+
+/// Events on their way out.
+pub struct Sending<'a> {
+    sender: Box<Sender>,
+    orders: Orders<'a>,
+    outcomes: OutcomesBuilder,
+    /// The row of each message.
+    rows: Vec<usize>,
+    terms: &'a Terms,
+    /// The number of the first row.
+    first_row: u64,
+    /// Whether an order came to send no more.
+    stopped: bool,
+}
+
+/// Who asks what to do.
+struct Orders<'a> {
+    given: &'a AtomicU8,
+    asked: Instant,
+    interrupted: Option<PyErr>,
+}
+
+impl Orders<'_> {
+    fn order(&mut self, now: Instant) -> Order {
+        match self.given.load(Ordering::Relaxed) {
+            0 if now - self.asked < SIGNALS => Order::GoOn,
+            0 => {
+                self.asked = now;
+                self.interrupted = Python::attach(|py| py.check_signals()).err();
+                if self.interrupted.is_some() { Order::Leave } else { Order::GoOn }
+            }
+            SEND_NO_MORE => Order::SendNoMore,
+            _ => Order::Leave,
+        }
+    }
+}
+
+impl<'a> Sending<'a> {
+    pub fn new(sender: Box<Sender>, given: &'a AtomicU8, terms: &'a Terms, first_row: u64) -> Self {
+        let orders = Orders { given, asked: Instant::now(), interrupted: None };
+        let (outcomes, rows) = (OutcomesBuilder::default(), Vec::new());
+        Self { sender, orders, outcomes, rows, terms, first_row, stopped: false }
+    }
+
+    pub fn take_strays(&mut self) -> Vec<Box<str>> {
+        self.sender.take_strays()
+    }
+
+    pub fn finish(self) -> (Box<Sender>, OutcomesBuilder) {
+        (self.sender, self.outcomes)
+    }
+
+    /// Sends so many and waits for their answers. Of a table the rows behind a failure of the
+    /// association are noted too; others may have no end.
+    pub fn some(
+        &mut self,
+        py: Python<'_>,
+        events: &mut Events,
+        most: usize,
+    ) -> PyResult<Option<Failure>> {
+        let mut failure = self.batches(py, events, most)?;
+        if failure.is_none() {
+            failure = py.detach(|| self.rest());
+        }
+        if let Some(error) = self.orders.interrupted.take() {
+            return Err(error);
+        }
+        let why = failure.as_ref().map(Failure::to_string);
+        if let Some(why) = why.or(self.stopped.then(|| STOPPED.to_owned()))
+            && events.is_table()
+        {
+            self.unsent(py, events, most, &why)?;
+        }
+        Ok(failure)
+    }
+
+    fn next(
+        &self,
+        py: Python<'_>,
+        events: &mut Events,
+        most: usize,
+    ) -> PyResult<Option<(RecordBatch, Vec<Rejection>)>> {
+        let count = self.outcomes.count();
+        match most - count {
+            0 => Ok(None),
+            left => events.next(py, left.min(ROWS), self.first_row + count as u64),
+        }
+    }
+
+    fn batches(
+        &mut self,
+        py: Python<'_>,
+        events: &mut Events,
+        most: usize,
+    ) -> PyResult<Option<Failure>> {
+        while !self.stopped
+            && let Some((batch, broken)) = self.next(py, events, most)?
+        {
+            let found = py.detach(|| {
+                let first_row = self.first_row + self.outcomes.count() as u64;
+                let Terms { encoded_in, conformant_uids } = *self.terms;
+                let agreement = self.sender.agreement();
+                encode_requests(&batch, broken, encoded_in, agreement, first_row, conformant_uids)
+            });
+            let requests = found.map_err(|error| schema_error(py, &error))?;
+            if let Some(failure) = py.detach(|| self.batch(&requests, batch.num_rows())) {
+                return Ok(Some(failure));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sends a batch of so many rows.
+    fn batch(&mut self, requests: &EncodedRequests, rows: usize) -> Option<Failure> {
+        let first = self.rows.len();
+        self.note(requests, rows);
+        let EncodedRequests { encoded, message_ids } = requests;
+        let (bytes, offsets) = (&encoded.bytes, &encoded.offsets);
+        let (mut sent, mut answers) = (0, Vec::new());
+        let requests = Requests { bytes, offsets, message_ids, first: first as u64 };
+        let mut order = |now| self.orders.order(now);
+        let result = self.sender.send(requests, &mut sent, &mut answers, &mut order);
+        self.answered(&answers);
+        let failure = result.err();
+        if let Some(&unsent) = self.rows.get(first + sent) {
+            self.stopped = failure.is_none();
+            let why = failure.as_ref().map_or(STOPPED.to_owned(), Failure::to_string);
+            self.outcomes.fail(unsent, NOT_SENT, &why);
+        }
+        self.failed(failure?)
+    }
+
+    /// Waits for the answers that are still due.
+    fn rest(&mut self) -> Option<Failure> {
+        let mut answers = Vec::new();
+        let mut order = |now| self.orders.order(now);
+        let result = self.sender.finish(&mut answers, &mut order);
+        self.answered(&answers);
+        self.failed(result.err()?)
+    }
+
+    fn answered(&mut self, answers: &[Answer]) {
+        for answer in answers {
+            self.outcomes.answer(self.rows[answer.request as usize], *answer);
+        }
+    }
+
+    fn failed(&mut self, failure: Failure) -> Option<Failure> {
+        self.outcomes.fail(0, failure.code(), &failure.to_string());
+        Some(failure)
+    }
+
+    /// Adds the rows of a batch to the outcomes.
+    fn note(&mut self, requests: &EncodedRequests, rows: usize) {
+        let mut rejected = requests.encoded.rejected.iter().peekable();
+        let mut ids = requests.message_ids.iter();
+        for _ in 0..rows {
+            let row = self.outcomes.count();
+            let number = self.first_row + row as u64;
+            match rejected.next_if(|rejection| rejection.row == Some(number)) {
+                Some(rejection) => self.outcomes.push_rejected(rejection),
+                None => {
+                    self.rows.push(row);
+                    self.outcomes.push_message(*ids.next().expect("a message for each good row"));
+                }
+            }
+        }
+    }
+
+    /// Adds the rows that are left.
+    fn unsent(
+        &mut self,
+        py: Python<'_>,
+        events: &mut Events,
+        most: usize,
+        why: &str,
+    ) -> PyResult<()> {
+        let first = self.outcomes.count();
+        while let Some((batch, _)) = self.next(py, events, most)? {
+            (0..batch.num_rows()).for_each(|_| self.outcomes.push_unsent());
+        }
+        self.outcomes.fail(first, NOT_SENT, why);
+        Ok(())
+    }
+}
