@@ -4,7 +4,8 @@
 :func:`encode_events`, :func:`encode_batches`, :func:`decode_events` and :func:`validate_events`
 are for streams of events, as Arrow columns; :func:`decode_capture` and :func:`encode_capture` for
 captures of associations, as Wireshark has them; :func:`decode_data_sets` for columns of data sets.
-:func:`connect` opens associations to send events on, :func:`listen` takes them in.
+:func:`connect` opens associations to send events on, :class:`Delivery` sends them until they are
+answered, :func:`listen` takes them in.
 :mod:`fastdimse.events` has what the standard says about events.
 """
 
@@ -44,7 +45,10 @@ from fastdimse._primitive import N_EVENT_REPORT
 # typing and importlib would take longer to import than all of this.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import ModuleType
+    from typing import Any
+
+    from fastdimse._delivery import Delivery, Peer, Progress
+    from fastdimse._outbox import OutboxError
 
 __all__ = [
     "N_EVENT_REPORT",
@@ -55,6 +59,7 @@ __all__ = [
     "DecodeError",
     "DecodedDataSets",
     "DecodedEvents",
+    "Delivery",
     "EncodeError",
     "EncodedBatches",
     "EncodedCapture",
@@ -63,7 +68,10 @@ __all__ = [
     "Fault",
     "Faults",
     "Listener",
+    "OutboxError",
     "Outcomes",
+    "Peer",
+    "Progress",
     "ReceivedEvents",
     "Rejection",
     "Rejections",
@@ -81,10 +89,22 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> "ModuleType":
-    if name != "events":
-        raise AttributeError(f"module 'fastdimse' has no attribute {name!r}")
-    # Most who encode and decode don't need it.
-    import fastdimse.events
+# What most who encode and decode don't need, by its module.
+_LATER = {
+    "events": "events",
+    "Delivery": "_delivery",
+    "OutboxError": "_outbox",
+    "Peer": "_delivery",
+    "Progress": "_delivery",
+}
 
-    return fastdimse.events
+
+def __getattr__(name: str) -> "Any":
+    if name not in _LATER:
+        raise AttributeError(f"module 'fastdimse' has no attribute {name!r}")
+    from importlib import import_module
+
+    module = import_module(f"fastdimse.{_LATER[name]}")
+    found = module if name == "events" else getattr(module, name)
+    globals()[name] = found
+    return found

@@ -1,0 +1,414 @@
+"""Events delivered until they are answered: to many peers, through faults, and from a file."""
+
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import fastdimse
+from fastdimse import AssociationError, Delivery, OutboxError, Peer, listen
+from outbox_sender import numbered
+from processes import Program
+from scripted_peer import A_ABORT, EXPLICIT, HOST, Conversation, peer
+from test_delivery import answering, events, listener
+
+SENDER = Path(__file__).parent / "outbox_sender.py"
+DEADLINE = 30
+
+
+class Taker:
+    """A listener, and the instances of the events that it took in, in their order."""
+
+    def __init__(self, **options: Any) -> None:
+        self.instances: list[str] = []
+        self.listener = listen(0, host=HOST, **options)
+        self.peer = Peer(HOST, self.listener.port)
+        self._thread = threading.Thread(target=self._take)
+        self._thread.start()
+
+    def _take(self) -> None:
+        for received in self.listener:
+            self.instances += pa.table(received)["AffectedSOPInstanceUID"].to_pylist()
+
+    def close(self) -> None:
+        """Take what is left."""
+        self.listener.close()
+        self._thread.join(DEADLINE)
+
+
+@contextmanager
+def taker(**options: Any) -> Iterator[Taker]:
+    """Take events in."""
+    found = Taker(**options)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for it."""
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def instances(count: int) -> list[str]:
+    """Return the instances of numbered events."""
+    return [f"1.2.{number}" for number in range(count)]
+
+
+def test_every_peer_gets_every_event(tmp_path):
+    with taker() as one, taker() as two:
+        with Delivery([one.peer, two.peer], outbox=tmp_path / "outbox") as delivery:
+            assert delivery.put(numbered(10_000)) == range(10_000)
+            assert delivery.put(events(2)) == range(10_000, 10_002)
+        for peer_ in (one.peer, two.peer):
+            outcomes = delivery.outcomes(peer_)
+            assert outcomes["Event"] == list(range(10_002))
+            assert set(outcomes["StatusName"]) == {"0x0000 Success"}
+            assert pa.table(outcomes).num_rows == 10_002
+        with pytest.raises(ValueError, match="there are several peers: name one"):
+            delivery.outcomes()
+    for each in (one, two):
+        assert each.instances == [*instances(10_000), *["1.2.840.10008.1.20.1.1"] * 2]
+
+
+def test_a_dead_and_a_slow_peer_do_not_hold_up_others():
+    def slow(talk: Conversation) -> None:
+        talk.accept()
+        for request in talk.requests():
+            time.sleep(0.2)
+            talk.answer(request.MessageID)
+
+    with taker() as quick, peer(slow) as slow_port:
+        dead, tardy = Peer(HOST, 1), Peer(HOST, slow_port)
+        delivery = Delivery([dead, tardy, quick.peer])
+        with closing(delivery):
+            delivery.put(numbered(1000))
+            until(lambda: delivery.progress()[2].due == 0)
+            of_dead, of_tardy, of_quick = delivery.progress()
+            assert of_quick.answered == 1000
+            assert of_tardy.due > 0
+            assert (of_dead.due, of_dead.answered) == (1000, 0)
+            assert "Connection refused" in (of_dead.failure or "")
+            assert not delivery.wait(0.1)
+        assert delivery.outcomes(dead)["Failure"] == ["due"] * 1000
+        assert "Connection refused" in delivery.outcomes(dead)["Reason"][0]
+        # What was sent was waited for.
+        answered = delivery.outcomes(tardy)["Status"]
+        assert answered == [0] * (1000 - answered.count(None)) + [None] * answered.count(None)
+
+
+def test_a_lost_association_is_opened_again():
+    seen: list[str] = []
+
+    def script(then: Callable[[Conversation], object], count: int) -> Callable[..., None]:
+        def run(talk: Conversation) -> None:
+            talk.accept()
+            requests = talk.requests()
+            for _ in range(count):
+                request = next(requests)
+                seen.append(request.AffectedSOPInstanceUID)
+                talk.answer(request.MessageID)
+            seen.append(f"unanswered {next(requests).AffectedSOPInstanceUID}")
+            then(talk)
+
+        return run
+
+    def to_the_end(talk: Conversation) -> None:
+        talk.accept()
+        for request in talk.requests():
+            seen.append(request.AffectedSOPInstanceUID)
+            talk.answer(request.MessageID)
+
+    scripts = [
+        script(lambda talk: talk.write(A_ABORT), 2),
+        lambda talk: talk.reject(2, 1, 1),
+        script(lambda talk: None, 0),
+        to_the_end,
+    ]
+    with (
+        peer(*scripts) as port,
+        Delivery(Peer(HOST, port), longest_delay=0.1) as delivery,
+    ):
+        delivery.put(numbered(5))
+    assert seen == [
+        *("1.2.0", "1.2.1", "unanswered 1.2.2", "unanswered 1.2.2"),
+        *("1.2.2", "1.2.3", "1.2.4"),
+    ]
+    [progress] = delivery.progress()
+    assert (progress.answered, progress.due, progress.tries) == (5, 0, 4)
+    assert delivery.outcomes()["Status"] == [0] * 5
+
+
+def test_what_is_refused_for_good_is_told_and_not_sent_again():
+    """A Status is an answer, whatever it says; a row that no peer takes has its reason."""
+    given = events(4, AffectedSOPInstanceUID=["1.2", "1.2", "wrong", "1.2"])
+    given["EventTypeID"] = [1, 0x0112 + 1, 1, 1 << 16]
+    with listener() as (port, got), Delivery(Peer(HOST, port)) as delivery:
+        delivery.put(given)
+    outcomes = delivery.outcomes()
+    assert outcomes["Status"] == [0, 0x0112, None, None]
+    assert outcomes["Failure"] == [None, None, "uid", "out-of-range"]
+    assert "AffectedSOPInstanceUID" in outcomes["Reason"][2]
+    assert "EventTypeID" in outcomes["Reason"][3]
+    assert len(got) == 2
+    [progress] = delivery.progress()
+    assert progress.statuses == {0: 1, 0x0112: 1}
+    assert progress.failures == {"uid": 1, "out-of-range": 1}
+    assert (progress.due, progress.answered) == (0, 2)
+
+
+def test_a_peer_that_takes_bytes_otherwise_encoded():
+    data_set = fastdimse.encode_events(events(1), on_invalid="skip")
+    assert len(data_set) == 1
+
+    def script(talk: Conversation) -> None:
+        talk.accept(transfer_syntax=EXPLICIT)
+        assert list(talk.requests()) == []
+
+    with peer(script) as port, Delivery(Peer(HOST, port)) as delivery:
+        delivery.put(events(1, EventInformation=[b"\x08\0\x95\x11\x02\0\0\x001\0"]))
+    assert delivery.outcomes()["Failure"] == ["transfer-syntax"]
+
+
+@pytest.mark.parametrize(
+    ("script", "text"),
+    [
+        (lambda talk: talk.reject(1, 1, 7), "called AE title"),
+        (lambda talk: (talk.accept(result=3), talk.read()), "no presentation context"),
+    ],
+)
+def test_a_peer_that_refuses_for_good_is_not_tried_again(script, text):
+    with peer(script) as port, Delivery(Peer(HOST, port)) as delivery:
+        delivery.put(events(2))
+    [progress] = delivery.progress()
+    assert (progress.state, progress.tries, progress.due) == ("refused", 1, 2)
+    assert text in (progress.failure or "")
+    assert text in delivery.outcomes()["Reason"][0]
+
+
+def test_patience_ends():
+    with Delivery(Peer(HOST, 1), patience=0.3, longest_delay=0.1) as delivery:
+        delivery.put(events(2))
+    [progress] = delivery.progress()
+    assert (progress.state, progress.due) == ("given up", 2)
+    assert progress.tries > 2
+
+
+def test_events_go_out_when_they_come_and_an_idle_association_is_released(monkeypatch):
+    monkeypatch.setattr("fastdimse._delivery._IDLE", 0.1)
+    with taker() as one, Delivery(one.peer) as delivery:
+        for number in range(3):
+            delivery.put(events(1, AffectedSOPInstanceUID=f"1.2.{number}"))
+            until(lambda number=number: one.instances == instances(number + 1))
+            until(lambda: one.listener.connections == 0)
+    assert one.listener.take_failures() == []
+    assert delivery.progress()[0].tries == 3
+
+
+def test_an_outbox_is_delivered_by_the_next_process(tmp_path):
+    path = tmp_path / "outbox"
+    delivery = Delivery(Peer(HOST, 1, called_ae="ONE"), outbox=path)
+    delivery.put(numbered(5000))
+    delivery.close()
+    with taker() as one:
+        peer_ = Peer(HOST, 1, called_ae="ONE")
+        # The same name, elsewhere.
+        peer_.port = one.listener.port
+        with Delivery(peer_, outbox=path) as delivery:
+            assert delivery.progress()[0].due > 0
+        with Delivery(peer_, outbox=path) as delivery:
+            assert delivery.progress()[0].due == 0
+    assert one.instances == instances(5000)
+    assert delivery.outcomes()["Status"] == [0] * 5000
+    # What is delivered is no longer kept.
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT count(events), count(*) FROM batches").fetchone() == (0, 2)
+
+
+def test_a_source_is_put_once(tmp_path):
+    with taker() as one:
+        for count in (10, 5000, 5000):
+            with Delivery(one.peer, outbox=tmp_path / "outbox") as delivery:
+                delivery.put(numbered(count), source="file")
+        with (
+            Delivery([one.peer, Peer(HOST, 1)], outbox=tmp_path / "outbox", patience=0) as delivery,
+            pytest.raises(OutboxError, match="file was stored for some of these peers only"),
+        ):
+            delivery.put(numbered(5000), source="file")
+    assert one.instances == instances(5000)
+
+
+def test_others_are_told(tmp_path):
+    path = tmp_path / "outbox"
+    with closing(Delivery(Peer(HOST, 1, called_ae="ONE"), outbox=path)) as delivery:
+        delivery.put(numbered(5))
+    with Delivery(Peer(HOST, 1, called_ae="TWO"), outbox=path) as delivery:
+        assert delivery.others() == {f"ONE@{HOST}:1 from EVENT-SCP": 5}
+
+
+def test_an_outbox_is_of_one_process_at_a_time(tmp_path):
+    path = tmp_path / "outbox"
+    with closing(Delivery(Peer(HOST, 1), outbox=path)) as delivery:
+        delivery.put(numbered(5))
+        with pytest.raises(OutboxError, match="outbox: another process delivers from it"):
+            Delivery(Peer(HOST, 1), outbox=path)
+        # Those who only look are not kept out.
+        with closing(sqlite3.connect(path)) as database:
+            assert database.execute("SELECT sum(count) FROM batches").fetchone() == (5,)
+
+
+def test_what_is_no_outbox(tmp_path):
+    text = tmp_path / "text"
+    text.write_text("no database, but more than a hundred bytes of text" * 100)
+    other = tmp_path / "other"
+    with closing(sqlite3.connect(other)) as database:
+        database.execute("CREATE TABLE other (number INTEGER)")
+    for path, why in [
+        (text, "file is not a database"),
+        (other, "a database of something else"),
+        (tmp_path / "no" / "folder", "No such file or directory"),
+    ]:
+        with pytest.raises(OutboxError, match=why):
+            Delivery(Peer(HOST, 1), outbox=path)
+
+
+def test_wrong_peers():
+    with pytest.raises(ValueError, match="peers must be one and more"):
+        Delivery([])
+    with pytest.raises(ValueError, match=r"ANY-SCP@a:1 from EVENT-SCP is there 2 times"):
+        Delivery([Peer("a", 1), Peer("a", 1)])
+    with pytest.raises(AssociationError):
+        Peer(HOST, 1).connect()
+    delivery = Delivery(Peer(HOST, 1))
+    delivery.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        delivery.put(events(1))
+
+
+def test_options_that_connect_refuses_are_told():
+    with Delivery(Peer(HOST, 1, window=-1)) as delivery:
+        delivery.put(events(1))
+    [progress] = delivery.progress()
+    assert progress.state == "failed"
+    assert "OverflowError" in (progress.failure or "")
+
+
+def test_close_at_once_waits_for_nobody():
+    with peer(answering(1, lambda talk: talk.read())) as port:
+        delivery = Delivery(Peer(HOST, port))
+        delivery.put(events(3))
+        until(lambda: delivery.progress()[0].state == "sending")
+        time.sleep(0.2)
+        begin = time.monotonic()
+        delivery.close(at_once=True)
+        assert time.monotonic() - begin < 5
+    assert delivery.outcomes()["Status"] == [0, None, None]
+    assert delivery.outcomes()["Failure"] == [None, "due", "due"]
+
+
+def settled(path: Path) -> set[str]:
+    """Return the instances of the events that an outbox has as answered."""
+    if not path.exists():
+        return set()
+    with closing(sqlite3.connect(path)) as database:
+        try:
+            found = database.execute("SELECT event FROM outcomes WHERE Status = 0").fetchall()
+        except sqlite3.OperationalError:
+            # It was killed before there were tables.
+            return set()
+    return {f"1.2.{event}" for (event,) in found}
+
+
+def test_killed_a_hundred_times_it_loses_nothing(tmp_path):
+    """Every event is delivered, and none again that was noted as answered."""
+    path, count = tmp_path / "outbox", 60_000
+    chance = random.Random(7)
+    noted: set[str] = set()
+    kills = moments_of_sending = 0
+    with taker(window=1) as one:
+        while len(noted) < count:
+            begin = len(one.instances)
+            program = Program(SENDER, one.listener.port, path, count)
+            try:
+                program.find("begins", "stdout")
+                if kills < 100:
+                    time.sleep(chance.uniform(0, 0.12))
+                    kills += 1
+                else:
+                    program.find("delivered", "stdout")
+            finally:
+                program.close()
+            until(lambda: one.listener.connections == 0)
+            # What is there is taken within so long.
+            time.sleep(0.15)
+            assert not noted.intersection(one.instances[begin:])
+            now = settled(path)
+            moments_of_sending += 0 < len(now) < count
+            assert noted <= now
+            noted = now
+    assert kills == 100
+    assert moments_of_sending > 50
+    assert set(one.instances) == set(instances(count))
+
+
+MOUNTED = f"""
+mount -t tmpfs -o size=400k tmpfs "$1" && exec {sys.executable} - "$1" <<'END'
+import sys
+from pathlib import Path
+from fastdimse import Delivery, OutboxError, Peer, listen
+sys.path.insert(0, "{Path(__file__).parent}")
+from outbox_sender import numbered
+
+outbox = Path(sys.argv[1], "outbox")
+delivery = Delivery(Peer("127.0.0.1", 1), outbox=outbox)
+try:
+    delivery.put(numbered(100_000))
+except OutboxError as error:
+    print(error)
+delivery.close()
+stored = len(delivery.outcomes()["Event"])
+with listen(0, host="127.0.0.1") as listener:
+    peer = Peer("127.0.0.1", 1)
+    peer.port = listener.port
+    try:
+        with Delivery(peer, outbox=outbox) as delivery:
+            pass
+    except OutboxError as error:
+        print(error)
+    print(stored, len(set(delivery.outcomes()["Event"])))
+END
+"""
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="unshare is not installed")
+def test_a_full_disk(tmp_path):
+    """What can't be stored is told; what was stored is there."""
+    ran = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", MOUNTED, "sh", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "Operation not permitted" in ran.stderr:
+        pytest.skip("no file system can be mounted here")
+    lines = ran.stdout.splitlines()
+    assert lines, ran.stderr
+    assert lines[0].endswith("outbox: it can't be written: database or disk is full")
+    before, after = map(int, lines[-1].split())
+    assert 0 < before < 100_000
+    assert before % 4096 == 0
+    assert after == before
