@@ -246,8 +246,10 @@ class _Courier:
     def _lost(self, why: str) -> None:
         self._association = None
         self._failed += 1
+        # A peer that is away is not worth a warning each time it is tried.
+        level = logging.WARNING if self._failed == 1 or why != self.failure else logging.INFO
         self.failure = why
-        LOGGER.warning("delivery to %s: %s", self.peer.name, why)
+        LOGGER.log(level, "delivery to %s: %s", self.peer.name, why)
 
     def _send(self, batch: DueBatch, rows: list[int]) -> list[int]:
         """Send a part of the rows, note what became of them, and return those that are left."""
@@ -467,6 +469,9 @@ class Delivery:
             events, self._numbers, transfer_syntax=transfer_syntax, source=source
         )
         for numbers, rejected in stored:
+            if self.is_closing:
+                # What was read for it is in the outbox, and what was not is not.
+                break
             first = numbers.start if first is None else first
             end = numbers.stop
             codes = [outcome.failure for outcome in rejected]
@@ -606,10 +611,14 @@ class Delivery:
             self._condition.notify_all()
         for courier in self._couriers:
             courier.stop(at_once=at_once)
-        for courier in self._couriers:
-            # Nothing is on its way where there is no association yet.
-            while courier.thread.is_alive() and courier.state != "connecting":
-                courier.thread.join(0.05)
+        # Nothing is on its way where there is no association yet. A thread that is joined is taken
+        # for dead when a signal interrupts that.
+        with self._condition:
+            while not self._condition.wait_for(
+                lambda: all(one.has_ended or one.state == "connecting" for one in self._couriers),
+                0.05,
+            ):
+                pass
         self._outbox.close()
 
     def __enter__(self) -> Self:

@@ -1,7 +1,7 @@
-"""The command line: ``fastdimse encode``, ``decode``, ``validate`` and ``bench``.
+"""The command line: ``fastdimse encode``, ``decode``, ``validate``, ``send`` and ``bench``.
 
-Exit codes: 0 all good, 1 rows or messages rejected, 2 bad usage or unreadable input,
-130 interrupted, 141 the reader of standard output went away.
+Exit codes: 0 all good, 1 rows or messages rejected or not delivered, 2 bad usage or unreadable
+input, 130 interrupted, 141 the reader of standard output went away.
 """
 
 import functools
@@ -20,14 +20,17 @@ from .decode import decode
 from .encode import encode
 from .report import error_line
 from .rows import InputError
+from .send import send
 from .validate import validate
 
 _P = ParamSpec("_P")
 
 app = typer.Typer(
     name="fastdimse",
-    help="DICOM N-EVENT-REPORT messages (PS3.7 10.1.1): rows to bytes and back.",
-    epilog="Exit codes: 0 all good, 1 rows rejected, 2 bad usage or unreadable input.",
+    help="DICOM N-EVENT-REPORT messages (PS3.7 10.1.1): rows to bytes and back, "
+    "sent to peers and taken in.",
+    epilog="Exit codes: 0 all good, 1 rows rejected or not delivered, 2 bad usage or unreadable "
+    "input.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -57,7 +60,7 @@ def _reported(command: Callable[_P, None]) -> Callable[_P, None]:
     return run
 
 
-for _command in (encode, decode, validate, bench):
+for _command in (encode, decode, validate, send, bench):
     app.command()(_reported(_command))
 
 

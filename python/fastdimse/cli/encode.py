@@ -132,7 +132,7 @@ def encode(
 
 
 @contextmanager
-def _refusals(events: ArrowRows | MappedRows) -> Iterator[None]:
+def refusals(events: ArrowRows | MappedRows) -> Iterator[None]:
     """Let wrong columns and options leave as `InputError`."""
     try:
         yield
@@ -156,14 +156,14 @@ def _write_stream(
 
 
 def _batches(events: ArrowRows | MappedRows, **options: Any) -> Iterator[EncodedEvents]:
-    with _refusals(events):
+    with refusals(events):
         yield from encode_batches(events, on_invalid="skip", **options)
 
 
 def _write_capture(
     events: ArrowRows | MappedRows, sink: BinaryIO, rejected: Rejects, **options: Any
 ) -> str:
-    with _refusals(events):
+    with refusals(events):
         capture = encode_capture(events, on_invalid="skip", **options)
     sink.write(capture)
     rejected.add(capture.rejected)

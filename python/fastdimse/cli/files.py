@@ -100,7 +100,7 @@ _SUFFIXES = {
     ".jsonl": RowFormat.NDJSON,
     ".csv": RowFormat.CSV,
 }
-_P_DATA_SUFFIXES = (".bin", ".pdata", ".dimse")
+P_DATA_SUFFIXES = (".bin", ".pdata", ".dimse")
 _CAPTURE_SUFFIXES = {".pcap": "pcap", ".pcapng": "pcapng"}
 
 
@@ -113,7 +113,7 @@ def row_format(path: str, given: RowFormat | None = None) -> RowFormat:
         return _SUFFIXES[suffix]
     if path == PIPE:
         raise InputError(f"a pipe needs --format: {', '.join(RowFormat)}")
-    if suffix in _P_DATA_SUFFIXES or suffix in _CAPTURE_SUFFIXES:
+    if suffix in P_DATA_SUFFIXES or suffix in _CAPTURE_SUFFIXES:
         kind = "capture" if suffix in _CAPTURE_SUFFIXES else "P-DATA stream"
         raise InputError(
             f"{path}: a {kind} by its suffix, but rows are needed here; "
@@ -130,7 +130,7 @@ def refuse_row_suffix(path: str) -> None:
     if Path(path).suffix.lower() in _SUFFIXES:
         raise InputError(
             f"{path}: a file of rows by its suffix, but a P-DATA stream or a capture is needed "
-            f"here ({' '.join((*_P_DATA_SUFFIXES, *_CAPTURE_SUFFIXES))})"
+            f"here ({' '.join((*P_DATA_SUFFIXES, *_CAPTURE_SUFFIXES))})"
         )
 
 
@@ -418,7 +418,8 @@ def _plain_type(data_type: Any) -> Any:
     return data_type
 
 
-def _plain_schema(schema: Any) -> Any:
+def plain_schema(schema: Any) -> Any:
+    """Return `schema` in the layouts that every reader and function of pyarrow knows."""
     return pa.schema(field.with_type(_plain_type(field.type)) for field in schema)
 
 
@@ -493,7 +494,7 @@ class RowsOut:
         schema: Any,
         json_columns: Sequence[str] = (),
     ) -> None:
-        self._schema = _plain_schema(schema)
+        self._schema = plain_schema(schema)
         self._text = chosen in (RowFormat.NDJSON, RowFormat.CSV)
         self._writer = _open_writer(sink, path, chosen, self._schema, json_columns)
 

@@ -1,0 +1,271 @@
+"""``fastdimse send``: events delivered to peers."""
+
+import hashlib
+import threading
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow as pa
+import typer
+
+from fastdimse import Delivery, Peer
+from fastdimse._core import status_category
+
+from .deliveries import Watched, print_summary
+from .encode import refusals
+from .files import PIPE, RowFormat, RowsOut
+from .files import row_format as format_of
+from .output import whole_output
+from .picture import draw, picture_format
+from .report import note, plural
+from .requests import Requests, open_requests
+from .rows import InputError
+
+_OUTCOMES = pa.schema(
+    [
+        ("Peer", pa.string()),
+        ("Event", pa.int64()),
+        ("MessageID", pa.uint16()),
+        ("Status", pa.uint16()),
+        ("StatusName", pa.string()),
+        ("Time", pa.timestamp("ns", "UTC")),
+        ("Latency", pa.duration("ns")),
+        ("Failure", pa.string()),
+        ("Reason", pa.string()),
+    ]
+)
+# Statuses with which the peer took the event (PS3.7 C).
+_TAKEN = ("Success", "Warning")
+# Seconds between two looks at the deliveries.
+_LOOK = 0.1
+_INTERRUPTED = 130
+
+
+def send(
+    events: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN",
+            help="Rows (Parquet, Arrow, NDJSON, CSV), a stream (.bin), or a capture; - is stdin.",
+        ),
+    ],
+    host: Annotated[str, typer.Argument(help="The peer's name or address.")],
+    port: Annotated[int, typer.Argument(help="Its port.", min=1, max=65535)],
+    row_format: Annotated[
+        RowFormat | None, typer.Option("--format", "-f", help="Of IN; else by its suffix.")
+    ] = None,
+    called_ae: Annotated[str, typer.Option(help="The peer's AE title.")] = "ANY-SCP",
+    calling_ae: Annotated[str, typer.Option(help="This end's AE title.")] = "EVENT-SCP",
+    peers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--peer",
+            metavar="HOST:PORT[:AE]",
+            help="Another peer that gets the same events; may be there again.",
+        ),
+    ] = None,
+    window: Annotated[
+        int,
+        typer.Option(
+            min=0, max=65535, help="How many events may be unanswered, if the peer agrees; 0: any."
+        ),
+    ] = 64,
+    outbox: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep events here until they are answered: the same command goes on after a kill.",
+        ),
+    ] = None,
+    patience: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            help="Give up a peer that has given no answer for so long; inf: never.",
+        ),
+    ] = 60.0,
+    response_timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="How long an answer may take.")
+    ] = 30.0,
+    transfer_syntax: Annotated[
+        str | None,
+        typer.Option(
+            metavar="UID",
+            help="What data sets that are bytes are encoded in, Implicit VR Little Endian, the "
+            "default, or Explicit VR Little Endian. A capture says it itself.",
+        ),
+    ] = None,
+    outcomes: Annotated[
+        str | None,
+        typer.Option(metavar="OUT", help="Write what became of each event; format by the suffix."),
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Draw latencies and the rate over time, .svg or .png by suffix."
+        ),
+    ] = None,
+) -> None:
+    """Send events to a peer, or to several, and say what became of them.
+
+    Associations that fail are opened again, and what was not answered is sent again.
+    Ctrl-C sends no more, waits for the answers to what was sent and releases the
+    associations; once more leaves at once. The exit code is 1 where an event was not
+    delivered, or was answered with a Status that is a failure.
+
+    Example: fastdimse send reports.ndjson pacs.example.org 104 --called-ae PACS
+    """
+    chosen = None if outcomes is None else format_of(outcomes)
+    if picture is not None:
+        picture_format(picture)
+    options: dict[str, Any] = {
+        "calling_ae": calling_ae,
+        "window": window,
+        "response_timeout": response_timeout,
+    }
+    to = [Peer(host, port, called_ae=called_ae, **options)]
+    to += [_peer(text, options) for text in peers or ()]
+    with open_requests(events, row_format, transfer_syntax) as requests:
+        source = None if outbox is None else _source(events)
+        delivery = _delivery(to, outbox=outbox, patience=patience)
+        _tell_what_is_there(delivery)
+        begin = time.monotonic()
+        try:
+            was_interrupted = _deliver(delivery, requests, source)
+        finally:
+            if any(one.due or one.answered or one.failures for one in delivery.progress()):
+                print_summary(delivery.progress(), time.monotonic() - begin)
+    for line in requests.left_out:
+        note(f"not sent: {line}")
+    if outcomes is not None and chosen is not None:
+        _write(delivery, outcomes, chosen)
+    if picture is not None:
+        draw([(peer.name, delivery.outcomes(peer)) for peer in delivery.peers], picture)
+    if was_interrupted:
+        raise typer.Exit(_INTERRUPTED)
+    if requests.left_out or not _is_all_taken(delivery):
+        raise typer.Exit(1)
+
+
+def _peer(text: str, options: dict[str, Any]) -> Peer:
+    """Make a peer of ``HOST:PORT`` or ``HOST:PORT:AE``, an IPv6 address in brackets."""
+    host, _, rest = text[1:].partition("]:") if text[:1] == "[" else text.partition(":")
+    port, _, title = rest.partition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise InputError(f"--peer {text}: it must be HOST:PORT or HOST:PORT:AE")
+    return Peer(host, int(port), called_ae=title or "ANY-SCP", **options)
+
+
+def _delivery(peers: list[Peer], **options: Any) -> Delivery:
+    try:
+        return Delivery(peers, **options)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def _source(path: str) -> str | None:
+    """Return a name for what is in a file, whatever the file is called."""
+    if path == PIPE:
+        return None
+    with open(path, "rb") as file:
+        return f"SHA-256 {hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _tell_what_is_there(delivery: Delivery) -> None:
+    for progress in delivery.progress():
+        if progress.due:
+            note(f"{progress.peer.name}: {plural(progress.due, 'event')} due from before")
+    for name, due in delivery.others().items():
+        note(f"{name}: {plural(due, 'event')} due too, but not named now")
+
+
+class _Putting(threading.Thread):
+    """Events on their way into a delivery, while another thread watches it."""
+
+    def __init__(self, delivery: Delivery, requests: Requests, source: str | None) -> None:
+        # A daemon: what it reads may be a pipe in which nothing comes.
+        super().__init__(daemon=True)
+        self.count = 0
+        self.failure: BaseException | None = None
+        self._delivery = delivery
+        self._requests = requests
+        self._source = source
+
+    def run(self) -> None:
+        """Put them."""
+        try:
+            for number, (events, transfer_syntax) in enumerate(self._requests.parts):
+                source = None if self._source is None else f"{self._source}, part {number}"
+                put = self._delivery.put(events, transfer_syntax=transfer_syntax, source=source)
+                self.count += len(put)
+        except BaseException as error:
+            self.failure = error
+
+
+def _deliver(delivery: Delivery, requests: Requests, source: str | None) -> bool:
+    """Deliver everything, and return whether that was interrupted."""
+    putting = _Putting(delivery, requests, source)
+    with Watched() as watched:
+        try:
+            putting.start()
+            while putting.is_alive() or not delivery.wait(_LOOK):
+                putting.join(_LOOK)
+                watched.show(delivery.progress(), requests.total)
+                if _have_all_ended(delivery):
+                    break
+        except (KeyboardInterrupt, SystemExit):
+            note("waiting for the answers to what was sent; once more to leave at once")
+            _close(delivery)
+            return True
+        except BaseException:
+            delivery.close()
+            raise
+    # What it raises from now on is that the delivery is closed.
+    failure = putting.failure
+    _close(delivery)
+    if failure is not None:
+        _raise(failure, requests)
+    if source is not None and requests.total is not None and putting.count < requests.total:
+        before = requests.total - putting.count
+        note(f"{plural(before, 'event')} of this content put into the outbox before")
+    return False
+
+
+def _have_all_ended(delivery: Delivery) -> bool:
+    return all(one.state in ("refused", "given up", "failed") for one in delivery.progress())
+
+
+def _close(delivery: Delivery) -> None:
+    try:
+        delivery.close()
+    except (KeyboardInterrupt, SystemExit):
+        delivery.close(at_once=True)
+
+
+def _raise(failure: BaseException, requests: Requests) -> None:
+    """Raise what putting raised, what the user gave as `InputError`."""
+    if requests.rows is None:
+        raise failure
+    with refusals(requests.rows):
+        raise failure
+
+
+def _is_all_taken(delivery: Delivery) -> bool:
+    return all(
+        not progress.due
+        and not progress.failures
+        and all(status_category(status) in _TAKEN for status in progress.statuses)
+        for progress in delivery.progress()
+    )
+
+
+def _write(delivery: Delivery, path: str, chosen: RowFormat) -> None:
+    with whole_output(path) as sink:
+        rows = RowsOut(sink, path, chosen, _OUTCOMES)
+        for peer in delivery.peers:
+            columns = delivery.outcomes(peer)
+            count = len(columns["Event"])
+            rows.write(pa.table({"Peer": [peer.name] * count, **columns}, schema=_OUTCOMES))
+        rows.close()

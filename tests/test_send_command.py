@@ -1,0 +1,253 @@
+"""``fastdimse send``: files of events delivered to peers."""
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+from PIL import Image
+from pynetdicom import dsutils
+
+from oracle import decode_stream
+from outbox_sender import numbered
+from scripted_peer import A_ABORT, HOST, Conversation, peer
+from test_command_line import CAPTURE, REQUESTS, run
+from test_delivery import listener
+from test_outbox import instances, taker
+
+COMMAND = [sys.executable, "-m", "fastdimse", "send"]
+
+
+def reports(path: Path, count: int) -> Path:
+    """Write numbered reports."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in numbered(count)))
+    return path
+
+
+def test_reports_written_by_hand_reach_pynetdicom(tmp_path):
+    file = reports(tmp_path / "reports.ndjson", 2)
+    with listener() as (port, got):
+        ran = run("send", file, HOST, port, "--called-ae", "PEER", "--calling-ae", "MINE")
+    assert ran.returncode == 0, ran.stderr
+    assert [(one[0], one[3], one[4].TransactionUID) for one in got] == [
+        ("MINE", "1.2.0", "1.2.3.0"),
+        ("MINE", "1.2.1", "1.2.3.1"),
+    ]
+    assert re.search(rf"PEER@{HOST}:{port} from MINE .* 0x0000 Success .* 2 ", ran.stdout.decode())
+
+
+@pytest.mark.parametrize("file", [REQUESTS, CAPTURE], ids=["stream", "capture"])
+def test_the_real_stream_reaches_pynetdicom(file):
+    with listener() as (port, got):
+        ran = run("send", file, HOST, port)
+    assert ran.returncode == 0, ran.stderr
+    expected = list(decode_stream(REQUESTS.read_bytes()))
+    assert len(got) == len(expected) == 24
+    for one, event in zip(got, expected, strict=True):
+        assert one[2:4] == (event.EventTypeID, event.AffectedSOPInstanceUID)
+        assert one[4] == dsutils.decode(event.EventInformation, True, True)
+
+
+def test_statuses_and_rows_that_fail(tmp_path):
+    """The listener answers with the event type less one."""
+    rows = list(numbered(4))
+    rows[1]["EventTypeID"] = 0x0113
+    rows[2]["AffectedSOPInstanceUID"] = "wrong"
+    file = tmp_path / "reports.ndjson"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "outcomes.parquet"
+    with listener() as (port, _):
+        ran = run("send", file, HOST, port, "--outcomes", out)
+    assert ran.returncode == 1, ran.stderr
+    for text in ("0x0000 Success", "0x0112 No such SOP Instance", "not sent: uid"):
+        assert text in ran.stdout.decode()
+    found = pyarrow.parquet.read_table(out).to_pydict()
+    assert found["Event"] == [0, 1, 2, 3]
+    assert found["Status"] == [0, 0x0112, None, 0]
+    assert found["Failure"] == [None, None, "uid", None]
+    assert found["Reason"][2].startswith("AffectedSOPInstanceUID: ")
+
+
+def test_several_peers_get_the_same_events(tmp_path):
+    file = reports(tmp_path / "reports.ndjson", 50)
+    out = tmp_path / "outcomes.csv"
+    with taker() as one, taker() as two:
+        port = one.listener.port
+        ran = run(
+            *("send", file, HOST, port, "--peer", f"{HOST}:{two.listener.port}:TWO"),
+            *("--peer", "[::1]:1:DEAD", "--patience", "0.3", "--outcomes", out),
+        )
+    assert ran.returncode == 1, ran.stderr
+    assert one.instances == two.instances == instances(50)
+    found = pyarrow.csv.read_csv(out).to_pydict()
+    assert len(found["Peer"]) == 150
+    assert set(found["Status"][:100]) == {0}
+    assert set(found["Failure"][100:]) == {"due"}
+    assert "DEAD@::1:1" in ran.stdout.decode()
+    assert "due still: no connection" in ran.stdout.decode()
+    # Once is enough.
+    assert ran.stderr.decode().count("no connection") == 1
+
+
+def test_an_outbox_goes_on_where_it_was(tmp_path):
+    file = reports(tmp_path / "reports.ndjson", 50)
+    outbox = tmp_path / "events.outbox"
+    with taker() as one:
+        port = one.listener.port
+        # Nobody is there.
+        ran = run("send", file, HOST, 1, "--outbox", outbox, "--patience", "0")
+        assert ran.returncode == 1
+        ran = run("send", file, HOST, port, "--outbox", outbox)
+        assert ran.returncode == 0
+        assert f"ANY-SCP@{HOST}:1 from EVENT-SCP: 50 events due too" in ran.stderr.decode()
+        again = run("send", file, HOST, port, "--outbox", outbox)
+        assert again.returncode == 0
+    assert one.instances == instances(50)
+
+
+def test_rows_from_a_pipe(tmp_path):
+    text = reports(tmp_path / "reports.ndjson", 5).read_bytes()
+    with taker() as one:
+        ran = run("send", "-", HOST, one.listener.port, "--format", "ndjson", stdin=text)
+        assert ran.returncode == 0, ran.stderr
+    assert one.instances == instances(5)
+
+
+def start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
+    """Start the program."""
+    return subprocess.Popen([*COMMAND, *map(str, arguments)], **options)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_in_order(tmp_path, number):
+    """What was sent is answered, the association released, and the outbox whole."""
+    file = reports(tmp_path / "reports.ndjson", 20)
+    outbox = tmp_path / "events.outbox"
+    got: list[str] = []
+
+    def slow(talk: Conversation) -> None:
+        talk.accept()
+        for request in talk.requests():
+            got.append(request.AffectedSOPInstanceUID)
+            if len(got) == 3:
+                process.send_signal(number)
+                time.sleep(0.5)
+            talk.answer(request.MessageID)
+
+    def quick(talk: Conversation) -> None:
+        talk.accept()
+        for request in talk.requests():
+            got.append(request.AffectedSOPInstanceUID)
+            talk.answer(request.MessageID)
+
+    with peer(slow, quick) as port:
+        arguments = (file, HOST, port, "--outbox", outbox)
+        process = start(*arguments, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == 130, err
+        assert got == instances(3)
+        assert b"0x0000 Success" in out
+        assert b"waiting for the answers" in err
+        assert run("send", *arguments).returncode == 0
+    assert got == instances(20)
+
+
+def test_a_second_signal_leaves_at_once(tmp_path):
+    file = reports(tmp_path / "reports.ndjson", 20)
+
+    def silent(talk: Conversation) -> None:
+        talk.accept()
+        next(talk.requests())
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert talk.read() == A_ABORT[:8] + b"\0\0"
+
+    with peer(silent) as port:
+        begin = time.monotonic()
+        process = start(file, HOST, port, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+        _, err = process.communicate(timeout=20)
+        assert process.returncode == 130, err
+        assert time.monotonic() - begin < 10
+
+
+def test_progress_on_a_terminal(tmp_path):
+    file = reports(tmp_path / "reports.ndjson", 8)
+
+    def slow(talk: Conversation) -> None:
+        talk.accept()
+        for request in talk.requests():
+            time.sleep(0.15)
+            talk.answer(request.MessageID)
+
+    shown = b""
+    master, slave = pty.openpty()
+    with peer(slow) as port:
+        environment = os.environ | {"COLUMNS": "140", "TERM": "xterm"}
+        process = start(file, HOST, port, stdout=slave, stderr=slave, env=environment)
+        os.close(slave)
+        while process.poll() is None or select.select([master], [], [], 0)[0]:
+            if select.select([master], [], [], 0.1)[0]:
+                try:
+                    shown += os.read(master, 1 << 16)
+                except OSError:
+                    break
+    os.close(master)
+    assert process.wait(10) == 0
+    text = shown.decode()
+    assert re.search(r"\d events/s", text)
+    assert "sending" in text
+    assert "0x0000 Success" in text
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".png"])
+def test_a_picture(tmp_path, suffix):
+    file, picture = reports(tmp_path / "reports.ndjson", 100), tmp_path / f"delivery{suffix}"
+    with taker() as one:
+        ran = run("send", file, HOST, one.listener.port, "--picture", picture)
+        assert ran.returncode == 0, ran.stderr
+    if suffix == ".svg":
+        assert ElementTree.parse(picture).getroot().tag.endswith("svg")
+    else:
+        with Image.open(picture) as image:
+            assert min(image.size) > 500
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["nothing.ndjson", HOST, 1], "No such file or directory: 'nothing.ndjson'"),
+        (["reports.ndjson", HOST, 1, "--peer", "host"], "must be HOST:PORT or HOST:PORT:AE"),
+        (["reports.ndjson", HOST, 1, "--peer", f"{HOST}:1"], "is there 2 times"),
+        (["reports.ndjson", HOST, 1, "--picture", "p.gif"], "p.gif: a picture is .svg or .png"),
+        (["reports.ndjson", HOST, 1, "--outcomes", "o.txt"], "no format is known"),
+        (["capture.pcap", HOST, 1, "--transfer-syntax", "1.2.840.10008.1.2"], "says its transfer"),
+        (["reports.ndjson", HOST, 1, "--transfer-syntax", "1.2"], "1.2"),
+        (["reports.ndjson", HOST, 1, "--called-ae", "far too long a title"], "called_ae"),
+        (["columns.ndjson", HOST, 1], "unknown column 'Colour'"),
+    ],
+)
+def test_wrong_usage(tmp_path, arguments, text):
+    reports(tmp_path / "reports.ndjson", 1)
+    (tmp_path / "columns.ndjson").write_text('{"Colour": 1}\n')
+    ran = subprocess.run(
+        [*COMMAND, *map(str, arguments), "--patience", "0.1"],
+        capture_output=True,
+        cwd=tmp_path,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 2, (ran.stdout, ran.stderr)
+    assert text in ran.stderr.decode()
+    assert b"Traceback" not in ran.stderr
