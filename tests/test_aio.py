@@ -1,0 +1,190 @@
+"""Associations and listeners beside other tasks of an event loop."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from fastdimse import AssociationError, aio
+from outbox_sender import numbered
+from scripted_peer import A_ABORT, HOST, Conversation, peer
+from test_delivery import answering, events, listener
+from test_outbox import instances, taker
+
+
+def run(main: Coroutine[Any, Any, Any]) -> Any:
+    """Run it, for at most as long as a test may take."""
+    return asyncio.run(asyncio.wait_for(main, 30))
+
+
+def test_pynetdicom_takes_events():
+    async def main() -> None:
+        async with aio.connect(HOST, port, called_ae="PEER") as association:
+            outcomes = await association.send(events(3))
+            assert outcomes.to_pydict()["Status"] == [0, 1, 2]
+            assert association.association.window == 1
+
+    with listener() as (port, got):
+        run(main())
+    assert len(got) == 3
+
+
+def test_other_tasks_go_on():
+    def slow(talk: Conversation) -> None:
+        talk.accept()
+        for request in talk.requests():
+            time.sleep(0.5)
+            talk.answer(request.MessageID)
+
+    async def main() -> int:
+        association = await aio.connect(HOST, port)
+        sending = asyncio.ensure_future(association.send(events(1)))
+        ticks = 0
+        while not sending.done():
+            await asyncio.sleep(0.01)
+            ticks += 1
+        assert sending.result().answered == 1
+        await association.release()
+        return ticks
+
+    with peer(slow) as port:
+        assert run(main()) > 10
+
+
+def test_a_stream_without_an_end():
+    async def stream() -> AsyncIterator[dict[str, Any]]:
+        for event in numbered(10**9):
+            yield event
+
+    async def main() -> None:
+        sent = 0
+        async with aio.connect(HOST, one.listener.port) as association:
+            async for outcomes in association.send_batches(stream(), batch_size=100):
+                assert outcomes.answered == len(outcomes) <= 100
+                sent += len(outcomes)
+                if sent > 1000:
+                    break
+            batches = association.send_batches(numbered(5), batch_size=2)
+            assert [len(one) async for one in batches] == [2, 2, 1]
+        return sent
+
+    with taker() as one:
+        sent = run(main())
+    assert one.instances == [*instances(sent), *instances(5)]
+
+
+def test_events_leave_when_they_come():
+    come: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def stream() -> AsyncIterator[Any]:
+        while (event := await come.get()) is not None:
+            yield event
+
+    async def main() -> None:
+        async with aio.connect(HOST, one.listener.port) as association:
+            batches = association.send_batches(stream())
+            for event in numbered(3):
+                await come.put(event)
+                outcomes = await anext(batches)
+                assert (len(outcomes), outcomes.answered) == (1, 1)
+            await come.put(None)
+            assert [one async for one in batches] == []
+
+    with taker() as one:
+        run(main())
+    assert one.instances == instances(3)
+
+
+def test_a_stream_that_fails():
+    async def stream() -> AsyncIterator[Any]:
+        for event in numbered(2):
+            yield event
+        raise KeyError("no more")
+
+    async def main() -> None:
+        async with aio.connect(HOST, one.listener.port) as association:
+            async for _ in association.send_batches(stream()):
+                pass
+
+    with taker() as one, pytest.raises(KeyError, match="no more"):
+        run(main())
+    assert one.instances == instances(2)
+
+
+def test_batches_end_with_the_association():
+    async def stream() -> AsyncIterator[Any]:
+        for event in numbered(10**9):
+            yield event
+
+    async def main() -> list[int]:
+        async with aio.connect(HOST, port) as association:
+            batches = association.send_batches(stream(), batch_size=4)
+            return [one.answered async for one in batches]
+
+    with peer(answering(5, lambda talk: None)) as port:
+        assert sum(run(main())) == 5
+
+
+def test_a_task_that_is_cancelled_aborts():
+    def silent(talk: Conversation) -> None:
+        talk.accept()
+        next(talk.requests())
+        assert talk.read()[:1] == A_ABORT[:1]
+
+    async def main() -> None:
+        async with aio.connect(HOST, port) as association:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(association.send(events(1)), 0.3)
+
+    with peer(silent) as port:
+        begin = time.monotonic()
+        run(main())
+        assert time.monotonic() - begin < 10
+
+
+def test_an_exception_in_the_block_aborts():
+    def script(talk: Conversation) -> None:
+        talk.accept()
+        assert talk.read()[:1] == A_ABORT[:1]
+
+    async def main() -> None:
+        async with aio.connect(HOST, port):
+            raise KeyError("mine")
+
+    with peer(script) as port, pytest.raises(KeyError, match="mine"):
+        run(main())
+
+
+def test_nobody_listens():
+    async def main() -> None:
+        await aio.connect(HOST, 1)
+
+    with pytest.raises(AssociationError, match="no connection"):
+        run(main())
+
+
+def test_events_are_taken_in():
+    async def main() -> tuple[list[str], list[str]]:
+        got: list[str] = []
+        async with aio.listen(0, host=HOST) as listener_:
+            # Nobody waits for what comes then, and it is not lost.
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(listener_.receive(), 0.1)
+
+            async def take() -> None:
+                async for received in listener_:
+                    got.extend(pa.table(received)["AffectedSOPInstanceUID"].to_pylist())
+
+            async with aio.connect(HOST, listener_.port) as association:
+                await association.send(numbered(10))
+                taking = asyncio.ensure_future(take())
+                await association.send(numbered(5))
+            while len(got) < 15:
+                await asyncio.sleep(0.01)
+        await taking
+        return got
+
+    assert run(main()) == [*instances(10), *instances(5)]
