@@ -221,13 +221,12 @@ def test_events_go_out_when_they_come_and_an_idle_association_is_released(monkey
 
 def test_an_outbox_is_delivered_by_the_next_process(tmp_path):
     path = tmp_path / "outbox"
-    delivery = Delivery(Peer(HOST, 1, called_ae="ONE"), outbox=path)
+    delivery = Delivery(Peer(HOST, 1, name="one"), outbox=path)
     delivery.put(numbered(5000))
     delivery.close()
     with taker() as one:
-        peer_ = Peer(HOST, 1, called_ae="ONE")
         # The same name, elsewhere.
-        peer_.port = one.listener.port
+        peer_ = Peer(HOST, one.listener.port, name="one")
         with Delivery(peer_, outbox=path) as delivery:
             assert delivery.progress()[0].due > 0
         with Delivery(peer_, outbox=path) as delivery:
@@ -299,12 +298,17 @@ def test_wrong_peers():
         delivery.put(events(1))
 
 
-def test_options_that_connect_refuses_are_told():
-    with Delivery(Peer(HOST, 1, window=-1)) as delivery:
-        delivery.put(events(1))
-    [progress] = delivery.progress()
-    assert progress.state == "failed"
-    assert "OverflowError" in (progress.failure or "")
+def test_wrong_options_are_told_before_anything_is_sent():
+    for options, error, text in [
+        ({"window": -1}, OverflowError, "out of range"),
+        ({"called_ae": "far too long a title"}, ValueError, "called_ae"),
+        ({"sop_classes": []}, ValueError, "1 to 128"),
+        ({"passcode": "secret"}, ValueError, "needs a username"),
+        ({"tls": "yes"}, TypeError, "tls must be a TLS, True or None, not str"),
+        ({"colour": 1}, TypeError, "colour"),
+    ]:
+        with pytest.raises(error, match=text):
+            Peer(HOST, 1, **options)
 
 
 def test_close_at_once_waits_for_nobody():
@@ -374,7 +378,7 @@ sys.path.insert(0, "{Path(__file__).parent}")
 from outbox_sender import numbered
 
 outbox = Path(sys.argv[1], "outbox")
-delivery = Delivery(Peer("127.0.0.1", 1), outbox=outbox)
+delivery = Delivery(Peer("127.0.0.1", 1, name="peer"), outbox=outbox)
 try:
     delivery.put(numbered(100_000))
 except OutboxError as error:
@@ -382,8 +386,7 @@ except OutboxError as error:
 delivery.close()
 stored = len(delivery.outcomes()["Event"])
 with listen(0, host="127.0.0.1") as listener:
-    peer = Peer("127.0.0.1", 1)
-    peer.port = listener.port
+    peer = Peer("127.0.0.1", listener.port, name="peer")
     try:
         with Delivery(peer, outbox=outbox) as delivery:
             pass

@@ -10,6 +10,7 @@ answered, :func:`listen` takes them in.
 """
 
 from fastdimse._core import (
+    TLS,
     Association,
     AssociationError,
     CapturedEvents,
@@ -26,6 +27,7 @@ from fastdimse._core import (
     Faults,
     Listener,
     Outcomes,
+    Peer,
     ReceivedEvents,
     Rejection,
     Rejections,
@@ -34,6 +36,7 @@ from fastdimse._core import (
     decode_capture,
     decode_data_sets,
     decode_events,
+    echo,
     encode_batches,
     encode_capture,
     encode_events,
@@ -47,11 +50,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from fastdimse._delivery import Delivery, Peer, Progress
+    from fastdimse._delivery import Delivery, Progress
     from fastdimse._outbox import OutboxError
 
 __all__ = [
     "N_EVENT_REPORT",
+    "TLS",
     "Association",
     "AssociationError",
     "CapturedEvents",
@@ -80,6 +84,7 @@ __all__ = [
     "decode_capture",
     "decode_data_sets",
     "decode_events",
+    "echo",
     "encode_batches",
     "encode_capture",
     "encode_events",
@@ -94,7 +99,6 @@ _LATER = {
     "events": "events",
     "Delivery": "_delivery",
     "OutboxError": "_outbox",
-    "Peer": "_delivery",
     "Progress": "_delivery",
 }
 

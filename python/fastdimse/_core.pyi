@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import BytesIO
 from ipaddress import IPv4Address, IPv6Address
+from os import PathLike
 from typing import Any, Literal, Protocol, Self, TypeAlias, TypeVar, final, type_check_only
 
 from _typeshed import ReadableBuffer
@@ -12,6 +13,7 @@ from typing_extensions import disjoint_base
 from fastdimse._primitive import N_EVENT_REPORT
 
 __all__ = [
+    "TLS",
     "Association",
     "AssociationError",
     "CapturedEvents",
@@ -33,6 +35,7 @@ __all__ = [
     "Offsets",
     "OutcomeBatches",
     "Outcomes",
+    "Peer",
     "ReceivedEvents",
     "Rejection",
     "Rejections",
@@ -43,6 +46,7 @@ __all__ = [
     "decode_data_sets",
     "decode_events",
     "describe_status",
+    "echo",
     "encode_batches",
     "encode_capture",
     "encode_events",
@@ -443,6 +447,53 @@ class Association:
     def __enter__(self) -> Self: ...
     def __exit__(self, *exception: object) -> None: ...
 
+@final
+class TLS:
+    def __new__(
+        cls,
+        *,
+        certificate: str | PathLike[str] | None = None,
+        key: str | PathLike[str] | None = None,
+        ca: str | PathLike[str] | None = None,
+        server_name: str | None = None,
+        check_hostname: bool = True,
+    ) -> Self: ...
+
+@final
+class Peer:
+    def __new__(
+        cls,
+        host: str,
+        port: int,
+        *,
+        called_ae: str = "ANY-SCP",
+        calling_ae: str = "EVENT-SCP",
+        sop_classes: Iterable[str] | None = None,
+        transfer_syntaxes: Iterable[str] | None = None,
+        window: int = 64,
+        max_pdu_length: int = 16382,
+        connection_timeout: float = 10.0,
+        association_timeout: float = 30.0,
+        response_timeout: float = 30.0,
+        tls: TLS | bool | None = None,
+        username: str | None = None,
+        passcode: str | None = None,
+        name: str | None = None,
+    ) -> Self: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def called_ae(self) -> str: ...
+    @property
+    def calling_ae(self) -> str: ...
+    def connect(self) -> Association: ...
+    def echo(self) -> float: ...
+
+def echo(host: str, port: int, **options: Any) -> float: ...
 def connect(
     host: str,
     port: int,
@@ -456,6 +507,9 @@ def connect(
     connection_timeout: float = 10.0,
     association_timeout: float = 30.0,
     response_timeout: float = 30.0,
+    tls: TLS | bool | None = None,
+    username: str | None = None,
+    passcode: str | None = None,
 ) -> Association: ...
 
 @final
@@ -496,6 +550,8 @@ def listen(
     max_connections: int = 256,
     association_timeout: float = 30.0,
     idle_timeout: float = 60.0,
+    tls: TLS | None = None,
+    authenticate: Callable[[str | None, str | None], bool] | None = None,
 ) -> Listener: ...
 def encode_capture(
     events: _Events,

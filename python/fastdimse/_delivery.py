@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from fastdimse._core import Association, AssociationError, connect, describe_status
+from fastdimse._core import Association, AssociationError, Peer, describe_status, encode_events
 from fastdimse._outbox import DueBatch, Outbox, OutboxError, Outcome
 
 LOGGER = logging.getLogger("fastdimse")
@@ -32,63 +32,6 @@ _RECENT = 10_000
 
 # What an event is told that was not settled.
 _DUE = "due"
-
-
-class Peer:
-    """Who events are delivered to.
-
-    Parameters
-    ----------
-    host : str
-        Its name or address.
-    port : int
-        Its port.
-    called_ae, calling_ae : str, optional
-        The AE titles of the peer and of this end.
-    **options
-        What else :func:`fastdimse.connect` takes.
-
-    Attributes
-    ----------
-    name : str
-        What it is called in outboxes and in messages.
-    """
-
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        *,
-        called_ae: str = "ANY-SCP",
-        calling_ae: str = "EVENT-SCP",
-        **options: Any,
-    ) -> None:
-        self.host = host
-        self.port = port
-        self.called_ae = called_ae
-        self.calling_ae = calling_ae
-        self.options: Mapping[str, Any] = options
-        self.name = f"{called_ae}@{host}:{port} from {calling_ae}"
-
-    def __repr__(self) -> str:
-        """Return the name."""
-        return f"<Peer: {self.name}>"
-
-    def connect(self) -> Association:
-        """Open an association.
-
-        Raises
-        ------
-        AssociationError
-            As :func:`fastdimse.connect`.
-        """
-        return connect(
-            self.host,
-            self.port,
-            called_ae=self.called_ae,
-            calling_ae=self.calling_ae,
-            **self.options,
-        )
 
 
 class Progress(NamedTuple):
@@ -459,11 +402,13 @@ class Delivery:
         OutboxError
             If they can't be stored, the disk is full for example. Those that were stored before
             are delivered.
-        ColumnError, TypeError
+        ColumnError, TypeError, ValueError
             As :func:`fastdimse.encode_events`.
         """
         if self.is_closing:
             raise RuntimeError("the delivery is closed")
+        # One that there is not is refused here, not when it is sent.
+        encode_events((), transfer_syntax=transfer_syntax)
         first = end = None
         stored = self._outbox.put(
             events, self._numbers, transfer_syntax=transfer_syntax, source=source

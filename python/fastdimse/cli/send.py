@@ -125,8 +125,8 @@ def send(
         "window": window,
         "response_timeout": response_timeout,
     }
-    to = [Peer(host, port, called_ae=called_ae, **options)]
-    to += [_peer(text, options) for text in peers or ()]
+    to = [_peer(host, port, called_ae, options)]
+    to += [_peer(*_address(text), options) for text in peers or ()]
     with open_requests(events, row_format, transfer_syntax) as requests:
         source = None if outbox is None else _source(events)
         delivery = _delivery(to, outbox=outbox, patience=patience)
@@ -149,13 +149,20 @@ def send(
         raise typer.Exit(1)
 
 
-def _peer(text: str, options: dict[str, Any]) -> Peer:
-    """Make a peer of ``HOST:PORT`` or ``HOST:PORT:AE``, an IPv6 address in brackets."""
+def _address(text: str) -> tuple[str, int, str]:
+    """Read ``HOST:PORT`` or ``HOST:PORT:AE``, an IPv6 address in brackets."""
     host, _, rest = text[1:].partition("]:") if text[:1] == "[" else text.partition(":")
     port, _, title = rest.partition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise InputError(f"--peer {text}: it must be HOST:PORT or HOST:PORT:AE")
-    return Peer(host, int(port), called_ae=title or "ANY-SCP", **options)
+    return host, int(port), title or "ANY-SCP"
+
+
+def _peer(host: str, port: int, called_ae: str, options: dict[str, Any]) -> Peer:
+    try:
+        return Peer(host, port, called_ae=called_ae, **options)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def _delivery(peers: list[Peer], **options: Any) -> Delivery:

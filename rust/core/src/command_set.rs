@@ -448,6 +448,10 @@ pub enum Message<'a> {
         command_field: u16,
         /// Its Message ID, if it has one.
         message_id: Option<u16>,
+        /// The Message ID that it answers, if it answers one.
+        answered: Option<u16>,
+        /// Its Status, if it has one.
+        status: Option<u16>,
         /// Whether a data set follows.
         data_set: bool,
     },
@@ -486,11 +490,17 @@ impl<'a> Message<'a> {
         let data_set_type = raw.value(DATA_SET_TYPE)?;
         let data_set = data_set_type != (Value::Us(NO_DATA_SET), 1);
         let Some(kind) = Kind::of_command_field(command_field) else {
-            let message_id = ELEMENTS
-                .iter()
-                .position(|element| element.source == Source::Field(Field::MessageID))
-                .and_then(|row| raw.value(row).ok()?.0.us());
-            return Ok(Self::Other { command_field, message_id, data_set });
+            let number = |field| {
+                let is_it = |element: &Element| element.source == Source::Field(field);
+                raw.value(ELEMENTS.iter().position(is_it)?).ok()?.0.us()
+            };
+            return Ok(Self::Other {
+                command_field,
+                message_id: number(Field::MessageID),
+                answered: number(Field::MessageIDBeingRespondedTo),
+                status: number(Field::Status),
+                data_set,
+            });
         };
         let mut command_set = CommandSet::new(kind, data_set);
         let mut several = Vec::new();

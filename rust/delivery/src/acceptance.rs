@@ -6,7 +6,8 @@ use dicom_ul::pdu::{
     AssociationAC, AssociationRJ, AssociationRJResult,
     AssociationRJServiceProviderPresentationReason, AssociationRJServiceUserReason,
     AssociationRJSource, AssociationRQ, Pdu, PresentationContextProposed,
-    PresentationContextResult, PresentationContextResultReason, RequestorRoles, UserVariableItem,
+    PresentationContextResult, PresentationContextResultReason, RequestorRoles, UserIdentity,
+    UserVariableItem,
 };
 use fastdimse_core::associate::{
     APPLICATION_CONTEXT_NAME, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME,
@@ -14,9 +15,10 @@ use fastdimse_core::associate::{
 use fastdimse_core::transfer_syntax::TransferSyntax;
 
 use crate::negotiation::{OPERATIONS_WINDOW, uid, unlimited};
+use crate::verification::VERIFICATION;
 
-/// The Verification SOP Class (PS3.4 A.4).
-const VERIFICATION: &str = "1.2.840.10008.1.1";
+/// The sub-item that answers a user identity, with no server response (PS3.7 D.3.3.7.2).
+const USER_IDENTITY_ANSWER: u8 = 0x59;
 
 /// What is accepted.
 #[derive(Debug, Clone)]
@@ -120,11 +122,28 @@ impl Terms {
                     let answer = [both, 1].map(u16::to_be_bytes).concat();
                     variables.push(UserVariableItem::Unknown(OPERATIONS_WINDOW, answer));
                 }
+                // Who it is was looked at before (PS3.7 D.3.3.7.2).
+                UserVariableItem::UserIdentityItem(user) if user.positive_response_requested() => {
+                    variables.push(UserVariableItem::Unknown(USER_IDENTITY_ANSWER, vec![0, 0]));
+                }
                 _ => {}
             }
         }
         variables
     }
+}
+
+/// Who asks, as the request says (PS3.7 D.3.3.7).
+pub fn user(request: &AssociationRQ) -> Option<&UserIdentity> {
+    request.user_variables.iter().find_map(|item| match item {
+        UserVariableItem::UserIdentityItem(user) => Some(user),
+        _ => None,
+    })
+}
+
+/// The answer to a user who is not let in.
+pub fn unknown_user() -> Pdu {
+    rejected(AssociationRJServiceUserReason::NoReasonGiven).0
 }
 
 fn rejected(reason: AssociationRJServiceUserReason) -> (Pdu, Option<Accepted>) {

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dicom_ul::pdu::{
@@ -11,7 +12,11 @@ use fastdimse_core::error::{Reason, Rejection};
 use fastdimse_core::pdu::NAMES;
 use fastdimse_core::pdv::PDU_HEADER;
 
+use rustls::ServerConfig;
+
 use crate::failure::Failure;
+use crate::negotiation::{Agreement, Proposal};
+use crate::tls::{ClientTls, Stream};
 
 /// P-DATA-TF (PS3.8 9.3.5).
 pub const P_DATA: u8 = 0x04;
@@ -41,7 +46,7 @@ pub struct Patience {
 /// A connection.
 #[derive(Debug)]
 pub struct Connection {
-    socket: TcpStream,
+    stream: Stream,
     /// What came in stands in front of `end`; in front of `read` it has been handed out.
     bytes: Vec<u8>,
     read: usize,
@@ -64,13 +69,21 @@ impl Connection {
     /// Connects. An address that does not answer leaves the others to be tried.
     pub fn open(
         address: impl ToSocketAddrs,
+        tls: Option<&ClientTls>,
         max_pdu_length: u32,
         patience: &Patience,
     ) -> Result<Self, Failure> {
         let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the host has no address");
         for address in address.to_socket_addrs().map_err(Failure::Connect)? {
             match TcpStream::connect_timeout(&address, patience.connection) {
-                Ok(socket) => return Self::of(socket, max_pdu_length, patience),
+                Ok(socket) => {
+                    prepare(&socket, patience)?;
+                    let stream = match tls {
+                        Some(tls) => Stream::client(socket, tls)?,
+                        None => Stream::Plain(socket),
+                    };
+                    return Ok(Self::of(stream, max_pdu_length));
+                }
                 Err(error) => last = error,
             }
         }
@@ -78,22 +91,32 @@ impl Connection {
     }
 
     /// That of a peer that connected.
-    pub fn of(
+    ///
+    /// # Errors
+    /// If it is to be secure, and does not come to that.
+    pub fn accept(
         socket: TcpStream,
+        tls: Option<&Arc<ServerConfig>>,
         max_pdu_length: u32,
         patience: &Patience,
     ) -> Result<Self, Failure> {
-        // An answer is waited for: what is written is to leave at once.
-        socket.set_nodelay(true).map_err(Failure::Connect)?;
-        socket.set_write_timeout(Some(patience.connection)).map_err(Failure::Connect)?;
+        prepare(&socket, patience)?;
+        let stream = match tls {
+            Some(config) => Stream::server(socket, config)?,
+            None => Stream::Plain(socket),
+        };
+        Ok(Self::of(stream, max_pdu_length))
+    }
+
+    fn of(stream: Stream, max_pdu_length: u32) -> Self {
         let bytes = vec![0; CHUNK];
-        Ok(Self { socket, bytes, read: 0, end: 0, max_pdu_length, patience: None })
+        Self { stream, bytes, read: 0, end: 0, max_pdu_length, patience: None }
     }
 
     /// Sets how long [`Connection::next`] waits for bytes.
     pub fn wait(&mut self, patience: Duration) -> Result<(), Failure> {
         if self.patience != Some(patience) {
-            self.socket.set_read_timeout(Some(patience)).map_err(Failure::Broken)?;
+            self.stream.socket().set_read_timeout(Some(patience)).map_err(Failure::Broken)?;
             self.patience = Some(patience);
         }
         Ok(())
@@ -104,13 +127,15 @@ impl Connection {
     pub fn acknowledge(&self) {
         // Only Linux knows it, and it only saves time.
         #[cfg(target_os = "linux")]
-        let _ = socket2::SockRef::from(&self.socket).set_tcp_quickack(true);
+        let _ = socket2::SockRef::from(self.stream.socket()).set_tcp_quickack(true);
     }
 
     /// Writes bytes that are whole PDUs.
     pub fn write(&mut self, pdus: &[u8]) -> Result<(), Failure> {
-        let patience = self.socket.write_timeout().ok().flatten();
-        self.socket.write_all(pdus).map_err(|error| Failure::of_io(error, patience))
+        let written = self.stream.write_all(pdus).and_then(|()| self.stream.flush());
+        written.map_err(|error| {
+            Failure::of_io(error, self.stream.socket().write_timeout().ok().flatten())
+        })
     }
 
     /// Writes a PDU other than P-DATA-TF.
@@ -152,7 +177,7 @@ impl Connection {
         if self.end == self.bytes.len() {
             self.bytes.resize(2 * self.end, 0);
         }
-        match self.socket.read(&mut self.bytes[self.end..]) {
+        match self.stream.read(&mut self.bytes[self.end..]) {
             Ok(0) => Err(Failure::Closed(self.end > 0)),
             Ok(found) => {
                 self.end += found;
@@ -230,10 +255,45 @@ impl Connection {
         self.close();
     }
 
-    fn close(&self) {
+    fn close(&mut self) {
+        self.stream.finish();
         // It may be closed already.
-        let _ = self.socket.shutdown(Shutdown::Both);
+        let _ = self.stream.socket().shutdown(Shutdown::Both);
     }
+}
+
+/// Opens a connection, and an association on it.
+///
+/// # Errors
+/// If there is no connection, or the peer agrees to nothing.
+pub fn associate(
+    address: impl ToSocketAddrs,
+    tls: Option<&ClientTls>,
+    proposal: &Proposal,
+    patience: &Patience,
+) -> Result<(Connection, Agreement), Failure> {
+    let mut connection = Connection::open(address, tls, proposal.max_pdu_length, patience)?;
+    connection.wait(patience.association)?;
+    connection.write_pdu(&proposal.request())?;
+    let answer = connection.wait_for_pdu("A-ASSOCIATE-AC")?;
+    let Pdu::AssociationAC(accepted) = answer else {
+        return Err(ended_by(&answer, "A-ASSOCIATE-AC"));
+    };
+    match proposal.agreement(&accepted) {
+        Ok(agreement) => Ok((connection, agreement)),
+        Err(failure) => {
+            connection.abort();
+            Err(failure)
+        }
+    }
+}
+
+/// Lets a handshake not take longer than the answer to an A-ASSOCIATE.
+fn prepare(socket: &TcpStream, patience: &Patience) -> Result<(), Failure> {
+    // An answer is waited for: what is written is to leave at once.
+    socket.set_nodelay(true).map_err(Failure::Connect)?;
+    socket.set_write_timeout(Some(patience.connection)).map_err(Failure::Connect)?;
+    socket.set_read_timeout(Some(patience.association)).map_err(Failure::Connect)
 }
 
 /// What it means that this PDU came where `expected` was due.

@@ -13,6 +13,9 @@ pub enum Failure {
     /// No connection.
     #[error("no connection: {0}")]
     Connect(io::Error),
+    /// No secure connection: a certificate that is not trusted, or a peer that wants none or another.
+    #[error("no secure connection: {0}")]
+    Tls(Box<str>),
     /// An A-ASSOCIATE-RJ (PS3.8 9.3.4).
     #[error("the peer rejected the association{}: {why}", if *.permanent { "" } else { " for now" })]
     Rejected {
@@ -77,6 +80,7 @@ impl Failure {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Connect(_) => "connect",
+            Self::Tls(_) => "tls",
             Self::Rejected { .. } => "rejected",
             Self::NoContext(_) => "no-context",
             Self::Request(_) => "request",
@@ -97,7 +101,7 @@ impl Failure {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Rejected { permanent, .. } => *permanent,
-            Self::NoContext(_) | Self::Request(_) => true,
+            Self::NoContext(_) | Self::Request(_) | Self::Tls(_) => true,
             _ => false,
         }
     }
@@ -108,8 +112,17 @@ impl Failure {
             (io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut, Some(patience)) => {
                 Self::Silent(patience)
             }
-            (io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe, _) => Self::Closed(false),
-            _ => Self::Broken(error),
+            (
+                io::ErrorKind::ConnectionReset
+                | io::ErrorKind::BrokenPipe
+                // Many peers end a secure connection without a word.
+                | io::ErrorKind::UnexpectedEof,
+                _,
+            ) => Self::Closed(false),
+            _ => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                Some(error) => Self::Tls(error.to_string().into()),
+                None => Self::Broken(error),
+            },
         }
     }
 }

@@ -1,10 +1,10 @@
 //! N-EVENT-REPORT on associations of its own (PS3.7 10.1.1, PS3.8 9).
 //!
 //! What two ends agree on ([`negotiation`], [`acceptance`]) makes an association of a connection
-//! ([`connection`]). One way out: rows become requests ([`requests`]) and go out, as many at a time as the
+//! ([`connection`], secure by [`tls`]). One way out: rows become requests ([`requests`]) and go out, as many at a time as the
 //! peer takes ([`send`]); what comes in ([`messages`]) is matched with them. One way in: connections are
 //! accepted ([`listener`]), events answered ([`receive`]), and kept until they are taken ([`waiting`]) as
-//! columns ([`received`]). There is no Python here.
+//! columns ([`received`]). [`verification`] asks whether a peer is there. There is no Python here.
 
 pub mod acceptance;
 pub mod connection;
@@ -16,4 +16,6 @@ pub mod receive;
 pub mod received;
 pub mod requests;
 pub mod send;
+pub mod tls;
+pub mod verification;
 pub mod waiting;

@@ -178,9 +178,10 @@ fn start(connection: TcpStream, peer: SocketAddr, number: u64, shared: &Arc<Shar
     }
 }
 
-/// Nothing is read of one too many: its request could take its time.
+/// Nothing is read of one too many: its request, or handshake, could take its time.
 fn refuse(connection: TcpStream, shared: &Shared) {
-    if let Ok(mut connection) = Connection::of(connection, 0, &shared.service.patience) {
+    let Service { tls: None, patience, .. } = &shared.service else { return };
+    if let Ok(mut connection) = Connection::accept(connection, None, 0, patience) {
         let _ = connection.write_pdu(&too_many());
     }
 }

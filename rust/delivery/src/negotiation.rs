@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use dicom_ul::pdu::{
     AssociationAC, AssociationRQ, Pdu, PresentationContextProposed, PresentationContextResult,
-    PresentationContextResultReason, RequestorRoles, UserVariableItem,
+    PresentationContextResultReason, RequestorRoles, UserIdentity, UserIdentityType,
+    UserVariableItem,
 };
 
 use fastdimse_core::associate::{
@@ -31,12 +32,45 @@ pub struct Proposal {
     pub called: String,
     /// The SOP classes of the events.
     pub sop_classes: Vec<String>,
+    /// Whether this end is their SCP.
+    pub scp: bool,
     /// The transfer syntaxes of their data sets, the first preferred.
     pub transfer_syntaxes: Vec<TransferSyntax>,
     /// The longest PDU that is taken in, 0 for any.
     pub max_pdu_length: u32,
     /// How many events may be unanswered at a time, 0 for any number.
     pub window: u16,
+    /// Who asks, if the peer is to know.
+    pub user: Option<User>,
+}
+
+/// A user (PS3.7 D.3.3.7.1).
+#[derive(Clone)]
+pub struct User {
+    /// The name.
+    pub name: String,
+    /// What nobody else knows.
+    pub passcode: Option<String>,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A passcode has no place in a log.
+        out.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl User {
+    fn item(&self) -> UserVariableItem {
+        let (kind, passcode) = match &self.passcode {
+            Some(passcode) => (UserIdentityType::UsernamePassword, passcode.as_bytes()),
+            None => (UserIdentityType::Username, &[][..]),
+        };
+        let name = self.name.as_bytes().to_vec();
+        // Peers that don't know user identities don't answer: then who asked for it would have to leave.
+        let item = UserIdentity::new(false, kind, name, passcode.to_vec());
+        UserVariableItem::UserIdentityItem(item)
+    }
 }
 
 /// A presentation context that was accepted.
@@ -113,9 +147,12 @@ impl Proposal {
         // The SCP sends events (PS3.7 10.1.1), and the one that asks is the SCU if it does not say
         // otherwise (PS3.7 D.3.3.4).
         let roles = RequestorRoles { scu: false, scp: true };
-        variables.extend(self.sop_classes.iter().map(|sop_class| {
-            UserVariableItem::ScuScpRoleSelectionSubItem(sop_class.clone(), roles)
-        }));
+        if self.scp {
+            variables.extend(self.sop_classes.iter().map(|sop_class| {
+                UserVariableItem::ScuScpRoleSelectionSubItem(sop_class.clone(), roles)
+            }));
+        }
+        variables.extend(self.user.iter().map(User::item));
         variables
     }
 
@@ -154,7 +191,7 @@ impl Proposal {
         if let Some(why) = reason_of(&result.reason) {
             return Err(why);
         }
-        if refuses_scp(variables, sop_class) {
+        if self.scp && refuses_scp(variables, sop_class) {
             return Err("the peer refused the role of SCP to this end");
         }
         let syntax = TransferSyntax::of_uid(&uid(&result.transfer_syntax));

@@ -4,18 +4,18 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use dicom_ul::pdu::{AbortRQServiceProviderReason, Pdu};
+use dicom_ul::pdu::{AbortRQServiceProviderReason, Pdu, UserIdentity};
 use fastdimse_core::command_set::{CommandSet, Field, Kind, Message, Value};
 use fastdimse_core::pdv::{MaxPduLength, write_message};
+use rustls::ServerConfig;
 
-use crate::acceptance::{Accepted, Terms};
+use crate::acceptance::{Accepted, Terms, unknown_user, user};
 use crate::connection::{Connection, P_DATA, Patience, ended};
 use crate::failure::Failure;
 use crate::messages::{Arrived, Messages};
 use crate::negotiation::{longest_pdu, max_pdu_length};
+use crate::verification::C_ECHO_RQ;
 
-/// C-ECHO-RQ (PS3.7 E.1).
-const C_ECHO: u16 = 0x0030;
 const RESPONSE: u16 = 0x8000;
 /// Unrecognized operation (PS3.7 C.5.17).
 const UNRECOGNIZED_OPERATION: u16 = 0x0211;
@@ -46,6 +46,12 @@ pub struct Chunk {
 
 /// What becomes of events.
 pub trait Taker: Send + Sync {
+    /// Whether an association may be accepted from this user, of whom the request may say nothing.
+    fn admits(&self, user: Option<&UserIdentity>) -> bool {
+        let _ = user;
+        true
+    }
+
     /// The Status that an event is answered with.
     fn status(&self, event: &CommandSet<'_>, data_set: &[u8], origin: &Origin) -> u16;
 
@@ -58,6 +64,8 @@ pub trait Taker: Send + Sync {
 pub struct Service {
     /// What is accepted.
     pub terms: Terms,
+    /// Whether connections are secure, and how.
+    pub tls: Option<Arc<ServerConfig>>,
     /// How long to wait.
     pub patience: Patience,
     /// The longest message that is put together.
@@ -75,8 +83,8 @@ pub fn serve(
     taker: &dyn Taker,
 ) -> Result<(), Failure> {
     let peer = socket.peer_addr().map_err(Failure::Connect)?;
-    let Service { terms, patience, longest } = service;
-    let mut connection = Connection::of(socket, terms.max_pdu_length, patience)?;
+    let Service { terms, tls, patience, longest } = service;
+    let mut connection = Connection::accept(socket, tls.as_ref(), terms.max_pdu_length, patience)?;
     connection.wait(patience.association)?;
     let Pdu::AssociationRQ(request) = connection.wait_for_pdu("A-ASSOCIATE-RQ")? else {
         connection.abort_as_provider(AbortRQServiceProviderReason::UnexpectedPdu);
@@ -85,6 +93,11 @@ pub fn serve(
             expected: "A-ASSOCIATE-RQ",
         });
     };
+    if !taker.admits(user(&request)) {
+        connection.write_pdu(&unknown_user())?;
+        connection.end();
+        return Ok(());
+    }
     let (answer, accepted) = terms.answer(&request);
     connection.write_pdu(&answer)?;
     let Some(accepted) = accepted else {
@@ -230,7 +243,7 @@ fn answer(
         Message::Other { command_field, message_id: Some(id), .. }
             if command_field & RESPONSE == 0 =>
         {
-            let status = if *command_field == C_ECHO { 0 } else { UNRECOGNIZED_OPERATION };
+            let status = if *command_field == C_ECHO_RQ { 0 } else { UNRECOGNIZED_OPERATION };
             let mut response = CommandSet::new(Kind::Response, false);
             response.set(Field::MessageIDBeingRespondedTo, Value::Us(*id));
             response.set(Field::Status, Value::Us(status));

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::net::ToSocketAddrs;
 use std::time::{Duration, Instant, SystemTime};
 
-use dicom_ul::pdu::Pdu;
 use fastdimse_core::command_set::{Field, Kind, Message};
 
-use crate::connection::{Connection, P_DATA, Patience, ended, ended_by};
+use crate::connection::{Connection, P_DATA, Patience, associate, ended};
 use crate::failure::Failure;
 use crate::messages::{Arrived, Messages};
 use crate::negotiation::{Agreement, Proposal};
+use crate::tls::ClientTls;
 
 /// Encoded requests, each with its number among all that are sent.
 #[derive(Debug, Clone, Copy)]
@@ -85,23 +85,11 @@ impl Sender {
     /// If there is no connection, or the peer agrees to nothing.
     pub fn open(
         address: impl ToSocketAddrs,
+        tls: Option<&ClientTls>,
         proposal: &Proposal,
         patience: Patience,
     ) -> Result<Self, Failure> {
-        let mut connection = Connection::open(address, proposal.max_pdu_length, &patience)?;
-        connection.wait(patience.association)?;
-        connection.write_pdu(&proposal.request())?;
-        let answer = connection.wait_for_pdu("A-ASSOCIATE-AC")?;
-        let Pdu::AssociationAC(accepted) = answer else {
-            return Err(ended_by(&answer, "A-ASSOCIATE-AC"));
-        };
-        let agreement = match proposal.agreement(&accepted) {
-            Ok(agreement) => agreement,
-            Err(failure) => {
-                connection.abort();
-                return Err(failure);
-            }
-        };
+        let (mut connection, agreement) = associate(address, tls, proposal, &patience)?;
         connection.wait(patience.response.min(SLICE))?;
         Ok(Self {
             connection,

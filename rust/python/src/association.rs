@@ -3,14 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
 
-use fastdimse_core::associate::check_ae_title;
-use fastdimse_core::events::SOP_CLASSES;
-use fastdimse_core::transfer_syntax::TransferSyntax;
-use fastdimse_core::uid;
-use fastdimse_delivery::connection::Patience;
-use fastdimse_delivery::negotiation::{Agreement, MOST_CONTEXTS, Proposal};
+use fastdimse_delivery::negotiation::Agreement;
 use fastdimse_delivery::send::Sender;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -18,139 +12,8 @@ use pyo3::types::PyTuple;
 
 use crate::errors::association_error;
 use crate::events::Events;
-use crate::listener::check_max_pdu_length;
 use crate::outcomes::Outcomes;
 use crate::sending::{LEAVE, SEND_NO_MORE, Sending, Terms};
-use crate::transfer_syntaxes::transfer_syntax;
-
-/// Open an association to send events on.
-///
-/// Parameters
-/// ----------
-/// host : str
-///     The peer's name or address.
-/// port : int
-///     Its port.
-/// called_ae, calling_ae : str, optional
-///     The AE titles of the peer and of this end.
-/// sop_classes : iterable of str, optional
-///     The UIDs of the events' SOP classes, at most 128; all that PS3.4 has events of if not given.
-/// transfer_syntaxes : iterable of str, optional
-///     The UIDs of the transfer syntaxes to propose for data sets, the preferred one first: Implicit
-///     or Explicit VR Little Endian.
-/// window : int, optional
-///     How many events may be unanswered at a time (PS3.7 D.3.3.3), 0 for any number. The peer may
-///     allow less; one that says nothing allows one.
-/// max_pdu_length : int, optional
-///     The longest PDU that this end takes: 0 for any, or 4096 and more.
-/// connection_timeout, association_timeout, response_timeout : float, optional
-///     How many seconds to wait for a connection or a write, for an answer to the association's
-///     request or release, and for an answer to an event.
-///
-/// Returns
-/// -------
-/// Association
-///     The association: a context manager that releases it.
-///
-/// Raises
-/// ------
-/// AssociationError
-///     If there is no connection, or the peer rejects the association or accepts no SOP class.
-///
-/// Examples
-/// --------
-/// >>> from fastdimse import connect
-/// >>> connect("localhost", 1, called_ae="NOBODY")
-/// Traceback (most recent call last):
-/// fastdimse.AssociationError: no connection: Connection refused (os error 111)
-#[pyfunction]
-#[pyo3(signature = (
-    host, port, *, called_ae = "ANY-SCP", calling_ae = "EVENT-SCP", sop_classes = None,
-    transfer_syntaxes = None, window = 64, max_pdu_length = 16382, connection_timeout = 10.0,
-    association_timeout = 30.0, response_timeout = 30.0,
-))]
-#[allow(clippy::too_many_arguments)]
-pub fn connect(
-    py: Python<'_>,
-    host: &str,
-    port: u16,
-    called_ae: &str,
-    calling_ae: &str,
-    sop_classes: Option<&Bound<'_, PyAny>>,
-    transfer_syntaxes: Option<&Bound<'_, PyAny>>,
-    window: u16,
-    max_pdu_length: u32,
-    connection_timeout: f64,
-    association_timeout: f64,
-    response_timeout: f64,
-) -> PyResult<Association> {
-    check_max_pdu_length(max_pdu_length)?;
-    let proposal = Proposal {
-        calling: title("calling_ae", calling_ae)?,
-        called: title("called_ae", called_ae)?,
-        sop_classes: self::sop_classes(sop_classes)?,
-        transfer_syntaxes: syntaxes(transfer_syntaxes)?,
-        max_pdu_length,
-        window,
-    };
-    let patience = Patience {
-        connection: seconds("connection_timeout", connection_timeout)?,
-        association: seconds("association_timeout", association_timeout)?,
-        response: seconds("response_timeout", response_timeout)?,
-    };
-    let sender = py
-        .detach(|| Sender::open((host, port), &proposal, patience))
-        .map_err(|failure| association_error(py, &failure))?;
-    let agreement = sender.agreement().clone();
-    let state = Mutex::new(State::Open(Box::new(sender)));
-    Ok(Association { state, agreement, strays: Mutex::default(), orders: AtomicU8::default() })
-}
-
-pub fn title(name: &str, title: &str) -> PyResult<String> {
-    match check_ae_title(title) {
-        Ok(()) => Ok(title.to_owned()),
-        Err(why) => Err(PyValueError::new_err(format!("{name}: {why}"))),
-    }
-}
-
-pub fn seconds(name: &str, given: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(given)
-        .ok()
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| PyValueError::new_err(format!("{name} must be more than 0 s, not {given}")))
-}
-
-pub fn texts(given: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
-    given.try_iter()?.map(|one| one?.extract()).collect()
-}
-
-pub fn sop_classes(given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
-    let Some(given) = given else {
-        return Ok(SOP_CLASSES.iter().map(|class| class.uid.to_owned()).collect());
-    };
-    let uids = texts(given)?;
-    if !(1..=MOST_CONTEXTS).contains(&uids.len()) {
-        return Err(PyValueError::new_err(format!(
-            "sop_classes must be 1 to {MOST_CONTEXTS} UIDs, not {}",
-            uids.len()
-        )));
-    }
-    for (at, uid) in uids.iter().enumerate() {
-        uid::check_lenient(uid.as_bytes())
-            .map_err(|why| PyValueError::new_err(format!("sop_classes[{at}], '{uid}': {why}")))?;
-    }
-    Ok(uids)
-}
-
-fn syntaxes(given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<TransferSyntax>> {
-    let Some(given) = given else { return Ok(TransferSyntax::ALL.to_vec()) };
-    let syntaxes: Vec<TransferSyntax> =
-        texts(given)?.iter().map(|uid| transfer_syntax(uid)).collect::<PyResult<_>>()?;
-    match syntaxes.is_empty() {
-        true => Err(PyValueError::new_err("transfer_syntaxes must not be empty")),
-        false => Ok(syntaxes),
-    }
-}
 
 enum State {
     Open(Box<Sender>),
@@ -183,6 +46,12 @@ pub struct Association {
 }
 
 impl Association {
+    pub fn of(sender: Sender) -> Self {
+        let agreement = sender.agreement().clone();
+        let state = Mutex::new(State::Open(Box::new(sender)));
+        Self { state, agreement, strays: Mutex::default(), orders: AtomicU8::default() }
+    }
+
     /// Sends at most so many events, of which the first has this row, and says what became of them.
     fn send_some(
         &self,

@@ -61,6 +61,16 @@ pub fn association_error(py: Python<'_>, failure: &Failure) -> PyErr {
     })
 }
 
+/// The exception for an answer with a Status that is not Success.
+pub fn status_error(py: Python<'_>, status: &str) -> PyErr {
+    let text = format!("the peer answered {status}");
+    let error = PyErr::from_type(AssociationError::type_object(py), text);
+    with(error, |error| {
+        error.value(py).setattr(intern!(py, "code"), "status")?;
+        error.value(py).setattr(intern!(py, "permanent"), false)
+    })
+}
+
 /// The exception for an event that can't be encoded.
 pub fn encode_error(py: Python<'_>, rejection: &Rejection) -> PyErr {
     event_error::<EncodeError>(py, rejection)

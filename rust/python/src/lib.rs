@@ -18,6 +18,7 @@ mod listener;
 mod message;
 mod outcomes;
 mod pandas;
+mod peer;
 mod primitive;
 mod primitives;
 mod rejections;
@@ -26,6 +27,7 @@ mod sending;
 mod sequence;
 mod standard_events;
 mod structured;
+mod tls;
 mod transfer_syntaxes;
 mod uid;
 mod validate;
@@ -35,7 +37,7 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
-    use crate::association::{Association, OutcomeBatches, connect};
+    use crate::association::{Association, OutcomeBatches};
     #[pymodule_export]
     use crate::capture::{CapturedEvents, EncodedCapture, decode_capture, encode_capture};
     #[pymodule_export]
@@ -57,6 +59,8 @@ mod _core {
     #[pymodule_export]
     use crate::outcomes::Outcomes;
     #[pymodule_export]
+    use crate::peer::{Peer, connect, echo};
+    #[pymodule_export]
     use crate::primitive::{DIMSEPrimitive, register_primitive};
     #[pymodule_export]
     use crate::rejections::{Rejection, Rejections};
@@ -64,6 +68,8 @@ mod _core {
     use crate::standard_events::{
         check_event, describe_status, standard_sop_classes, standard_statuses, status_category,
     };
+    #[pymodule_export]
+    use crate::tls::Tls;
     #[pymodule_export]
     use crate::validate::validate_events;
     use pyo3::prelude::*;

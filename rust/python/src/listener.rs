@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
+use dicom_ul::pdu::{UserIdentity, UserIdentityType};
 use fastdimse_core::command_set::CommandSet;
 use fastdimse_delivery::acceptance::Terms;
 use fastdimse_delivery::connection::Patience;
@@ -16,12 +17,13 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyTuple};
 
-use crate::association::{seconds, sop_classes, texts, title};
 use crate::codec::event_of;
 use crate::data_set::bytes_io;
 use crate::events::export_batch;
+use crate::peer::{check_max_pdu_length, seconds, sop_classes, texts, title};
 use crate::primitive::primitive_type;
 use crate::rejections::Rejections;
+use crate::tls::{Tls, server_tls};
 
 /// So many bytes of what came in may wait: then those who send wait too.
 const WAITING: usize = 64 << 20;
@@ -62,6 +64,13 @@ const PROCESSING_FAILURE: u16 = 0x0110;
 ///     How many connections may be open at a time. Those beyond are rejected for now.
 /// association_timeout, idle_timeout : float, optional
 ///     How many seconds to wait for an association's request, and for the next event.
+/// tls : TLS, optional
+///     How connections are secure; it must have a certificate. Where it has authorities too, who
+///     connects must have a certificate of them.
+/// authenticate : callable, optional
+///     Called with the user name and the passcode of who asks for an association (PS3.7 D.3.3.7),
+///     each ``None`` where there is none; returns whether it is accepted. With it, associations of
+///     other kinds of user identities, such as tickets, are rejected.
 ///
 /// Returns
 /// -------
@@ -94,7 +103,8 @@ const PROCESSING_FAILURE: u16 = 0x0110;
 #[pyo3(signature = (
     port, *, host = "0.0.0.0", handler = None, sop_classes = None, called_ae = None,
     calling_aes = None, window = 0, max_pdu_length = 16382, max_message_length = 67_108_864,
-    max_connections = 256, association_timeout = 30.0, idle_timeout = 60.0,
+    max_connections = 256, association_timeout = 30.0, idle_timeout = 60.0, tls = None,
+    authenticate = None,
 ))]
 #[allow(clippy::too_many_arguments)]
 pub fn listen(
@@ -111,6 +121,8 @@ pub fn listen(
     max_connections: usize,
     association_timeout: f64,
     idle_timeout: f64,
+    tls: Option<&Bound<'_, Tls>>,
+    authenticate: Option<Py<PyAny>>,
 ) -> PyResult<Listener> {
     check_max_pdu_length(max_pdu_length)?;
     if max_connections == 0 || max_message_length == 0 {
@@ -135,12 +147,13 @@ pub fn listen(
         association,
         response: seconds("idle_timeout", idle_timeout)?,
     };
-    let service = Service { terms, patience, longest: max_message_length };
+    let tls = server_tls(tls.map(Bound::get))?;
+    let service = Service { terms, tls, patience, longest: max_message_length };
     let waiting = Arc::new(Waiting::new(WAITING));
     let has_handler = handler.is_some();
     let taker: Arc<dyn Taker> = match handler {
-        Some(handler) => Arc::new(Handler { handler }),
-        None => Arc::new(Collector { waiting: waiting.clone() }),
+        Some(handler) => Arc::new(Handler { handler, authenticate }),
+        None => Arc::new(Collector { waiting: waiting.clone(), authenticate }),
     };
     let bound =
         py.detach(|| listener::Listener::bind((host, port), service, max_connections, taker));
@@ -153,21 +166,17 @@ pub fn listen(
     })
 }
 
-pub fn check_max_pdu_length(length: u32) -> PyResult<()> {
-    match length {
-        1..4096 => Err(PyValueError::new_err(format!(
-            "max_pdu_length must be 0, or 4096 and more, not {length}"
-        ))),
-        _ => Ok(()),
-    }
-}
-
 /// Hands events on to who receives them.
 struct Collector {
     waiting: Arc<Waiting>,
+    authenticate: Option<Py<PyAny>>,
 }
 
 impl Taker for Collector {
+    fn admits(&self, user: Option<&UserIdentity>) -> bool {
+        admits(self.authenticate.as_ref(), user)
+    }
+
     fn status(&self, _: &CommandSet<'_>, _: &[u8], _: &Origin) -> u16 {
         0
     }
@@ -180,13 +189,18 @@ impl Taker for Collector {
 /// Asks a Python function.
 struct Handler {
     handler: Py<PyAny>,
+    authenticate: Option<Py<PyAny>>,
 }
 
 impl Taker for Handler {
+    fn admits(&self, user: Option<&UserIdentity>) -> bool {
+        admits(self.authenticate.as_ref(), user)
+    }
+
     fn status(&self, event: &CommandSet<'_>, data_set: &[u8], origin: &Origin) -> u16 {
         Python::attach(|py| {
             self.call(py, event, data_set, origin).unwrap_or_else(|error| {
-                log(py, error);
+                log(py, error, HANDLER_FAILED);
                 PROCESSING_FAILURE
             })
         })
@@ -217,13 +231,38 @@ impl Handler {
     }
 }
 
+/// Asks a Python function, if there is one, whether a user is let in.
+fn admits(authenticate: Option<&Py<PyAny>>, user: Option<&UserIdentity>) -> bool {
+    let Some(authenticate) = authenticate else { return true };
+    let (name, passcode) = match user.map(|user| (user.identity_type(), user)) {
+        None => (None, None),
+        Some((UserIdentityType::Username, user)) => (Some(user.primary_field()), None),
+        Some((UserIdentityType::UsernamePassword, user)) => {
+            (Some(user.primary_field()), Some(user.secondary_field()))
+        }
+        Some(_) => return false,
+    };
+    Python::attach(|py| {
+        let text = |bytes: Option<Vec<u8>>| bytes.map(String::from_utf8).transpose();
+        // Both are UTF-8 (PS3.7 Table D.3-14).
+        let (Ok(name), Ok(passcode)) = (text(name), text(passcode)) else { return false };
+        let admitted = authenticate.call1(py, (name, passcode)).and_then(|one| one.is_truthy(py));
+        admitted.unwrap_or_else(|error| {
+            log(py, error, AUTHENTICATE_FAILED);
+            false
+        })
+    })
+}
+
+const HANDLER_FAILED: &str = "the handler of events failed: 0x0110 Processing failure is answered";
+const AUTHENTICATE_FAILED: &str = "authenticate failed: the association is rejected";
+
 /// What a handler raises is no reason to end: it goes where such things are looked for.
-fn log(py: Python<'_>, error: PyErr) {
+fn log(py: Python<'_>, error: PyErr, text: &str) {
     let logged = py.import("logging").and_then(|logging| {
         let logger = logging.call_method1("getLogger", ("fastdimse",))?;
         let options = pyo3::types::PyDict::new(py);
         options.set_item("exc_info", error.value(py))?;
-        let text = "the handler of events failed: 0x0110 Processing failure is answered";
         logger.call_method("error", (text,), Some(&options))
     });
     if let Err(error) = logged {

@@ -1,0 +1,337 @@
+//! Secure connections (PS3.15 B): TLS 1.2 and 1.3, with certificates of files.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
+    ServerConfig, ServerConnection, SignatureScheme, StreamOwned,
+};
+use thiserror::Error as ThisError;
+
+use crate::failure::Failure;
+
+/// Why there is no TLS with the files that were given.
+#[derive(Debug, ThisError)]
+pub enum TlsError {
+    /// A file that can't be opened or read.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A file that has not what it should.
+    #[error("{}: {why}", path.display())]
+    Content {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// What can't be used together.
+    #[error("{0}")]
+    Options(String),
+}
+
+/// The files of one end, as they are used.
+#[derive(Debug)]
+pub struct Credentials {
+    own: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    trusted: Option<Arc<RootCertStore>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Credentials {
+    /// Reads the files: this end's certificate, with those between it and its authority, and its key;
+    /// and the authorities that the other end's certificate may be of. All are PEM.
+    ///
+    /// # Errors
+    /// If one can't be read or has not what it should.
+    pub fn read(
+        certificate: Option<&Path>,
+        key: Option<&Path>,
+        authorities: Option<&Path>,
+    ) -> Result<Self, TlsError> {
+        let own = match (certificate, key) {
+            (Some(certificate), Some(key)) => Some((chain(certificate)?, self::key(key)?)),
+            (None, None) => None,
+            (Some(_), None) => {
+                return Err(TlsError::Options("a certificate needs its key".to_owned()));
+            }
+            (None, Some(_)) => {
+                return Err(TlsError::Options("a key needs its certificate".to_owned()));
+            }
+        };
+        let trusted = authorities.map(roots).transpose()?.map(Arc::new);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        Ok(Self { own, trusted, provider })
+    }
+
+    /// For who connects. Where no authorities were given, those of the system are trusted. A peer that
+    /// needs no certificate for its very name is a device that has been given one for all of its kind.
+    ///
+    /// # Errors
+    /// If the key does not fit the certificate, or the system knows no authority.
+    pub fn client(&self, check_hostname: bool) -> Result<Arc<ClientConfig>, TlsError> {
+        let trusted = match &self.trusted {
+            Some(trusted) => trusted.clone(),
+            None => Arc::new(system_roots()?),
+        };
+        let verifier = WebPkiServerVerifier::builder_with_provider(trusted, self.provider.clone());
+        let verifier = verifier.build().map_err(options)?;
+        let builder = ClientConfig::builder_with_provider(self.provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(options)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Verifier { verifier, check_hostname }));
+        let config = match &self.own {
+            Some((chain, key)) => {
+                builder.with_client_auth_cert(chain.clone(), key.clone_key()).map_err(options)?
+            }
+            None => builder.with_no_client_auth(),
+        };
+        Ok(Arc::new(config))
+    }
+
+    /// For who listens. Where authorities were given, who connects must have a certificate of them.
+    ///
+    /// # Errors
+    /// If there is no certificate, or the key does not fit it.
+    pub fn server(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let Some((chain, key)) = &self.own else {
+            let text = "who listens needs a certificate and its key".to_owned();
+            return Err(TlsError::Options(text));
+        };
+        let builder = ServerConfig::builder_with_provider(self.provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(options)?;
+        let builder = match &self.trusted {
+            Some(trusted) => {
+                let provider = self.provider.clone();
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(trusted.clone(), provider);
+                let verifier =
+                    verifier.build().map_err(|error| TlsError::Options(error.to_string()))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+            None => builder.with_no_client_auth(),
+        };
+        let config = builder.with_single_cert(chain.clone(), key.clone_key()).map_err(options)?;
+        Ok(Arc::new(config))
+    }
+}
+
+fn options(error: impl ToString) -> TlsError {
+    TlsError::Options(error.to_string())
+}
+
+fn content(path: &Path, error: rustls::pki_types::pem::Error, what: &str) -> TlsError {
+    use rustls::pki_types::pem::Error as PemError;
+    let path = path.to_owned();
+    match error {
+        PemError::Io(error) => TlsError::File { path, error },
+        PemError::NoItemsFound => {
+            TlsError::Content { path, why: format!("no {what} is there (PEM)") }
+        }
+        error => TlsError::Content { path, why: format!("no {what} can be read: {error}") },
+    }
+}
+
+fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let wrong = |error| content(path, error, "certificate");
+    let found: Vec<_> = CertificateDer::pem_file_iter(path)
+        .map_err(wrong)?
+        .collect::<Result<_, _>>()
+        .map_err(wrong)?;
+    match found.is_empty() {
+        true => Err(wrong(rustls::pki_types::pem::Error::NoItemsFound)),
+        false => Ok(found),
+    }
+}
+
+fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| content(path, error, "private key"))
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in chain(path)? {
+        roots.add(certificate).map_err(|error| TlsError::Content {
+            path: path.to_owned(),
+            why: format!("a certificate can't be read: {error}"),
+        })?;
+    }
+    Ok(roots)
+}
+
+fn system_roots() -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    // Of hundreds some may be of a kind that is not known here.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    match roots.is_empty() {
+        true => {
+            Err(TlsError::Options("the system trusts no authority: give a file of them".to_owned()))
+        }
+        false => Ok(roots),
+    }
+}
+
+/// Verifies a peer's certificate, its name only if that is asked for.
+#[derive(Debug)]
+struct Verifier {
+    verifier: Arc<WebPkiServerVerifier>,
+    check_hostname: bool,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        // The name is checked last, when all else is right.
+        match self.verifier.verify_server_cert(certificate, others, name, ocsp, now) {
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) if !self.check_hostname => Ok(ServerCertVerified::assertion()),
+            result => result,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
+
+/// What a peer's certificate must be.
+#[derive(Debug, Clone)]
+pub struct ClientTls {
+    /// How certificates are verified, and which is this end's.
+    pub config: Arc<ClientConfig>,
+    /// The peer's name.
+    pub server_name: ServerName<'static>,
+}
+
+/// The bytes of a connection.
+#[derive(Debug)]
+pub enum Stream {
+    /// As they are.
+    Plain(TcpStream),
+    /// Secure, this end has connected.
+    Client(Box<StreamOwned<ClientConnection, TcpStream>>),
+    /// Secure, this end has listened.
+    Server(Box<StreamOwned<ServerConnection, TcpStream>>),
+}
+
+impl Stream {
+    /// Makes a connection secure that this end has opened.
+    pub fn client(socket: TcpStream, tls: &ClientTls) -> Result<Self, Failure> {
+        let connection = ClientConnection::new(tls.config.clone(), tls.server_name.clone());
+        let mut stream = StreamOwned::new(connection.map_err(tls_failure)?, socket);
+        let shaken = stream.conn.complete_io(&mut stream.sock);
+        shaken.map_err(|error| of_handshake(error, &stream.sock))?;
+        Ok(Self::Client(Box::new(stream)))
+    }
+
+    /// The same, of one that this end has accepted.
+    pub fn server(socket: TcpStream, config: &Arc<ServerConfig>) -> Result<Self, Failure> {
+        let connection = ServerConnection::new(config.clone()).map_err(tls_failure)?;
+        let mut stream = StreamOwned::new(connection, socket);
+        let shaken = stream.conn.complete_io(&mut stream.sock);
+        shaken.map_err(|error| of_handshake(error, &stream.sock))?;
+        Ok(Self::Server(Box::new(stream)))
+    }
+
+    /// The socket below.
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Client(stream) => &stream.sock,
+            Self::Server(stream) => &stream.sock,
+        }
+    }
+
+    /// Says that nothing more is sent.
+    pub fn finish(&mut self) {
+        match self {
+            Self::Plain(_) => return,
+            Self::Client(stream) => stream.conn.send_close_notify(),
+            Self::Server(stream) => stream.conn.send_close_notify(),
+        }
+        // The peer may be gone; then it knows.
+        let _ = self.flush();
+    }
+}
+
+fn tls_failure(error: Error) -> Failure {
+    Failure::Tls(error.to_string().into())
+}
+
+/// A peer that is not of TLS often just closes the connection.
+fn of_handshake(error: io::Error, socket: &TcpStream) -> Failure {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+            Failure::Tls("the peer closed the connection in the handshake".into())
+        }
+        _ => Failure::of_io(error, socket.read_timeout().ok().flatten()),
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(bytes),
+            Self::Client(stream) => stream.read(bytes),
+            Self::Server(stream) => stream.read(bytes),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Client(stream) => stream.write(bytes),
+            Self::Server(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.flush(),
+            Self::Client(stream) => stream.flush(),
+            Self::Server(stream) => stream.flush(),
+        }
+    }
+}

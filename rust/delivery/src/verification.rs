@@ -1,0 +1,82 @@
+//! Verification (PS3.4 A): whether a peer is there and answers.
+
+use std::net::ToSocketAddrs;
+use std::time::{Duration, Instant};
+
+use fastdimse_core::command_set::{CommandSet, Field, Kind, Message, Value};
+use fastdimse_core::pdv::write_message;
+
+use crate::connection::{Connection, P_DATA, Patience, associate, ended};
+use crate::failure::Failure;
+use crate::messages::Messages;
+use crate::negotiation::{Proposal, max_pdu_length};
+use crate::tls::ClientTls;
+
+/// The Verification SOP Class (PS3.4 A.4).
+pub const VERIFICATION: &str = "1.2.840.10008.1.1";
+/// C-ECHO-RQ and C-ECHO-RSP (PS3.7 E.1).
+pub(crate) const C_ECHO_RQ: u16 = 0x0030;
+const C_ECHO_RSP: u16 = 0x8030;
+const MESSAGE_ID: u16 = 1;
+
+/// A peer's answer to a C-ECHO.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Echo {
+    /// The Status (PS3.7 9.1.5.1.4).
+    pub status: u16,
+    /// From the write of the request to the read of the response.
+    pub latency: Duration,
+}
+
+/// Opens an association for Verification alone, sends a C-ECHO and releases the association.
+///
+/// # Errors
+/// If there is no association, or no answer.
+pub fn echo(
+    address: impl ToSocketAddrs,
+    tls: Option<&ClientTls>,
+    proposal: &Proposal,
+    patience: &Patience,
+) -> Result<Echo, Failure> {
+    let (mut connection, agreement) = associate(address, tls, proposal, patience)?;
+    let context = agreement.contexts.values().next().expect("one was accepted");
+    connection.wait(patience.response)?;
+    let mut request = CommandSet::new(Kind::Request, false);
+    request.set(Field::AffectedSOPClassUID, Value::Text(VERIFICATION.as_bytes()));
+    request.set(Field::MessageID, Value::Us(MESSAGE_ID));
+    let mut pdus = Vec::new();
+    let write = |out: &mut Vec<u8>| request.write_as(C_ECHO_RQ, out);
+    let longest = max_pdu_length(agreement.max_pdu_length);
+    write_message(&mut pdus, context.id, longest, write, &[]);
+    let begin = Instant::now();
+    connection.write(&pdus)?;
+    let status = response(&mut connection)?;
+    let latency = begin.elapsed();
+    connection.release(patience.association)?;
+    Ok(Echo { status, latency })
+}
+
+fn response(connection: &mut Connection) -> Result<u16, Failure> {
+    let mut messages = Messages::default();
+    let mut found = None;
+    while found.is_none() {
+        connection.fill()?;
+        while let Some(raw) = connection.next_read()? {
+            if raw.kind != P_DATA {
+                return Err(ended(raw));
+            }
+            messages.take(raw.bytes, |arrived| {
+                if let Message::Other {
+                    command_field: C_ECHO_RSP,
+                    answered: Some(MESSAGE_ID),
+                    status,
+                    ..
+                } = arrived.message
+                {
+                    found = status;
+                }
+            })?;
+        }
+    }
+    Ok(found.expect("it was looked for until then"))
+}

@@ -1,0 +1,365 @@
+//! Peers that associations are opened with, and what is asked of them.
+
+use std::time::Duration;
+
+use fastdimse_core::associate::check_ae_title;
+use fastdimse_core::events::SOP_CLASSES;
+use fastdimse_core::status::describe;
+use fastdimse_core::transfer_syntax::TransferSyntax;
+use fastdimse_core::uid;
+use fastdimse_delivery::connection::Patience;
+use fastdimse_delivery::negotiation::{MOST_CONTEXTS, Proposal, User};
+use fastdimse_delivery::send::Sender;
+use fastdimse_delivery::tls::ClientTls;
+use fastdimse_delivery::verification::{self, VERIFICATION};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::association::Association;
+use crate::errors::{association_error, status_error};
+use crate::tls::client_tls;
+use crate::transfer_syntaxes::transfer_syntax;
+
+/// Who associations are opened with.
+///
+/// Parameters
+/// ----------
+/// host : str
+///     The peer's name or address.
+/// port : int
+///     Its port.
+/// called_ae, calling_ae : str, optional
+///     The AE titles of the peer and of this end.
+/// sop_classes : iterable of str, optional
+///     The UIDs of the events' SOP classes, at most 128; all that PS3.4 has events of if not given.
+/// transfer_syntaxes : iterable of str, optional
+///     The UIDs of the transfer syntaxes to propose for data sets, the preferred one first: Implicit
+///     or Explicit VR Little Endian.
+/// window : int, optional
+///     How many events may be unanswered at a time (PS3.7 D.3.3.3), 0 for any number. The peer may
+///     allow less; one that says nothing allows one.
+/// max_pdu_length : int, optional
+///     The longest PDU that this end takes: 0 for any, or 4096 and more.
+/// connection_timeout, association_timeout, response_timeout : float, optional
+///     How many seconds to wait for a connection or a write, for an answer to the association's
+///     request or release, and for an answer to an event.
+/// tls : TLS or bool, optional
+///     How the connection is secure: ``True`` for the authorities that the system trusts.
+/// username, passcode : str, optional
+///     Who this end is (PS3.7 D.3.3.7). The passcode is not secret without *tls*.
+/// name : str, optional
+///     What an outbox knows the peer by; made of its address and the titles if not given.
+///
+/// Attributes
+/// ----------
+/// host : str
+///     The peer's name or address.
+/// port : int
+///     Its port.
+/// called_ae, calling_ae : str
+///     The AE titles of the peer and of this end.
+/// name : str
+///     What an outbox and messages call it.
+///
+/// Raises
+/// ------
+/// ValueError, OSError
+///     If an option is none.
+#[pyclass(frozen, module = "fastdimse")]
+pub struct Peer {
+    #[pyo3(get)]
+    host: String,
+    #[pyo3(get)]
+    port: u16,
+    #[pyo3(get)]
+    name: String,
+    proposal: Proposal,
+    patience: Patience,
+    tls: Option<ClientTls>,
+}
+
+#[pymethods]
+impl Peer {
+    #[new]
+    #[pyo3(signature = (
+        host, port, *, called_ae = "ANY-SCP", calling_ae = "EVENT-SCP", sop_classes = None,
+        transfer_syntaxes = None, window = 64, max_pdu_length = 16382, connection_timeout = 10.0,
+        association_timeout = 30.0, response_timeout = 30.0, tls = None, username = None,
+        passcode = None, name = None,
+    ))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        host: String,
+        port: u16,
+        called_ae: &str,
+        calling_ae: &str,
+        sop_classes: Option<&Bound<'_, PyAny>>,
+        transfer_syntaxes: Option<&Bound<'_, PyAny>>,
+        window: u16,
+        max_pdu_length: u32,
+        connection_timeout: f64,
+        association_timeout: f64,
+        response_timeout: f64,
+        tls: Option<&Bound<'_, PyAny>>,
+        username: Option<String>,
+        passcode: Option<String>,
+        name: Option<String>,
+    ) -> PyResult<Self> {
+        check_max_pdu_length(max_pdu_length)?;
+        let proposal = Proposal {
+            calling: title("calling_ae", calling_ae)?,
+            called: title("called_ae", called_ae)?,
+            sop_classes: self::sop_classes(sop_classes)?,
+            scp: true,
+            transfer_syntaxes: syntaxes(transfer_syntaxes)?,
+            max_pdu_length,
+            window,
+            user: user(username, passcode)?,
+        };
+        let patience = Patience {
+            connection: seconds("connection_timeout", connection_timeout)?,
+            association: seconds("association_timeout", association_timeout)?,
+            response: seconds("response_timeout", response_timeout)?,
+        };
+        let tls = client_tls(tls, &host)?;
+        let name = name.unwrap_or_else(|| format!("{called_ae}@{host}:{port} from {calling_ae}"));
+        Ok(Self { host, port, name, proposal, patience, tls })
+    }
+
+    #[getter]
+    fn called_ae(&self) -> &str {
+        &self.proposal.called
+    }
+
+    #[getter]
+    fn calling_ae(&self) -> &str {
+        &self.proposal.calling
+    }
+
+    /// Open an association to send events on.
+    ///
+    /// Returns
+    /// -------
+    /// Association
+    ///     As :func:`connect` gives it.
+    ///
+    /// Raises
+    /// ------
+    /// AssociationError
+    ///     As :func:`connect`.
+    fn connect(&self, py: Python<'_>) -> PyResult<Association> {
+        let address = (self.host.as_str(), self.port);
+        py.detach(|| Sender::open(address, self.tls.as_ref(), &self.proposal, self.patience))
+            .map(Association::of)
+            .map_err(|failure| association_error(py, &failure))
+    }
+
+    /// Ask whether it is there: C-ECHO (PS3.7 9.1.5) on an association for that alone.
+    ///
+    /// Returns
+    /// -------
+    /// float
+    ///     How many seconds the answer took.
+    ///
+    /// Raises
+    /// ------
+    /// AssociationError
+    ///     If there is no association or no answer; or with the code ``status``, if the Status of the
+    ///     answer is not Success.
+    fn echo(&self, py: Python<'_>) -> PyResult<f64> {
+        let proposal = Proposal {
+            sop_classes: vec![VERIFICATION.to_owned()],
+            scp: false,
+            window: 1,
+            ..self.proposal.clone()
+        };
+        let address = (self.host.as_str(), self.port);
+        let echo = py
+            .detach(|| verification::echo(address, self.tls.as_ref(), &proposal, &self.patience))
+            .map_err(|failure| association_error(py, &failure))?;
+        match echo.status {
+            0 => Ok(echo.latency.as_secs_f64()),
+            status => Err(status_error(py, &describe(status))),
+        }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Peer: {}>", self.name)
+    }
+}
+
+/// Open an association to send events on.
+///
+/// Parameters
+/// ----------
+/// host : str
+///     The peer's name or address.
+/// port : int
+///     Its port.
+/// called_ae, calling_ae : str, optional
+///     The AE titles of the peer and of this end.
+/// sop_classes : iterable of str, optional
+///     The UIDs of the events' SOP classes, at most 128; all that PS3.4 has events of if not given.
+/// transfer_syntaxes : iterable of str, optional
+///     The UIDs of the transfer syntaxes to propose for data sets, the preferred one first: Implicit
+///     or Explicit VR Little Endian.
+/// window : int, optional
+///     How many events may be unanswered at a time (PS3.7 D.3.3.3), 0 for any number. The peer may
+///     allow less; one that says nothing allows one.
+/// max_pdu_length : int, optional
+///     The longest PDU that this end takes: 0 for any, or 4096 and more.
+/// connection_timeout, association_timeout, response_timeout : float, optional
+///     How many seconds to wait for a connection or a write, for an answer to the association's
+///     request or release, and for an answer to an event.
+/// tls : TLS or bool, optional
+///     How the connection is secure: ``True`` for the authorities that the system trusts.
+/// username, passcode : str, optional
+///     Who this end is (PS3.7 D.3.3.7). The passcode is not secret without *tls*.
+///
+/// Returns
+/// -------
+/// Association
+///     The association: a context manager that releases it.
+///
+/// Raises
+/// ------
+/// AssociationError
+///     If there is no connection, or the peer rejects the association or accepts no SOP class.
+///
+/// Examples
+/// --------
+/// >>> from fastdimse import connect
+/// >>> connect("localhost", 1, called_ae="NOBODY")
+/// Traceback (most recent call last):
+/// fastdimse.AssociationError: no connection: Connection refused (os error 111)
+#[pyfunction]
+#[pyo3(
+    signature = (host, port, **options),
+    text_signature = "(host, port, *, called_ae='ANY-SCP', calling_ae='EVENT-SCP', \
+        sop_classes=None, transfer_syntaxes=None, window=64, max_pdu_length=16382, \
+        connection_timeout=10.0, association_timeout=30.0, response_timeout=30.0, tls=None, \
+        username=None, passcode=None)"
+)]
+pub fn connect(
+    host: &Bound<'_, PyAny>,
+    port: &Bound<'_, PyAny>,
+    options: Option<&Bound<'_, PyDict>>,
+) -> PyResult<Association> {
+    peer(host, port, options)?.get().connect(host.py())
+}
+
+/// Ask whether a peer is there: C-ECHO (PS3.7 9.1.5) on an association for that alone.
+///
+/// Parameters
+/// ----------
+/// host : str
+///     The peer's name or address.
+/// port : int
+///     Its port.
+/// **options
+///     Further parameters of :func:`connect`.
+///
+/// Returns
+/// -------
+/// float
+///     How many seconds the answer took.
+///
+/// Raises
+/// ------
+/// AssociationError
+///     If there is no association or no answer; or with the code ``status``, if the Status of the
+///     answer is not Success.
+///
+/// Examples
+/// --------
+/// >>> from fastdimse import echo, listen
+/// >>> with listen(0, host="localhost") as listener:
+/// ...     echo("localhost", listener.port) < 1
+/// True
+#[pyfunction]
+#[pyo3(signature = (host, port, **options))]
+pub fn echo(
+    host: &Bound<'_, PyAny>,
+    port: &Bound<'_, PyAny>,
+    options: Option<&Bound<'_, PyDict>>,
+) -> PyResult<f64> {
+    peer(host, port, options)?.get().echo(host.py())
+}
+
+fn peer<'py>(
+    host: &Bound<'py, PyAny>,
+    port: &Bound<'py, PyAny>,
+    options: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, Peer>> {
+    let peer = host.py().get_type::<Peer>().call((host, port), options)?;
+    Ok(peer.cast_into()?)
+}
+
+fn user(name: Option<String>, passcode: Option<String>) -> PyResult<Option<User>> {
+    // Both have 16 bits for their lengths (PS3.7 Table D.3-14).
+    let is_long = |text: &Option<String>| text.as_ref().is_some_and(|text| text.len() > 0x7FFF);
+    match (name, passcode) {
+        (name, passcode) if is_long(&name) || is_long(&passcode) => {
+            Err(PyValueError::new_err("username and passcode must have at most 32767 bytes"))
+        }
+        (Some(name), passcode) => Ok(Some(User { name, passcode })),
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(PyValueError::new_err("a passcode needs a username")),
+    }
+}
+
+pub fn title(name: &str, title: &str) -> PyResult<String> {
+    match check_ae_title(title) {
+        Ok(()) => Ok(title.to_owned()),
+        Err(why) => Err(PyValueError::new_err(format!("{name}: {why}"))),
+    }
+}
+
+pub fn seconds(name: &str, given: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(given)
+        .ok()
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| PyValueError::new_err(format!("{name} must be more than 0 s, not {given}")))
+}
+
+pub fn texts(given: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+    given.try_iter()?.map(|one| one?.extract()).collect()
+}
+
+pub fn sop_classes(given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
+    let Some(given) = given else {
+        return Ok(SOP_CLASSES.iter().map(|class| class.uid.to_owned()).collect());
+    };
+    let uids = texts(given)?;
+    if !(1..=MOST_CONTEXTS).contains(&uids.len()) {
+        return Err(PyValueError::new_err(format!(
+            "sop_classes must be 1 to {MOST_CONTEXTS} UIDs, not {}",
+            uids.len()
+        )));
+    }
+    for (at, uid) in uids.iter().enumerate() {
+        uid::check_lenient(uid.as_bytes())
+            .map_err(|why| PyValueError::new_err(format!("sop_classes[{at}], '{uid}': {why}")))?;
+    }
+    Ok(uids)
+}
+
+fn syntaxes(given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<TransferSyntax>> {
+    let Some(given) = given else { return Ok(TransferSyntax::ALL.to_vec()) };
+    let syntaxes: Vec<TransferSyntax> =
+        texts(given)?.iter().map(|uid| transfer_syntax(uid)).collect::<PyResult<_>>()?;
+    match syntaxes.is_empty() {
+        true => Err(PyValueError::new_err("transfer_syntaxes must not be empty")),
+        false => Ok(syntaxes),
+    }
+}
+
+pub fn check_max_pdu_length(length: u32) -> PyResult<()> {
+    match length {
+        1..4096 => Err(PyValueError::new_err(format!(
+            "max_pdu_length must be 0, or 4096 and more, not {length}"
+        ))),
+        _ => Ok(()),
+    }
+}
