@@ -44,6 +44,20 @@ pub struct Chunk {
     pub time: SystemTime,
 }
 
+/// What an event is answered with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The Status (PS3.7 10.1.1.1.8).
+    pub status: u16,
+    /// The Event Reply, in the transfer syntax of the event's presentation context.
+    pub event_reply: Option<Vec<u8>>,
+}
+
+impl Answer {
+    /// Success.
+    pub const SUCCESS: Self = Self { status: 0, event_reply: None };
+}
+
 /// What becomes of events.
 pub trait Taker: Send + Sync {
     /// Whether an association may be accepted from this user, of whom the request may say nothing.
@@ -52,11 +66,18 @@ pub trait Taker: Send + Sync {
         true
     }
 
-    /// The Status that an event is answered with.
-    fn status(&self, event: &CommandSet<'_>, data_set: &[u8], origin: &Origin) -> u16;
+    /// The answer to an event, where it is known before it is taken: for all events or for none.
+    fn answer(
+        &self,
+        event: &CommandSet<'_>,
+        data_set: &[u8],
+        context_id: u8,
+        origin: &Origin,
+    ) -> Option<Answer>;
 
-    /// Takes events that were answered.
-    fn take(&self, chunk: Chunk);
+    /// Takes events. Where they were not answered before, it gives their bytes back, and the Statuses
+    /// that they are answered with.
+    fn take(&self, chunk: Chunk) -> Option<(Vec<u8>, Vec<u16>)>;
 }
 
 /// How an association is served.
@@ -113,6 +134,7 @@ pub fn serve(
         arrived: Vec::new(),
         whole: 0,
         events: 0,
+        unanswered: 0,
         answers: Vec::new(),
     };
     match receiver.all(&mut connection, taker) {
@@ -121,7 +143,7 @@ pub fn serve(
             Ok(())
         }
         Err(failure) => {
-            // What came whole has been answered, or will be asked for again.
+            // What came whole has been answered, or will be sent again.
             receiver.hand_on(taker);
             match &failure {
                 Failure::Message(_)
@@ -149,6 +171,8 @@ struct Receiver {
     whole: usize,
     /// How many events are whole.
     events: usize,
+    /// How many of them have no answer yet.
+    unanswered: usize,
     answers: Vec<u8>,
 }
 
@@ -157,6 +181,9 @@ impl Receiver {
     fn all(&mut self, connection: &mut Connection, taker: &dyn Taker) -> Result<(), Failure> {
         loop {
             let taken = self.some(connection, taker);
+            if self.unanswered > 0 {
+                self.hand_on(taker);
+            }
             // Whatever came at once is answered in one write, and what was whole before something that
             // is wrong.
             if !self.answers.is_empty() {
@@ -185,10 +212,15 @@ impl Receiver {
                 };
             }
             self.arrived.extend_from_slice(raw.bytes);
-            let Self { origin, answers, events, max_pdu_length, .. } = self;
+            let Self { origin, answers, events, unanswered, max_pdu_length, .. } = self;
             self.messages.take(raw.bytes, |arrived| {
                 *events += usize::from(matches!(arrived.message, Message::Event { .. }));
-                answer(&arrived, *max_pdu_length, origin, taker, answers);
+                let mut asked = |event: &CommandSet<'_>, arrived: &Arrived<'_>| {
+                    let answer = taker.answer(event, arrived.data_set, arrived.context_id, origin);
+                    *unanswered += usize::from(answer.is_none());
+                    answer
+                };
+                write_answer(&arrived, *max_pdu_length, &mut asked, answers);
             })?;
             if self.messages.are_whole() {
                 self.whole = self.arrived.len();
@@ -200,36 +232,50 @@ impl Receiver {
         Ok(false)
     }
 
-    /// Hands on what is whole.
+    /// Hands on what is whole, and answers what was not answered before.
     fn hand_on(&mut self, taker: &dyn Taker) {
         let rest = self.arrived.split_off(self.whole);
         let bytes = std::mem::replace(&mut self.arrived, rest);
         self.whole = 0;
         let events = std::mem::take(&mut self.events);
+        let unanswered = std::mem::take(&mut self.unanswered);
         // Of a C-ECHO there is nothing to hand on.
-        if events > 0 {
-            let (origin, time) = (self.origin.clone(), SystemTime::now());
-            taker.take(Chunk { origin, bytes, events, time });
+        if events == 0 {
+            return;
+        }
+        let (origin, time) = (self.origin.clone(), SystemTime::now());
+        let taken = taker.take(Chunk { origin, bytes, events, time });
+        if let Some((bytes, statuses)) = taken.filter(|_| unanswered > 0) {
+            let mut statuses = statuses.into_iter();
+            let (answers, most) = (&mut self.answers, self.max_pdu_length);
+            let read = Messages::default().take(&bytes, |arrived| {
+                // Others were answered when they came.
+                if matches!(arrived.message, Message::Event { .. }) {
+                    let status = statuses.next();
+                    let answer = status.map(|status| Answer { status, event_reply: None });
+                    write_answer(&arrived, most, &mut |_, _| answer.clone(), answers);
+                }
+            });
+            read.expect("they were read before");
         }
     }
 }
 
+/// Says what an event is answered with, if that is known.
+type Ask<'a> = &'a mut dyn FnMut(&CommandSet<'_>, &Arrived<'_>) -> Option<Answer>;
+
 /// Appends the answer to a request, if it is one.
-fn answer(
+fn write_answer(
     arrived: &Arrived<'_>,
     max_pdu_length: MaxPduLength,
-    origin: &Origin,
-    taker: &dyn Taker,
+    ask: Ask<'_>,
     answers: &mut Vec<u8>,
 ) {
     let context_id = arrived.context_id;
-    let mut write = |command_set: &dyn Fn(&mut Vec<u8>)| {
-        write_message(answers, context_id, max_pdu_length, command_set, &[]);
-    };
     match &arrived.message {
         Message::Event { command_set, .. } if command_set.kind == Kind::Request => {
-            let status = taker.status(command_set, arrived.data_set, origin);
-            let mut response = CommandSet::new(Kind::Response, false);
+            let Some(Answer { status, event_reply }) = ask(command_set, arrived) else { return };
+            let mut response = CommandSet::new(Kind::Response, event_reply.is_some());
             for field in
                 [Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID, Field::EventTypeID]
             {
@@ -238,7 +284,9 @@ fn answer(
             let id = command_set.get(Field::MessageID).us().unwrap_or(0);
             response.set(Field::MessageIDBeingRespondedTo, Value::Us(id));
             response.set(Field::Status, Value::Us(status));
-            write(&|out| response.write(out));
+            let write = |out: &mut Vec<u8>| response.write(out);
+            let reply = event_reply.as_deref().unwrap_or_default();
+            write_message(answers, context_id, max_pdu_length, write, reply);
         }
         Message::Other { command_field, message_id: Some(id), .. }
             if command_field & RESPONSE == 0 =>
@@ -247,7 +295,8 @@ fn answer(
             let mut response = CommandSet::new(Kind::Response, false);
             response.set(Field::MessageIDBeingRespondedTo, Value::Us(*id));
             response.set(Field::Status, Value::Us(status));
-            write(&|out| response.write_as(command_field | RESPONSE, out));
+            let write = |out: &mut Vec<u8>| response.write_as(command_field | RESPONSE, out);
+            write_message(answers, context_id, max_pdu_length, write, &[]);
         }
         _ => {}
     }

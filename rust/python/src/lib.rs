@@ -14,6 +14,7 @@ mod errors;
 mod event_batches;
 mod events;
 mod faults;
+mod handlers;
 mod listener;
 mod message;
 mod outcomes;

@@ -5,23 +5,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
-use dicom_ul::pdu::{UserIdentity, UserIdentityType};
+use dicom_ul::pdu::UserIdentity;
 use fastdimse_core::command_set::CommandSet;
 use fastdimse_delivery::acceptance::Terms;
 use fastdimse_delivery::connection::Patience;
 use fastdimse_delivery::listener;
-use fastdimse_delivery::receive::{Chunk, Origin, Service, Taker};
+use fastdimse_delivery::receive::{Answer, Chunk, Origin, Service, Taker};
 use fastdimse_delivery::received;
 use fastdimse_delivery::waiting::{Taken, Waiting};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyCapsule, PyTuple};
+use pyo3::types::{PyCapsule, PyTuple};
 
-use crate::codec::event_of;
-use crate::data_set::bytes_io;
 use crate::events::export_batch;
+use crate::handlers::{BatchHandler, Handler, admits};
 use crate::peer::{check_max_pdu_length, seconds, sop_classes, texts, title};
-use crate::primitive::primitive_type;
 use crate::rejections::Rejections;
 use crate::tls::{Tls, server_tls};
 
@@ -29,9 +27,6 @@ use crate::tls::{Tls, server_tls};
 const WAITING: usize = 64 << 20;
 /// How often a wait looks for a signal, such as Ctrl-C.
 const SIGNALS: Duration = Duration::from_millis(100);
-/// Processing failure (PS3.7 C.4.3.1.4 and the like).
-const PROCESSING_FAILURE: u16 = 0x0110;
-
 /// Listen for events.
 ///
 /// Associations are accepted by threads of their own, C-ECHO is answered, and so is each event: with
@@ -45,8 +40,13 @@ const PROCESSING_FAILURE: u16 = 0x0110;
 ///     The address to listen on; all of this machine's IPv4 addresses if not given.
 /// handler : callable, optional
 ///     Called with each :class:`N_EVENT_REPORT` and the AE title of its sender; returns the Status,
-///     ``None`` for Success. An exception of it is logged and answered with 0110H. Without a handler
-///     events are to be taken with :meth:`Listener.receive`, or by iterating.
+///     ``None`` for Success, or a Status and an Event Reply: bytes, a pydicom ``Dataset``, or a mapping
+///     of attributes by keyword. An exception of it is logged and answered with 0110H. Without a
+///     handler events are to be taken with :meth:`Listener.receive`, or by iterating.
+/// batch_handler : callable, optional
+///     Called with :class:`ReceivedEvents`, all that have come on any association and are not
+///     answered; returns the Status of all, ``None`` for Success, or a column of Statuses. It can't
+///     be together with *handler*.
 /// sop_classes : iterable of str, optional
 ///     The UIDs of the SOP classes to accept, beside Verification; all that PS3.4 has events of if not
 ///     given.
@@ -101,7 +101,7 @@ const PROCESSING_FAILURE: u16 = 0x0110;
 /// [1, 2]
 #[pyfunction]
 #[pyo3(signature = (
-    port, *, host = "0.0.0.0", handler = None, sop_classes = None, called_ae = None,
+    port, *, host = "0.0.0.0", handler = None, batch_handler = None, sop_classes = None, called_ae = None,
     calling_aes = None, window = 0, max_pdu_length = 16382, max_message_length = 67_108_864,
     max_connections = 256, association_timeout = 30.0, idle_timeout = 60.0, tls = None,
     authenticate = None,
@@ -112,6 +112,7 @@ pub fn listen(
     port: u16,
     host: &str,
     handler: Option<Py<PyAny>>,
+    batch_handler: Option<Py<PyAny>>,
     sop_classes: Option<&Bound<'_, PyAny>>,
     called_ae: Option<&str>,
     calling_aes: Option<&Bound<'_, PyAny>>,
@@ -150,10 +151,15 @@ pub fn listen(
     let tls = server_tls(tls.map(Bound::get))?;
     let service = Service { terms, tls, patience, longest: max_message_length };
     let waiting = Arc::new(Waiting::new(WAITING));
-    let has_handler = handler.is_some();
-    let taker: Arc<dyn Taker> = match handler {
-        Some(handler) => Arc::new(Handler { handler, authenticate }),
-        None => Arc::new(Collector { waiting: waiting.clone(), authenticate }),
+    let has_handler = handler.is_some() || batch_handler.is_some();
+    let taker: Arc<dyn Taker> = match (handler, batch_handler) {
+        (Some(_), Some(_)) => {
+            let text = "handler and batch_handler can't be there together";
+            return Err(PyValueError::new_err(text));
+        }
+        (Some(handler), None) => Arc::new(Handler { handler, authenticate }),
+        (None, Some(handler)) => Arc::new(BatchHandler::start(handler, authenticate)?),
+        (None, None) => Arc::new(Collector { waiting: waiting.clone(), authenticate }),
     };
     let bound =
         py.detach(|| listener::Listener::bind((host, port), service, max_connections, taker));
@@ -177,96 +183,13 @@ impl Taker for Collector {
         admits(self.authenticate.as_ref(), user)
     }
 
-    fn status(&self, _: &CommandSet<'_>, _: &[u8], _: &Origin) -> u16 {
-        0
+    fn answer(&self, _: &CommandSet<'_>, _: &[u8], _: u8, _: &Origin) -> Option<Answer> {
+        Some(Answer::SUCCESS)
     }
 
-    fn take(&self, chunk: Chunk) {
+    fn take(&self, chunk: Chunk) -> Option<(Vec<u8>, Vec<u16>)> {
         self.waiting.put(chunk);
-    }
-}
-
-/// Asks a Python function.
-struct Handler {
-    handler: Py<PyAny>,
-    authenticate: Option<Py<PyAny>>,
-}
-
-impl Taker for Handler {
-    fn admits(&self, user: Option<&UserIdentity>) -> bool {
-        admits(self.authenticate.as_ref(), user)
-    }
-
-    fn status(&self, event: &CommandSet<'_>, data_set: &[u8], origin: &Origin) -> u16 {
-        Python::attach(|py| {
-            self.call(py, event, data_set, origin).unwrap_or_else(|error| {
-                log(py, error, HANDLER_FAILED);
-                PROCESSING_FAILURE
-            })
-        })
-    }
-
-    fn take(&self, _: Chunk) {}
-}
-
-impl Handler {
-    fn call(
-        &self,
-        py: Python<'_>,
-        command_set: &CommandSet<'_>,
-        data_set: &[u8],
-        origin: &Origin,
-    ) -> PyResult<u16> {
-        let event =
-            event_of(primitive_type(py)?, command_set, |_| Ok(())).map_err(|(_, why)| why)?;
-        if command_set.data_set {
-            let stream = bytes_io(py)?.call1((PyBytes::new(py, data_set),))?;
-            event.setattr(command_set.kind.data_set().keyword(), stream)?;
-        }
-        let status = self.handler.call1(py, (event, &origin.accepted.calling))?;
-        match status.is_none(py) {
-            true => Ok(0),
-            false => status.extract(py),
-        }
-    }
-}
-
-/// Asks a Python function, if there is one, whether a user is let in.
-fn admits(authenticate: Option<&Py<PyAny>>, user: Option<&UserIdentity>) -> bool {
-    let Some(authenticate) = authenticate else { return true };
-    let (name, passcode) = match user.map(|user| (user.identity_type(), user)) {
-        None => (None, None),
-        Some((UserIdentityType::Username, user)) => (Some(user.primary_field()), None),
-        Some((UserIdentityType::UsernamePassword, user)) => {
-            (Some(user.primary_field()), Some(user.secondary_field()))
-        }
-        Some(_) => return false,
-    };
-    Python::attach(|py| {
-        let text = |bytes: Option<Vec<u8>>| bytes.map(String::from_utf8).transpose();
-        // Both are UTF-8 (PS3.7 Table D.3-14).
-        let (Ok(name), Ok(passcode)) = (text(name), text(passcode)) else { return false };
-        let admitted = authenticate.call1(py, (name, passcode)).and_then(|one| one.is_truthy(py));
-        admitted.unwrap_or_else(|error| {
-            log(py, error, AUTHENTICATE_FAILED);
-            false
-        })
-    })
-}
-
-const HANDLER_FAILED: &str = "the handler of events failed: 0x0110 Processing failure is answered";
-const AUTHENTICATE_FAILED: &str = "authenticate failed: the association is rejected";
-
-/// What a handler raises is no reason to end: it goes where such things are looked for.
-fn log(py: Python<'_>, error: PyErr, text: &str) {
-    let logged = py.import("logging").and_then(|logging| {
-        let logger = logging.call_method1("getLogger", ("fastdimse",))?;
-        let options = pyo3::types::PyDict::new(py);
-        options.set_item("exc_info", error.value(py))?;
-        logger.call_method("error", (text,), Some(&options))
-    });
-    if let Err(error) = logged {
-        error.write_unraisable(py, None);
+        None
     }
 }
 
@@ -383,7 +306,7 @@ impl Listener {
         }
         let Some(first) = self.first(py, patience)? else { return Ok(None) };
         let found = py.detach(|| received::received(&self.others(first, batch_size, linger)));
-        Ok(Some(ReceivedEvents { events: found.events, rejected: Rejections::new(found.rejected) }))
+        Ok(Some(found.into()))
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -440,6 +363,12 @@ pub struct ReceivedEvents {
     events: RecordBatch,
     #[pyo3(get)]
     rejected: Rejections,
+}
+
+impl From<received::Received> for ReceivedEvents {
+    fn from(found: received::Received) -> Self {
+        Self { events: found.events, rejected: Rejections::new(found.rejected) }
+    }
 }
 
 #[pymethods]

@@ -1,0 +1,164 @@
+"""Functions that say how events are answered: event by event with replies, or batch by batch."""
+
+import io
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pydicom.dataset import Dataset
+from pynetdicom.sop_class import StorageCommitmentPushModelInstance
+
+from fastdimse import Delivery, Peer, connect, listen
+from outbox_sender import COMMITMENT, numbered
+from scripted_peer import HOST
+from test_delivery import column, events
+from test_outbox import instances
+from test_receiving import association
+
+
+def reply() -> Dataset:
+    """Make a data set of several VRs."""
+    found = Dataset()
+    found.TransactionUID = "1.2.3"
+    found.PatientName = "Müller^Jürgen"
+    found.SpecificCharacterSet = "ISO_IR 192"
+    found.ReferencedSOPSequence = [Dataset()]
+    found.ReferencedSOPSequence[0].ReferencedSOPInstanceUID = "1.2.4"
+    return found
+
+
+AS_MAPPING = {
+    "SpecificCharacterSet": "ISO_IR 192",
+    "TransactionUID": "1.2.3",
+    "PatientName": "Müller^Jürgen",
+    "ReferencedSOPSequence": [{"ReferencedSOPInstanceUID": "1.2.4"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "expected"),
+    [
+        ((0x0000, reply()), 0x0000, reply()),
+        ((None, AS_MAPPING), 0x0000, reply()),
+        ((0x0107, AS_MAPPING), 0x0107, reply()),
+        ((0x0000, b"\x08\0\x95\x11\x04\0\0\x001.2\0"), 0x0000, {"TransactionUID": "1.2"}),
+        ((0x0000, io.BytesIO()), 0x0000, None),
+        ((0x0112, None), 0x0112, None),
+        ((0x0000, {"TransactionUID": "not one"}), 0x0110, None),
+        ((0x0000, {"NoKeyword": 1}), 0x0110, None),
+        ((0x0000, None, None), 0x0110, None),
+    ],
+)
+def test_pynetdicom_gets_an_event_reply(given, status, expected, caplog):
+    with listen(0, host=HOST, handler=lambda event, calling_ae: given) as listener:
+        talk = association(listener.port)
+        answer, found = talk.send_n_event_report(
+            None, 1, COMMITMENT, StorageCommitmentPushModelInstance, msg_id=7
+        )
+        talk.release()
+    assert answer.Status == status
+    if isinstance(expected, dict):
+        assert found.TransactionUID == expected["TransactionUID"]
+    else:
+        assert (found or None) == expected
+    assert ("the handler of events failed" in caplog.text) == (status == 0x0110)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        (lambda types: None, [0] * 6),
+        (lambda types: 0x0112, [0x0112] * 6),
+        (lambda types: [one or None for one in types], list(range(6))),
+        (lambda types: np.array(types, "uint16"), list(range(6))),
+        (lambda types: pa.array(types), list(range(6))),
+        (lambda types: pa.chunked_array([types]), list(range(6))),
+        (lambda types: types[1:], [0x0110] * 6),
+        (lambda types: 1 << 16, [0x0110] * 6),
+        (lambda types: 1 / 0, [0x0110] * 6),
+    ],
+)
+def test_a_batch_handler_says_the_statuses(statuses, expected, caplog):
+    def handle(received: Any) -> Any:
+        return statuses(pa.table(received)["EventTypeID"].to_pylist())
+
+    with (
+        listen(0, host=HOST, batch_handler=handle) as listener,
+        connect(HOST, listener.port) as talk,
+    ):
+        # All in one write, and so in one batch.
+        outcomes = talk.send(events(6, EventTypeID=list(range(6))))
+        with pytest.raises(RuntimeError, match="has a handler"):
+            listener.receive()
+    assert column(outcomes, "Status") == expected
+    assert ("the handler of events failed" in caplog.text) == (0x0110 in expected)
+
+
+def test_too_few_statuses_are_told(caplog):
+    with (
+        listen(0, host=HOST, batch_handler=lambda received: [0]) as listener,
+        connect(HOST, listener.port) as talk,
+    ):
+        talk.send(events(6))
+    assert "the batch handler gave 1 Statuses for 6 events" in caplog.text
+
+
+def test_a_batch_does_not_linger():
+    sizes: list[int] = []
+    with listen(0, host=HOST, batch_handler=lambda received: sizes.append(len(received))) as one:
+        talk = association(one.port)
+        begin = time.monotonic()
+        for number in range(10):
+            status, _ = talk.send_n_event_report(
+                None, 1, COMMITMENT, StorageCommitmentPushModelInstance, msg_id=number
+            )
+            assert status.Status == 0
+        assert talk.send_c_echo().Status == 0
+        assert time.monotonic() - begin < 2
+        talk.release()
+    assert sizes == [1] * 10
+
+
+def test_associations_share_batches():
+    """Whoever waits while the handler is busy is in the next batch."""
+    batches: list[list[int]] = []
+
+    def handle(received: Any) -> None:
+        batches.append(pa.table(received)["Association"].to_pylist())
+        time.sleep(0.2)
+
+    with listen(0, host=HOST, batch_handler=handle) as listener:
+
+        def report() -> None:
+            with connect(HOST, listener.port, window=1) as talk:
+                assert talk.send(events(3)).answered == 3
+
+        threads = [threading.Thread(target=report) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sum(map(len, batches)) == 24
+    assert max(len(set(batch)) for batch in batches) > 3
+    assert len(batches) < 12
+
+
+def test_many_events_are_answered_after_they_were_handled():
+    got: list[str] = []
+
+    def handle(received: Any) -> None:
+        got.extend(pa.table(received)["AffectedSOPInstanceUID"].to_pylist())
+
+    with listen(0, host=HOST, batch_handler=handle) as listener:
+        with Delivery(Peer(HOST, listener.port)) as delivery:
+            delivery.put(numbered(50_000))
+        assert got == instances(50_000)
+    assert delivery.progress()[0].answered == 50_000
+
+
+def test_handlers_can_not_be_together():
+    with pytest.raises(ValueError, match="can't be there together"):
+        listen(0, handler=print, batch_handler=print)
