@@ -47,6 +47,11 @@ class Program:
         with self._news:
             self._news.notify_all()
 
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        return self._process.pid
+
     def __str__(self) -> str:
         written = [f"{name}: {line}" for name, lines in self._lines.items() for line in lines]
         return "\n".join([f"{self._name}, exit code {self._process.poll()}", *written])

@@ -1,4 +1,5 @@
-"""The command line: ``fastdimse encode``, ``decode``, ``validate``, ``send`` and ``bench``.
+"""The command line: ``fastdimse encode``, ``decode``, ``validate``, ``send``, ``receive``,
+``echo`` and ``bench``.
 
 Exit codes: 0 all good, 1 rows or messages rejected or not delivered, 2 bad usage or unreadable
 input, 130 interrupted, 141 the reader of standard output went away.
@@ -17,7 +18,9 @@ import fastdimse
 
 from .bench import bench
 from .decode import decode
+from .echo import echo
 from .encode import encode
+from .receive import receive
 from .report import error_line
 from .rows import InputError
 from .send import send
@@ -60,7 +63,7 @@ def _reported(command: Callable[_P, None]) -> Callable[_P, None]:
     return run
 
 
-for _command in (encode, decode, validate, send, bench):
+for _command in (encode, decode, validate, send, receive, echo, bench):
     app.command()(_reported(_command))
 
 

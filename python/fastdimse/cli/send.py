@@ -21,6 +21,17 @@ from .picture import draw, picture_format
 from .report import note, plural
 from .requests import Requests, open_requests
 from .rows import InputError
+from .security import (
+    Ca,
+    Certificate,
+    Key,
+    NoHostnameCheck,
+    Passcode,
+    ServerName,
+    Username,
+    UseTls,
+    client_tls,
+)
 
 _OUTCOMES = pa.schema(
     [
@@ -107,6 +118,14 @@ def send(
             metavar="FILE", help="Draw latencies and the rate over time, .svg or .png by suffix."
         ),
     ] = None,
+    tls: UseTls = False,
+    ca: Ca = None,
+    certificate: Certificate = None,
+    key: Key = None,
+    server_name: ServerName = None,
+    no_hostname_check: NoHostnameCheck = False,
+    username: Username = None,
+    passcode: Passcode = None,
 ) -> None:
     """Send events to a peer, or to several, and say what became of them.
 
@@ -124,6 +143,16 @@ def send(
         "calling_ae": calling_ae,
         "window": window,
         "response_timeout": response_timeout,
+        "username": username,
+        "passcode": passcode,
+        "tls": client_tls(
+            tls=tls,
+            ca=ca,
+            certificate=certificate,
+            key=key,
+            server_name=server_name,
+            no_hostname_check=no_hostname_check,
+        ),
     }
     to = [_peer(host, port, called_ae, options)]
     to += [_peer(*_address(text), options) for text in peers or ()]

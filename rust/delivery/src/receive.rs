@@ -234,6 +234,9 @@ impl Receiver {
 
     /// Hands on what is whole, and answers what was not answered before.
     fn hand_on(&mut self, taker: &dyn Taker) {
+        if self.whole == 0 {
+            return;
+        }
         let rest = self.arrived.split_off(self.whole);
         let bytes = std::mem::replace(&mut self.arrived, rest);
         self.whole = 0;
