@@ -4,7 +4,8 @@
     python benches/report.py RUN.json --check   only compare with what must be reached
 
 A time is the fastest round divided by the events in it, a ratio pynetdicom's time by ours, both
-of one run. `memory_speed.py` has the table beside the machine's memory.
+of one run. `memory_speed.py` has the table beside the machine's memory, `delivery.py` that of
+deliveries.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import delivery
 import memory_speed
 from figures import seconds, times
 
@@ -139,7 +141,7 @@ def draw(found: list[dict[str, Any]], picture: Path) -> None:
     figure.savefig(picture, transparent=True, bbox_inches="tight", metadata={"Date": None})
 
 
-def put(name: str, found: list[dict[str, Any]], text: str, picture: str = "") -> None:
+def put(name: str, found: Any, text: str, picture: str = "") -> None:
     """Write results, and the README's part between the marks of their name."""
     file = RESULTS / name.replace(" ", "_")
     file.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
@@ -150,21 +152,27 @@ def put(name: str, found: list[dict[str, Any]], text: str, picture: str = "") ->
     README.write_text(f"{before}{begin}\n{text}{picture}\n{end}{after}")
 
 
-def write(found: list[dict[str, Any]], beside_memory: list[dict[str, Any]]) -> None:
-    """Write both tables and the picture."""
+def write(
+    found: list[dict[str, Any]], beside_memory: list[dict[str, Any]], delivered: dict[str, float]
+) -> None:
+    """Write the tables and the picture."""
     RESULTS.mkdir(exist_ok=True)
     draw(found, RESULTS / "comparison.svg")
     picture = "![How many times faster than pynetdicom](benches/results/comparison.svg)"
     put("comparison", found, table(found), f"\n\n{picture}")
     put("memory speed", beside_memory, memory_speed.table(beside_memory))
+    put("delivery", delivered, delivery.table(delivered))
 
 
-def unmeasured(found: list[dict[str, Any]], beside_memory: list[dict[str, Any]]) -> list[str]:
+def unmeasured(
+    found: list[dict[str, Any]], beside_memory: list[dict[str, Any]], delivered: dict[str, float]
+) -> list[str]:
     """Return what a whole run has and this one has not."""
     operations = {row["operation"] for row in found}
     measures = {row["measure"] for row in beside_memory}
     missing = [name for name in OPERATIONS if name not in operations]
-    return missing + [row.name for row in memory_speed.MEASURES if row.name not in measures]
+    missing += [row.name for row in memory_speed.MEASURES if row.name not in measures]
+    return missing + delivery.unmeasured(delivered)
 
 
 def check(found: list[dict[str, Any]]) -> int:
@@ -193,19 +201,23 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing, compare with targets")
     arguments = parser.parse_args()
     run = json.loads(arguments.run.read_text())["benchmarks"]
+    delivered = delivery.rows(run)
+    run = [bench for bench in run if bench["group"] != delivery.GROUP]
     found, beside_memory = rows(read(run)), memory_speed.rows(run)
     if arguments.check:
-        missed = check(found) + memory_speed.check(beside_memory)
+        missed = check(found) + memory_speed.check(beside_memory) + delivery.check(delivered)
         print(f"{missed} missed")
         return 1 if missed else 0
     if found:
         print(table(found), end="\n\n")
     if beside_memory:
         print(memory_speed.table(beside_memory), end="\n\n")
-    if missing := unmeasured(found, beside_memory):
+    if delivered:
+        print(delivery.table(delivered), end="\n\n")
+    if missing := unmeasured(found, beside_memory, delivered):
         print(f"nothing is written, since this is a part only, without: {'; '.join(missing)}")
     else:
-        write(found, beside_memory)
+        write(found, beside_memory, delivered)
     return 0
 
 

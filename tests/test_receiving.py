@@ -281,6 +281,14 @@ def kinds(answer: bytes) -> list[int]:
 
 
 EVENT = bytes(encode_events(events(1)))
+
+
+def with_rest(pdu: bytes) -> bytes:
+    """Return a PDU with a PDV too many, which is none."""
+    length = struct.unpack_from(">I", pdu, 2)[0] + 4
+    return pdu[:2] + struct.pack(">I", length) + pdu[6:] + b"\0\0\0\xff"
+
+
 RQ, AC, RJ, DATA, RELEASE, RELEASED, ABORT = range(1, 8)
 
 
@@ -299,6 +307,8 @@ RQ, AC, RJ, DATA, RELEASE, RELEASED, ABORT = range(1, 8)
         ((request(), request()), [AC, ABORT], "A-ASSOCIATE-RQ"),
         ((request(), EVENT, b"\x07\0\0\0\0\x04\0\0\0\0"), [AC, DATA], "aborted"),
         ((request(), EVENT[:-5]), [AC, ABORT], "silent"),
+        # Something wrong behind an event in its PDU: nobody has it, and it is not answered.
+        ((request(), EVENT, with_rest(EVENT)), [AC, DATA, ABORT], "a PDV"),
     ],
 )
 def test_what_a_peer_may_do(parts, expected, failure):

@@ -212,8 +212,9 @@ impl Receiver {
                 };
             }
             self.arrived.extend_from_slice(raw.bytes);
+            let before = (self.answers.len(), self.events, self.unanswered);
             let Self { origin, answers, events, unanswered, max_pdu_length, .. } = self;
-            self.messages.take(raw.bytes, |arrived| {
+            let taken = self.messages.take(raw.bytes, |arrived| {
                 *events += usize::from(matches!(arrived.message, Message::Event { .. }));
                 let mut asked = |event: &CommandSet<'_>, arrived: &Arrived<'_>| {
                     let answer = taker.answer(event, arrived.data_set, arrived.context_id, origin);
@@ -221,7 +222,13 @@ impl Receiver {
                     answer
                 };
                 write_answer(&arrived, *max_pdu_length, &mut asked, answers);
-            })?;
+            });
+            if let Err(rejection) = taken {
+                // A PDU with something wrong in it is not handed on, and nothing of it is answered.
+                self.answers.truncate(before.0);
+                (self.events, self.unanswered) = (before.1, before.2);
+                return Err(rejection.into());
+            }
             if self.messages.are_whole() {
                 self.whole = self.arrived.len();
             }

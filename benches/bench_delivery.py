@@ -1,0 +1,341 @@
+"""Events with data sets of 100 bytes delivered over loopback, beside all that others reach there."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pydicom.dataset import Dataset
+from pynetdicom import AE
+from pynetdicom.sop_class import StorageCommitmentPushModel
+
+import delivery
+import fastdimse
+from bench_wire import DEADLINE, LISTEN, PLAIN, listener
+from conftest import DATA_SET, SOP_CLASS, SOP_INSTANCE
+from fastdimse import connect, encode_events
+
+ROOT = Path(__file__).parent.parent
+RECEIVER = Path(__file__).with_name("receiver.py")
+HOST = "127.0.0.1"
+ASSOCIATIONS = 64
+ONE_BY_ONE, WINDOW = 1, 64
+
+
+def reports(count: int) -> pa.Table:
+    """Return so many events."""
+    return pa.table(
+        {
+            "AffectedSOPClassUID": pa.repeat(SOP_CLASS, count),
+            "AffectedSOPInstanceUID": pa.repeat(SOP_INSTANCE, count),
+            "EventTypeID": pa.repeat(pa.scalar(1, pa.uint16()), count),
+            "EventInformation": pa.repeat(DATA_SET, count),
+        }
+    )
+
+
+def response_length() -> int:
+    """Return how many bytes an answer has, its PDUs among them."""
+    response = {
+        "MessageIDBeingRespondedTo": 1,
+        "AffectedSOPClassUID": SOP_CLASS,
+        "AffectedSOPInstanceUID": SOP_INSTANCE,
+        "EventTypeID": 1,
+        "Status": [0],
+    }
+    return encode_events(response).nbytes
+
+
+SIZES = (str(encode_events(reports(1)).nbytes), str(response_length()))
+
+
+@contextmanager
+def running(*command: object, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """Run a program until the block is left."""
+    pipe = subprocess.PIPE
+    words = list(map(str, command))
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def seconds(*command: object, **options: Any) -> float:
+    """Run a program that says how long it took."""
+    words = list(map(str, command))
+    ran = subprocess.run(words, capture_output=True, text=True, check=True, **options)
+    return float(ran.stdout)
+
+
+@pytest.fixture(scope="module")
+def raw() -> Iterator[tuple[Path, int]]:
+    """Plain sockets: the program, and the port of its server."""
+    build = ["cargo", "build", "--locked", "--release", "--quiet"]
+    build += ["--package", "fastdimse-delivery", "--example", "raw_sockets"]
+    subprocess.run(build, check=True, cwd=ROOT)
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    program = target / "release" / "examples" / "raw_sockets"
+    with running(program, "serve", *SIZES) as server:
+        assert server.stdout is not None
+        yield program, int(server.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[int]:
+    """`fastdimse.listen`, whose events are taken and let go: the port."""
+    with running(sys.executable, RECEIVER) as process:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
+
+
+@pytest.fixture
+def measured(benchmark: Any) -> Any:
+    """Measure something that is called with a number of events, and says how long they took.
+
+    What else the machine does meets all of a group, which are called in turns.
+    """
+
+    def run(calls: dict[str, tuple[Any, int]], rounds: int = 7) -> None:
+        best = dict.fromkeys(calls, float("inf"))
+        benchmark.group = delivery.GROUP
+
+        def all_of_them() -> None:
+            for name, (call, events) in calls.items():
+                best[name] = min(best[name], call(events) / events)
+
+        benchmark.pedantic(all_of_them, rounds=rounds)
+        benchmark.extra_info.update(rival="fastdimse", events=1, seconds=best)
+
+    return run
+
+
+def by_clock(call: Any) -> Any:
+    """Return a call that says how long it took."""
+    import time
+
+    def timed(events: int) -> float:
+        begin = time.perf_counter()
+        call(events)
+        return time.perf_counter() - begin
+
+    return timed
+
+
+def test_to_our_receiver(measured, raw, receiver):
+    program, port = raw
+    table = reports(200_000)
+
+    def plain(outstanding: int) -> Any:
+        return lambda events: seconds(program, "send", port, *SIZES, events, outstanding)
+
+    with (
+        connect(HOST, receiver, window=ONE_BY_ONE) as one,
+        connect(HOST, receiver, window=WINDOW) as many,
+    ):
+
+        def ours(association: fastdimse.Association) -> Any:
+            def send(events: int) -> None:
+                assert association.send(table.slice(0, events)).answered == events
+
+            return by_clock(send)
+
+        measured(
+            {
+                delivery.RAW: (plain(ONE_BY_ONE), 20_000),
+                delivery.OURS: (ours(one), 20_000),
+                delivery.RAW_WINDOW: (plain(WINDOW), 200_000),
+                delivery.OURS_WINDOW: (ours(many), 200_000),
+            },
+            rounds=9,
+        )
+
+
+def data_set() -> Dataset:
+    """Return one of 100 bytes."""
+    found = Dataset()
+    found.TextValue = "x" * 92
+    return found
+
+
+def test_to_and_from_pynetdicom(measured):
+    table = reports(300)
+
+    def to(association: fastdimse.Association) -> Any:
+        def send(events: int) -> None:
+            assert association.send(table.slice(0, events)).answered == events
+
+        return by_clock(send)
+
+    def by(association: Any) -> Any:
+        def send(events: int) -> None:
+            for number in range(events):
+                status, _ = association.send_n_event_report(
+                    data_set(), 1, StorageCommitmentPushModel, SOP_INSTANCE, number + 1
+                )
+                assert status.Status == 0
+
+        return by_clock(send)
+
+    with listener(PLAIN) as theirs, listener(LISTEN) as ours, connect(HOST, theirs) as sender:
+        ae = AE()
+        ae.acse_timeout = ae.connection_timeout = ae.dimse_timeout = DEADLINE
+        ae.add_requested_context(StorageCommitmentPushModel)
+        to_theirs, to_ours = ae.associate(HOST, theirs), ae.associate(HOST, ours)
+        try:
+            measured(
+                {
+                    delivery.PYNETDICOM: (by(to_theirs), 20),
+                    delivery.TO_PYNETDICOM: (to(sender), 300),
+                    delivery.FROM_PYNETDICOM: (by(to_ours), 100),
+                },
+                rounds=5,
+            )
+        finally:
+            to_theirs.release()
+            to_ours.release()
+
+
+@pytest.fixture(scope="module")
+def dcmtk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """DCMTK's program."""
+    program = tmp_path_factory.mktemp("dcmtk") / "dcmtk_events"
+    source = Path(__file__).with_name("dcmtk_events.cc")
+    libraries = ["-ldcmnet", "-ldcmdata", "-loflog", "-lofstd"]
+    if shutil.which("g++") is None or not Path("/usr/include/dcmtk").is_dir():
+        pytest.skip("DCMTK is measured where g++ and libdcmtk-dev are: ./dev peers benches")
+    subprocess.run(["g++", "-O2", source, "-o", program, *libraries], check=True)
+    return program
+
+
+def test_dcmtk(measured, dcmtk):
+    """As it comes, and with the variable by which it sets TCP_NODELAY."""
+    plain = {name: value for name, value in os.environ.items() if name != "TCP_NODELAY"}
+    quick = plain | {"TCP_NODELAY": "1"}
+    calls, servers = {}, []
+    for name, environment, events in (
+        (delivery.DCMTK, plain, 10),
+        (delivery.DCMTK_NO_DELAY, quick, 10_000),
+    ):
+        port = free_port()
+        servers.append(subprocess.Popen([dcmtk, "serve", str(port)], env=environment))
+        wait_for(port)
+
+        def send(events: int, port: int = port, environment: Any = environment) -> float:
+            return seconds(dcmtk, "send", port, events, env=environment)
+
+        calls[name] = (send, events)
+    try:
+        measured(calls)
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait()
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    import socket
+
+    with socket.create_server((HOST, 0)) as held:
+        return int(held.getsockname()[1])
+
+
+def wait_for(port: int) -> None:
+    """Wait until somebody listens there."""
+    import time
+
+    end = time.monotonic() + DEADLINE
+    while True:
+        try:
+            fastdimse.echo(HOST, port)
+        except fastdimse.AssociationError as error:
+            if error.code != "connect":
+                return
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        else:
+            return
+
+
+def test_many_associations(measured):
+    """As many events in all as on one association; all of them come."""
+    events, rounds = 128_000, 5
+    table = reports(events)
+    with running(sys.executable, RECEIVER) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        port = int(process.stdout.readline())
+
+        def over(count: int, window: int) -> Any:
+            def send(events: int) -> None:
+                each = events // count
+                part = table.slice(0, each)
+                answered = []
+
+                def one(association: fastdimse.Association) -> None:
+                    answered.append(association.send(part).answered)
+
+                threads = [threading.Thread(target=one, args=(it,)) for it in associations]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+                assert answered == [each] * count
+
+            timed = by_clock(send)
+
+            def run(events: int) -> float:
+                nonlocal associations
+                associations = [connect(HOST, port, window=window) for _ in range(count)]
+                took = timed(events)
+                for association in associations:
+                    association.release()
+                return took
+
+            associations: list[fastdimse.Association] = []
+            return run
+
+        measured(
+            {
+                delivery.ONE: (over(1, ONE_BY_ONE), 12_800),
+                delivery.MANY: (over(ASSOCIATIONS, ONE_BY_ONE), 12_800),
+                delivery.ONE_WINDOW: (over(1, WINDOW), events),
+                delivery.MANY_WINDOW: (over(ASSOCIATIONS, WINDOW), events),
+            },
+            rounds=rounds,
+        )
+        process.stdin.close()
+        found = json.loads(process.stdout.read())
+    assert found["events"] == rounds * 2 * (12_800 + events)
+    assert found["failures"] == []
+
+
+def test_memory_of_the_receiver(benchmark):
+    """The most that it takes for a million events."""
+    events = 1_000_000
+    table = reports(events)
+    benchmark.group = delivery.GROUP
+    with running(sys.executable, RECEIVER) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        port = int(process.stdout.readline())
+
+        def send() -> None:
+            with connect(HOST, port, window=WINDOW) as association:
+                assert association.send(table).answered == events
+
+        benchmark.pedantic(send, rounds=1)
+        process.stdin.close()
+        found = json.loads(process.stdout.read())
+    assert found["events"] == events
+    above = found["peak"] - found["interpreter"]
+    benchmark.extra_info.update(rival="fastdimse", events=events, bytes={delivery.MEMORY: above})

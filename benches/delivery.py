@@ -1,0 +1,101 @@
+"""The table of deliveries: events a second, and what must be reached.
+
+All figures are of one run, over loopback, with data sets of 100 bytes.
+"""
+
+from typing import Any
+
+GROUP = "delivery"
+
+RAW = "raw sockets, one at a time"
+OURS = "`connect` to `listen`, one at a time"
+RAW_WINDOW = "raw sockets, 64 outstanding"
+OURS_WINDOW = "`connect` to `listen`, a window of 64"
+PYNETDICOM = "pynetdicom to pynetdicom"
+TO_PYNETDICOM = "`connect` to pynetdicom"
+FROM_PYNETDICOM = "pynetdicom to `listen`"
+DCMTK = "DCMTK to DCMTK"
+DCMTK_NO_DELAY = "DCMTK to DCMTK with TCP_NODELAY=1"
+ONE = "`listen`, one association, one at a time"
+MANY = "`listen`, 64 associations, each one at a time"
+ONE_WINDOW = "`listen`, one association, a window of 64"
+MANY_WINDOW = "`listen`, 64 associations, each a window of 64"
+MEMORY = "the receiver's memory for 1,000,000 events, above the interpreter's"
+
+ROWS = [
+    *(PYNETDICOM, DCMTK, DCMTK_NO_DELAY, OURS, RAW, OURS_WINDOW, RAW_WINDOW),
+    *(TO_PYNETDICOM, FROM_PYNETDICOM, ONE, MANY, ONE_WINDOW, MANY_WINDOW),
+]
+MIB = 2**20
+MOST_MEMORY = 200 * MIB
+
+# What, beside what, at least how many times as many events a second.
+TARGETS = [
+    (OURS, RAW, 0.85),
+    (OURS, DCMTK_NO_DELAY, 1.0),
+    (OURS, PYNETDICOM, 500.0),
+    (TO_PYNETDICOM, PYNETDICOM, 5.0),
+    (FROM_PYNETDICOM, PYNETDICOM, 5.0),
+    (MANY, ONE, 1.0),
+    (MANY_WINDOW, ONE_WINDOW, 1.0),
+]
+# A window of 64 reaches one of both.
+WINDOW_RATE, WINDOW_PART = 200_000, 0.25
+
+
+def rows(benchmarks: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the events a second by name, and the bytes of memory."""
+    found: dict[str, float] = {}
+    for bench in benchmarks:
+        if bench["group"] == GROUP:
+            info = bench["extra_info"]
+            found |= {name: 1 / seconds for name, seconds in info.get("seconds", {}).items()}
+            found |= info.get("bytes", {})
+    return found
+
+
+def unmeasured(found: dict[str, float]) -> list[str]:
+    """Return what a part of the benches has left out; DCMTK is not everywhere."""
+    return [
+        name
+        for name in [*ROWS, MEMORY]
+        if name not in found and name not in (DCMTK, DCMTK_NO_DELAY)
+    ]
+
+
+def table(found: dict[str, float]) -> str:
+    """Return the table in Markdown."""
+    lines = ["| from and to | events a second | beside pynetdicom |", "| --- | ---: | ---: |"]
+    for name in ROWS:
+        if name in found:
+            ratio = found[name] / found[PYNETDICOM] if PYNETDICOM in found else 0
+            lines.append(f"| {name} | {found[name]:,.0f} | {ratio:,.3g} |")
+    text = "\n".join(lines)
+    if MEMORY in found:
+        text += f"\n\n{MEMORY[0].upper()}{MEMORY[1:]}: {found[MEMORY] / MIB:.0f} MiB."
+    return text
+
+
+def check(found: dict[str, float]) -> int:
+    """Print what must be reached and what was; return how many were not."""
+    missed = 0
+    for name, beside, target in TARGETS:
+        if name in found and beside in found:
+            ratio = found[name] / found[beside]
+            missed += ratio < target
+            mark = "missed" if ratio < target else "reached"
+            print(f"{mark}: {name}: {ratio:,.3g} of {target:g} times {beside}")
+        elif DCMTK_NO_DELAY not in (name, beside):
+            missed += 1
+            print(f"missed: {name}: not measured")
+    rate, plain = found.get(OURS_WINDOW, 0), found.get(RAW_WINDOW, 1)
+    is_reached = rate >= WINDOW_RATE or rate / plain >= WINDOW_PART
+    missed += not is_reached
+    print(
+        f"{'reached' if is_reached else 'missed'}: {OURS_WINDOW}: {rate:,.0f}/s, {rate / plain:.2f}"
+    )
+    memory = found.get(MEMORY, MOST_MEMORY + 1)
+    missed += memory > MOST_MEMORY
+    mark = "missed" if memory > MOST_MEMORY else "reached"
+    print(f"{mark}: {MEMORY}: {memory / MIB:.0f} of {MOST_MEMORY / MIB:.0f} MiB")
+    return missed
