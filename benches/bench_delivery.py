@@ -1,4 +1,4 @@
-"""Events with data sets of 100 bytes delivered over loopback, beside all that others reach there."""
+"""Events delivered over loopback, beside all that others reach there: data sets of 100 bytes."""
 
 import json
 import os

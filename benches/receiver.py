@@ -2,8 +2,8 @@
 
     python benches/receiver.py
 
-It tells its port, and at the end of its standard input prints JSON: how many events came, and the most
-bytes in memory before anything was imported, with fastdimse, and at the end.
+It tells its port, and at the end of its standard input prints JSON: how many events came, and the
+most bytes in memory before anything was imported, with fastdimse, and at the end.
 """
 
 import json

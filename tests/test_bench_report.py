@@ -17,11 +17,11 @@ def report(monkeypatch, tmp_path):
 
     monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(report, "README", tmp_path / "README.md")
-    comparison, memory_speed = (
+    parts = [
         f"<!-- {name}:begin -->\nold\n<!-- {name}:end -->"
-        for name in ("comparison", "memory speed")
-    )
-    report.README.write_text(f"before\n{comparison}\n{memory_speed}\nafter")
+        for name in ("comparison", "memory speed", "delivery")
+    ]
+    report.README.write_text("\n".join(["before", *parts, "after"]))
     return report
 
 
@@ -70,6 +70,27 @@ def whole_run():
     benches.append(bench("encode primitives", "fastdimse", 149, beside=149e-9 * 1501))
     memory = {"interpreter": 10 * MIB, "imported": 50 * MIB, "peak": 209 * MIB, "written": 1}
     benches.append(bench("memory", "fastdimse", 1, **memory))
+    seconds = {
+        "pynetdicom to pynetdicom": 1 / 21.9,
+        "DCMTK to DCMTK": 1 / 11,
+        "DCMTK to DCMTK with TCP_NODELAY=1": 1 / 10_990,
+        "`connect` to `listen`, one at a time": 1 / 11_000,
+        "raw sockets, one at a time": 1 / 12_900,
+        "`connect` to `listen`, a window of 64": 1 / 199_000,
+        "raw sockets, 64 outstanding": 1 / 790_000,
+        "`connect` to pynetdicom": 1 / 110,
+        "pynetdicom to `listen`": 1 / 110,
+        "`listen`, one association, one at a time": 1 / 11_000,
+        "`listen`, 64 associations, each one at a time": 1 / 11_100,
+        "`listen`, one association, a window of 64": 1 / 199_000,
+        "`listen`, 64 associations, each a window of 64": 1 / 200_000,
+    }
+    benches.append(bench("delivery", "fastdimse", 1, seconds=seconds))
+    memory_of_receiver = {
+        "the receiver's memory for 1,000,000 events, above the interpreter's": 199
+    }
+    bytes_of = {name: value * MIB for name, value in memory_of_receiver.items()}
+    benches.append(bench("delivery", "fastdimse", 1, bytes=bytes_of))
     return benches
 
 
@@ -83,7 +104,7 @@ def outcome(report, monkeypatch, tmp_path, benches, *arguments):
 def test_what_is_reached_passes(report, monkeypatch, tmp_path, capsys):
     assert outcome(report, monkeypatch, tmp_path, whole_run(), "--check") == 0
     told = capsys.readouterr().out
-    assert told.count("reached: ") == 22
+    assert told.count("reached: ") == 31
     assert "0 missed" in told
 
 
@@ -121,9 +142,51 @@ def test_what_is_a_little_too_slow_is_missed(
 
 def test_too_much_memory_is_missed(report, monkeypatch, tmp_path, capsys):
     benches = whole_run()
-    benches[-1]["extra_info"]["peak"] += 2 * MIB
+    [memory] = [bench for bench in benches if bench["group"] == "memory"]
+    memory["extra_info"]["peak"] += 2 * MIB
     assert outcome(report, monkeypatch, tmp_path, benches, "--check") == 1
     assert "201 MiB of at most 200 MiB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "measures"),
+    [
+        ("`connect` to `listen`, one at a time", 1.1, 3),
+        ("DCMTK to DCMTK with TCP_NODELAY=1", 0.9, 1),
+        ("`connect` to `listen`, a window of 64", 1.1, 1),
+        ("`connect` to pynetdicom", 1.1, 1),
+        ("pynetdicom to `listen`", 1.1, 1),
+        ("`listen`, 64 associations, each one at a time", 1.1, 1),
+        ("`listen`, 64 associations, each a window of 64", 1.1, 1),
+    ],
+)
+def test_a_delivery_that_is_too_slow_is_missed(
+    report, monkeypatch, tmp_path, capsys, name, factor, measures
+):
+    benches = whole_run()
+    benches[-2]["extra_info"]["seconds"][name] *= factor
+    assert outcome(report, monkeypatch, tmp_path, benches, "--check") == 1
+    assert capsys.readouterr().out.count("missed: ") == measures
+
+
+def test_a_receiver_with_too_much_memory_is_missed(report, monkeypatch, tmp_path, capsys):
+    benches = whole_run()
+    benches[-1]["extra_info"]["bytes"] = {
+        name: 201 * MIB for name in benches[-1]["extra_info"]["bytes"]
+    }
+    assert outcome(report, monkeypatch, tmp_path, benches, "--check") == 1
+    assert "201 of 200 MiB" in capsys.readouterr().out
+
+
+def test_a_machine_without_dcmtk_is_measured_too(report, monkeypatch, tmp_path, capsys):
+    benches = whole_run()
+    seconds = benches[-2]["extra_info"]["seconds"]
+    benches[-2]["extra_info"]["seconds"] = {
+        name: value for name, value in seconds.items() if "DCMTK" not in name
+    }
+    assert outcome(report, monkeypatch, tmp_path, benches, "--check") == 0
+    assert outcome(report, monkeypatch, tmp_path, benches) == 0
+    assert "DCMTK" not in report.README.read_text()
 
 
 def test_what_was_not_measured_is_missed(report, monkeypatch, tmp_path, capsys):
@@ -136,14 +199,15 @@ def test_a_whole_run_is_written(report, monkeypatch, tmp_path):
     assert outcome(report, monkeypatch, tmp_path, whole_run()) == 0
     readme = report.README.read_text()
     assert readme.startswith("before\n<!-- comparison:begin -->\n| operation |")
-    assert readme.endswith("<!-- memory speed:end -->\nafter")
+    assert readme.endswith("<!-- delivery:end -->\nafter")
     assert "old" not in readme
     assert "| 99 ns | a fresh copy of the output | 100 ns | 0.99 | 1.00 |" in readme
     assert "| 149 ns |  |  |  | 150 ns |" in readme
     assert "| 1/1,501 | 1/1,500 |" in readme
     assert "| 199 MiB | the interpreter | 10 MiB |  | 200 MiB |" in readme
     written = {path.name for path in report.RESULTS.iterdir()}
-    tables = {f"{name}.{end}" for name in ("comparison", "memory_speed") for end in ("json", "md")}
+    names = ("comparison", "memory_speed", "delivery")
+    tables = {f"{name}.{end}" for name in names for end in ("json", "md")}
     assert written == {"comparison.svg", *tables}
 
 
