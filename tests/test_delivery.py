@@ -365,6 +365,28 @@ def test_a_peer_that_never_answers():
     assert "silent for 0.2 s" in outcomes.failure
 
 
+def test_a_peer_that_talks_of_other_things():
+    """It is silent too, and what it says is not kept without an end."""
+
+    def script(talk: Conversation) -> None:
+        talk.accept()
+        next(talk.requests())
+        with suppress(ConnectionError):
+            while True:
+                talk.write(response(0x7777) * 50)
+                time.sleep(0.005)
+
+    with (
+        peer(script) as port,
+        connect(HOST, port, response_timeout=0.5) as association,
+    ):
+        begin = time.monotonic()
+        outcomes = association.send(events(2))
+        assert time.monotonic() - begin < 5
+    assert column(outcomes, "Failure") == ["silent", "not-sent"]
+    assert len(association.strays) == 1000
+
+
 def test_answers_to_nothing_are_told():
     def script(talk: Conversation) -> None:
         talk.accept()
@@ -638,10 +660,15 @@ def test_a_keyboard_interrupt_is_not_kept_waiting():
         next(talk.requests())
         assert talk.read()[:1] == A_ABORT[:1]
 
-    with peer(script) as port, connect(HOST, port) as association:
-        timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
-        begin = time.monotonic()
-        timer.start()
-        with pytest.raises(KeyboardInterrupt):
-            association.send(events(2))
-        assert time.monotonic() - begin < 5
+    # Who runs the tests in the background may ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with peer(script) as port, connect(HOST, port) as association:
+            timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
+            begin = time.monotonic()
+            timer.start()
+            with pytest.raises(KeyboardInterrupt):
+                association.send(events(2))
+            assert time.monotonic() - begin < 5
+    finally:
+        signal.signal(signal.SIGINT, before)

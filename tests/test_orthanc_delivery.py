@@ -20,6 +20,7 @@ from test_orthanc import (
     shown_by,
     unknown,
 )
+from test_receive_command import Receiver, received
 
 HOST = "127.0.0.1"
 
@@ -98,3 +99,24 @@ def test_orthanc_reports_to_us(orthanc):
         information = decode(BytesIO(row["EventInformation"]), is_implicit, True)
         assert len(failures_in(information)) == asked.pop(information.TransactionUID)
     assert not asked
+
+
+def test_its_reports_are_in_files(orthanc, tmp_path):
+    """`fastdimse receive` takes them, and Orthanc is told so."""
+    application = Application(orthanc, None)
+    options = ("--format", "ndjson", "--data-sets", "structured", "--stop-after", 2)
+    program = Receiver(tmp_path, "--called-ae", Application.ae_title, *options)
+    try:
+        orthanc.know(Application.ae_title, program.listens_on)
+        missing = {application.ask(one): one for one in (unknown(1), unknown(3))}
+        assert {orthanc.reported(one)["State"] for one in missing} == {"Success"}
+        assert program.ended() == 0
+    finally:
+        program.close()
+    rows = received(tmp_path)
+    assert {row["CallingAETitle"] for row in rows} == {AE_TITLE}
+    for row in rows:
+        information = row["EventInformation"]
+        failed = pairs(information["FailedSOPSequence"])
+        assert failed == missing.pop(information["TransactionUID"])
+    assert not missing

@@ -58,6 +58,8 @@ pub enum Order {
 /// Asked for an order again and again, at least every [`SLICE`].
 pub type Orders<'a> = &'a mut dyn FnMut(Instant) -> Order;
 
+/// So much is kept of what answers nothing: a peer can send without an end.
+pub const MOST_STRAYS: usize = 1000;
 /// The longest wait without asking for an order.
 const SLICE: Duration = Duration::from_millis(100);
 
@@ -75,6 +77,8 @@ pub struct Sender {
     patience: Patience,
     messages: Messages,
     outstanding: HashMap<u16, Outstanding>,
+    /// When the last answer came, or the first request of those went out that have none.
+    answered: Instant,
     strays: Vec<Box<str>>,
 }
 
@@ -97,6 +101,7 @@ impl Sender {
             patience,
             messages: Messages::default(),
             outstanding: HashMap::new(),
+            answered: Instant::now(),
             strays: Vec::new(),
         })
     }
@@ -151,6 +156,9 @@ impl Sender {
     /// not used again before it is answered (PS3.7 10.1.1.1.1).
     fn note(&mut self, requests: &Requests<'_>, from: usize, sent: Instant) -> usize {
         let window = usize::from(self.agreement.window);
+        if self.outstanding.is_empty() {
+            self.answered = sent;
+        }
         for (place, &id) in requests.message_ids.iter().enumerate().skip(from) {
             if self.outstanding.len() >= window || self.outstanding.contains_key(&id) {
                 return place;
@@ -176,7 +184,12 @@ impl Sender {
     fn receive(&mut self, answers: &mut Vec<Answer>, orders: Orders<'_>) -> Result<(), Failure> {
         self.wait(orders)?;
         let (now, time) = (Instant::now(), SystemTime::now());
-        let Self { connection, messages, outstanding, strays, .. } = self;
+        let Self { connection, messages, outstanding, answered, strays, .. } = self;
+        let mut stray = |text| {
+            if strays.len() < MOST_STRAYS {
+                strays.push(text);
+            }
+        };
         while let Some(raw) = connection.next_read()? {
             if raw.kind != P_DATA {
                 return Err(ended(raw));
@@ -184,30 +197,38 @@ impl Sender {
             messages.take(raw.bytes, |arrived| match answer(&arrived) {
                 Some((id, status)) => match outstanding.remove(&id) {
                     Some(Outstanding { request, sent }) => {
+                        *answered = now;
                         answers.push(Answer { request, status, latency: now - sent, time });
                     }
-                    None => strays.push(
+                    None => stray(
                         format!("a response to Message ID {id}, which is not outstanding").into(),
                     ),
                 },
-                None => strays.push(shown(&arrived.message)),
+                None => stray(shown(&arrived.message)),
             })?;
         }
-        Ok(())
+        // A peer that talks of other things is as silent as one that says nothing.
+        self.check_silence(now)
+    }
+
+    fn check_silence(&self, now: Instant) -> Result<(), Failure> {
+        let patience = self.patience.response;
+        match !self.outstanding.is_empty() && now - self.answered >= patience {
+            true => Err(Failure::Silent(patience)),
+            false => Ok(()),
+        }
     }
 
     /// Waits for bytes, for as long as an answer may take.
     fn wait(&mut self, orders: Orders<'_>) -> Result<(), Failure> {
-        let mut silence = Duration::ZERO;
         loop {
             match self.connection.fill() {
-                Err(Failure::Silent(slice)) => silence += slice,
+                Err(Failure::Silent(_)) => {}
                 result => return result,
             }
-            if silence >= self.patience.response {
-                return Err(Failure::Silent(self.patience.response));
-            }
-            if orders(Instant::now()) == Order::Leave {
+            let now = Instant::now();
+            self.check_silence(now)?;
+            if orders(now) == Order::Leave {
                 return Err(Failure::Interrupted);
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use fastdimse_delivery::negotiation::Agreement;
-use fastdimse_delivery::send::Sender;
+use fastdimse_delivery::send::{MOST_STRAYS, Sender};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -36,7 +36,7 @@ enum State {
 ///     The longest PDU that the peer takes, 0 for any.
 /// strays : list of str
 ///     What the peer sent that answers no event: responses with Message IDs that were not
-///     outstanding, and messages of other kinds.
+///     outstanding, and messages of other kinds; the first thousand of them.
 #[pyclass(frozen, module = "fastdimse")]
 pub struct Association {
     state: Mutex<State>,
@@ -64,7 +64,10 @@ impl Association {
         let mut sending = Sending::new(self.take()?, &self.orders, terms, first_row);
         let done = sending.some(py, events, most);
         let strays = sending.take_strays();
-        self.strays.lock().expect("nothing panics while it is locked").extend(strays);
+        let mut known = self.strays.lock().expect("nothing panics while it is locked");
+        let room = MOST_STRAYS.saturating_sub(known.len());
+        known.extend(strays.into_iter().take(room));
+        drop(known);
         let (sender, outcomes) = sending.finish();
         match done {
             Ok(None) => {
