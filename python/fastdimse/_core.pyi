@@ -549,6 +549,7 @@ def listen(
     max_pdu_length: int = 16382,
     max_message_length: int = 67108864,
     max_connections: int = 256,
+    max_waiting: int = 67108864,
     association_timeout: float = 30.0,
     idle_timeout: float = 60.0,
     tls: TLS | None = None,

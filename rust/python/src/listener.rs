@@ -23,8 +23,6 @@ use crate::peer::{check_max_pdu_length, seconds, sop_classes, texts, title};
 use crate::rejections::Rejections;
 use crate::tls::{Tls, server_tls};
 
-/// So many bytes of what came in may wait: then those who send wait too.
-const WAITING: usize = 64 << 20;
 /// How often a wait looks for a signal, such as Ctrl-C.
 const SIGNALS: Duration = Duration::from_millis(100);
 /// Listen for events.
@@ -62,6 +60,8 @@ const SIGNALS: Duration = Duration::from_millis(100);
 ///     The most bytes of a message.
 /// max_connections : int, optional
 ///     How many connections may be open at a time. Those beyond are rejected for now.
+/// max_waiting : int, optional
+///     How many bytes of events may wait until they are taken: then those who send wait too.
 /// association_timeout, idle_timeout : float, optional
 ///     How many seconds to wait for an association's request, and for the next event.
 /// tls : TLS, optional
@@ -103,7 +103,7 @@ const SIGNALS: Duration = Duration::from_millis(100);
 #[pyo3(signature = (
     port, *, host = "0.0.0.0", handler = None, batch_handler = None, sop_classes = None, called_ae = None,
     calling_aes = None, window = 0, max_pdu_length = 16382, max_message_length = 67_108_864,
-    max_connections = 256, association_timeout = 30.0, idle_timeout = 60.0, tls = None,
+    max_connections = 256, max_waiting = 67_108_864, association_timeout = 30.0, idle_timeout = 60.0, tls = None,
     authenticate = None,
 ))]
 #[allow(clippy::too_many_arguments)]
@@ -120,15 +120,16 @@ pub fn listen(
     max_pdu_length: u32,
     max_message_length: usize,
     max_connections: usize,
+    max_waiting: usize,
     association_timeout: f64,
     idle_timeout: f64,
     tls: Option<&Bound<'_, Tls>>,
     authenticate: Option<Py<PyAny>>,
 ) -> PyResult<Listener> {
     check_max_pdu_length(max_pdu_length)?;
-    if max_connections == 0 || max_message_length == 0 {
+    if [max_connections, max_message_length, max_waiting].contains(&0) {
         return Err(PyValueError::new_err(
-            "max_connections and max_message_length must be 1 and more",
+            "max_connections, max_message_length and max_waiting must be 1 and more",
         ));
     }
     let calling = calling_aes.map(|titles| {
@@ -150,7 +151,7 @@ pub fn listen(
     };
     let tls = server_tls(tls.map(Bound::get))?;
     let service = Service { terms, tls, patience, longest: max_message_length };
-    let waiting = Arc::new(Waiting::new(WAITING));
+    let waiting = Arc::new(Waiting::new(max_waiting));
     let has_handler = handler.is_some() || batch_handler.is_some();
     let taker: Arc<dyn Taker> = match (handler, batch_handler) {
         (Some(_), Some(_)) => {
