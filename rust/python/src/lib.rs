@@ -22,6 +22,7 @@ mod pandas;
 mod peer;
 mod primitive;
 mod primitives;
+mod received_events;
 mod rejections;
 mod rows;
 mod sending;
@@ -54,7 +55,7 @@ mod _core {
     #[pymodule_export]
     use crate::faults::{Fault, Faults};
     #[pymodule_export]
-    use crate::listener::{Listener, ReceivedEvents, listen};
+    use crate::listener::{Listener, listen};
     #[pymodule_export]
     use crate::message::{frame_message, read_message};
     #[pymodule_export]
@@ -63,6 +64,8 @@ mod _core {
     use crate::peer::{Peer, connect, echo};
     #[pymodule_export]
     use crate::primitive::{DIMSEPrimitive, register_primitive};
+    #[pymodule_export]
+    use crate::received_events::ReceivedEvents;
     #[pymodule_export]
     use crate::rejections::{Rejection, Rejections};
     #[pymodule_export]

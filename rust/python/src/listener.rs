@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use arrow_array::RecordBatch;
 use dicom_ul::pdu::UserIdentity;
 use fastdimse_core::command_set::CommandSet;
 use fastdimse_delivery::acceptance::Terms;
@@ -15,12 +14,11 @@ use fastdimse_delivery::received;
 use fastdimse_delivery::waiting::{Taken, Waiting};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyTuple};
+use pyo3::types::PyTuple;
 
-use crate::events::export_batch;
 use crate::handlers::{BatchHandler, Handler, admits};
 use crate::peer::{check_max_pdu_length, seconds, sop_classes, texts, title};
-use crate::rejections::Rejections;
+use crate::received_events::ReceivedEvents;
 use crate::tls::{Tls, server_tls};
 
 /// How often a wait looks for a signal, such as Ctrl-C.
@@ -345,54 +343,5 @@ impl Listener {
             }
             None => "<Listener: closed>".to_owned(),
         }
-    }
-}
-
-/// Events that were taken in: an Arrow stream of columns.
-///
-/// ``pyarrow.table(received)`` and ``polars.DataFrame(received)`` take it. Beside the columns of
-/// :func:`decode_events` there are *Time*, when the event was complete; *SourceAddress*, *SourcePort*,
-/// *CallingAETitle*, *CalledAETitle* and *Association*, whose it is; and *TransferSyntaxUID*, that of
-/// its data set.
-///
-/// Attributes
-/// ----------
-/// rejected : Rejections
-///     Messages that can't be read, by their numbers.
-#[pyclass(frozen, module = "fastdimse")]
-pub struct ReceivedEvents {
-    events: RecordBatch,
-    #[pyo3(get)]
-    rejected: Rejections,
-}
-
-impl From<received::Received> for ReceivedEvents {
-    fn from(found: received::Received) -> Self {
-        Self { events: found.events, rejected: Rejections::new(found.rejected) }
-    }
-}
-
-#[pymethods]
-impl ReceivedEvents {
-    fn __len__(&self) -> usize {
-        self.events.num_rows()
-    }
-
-    fn __repr__(&self) -> String {
-        let rejected = self.rejected.count();
-        format!("<ReceivedEvents: {} events, {rejected} rejected>", self.events.num_rows())
-    }
-
-    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        Ok(pyo3_arrow::ffi::to_schema_pycapsule(py, received::schema().as_ref())?)
-    }
-
-    #[pyo3(signature = (requested_schema = None))]
-    fn __arrow_c_stream__<'py>(
-        &self,
-        py: Python<'py>,
-        requested_schema: Option<Bound<'py, PyCapsule>>,
-    ) -> PyResult<Bound<'py, PyCapsule>> {
-        export_batch(py, self.events.clone(), requested_schema)
     }
 }
