@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::receive::Chunk;
 
@@ -13,7 +13,10 @@ const OVERHEAD: usize = 256;
 #[derive(Debug)]
 pub struct Waiting {
     state: Mutex<State>,
-    changed: Condvar,
+    /// There is what somebody waits for who takes.
+    arrived: Condvar,
+    /// There is room again.
+    room: Condvar,
     most: usize,
 }
 
@@ -21,14 +24,18 @@ pub struct Waiting {
 struct State {
     chunks: VecDeque<Chunk>,
     bytes: usize,
+    events: usize,
+    /// How many events somebody waits for, if somebody does. Nobody is woken for fewer: on a machine
+    /// with few processors that would cost as much as all the rest of an event.
+    wanted: Option<usize>,
     closed: bool,
 }
 
-/// What came of waiting for a chunk.
+/// What came of waiting for chunks.
 #[derive(Debug)]
 pub enum Taken {
-    /// A chunk.
-    Chunk(Chunk),
+    /// Chunks, one and more.
+    Chunks(Vec<Chunk>),
     /// None came in time.
     Nothing,
     /// None will come.
@@ -38,7 +45,8 @@ pub enum Taken {
 impl Waiting {
     /// Room for about so many bytes.
     pub fn new(most: usize) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), most }
+        let (state, arrived, room) = (Mutex::default(), Condvar::new(), Condvar::new());
+        Self { state, arrived, room, most }
     }
 
     /// Puts a chunk in as soon as there is room; at once when nobody waits for chunks any more, since
@@ -46,38 +54,65 @@ impl Waiting {
     pub fn put(&self, chunk: Chunk) {
         let full = |state: &mut State| state.bytes >= self.most && !state.closed;
         let mut state =
-            self.changed.wait_while(self.lock(), full).unwrap_or_else(PoisonError::into_inner);
+            self.room.wait_while(self.lock(), full).unwrap_or_else(PoisonError::into_inner);
         state.bytes += chunk.bytes.len() + OVERHEAD;
+        state.events += chunk.events;
         state.chunks.push_back(chunk);
-        self.changed.notify_all();
+        if self.is_enough(&state) {
+            self.arrived.notify_one();
+        }
     }
 
-    /// Takes a chunk, waiting for at most so long.
-    pub fn take(&self, patience: Duration) -> Taken {
-        let end = Instant::now() + patience;
-        let mut state = self.lock();
-        loop {
-            if let Some(chunk) = state.chunks.pop_front() {
-                state.bytes -= chunk.bytes.len() + OVERHEAD;
-                self.changed.notify_all();
-                return Taken::Chunk(chunk);
-            }
-            if state.closed {
-                return Taken::Closed;
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Taken::Nothing;
-            }
-            let waited = self.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+    /// Whether who waits need wait no more: it is not to be waited for what there is no room for.
+    fn is_enough(&self, state: &State) -> bool {
+        state.closed
+            || state.wanted.is_some_and(|wanted| state.events >= wanted)
+            || 2 * state.bytes >= self.most && state.wanted.is_some()
+    }
+
+    /// Takes chunks of about so many events: waits for at most so long for the first of them, and then
+    /// so long for others.
+    pub fn take(&self, events: usize, patience: Duration, linger: Duration) -> Taken {
+        let mut state = self.wait(self.lock(), 1, patience);
+        if state.chunks.is_empty() {
+            return if state.closed { Taken::Closed } else { Taken::Nothing };
         }
+        if state.events < events {
+            state = self.wait(state, events, linger);
+        }
+        let mut chunks = Vec::new();
+        let mut left = events;
+        while left > 0
+            && let Some(chunk) = state.chunks.pop_front()
+        {
+            state.bytes -= chunk.bytes.len() + OVERHEAD;
+            state.events -= chunk.events;
+            left = left.saturating_sub(chunk.events);
+            chunks.push(chunk);
+        }
+        self.room.notify_all();
+        Taken::Chunks(chunks)
+    }
+
+    fn wait<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        wanted: usize,
+        patience: Duration,
+    ) -> MutexGuard<'a, State> {
+        state.wanted = Some(wanted);
+        let too_few = |state: &mut State| !self.is_enough(state);
+        let waited = self.arrived.wait_timeout_while(state, patience, too_few);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.wanted = None;
+        state
     }
 
     /// Lets everybody go on who waits.
     pub fn close(&self) {
         self.lock().closed = true;
-        self.changed.notify_all();
+        self.arrived.notify_all();
+        self.room.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -89,7 +124,7 @@ impl Waiting {
 mod tests {
     use std::sync::Arc;
     use std::thread;
-    use std::time::SystemTime;
+    use std::time::{Instant, SystemTime};
 
     use super::*;
     use crate::acceptance::Accepted;
@@ -110,9 +145,10 @@ mod tests {
         }
     }
 
+    /// Takes one.
     fn number(waiting: &Waiting) -> Option<u64> {
-        match waiting.take(Duration::from_secs(10)) {
-            Taken::Chunk(chunk) => Some(chunk.origin.number),
+        match waiting.take(1, Duration::from_secs(10), Duration::ZERO) {
+            Taken::Chunks(chunks) => chunks.first().map(|chunk| chunk.origin.number),
             Taken::Nothing | Taken::Closed => None,
         }
     }
@@ -130,8 +166,50 @@ mod tests {
         let all: Vec<_> = (0..100).map(|_| number(&waiting)).collect();
         assert_eq!(all, (0..100).map(Some).collect::<Vec<_>>());
         putting.join().unwrap();
-        assert!(matches!(waiting.take(Duration::ZERO), Taken::Nothing));
+        assert!(matches!(waiting.take(1, Duration::ZERO, Duration::ZERO), Taken::Nothing));
         assert_eq!(waiting.lock().bytes, 0);
+    }
+
+    #[test]
+    fn who_takes_is_woken_for_enough_and_not_for_less() {
+        let waiting = Arc::new(Waiting::new(1 << 20));
+        let of_thread = waiting.clone();
+        let putting = thread::spawn(move || {
+            for number in 0..10 {
+                thread::sleep(Duration::from_millis(20));
+                of_thread.put(chunk(number, 100));
+            }
+        });
+        // Five are there long before these ten seconds are over.
+        let ten_seconds = Duration::from_secs(10);
+        let Taken::Chunks(five) = waiting.take(5, ten_seconds, ten_seconds) else { panic!() };
+        assert_eq!(five.len(), 5);
+        // Of the others those are taken that come in time.
+        putting.join().unwrap();
+        let begin = Instant::now();
+        let Taken::Chunks(five) = waiting.take(9, ten_seconds, Duration::from_millis(50)) else {
+            panic!()
+        };
+        assert_eq!(five.len(), 5);
+        assert!(begin.elapsed() >= Duration::from_millis(50));
+    }
+
+    #[test]
+    fn who_waits_for_more_than_there_is_room_for_gets_what_there_is() {
+        let waiting = Arc::new(Waiting::new(10_000));
+        let of_thread = waiting.clone();
+        let putting =
+            thread::spawn(move || (0..9).for_each(|one| of_thread.put(chunk(one, 2_000))));
+        let ten_seconds = Duration::from_secs(10);
+        let (begin, mut taken) = (Instant::now(), 0);
+        while taken < 8 {
+            let Taken::Chunks(some) = waiting.take(1_000, ten_seconds, ten_seconds) else {
+                panic!()
+            };
+            taken += some.len();
+        }
+        assert!(begin.elapsed() < ten_seconds);
+        putting.join().unwrap();
     }
 
     #[test]
@@ -144,6 +222,7 @@ mod tests {
         waiting.close();
         putting.join().unwrap();
         assert_eq!([number(&waiting), number(&waiting)], [Some(1), Some(2)]);
-        assert!(matches!(waiting.take(Duration::from_secs(10)), Taken::Closed));
+        let ten_seconds = Duration::from_secs(10);
+        assert!(matches!(waiting.take(1, ten_seconds, ten_seconds), Taken::Closed));
     }
 }

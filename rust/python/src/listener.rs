@@ -216,36 +216,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Listener {
-    /// Waits for the first chunk.
-    fn first(&self, py: Python<'_>, patience: Option<Duration>) -> PyResult<Option<Chunk>> {
+    /// Waits for chunks.
+    fn chunks(
+        &self,
+        py: Python<'_>,
+        events: usize,
+        patience: Option<Duration>,
+        linger: Duration,
+    ) -> PyResult<Option<Vec<Chunk>>> {
         let begin = Instant::now();
         loop {
             let left = patience.map(|patience| patience.saturating_sub(begin.elapsed()));
             let some = left.map_or(SIGNALS, |left| left.min(SIGNALS));
-            match py.detach(|| self.waiting.take(some)) {
-                Taken::Chunk(chunk) => return Ok(Some(chunk)),
+            match py.detach(|| self.waiting.take(events, some, linger)) {
+                Taken::Chunks(chunks) => return Ok(Some(chunks)),
                 Taken::Closed => return Ok(None),
                 Taken::Nothing if left.is_some_and(|left| left.is_zero()) => return Ok(None),
                 Taken::Nothing => py.check_signals()?,
             }
         }
-    }
-
-    /// Waits for the chunks behind the first one.
-    fn others(&self, first: Chunk, batch_size: usize, linger: Duration) -> Vec<Chunk> {
-        let end = Instant::now() + linger;
-        let mut events = first.events;
-        let mut chunks = vec![first];
-        while events < batch_size {
-            match self.waiting.take(end.saturating_duration_since(Instant::now())) {
-                Taken::Chunk(chunk) => {
-                    events += chunk.events;
-                    chunks.push(chunk);
-                }
-                Taken::Nothing | Taken::Closed => break,
-            }
-        }
-        chunks
     }
 }
 
@@ -303,9 +292,9 @@ impl Listener {
             let text = "events can't be received here: the listener has a handler that takes them";
             return Err(PyRuntimeError::new_err(text));
         }
-        let Some(first) = self.first(py, patience)? else { return Ok(None) };
-        let found = py.detach(|| received::received(&self.others(first, batch_size, linger)));
-        Ok(Some(found.into()))
+        let most = batch_size.max(1);
+        let Some(chunks) = self.chunks(py, most, patience, linger)? else { return Ok(None) };
+        Ok(Some(py.detach(|| received::received(&chunks)).into()))
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
