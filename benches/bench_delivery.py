@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,7 +121,6 @@ def measured(benchmark: Any) -> Any:
 
 def by_clock(call: Any) -> Any:
     """Return a call that says how long it took."""
-    import time
 
     def timed(events: int) -> float:
         begin = time.perf_counter()
@@ -175,33 +175,46 @@ def test_to_and_from_pynetdicom(measured):
 
         return by_clock(send)
 
-    def by(association: Any) -> Any:
-        def send(events: int) -> None:
-            for number in range(events):
-                status, _ = association.send_n_event_report(
-                    data_set(), 1, StorageCommitmentPushModel, SOP_INSTANCE, number + 1
-                )
-                assert status.Status == 0
-
-        return by_clock(send)
-
     with listener(PLAIN) as theirs, listener(LISTEN) as ours, connect(HOST, theirs) as sender:
-        ae = AE()
-        ae.acse_timeout = ae.connection_timeout = ae.dimse_timeout = DEADLINE
-        ae.add_requested_context(StorageCommitmentPushModel)
-        to_theirs, to_ours = ae.associate(HOST, theirs), ae.associate(HOST, ours)
-        try:
-            measured(
-                {
-                    delivery.PYNETDICOM: (by(to_theirs), 20),
-                    delivery.TO_PYNETDICOM: (to(sender), 300),
-                    delivery.FROM_PYNETDICOM: (by(to_ours), 100),
-                },
-                rounds=5,
+        measured(
+            {
+                delivery.PYNETDICOM: (by_pynetdicom(theirs), 20),
+                delivery.TO_PYNETDICOM: (to(sender), 300),
+                delivery.FROM_PYNETDICOM: (by_pynetdicom(ours), 100),
+            },
+            rounds=5,
+        )
+
+
+def by_pynetdicom(port: int) -> Any:
+    """Return a call that reports with pynetdicom, each time on an association of its own."""
+    ae = AE()
+    ae.acse_timeout = ae.connection_timeout = DEADLINE
+    # Its reactor now and then takes an answer that comes at once for a message of its own, and who
+    # waits for it waits until this is over: then the round is measured again.
+    ae.dimse_timeout = 2
+    ae.add_requested_context(StorageCommitmentPushModel)
+
+    def report(events: int) -> float | None:
+        association = ae.associate(HOST, port)
+        assert association.is_established
+        begin = time.perf_counter()
+        for number in range(events):
+            status, _ = association.send_n_event_report(
+                data_set(), 1, StorageCommitmentPushModel, SOP_INSTANCE, number + 1
             )
-        finally:
-            to_theirs.release()
-            to_ours.release()
+            if "Status" not in status:
+                return None
+            assert status.Status == 0
+        took = time.perf_counter() - begin
+        association.release()
+        return took
+
+    def timed(events: int) -> float:
+        tries = (report(events) for _ in range(10))
+        return next(took for took in tries if took is not None)
+
+    return timed
 
 
 @pytest.fixture(scope="module")
@@ -251,8 +264,6 @@ def free_port() -> int:
 
 def wait_for(port: int) -> None:
     """Wait until somebody listens there."""
-    import time
-
     end = time.monotonic() + DEADLINE
     while True:
         try:
