@@ -5,6 +5,8 @@ All figures are of one run, over loopback, with data sets of 100 bytes.
 
 from typing import Any
 
+from figures import times
+
 GROUP = "delivery"
 
 RAW = "raw sockets, one at a time"
@@ -68,8 +70,8 @@ def table(found: dict[str, float]) -> str:
     lines = ["| from and to | events a second | beside pynetdicom |", "| --- | ---: | ---: |"]
     for name in ROWS:
         if name in found:
-            ratio = found[name] / found[PYNETDICOM] if PYNETDICOM in found else 0
-            lines.append(f"| {name} | {found[name]:,.0f} | {ratio:,.3g} |")
+            beside = times(found[name] / found[PYNETDICOM]) if PYNETDICOM in found else ""
+            lines.append(f"| {name} | {found[name]:,.0f} | {beside} |")
     text = "\n".join(lines)
     if MEMORY in found:
         text += f"\n\n{MEMORY[0].upper()}{MEMORY[1:]}: {found[MEMORY] / MIB:.0f} MiB."
@@ -84,7 +86,7 @@ def check(found: dict[str, float]) -> int:
             ratio = found[name] / found[beside]
             missed += ratio < target
             mark = "missed" if ratio < target else "reached"
-            print(f"{mark}: {name}: {ratio:,.3g} of {target:g} times {beside}")
+            print(f"{mark}: {name}: {times(ratio)} of {target:g} times {beside}")
         elif DCMTK_NO_DELAY not in (name, beside):
             missed += 1
             print(f"missed: {name}: not measured")
