@@ -339,7 +339,7 @@ def settled(path: Path) -> set[str]:
 
 def test_killed_a_hundred_times_it_loses_nothing(tmp_path):
     """Every event is delivered, and none again that was noted as answered."""
-    path, count = tmp_path / "outbox", 60_000
+    path, count = tmp_path / "outbox", 120_000
     chance = random.Random(7)
     noted: set[str] = set()
     kills = moments_of_sending = 0
@@ -367,6 +367,21 @@ def test_killed_a_hundred_times_it_loses_nothing(tmp_path):
     assert kills == 100
     assert moments_of_sending > 50
     assert set(one.instances) == set(instances(count))
+
+
+def test_killed_while_it_is_made(tmp_path):
+    """There is an outbox, or none yet, and never a half of one."""
+    chance = random.Random(3)
+    for number in range(20):
+        path = tmp_path / str(number)
+        program = Program(SENDER, 1, path, 10)
+        try:
+            program.find("begins", "stdout")
+            time.sleep(chance.uniform(0, 0.03))
+        finally:
+            program.close()
+        with closing(Delivery(Peer(HOST, 1), outbox=path)) as delivery:
+            assert delivery.progress()[0].due in (0, 10)
 
 
 MOUNTED = f"""

@@ -22,6 +22,7 @@ _VERSION = 1
 # when it is due to nobody any more. A row of `outcomes` is an event that is settled with a peer:
 # answered, or refused for good.
 _SCHEMA = f"""
+BEGIN IMMEDIATE;
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {_VERSION};
 CREATE TABLE peers (peer INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -36,6 +37,7 @@ CREATE TABLE outcomes (
     peer INTEGER, event INTEGER, MessageID INTEGER, Status INTEGER, Time INTEGER,
     Latency INTEGER, Failure TEXT, Reason TEXT, PRIMARY KEY (peer, event)
 ) WITHOUT ROWID;
+COMMIT;
 """
 
 _BATCH_SIZE = 4096
