@@ -324,6 +324,19 @@ def test_close_at_once_waits_for_nobody():
     assert delivery.outcomes()["Failure"] == [None, "due", "due"]
 
 
+def test_close_at_once_aborts_what_is_idle():
+    def script(talk: Conversation) -> None:
+        talk.accept()
+        talk.answer(next(talk.requests()).MessageID)
+        assert talk.read()[:1] == A_ABORT[:1]
+
+    with peer(script) as port:
+        delivery = Delivery(Peer(HOST, port))
+        delivery.put(events(1))
+        assert delivery.wait(DEADLINE)
+        delivery.close(at_once=True)
+
+
 def settled(path: Path) -> set[str]:
     """Return the instances of the events that an outbox has as answered."""
     if not path.exists():

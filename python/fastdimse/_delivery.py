@@ -267,7 +267,10 @@ class _Courier:
         association, self._association = self._association, None
         if association is not None:
             try:
-                association.release()
+                if self._delivery.leaves_at_once:
+                    association.abort()
+                else:
+                    association.release()
             except AssociationError as error:
                 LOGGER.info("delivery to %s: %s", self.peer.name, error)
             except RuntimeError:
@@ -338,6 +341,7 @@ class Delivery:
         self.patience = patience
         self.longest_delay = longest_delay
         self.is_closing = False
+        self.leaves_at_once = False
         self._outbox = Outbox(outbox)
         self._is_kept = outbox is not None
         self._condition = threading.Condition()
@@ -553,6 +557,7 @@ class Delivery:
         """
         with self._condition:
             self.is_closing = True
+            self.leaves_at_once |= at_once
             self._condition.notify_all()
         for courier in self._couriers:
             courier.stop(at_once=at_once)
