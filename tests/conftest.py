@@ -1,6 +1,7 @@
 """Hypothesis profiles, and pynetdicom's configuration put back after each test."""
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -30,6 +31,9 @@ settings.register_profile(
     derandomize=SAME_EXAMPLES,
 )
 settings.load_profile("default")
+
+# A shell lets what it runs in the background ignore it, and then programs that tests interrupt do so.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
