@@ -32,7 +32,7 @@ settings.register_profile(
 )
 settings.load_profile("default")
 
-# A shell lets what it runs in the background ignore it, and then programs that tests interrupt do so.
+# A shell lets what it runs in the background ignore it, and then what tests interrupt does so too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
