@@ -206,23 +206,19 @@ class _Courier:
         took = time.monotonic() - begin
         columns = outcomes.to_pydict()
         events = [batch.first + row for row in part]
-        # What was sent on an association that failed has a Message ID and no answer; what was
-        # refused for good has a code of its own and no Message ID.
-        again = (
-            [
-                row
-                for row, message_id, status, code in zip(
-                    part,
-                    columns["MessageID"],
-                    columns["Status"],
-                    columns["Failure"],
-                    strict=True,
-                )
-                if status is None and (message_id is not None or code == "not-sent")
-            ]
-            if outcomes.answered < len(part)
-            else []
-        )
+        again: list[int] = []
+        refused: Counter[str] = Counter()
+        if outcomes.answered < len(part):
+            # What was sent on an association that failed has a Message ID and no answer; what was
+            # refused for good has a code of its own and no Message ID.
+            unanswered = zip(
+                part, columns["MessageID"], columns["Status"], columns["Failure"], strict=True
+            )
+            for row, message_id, status, code in unanswered:
+                if message_id is None and code != "not-sent":
+                    refused[code] += 1
+                elif status is None:
+                    again.append(row)
         settled: Iterable[Any] = zip(
             events,
             columns["MessageID"],
@@ -238,7 +234,7 @@ class _Courier:
             settled = [outcome for outcome in settled if outcome[0] not in unsettled]
         left = again + behind
         self._outbox.settle(self.number, batch.first, settled, whole=not left)
-        self._note(columns, len(part) - len(again))
+        self._note(columns, refused, len(part) - len(again))
         if outcomes.failure is not None:
             self._lost(outcomes.failure)
         elif took < _QUICK:
@@ -247,15 +243,12 @@ class _Courier:
             self._part = max(self._part // 2, 1)
         return left
 
-    def _note(self, columns: dict[str, list[Any]], settled: int) -> None:
+    def _note(self, columns: dict[str, list[Any]], refused: Counter[str], settled: int) -> None:
+        """Count what became of events; of those that come again nothing is counted."""
         answers = Counter(columns["Status"])
         del answers[None]
         self.statuses.update(answers)
         self.latencies.extend(filter(None, columns["Latency"]))
-        # Of those that are not settled nothing is counted: they come again.
-        codes = zip(columns["MessageID"], columns["Failure"], strict=True)
-        refused = Counter(code for message_id, code in codes if message_id is None)
-        del refused["not-sent"]
         self.failures.update(refused)
         self._delivery.settled(self, settled)
         if settled:

@@ -403,11 +403,3 @@ class Outbox:
                     set(range(first, first + count)) - self._settled(peer, first, count)
                 )
             ]
-
-    def latencies(self, peer: int, parts: Sequence[float]) -> list[int | None]:
-        """Return the latencies below which these parts of all are, in ns."""
-        of_peer = "FROM outcomes WHERE peer = ? AND Latency IS NOT NULL"
-        with self._told("it can't be read"):
-            count = self._one(f"SELECT count(*) {of_peer}", peer)
-            query = f"SELECT Latency {of_peer} ORDER BY Latency LIMIT 1 OFFSET ?"
-            return [self._one(query, peer, min(int(part * count), count - 1)) for part in parts]

@@ -104,7 +104,7 @@ def decode(
     chosen = None if out is None else format_of(out, row_format)
     if data_sets is DataSets.DICOM_JSON and chosen is not RowFormat.NDJSON:
         raise InputError("--data-sets dicom-json is JSON: write NDJSON")
-    with _open_stream(stream) as data:
+    with open_stream(stream) as data:
         with progress("decoding", None):
             decoded, events = _decoded(data, framing.value, data_sets, transfer_syntax)
         found = decoded.broken if isinstance(decoded, CapturedEvents) else decoded.rejected
@@ -214,7 +214,8 @@ def _without_empty_structs(events: Any) -> Any:
 
 
 @contextmanager
-def _open_stream(path: str) -> Iterator[Any]:
+def open_stream(path: str) -> Iterator[Any]:
+    """Give the bytes of a file, which are not read before they are needed, or of `PIPE`."""
     if path == PIPE:
         yield sys.stdin.buffer.read()
         return

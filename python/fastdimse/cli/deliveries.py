@@ -1,13 +1,8 @@
 """Deliveries as people see them: how far each is, and what came of it."""
 
 import sys
-import time
 from collections.abc import Iterator, Sequence
-from types import TracebackType
-from typing import Self
 
-from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
 from fastdimse import Progress
@@ -15,68 +10,27 @@ from fastdimse._core import describe_status
 
 from .report import print_table
 
-# The rate that is shown is that of so many seconds.
-_SECONDS = 2.0
-
 
 def milliseconds(seconds: float | None) -> str:
     """Return a latency as people read it."""
     return "" if seconds is None else f"{1000 * seconds:,.3g} ms"
 
 
-class Watched:
-    """Deliveries that are watched: a table that changes, where standard error is a terminal."""
-
-    def __init__(self) -> None:
-        self._history = [(time.monotonic(), 0)]
-        self._live = Live(
-            console=Console(stderr=True), transient=True, auto_refresh=False, redirect_stdout=False
+def delivery_table(all_progress: Sequence[Progress], total: int | None, rate: float) -> Table:
+    """Return a table of how far they are: of `total` events each, if that is known."""
+    table = Table(title=f"{rate:,.0f} events/s", title_justify="left")
+    for heading in ("peer", "state", "why"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("answered", "due", "failed", "median", "99 %"):
+        table.add_column(heading, justify="right")
+    for one in all_progress:
+        of = "" if total is None else f" of {total:,}"
+        table.add_row(
+            *(one.peer.name, one.state, one.failure if one.state != "sending" else ""),
+            *(f"{one.answered:,}{of}", f"{one.due:,}", f"{sum(one.failures.values()):,}"),
+            *(milliseconds(one.median), milliseconds(one.percentile_99)),
         )
-        self._is_shown = sys.stderr.isatty()
-
-    def __enter__(self) -> Self:
-        """Begin to show them."""
-        if self._is_shown:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Take the table away."""
-        if self._is_shown:
-            self._live.stop()
-
-    def show(self, all_progress: Sequence[Progress], total: int | None) -> None:
-        """Show how far they are: of `total` events each, if that is known."""
-        if self._is_shown:
-            self._live.update(self._table(all_progress, total), refresh=True)
-
-    def _rate(self, all_progress: Sequence[Progress]) -> float:
-        """Return how many events were answered in each of the last seconds."""
-        now, answered = time.monotonic(), sum(one.answered for one in all_progress)
-        recent = [one for one in self._history if one[0] > now - _SECONDS]
-        self._history = [*(recent or self._history[-1:]), (now, answered)]
-        then, before = self._history[0]
-        return (answered - before) / (now - then) if now > then else 0.0
-
-    def _table(self, all_progress: Sequence[Progress], total: int | None) -> Table:
-        table = Table(title=f"{self._rate(all_progress):,.0f} events/s", title_justify="left")
-        for heading in ("peer", "state", "why"):
-            table.add_column(heading, overflow="fold")
-        for heading in ("answered", "due", "failed", "median", "99 %"):
-            table.add_column(heading, justify="right")
-        for one in all_progress:
-            of = "" if total is None else f" of {total:,}"
-            table.add_row(
-                *(one.peer.name, one.state, one.failure if one.state != "sending" else ""),
-                *(f"{one.answered:,}{of}", f"{one.due:,}", f"{sum(one.failures.values()):,}"),
-                *(milliseconds(one.median), milliseconds(one.percentile_99)),
-            )
-        return table
+    return table
 
 
 def print_summary(all_progress: Sequence[Progress], seconds: float) -> None:

@@ -9,7 +9,7 @@ from fastdimse import AssociationError, Peer
 
 from .deliveries import milliseconds
 from .report import error_line, printable
-from .rows import InputError
+from .rows import refused_values
 from .security import (
     Ca,
     Certificate,
@@ -58,7 +58,7 @@ def echo(
         server_name=server_name,
         no_hostname_check=no_hostname_check,
     )
-    try:
+    with refused_values():
         peer = Peer(
             host,
             port,
@@ -71,8 +71,6 @@ def echo(
             username=username,
             passcode=passcode,
         )
-    except ValueError as error:
-        raise InputError(str(error)) from error
     missing = 0
     for number in range(count):
         if number:

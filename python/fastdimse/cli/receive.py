@@ -1,15 +1,12 @@
 """``fastdimse receive``: events taken in and written to files."""
 
-import sys
 import time
 from collections import Counter
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
 from fastdimse import Listener, listen
@@ -17,8 +14,8 @@ from fastdimse import Listener, listen
 from .data_sets import DataSets
 from .files import RowFormat
 from .received_files import ReceivedFiles
-from .report import note, plural, printable
-from .rows import InputError
+from .report import LiveTable, note, plural, printable
+from .rows import InputError, refused_values
 from .security import Ca, Certificate, Key, server_tls
 
 # Seconds between two looks at what came in.
@@ -91,7 +88,7 @@ def receive(
         note(line)
     failures: Counter[str] = Counter()
     begin = time.monotonic()
-    try:
+    with refused_values():
         listener = listen(
             port,
             host=host,
@@ -103,8 +100,6 @@ def receive(
             idle_timeout=idle_timeout,
             tls=secure,
         )
-    except ValueError as error:
-        raise InputError(str(error)) from error
     try:
         with suppress(KeyboardInterrupt, SystemExit):
             note(f"listens on {host}:{listener.port}")
@@ -121,17 +116,12 @@ def receive(
 def _watch(
     listener: Listener, files: ReceivedFiles, failures: Counter[str], stop_after: int | None
 ) -> None:
-    shown = Live(console=Console(stderr=True), transient=True, auto_refresh=False)
-    is_shown = sys.stderr.isatty()
-    history = [(time.monotonic(), 0)]
-    with shown if is_shown else nullcontext():
+    with LiveTable() as shown:
         while files.failure is None and (stop_after is None or files.events < stop_after):
             time.sleep(_LOOK)
             files.rotate()
             _count(listener, failures)
-            if is_shown:
-                history = [*history[-20:], (time.monotonic(), files.events)]
-                shown.update(_table(listener, files, failures, history), refresh=True)
+            shown.show(files.events, lambda rate: _table(listener, files, failures, rate))
     if stop_after is not None:
         # Those who sent have their answers before the end of their associations.
         end = time.monotonic() + 1
@@ -145,20 +135,14 @@ def _count(listener: Listener, failures: Counter[str]) -> None:
         failures[line.partition(": ")[2]] += 1
 
 
-def _table(
-    listener: Listener,
-    files: ReceivedFiles,
-    failures: Counter[str],
-    history: list[tuple[float, int]],
-) -> Table:
-    (then, before), (now, events) = history[0], history[-1]
+def _table(listener: Listener, files: ReceivedFiles, failures: Counter[str], rate: float) -> Table:
     table = Table()
     for heading in ("events", "events/s", "connections", "failures", "files"):
         table.add_column(heading, justify="right")
     table.add_column("now", overflow="fold")
     table.add_row(
-        f"{events:,}",
-        f"{(events - before) / max(now - then, 1e-9):,.0f}",
+        f"{files.events:,}",
+        f"{rate:,.0f}",
         f"{listener.connections:,}",
         f"{failures.total():,}",
         f"{files.files:,}",

@@ -1,11 +1,14 @@
 """What people see on the terminal: tables, counts, progress, and errors in a line."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TextIO
+from types import TracebackType
+from typing import Self, TextIO
 
 from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.markup import escape
 from rich.measure import Measurement
 from rich.progress import (
@@ -22,6 +25,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fastdimse import Fault, Rejection
+
+# The rate that is shown is that of so many seconds.
+_RATE_SECONDS = 2.0
 
 
 class _PipedConsole(Console):
@@ -156,3 +162,42 @@ def progress(
     with bar:
         task = bar.add_task(escape(doing), total=total)
         yield lambda events: bar.advance(task, events)
+
+
+class LiveTable:
+    """A table that changes, with the rate of what is counted, if standard error is a terminal."""
+
+    def __init__(self) -> None:
+        self._counts = [(time.monotonic(), 0)]
+        self._live = Live(
+            console=Console(stderr=True), transient=True, auto_refresh=False, redirect_stdout=False
+        )
+        self._is_shown = sys.stderr.isatty()
+
+    def __enter__(self) -> Self:
+        """Begin to show it."""
+        if self._is_shown:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Take it away."""
+        if self._is_shown:
+            self._live.stop()
+
+    def show(self, count: int, table: Callable[[float], Table]) -> None:
+        """Show the table that is made with how many were counted in each of the last seconds."""
+        if self._is_shown:
+            self._live.update(table(self._rate(count)), refresh=True)
+
+    def _rate(self, count: int) -> float:
+        now = time.monotonic()
+        recent = [one for one in self._counts if one[0] > now - _RATE_SECONDS]
+        self._counts = [*(recent or self._counts[-1:]), (now, count)]
+        then, before = self._counts[0]
+        return (count - before) / (now - then) if now > then else 0.0

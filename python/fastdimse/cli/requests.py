@@ -11,6 +11,7 @@ import pyarrow.compute
 from fastdimse import DecodeError, decode_capture, decode_events
 
 from .data_sets import IMPLICIT_VR
+from .decode import open_stream
 from .files import (
     EVENT_COLUMNS,
     P_DATA_SUFFIXES,
@@ -73,19 +74,21 @@ def open_requests(
     """
     syntax = transfer_syntax or IMPLICIT_VR
     if given is None and Path(path).suffix.lower() in P_DATA_SUFFIXES:
-        yield _of_stream(path, syntax)
+        with open_stream(path) as stream:
+            yield _of_stream(path, stream, syntax)
     elif given is None and capture_format(path) is not None:
         if transfer_syntax is not None:
             raise InputError("a capture says its transfer syntaxes itself: leave the option out")
-        yield _of_capture(path)
+        with open_stream(path) as capture:
+            yield _of_capture(capture)
     else:
         with open_rows(path, given, EVENT_COLUMNS) as rows:
             yield Requests(iter([(rows, syntax)]), rows.total, [], rows)
 
 
-def _of_stream(path: str, syntax: str) -> Requests:
+def _of_stream(path: str, stream: Any, syntax: str) -> Requests:
     try:
-        decoded = decode_events(Path(path).read_bytes(), on_invalid="skip")
+        decoded = decode_events(stream, on_invalid="skip")
     except DecodeError as error:
         raise InputError(f"{path}: {error}") from error
     table = pa.table(decoded)
@@ -98,8 +101,8 @@ def _of_stream(path: str, syntax: str) -> Requests:
     return Requests(iter([(part, syntax)]), part.num_rows, left_out)
 
 
-def _of_capture(path: str) -> Requests:
-    decoded = decode_capture(Path(path).read_bytes(), on_invalid="skip")
+def _of_capture(capture: Any) -> Requests:
+    decoded = decode_capture(capture, on_invalid="skip")
     table = pa.table(decoded)
     left_out = [str(one) for one in decoded.broken]
     return Requests(_in_one_syntax(table), table.num_rows, left_out)

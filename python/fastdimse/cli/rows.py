@@ -1,6 +1,7 @@
 """Rows of a file on their way into an encoder: one by one, or as an Arrow stream."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -10,6 +11,15 @@ _T = TypeVar("_T")
 
 class InputError(Exception):
     """Something the user gave can't be used; its text is one line for them."""
+
+
+@contextmanager
+def refused_values() -> Iterator[None]:
+    """Let a `ValueError` about what the user gave leave as `InputError`."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 class Rows:

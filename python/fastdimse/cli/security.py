@@ -7,7 +7,7 @@ import typer
 
 from fastdimse import TLS
 
-from .rows import InputError
+from .rows import refused_values
 
 _PANEL = "Security"
 
@@ -71,7 +71,7 @@ def client_tls(
     """Return how a connection is secure that this end opens, if it is to be."""
     if not (tls or ca or certificate or key or server_name or no_hostname_check):
         return None
-    try:
+    with refused_values():
         return TLS(
             ca=ca,
             certificate=certificate,
@@ -79,15 +79,11 @@ def client_tls(
             server_name=server_name,
             check_hostname=not no_hostname_check,
         )
-    except ValueError as error:
-        raise InputError(str(error)) from error
 
 
 def server_tls(ca: Path | None, certificate: Path | None, key: Path | None) -> TLS | None:
     """Return how connections are secure that this end accepts, if they are to be."""
     if not (ca or certificate or key):
         return None
-    try:
+    with refused_values():
         return TLS(ca=ca, certificate=certificate, key=key)
-    except ValueError as error:
-        raise InputError(str(error)) from error

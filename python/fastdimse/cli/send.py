@@ -3,6 +3,7 @@
 import hashlib
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,15 +13,15 @@ import typer
 from fastdimse import Delivery, Peer
 from fastdimse._core import status_category
 
-from .deliveries import Watched, print_summary
+from .deliveries import delivery_table, print_summary
 from .encode import refusals
 from .files import PIPE, RowFormat, RowsOut
 from .files import row_format as format_of
 from .output import whole_output
 from .picture import draw, picture_format
-from .report import note, plural
+from .report import LiveTable, note, plural
 from .requests import Requests, open_requests
-from .rows import InputError
+from .rows import InputError, refused_values
 from .security import (
     Ca,
     Certificate,
@@ -51,6 +52,8 @@ _TAKEN = ("Success", "Warning")
 # Seconds between two looks at the deliveries.
 _LOOK = 0.1
 _INTERRUPTED = 130
+# States in which a peer is sent nothing more.
+_ENDS = ("refused", "given up", "failed")
 
 
 def send(
@@ -154,11 +157,13 @@ def send(
             no_hostname_check=no_hostname_check,
         ),
     }
-    to = [_peer(host, port, called_ae, options)]
-    to += [_peer(*_address(text), options) for text in peers or ()]
+    addresses = [(host, port, called_ae), *map(_address, peers or ())]
+    with refused_values():
+        to = [Peer(host, port, called_ae=title, **options) for host, port, title in addresses]
     with open_requests(events, row_format, transfer_syntax) as requests:
         source = None if outbox is None else _source(events)
-        delivery = _delivery(to, outbox=outbox, patience=patience)
+        with refused_values():
+            delivery = Delivery(to, outbox=outbox, patience=patience)
         _tell_what_is_there(delivery)
         begin = time.monotonic()
         try:
@@ -185,20 +190,6 @@ def _address(text: str) -> tuple[str, int, str]:
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise InputError(f"--peer {text}: it must be HOST:PORT or HOST:PORT:AE")
     return host, int(port), title or "ANY-SCP"
-
-
-def _peer(host: str, port: int, called_ae: str, options: dict[str, Any]) -> Peer:
-    try:
-        return Peer(host, port, called_ae=called_ae, **options)
-    except ValueError as error:
-        raise InputError(str(error)) from error
-
-
-def _delivery(peers: list[Peer], **options: Any) -> Delivery:
-    try:
-        return Delivery(peers, **options)
-    except ValueError as error:
-        raise InputError(str(error)) from error
 
 
 def _source(path: str) -> str | None:
@@ -243,13 +234,15 @@ class _Putting(threading.Thread):
 def _deliver(delivery: Delivery, requests: Requests, source: str | None) -> bool:
     """Deliver everything, and return whether that was interrupted."""
     putting = _Putting(delivery, requests, source)
-    with Watched() as watched:
+    with LiveTable() as shown:
         try:
             putting.start()
             while putting.is_alive() or not delivery.wait(_LOOK):
                 putting.join(_LOOK)
-                watched.show(delivery.progress(), requests.total)
-                if _have_all_ended(delivery):
+                progress = delivery.progress()
+                table = partial(delivery_table, progress, requests.total)
+                shown.show(sum(one.answered for one in progress), table)
+                if all(one.state in _ENDS for one in progress):
                     break
         except (KeyboardInterrupt, SystemExit):
             note("waiting for the answers to what was sent; once more to leave at once")
@@ -267,10 +260,6 @@ def _deliver(delivery: Delivery, requests: Requests, source: str | None) -> bool
         before = requests.total - putting.count
         note(f"{plural(before, 'event')} of this content put into the outbox before")
     return False
-
-
-def _have_all_ended(delivery: Delivery) -> bool:
-    return all(one.state in ("refused", "given up", "failed") for one in delivery.progress())
 
 
 def _close(delivery: Delivery) -> None:
