@@ -11,7 +11,6 @@ use dicom_ul::pdu::{
 use fastdimse_core::error::{Reason, Rejection};
 use fastdimse_core::pdu::NAMES;
 use fastdimse_core::pdv::PDU_HEADER;
-
 use rustls::ServerConfig;
 
 use crate::failure::Failure;

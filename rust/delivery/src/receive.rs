@@ -60,12 +60,6 @@ impl Answer {
 
 /// What becomes of events.
 pub trait Taker: Send + Sync {
-    /// Whether an association may be accepted from this user, of whom the request may say nothing.
-    fn admits(&self, user: Option<&UserIdentity>) -> bool {
-        let _ = user;
-        true
-    }
-
     /// The answer to an event, where it is known before it is taken: for all events or for none.
     fn answer(
         &self,
@@ -80,11 +74,15 @@ pub trait Taker: Send + Sync {
     fn take(&self, chunk: Chunk) -> Option<(Vec<u8>, Vec<u16>)>;
 }
 
+/// Says whether an association is accepted from a user, of whom the request may say nothing.
+pub type Admits = Box<dyn Fn(Option<&UserIdentity>) -> bool + Send + Sync>;
+
 /// How an association is served.
-#[derive(Debug, Clone)]
 pub struct Service {
     /// What is accepted.
     pub terms: Terms,
+    /// Who is let in; all are if nobody says it.
+    pub admits: Option<Admits>,
     /// Whether connections are secure, and how.
     pub tls: Option<Arc<ServerConfig>>,
     /// How long to wait.
@@ -104,7 +102,7 @@ pub fn serve(
     taker: &dyn Taker,
 ) -> Result<(), Failure> {
     let peer = socket.peer_addr().map_err(Failure::Connect)?;
-    let Service { terms, tls, patience, longest } = service;
+    let Service { terms, admits, tls, patience, longest } = service;
     let mut connection = Connection::accept(socket, tls.as_ref(), terms.max_pdu_length, patience)?;
     connection.wait(patience.association)?;
     let Pdu::AssociationRQ(request) = connection.wait_for_pdu("A-ASSOCIATE-RQ")? else {
@@ -114,7 +112,7 @@ pub fn serve(
             expected: "A-ASSOCIATE-RQ",
         });
     };
-    if !taker.admits(user(&request)) {
+    if admits.as_ref().is_some_and(|admits| !admits(user(&request))) {
         connection.write_pdu(&unknown_user())?;
         connection.end();
         return Ok(());
@@ -213,15 +211,26 @@ impl Receiver {
             }
             self.arrived.extend_from_slice(raw.bytes);
             let before = (self.answers.len(), self.events, self.unanswered);
-            let Self { origin, answers, events, unanswered, max_pdu_length, .. } = self;
+            let most = self.max_pdu_length;
+            let Self { origin, answers, events, unanswered, .. } = self;
             let taken = self.messages.take(raw.bytes, |arrived| {
-                *events += usize::from(matches!(arrived.message, Message::Event { .. }));
-                let mut asked = |event: &CommandSet<'_>, arrived: &Arrived<'_>| {
-                    let answer = taker.answer(event, arrived.data_set, arrived.context_id, origin);
-                    *unanswered += usize::from(answer.is_none());
-                    answer
-                };
-                write_answer(&arrived, *max_pdu_length, &mut asked, answers);
+                let Arrived { context_id, message, data_set } = arrived;
+                *events += usize::from(matches!(message, Message::Event { .. }));
+                match &message {
+                    Message::Event { command_set, .. } if command_set.kind == Kind::Request => {
+                        let answer = taker.answer(command_set, data_set, context_id, origin);
+                        *unanswered += usize::from(answer.is_none());
+                        if let Some(answer) = answer {
+                            answer_event(command_set, &answer, context_id, most, answers);
+                        }
+                    }
+                    Message::Other { command_field, message_id: Some(id), .. }
+                        if command_field & RESPONSE == 0 =>
+                    {
+                        answer_other(*command_field, *id, context_id, most, answers);
+                    }
+                    _ => {}
+                }
             });
             if let Err(rejection) = taken {
                 // A PDU with something wrong in it is not handed on, and nothing of it is answered.
@@ -260,10 +269,11 @@ impl Receiver {
             let (answers, most) = (&mut self.answers, self.max_pdu_length);
             let read = Messages::default().take(&bytes, |arrived| {
                 // Others were answered when they came.
-                if matches!(arrived.message, Message::Event { .. }) {
-                    let status = statuses.next();
-                    let answer = status.map(|status| Answer { status, event_reply: None });
-                    write_answer(&arrived, most, &mut |_, _| answer.clone(), answers);
+                let Message::Event { command_set, .. } = &arrived.message else { return };
+                let Some(status) = statuses.next() else { return };
+                if command_set.kind == Kind::Request {
+                    let answer = Answer { status, event_reply: None };
+                    answer_event(command_set, &answer, arrived.context_id, most, answers);
                 }
             });
             read.expect("they were read before");
@@ -271,43 +281,38 @@ impl Receiver {
     }
 }
 
-/// Says what an event is answered with, if that is known.
-type Ask<'a> = &'a mut dyn FnMut(&CommandSet<'_>, &Arrived<'_>) -> Option<Answer>;
-
-/// Appends the answer to a request, if it is one.
-fn write_answer(
-    arrived: &Arrived<'_>,
+/// Appends the answer to an event.
+fn answer_event(
+    request: &CommandSet<'_>,
+    answer: &Answer,
+    context_id: u8,
     max_pdu_length: MaxPduLength,
-    ask: Ask<'_>,
     answers: &mut Vec<u8>,
 ) {
-    let context_id = arrived.context_id;
-    match &arrived.message {
-        Message::Event { command_set, .. } if command_set.kind == Kind::Request => {
-            let Some(Answer { status, event_reply }) = ask(command_set, arrived) else { return };
-            let mut response = CommandSet::new(Kind::Response, event_reply.is_some());
-            for field in
-                [Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID, Field::EventTypeID]
-            {
-                response.set(field, command_set.get(field));
-            }
-            let id = command_set.get(Field::MessageID).us().unwrap_or(0);
-            response.set(Field::MessageIDBeingRespondedTo, Value::Us(id));
-            response.set(Field::Status, Value::Us(status));
-            let write = |out: &mut Vec<u8>| response.write(out);
-            let reply = event_reply.as_deref().unwrap_or_default();
-            write_message(answers, context_id, max_pdu_length, write, reply);
-        }
-        Message::Other { command_field, message_id: Some(id), .. }
-            if command_field & RESPONSE == 0 =>
-        {
-            let status = if *command_field == C_ECHO_RQ { 0 } else { UNRECOGNIZED_OPERATION };
-            let mut response = CommandSet::new(Kind::Response, false);
-            response.set(Field::MessageIDBeingRespondedTo, Value::Us(*id));
-            response.set(Field::Status, Value::Us(status));
-            let write = |out: &mut Vec<u8>| response.write_as(command_field | RESPONSE, out);
-            write_message(answers, context_id, max_pdu_length, write, &[]);
-        }
-        _ => {}
+    let mut response = CommandSet::new(Kind::Response, answer.event_reply.is_some());
+    for field in [Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID, Field::EventTypeID] {
+        response.set(field, request.get(field));
     }
+    let id = request.get(Field::MessageID).us().unwrap_or(0);
+    response.set(Field::MessageIDBeingRespondedTo, Value::Us(id));
+    response.set(Field::Status, Value::Us(answer.status));
+    let write = |out: &mut Vec<u8>| response.write(out);
+    let reply = answer.event_reply.as_deref().unwrap_or_default();
+    write_message(answers, context_id, max_pdu_length, write, reply);
+}
+
+/// Appends the answer to another request.
+fn answer_other(
+    command_field: u16,
+    message_id: u16,
+    context_id: u8,
+    max_pdu_length: MaxPduLength,
+    answers: &mut Vec<u8>,
+) {
+    let status = if command_field == C_ECHO_RQ { 0 } else { UNRECOGNIZED_OPERATION };
+    let mut response = CommandSet::new(Kind::Response, false);
+    response.set(Field::MessageIDBeingRespondedTo, Value::Us(message_id));
+    response.set(Field::Status, Value::Us(status));
+    let write = |out: &mut Vec<u8>| response.write_as(command_field | RESPONSE, out);
+    write_message(answers, context_id, max_pdu_length, write, &[]);
 }

@@ -59,7 +59,7 @@ pub enum Order {
 pub type Orders<'a> = &'a mut dyn FnMut(Instant) -> Order;
 
 /// So much is kept of what answers nothing: a peer can send without an end.
-pub const MOST_STRAYS: usize = 1000;
+const MOST_STRAYS: usize = 1000;
 /// The longest wait without asking for an order.
 const SLICE: Duration = Duration::from_millis(100);
 
@@ -111,9 +111,9 @@ impl Sender {
         &self.agreement
     }
 
-    /// Takes out what came in and answers nothing.
-    pub fn take_strays(&mut self) -> Vec<Box<str>> {
-        std::mem::take(&mut self.strays)
+    /// What came in and answers nothing, in its order.
+    pub fn strays(&self) -> &[Box<str>] {
+        &self.strays
     }
 
     /// Sends requests, and gives the answers that come in meanwhile. How many are sent is in `sent`, also

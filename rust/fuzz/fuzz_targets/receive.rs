@@ -50,7 +50,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let second = Duration::from_secs(1);
     let patience = Patience { connection: second, association: second, response: second };
-    let service = Service { terms, tls: None, patience, longest: 1 << 16 };
+    let service = Service { terms, admits: None, tls: None, patience, longest: 1 << 16 };
     let mut peer = TcpStream::connect(LISTENER.local_addr().unwrap()).unwrap();
     let (socket, _) = LISTENER.accept().unwrap();
     // The port is to be free again at once.

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use fastdimse_delivery::negotiation::Agreement;
-use fastdimse_delivery::send::{MOST_STRAYS, Sender};
+use fastdimse_delivery::send::Sender;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -63,12 +63,11 @@ impl Association {
     ) -> PyResult<Outcomes> {
         let mut sending = Sending::new(self.take()?, &self.orders, terms, first_row);
         let done = sending.some(py, events, most);
-        let strays = sending.take_strays();
-        let mut known = self.strays.lock().expect("nothing panics while it is locked");
-        let room = MOST_STRAYS.saturating_sub(known.len());
-        known.extend(strays.into_iter().take(room));
-        drop(known);
         let (sender, outcomes) = sending.finish();
+        let mut known = self.strays.lock().expect("nothing panics while it is locked");
+        let new = sender.strays()[known.len()..].to_vec();
+        known.extend(new);
+        drop(known);
         match done {
             Ok(None) => {
                 self.set(State::Open(sender));

@@ -1,6 +1,5 @@
 //! Python functions that are asked about what comes in: who may come, and how events are answered.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
@@ -37,14 +36,9 @@ const BATCH: usize = 65536;
 /// Asks for each event.
 pub struct Handler {
     pub handler: Py<PyAny>,
-    pub authenticate: Option<Py<PyAny>>,
 }
 
 impl Taker for Handler {
-    fn admits(&self, user: Option<&UserIdentity>) -> bool {
-        admits(self.authenticate.as_ref(), user)
-    }
-
     fn answer(
         &self,
         event: &CommandSet<'_>,
@@ -126,24 +120,18 @@ struct Asked {
 /// Asks for what has come, whatever association it came on.
 pub struct BatchHandler {
     ask: Sender<Asked>,
-    authenticate: Option<Py<PyAny>>,
 }
 
 impl BatchHandler {
     /// Starts the thread that calls the handler: it ends when nobody can ask any more.
-    pub fn start(handler: Py<PyAny>, authenticate: Option<Py<PyAny>>) -> PyResult<Self> {
+    pub fn start(handler: Py<PyAny>) -> PyResult<Self> {
         let (ask, asked) = channel();
-        let handler = Arc::new(handler);
         thread::Builder::new().spawn(move || call_for_batches(&asked, &handler))?;
-        Ok(Self { ask, authenticate })
+        Ok(Self { ask })
     }
 }
 
 impl Taker for BatchHandler {
-    fn admits(&self, user: Option<&UserIdentity>) -> bool {
-        admits(self.authenticate.as_ref(), user)
-    }
-
     fn answer(&self, _: &CommandSet<'_>, _: &[u8], _: u8, _: &Origin) -> Option<Answer> {
         None
     }
@@ -225,9 +213,8 @@ fn call_for_batch(
     }
 }
 
-/// Asks a Python function, if there is one, whether a user is let in.
-pub fn admits(authenticate: Option<&Py<PyAny>>, user: Option<&UserIdentity>) -> bool {
-    let Some(authenticate) = authenticate else { return true };
+/// Asks a Python function whether a user is let in.
+pub fn admits(authenticate: &Py<PyAny>, user: Option<&UserIdentity>) -> bool {
     let (name, passcode) = match user.map(|user| (user.identity_type(), user)) {
         None => (None, None),
         Some((UserIdentityType::Username, user)) => (Some(user.primary_field()), None),

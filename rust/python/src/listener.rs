@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use dicom_ul::pdu::UserIdentity;
 use fastdimse_core::command_set::CommandSet;
 use fastdimse_delivery::acceptance::Terms;
 use fastdimse_delivery::connection::Patience;
 use fastdimse_delivery::listener;
-use fastdimse_delivery::receive::{Answer, Chunk, Origin, Service, Taker};
+use fastdimse_delivery::receive::{Admits, Answer, Chunk, Origin, Service, Taker};
 use fastdimse_delivery::received;
 use fastdimse_delivery::waiting::{Taken, Waiting};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -148,7 +147,9 @@ pub fn listen(
         response: seconds("idle_timeout", idle_timeout)?,
     };
     let tls = server_tls(tls.map(Bound::get))?;
-    let service = Service { terms, tls, patience, longest: max_message_length };
+    let admits = authenticate
+        .map(|authenticate| -> Admits { Box::new(move |user| admits(&authenticate, user)) });
+    let service = Service { terms, admits, tls, patience, longest: max_message_length };
     let waiting = Arc::new(Waiting::new(max_waiting));
     let has_handler = handler.is_some() || batch_handler.is_some();
     let taker: Arc<dyn Taker> = match (handler, batch_handler) {
@@ -156,9 +157,9 @@ pub fn listen(
             let text = "handler and batch_handler can't be there together";
             return Err(PyValueError::new_err(text));
         }
-        (Some(handler), None) => Arc::new(Handler { handler, authenticate }),
-        (None, Some(handler)) => Arc::new(BatchHandler::start(handler, authenticate)?),
-        (None, None) => Arc::new(Collector { waiting: waiting.clone(), authenticate }),
+        (Some(handler), None) => Arc::new(Handler { handler }),
+        (None, Some(handler)) => Arc::new(BatchHandler::start(handler)?),
+        (None, None) => Arc::new(Collector { waiting: waiting.clone() }),
     };
     let bound =
         py.detach(|| listener::Listener::bind((host, port), service, max_connections, taker));
@@ -174,14 +175,9 @@ pub fn listen(
 /// Hands events on to who receives them.
 struct Collector {
     waiting: Arc<Waiting>,
-    authenticate: Option<Py<PyAny>>,
 }
 
 impl Taker for Collector {
-    fn admits(&self, user: Option<&UserIdentity>) -> bool {
-        admits(self.authenticate.as_ref(), user)
-    }
-
     fn answer(&self, _: &CommandSet<'_>, _: &[u8], _: u8, _: &Origin) -> Option<Answer> {
         Some(Answer::SUCCESS)
     }

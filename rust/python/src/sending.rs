@@ -85,10 +85,6 @@ impl<'a> Sending<'a> {
         Self { sender, orders, outcomes, rows, terms, first_row, stopped: false }
     }
 
-    pub fn take_strays(&mut self) -> Vec<Box<str>> {
-        self.sender.take_strays()
-    }
-
     pub fn finish(self) -> (Box<Sender>, OutcomesBuilder) {
         (self.sender, self.outcomes)
     }
