@@ -1,9 +1,9 @@
 //! A connection whose bytes are PDUs (PS3.8 9.3).
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dicom_ul::pdu::{
     AbortRQServiceProviderReason, AbortRQSource, AssociationRJResult, Pdu, read_pdu, write_pdu,
@@ -15,6 +15,7 @@ use rustls::ServerConfig;
 
 use crate::failure::Failure;
 use crate::negotiation::{Agreement, Proposal};
+use crate::socket::{Deadline, Socket};
 use crate::tls::{ClientTls, Stream};
 
 /// P-DATA-TF (PS3.8 9.3.5).
@@ -23,13 +24,15 @@ const RELEASE_REQUEST: u8 = 0x05;
 const RELEASE_RESPONSE: u8 = 0x06;
 const ABORT: u8 = 0x07;
 
+/// How a record of TLS begins that opens a connection or ends it (RFC 8446 5.1).
+const TLS_ALERT: u8 = 0x15;
+const TLS_HANDSHAKE: u8 = 0x16;
+const TLS_VERSION: u8 = 0x03;
+
 /// The most that is read at once.
 const CHUNK: usize = 1 << 16;
 /// The longest A-ASSOCIATE that is read: 128 contexts with all there is to say about them.
 const LONGEST_ASSOCIATE: u32 = 1 << 20;
-
-/// How long the peer has to close a connection that is of no more use.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How long to wait.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +55,6 @@ pub struct Connection {
     end: usize,
     /// The longest P-DATA-TF that is taken, 0 for any.
     max_pdu_length: u32,
-    patience: Option<Duration>,
 }
 
 /// A PDU that came in: its type, and all of its bytes.
@@ -72,13 +74,14 @@ impl Connection {
         max_pdu_length: u32,
         patience: &Patience,
     ) -> Result<Self, Failure> {
-        let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the host has no address");
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
         for address in address.to_socket_addrs().map_err(Failure::Connect)? {
             match TcpStream::connect_timeout(&address, patience.connection) {
                 Ok(socket) => {
-                    prepare(&socket, patience)?;
+                    let socket =
+                        Socket::new(socket, patience.connection).map_err(Failure::Connect)?;
                     let stream = match tls {
-                        Some(tls) => Stream::client(socket, tls)?,
+                        Some(tls) => Stream::client(socket, tls, patience.association)?,
                         None => Stream::Plain(socket),
                     };
                     return Ok(Self::of(stream, max_pdu_length));
@@ -99,9 +102,9 @@ impl Connection {
         max_pdu_length: u32,
         patience: &Patience,
     ) -> Result<Self, Failure> {
-        prepare(&socket, patience)?;
+        let socket = Socket::new(socket, patience.connection).map_err(Failure::Connect)?;
         let stream = match tls {
-            Some(config) => Stream::server(socket, config)?,
+            Some(config) => Stream::server(socket, config, patience.association)?,
             None => Stream::Plain(socket),
         };
         Ok(Self::of(stream, max_pdu_length))
@@ -109,16 +112,7 @@ impl Connection {
 
     fn of(stream: Stream, max_pdu_length: u32) -> Self {
         let bytes = vec![0; CHUNK];
-        Self { stream, bytes, read: 0, end: 0, max_pdu_length, patience: None }
-    }
-
-    /// Sets how long [`Connection::next`] waits for bytes.
-    pub fn wait(&mut self, patience: Duration) -> Result<(), Failure> {
-        if self.patience != Some(patience) {
-            self.stream.socket().set_read_timeout(Some(patience)).map_err(Failure::Broken)?;
-            self.patience = Some(patience);
-        }
-        Ok(())
+        Self { stream, bytes, read: 0, end: 0, max_pdu_length }
     }
 
     /// Lets what has been read be acknowledged at once. A peer without TCP_NODELAY holds the rest of a
@@ -126,14 +120,14 @@ impl Connection {
     pub fn acknowledge(&self) {
         // Only Linux knows it, and it only saves time.
         #[cfg(target_os = "linux")]
-        let _ = socket2::SockRef::from(self.stream.socket()).set_tcp_quickack(true);
+        let _ = socket2::SockRef::from(self.stream.socket().tcp()).set_tcp_quickack(true);
     }
 
     /// Writes bytes that are whole PDUs.
     pub fn write(&mut self, pdus: &[u8]) -> Result<(), Failure> {
         let written = self.stream.write_all(pdus).and_then(|()| self.stream.flush());
         written.map_err(|error| {
-            Failure::of_io(error, self.stream.socket().write_timeout().ok().flatten())
+            Failure::of_io(error, self.stream.socket().tcp().write_timeout().ok().flatten())
         })
     }
 
@@ -147,12 +141,24 @@ impl Connection {
 
     /// The next PDU of those that have come in whole.
     pub fn next_read(&mut self) -> Result<Option<Raw<'_>>, Failure> {
+        Ok(self.whole()?.map(|length| self.hand_out(length)))
+    }
+
+    /// The length of the next PDU, if all of it is there.
+    fn whole(&self) -> Result<Option<usize>, Failure> {
         let rest = &self.bytes[self.read..self.end];
-        let Some(&[kind, _, l0, l1, l2, l3]) = rest.first_chunk::<PDU_HEADER>() else {
+        let Some(&[kind, version, l0, l1, l2, l3]) = rest.first_chunk::<PDU_HEADER>() else {
             return Ok(None);
         };
         if NAMES.get(usize::from(kind).wrapping_sub(1)).is_none() {
-            return Err(Rejection::new(Reason::PduType(kind)).into());
+            let plain = matches!(self.stream, Stream::Plain(_));
+            return Err(match (kind, version) {
+                (TLS_ALERT | TLS_HANDSHAKE, TLS_VERSION) if plain => Failure::Tls {
+                    permanent: true,
+                    why: "the peer speaks TLS, this end does not".into(),
+                },
+                _ => Rejection::new(Reason::PduType(kind)).into(),
+            });
         }
         let length = u32::from_be_bytes([l0, l1, l2, l3]);
         let most = if kind == P_DATA { self.max_pdu_length } else { LONGEST_ASSOCIATE };
@@ -160,80 +166,101 @@ impl Connection {
             return Err(Failure::PduLength { length, most });
         }
         let length = PDU_HEADER + length as usize;
-        if rest.len() < length {
-            return Ok(None);
-        }
+        Ok((rest.len() >= length).then_some(length))
+    }
+
+    fn hand_out(&mut self, length: usize) -> Raw<'_> {
         let at = self.read;
         self.read += length;
-        Ok(Some(Raw { kind, bytes: &self.bytes[at..self.read] }))
+        Raw { kind: self.bytes[at], bytes: &self.bytes[at..self.read] }
     }
 
     /// Waits for bytes and reads those that are there.
-    pub fn fill(&mut self) -> Result<(), Failure> {
+    pub fn fill(&mut self, deadline: Deadline) -> Result<(), Failure> {
         self.bytes.copy_within(self.read..self.end, 0);
         self.end -= self.read;
         self.read = 0;
         if self.end == self.bytes.len() {
             self.bytes.resize(2 * self.end, 0);
         }
+        self.stream.socket_mut().read_until(deadline);
         match self.stream.read(&mut self.bytes[self.end..]) {
             Ok(0) => Err(Failure::Closed(self.end > 0)),
             Ok(found) => {
                 self.end += found;
                 Ok(())
             }
-            Err(error) => Err(Failure::of_io(error, self.patience)),
+            Err(error) => Err(Failure::of_io(error, Some(deadline.patience()))),
         }
     }
 
-    /// Waits for a PDU that is not P-DATA-TF; those that are are passed over.
-    pub fn wait_for_pdu(&mut self, expected: &'static str) -> Result<Pdu, Failure> {
-        loop {
-            while let Some(raw) = self.next_read()? {
-                if raw.kind == P_DATA {
-                    continue;
-                }
-                return match read_pdu(raw.bytes, LONGEST_ASSOCIATE, false) {
-                    Ok(Some(pdu)) => Ok(pdu),
-                    found => Err(Failure::Unexpected {
-                        found: match found {
-                            Err(error) => {
-                                let name = NAMES[usize::from(raw.kind) - 1];
-                                format!("{} that can't be read ({error})", name).into()
-                            }
-                            _ => "a PDU that is cut short".into(),
-                        },
-                        expected,
-                    }),
-                };
+    /// Waits for a PDU.
+    fn wait_for_raw(&mut self, deadline: Deadline) -> Result<Raw<'_>, Failure> {
+        let length = loop {
+            match self.whole()? {
+                Some(length) => break length,
+                None => self.fill(deadline)?,
             }
-            self.fill()?;
-        }
+        };
+        Ok(self.hand_out(length))
+    }
+
+    /// Waits for a PDU of an association that is not there yet.
+    pub fn wait_for_pdu(
+        &mut self,
+        expected: &'static str,
+        patience: Duration,
+    ) -> Result<Pdu, Failure> {
+        read(self.wait_for_raw(Deadline::after(patience))?, expected)
     }
 
     /// Releases the association (PS3.8 7.2) and closes the connection.
     pub fn release(mut self, patience: Duration) -> Result<(), Failure> {
-        self.wait(patience)?;
+        let expected = NAMES[usize::from(RELEASE_RESPONSE) - 1];
+        let deadline = Deadline::after(patience);
         self.write_pdu(&Pdu::ReleaseRQ)?;
-        let answer = self.wait_for_pdu(NAMES[usize::from(RELEASE_RESPONSE) - 1])?;
+        let answer = loop {
+            match self.wait_for_raw(deadline)? {
+                // It may have been on its way (PS3.8 9.2, Sta7).
+                Raw { kind: P_DATA, .. } => {}
+                raw => break read(raw, expected)?,
+            }
+        };
         let end = match answer {
             Pdu::ReleaseRP => Ok(()),
             // Both ends release at once (PS3.8 7.2.2.7).
             Pdu::ReleaseRQ => self.write_pdu(&Pdu::ReleaseRP),
-            other => Err(ended_by(&other, "A-RELEASE-RP")),
+            other => Err(ended_by(&other, expected)),
         };
         self.close();
         end
     }
 
+    /// Ends the connection after a failure: with an A-ABORT, unless the peer has ended it (PS3.8 9.2, AA-1
+    /// and AA-8).
+    pub fn fail(mut self, failure: &Failure) {
+        use AbortRQServiceProviderReason::{InvalidPduParameter, UnexpectedPdu, UnrecognizedPdu};
+        let reason = match failure {
+            Failure::NoContext(_) | Failure::Interrupted => return self.abort(),
+            Failure::Silent(_) => {
+                // Who says nothing does not close the connection either: it is not waited for.
+                let _ = self.write_pdu(&Pdu::AbortRQ { source: AbortRQSource::ServiceUser });
+                return self.close();
+            }
+            Failure::Message(Rejection { reason: Reason::PduType(_), .. })
+            | Failure::Tls { .. } => UnrecognizedPdu,
+            Failure::Unexpected { .. } => UnexpectedPdu,
+            Failure::Message(_) | Failure::PduLength { .. } | Failure::MessageLength { .. } => {
+                InvalidPduParameter
+            }
+            _ => return,
+        };
+        self.abort_as(AbortRQSource::ServiceProvider(reason));
+    }
+
     /// Aborts the association (PS3.8 7.3) and closes the connection.
     pub fn abort(self) {
         self.abort_as(AbortRQSource::ServiceUser);
-    }
-
-    /// Aborts it because of what the peer sent (PS3.8 7.4).
-    pub fn abort_as_provider(self, reason: AbortRQServiceProviderReason) {
-        self.abort_as(AbortRQSource::ServiceProvider(reason));
     }
 
     fn abort_as(mut self, source: AbortRQSource) {
@@ -245,19 +272,19 @@ impl Connection {
     /// Leaves it to the peer to close the connection (PS3.8 9.2, Sta13): were it closed at once, the peer
     /// might lose the last PDU. One that takes too long has had its time.
     pub fn end(mut self) {
-        let begin = Instant::now();
-        if self.wait(FAREWELL).is_ok() {
-            while begin.elapsed() < FAREWELL && self.fill().is_ok() {
-                self.read = self.end;
-            }
-        }
-        self.close();
+        self.stream.finish();
+        self.stream.socket_mut().wait_for_end();
+        self.shut();
     }
 
     fn close(&mut self) {
         self.stream.finish();
+        self.shut();
+    }
+
+    fn shut(&self) {
         // It may be closed already.
-        let _ = self.stream.socket().shutdown(Shutdown::Both);
+        let _ = self.stream.socket().tcp().shutdown(Shutdown::Both);
     }
 }
 
@@ -272,27 +299,39 @@ pub fn associate(
     patience: &Patience,
 ) -> Result<(Connection, Agreement), Failure> {
     let mut connection = Connection::open(address, tls, proposal.max_pdu_length, patience)?;
-    connection.wait(patience.association)?;
-    connection.write_pdu(&proposal.request())?;
-    let answer = connection.wait_for_pdu("A-ASSOCIATE-AC")?;
-    let Pdu::AssociationAC(accepted) = answer else {
-        return Err(ended_by(&answer, "A-ASSOCIATE-AC"));
-    };
-    match proposal.agreement(&accepted) {
+    match negotiate(&mut connection, proposal, patience.association) {
         Ok(agreement) => Ok((connection, agreement)),
         Err(failure) => {
-            connection.abort();
+            connection.fail(&failure);
             Err(failure)
         }
     }
 }
 
-/// Lets a handshake not take longer than the answer to an A-ASSOCIATE.
-fn prepare(socket: &TcpStream, patience: &Patience) -> Result<(), Failure> {
-    // An answer is waited for: what is written is to leave at once.
-    socket.set_nodelay(true).map_err(Failure::Connect)?;
-    socket.set_write_timeout(Some(patience.connection)).map_err(Failure::Connect)?;
-    socket.set_read_timeout(Some(patience.association)).map_err(Failure::Connect)
+fn negotiate(
+    connection: &mut Connection,
+    proposal: &Proposal,
+    patience: Duration,
+) -> Result<Agreement, Failure> {
+    connection.write_pdu(&proposal.request())?;
+    match connection.wait_for_pdu("A-ASSOCIATE-AC", patience)? {
+        Pdu::AssociationAC(accepted) => proposal.agreement(&accepted),
+        other => Err(ended_by(&other, "A-ASSOCIATE-AC")),
+    }
+}
+
+/// Reads a PDU other than P-DATA-TF.
+fn read(raw: Raw<'_>, expected: &'static str) -> Result<Pdu, Failure> {
+    let name = NAMES[usize::from(raw.kind) - 1];
+    let found = match raw.kind {
+        P_DATA => name.into(),
+        _ => match read_pdu(raw.bytes, LONGEST_ASSOCIATE, false) {
+            Ok(Some(pdu)) => return Ok(pdu),
+            Ok(None) => format!("{name} that is cut short").into(),
+            Err(error) => format!("{name} that can't be read ({error})").into(),
+        },
+    };
+    Err(Failure::Unexpected { found, expected })
 }
 
 /// What it means that this PDU came where `expected` was due.

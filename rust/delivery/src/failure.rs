@@ -6,6 +6,8 @@ use std::time::Duration;
 use fastdimse_core::error::Rejection;
 use thiserror::Error;
 
+use crate::tls::of_tls;
+
 /// Why an association failed, or none came about.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -14,8 +16,13 @@ pub enum Failure {
     #[error("no connection: {0}")]
     Connect(io::Error),
     /// No secure connection: a certificate that is not trusted, or a peer that wants none or another.
-    #[error("no secure connection: {0}")]
-    Tls(Box<str>),
+    #[error("no secure connection: {why}")]
+    Tls {
+        /// Whether it would be so again.
+        permanent: bool,
+        /// What is wrong.
+        why: Box<str>,
+    },
     /// An A-ASSOCIATE-RJ (PS3.8 9.3.4).
     #[error("the peer rejected the association{}: {why}", if *.permanent { "" } else { " for now" })]
     Rejected {
@@ -39,8 +46,8 @@ pub enum Failure {
     /// The end of the connection.
     #[error("the peer closed the connection{}", if *.0 { " inside a PDU" } else { "" })]
     Closed(bool),
-    /// No answer for too long.
-    #[error("the peer was silent for {} s", .0.as_secs_f64())]
+    /// Nothing, or nothing whole, for too long.
+    #[error("the peer said nothing whole for {} s", .0.as_secs_f64())]
     Silent(Duration),
     /// This end would not wait.
     #[error("this end was told to leave")]
@@ -80,7 +87,7 @@ impl Failure {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Connect(_) => "connect",
-            Self::Tls(_) => "tls",
+            Self::Tls { .. } => "tls",
             Self::Rejected { .. } => "rejected",
             Self::NoContext(_) => "no-context",
             Self::Request(_) => "request",
@@ -100,8 +107,8 @@ impl Failure {
     /// Whether another try would fail in the same way.
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::Rejected { permanent, .. } => *permanent,
-            Self::NoContext(_) | Self::Request(_) | Self::Tls(_) => true,
+            Self::Rejected { permanent, .. } | Self::Tls { permanent, .. } => *permanent,
+            Self::NoContext(_) | Self::Request(_) => true,
             _ => false,
         }
     }
@@ -109,18 +116,19 @@ impl Failure {
     /// A read or write that failed; `patience` is how long it may have taken.
     pub fn of_io(error: io::Error, patience: Option<Duration>) -> Self {
         match (error.kind(), patience) {
-            (io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut, Some(patience)) => {
+            (io::ErrorKind::TimedOut, Some(patience)) => {
                 Self::Silent(patience)
             }
             (
                 io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
                 | io::ErrorKind::BrokenPipe
                 // Many peers end a secure connection without a word.
                 | io::ErrorKind::UnexpectedEof,
                 _,
             ) => Self::Closed(false),
             _ => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                Some(error) => Self::Tls(error.to_string().into()),
+                Some(error) => of_tls(error),
                 None => Self::Broken(error),
             },
         }

@@ -2,18 +2,19 @@
 
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use dicom_ul::pdu::{AbortRQServiceProviderReason, Pdu, UserIdentity};
+use dicom_ul::pdu::{AssociationRQ, Pdu, UserIdentity};
 use fastdimse_core::command_set::{CommandSet, Field, Kind, Message, Value};
 use fastdimse_core::pdv::{MaxPduLength, write_message};
 use rustls::ServerConfig;
 
 use crate::acceptance::{Accepted, Terms, unknown_user, user};
-use crate::connection::{Connection, P_DATA, Patience, ended};
+use crate::connection::{Connection, P_DATA, Patience, ended, ended_by};
 use crate::failure::Failure;
 use crate::messages::{Arrived, Messages};
 use crate::negotiation::{longest_pdu, max_pdu_length};
+use crate::socket::Deadline;
 use crate::verification::C_ECHO_RQ;
 
 const RESPONSE: u16 = 0x8000;
@@ -104,13 +105,14 @@ pub fn serve(
     let peer = socket.peer_addr().map_err(Failure::Connect)?;
     let Service { terms, admits, tls, patience, longest } = service;
     let mut connection = Connection::accept(socket, tls.as_ref(), terms.max_pdu_length, patience)?;
-    connection.wait(patience.association)?;
-    let Pdu::AssociationRQ(request) = connection.wait_for_pdu("A-ASSOCIATE-RQ")? else {
-        connection.abort_as_provider(AbortRQServiceProviderReason::UnexpectedPdu);
-        return Err(Failure::Unexpected {
-            found: "another PDU".into(),
-            expected: "A-ASSOCIATE-RQ",
-        });
+    let request = match request(&mut connection, patience.association) {
+        Ok(request) => request,
+        // There is no association to abort yet (PS3.8 9.2, AA-2).
+        Err(failure @ Failure::Silent(_)) => return Err(failure),
+        Err(failure) => {
+            connection.fail(&failure);
+            return Err(failure);
+        }
     };
     if admits.as_ref().is_some_and(|admits| !admits(user(&request))) {
         connection.write_pdu(&unknown_user())?;
@@ -123,11 +125,11 @@ pub fn serve(
         connection.end();
         return Ok(());
     };
-    connection.wait(patience.response)?;
     let mut receiver = Receiver {
         max_pdu_length: max_pdu_length(longest_pdu(&request.user_variables)),
         origin: Arc::new(Origin { number, peer, accepted }),
         longest: *longest,
+        patience: patience.response,
         messages: Messages::default(),
         arrived: Vec::new(),
         whole: 0,
@@ -143,18 +145,19 @@ pub fn serve(
         Err(failure) => {
             // What came whole has been answered, or will be sent again.
             receiver.hand_on(taker);
-            match &failure {
-                Failure::Message(_)
-                | Failure::PduLength { .. }
-                | Failure::MessageLength { .. }
-                | Failure::Unexpected { .. } => {
-                    let reason = AbortRQServiceProviderReason::InvalidPduParameter;
-                    connection.abort_as_provider(reason);
-                }
-                Failure::Silent(_) => connection.abort(),
-                _ => {}
-            }
+            connection.fail(&failure);
             Err(failure)
+        }
+    }
+}
+
+fn request(connection: &mut Connection, patience: Duration) -> Result<AssociationRQ, Failure> {
+    match connection.wait_for_pdu("A-ASSOCIATE-RQ", patience)? {
+        Pdu::AssociationRQ(request) => Ok(request),
+        abort @ Pdu::AbortRQ { .. } => Err(ended_by(&abort, "A-ASSOCIATE-RQ")),
+        other => {
+            let found = other.short_description().to_string().into();
+            Err(Failure::Unexpected { found, expected: "A-ASSOCIATE-RQ" })
         }
     }
 }
@@ -163,6 +166,8 @@ struct Receiver {
     origin: Arc<Origin>,
     max_pdu_length: MaxPduLength,
     longest: usize,
+    /// How long the next event, or the next bytes of one, may take.
+    patience: Duration,
     messages: Messages,
     /// PDUs; in front of `whole` they are whole messages.
     arrived: Vec<u8>,
@@ -196,7 +201,7 @@ impl Receiver {
             if !self.messages.are_whole() {
                 connection.acknowledge();
             }
-            connection.fill()?;
+            connection.fill(Deadline::after(self.patience))?;
         }
     }
 

@@ -10,6 +10,7 @@ use crate::connection::{Connection, P_DATA, Patience, associate, ended};
 use crate::failure::Failure;
 use crate::messages::{Arrived, Messages};
 use crate::negotiation::{Agreement, Proposal};
+use crate::socket::Deadline;
 use crate::tls::ClientTls;
 
 /// Encoded requests, each with its number among all that are sent.
@@ -79,6 +80,8 @@ pub struct Sender {
     outstanding: HashMap<u16, Outstanding>,
     /// When the last answer came, or the first request of those went out that have none.
     answered: Instant,
+    /// When an order was asked for.
+    asked: Instant,
     strays: Vec<Box<str>>,
 }
 
@@ -93,8 +96,7 @@ impl Sender {
         proposal: &Proposal,
         patience: Patience,
     ) -> Result<Self, Failure> {
-        let (mut connection, agreement) = associate(address, tls, proposal, &patience)?;
-        connection.wait(patience.response.min(SLICE))?;
+        let (connection, agreement) = associate(address, tls, proposal, &patience)?;
         Ok(Self {
             connection,
             agreement,
@@ -102,6 +104,7 @@ impl Sender {
             messages: Messages::default(),
             outstanding: HashMap::new(),
             answered: Instant::now(),
+            asked: Instant::now(),
             strays: Vec::new(),
         })
     }
@@ -208,7 +211,20 @@ impl Sender {
             })?;
         }
         // A peer that talks of other things is as silent as one that says nothing.
-        self.check_silence(now)
+        self.check_silence(now)?;
+        self.ask(now, orders)
+    }
+
+    /// Asks whether to wait on, if that was not asked just now.
+    fn ask(&mut self, now: Instant, orders: Orders<'_>) -> Result<(), Failure> {
+        if now - self.asked < SLICE {
+            return Ok(());
+        }
+        self.asked = now;
+        match orders(now) {
+            Order::Leave => Err(Failure::Interrupted),
+            Order::GoOn | Order::SendNoMore => Ok(()),
+        }
     }
 
     fn check_silence(&self, now: Instant) -> Result<(), Failure> {
@@ -222,15 +238,13 @@ impl Sender {
     /// Waits for bytes, for as long as an answer may take.
     fn wait(&mut self, orders: Orders<'_>) -> Result<(), Failure> {
         loop {
-            match self.connection.fill() {
+            match self.connection.fill(Deadline::after(self.patience.response.min(SLICE))) {
                 Err(Failure::Silent(_)) => {}
                 result => return result,
             }
             let now = Instant::now();
             self.check_silence(now)?;
-            if orders(now) == Order::Leave {
-                return Err(Failure::Interrupted);
-            }
+            self.ask(now, orders)?;
         }
     }
 
@@ -240,6 +254,11 @@ impl Sender {
     /// If the peer does not agree to that.
     pub fn release(self) -> Result<(), Failure> {
         self.connection.release(self.patience.association)
+    }
+
+    /// Ends the association after a failure.
+    pub fn fail(self, failure: &Failure) {
+        self.connection.fail(failure);
     }
 
     /// Aborts the association.

@@ -1,9 +1,10 @@
 //! Secure connections (PS3.15 B): TLS 1.2 and 1.3, with certificates of files.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::Shutdown;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -12,12 +13,14 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
-    ServerConfig, ServerConnection, SignatureScheme, StreamOwned,
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, ConnectionCommon,
+    DigitallySignedStruct, Error, InvalidMessage, RootCertStore, ServerConfig, ServerConnection,
+    SignatureScheme, StreamOwned,
 };
 use thiserror::Error as ThisError;
 
 use crate::failure::Failure;
+use crate::socket::{Deadline, Socket};
 
 /// Why there is no TLS with the files that were given.
 #[derive(Debug, ThisError)]
@@ -247,38 +250,49 @@ pub struct ClientTls {
 #[derive(Debug)]
 pub enum Stream {
     /// As they are.
-    Plain(TcpStream),
+    Plain(Socket),
     /// Secure, this end has connected.
-    Client(Box<StreamOwned<ClientConnection, TcpStream>>),
+    Client(Box<StreamOwned<ClientConnection, Socket>>),
     /// Secure, this end has listened.
-    Server(Box<StreamOwned<ServerConnection, TcpStream>>),
+    Server(Box<StreamOwned<ServerConnection, Socket>>),
 }
 
 impl Stream {
-    /// Makes a connection secure that this end has opened.
-    pub fn client(socket: TcpStream, tls: &ClientTls) -> Result<Self, Failure> {
+    /// Makes a connection secure that this end has opened, in so long at most.
+    pub fn client(socket: Socket, tls: &ClientTls, patience: Duration) -> Result<Self, Failure> {
         let connection = ClientConnection::new(tls.config.clone(), tls.server_name.clone());
-        let mut stream = StreamOwned::new(connection.map_err(tls_failure)?, socket);
-        let shaken = stream.conn.complete_io(&mut stream.sock);
-        shaken.map_err(|error| of_handshake(error, &stream.sock))?;
+        let mut stream = StreamOwned::new(connection.map_err(|e| of_tls(&e))?, socket);
+        shake_hands(&mut stream.conn, &mut stream.sock, patience)?;
         Ok(Self::Client(Box::new(stream)))
     }
 
     /// The same, of one that this end has accepted.
-    pub fn server(socket: TcpStream, config: &Arc<ServerConfig>) -> Result<Self, Failure> {
-        let connection = ServerConnection::new(config.clone()).map_err(tls_failure)?;
+    pub fn server(
+        socket: Socket,
+        config: &Arc<ServerConfig>,
+        patience: Duration,
+    ) -> Result<Self, Failure> {
+        let connection = ServerConnection::new(config.clone()).map_err(|error| of_tls(&error))?;
         let mut stream = StreamOwned::new(connection, socket);
-        let shaken = stream.conn.complete_io(&mut stream.sock);
-        shaken.map_err(|error| of_handshake(error, &stream.sock))?;
+        shake_hands(&mut stream.conn, &mut stream.sock, patience)?;
         Ok(Self::Server(Box::new(stream)))
     }
 
     /// The socket below.
-    pub fn socket(&self) -> &TcpStream {
+    pub fn socket(&self) -> &Socket {
         match self {
             Self::Plain(socket) => socket,
             Self::Client(stream) => &stream.sock,
             Self::Server(stream) => &stream.sock,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn socket_mut(&mut self) -> &mut Socket {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Client(stream) => &mut stream.sock,
+            Self::Server(stream) => &mut stream.sock,
         }
     }
 
@@ -294,18 +308,48 @@ impl Stream {
     }
 }
 
-fn tls_failure(error: Error) -> Failure {
-    Failure::Tls(error.to_string().into())
+fn shake_hands<Data>(
+    connection: &mut ConnectionCommon<Data>,
+    socket: &mut Socket,
+    patience: Duration,
+) -> Result<(), Failure> {
+    socket.read_until(Deadline::after(patience));
+    match connection.complete_io(socket) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(match Failure::of_io(error, Some(patience)) {
+            // A peer with too much to do, or one that begins or ends, does so, and one that is not of TLS.
+            Failure::Closed(_) => Failure::Tls {
+                permanent: false,
+                why: "the peer closed the connection in the handshake: it takes no more for now, or does \
+                      not speak TLS"
+                    .into(),
+            },
+            failure => {
+                if matches!(failure, Failure::Tls { .. }) {
+                    // The alert is to arrive, and to be known for the last.
+                    let _ = socket.tcp().shutdown(Shutdown::Write);
+                    socket.wait_for_end();
+                }
+                failure
+            }
+        }),
+    }
 }
 
-/// A peer that is not of TLS often just closes the connection.
-fn of_handshake(error: io::Error, socket: &TcpStream) -> Failure {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
-            Failure::Tls("the peer closed the connection in the handshake".into())
+/// What it means that TLS failed.
+pub fn of_tls(error: &Error) -> Failure {
+    let why = match error {
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "the peer does not speak TLS".into()
         }
-        _ => Failure::of_io(error, socket.read_timeout().ok().flatten()),
-    }
+        error => error.to_string().into(),
+    };
+    // The one is a peer that can't just now, the other one that does not want any more.
+    let permanent = !matches!(
+        error,
+        Error::AlertReceived(AlertDescription::InternalError | AlertDescription::UserCanceled)
+    );
+    Failure::Tls { permanent, why }
 }
 
 impl Read for Stream {

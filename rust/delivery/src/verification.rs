@@ -10,6 +10,7 @@ use crate::connection::{Connection, P_DATA, Patience, associate, ended};
 use crate::failure::Failure;
 use crate::messages::Messages;
 use crate::negotiation::{Proposal, max_pdu_length};
+use crate::socket::Deadline;
 use crate::tls::ClientTls;
 
 /// The Verification SOP Class (PS3.4 A.4).
@@ -40,7 +41,6 @@ pub fn echo(
 ) -> Result<Echo, Failure> {
     let (mut connection, agreement) = associate(address, tls, proposal, patience)?;
     let context = agreement.contexts.values().next().expect("one was accepted");
-    connection.wait(patience.response)?;
     let mut request = CommandSet::new(Kind::Request, false);
     request.set(Field::AffectedSOPClassUID, Value::Text(VERIFICATION.as_bytes()));
     request.set(Field::MessageID, Value::Us(MESSAGE_ID));
@@ -50,17 +50,25 @@ pub fn echo(
     write_message(&mut pdus, context.id, longest, write, &[]);
     let begin = Instant::now();
     connection.write(&pdus)?;
-    let status = response(&mut connection)?;
-    let latency = begin.elapsed();
-    connection.release(patience.association)?;
-    Ok(Echo { status, latency })
+    match response(&mut connection, patience.response) {
+        Ok(status) => {
+            let latency = begin.elapsed();
+            connection.release(patience.association)?;
+            Ok(Echo { status, latency })
+        }
+        Err(failure) => {
+            connection.fail(&failure);
+            Err(failure)
+        }
+    }
 }
 
-fn response(connection: &mut Connection) -> Result<u16, Failure> {
+fn response(connection: &mut Connection, patience: Duration) -> Result<u16, Failure> {
+    let deadline = Deadline::after(patience);
     let mut messages = Messages::default();
     let mut found = None;
     while found.is_none() {
-        connection.fill()?;
+        connection.fill(deadline)?;
         while let Some(raw) = connection.next_read()? {
             if raw.kind != P_DATA {
                 return Err(ended(raw));

@@ -74,7 +74,7 @@ impl Association {
                 Ok(outcomes.finish(None))
             }
             Ok(Some(failure)) => {
-                py.detach(|| sender.abort());
+                py.detach(|| sender.fail(&failure));
                 self.set(State::Closed("lost"));
                 Ok(outcomes.finish(Some(failure.to_string())))
             }

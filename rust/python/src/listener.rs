@@ -60,7 +60,8 @@ const SIGNALS: Duration = Duration::from_millis(100);
 /// max_waiting : int, optional
 ///     How many bytes of events may wait until they are taken: then those who send wait too.
 /// association_timeout, idle_timeout : float, optional
-///     How many seconds to wait for an association's request, and for the next event.
+///     How many seconds to wait for all of an association's request, and as long for all of a
+///     handshake of TLS; and for the next bytes of events.
 /// tls : TLS, optional
 ///     How connections are secure; it must have a certificate. Where it has authorities too, who
 ///     connects must have a certificate of them.

@@ -42,8 +42,9 @@ use crate::transfer_syntaxes::transfer_syntax;
 /// max_pdu_length : int, optional
 ///     The longest PDU that this end takes: 0 for any, or 4096 and more.
 /// connection_timeout, association_timeout, response_timeout : float, optional
-///     How many seconds to wait for a connection or a write, for an answer to the association's
-///     request or release, and for an answer to an event.
+///     How many seconds to wait for a connection or a write; for all of an answer to the
+///     association's request or release, and as long for all of a handshake of TLS; and for an
+///     answer to an event.
 /// tls : TLS or bool, optional
 ///     How the connection is secure: ``True`` for the authorities that the system trusts.
 /// username, passcode : str, optional
@@ -210,8 +211,9 @@ impl Peer {
 /// max_pdu_length : int, optional
 ///     The longest PDU that this end takes: 0 for any, or 4096 and more.
 /// connection_timeout, association_timeout, response_timeout : float, optional
-///     How many seconds to wait for a connection or a write, for an answer to the association's
-///     request or release, and for an answer to an event.
+///     How many seconds to wait for a connection or a write; for all of an answer to the
+///     association's request or release, and as long for all of a handshake of TLS; and for an
+///     answer to an event.
 /// tls : TLS or bool, optional
 ///     How the connection is secure: ``True`` for the authorities that the system trusts.
 /// username, passcode : str, optional

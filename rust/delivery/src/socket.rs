@@ -1,0 +1,162 @@
+//! A socket on which a wait ends when it is due to, however few bytes come at a time.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+/// By when something must have come in whole.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline {
+    patience: Duration,
+    /// There is none if it is later than the clock can say.
+    end: Option<Instant>,
+}
+
+impl Deadline {
+    /// So long from now.
+    pub fn after(patience: Duration) -> Self {
+        Self { patience, end: Instant::now().checked_add(patience) }
+    }
+
+    /// How long it was when it began.
+    pub fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    fn left(&self) -> Duration {
+        self.end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// How long a peer has to close a connection that is of no more use.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// So much later may a read end than it should: the system is told anew only where it matters.
+const TOLERANCE: Duration = Duration::from_millis(1);
+
+/// A socket whose reads keep to a deadline. The system bounds one read only: a peer that sends a byte now
+/// and then could keep who waits for more than a byte for ever.
+#[derive(Debug)]
+pub struct Socket {
+    socket: TcpStream,
+    deadline: Deadline,
+    /// How long a read may take, as the system was told last.
+    told: Duration,
+}
+
+impl Socket {
+    /// A socket that sends what is written at once; a write may take `write`.
+    ///
+    /// # Errors
+    /// If it is closed already.
+    pub fn new(socket: TcpStream, write: Duration) -> io::Result<Self> {
+        // An answer is waited for: what is written is to leave.
+        socket.set_nodelay(true)?;
+        socket.set_write_timeout(Some(write))?;
+        socket.set_read_timeout(None)?;
+        Ok(Self { socket, deadline: Deadline::after(Duration::MAX), told: Duration::MAX })
+    }
+
+    /// Sets by when the reads that follow must be done.
+    pub fn read_until(&mut self, deadline: Deadline) {
+        self.deadline = deadline;
+    }
+
+    /// Waits until the peer closes the connection, for a second at most: if this end closed it with bytes
+    /// unread, the peer might lose what it was told last.
+    pub fn wait_for_end(&mut self) {
+        self.read_until(Deadline::after(FAREWELL));
+        let mut passed_over = [0; 4096];
+        while self.read(&mut passed_over).is_ok_and(|found| found > 0) {}
+    }
+
+    /// The socket itself.
+    pub fn tcp(&self) -> &TcpStream {
+        &self.socket
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let left = self.deadline.left();
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        if left.abs_diff(self.told) > TOLERANCE {
+            self.socket.set_read_timeout(Some(left))?;
+            self.told = left;
+        }
+        self.socket.read(bytes).map_err(in_time)
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.write(bytes).map_err(in_time)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
+}
+
+/// Some systems say that a socket with a timeout would block, which rustls takes for one that does not wait:
+/// it lets who shook hands go on before that was done.
+fn in_time(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    fn pair() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = Socket::new(listener.accept().unwrap().0, Duration::from_secs(1)).unwrap();
+        (socket, peer)
+    }
+
+    #[test]
+    fn a_wait_ends_when_nothing_comes_and_when_little_does() {
+        for drips in [false, true] {
+            let (mut socket, mut peer) = pair();
+            let dripping = thread::spawn(move || {
+                while drips && peer.write_all(b"x").is_ok() {
+                    thread::sleep(Duration::from_millis(20));
+                }
+                // It stays open until the other end is done.
+                let _ = peer.read(&mut [0]);
+            });
+            let begin = Instant::now();
+            socket.read_until(Deadline::after(Duration::from_millis(200)));
+            let error = socket.read_exact(&mut [0; 1000]).unwrap_err();
+            let took = begin.elapsed();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            assert!(took >= Duration::from_millis(190), "{took:?}");
+            assert!(took < Duration::from_secs(5), "{took:?}");
+            drop(socket);
+            dripping.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_deadline_beyond_the_clock_is_none() {
+        let (mut socket, mut peer) = pair();
+        socket.read_until(Deadline::after(Duration::MAX));
+        peer.write_all(b"ab").unwrap();
+        let mut bytes = [0; 2];
+        socket.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"ab");
+        // A deadline that has passed is one, whatever has come in.
+        peer.write_all(b"c").unwrap();
+        socket.read_until(Deadline::after(Duration::ZERO));
+        let error = socket.read(&mut bytes).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+}

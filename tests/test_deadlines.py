@@ -1,0 +1,220 @@
+"""Who says a byte now and then is not waited for without an end."""
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from associations import until
+from fastdimse import TLS, Association, AssociationError, Listener, connect, echo, listen
+from scripted_peer import HOST
+from test_delivery import events
+from test_receiving import request
+from test_tls import Authority
+
+PATIENCE = 0.4
+# How much later a busy machine may be; what is told here would take all of it.
+LATE = 3.0
+PAUSE = 0.03
+ENDED = "(?i)reset|broken pipe|eof|closed"
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The authority that all trust."""
+    return Authority(tmp_path_factory.mktemp("tls"))
+
+
+def drip(connection: socket.socket, data: bytes) -> None:
+    """Send a byte, and another one."""
+    for at in range(len(data)):
+        connection.sendall(data[at : at + 1])
+        time.sleep(PAUSE)
+
+
+class Relay:
+    """Stands between two ends of one connection, and passes bytes on one by one where it is slow.
+
+    Attributes
+    ----------
+    port : int
+        Where the end that connects finds it.
+    slow : str
+        Whose bytes take their time: those of who "connects" or "listens", or nobody's, "".
+    """
+
+    def __init__(self, port: int, slow: str) -> None:
+        self._server = socket.create_server((HOST, 0))
+        self.port = int(self._server.getsockname()[1])
+        self.slow = slow
+        self._to = port
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        one, _ = self._server.accept()
+        with one, socket.create_connection((HOST, self._to)) as other:
+            back = threading.Thread(target=self._pass_on, args=(other, one, "listens"))
+            back.start()
+            self._pass_on(one, other, "connects")
+            back.join()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, who: str) -> None:
+        with suppress(OSError):
+            while found := source.recv(1 << 16):
+                (drip if self.slow == who else socket.socket.sendall)(target, found)
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Wait until both ends are done."""
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+        self._server.close()
+
+
+@contextmanager
+def relay(port: int, slow: str = "") -> Iterator[Relay]:
+    """Stand before a port."""
+    found = Relay(port, slow)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def ends_in_time(listener: Listener) -> None:
+    """See that the listener bears a connection no longer than it should."""
+    until(lambda: listener.connections == 1)
+    begin = time.monotonic()
+    until(lambda: listener.connections == 0)
+    assert time.monotonic() - begin < PATIENCE + LATE
+    [failure] = listener.take_failures()
+    assert f"nothing whole for {PATIENCE} s" in failure
+
+
+@contextmanager
+def fails_in_time() -> Iterator[None]:
+    """See that a call bears its peer no longer than it should."""
+    begin = time.monotonic()
+    with pytest.raises(AssociationError, match=f"nothing whole for {PATIENCE} s") as caught:
+        yield
+    assert time.monotonic() - begin < PATIENCE + LATE
+    assert (caught.value.code, caught.value.permanent) == ("silent", False)
+
+
+def test_a_request():
+    with (
+        listen(0, host=HOST, association_timeout=PATIENCE) as listener,
+        relay(listener.port, "connects") as slow,
+        socket.create_connection((HOST, slow.port)) as connection,
+    ):
+        connection.sendall(request())
+        ends_in_time(listener)
+
+
+def test_a_handshake(ours):
+    tls = TLS(**ours.certify("localhost"))
+    with (
+        listen(0, host=HOST, tls=tls, association_timeout=PATIENCE) as listener,
+        relay(listener.port, "connects") as slow,
+        socket.create_connection((HOST, slow.port)) as connection,
+    ):
+        context = ssl.create_default_context(cafile=str(ours.file))
+        shaking = threading.Thread(target=shake_hands, args=(context, connection))
+        shaking.start()
+        ends_in_time(listener)
+        shaking.join()
+
+
+def shake_hands(context: ssl.SSLContext, connection: socket.socket) -> None:
+    """Do so in vain."""
+    with pytest.raises(OSError, match=ENDED):
+        context.wrap_socket(connection, server_hostname="localhost")
+
+
+@pytest.mark.parametrize("records", ["one", "many"])
+def test_a_request_in_records(ours, records):
+    tls = TLS(**ours.certify("localhost"))
+    context = ssl.create_default_context(cafile=str(ours.file))
+    with (
+        listen(0, host=HOST, tls=tls, association_timeout=PATIENCE) as listener,
+        relay(listener.port) as between,
+        socket.create_connection((HOST, between.port)) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        if records == "one":
+            between.slow = "connects"
+            connection.sendall(request())
+            ends_in_time(listener)
+        else:
+            dripping = threading.Thread(target=drip_in_vain, args=(connection,))
+            dripping.start()
+            ends_in_time(listener)
+            dripping.join()
+
+
+def drip_in_vain(connection: socket.socket) -> None:
+    """Propose an association by and by."""
+    with pytest.raises(OSError, match=ENDED):
+        drip(connection, request())
+
+
+def test_others_are_served_meanwhile():
+    with listen(0, host=HOST, association_timeout=PATIENCE, max_connections=2) as listener:
+        for _ in range(3):
+            with (
+                relay(listener.port, "connects") as slow,
+                socket.create_connection((HOST, slow.port)) as connection,
+            ):
+                connection.sendall(request())
+                until(lambda: listener.connections == 1)
+                with connect(HOST, listener.port) as association:
+                    assert association.send(events(2)).answered == 2
+                until(lambda: listener.connections == 0)
+
+
+@pytest.mark.parametrize("call", [connect, echo])
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "secure"])
+def test_an_answer_to_a_request(ours, call: Callable[..., object], secure):
+    tls = TLS(**ours.certify("localhost")) if secure else None
+    sender = TLS(ca=ours.file, server_name="localhost") if secure else None
+    with (
+        listen(0, host=HOST, tls=tls) as listener,
+        relay(listener.port, "listens") as slow,
+        fails_in_time(),
+    ):
+        call(HOST, slow.port, tls=sender, association_timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "secure"])
+def test_an_answer_to_an_event(ours, secure):
+    tls = TLS(**ours.certify("localhost")) if secure else None
+    sender = TLS(ca=ours.file, server_name="localhost") if secure else None
+    with listen(0, host=HOST, tls=tls) as listener, relay(listener.port) as between:
+        association = connect(HOST, between.port, tls=sender, response_timeout=PATIENCE)
+        between.slow = "listens"
+        begin = time.monotonic()
+        outcomes = association.send(events(1))
+        assert time.monotonic() - begin < PATIENCE + LATE
+        assert outcomes.to_pydict()["Failure"] == ["silent"]
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "secure"])
+def test_a_sender_that_is_to_leave(ours, secure):
+    tls = TLS(**ours.certify("localhost")) if secure else None
+    sender = TLS(ca=ours.file, server_name="localhost") if secure else None
+    with listen(0, host=HOST, tls=tls) as listener, relay(listener.port) as between:
+        association: Association = connect(HOST, between.port, tls=sender)
+        between.slow = "listens"
+        leaving = threading.Timer(0.5, association.stop, kwargs={"at_once": True})
+        leaving.start()
+        begin = time.monotonic()
+        outcomes = association.send(events(1))
+        assert time.monotonic() - begin < LATE
+        assert outcomes.to_pydict()["Failure"] == ["interrupted"]
