@@ -11,7 +11,7 @@ import pytest
 
 from associations import until
 from fastdimse import TLS, Association, AssociationError, Listener, connect, echo, listen
-from scripted_peer import HOST
+from scripted_peer import HOST, Conversation, peer
 from test_delivery import events
 from test_receiving import request
 from test_tls import Authority
@@ -218,3 +218,22 @@ def test_a_sender_that_is_to_leave(ours, secure):
         outcomes = association.send(events(1))
         assert time.monotonic() - begin < LATE
         assert outcomes.to_pydict()["Failure"] == ["interrupted"]
+
+
+def test_a_peer_that_takes_nothing_in():
+    done = threading.Event()
+
+    def script(talk: Conversation) -> None:
+        talk.accept()
+        assert done.wait(30)
+
+    # More than any socket holds.
+    large = b"\x08\0\x60\0" + (1 << 26).to_bytes(4, "little") + bytes(1 << 26)
+    with peer(script) as port:
+        association = connect(HOST, port, connection_timeout=PATIENCE)
+        begin = time.monotonic()
+        outcomes = association.send(events(1, EventInformation=[large]))
+        assert time.monotonic() - begin < 2 * PATIENCE + LATE
+        done.set()
+    assert outcomes.failure == f"the peer took nothing in for {PATIENCE} s"
+    assert outcomes.to_pydict()["Failure"] == ["silent"]

@@ -126,9 +126,8 @@ impl Connection {
     /// Writes bytes that are whole PDUs.
     pub fn write(&mut self, pdus: &[u8]) -> Result<(), Failure> {
         let written = self.stream.write_all(pdus).and_then(|()| self.stream.flush());
-        written.map_err(|error| {
-            Failure::of_io(error, self.stream.socket().tcp().write_timeout().ok().flatten())
-        })
+        let deaf = Failure::Deaf(self.stream.socket().write_patience());
+        written.map_err(|error| Failure::of_io(error, deaf))
     }
 
     /// Writes a PDU other than P-DATA-TF.
@@ -190,7 +189,7 @@ impl Connection {
                 self.end += found;
                 Ok(())
             }
-            Err(error) => Err(Failure::of_io(error, Some(deadline.patience()))),
+            Err(error) => Err(Failure::of_io(error, Failure::Silent(deadline.patience()))),
         }
     }
 

@@ -49,6 +49,9 @@ pub enum Failure {
     /// Nothing, or nothing whole, for too long.
     #[error("the peer said nothing whole for {} s", .0.as_secs_f64())]
     Silent(Duration),
+    /// Nothing that was written was taken for too long.
+    #[error("the peer took nothing in for {} s", .0.as_secs_f64())]
+    Deaf(Duration),
     /// This end would not wait.
     #[error("this end was told to leave")]
     Interrupted,
@@ -94,7 +97,7 @@ impl Failure {
             Self::Aborted(_) => "aborted",
             Self::Released => "released",
             Self::Closed(_) => "closed",
-            Self::Silent(_) => "silent",
+            Self::Silent(_) | Self::Deaf(_) => "silent",
             Self::Interrupted => "interrupted",
             Self::Broken(_) => "broken",
             Self::Message(_) => "message",
@@ -113,20 +116,15 @@ impl Failure {
         }
     }
 
-    /// A read or write that failed; `patience` is how long it may have taken.
-    pub fn of_io(error: io::Error, patience: Option<Duration>) -> Self {
-        match (error.kind(), patience) {
-            (io::ErrorKind::TimedOut, Some(patience)) => {
-                Self::Silent(patience)
-            }
-            (
-                io::ErrorKind::ConnectionReset
-                | io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::BrokenPipe
-                // Many peers end a secure connection without a word.
-                | io::ErrorKind::UnexpectedEof,
-                _,
-            ) => Self::Closed(false),
+    /// A read or write that failed; `late` is what it means that it took too long.
+    pub fn of_io(error: io::Error, late: Self) -> Self {
+        match error.kind() {
+            io::ErrorKind::TimedOut => late,
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            // Many peers end a secure connection without a word.
+            | io::ErrorKind::UnexpectedEof => Self::Closed(false),
             _ => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
                 Some(error) => of_tls(error),
                 None => Self::Broken(error),

@@ -41,6 +41,7 @@ pub struct Socket {
     deadline: Deadline,
     /// How long a read may take, as the system was told last.
     told: Duration,
+    write: Duration,
 }
 
 impl Socket {
@@ -53,7 +54,13 @@ impl Socket {
         socket.set_nodelay(true)?;
         socket.set_write_timeout(Some(write))?;
         socket.set_read_timeout(None)?;
-        Ok(Self { socket, deadline: Deadline::after(Duration::MAX), told: Duration::MAX })
+        let (deadline, told) = (Deadline::after(Duration::MAX), Duration::MAX);
+        Ok(Self { socket, deadline, told, write })
+    }
+
+    /// How long a write may take.
+    pub fn write_patience(&self) -> Duration {
+        self.write
     }
 
     /// Sets by when the reads that follow must be done.

@@ -316,7 +316,7 @@ fn shake_hands<Data>(
     socket.read_until(Deadline::after(patience));
     match connection.complete_io(socket) {
         Ok(_) => Ok(()),
-        Err(error) => Err(match Failure::of_io(error, Some(patience)) {
+        Err(error) => Err(match Failure::of_io(error, Failure::Silent(patience)) {
             // A peer with too much to do, or one that begins or ends, does so, and one that is not of TLS.
             Failure::Closed(_) => Failure::Tls {
                 permanent: false,
