@@ -1,5 +1,6 @@
 """Peers that mean no good, against a receiver that is a process of its own."""
 
+import os
 import random
 import resource
 import socket
@@ -8,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -78,6 +80,33 @@ def test_ten_thousand_half_open_connections(tmp_path):
                 # Those that were closed are still being found out.
                 assert time.monotonic() < end
         assert memory(program) - before < 64 * MEBIBYTE
+
+
+def seconds_of_work(program: Receiver) -> float:
+    """Return for how long it has kept a core busy."""
+    with open(f"/proc/{program.pid}/stat") as file:
+        user, system = file.read().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux has prlimit")
+@pytest.mark.parametrize("ends", [False, True], ids=["connections end", "the receiver ends"])
+def test_no_descriptors_left(tmp_path, ends):
+    """What can't be accepted waits, and costs nothing."""
+    with receiver(tmp_path) as program, ExitStack() as connections:
+        port = program.listens_on
+        is_served(port)
+        there = len(list(Path(f"/proc/{program.pid}/fd").iterdir()))
+        _, hard = resource.prlimit(program.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(program.pid, resource.RLIMIT_NOFILE, (there + 20, hard))
+        for _ in range(40):
+            connections.enter_context(socket.create_connection((HOST, port)))
+        begin = seconds_of_work(program)
+        time.sleep(1)
+        assert seconds_of_work(program) - begin < 0.3
+        if not ends:
+            connections.close()
+            is_served(port)
 
 
 def p_data(*pdvs: bytes) -> bytes:

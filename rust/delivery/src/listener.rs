@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::acceptance::too_many;
 use crate::connection::Connection;
@@ -22,6 +23,9 @@ pub struct Ended {
     /// Why.
     pub failure: Failure,
 }
+
+/// So long after a connection that can't be accepted the next one is tried.
+const RESPITE: Duration = Duration::from_millis(10);
 
 /// The most of these that are kept.
 const KEPT: usize = 1000;
@@ -89,6 +93,8 @@ impl Listener {
     /// Accepts no more, and ends the associations that are there.
     pub fn stop(&mut self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
+        // First, since what follows needs a descriptor, and there may be none left.
+        self.shared.end_all();
         // It waits for a connection: here is one.
         let mut to = self.address;
         if to.ip().is_unspecified() {
@@ -101,13 +107,8 @@ impl Listener {
         if let Some(accepting) = self.accepting.take() {
             let _ = accepting.join();
         }
-        let open: Vec<_> = self.shared.open().drain().collect();
-        for (_, (socket, thread)) in open {
-            let _ = socket.shutdown(Shutdown::Both);
-            if let Some(thread) = thread {
-                let _ = thread.join();
-            }
-        }
+        // One may have come meanwhile.
+        self.shared.end_all();
     }
 }
 
@@ -120,6 +121,17 @@ impl Drop for Listener {
 impl Shared {
     fn open(&self) -> MutexGuard<'_, Open> {
         lock(&self.open)
+    }
+
+    /// Ends all associations that are open.
+    fn end_all(&self) {
+        let open: Vec<_> = self.open().drain().collect();
+        for (_, (socket, thread)) in open {
+            let _ = socket.shutdown(Shutdown::Both);
+            if let Some(thread) = thread {
+                let _ = thread.join();
+            }
+        }
     }
 
     fn end(&self, number: u64, peer: SocketAddr, result: Result<(), Failure>) {
@@ -141,15 +153,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn accept(socket: &TcpListener, shared: &Arc<Shared>) {
     for number in 1.. {
-        // What fails here is the connection that came, not the listener.
-        let Ok((connection, peer)) = socket.accept() else {
-            thread::yield_now();
-            continue;
-        };
+        let accepted = socket.accept();
         if shared.stopped.load(Ordering::SeqCst) {
             return;
         }
-        start(connection, peer, number, shared);
+        match accepted {
+            Ok((connection, peer)) => start(connection, peer, number, shared),
+            // What fails here is the connection that came, or the system has no descriptor left for it:
+            // others must end first.
+            Err(_) => thread::sleep(RESPITE),
+        }
     }
 }
 
