@@ -221,6 +221,17 @@ def test_a_client_without_the_right_certificate(ours, theirs, of):
     assert "certificate" in failure
 
 
+def test_a_listener_hears_why_it_is_not_trusted(ours, theirs):
+    tls = TLS(**ours.certify("localhost"))
+    with listen(0, host=HOST, tls=tls) as listener:
+        for _ in range(20):
+            with pytest.raises(AssociationError, match="UnknownIssuer"):
+                connect(HOST, listener.port, tls=TLS(ca=theirs.file, server_name="localhost"))
+        until(lambda: listener.connections == 0)
+        failures = listener.take_failures()
+    assert ["alert: UnknownCA" in failure for failure in failures] == [True] * 20
+
+
 def test_plain_where_tls_is_due(ours):
     tls = TLS(**ours.certify("localhost"))
     with listen(0, host=HOST, tls=tls) as listener:

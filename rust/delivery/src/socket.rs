@@ -1,6 +1,6 @@
 //! A socket on which a wait ends when it is due to, however few bytes come at a time.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -99,6 +99,11 @@ impl Read for Socket {
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.socket.write(bytes).map_err(in_time)
+    }
+
+    /// Records of TLS leave together: an alert is the last that is written, and has one write.
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.socket.write_vectored(parts).map_err(in_time)
     }
 
     fn flush(&mut self) -> io::Result<()> {
