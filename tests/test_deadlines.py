@@ -5,7 +5,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 
@@ -47,7 +47,7 @@ class Relay:
         Whose bytes take their time: those of who "connects" or "listens", or nobody's, "".
     """
 
-    def __init__(self, port: int, slow: str) -> None:
+    def __init__(self, port: int, slow: str = "") -> None:
         self._server = socket.create_server((HOST, 0))
         self.port = int(self._server.getsockname()[1])
         self.slow = slow
@@ -78,14 +78,11 @@ class Relay:
         self._server.close()
 
 
-@contextmanager
-def relay(port: int, slow: str = "") -> Iterator[Relay]:
-    """Stand before a port."""
-    found = Relay(port, slow)
-    try:
-        yield found
-    finally:
-        found.close()
+def both_ends(ours: Authority, secure: bool) -> tuple[TLS | None, TLS | None]:
+    """Return what makes who listens and who connects secure, if they are to be."""
+    if not secure:
+        return None, None
+    return TLS(**ours.certify("localhost")), TLS(ca=ours.file, server_name="localhost")
 
 
 def ends_in_time(listener: Listener) -> None:
@@ -111,7 +108,7 @@ def fails_in_time() -> Iterator[None]:
 def test_a_request():
     with (
         listen(0, host=HOST, association_timeout=PATIENCE) as listener,
-        relay(listener.port, "connects") as slow,
+        closing(Relay(listener.port, "connects")) as slow,
         socket.create_connection((HOST, slow.port)) as connection,
     ):
         connection.sendall(request())
@@ -122,7 +119,7 @@ def test_a_handshake(ours):
     tls = TLS(**ours.certify("localhost"))
     with (
         listen(0, host=HOST, tls=tls, association_timeout=PATIENCE) as listener,
-        relay(listener.port, "connects") as slow,
+        closing(Relay(listener.port, "connects")) as slow,
         socket.create_connection((HOST, slow.port)) as connection,
     ):
         context = ssl.create_default_context(cafile=str(ours.file))
@@ -144,7 +141,7 @@ def test_a_request_in_records(ours, records):
     context = ssl.create_default_context(cafile=str(ours.file))
     with (
         listen(0, host=HOST, tls=tls, association_timeout=PATIENCE) as listener,
-        relay(listener.port) as between,
+        closing(Relay(listener.port)) as between,
         socket.create_connection((HOST, between.port)) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as connection,
     ):
@@ -169,7 +166,7 @@ def test_others_are_served_meanwhile():
     with listen(0, host=HOST, association_timeout=PATIENCE, max_connections=2) as listener:
         for _ in range(3):
             with (
-                relay(listener.port, "connects") as slow,
+                closing(Relay(listener.port, "connects")) as slow,
                 socket.create_connection((HOST, slow.port)) as connection,
             ):
                 connection.sendall(request())
@@ -182,11 +179,10 @@ def test_others_are_served_meanwhile():
 @pytest.mark.parametrize("call", [connect, echo])
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "secure"])
 def test_an_answer_to_a_request(ours, call: Callable[..., object], secure):
-    tls = TLS(**ours.certify("localhost")) if secure else None
-    sender = TLS(ca=ours.file, server_name="localhost") if secure else None
+    tls, sender = both_ends(ours, secure)
     with (
         listen(0, host=HOST, tls=tls) as listener,
-        relay(listener.port, "listens") as slow,
+        closing(Relay(listener.port, "listens")) as slow,
         fails_in_time(),
     ):
         call(HOST, slow.port, tls=sender, association_timeout=PATIENCE)
@@ -194,9 +190,8 @@ def test_an_answer_to_a_request(ours, call: Callable[..., object], secure):
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "secure"])
 def test_an_answer_to_an_event(ours, secure):
-    tls = TLS(**ours.certify("localhost")) if secure else None
-    sender = TLS(ca=ours.file, server_name="localhost") if secure else None
-    with listen(0, host=HOST, tls=tls) as listener, relay(listener.port) as between:
+    tls, sender = both_ends(ours, secure)
+    with listen(0, host=HOST, tls=tls) as listener, closing(Relay(listener.port)) as between:
         association = connect(HOST, between.port, tls=sender, response_timeout=PATIENCE)
         between.slow = "listens"
         begin = time.monotonic()
@@ -207,9 +202,8 @@ def test_an_answer_to_an_event(ours, secure):
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "secure"])
 def test_a_sender_that_is_to_leave(ours, secure):
-    tls = TLS(**ours.certify("localhost")) if secure else None
-    sender = TLS(ca=ours.file, server_name="localhost") if secure else None
-    with listen(0, host=HOST, tls=tls) as listener, relay(listener.port) as between:
+    tls, sender = both_ends(ours, secure)
+    with listen(0, host=HOST, tls=tls) as listener, closing(Relay(listener.port)) as between:
         association: Association = connect(HOST, between.port, tls=sender)
         between.slow = "listens"
         leaving = threading.Timer(0.5, association.stop, kwargs={"at_once": True})

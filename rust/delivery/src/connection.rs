@@ -24,11 +24,6 @@ const RELEASE_REQUEST: u8 = 0x05;
 const RELEASE_RESPONSE: u8 = 0x06;
 const ABORT: u8 = 0x07;
 
-/// How a record of TLS begins that opens a connection or ends it (RFC 8446 5.1).
-const TLS_ALERT: u8 = 0x15;
-const TLS_HANDSHAKE: u8 = 0x16;
-const TLS_VERSION: u8 = 0x03;
-
 /// The most that is read at once.
 const CHUNK: usize = 1 << 16;
 /// The longest A-ASSOCIATE that is read: 128 contexts with all there is to say about them.
@@ -117,7 +112,7 @@ impl Connection {
 
     /// Lets what has been read be acknowledged at once. A peer without TCP_NODELAY holds the rest of a
     /// message back until then, and the system would wait 40 ms for something to send it along with.
-    pub fn acknowledge(&self) {
+    pub fn acknowledge(&mut self) {
         // Only Linux knows it, and it only saves time.
         #[cfg(target_os = "linux")]
         let _ = socket2::SockRef::from(self.stream.socket().tcp()).set_tcp_quickack(true);
@@ -146,17 +141,15 @@ impl Connection {
     /// The length of the next PDU, if all of it is there.
     fn whole(&self) -> Result<Option<usize>, Failure> {
         let rest = &self.bytes[self.read..self.end];
-        let Some(&[kind, version, l0, l1, l2, l3]) = rest.first_chunk::<PDU_HEADER>() else {
+        let Some(&[kind, second, l0, l1, l2, l3]) = rest.first_chunk::<PDU_HEADER>() else {
             return Ok(None);
         };
         if NAMES.get(usize::from(kind).wrapping_sub(1)).is_none() {
-            let plain = matches!(self.stream, Stream::Plain(_));
-            return Err(match (kind, version) {
-                (TLS_ALERT | TLS_HANDSHAKE, TLS_VERSION) if plain => Failure::Tls {
-                    permanent: true,
-                    why: "the peer speaks TLS, this end does not".into(),
-                },
-                _ => Rejection::new(Reason::PduType(kind)).into(),
+            return Err(if self.stream.is_met_with_tls([kind, second]) {
+                let why = "the peer speaks TLS, this end does not".into();
+                Failure::Tls { permanent: true, why }
+            } else {
+                Rejection::new(Reason::PduType(kind)).into()
             });
         }
         let length = u32::from_be_bytes([l0, l1, l2, l3]);
@@ -182,7 +175,7 @@ impl Connection {
         if self.end == self.bytes.len() {
             self.bytes.resize(2 * self.end, 0);
         }
-        self.stream.socket_mut().read_until(deadline);
+        self.stream.socket().read_until(deadline);
         match self.stream.read(&mut self.bytes[self.end..]) {
             Ok(0) => Err(Failure::Closed(self.end > 0)),
             Ok(found) => {
@@ -194,7 +187,7 @@ impl Connection {
     }
 
     /// Waits for a PDU.
-    fn wait_for_raw(&mut self, deadline: Deadline) -> Result<Raw<'_>, Failure> {
+    pub fn wait_for_raw(&mut self, deadline: Deadline) -> Result<Raw<'_>, Failure> {
         let length = loop {
             match self.whole()? {
                 Some(length) => break length,
@@ -272,16 +265,12 @@ impl Connection {
     /// might lose the last PDU. One that takes too long has had its time.
     pub fn end(mut self) {
         self.stream.finish();
-        self.stream.socket_mut().wait_for_end();
-        self.shut();
+        self.stream.socket().wait_for_end();
+        self.close();
     }
 
     fn close(&mut self) {
         self.stream.finish();
-        self.shut();
-    }
-
-    fn shut(&self) {
         // It may be closed already.
         let _ = self.stream.socket().tcp().shutdown(Shutdown::Both);
     }

@@ -183,9 +183,13 @@ impl Sender {
         Ok(())
     }
 
-    /// Waits for something and takes all that is there.
+    /// Waits a while for something, and takes all that is there.
     fn receive(&mut self, answers: &mut Vec<Answer>, orders: Orders<'_>) -> Result<(), Failure> {
-        self.wait(orders)?;
+        match self.connection.fill(Deadline::after(self.patience.response.min(SLICE))) {
+            // Whether it is silent for too long is seen below.
+            Err(Failure::Silent(_)) => {}
+            filled => filled?,
+        }
         let (now, time) = (Instant::now(), SystemTime::now());
         let Self { connection, messages, outstanding, answered, strays, .. } = self;
         let mut stray = |text| {
@@ -232,19 +236,6 @@ impl Sender {
         match !self.outstanding.is_empty() && now - self.answered >= patience {
             true => Err(Failure::Silent(patience)),
             false => Ok(()),
-        }
-    }
-
-    /// Waits for bytes, for as long as an answer may take.
-    fn wait(&mut self, orders: Orders<'_>) -> Result<(), Failure> {
-        loop {
-            match self.connection.fill(Deadline::after(self.patience.response.min(SLICE))) {
-                Err(Failure::Silent(_)) => {}
-                result => return result,
-            }
-            let now = Instant::now();
-            self.check_silence(now)?;
-            self.ask(now, orders)?;
         }
     }
 

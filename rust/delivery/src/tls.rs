@@ -237,6 +237,11 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
+/// How records begin.
+const ALERT: u8 = 0x15;
+const HANDSHAKE: u8 = 0x16;
+const LEGACY_VERSION: u8 = 0x03;
+
 /// What a peer's certificate must be.
 #[derive(Debug, Clone)]
 pub struct ClientTls {
@@ -261,7 +266,7 @@ impl Stream {
     /// Makes a connection secure that this end has opened, in so long at most.
     pub fn client(socket: Socket, tls: &ClientTls, patience: Duration) -> Result<Self, Failure> {
         let connection = ClientConnection::new(tls.config.clone(), tls.server_name.clone());
-        let mut stream = StreamOwned::new(connection.map_err(|e| of_tls(&e))?, socket);
+        let mut stream = StreamOwned::new(connection.map_err(|error| of_tls(&error))?, socket);
         shake_hands(&mut stream.conn, &mut stream.sock, patience)?;
         Ok(Self::Client(Box::new(stream)))
     }
@@ -278,17 +283,14 @@ impl Stream {
         Ok(Self::Server(Box::new(stream)))
     }
 
-    /// The socket below.
-    pub fn socket(&self) -> &Socket {
-        match self {
-            Self::Plain(socket) => socket,
-            Self::Client(stream) => &stream.sock,
-            Self::Server(stream) => &stream.sock,
-        }
+    /// Whether a peer speaks TLS where it should not, as the first bytes of what it sends say: a record
+    /// that opens a connection, or ends it (RFC 8446 5.1).
+    pub fn is_met_with_tls(&self, first: [u8; 2]) -> bool {
+        matches!(self, Self::Plain(_)) && matches!(first, [ALERT | HANDSHAKE, LEGACY_VERSION])
     }
 
-    /// The same, to be changed.
-    pub fn socket_mut(&mut self) -> &mut Socket {
+    /// The socket below.
+    pub fn socket(&mut self) -> &mut Socket {
         match self {
             Self::Plain(socket) => socket,
             Self::Client(stream) => &mut stream.sock,
@@ -314,25 +316,22 @@ fn shake_hands<Data>(
     patience: Duration,
 ) -> Result<(), Failure> {
     socket.read_until(Deadline::after(patience));
-    match connection.complete_io(socket) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(match Failure::of_io(error, Failure::Silent(patience)) {
-            // A peer with too much to do, or one that begins or ends, does so, and one that is not of TLS.
-            Failure::Closed(_) => Failure::Tls {
-                permanent: false,
-                why: "the peer closed the connection in the handshake: it takes no more for now, or does \
-                      not speak TLS"
-                    .into(),
-            },
-            failure => {
-                if matches!(failure, Failure::Tls { .. }) {
-                    // The alert is to arrive, and to be known for the last.
-                    let _ = socket.tcp().shutdown(Shutdown::Write);
-                    socket.wait_for_end();
-                }
-                failure
-            }
+    let Err(error) = connection.complete_io(socket) else { return Ok(()) };
+    match Failure::of_io(error, Failure::Silent(patience)) {
+        // A peer with too much to do, or one that begins or ends, does so, and one that is not of TLS.
+        Failure::Closed(_) => Err(Failure::Tls {
+            permanent: false,
+            why: "the peer closed the connection in the handshake: it takes no more for now, or does not \
+                  speak TLS"
+                .into(),
         }),
+        failure @ Failure::Tls { .. } => {
+            // The alert is to arrive, and to be known for the last.
+            let _ = socket.tcp().shutdown(Shutdown::Write);
+            socket.wait_for_end();
+            Err(failure)
+        }
+        failure => Err(failure),
     }
 }
 

@@ -68,23 +68,21 @@ fn response(connection: &mut Connection, patience: Duration) -> Result<u16, Fail
     let mut messages = Messages::default();
     let mut found = None;
     while found.is_none() {
-        connection.fill(deadline)?;
-        while let Some(raw) = connection.next_read()? {
-            if raw.kind != P_DATA {
-                return Err(ended(raw));
-            }
-            messages.take(raw.bytes, |arrived| {
-                if let Message::Other {
-                    command_field: C_ECHO_RSP,
-                    answered: Some(MESSAGE_ID),
-                    status,
-                    ..
-                } = arrived.message
-                {
-                    found = status;
-                }
-            })?;
+        let raw = connection.wait_for_raw(deadline)?;
+        if raw.kind != P_DATA {
+            return Err(ended(raw));
         }
+        messages.take(raw.bytes, |arrived| {
+            if let Message::Other {
+                command_field: C_ECHO_RSP,
+                answered: Some(MESSAGE_ID),
+                status,
+                ..
+            } = arrived.message
+            {
+                found = status;
+            }
+        })?;
     }
     Ok(found.expect("it was looked for until then"))
 }

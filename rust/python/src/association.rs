@@ -65,8 +65,8 @@ impl Association {
         let done = sending.some(py, events, most);
         let (sender, outcomes) = sending.finish();
         let mut known = self.strays.lock().expect("nothing panics while it is locked");
-        let new = sender.strays()[known.len()..].to_vec();
-        known.extend(new);
+        let before = known.len();
+        known.extend_from_slice(&sender.strays()[before..]);
         drop(known);
         match done {
             Ok(None) => {
