@@ -170,8 +170,8 @@ def test_a_full_disk(tmp_path):
     try:
         with connect(HOST, port, window=8) as talk:
             outcomes = talk.send(numbered(20_000)).to_pydict()
-        process.wait(30)
-        # Its files are in a place that only it sees: what it counts is told.
+        # Its files are in a place that only it sees: what it counts is told. A receiver that has
+        # much to say would wait for who reads that, so it is read before its end.
         out, err = process.communicate(timeout=30)
     finally:
         process.kill()
