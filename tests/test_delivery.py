@@ -14,7 +14,18 @@ import pyarrow as pa
 import pytest
 from pynetdicom import AE, evt
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
-from pynetdicom.sop_class import StorageCommitmentPushModel, UnifiedProcedureStepEvent
+from pynetdicom.sop_class import (
+    BasicColorPrintManagementMeta,
+    BasicGrayscalePrintManagementMeta,
+    Printer,
+    PrintJob,
+    StorageCommitmentPushModel,
+    UnifiedProcedureStepEvent,
+    UnifiedProcedureStepPull,
+    UnifiedProcedureStepPush,
+    UnifiedProcedureStepQuery,
+    UnifiedProcedureStepWatch,
+)
 
 import fastdimse
 from fastdimse import AssociationError, ColumnError, connect
@@ -95,6 +106,40 @@ def listener(**options: Any) -> Iterator[tuple[int, list[Any]]]:
         yield server.socket.getsockname()[1], got
     finally:
         server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("affected", "negotiated"),
+    [
+        (Printer, BasicGrayscalePrintManagementMeta),
+        (Printer, BasicColorPrintManagementMeta),
+        (PrintJob, BasicGrayscalePrintManagementMeta),
+        (UnifiedProcedureStepPush, UnifiedProcedureStepEvent),
+        (UnifiedProcedureStepPush, UnifiedProcedureStepWatch),
+        (UnifiedProcedureStepPush, UnifiedProcedureStepPull),
+        (UnifiedProcedureStepPush, UnifiedProcedureStepQuery),
+    ],
+)
+def test_events_travel_on_the_contexts_of_other_sop_classes(affected, negotiated):
+    got = []
+
+    def handle(event: Any) -> tuple[int, None]:
+        got.append((event.request.AffectedSOPClassUID, event.context.abstract_syntax))
+        return 0, None
+
+    ae = AE("PEER")
+    ae.add_supported_context(negotiated, scu_role=False, scp_role=True)
+    handlers = [(evt.EVT_N_EVENT_REPORT, handle)]
+    server = ae.start_server((HOST, 0), block=False, evt_handlers=handlers)
+    defaults = negotiated.startswith(("1.2.840.10008.5.1.1", UnifiedProcedureStepEvent))
+    proposed = {} if defaults else {"sop_classes": [negotiated]}
+    try:
+        with connect(HOST, server.socket.getsockname()[1], **proposed) as association:
+            outcomes = association.send(events(1, AffectedSOPClassUID=affected))
+    finally:
+        server.shutdown()
+    assert column(outcomes, "Status") == [0]
+    assert got == [(affected, negotiated)]
 
 
 def test_pynetdicom_takes_events():

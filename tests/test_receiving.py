@@ -22,6 +22,9 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import (
+    BasicGrayscalePrintManagementMeta,
+    Printer,
+    PrinterInstance,
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
     Verification,
@@ -83,6 +86,21 @@ def test_pynetdicom_reports_events():
     assert (first["SourceAddress"], first["Association"]) == (HOST, 1)
     assert (second["EventInformation"], second["AffectedSOPInstanceUID"]) == (None, INSTANCE)
     assert begin - 1 < first["Time"].timestamp() < time.time() + 1
+
+
+def test_pynetdicom_reports_a_printers_events_on_a_meta_sop_class():
+    with listen(0, host=HOST) as listener:
+        ae = AE("SCP")
+        ae.add_requested_context(BasicGrayscalePrintManagementMeta)
+        role = build_role(BasicGrayscalePrintManagementMeta, scp_role=True)
+        talk = ae.associate(HOST, listener.port, ext_neg=[role])
+        status, _ = talk.send_n_event_report(
+            None, 1, Printer, PrinterInstance, meta_uid=BasicGrayscalePrintManagementMeta
+        )
+        talk.release()
+        [event] = taken(listener, 1)
+    assert status.Status == 0
+    assert event["AffectedSOPClassUID"] == Printer
 
 
 def test_events_that_come_one_by_one_wait_as_others_do():

@@ -11,6 +11,9 @@ pub struct SopClass {
     pub uid: &'static str,
     /// The UID that an event has as its Affected SOP Class UID.
     pub affected_uid: &'static str,
+    /// Other abstract syntaxes of presentation contexts that its events may be sent on, the first
+    /// preferred.
+    pub also_on: &'static [&'static str],
     /// Its name in PS3.6 A.
     pub name: &'static str,
     /// The section of PS3.4 on its events.
@@ -112,11 +115,46 @@ pub fn sop_class(uid: &[u8]) -> Option<&'static SopClass> {
         .find(|class| class.uid.as_bytes() == uid || class.affected_uid.as_bytes() == uid)
 }
 
+/// The abstract syntaxes of presentation contexts that events with this Affected SOP Class UID may be
+/// sent on, the first preferred.
+pub fn abstract_syntaxes(affected: &str) -> impl Iterator<Item = &str> {
+    let others = sop_class(affected.as_bytes()).into_iter().flat_map(|class| {
+        [class.affected_uid, class.uid].into_iter().chain(class.also_on.iter().copied())
+    });
+    std::iter::once(affected).chain(others.filter(move |&uid| uid != affected))
+}
+
+/// Whether events with this Affected SOP Class UID may be sent on a presentation context with this
+/// abstract syntax.
+///
+/// ```
+/// use fastdimse_core::events::travels_on;
+/// let (printer, grayscale_print) = ("1.2.840.10008.5.1.1.16", "1.2.840.10008.5.1.1.9");
+/// assert!(travels_on(printer, printer) && travels_on(printer, grayscale_print));
+/// assert!(!travels_on(grayscale_print, printer));
+/// ```
+pub fn travels_on(affected: &str, abstract_syntax: &str) -> bool {
+    abstract_syntaxes(affected).any(|uid| uid == abstract_syntax)
+}
+
+/// The abstract syntaxes that are negotiated for events of all SOP Classes.
+pub fn negotiated() -> impl Iterator<Item = &'static str> {
+    SOP_CLASSES.iter().map(|class| class.uid).chain(PRINT_META.iter().copied())
+}
+
+/// The Basic Grayscale and the Basic Color Print Management Meta SOP Class (PS3.4 H.3.2.2).
+const PRINT_META: &[&str] = &["1.2.840.10008.5.1.1.9", "1.2.840.10008.5.1.1.18"];
+
+/// Unified Procedure Step - Pull, Watch and Query: the instances are of Push on each (PS3.4 CC.3.1).
+const UNIFIED_PROCEDURE_STEP_CLASSES: &[&str] =
+    &["1.2.840.10008.5.1.4.34.6.3", "1.2.840.10008.5.1.4.34.6.2", "1.2.840.10008.5.1.4.34.6.5"];
+
 /// The SOP Classes, by their place in PS3.4.
 pub const SOP_CLASSES: &[SopClass] = &[
     SopClass {
         uid: "1.2.840.10008.3.1.2.3.5",
         affected_uid: "1.2.840.10008.3.1.2.3.5",
+        also_on: &[],
         name: "Modality Performed Procedure Step Notification SOP Class",
         section: "F.9.2",
         table: "F.9.2-1",
@@ -126,6 +164,8 @@ pub const SOP_CLASSES: &[SopClass] = &[
     SopClass {
         uid: "1.2.840.10008.5.1.1.14",
         affected_uid: "1.2.840.10008.5.1.1.14",
+        // Used in conjunction with the Meta SOP Classes (PS3.4 H.3.3.2).
+        also_on: PRINT_META,
         name: "Print Job SOP Class",
         section: "H.4.5.2.1",
         table: "H.4-14",
@@ -135,6 +175,8 @@ pub const SOP_CLASSES: &[SopClass] = &[
     SopClass {
         uid: "1.2.840.10008.5.1.1.16",
         affected_uid: "1.2.840.10008.5.1.1.16",
+        // Part of the Meta SOP Classes (PS3.4 H.3.2.2).
+        also_on: PRINT_META,
         name: "Printer SOP Class",
         section: "H.4.6.2.1",
         table: "H.4-16",
@@ -144,6 +186,7 @@ pub const SOP_CLASSES: &[SopClass] = &[
     SopClass {
         uid: "1.2.840.10008.1.20.1",
         affected_uid: "1.2.840.10008.1.20.1",
+        also_on: &[],
         name: "Storage Commitment Push Model SOP Class",
         section: "J.3.3",
         table: "J.3-2",
@@ -154,6 +197,7 @@ pub const SOP_CLASSES: &[SopClass] = &[
         uid: "1.2.840.10008.5.1.4.34.6.4",
         // The instances are of UPS Push, whatever SOP Class the association is of (PS3.4 CC.2.4.3).
         affected_uid: "1.2.840.10008.5.1.4.34.6.1",
+        also_on: UNIFIED_PROCEDURE_STEP_CLASSES,
         name: "Unified Procedure Step - Event SOP Class",
         section: "CC.2.4",
         table: "CC.2.4-1",
@@ -163,6 +207,7 @@ pub const SOP_CLASSES: &[SopClass] = &[
     SopClass {
         uid: "1.2.840.10008.5.1.4.34.8",
         affected_uid: "1.2.840.10008.5.1.4.34.8",
+        also_on: &[],
         name: "RT Conventional Machine Verification",
         section: "DD.3.2.5",
         table: "DD.3.2.5-1",
@@ -172,6 +217,7 @@ pub const SOP_CLASSES: &[SopClass] = &[
     SopClass {
         uid: "1.2.840.10008.5.1.4.34.9",
         affected_uid: "1.2.840.10008.5.1.4.34.9",
+        also_on: &[],
         name: "RT Ion Machine Verification",
         section: "DD.3.2.5",
         table: "DD.3.2.5-1",
@@ -376,6 +422,17 @@ mod tests {
         }
         assert_eq!(sop_class(b"1.2.840.10008.1.1"), None);
         assert_eq!(sop_class(b""), None);
+    }
+
+    #[test]
+    fn events_travel_on_their_own_abstract_syntax_first() {
+        let all = |affected| abstract_syntaxes(affected).collect::<Vec<_>>();
+        assert_eq!(all("1.2.3"), ["1.2.3"]);
+        let printer = "1.2.840.10008.5.1.1.16";
+        assert_eq!(all(printer), [printer, "1.2.840.10008.5.1.1.9", "1.2.840.10008.5.1.1.18"]);
+        let step = |last: &str| format!("1.2.840.10008.5.1.4.34.6.{last}");
+        assert_eq!(all(&step("1")), ["1", "4", "3", "2", "5"].map(step));
+        assert!(!travels_on(printer, &step("4")));
     }
 
     #[test]

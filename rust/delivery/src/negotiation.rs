@@ -12,7 +12,7 @@ use dicom_ul::pdu::{
 use fastdimse_core::associate::{
     APPLICATION_CONTEXT_NAME, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME,
 };
-use fastdimse_core::events::sop_class;
+use fastdimse_core::events::abstract_syntaxes;
 use fastdimse_core::pdv::MaxPduLength;
 use fastdimse_core::transfer_syntax::TransferSyntax;
 
@@ -96,14 +96,13 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// The context for events with this Affected SOP Class UID, which is not for all of them the one
-    /// that is negotiated; or why there is none.
+    /// The context for events with this Affected SOP Class UID, which need not be its abstract syntax;
+    /// or why there is none.
     pub fn context(&self, affected: &str) -> Result<&Context, &'static str> {
-        let negotiated = sop_class(affected.as_bytes()).map_or(affected, |class| class.uid);
-        let of = |uid: &str| self.contexts.get(uid);
-        of(affected).or_else(|| of(negotiated)).ok_or_else(|| {
-            let refused = |uid: &str| self.refused.get(uid).copied();
-            refused(affected).or_else(|| refused(negotiated)).unwrap_or("it was not proposed")
+        let found = abstract_syntaxes(affected).find_map(|uid| self.contexts.get(uid));
+        found.ok_or_else(|| {
+            let refused = abstract_syntaxes(affected).find_map(|uid| self.refused.get(uid));
+            refused.copied().unwrap_or("it was not proposed")
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastdimse_core::associate::check_ae_title;
-use fastdimse_core::events::SOP_CLASSES;
+use fastdimse_core::events::negotiated;
 use fastdimse_core::status::describe;
 use fastdimse_core::transfer_syntax::TransferSyntax;
 use fastdimse_core::uid;
@@ -331,7 +331,7 @@ pub fn texts(given: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
 
 pub fn sop_classes(given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
     let Some(given) = given else {
-        return Ok(SOP_CLASSES.iter().map(|class| class.uid.to_owned()).collect());
+        return Ok(negotiated().map(str::to_owned).collect());
     };
     let uids = texts(given)?;
     if !(1..=MOST_CONTEXTS).contains(&uids.len()) {
