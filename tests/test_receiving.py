@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pynetdicom import AE, build_role
+from pynetdicom import AE, build_role, evt
 from pynetdicom.pdu import A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
@@ -213,6 +213,27 @@ def test_a_million_events_wait_until_they_are_taken():
                 break
         thread.join(20)
         assert answered == [count]
+
+
+def test_an_echo_is_answered_as_pynetdicom_answers_it():
+    def answer(port: int) -> Any:
+        answers: list[Any] = []
+        handlers = [(evt.EVT_DIMSE_RECV, lambda event: answers.append(event.message.command_set))]
+        ae = AE("SCP")
+        ae.add_requested_context(Verification)
+        talk = ae.associate(HOST, port, evt_handlers=handlers)
+        talk.send_c_echo(msg_id=7)
+        talk.release()
+        [only] = answers
+        return only
+
+    ae = AE("PEER")
+    ae.add_supported_context(Verification)
+    server = ae.start_server((HOST, 0), block=False)
+    expected = answer(server.socket.getsockname()[1])
+    server.shutdown()
+    with listen(0, host=HOST) as listener:
+        assert answer(listener.port) == expected
 
 
 def test_other_requests_are_answered_too():

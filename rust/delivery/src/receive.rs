@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::messages::{Arrived, Messages};
 use crate::negotiation::{longest_pdu, max_pdu_length};
 use crate::socket::Deadline;
-use crate::verification::C_ECHO_RQ;
+use crate::verification::{C_ECHO_RQ, VERIFICATION};
 
 const RESPONSE: u16 = 0x8000;
 /// Unrecognized operation (PS3.7 C.5.17).
@@ -316,6 +316,10 @@ fn answer_other(
 ) {
     let status = if command_field == C_ECHO_RQ { 0 } else { UNRECOGNIZED_OPERATION };
     let mut response = CommandSet::new(Kind::Response, false);
+    if command_field == C_ECHO_RQ {
+        // PS3.7 9.3.5.2.
+        response.set(Field::AffectedSOPClassUID, Value::Text(VERIFICATION.as_bytes()));
+    }
     response.set(Field::MessageIDBeingRespondedTo, Value::Us(message_id));
     response.set(Field::Status, Value::Us(status));
     let write = |out: &mut Vec<u8>| response.write_as(command_field | RESPONSE, out);
