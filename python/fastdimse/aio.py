@@ -5,6 +5,7 @@ association and listener, so that an event loop goes on meanwhile.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -16,6 +17,11 @@ import fastdimse
 __all__ = ["Association", "Listener", "connect", "listen"]
 
 _T = TypeVar("_T")
+
+# The longest call for events, in seconds: a thread whose task is gone ends soon.
+_SLICE = 0.25
+# How many tasks can wait for events of one listener at a time.
+_RECEIVERS = 32
 
 
 class _Threaded:
@@ -48,19 +54,23 @@ class Opening(Generic[_Opens]):
         Opens it.
     wrap : callable
         Makes what is given of what that returned.
+    threads : int, optional
+        How many calls can run at a time.
     """
 
     def __init__(
         self,
         function: Callable[[], Any],
         wrap: Callable[[Any, ThreadPoolExecutor], _Opens],
+        threads: int = 1,
     ) -> None:
         self._function = function
         self._wrap = wrap
+        self._threads = threads
         self._opened: _Opens | None = None
 
     async def _open(self) -> _Opens:
-        executor = ThreadPoolExecutor(1, thread_name_prefix="fastdimse")
+        executor = ThreadPoolExecutor(self._threads, thread_name_prefix="fastdimse")
         opening = asyncio.get_running_loop().run_in_executor(executor, self._function)
         try:
             return self._wrap(await asyncio.shield(opening), executor)
@@ -147,7 +157,7 @@ def listen(port: int, **options: Any) -> Opening["Listener"]:
     awaitable of Listener, or async context manager
         The listener. As a context manager it closes it.
     """
-    return Opening(lambda: fastdimse.listen(port, **options), Listener)
+    return Opening(lambda: fastdimse.listen(port, **options), Listener, _RECEIVERS)
 
 
 class Association(_Threaded):
@@ -290,7 +300,8 @@ class Listener(_Threaded):
     def __init__(self, listener: fastdimse.Listener, executor: ThreadPoolExecutor) -> None:
         super().__init__(executor)
         self.listener = listener
-        self._receiving: asyncio.Future[fastdimse.ReceivedEvents | None] | None = None
+        # Calls whose tasks were cancelled: what they take belongs to whoever receives next.
+        self._left: list[asyncio.Future[fastdimse.ReceivedEvents | None]] = []
 
     @property
     def port(self) -> int:
@@ -301,27 +312,48 @@ class Listener(_Threaded):
         """Return what it is."""
         return f"<aio {self.listener!r}>"
 
-    async def receive(self, **options: Any) -> fastdimse.ReceivedEvents | None:
-        """Take events that came in.
+    async def receive(
+        self, *, timeout: float | None = None, **options: Any
+    ) -> fastdimse.ReceivedEvents | None:
+        """Take events that were received.
 
-        Where a task is cancelled meanwhile, the events that come are given the next time.
+        Several tasks can wait: each batch is given to one of them. Where a task is cancelled, the
+        events that come meanwhile are given to the next call.
 
         Parameters
         ----------
-        **options
+        timeout, **options
             As for :meth:`fastdimse.Listener.receive`.
+
+        Returns
+        -------
+        ReceivedEvents or None
+            As :meth:`fastdimse.Listener.receive` returns it.
         """
-        if self._receiving is None:
-            self._receiving = asyncio.ensure_future(self._run(self.listener.receive, **options))
+        while self._left:
+            received = await self._result(self._left.pop(0))
+            if received is not None:
+                return received
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = _SLICE if end is None else min(_SLICE, max(0.0, end - time.monotonic()))
+            # Read before the call: once it is closed, a call that finds nothing is the last.
+            closed = self.listener.closed
+            call = self._run(self.listener.receive, timeout=left, **options)
+            received = await self._result(asyncio.ensure_future(call))
+            over = closed or (end is not None and time.monotonic() >= end)
+            if received is not None or over:
+                return received
+
+    async def _result(
+        self, receiving: "asyncio.Future[fastdimse.ReceivedEvents | None]"
+    ) -> fastdimse.ReceivedEvents | None:
         try:
-            received = await asyncio.shield(self._receiving)
+            return await asyncio.shield(receiving)
         except asyncio.CancelledError:
+            if not receiving.cancelled():
+                self._left.insert(0, receiving)
             raise
-        except BaseException:
-            self._receiving = None
-            raise
-        self._receiving = None
-        return received
 
     def __aiter__(self) -> Self:
         """Return itself."""
