@@ -458,8 +458,12 @@ fn set_fields(
     texts.into_iter().flatten()
 }
 
-/// UIDs as lax as pynetdicom reads them: only the length counts.
-fn check_uids(command_set: &CommandSet<'_>) -> Result<(), Rejection> {
+/// Checks what columns need of a command set that could be read: UIDs of at most 64 characters. pynetdicom
+/// reads them as they are otherwise.
+///
+/// # Errors
+/// The UID that is too long.
+pub fn check_uids(command_set: &CommandSet<'_>) -> Result<(), Rejection> {
     for field in [Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID] {
         let uid = command_set.get(field).text().unwrap_or_default();
         if uid.len() > MAX_LENGTH {

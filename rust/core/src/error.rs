@@ -72,6 +72,14 @@ pub enum Reason {
     /// A command fragment where the rest of a data set is due.
     #[error("a new command begins before the data set of the last message has ended")]
     MissingDataSet,
+    /// Fragments of one message on two presentation contexts (PS3.8 E.1).
+    #[error("a fragment on presentation context {found} inside a message on {begun}")]
+    ContextChanges {
+        /// The context of the message.
+        begun: u8,
+        /// The context of the fragment.
+        found: u8,
+    },
     /// The association ends inside a message.
     #[error("the association ends ({0}) inside a message")]
     AssociationEnds(&'static str),
@@ -190,6 +198,7 @@ impl Reason {
             Self::PdvLength { .. } => "pdv-length",
             Self::OrphanDataSet => "orphan-data-set",
             Self::MissingDataSet => "missing-data-set",
+            Self::ContextChanges { .. } => "context-changes",
             Self::AssociationEnds(_) => "association-ends",
             Self::StreamEnds => "stream-ends",
             Self::MissingElement(_) => "missing-element",

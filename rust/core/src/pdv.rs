@@ -17,6 +17,9 @@ pub const LAST: u8 = 0b10;
 pub struct MaxPduLength(u32);
 
 impl MaxPduLength {
+    /// No limit.
+    pub const UNLIMITED: Self = Self(0);
+
     /// 0 for no limit, or 7 and more: each PDU holds one PDV of at least one byte of fragment.
     ///
     /// ```

@@ -29,7 +29,7 @@ pub struct Terms {
     pub called: Option<String>,
     /// The titles of those who may call, if not all may.
     pub calling: Option<BTreeSet<String>>,
-    /// The longest PDU that is taken in, 0 for any.
+    /// The longest PDU that is taken.
     pub max_pdu_length: u32,
     /// How many requests may be unanswered at a time, 0 for any number.
     pub window: u16,
@@ -42,8 +42,17 @@ pub struct Accepted {
     pub calling: String,
     /// By which title.
     pub called: String,
-    /// The transfer syntaxes of data sets, by presentation context.
-    pub transfer_syntaxes: BTreeMap<u8, TransferSyntax>,
+    /// The presentation contexts that were accepted, by ID.
+    pub contexts: BTreeMap<u8, AcceptedContext>,
+}
+
+/// A presentation context that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedContext {
+    /// Its abstract syntax: the SOP class that it is for.
+    pub abstract_syntax: String,
+    /// The transfer syntax of its data sets.
+    pub transfer_syntax: TransferSyntax,
 }
 
 impl Terms {
@@ -59,11 +68,12 @@ impl Terms {
         if self.calling.as_ref().is_some_and(|titles| !titles.contains(&calling)) {
             return rejected(AssociationRJServiceUserReason::CallingAETitleNotRecognized);
         }
-        let mut transfer_syntaxes = BTreeMap::new();
+        let mut contexts = BTreeMap::new();
         let results = request.presentation_contexts.iter().map(|proposed| {
             let (reason, transfer_syntax) = self.context(proposed);
             if reason == PresentationContextResultReason::Acceptance {
-                transfer_syntaxes.insert(proposed.id, transfer_syntax);
+                let abstract_syntax = uid(&proposed.abstract_syntax);
+                contexts.insert(proposed.id, AcceptedContext { abstract_syntax, transfer_syntax });
             }
             let transfer_syntax = transfer_syntax.uid().to_owned();
             PresentationContextResult { id: proposed.id, reason, transfer_syntax }
@@ -76,7 +86,7 @@ impl Terms {
             presentation_contexts: results.collect(),
             user_variables: self.user_variables(&request.user_variables),
         });
-        (accept, Some(Accepted { calling, called, transfer_syntaxes }))
+        (accept, Some(Accepted { calling, called, contexts }))
     }
 
     fn context(

@@ -26,6 +26,8 @@ const ABORT: u8 = 0x07;
 
 /// The most that is read at once.
 const CHUNK: usize = 1 << 16;
+/// The most memory for PDUs that a connection keeps while none is begun.
+const KEPT: usize = 1 << 20;
 /// The longest A-ASSOCIATE that is read: 128 contexts with all there is to say about them.
 const LONGEST_ASSOCIATE: u32 = 1 << 20;
 
@@ -48,7 +50,7 @@ pub struct Connection {
     bytes: Vec<u8>,
     read: usize,
     end: usize,
-    /// The longest P-DATA-TF that is taken, 0 for any.
+    /// The longest P-DATA-TF that is taken.
     max_pdu_length: u32,
 }
 
@@ -154,7 +156,7 @@ impl Connection {
         }
         let length = u32::from_be_bytes([l0, l1, l2, l3]);
         let most = if kind == P_DATA { self.max_pdu_length } else { LONGEST_ASSOCIATE };
-        if most > 0 && length > most {
+        if length > most {
             return Err(Failure::PduLength { length, most });
         }
         let length = PDU_HEADER + length as usize;
@@ -172,6 +174,10 @@ impl Connection {
         self.bytes.copy_within(self.read..self.end, 0);
         self.end -= self.read;
         self.read = 0;
+        // A long PDU does not keep its memory.
+        if self.end == 0 && self.bytes.len() > KEPT {
+            self.bytes = vec![0; CHUNK];
+        }
         if self.end == self.bytes.len() {
             self.bytes.resize(2 * self.end, 0);
         }
@@ -233,7 +239,9 @@ impl Connection {
     pub fn fail(mut self, failure: &Failure) {
         use AbortRQServiceProviderReason::{InvalidPduParameter, UnexpectedPdu, UnrecognizedPdu};
         let reason = match failure {
-            Failure::NoContext(_) | Failure::Interrupted => return self.abort(),
+            Failure::NoContext(_) | Failure::Interrupted | Failure::Internal => {
+                return self.abort();
+            }
             Failure::Silent(_) => {
                 // Who says nothing does not close the connection either: it is not waited for.
                 let _ = self.write_pdu(&Pdu::AbortRQ { source: AbortRQSource::ServiceUser });
@@ -242,9 +250,10 @@ impl Connection {
             Failure::Message(Rejection { reason: Reason::PduType(_), .. })
             | Failure::Tls { .. } => UnrecognizedPdu,
             Failure::Unexpected { .. } => UnexpectedPdu,
-            Failure::Message(_) | Failure::PduLength { .. } | Failure::MessageLength { .. } => {
-                InvalidPduParameter
-            }
+            Failure::Message(_)
+            | Failure::PduLength { .. }
+            | Failure::MessageLength { .. }
+            | Failure::Context(_) => InvalidPduParameter,
             _ => return,
         };
         self.abort_as(AbortRQSource::ServiceProvider(reason));

@@ -77,6 +77,20 @@ pub enum Failure {
         /// The most that it may be.
         most: u32,
     },
+    /// An association that ends inside a message.
+    #[error("the peer {how} inside a message, of which it had sent {length} bytes")]
+    Incomplete {
+        /// What the peer did.
+        how: &'static str,
+        /// How many bytes of the message there are.
+        length: usize,
+    },
+    /// A message on a presentation context that was not accepted (PS3.8 9.2.3).
+    #[error("the peer sent a message on presentation context {0}, which was not accepted")]
+    Context(u8),
+    /// Events that nobody takes any more, or a thread that ended before its association did.
+    #[error("the association ended by an error of this program, see its log")]
+    Internal,
     /// A message that is longer than is taken.
     #[error("a message has more than the {most} bytes that are taken")]
     MessageLength {
@@ -104,6 +118,9 @@ impl Failure {
             Self::Unexpected { .. } => "unexpected",
             Self::PduLength { .. } => "pdu-length",
             Self::MessageLength { .. } => "message-length",
+            Self::Incomplete { .. } => "incomplete",
+            Self::Context(_) => "context",
+            Self::Internal => "internal",
         }
     }
 

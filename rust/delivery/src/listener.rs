@@ -2,77 +2,105 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::acceptance::too_many;
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::receive::{Service, Taker, serve};
 
-/// An association that did not end in order.
+/// What went wrong on an association.
 #[derive(Debug)]
-pub struct Ended {
-    /// Its number, from 1.
+pub struct Report {
+    /// The association's number, from 1.
     pub number: u64,
-    /// Who it was.
+    /// Who the peer is.
     pub peer: SocketAddr,
-    /// Why.
-    pub failure: Failure,
+    /// What went wrong.
+    pub text: String,
 }
 
-/// So long after a connection that can't be accepted the next one is tried.
+/// Reports that were kept, and how many were not.
+#[derive(Debug, Default)]
+pub struct Reports {
+    /// The first of them, at most a thousand.
+    pub kept: Vec<Report>,
+    /// How many came after them.
+    pub omitted: u64,
+}
+
+impl Reports {
+    fn add(&mut self, report: Report) {
+        const MOST: usize = 1000;
+        match self.kept.len() < MOST {
+            true => self.kept.push(report),
+            false => self.omitted += 1,
+        }
+    }
+}
+
+/// How long to wait after a connection that can't be accepted.
 const RESPITE: Duration = Duration::from_millis(10);
 
-/// The most of these that are kept.
-const KEPT: usize = 1000;
+/// How long associations have to write the responses to what they took, once the listener stops.
+const LAST_RESPONSES: Duration = Duration::from_secs(1);
 
-/// A listener, which ends when it is dropped.
+/// A listener. It stops when it is dropped, and its threads end then without being waited for.
 pub struct Listener {
     shared: Arc<Shared>,
     address: SocketAddr,
-    accepting: Option<JoinHandle<()>>,
 }
-
-/// The connections that are open, by number, each with its thread.
-type Open = HashMap<u64, (TcpStream, Option<JoinHandle<()>>)>;
 
 struct Shared {
     service: Service,
-    most: usize,
+    max_connections: usize,
     taker: Arc<dyn Taker>,
-    stopped: AtomicBool,
-    open: Mutex<Open>,
-    ended: Mutex<Vec<Ended>>,
+    threads: Mutex<Threads>,
+    /// A thread has ended.
+    ended: Condvar,
+    reports: Mutex<Reports>,
+}
+
+/// The threads that run.
+struct Threads {
+    /// The connections that are open, by number, each with a thread of its own.
+    open: HashMap<u64, TcpStream>,
+    accepting: bool,
 }
 
 impl Listener {
-    /// Listens on an address; at most so many connections are open at a time.
+    /// Listens on an address.
     ///
     /// # Errors
     /// If the address can't be listened on.
     pub fn bind(
         address: impl ToSocketAddrs,
         service: Service,
-        most: usize,
+        max_connections: usize,
         taker: Arc<dyn Taker>,
     ) -> io::Result<Self> {
         let socket = TcpListener::bind(address)?;
         let address = socket.local_addr()?;
         let shared = Arc::new(Shared {
             service,
-            most,
+            max_connections,
             taker,
-            stopped: AtomicBool::new(false),
-            open: Mutex::default(),
-            ended: Mutex::default(),
+            threads: Mutex::new(Threads { open: HashMap::new(), accepting: true }),
+            ended: Condvar::new(),
+            reports: Mutex::default(),
         });
         let of_thread = shared.clone();
-        let accepting = thread::Builder::new().spawn(move || accept(&socket, &of_thread))?;
-        Ok(Self { shared, address, accepting: Some(accepting) })
+        thread::Builder::new().spawn(move || {
+            accept(&socket, &of_thread);
+            drop(socket);
+            lock(&of_thread.threads).accepting = false;
+            of_thread.ended.notify_all();
+        })?;
+        Ok(Self { shared, address })
     }
 
     /// Where it listens.
@@ -82,68 +110,84 @@ impl Listener {
 
     /// How many connections are open.
     pub fn open(&self) -> usize {
-        self.shared.open().len()
+        lock(&self.shared.threads).open.len()
     }
 
-    /// Takes out those that did not end in order, the first thousand of them.
-    pub fn take_ended(&self) -> Vec<Ended> {
-        std::mem::take(&mut *lock(&self.shared.ended))
+    /// Takes out what went wrong since this was called last.
+    pub fn take_reports(&self) -> Reports {
+        std::mem::take(&mut *lock(&self.shared.reports))
     }
 
-    /// Accepts no more, and ends the associations that are there.
-    pub fn stop(&mut self) {
-        self.shared.stopped.store(true, Ordering::SeqCst);
-        // First, since what follows needs a descriptor, and there may be none left.
-        self.shared.end_all();
-        // It waits for a connection: here is one.
+    /// Accepts no more connections, and takes no more events: associations write the responses to
+    /// those that they have taken, and abort. It waits for nothing.
+    pub fn stop(&self) {
+        if self.shared.service.stopping.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        self.shared.shutdown(Shutdown::Read);
+        // The accepting thread waits for a connection: here is one.
         let mut to = self.address;
         if to.ip().is_unspecified() {
             to.set_ip(match to {
-                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
             });
         }
-        let _ = TcpStream::connect(to);
-        if let Some(accepting) = self.accepting.take() {
-            let _ = accepting.join();
+        let _ = TcpStream::connect_timeout(&to, Duration::from_secs(1));
+    }
+
+    /// Waits until all threads have ended, once it was stopped; `false` if some have not within `patience`.
+    ///
+    /// A thread of its own must not call this: it would wait for itself.
+    pub fn wait(&self, patience: Duration) -> bool {
+        let threads = lock(&self.shared.threads);
+        let running = |threads: &mut Threads| threads.accepting || !threads.open.is_empty();
+        let waited = self.shared.ended.wait_timeout_while(threads, patience, running);
+        !running(&mut waited.unwrap_or_else(PoisonError::into_inner).0)
+    }
+
+    /// Stops it, and waits until all threads have ended. `go_on` is asked again and again whether to wait.
+    ///
+    /// # Errors
+    /// What `go_on` returns.
+    pub fn close<E>(&self, mut go_on: impl FnMut() -> Result<(), E>) -> Result<(), E> {
+        const SLICE: Duration = Duration::from_millis(50);
+        self.stop();
+        let begin = Instant::now();
+        let mut patient = true;
+        while !self.wait(SLICE) {
+            go_on()?;
+            if patient && begin.elapsed() >= LAST_RESPONSES {
+                // A peer that reads nothing is not waited for.
+                self.shared.shutdown(Shutdown::Both);
+                patient = false;
+            }
         }
-        // One may have come meanwhile.
-        self.shared.end_all();
+        Ok(())
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
         self.stop();
+        // Nobody is there who would do it later.
+        self.shared.shutdown(Shutdown::Both);
     }
 }
 
 impl Shared {
-    fn open(&self) -> MutexGuard<'_, Open> {
-        lock(&self.open)
-    }
-
-    /// Ends all associations that are open.
-    fn end_all(&self) {
-        let open: Vec<_> = self.open().drain().collect();
-        for (_, (socket, thread)) in open {
-            let _ = socket.shutdown(Shutdown::Both);
-            if let Some(thread) = thread {
-                let _ = thread.join();
-            }
+    fn shutdown(&self, how: Shutdown) {
+        for socket in lock(&self.threads).open.values() {
+            let _ = socket.shutdown(how);
         }
     }
 
-    fn end(&self, number: u64, peer: SocketAddr, result: Result<(), Failure>) {
-        if let Err(failure) = result
-            && !self.stopped.load(Ordering::SeqCst)
-        {
-            let mut ended = lock(&self.ended);
-            if ended.len() < KEPT {
-                ended.push(Ended { number, peer, failure });
-            }
-        }
-        self.open().remove(&number);
+    fn is_stopping(&self) -> bool {
+        self.service.stopping.load(Ordering::SeqCst)
+    }
+
+    fn report(&self, number: u64, peer: SocketAddr, text: String) {
+        lock(&self.reports).add(Report { number, peer, text });
     }
 }
 
@@ -154,7 +198,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn accept(socket: &TcpListener, shared: &Arc<Shared>) {
     for number in 1.. {
         let accepted = socket.accept();
-        if shared.stopped.load(Ordering::SeqCst) {
+        if shared.is_stopping() {
             return;
         }
         match accepted {
@@ -167,27 +211,49 @@ fn accept(socket: &TcpListener, shared: &Arc<Shared>) {
 }
 
 fn start(connection: TcpStream, peer: SocketAddr, number: u64, shared: &Arc<Shared>) {
-    let mut open = shared.open();
-    if open.len() >= shared.most {
-        drop(open);
+    let mut threads = lock(&shared.threads);
+    if threads.open.len() >= shared.max_connections {
+        drop(threads);
         refuse(connection, shared);
         return;
     }
     let Ok(handle) = connection.try_clone() else { return };
-    open.insert(number, (handle, None));
-    let of_thread = shared.clone();
-    let thread = thread::Builder::new().spawn(move || {
-        let result = serve(connection, number, &of_thread.service, &*of_thread.taker);
-        of_thread.end(number, peer, result);
-    });
-    match thread {
-        // It ends only when the lock is free.
-        Ok(thread) => {
-            open.entry(number).and_modify(|entry| entry.1 = Some(thread));
+    threads.open.insert(number, handle);
+    drop(threads);
+    let serving = Serving { shared: shared.clone(), number, peer, result: Err(Failure::Internal) };
+    // Where no thread can be started, what it would own is dropped, and so the connection ends.
+    let _ = thread::Builder::new().spawn(move || serving.serve(connection));
+    // It may have been stopped since it was asked for.
+    if shared.is_stopping() {
+        shared.shutdown(Shutdown::Read);
+    }
+}
+
+/// An association that is served. However its thread ends, it is noted as ended.
+struct Serving {
+    shared: Arc<Shared>,
+    number: u64,
+    peer: SocketAddr,
+    result: Result<(), Failure>,
+}
+
+impl Serving {
+    fn serve(mut self, connection: TcpStream) {
+        let Self { shared, number, peer, .. } = &self;
+        let report = |text| shared.report(*number, *peer, text);
+        self.result = serve(connection, *number, &shared.service, &*shared.taker, &report);
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if let Err(failure) = &self.result
+            && !self.shared.is_stopping()
+        {
+            self.shared.report(self.number, self.peer, failure.to_string());
         }
-        Err(_) => {
-            open.remove(&number);
-        }
+        lock(&self.shared.threads).open.remove(&self.number);
+        self.shared.ended.notify_all();
     }
 }
 

@@ -4,6 +4,11 @@ use fastdimse_core::command_set::{CommandSet, Message};
 use fastdimse_core::error::{Reason, Rejection};
 use fastdimse_core::pdu::{Item, Pdus, Pdv};
 
+use crate::failure::Failure;
+
+/// The most bytes of a message, unless another limit is given.
+pub const MAX_MESSAGE_LENGTH: usize = 64 << 20;
+
 /// A message that is complete.
 #[derive(Debug)]
 pub struct Arrived<'a> {
@@ -11,29 +16,57 @@ pub struct Arrived<'a> {
     pub context_id: u8,
     /// What its command set says.
     pub message: Message<'a>,
+    /// The bytes of its command set.
+    pub command_set: &'a [u8],
     /// Its data set, of no bytes where there is none.
     pub data_set: &'a [u8],
 }
 
-/// Puts messages together.
-#[derive(Debug, Default)]
+/// Puts messages together. What is kept between two PDUs is the message that has begun, and no more of
+/// it than the limit allows.
+#[derive(Debug)]
 pub struct Messages {
     command_set: Vec<u8>,
     data_set: Vec<u8>,
-    /// The context whose data set is awaited.
-    awaited: Option<u8>,
+    /// The context of the message that has begun.
+    context_id: Option<u8>,
+    /// Whether its command set is complete, and its data set is awaited.
+    awaits_data_set: bool,
+    /// What the message that has begun counts against the limit: each fragment its length, and an empty
+    /// one a byte, so that no message is without an end.
+    length: usize,
+    max_length: usize,
+}
+
+impl Default for Messages {
+    fn default() -> Self {
+        Self::new(MAX_MESSAGE_LENGTH)
+    }
 }
 
 impl Messages {
+    /// Takes messages of at most so many bytes.
+    pub fn new(max_length: usize) -> Self {
+        Self {
+            command_set: Vec::new(),
+            data_set: Vec::new(),
+            context_id: None,
+            awaits_data_set: false,
+            length: 0,
+            max_length,
+        }
+    }
+
     /// Takes the PDVs of a whole P-DATA-TF PDU, and gives each message that is complete then.
     ///
     /// # Errors
-    /// If a PDV or a command set is against the rules.
+    /// If a PDV or a command set breaks the rules, a message is too long, or `arrived` fails. The
+    /// messages before it have been given.
     pub fn take(
         &mut self,
         pdu: &[u8],
-        mut arrived: impl FnMut(Arrived<'_>),
-    ) -> Result<(), Rejection> {
+        mut arrived: impl FnMut(Arrived<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         for item in Pdus::new(pdu) {
             let Item::Pdv(pdv) = item? else { continue };
             match pdv.is_command() {
@@ -44,71 +77,99 @@ impl Messages {
         Ok(())
     }
 
-    /// Whether nothing is begun.
-    pub fn are_whole(&self) -> bool {
-        self.command_set.is_empty()
+    /// The bytes of the message that has begun, `None` between messages.
+    pub fn incomplete(&self) -> Option<usize> {
+        self.context_id.map(|_| self.command_set.len() + self.data_set.len())
     }
 
-    /// How many bytes of a message that is begun there are.
-    pub fn length(&self) -> usize {
-        self.command_set.len() + self.data_set.len()
+    /// The context of the message that has begun.
+    pub fn context_id(&self) -> Option<u8> {
+        self.context_id
     }
 
     fn take_command(
         &mut self,
         pdv: &Pdv<'_>,
-        arrived: &mut impl FnMut(Arrived<'_>),
-    ) -> Result<(), Rejection> {
-        if self.awaited.is_some() {
-            return Err(Rejection::new(Reason::MissingDataSet).at(pdv.at));
+        arrived: &mut impl FnMut(Arrived<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if self.awaits_data_set {
+            return Err(Rejection::new(Reason::MissingDataSet).at(pdv.at).into());
         }
         let context_id = pdv.context_id;
         // Most come in one piece, and most answers have no data set: then nothing is copied.
-        if self.command_set.is_empty() && pdv.is_last() {
+        if self.context_id.is_none() && pdv.is_last() && pdv.fragment.len() <= self.max_length {
             let message = CommandSet::read(pdv.fragment)?;
             if !message.data_set() {
-                arrived(Arrived { context_id, message, data_set: &[] });
-                return Ok(());
+                let command_set = pdv.fragment;
+                return arrived(Arrived { context_id, message, command_set, data_set: &[] });
             }
         }
+        self.count(pdv)?;
         self.command_set.extend_from_slice(pdv.fragment);
         if !pdv.is_last() {
             return Ok(());
         }
         let message = CommandSet::read(&self.command_set)?;
         if message.data_set() {
-            self.awaited = Some(context_id);
-        } else {
-            arrived(Arrived { context_id, message, data_set: &[] });
-            self.command_set.clear();
+            self.awaits_data_set = true;
+            return Ok(());
         }
-        Ok(())
+        let command_set = &self.command_set;
+        let taken = arrived(Arrived { context_id, message, command_set, data_set: &[] });
+        self.clear();
+        taken
     }
 
     fn take_data(
         &mut self,
         pdv: &Pdv<'_>,
-        arrived: &mut impl FnMut(Arrived<'_>),
-    ) -> Result<(), Rejection> {
-        if self.awaited != Some(pdv.context_id) {
-            return Err(Rejection::new(Reason::OrphanDataSet).at(pdv.at));
+        arrived: &mut impl FnMut(Arrived<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if !self.awaits_data_set {
+            return Err(Rejection::new(Reason::OrphanDataSet).at(pdv.at).into());
         }
+        self.count(pdv)?;
         self.data_set.extend_from_slice(pdv.fragment);
-        if pdv.is_last() {
-            let message = CommandSet::read(&self.command_set)?;
-            arrived(Arrived { context_id: pdv.context_id, message, data_set: &self.data_set });
-            self.command_set.clear();
-            self.data_set.clear();
-            self.awaited = None;
+        if !pdv.is_last() {
+            return Ok(());
         }
-        Ok(())
+        let (command_set, data_set) = (&self.command_set, &self.data_set);
+        let message = CommandSet::read(command_set)?;
+        let context_id = pdv.context_id;
+        let taken = arrived(Arrived { context_id, message, command_set, data_set });
+        self.clear();
+        taken
+    }
+
+    /// Counts a fragment of the message. All fragments of a message have its context (PS3.8 E.1).
+    fn count(&mut self, pdv: &Pdv<'_>) -> Result<(), Failure> {
+        let begun = *self.context_id.get_or_insert(pdv.context_id);
+        if begun != pdv.context_id {
+            let reason = Reason::ContextChanges { begun, found: pdv.context_id };
+            return Err(Rejection::new(reason).at(pdv.at).into());
+        }
+        self.length += pdv.fragment.len().max(1);
+        match self.length > self.max_length {
+            true => Err(Failure::MessageLength { most: self.max_length }),
+            false => Ok(()),
+        }
+    }
+
+    /// Forgets the message. A long one does not keep its memory.
+    fn clear(&mut self) {
+        const KEPT: usize = 1 << 20;
+        for bytes in [&mut self.command_set, &mut self.data_set] {
+            bytes.clear();
+            bytes.shrink_to(KEPT);
+        }
+        (self.context_id, self.awaits_data_set, self.length) = (None, false, 0);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use fastdimse_core::command_set::{Field, Kind, Value};
-    use fastdimse_core::pdv::{MaxPduLength, write_message};
+    use fastdimse_core::pdv::{MaxPduLength, headers, write_message};
 
     use super::*;
 
@@ -137,6 +198,7 @@ mod tests {
             let command_set = one.message.event().unwrap();
             let id = command_set.get(Field::MessageID).us();
             all.push((one.context_id, id, one.data_set.to_vec()));
+            Ok(())
         };
         messages.take(pdus, arrived).unwrap();
         all
@@ -166,10 +228,41 @@ mod tests {
         let whole = pdus_of(1, b"data", 1, 0);
         let command = 6 + u32::from_be_bytes(whole[2..6].try_into().unwrap()) as usize;
         let mut messages = Messages::default();
-        let error = messages.take(&whole[command..], |_| ()).unwrap_err();
-        assert_eq!(error.reason, Reason::OrphanDataSet);
+        assert_eq!(reason(messages.take(&whole[command..], |_| Ok(()))), Reason::OrphanDataSet);
         let twice = whole[..command].repeat(2);
-        let error = messages.take(&twice, |_| ()).unwrap_err();
-        assert_eq!(error.reason, Reason::MissingDataSet);
+        assert_eq!(reason(messages.take(&twice, |_| Ok(()))), Reason::MissingDataSet);
+    }
+
+    fn reason(taken: Result<(), Failure>) -> Reason {
+        match taken {
+            Err(Failure::Message(rejection)) => rejection.reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn all_fragments_of_a_message_have_its_context() {
+        let mut pdus = pdus_of(1, b"data", 1, 0);
+        let command = 6 + u32::from_be_bytes(pdus[2..6].try_into().unwrap()) as usize;
+        pdus[command + 10] = 3;
+        let expected = Reason::ContextChanges { begun: 1, found: 3 };
+        assert_eq!(reason(Messages::default().take(&pdus, |_| Ok(()))), expected);
+    }
+
+    #[test]
+    fn a_message_without_an_end_is_too_long_whatever_its_fragments_are() {
+        for fragment in [0, 1, 100] {
+            let mut messages = Messages::new(1000);
+            messages.take(&pdus_of(1, b"data", 1, 0)[..command_len()], |_| Ok(())).unwrap();
+            let mut data = headers(1, 0, fragment).to_vec();
+            data.resize(data.len() + fragment, 0);
+            let ended = (0..2000).find_map(|_| messages.take(&data, |_| Ok(())).err());
+            assert!(matches!(ended, Some(Failure::MessageLength { most: 1000 })), "{fragment}");
+            assert!(messages.incomplete().unwrap() <= 1000);
+        }
+    }
+
+    fn command_len() -> usize {
+        6 + u32::from_be_bytes(pdus_of(1, b"data", 1, 0)[2..6].try_into().unwrap()) as usize
     }
 }

@@ -13,7 +13,7 @@ use fastdimse_core::associate::{
     APPLICATION_CONTEXT_NAME, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME,
 };
 use fastdimse_core::events::abstract_syntaxes;
-use fastdimse_core::pdv::MaxPduLength;
+use fastdimse_core::pdv::{MaxPduLength, PDV_HEADER};
 use fastdimse_core::transfer_syntax::TransferSyntax;
 
 use crate::failure::Failure;
@@ -36,7 +36,7 @@ pub struct Proposal {
     pub scp: bool,
     /// The transfer syntaxes of their data sets, the first preferred.
     pub transfer_syntaxes: Vec<TransferSyntax>,
-    /// The longest PDU that is taken in, 0 for any.
+    /// The longest PDU that is taken.
     pub max_pdu_length: u32,
     /// How many events may be unanswered at a time, 0 for any number.
     pub window: u16,
@@ -233,6 +233,15 @@ pub(crate) fn longest_pdu(variables: &[UserVariableItem]) -> u32 {
         _ => None,
     });
     length.unwrap_or(0)
+}
+
+/// The longest PDU that an end takes, where 0 asks for no limit: as long as a message may be. The peer is told
+/// this number, since a PDU is held in memory until it is complete.
+pub fn finite_pdu_length(max_pdu_length: u32, max_message_length: usize) -> u32 {
+    match max_pdu_length {
+        0 => u32::try_from(max_message_length.saturating_add(PDV_HEADER)).unwrap_or(u32::MAX),
+        length => length,
+    }
 }
 
 /// The same for who writes PDUs. An end that takes less than a fragment of one byte takes nothing; it is

@@ -1,15 +1,21 @@
-//! Events taken in on an association: each answered, whole messages handed on as they came.
+//! Events received on an association. Each is handed on as soon as it is complete, then it is answered.
 
+use std::mem;
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use dicom_ul::pdu::{AssociationRQ, Pdu, UserIdentity};
-use fastdimse_core::command_set::{CommandSet, Field, Kind, Message, Value};
+use fastdimse_core::command_set::{CommandSet, Field, Kind, Message, Value, message_name};
+use fastdimse_core::decode::check_uids;
+use fastdimse_core::error::{Reason, Rejection};
+use fastdimse_core::events::travels_on;
 use fastdimse_core::pdv::{MaxPduLength, write_message};
+use fastdimse_core::status::describe;
 use rustls::ServerConfig;
 
-use crate::acceptance::{Accepted, Terms, unknown_user, user};
+use crate::acceptance::{Accepted, AcceptedContext, Terms, unknown_user, user};
 use crate::connection::{Connection, P_DATA, Patience, ended, ended_by};
 use crate::failure::Failure;
 use crate::messages::{Arrived, Messages};
@@ -20,6 +26,12 @@ use crate::verification::{C_ECHO_RQ, VERIFICATION};
 const RESPONSE: u16 = 0x8000;
 /// Unrecognized operation (PS3.7 C.5.17).
 const UNRECOGNIZED_OPERATION: u16 = 0x0211;
+/// Invalid SOP Instance: its UID breaks the rules (PS3.7 C.5).
+const INVALID_SOP_INSTANCE: u16 = 0x0117;
+/// No such SOP Class: nobody here takes it (PS3.7 C.5).
+const NO_SUCH_SOP_CLASS: u16 = 0x0118;
+/// SOP Class not supported: not on this presentation context (PS3.7 C.5).
+const SOP_CLASS_NOT_SUPPORTED: u16 = 0x0122;
 
 /// An association that events came in on.
 #[derive(Debug)]
@@ -32,12 +44,12 @@ pub struct Origin {
     pub accepted: Accepted,
 }
 
-/// Whole messages of one association.
+/// Events of one association, in the order in which they came.
 #[derive(Debug)]
 pub struct Chunk {
     /// Whose they are.
     pub origin: Arc<Origin>,
-    /// Their PDUs.
+    /// Their PDUs: each event has its own, whatever PDUs it came in.
     pub bytes: Vec<u8>,
     /// How many events they are.
     pub events: usize,
@@ -59,7 +71,7 @@ impl Answer {
     pub const SUCCESS: Self = Self { status: 0, event_reply: None };
 }
 
-/// What becomes of events.
+/// Who takes events. An answer is written only after [`Taker::take`] has returned with its event.
 pub trait Taker: Send + Sync {
     /// The answer to an event, where it is known before it is taken: for all events or for none.
     fn answer(
@@ -70,9 +82,19 @@ pub trait Taker: Send + Sync {
         origin: &Origin,
     ) -> Option<Answer>;
 
-    /// Takes events. Where they were not answered before, it gives their bytes back, and the Statuses
-    /// that they are answered with.
-    fn take(&self, chunk: Chunk) -> Option<(Vec<u8>, Vec<u16>)>;
+    /// Takes events.
+    fn take(&self, chunk: Chunk) -> Taken;
+}
+
+/// What became of a chunk.
+#[derive(Debug)]
+pub enum Taken {
+    /// It is in safe hands; its events were answered by [`Taker::answer`].
+    Kept,
+    /// It was looked at: its bytes, and the Status of each of its events.
+    Answered(Vec<u8>, Vec<u16>),
+    /// Nobody takes events any more.
+    Nobody,
 }
 
 /// Says whether an association is accepted from a user, of whom the request may say nothing.
@@ -88,11 +110,23 @@ pub struct Service {
     pub tls: Option<Arc<ServerConfig>>,
     /// How long to wait.
     pub patience: Patience,
-    /// The longest message that is put together.
-    pub longest: usize,
+    /// The most bytes of a message.
+    pub max_message_length: usize,
+    /// Set when no further event is to be taken.
+    pub stopping: AtomicBool,
 }
 
-/// Serves an association from its request to its end.
+impl Service {
+    /// Fails if no further event is to be taken.
+    fn check_stopping(&self) -> Result<(), Failure> {
+        match self.stopping.load(Ordering::SeqCst) {
+            true => Err(Failure::Interrupted),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Serves an association from its request to its end. What is said of single messages goes to `report`.
 ///
 /// # Errors
 /// If it does not end in order.
@@ -101,9 +135,10 @@ pub fn serve(
     number: u64,
     service: &Service,
     taker: &dyn Taker,
+    report: &dyn Fn(String),
 ) -> Result<(), Failure> {
     let peer = socket.peer_addr().map_err(Failure::Connect)?;
-    let Service { terms, admits, tls, patience, longest } = service;
+    let Service { terms, admits, tls, patience, .. } = service;
     let mut connection = Connection::accept(socket, tls.as_ref(), terms.max_pdu_length, patience)?;
     let request = match request(&mut connection, patience.association) {
         Ok(request) => request,
@@ -126,25 +161,22 @@ pub fn serve(
         return Ok(());
     };
     let mut receiver = Receiver {
+        service,
+        taker,
+        report,
         max_pdu_length: max_pdu_length(longest_pdu(&request.user_variables)),
         origin: Arc::new(Origin { number, peer, accepted }),
-        longest: *longest,
-        patience: patience.response,
-        messages: Messages::default(),
-        arrived: Vec::new(),
-        whole: 0,
+        messages: Messages::new(service.max_message_length),
+        chunk: Vec::new(),
         events: 0,
-        unanswered: 0,
         answers: Vec::new(),
     };
-    match receiver.all(&mut connection, taker) {
+    match receiver.receive_all(&mut connection) {
         Ok(()) => {
             connection.end();
             Ok(())
         }
         Err(failure) => {
-            // What came whole has been answered, or will be sent again.
-            receiver.hand_on(taker);
             connection.fail(&failure);
             Err(failure)
         }
@@ -162,127 +194,199 @@ fn request(connection: &mut Connection, patience: Duration) -> Result<Associatio
     }
 }
 
-struct Receiver {
+/// How an association ends in order.
+enum Read {
+    /// All PDUs that had come in whole were read.
+    All,
+    /// The peer asks for the release.
+    Release,
+}
+
+struct Receiver<'a> {
+    service: &'a Service,
+    taker: &'a dyn Taker,
+    report: &'a dyn Fn(String),
     origin: Arc<Origin>,
+    /// The longest PDU that the peer takes.
     max_pdu_length: MaxPduLength,
-    longest: usize,
-    /// How long the next event, or the next bytes of one, may take.
-    patience: Duration,
     messages: Messages,
-    /// PDUs; in front of `whole` they are whole messages.
-    arrived: Vec<u8>,
-    whole: usize,
-    /// How many events are whole.
+    /// Events that are not handed on, each in PDUs of its own.
+    chunk: Vec<u8>,
+    /// How many they are.
     events: usize,
-    /// How many of them have no answer yet.
-    unanswered: usize,
+    /// Responses that are not written. They belong to events in the chunk, or to other messages.
     answers: Vec<u8>,
 }
 
-impl Receiver {
+impl Receiver<'_> {
     /// Takes all events until the association is released.
-    fn all(&mut self, connection: &mut Connection, taker: &dyn Taker) -> Result<(), Failure> {
+    fn receive_all(&mut self, connection: &mut Connection) -> Result<(), Failure> {
         loop {
-            let taken = self.some(connection, taker);
-            if self.unanswered > 0 {
-                self.hand_on(taker);
-            }
+            let read = self.read(connection);
+            // In this order: an event that is answered is in somebody's hands, whatever comes next.
+            self.hand_on()?;
             // Whatever came at once is answered in one write, and what was whole before something that
             // is wrong.
             if !self.answers.is_empty() {
                 connection.write(&self.answers)?;
                 self.answers.clear();
             }
-            let release = taken?;
-            self.hand_on(taker);
-            if release {
-                return connection.write_pdu(&Pdu::ReleaseRP);
+            match read? {
+                Read::Release => {
+                    connection.write_pdu(&Pdu::ReleaseRP)?;
+                    return self.check_complete("released the association");
+                }
+                Read::All => {}
             }
-            if !self.messages.are_whole() {
+            self.service.check_stopping()?;
+            if self.messages.incomplete().is_some() {
                 connection.acknowledge();
             }
-            connection.fill(Deadline::after(self.patience))?;
+            match connection.fill(Deadline::after(self.service.patience.response)) {
+                Err(closed @ Failure::Closed(_)) => {
+                    self.service.check_stopping()?;
+                    self.check_complete("closed the connection")?;
+                    return Err(closed);
+                }
+                filled => filled?,
+            }
         }
     }
 
-    /// Takes what has been read; returns whether the peer asks for the release.
-    fn some(&mut self, connection: &mut Connection, taker: &dyn Taker) -> Result<bool, Failure> {
+    fn check_complete(&self, how: &'static str) -> Result<(), Failure> {
+        match self.messages.incomplete() {
+            Some(length) => Err(Failure::Incomplete { how, length }),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the PDUs that have come in whole.
+    fn read(&mut self, connection: &mut Connection) -> Result<Read, Failure> {
         while let Some(raw) = connection.next_read()? {
             if raw.kind != P_DATA {
                 return match ended(raw) {
-                    Failure::Released => Ok(true),
+                    Failure::Released => Ok(Read::Release),
                     failure => Err(failure),
                 };
             }
-            self.arrived.extend_from_slice(raw.bytes);
-            let before = (self.answers.len(), self.events, self.unanswered);
-            let most = self.max_pdu_length;
-            let Self { origin, answers, events, unanswered, .. } = self;
-            let taken = self.messages.take(raw.bytes, |arrived| {
-                let Arrived { context_id, message, data_set } = arrived;
-                *events += usize::from(matches!(message, Message::Event { .. }));
-                match &message {
-                    Message::Event { command_set, .. } if command_set.kind == Kind::Request => {
-                        let answer = taker.answer(command_set, data_set, context_id, origin);
-                        *unanswered += usize::from(answer.is_none());
-                        if let Some(answer) = answer {
-                            answer_event(command_set, &answer, context_id, most, answers);
-                        }
-                    }
-                    Message::Other { command_field, message_id: Some(id), .. }
-                        if command_field & RESPONSE == 0 =>
-                    {
-                        answer_other(*command_field, *id, context_id, most, answers);
-                    }
-                    _ => {}
-                }
-            });
-            if let Err(rejection) = taken {
-                // A PDU with something wrong in it is not handed on, and nothing of it is answered.
-                self.answers.truncate(before.0);
-                (self.events, self.unanswered) = (before.1, before.2);
-                return Err(rejection.into());
-            }
-            if self.messages.are_whole() {
-                self.whole = self.arrived.len();
-            }
-            if self.messages.length() > self.longest {
-                return Err(Failure::MessageLength { most: self.longest });
+            let mut messages = mem::take(&mut self.messages);
+            let taken = messages.take(raw.bytes, |arrived| self.take(&arrived));
+            self.messages = messages;
+            taken?;
+            // Not only when a message is complete: one that can't be taken need not be waited for.
+            if let Some(id) = self.messages.context_id() {
+                self.check_context(id)?;
             }
         }
-        Ok(false)
+        Ok(Read::All)
     }
 
-    /// Hands on what is whole, and answers what was not answered before.
-    fn hand_on(&mut self, taker: &dyn Taker) {
-        if self.whole == 0 {
-            return;
+    fn check_context(&self, id: u8) -> Result<&AcceptedContext, Failure> {
+        self.origin.accepted.contexts.get(&id).ok_or(Failure::Context(id))
+    }
+
+    /// Takes a message.
+    fn take(&mut self, arrived: &Arrived<'_>) -> Result<(), Failure> {
+        self.service.check_stopping()?;
+        self.check_context(arrived.context_id)?;
+        match &arrived.message {
+            Message::Event { command_set, .. } if command_set.kind == Kind::Request => {
+                self.take_event(command_set, arrived)?;
+            }
+            Message::Other { command_field, message_id: Some(id), .. }
+                if command_field & RESPONSE == 0 =>
+            {
+                let (most, answers) = (self.max_pdu_length, &mut self.answers);
+                answer_other(*command_field, *id, arrived.context_id, most, answers);
+            }
+            message => (self.report)(format!("{} was ignored: nobody waits for it", name(message))),
         }
-        let rest = self.arrived.split_off(self.whole);
-        let bytes = std::mem::replace(&mut self.arrived, rest);
-        self.whole = 0;
-        let events = std::mem::take(&mut self.events);
-        let unanswered = std::mem::take(&mut self.unanswered);
-        // Of a C-ECHO there is nothing to hand on.
-        if events == 0 {
-            return;
+        Ok(())
+    }
+
+    fn take_event(&mut self, event: &CommandSet<'_>, arrived: &Arrived<'_>) -> Result<(), Failure> {
+        let Arrived { context_id, command_set, data_set, .. } = *arrived;
+        let Some(message_id) = event.get(Field::MessageID).us() else {
+            // What can't be answered is not taken.
+            return Err(Rejection::new(Reason::MissingElement("Message ID (0000,0110)")).into());
+        };
+        if let Some((status, why)) = self.refusal(event, context_id) {
+            (self.report)(format!(
+                "the event with Message ID {message_id} was refused with Status {}: {why}",
+                describe(status)
+            ));
+            self.answer(event, &Answer { status, event_reply: None }, context_id);
+            return Ok(());
+        }
+        let answer = self.taker.answer(event, data_set, context_id, &self.origin);
+        let write = |out: &mut Vec<u8>| out.extend_from_slice(command_set);
+        write_message(&mut self.chunk, context_id, MaxPduLength::UNLIMITED, write, data_set);
+        self.events += 1;
+        if let Some(answer) = answer {
+            self.answer(event, &answer, context_id);
+        }
+        Ok(())
+    }
+
+    /// The Status of an event that nobody is given, and why (PS3.7 10.1.1.1.8).
+    fn refusal(&self, event: &CommandSet<'_>, context_id: u8) -> Option<(u16, String)> {
+        if let Err(rejection) = check_uids(event) {
+            let status = match rejection.field {
+                Some(Field::AffectedSOPClassUID) => NO_SUCH_SOP_CLASS,
+                _ => INVALID_SOP_INSTANCE,
+            };
+            return Some((status, rejection.to_string()));
+        }
+        let class = String::from_utf8_lossy(event.get(Field::AffectedSOPClassUID).text()?);
+        let negotiated = &self.origin.accepted.contexts.get(&context_id)?.abstract_syntax;
+        if travels_on(&class, negotiated) {
+            return None;
+        }
+        let status = match self.service.terms.sop_classes.contains(&*class) {
+            true => SOP_CLASS_NOT_SUPPORTED,
+            false => NO_SUCH_SOP_CLASS,
+        };
+        Some((status, format!("{class} does not travel on a presentation context of {negotiated}")))
+    }
+
+    fn answer(&mut self, event: &CommandSet<'_>, answer: &Answer, context_id: u8) {
+        answer_event(event, answer, context_id, self.max_pdu_length, &mut self.answers);
+    }
+
+    /// Hands on what is complete, and answers what was not answered before.
+    fn hand_on(&mut self) -> Result<(), Failure> {
+        if self.events == 0 {
+            return Ok(());
         }
         let (origin, time) = (self.origin.clone(), SystemTime::now());
-        let taken = taker.take(Chunk { origin, bytes, events, time });
-        if let Some((bytes, statuses)) = taken.filter(|_| unanswered > 0) {
-            let mut statuses = statuses.into_iter();
-            let (answers, most) = (&mut self.answers, self.max_pdu_length);
-            let read = Messages::default().take(&bytes, |arrived| {
-                // Others were answered when they came.
-                let Message::Event { command_set, .. } = &arrived.message else { return };
-                let Some(status) = statuses.next() else { return };
-                if command_set.kind == Kind::Request {
-                    let answer = Answer { status, event_reply: None };
-                    answer_event(command_set, &answer, arrived.context_id, most, answers);
-                }
-            });
-            read.expect("they were read before");
+        let (bytes, events) = (mem::take(&mut self.chunk), mem::take(&mut self.events));
+        match self.taker.take(Chunk { origin, bytes, events, time }) {
+            Taken::Kept => Ok(()),
+            Taken::Answered(bytes, statuses) => self.answer_all(&bytes, statuses),
+            Taken::Nobody => {
+                // Their answers say Success, which nobody keeps.
+                self.answers.clear();
+                Err(Failure::Internal)
+            }
         }
+    }
+
+    fn answer_all(&mut self, events: &[u8], statuses: Vec<u16>) -> Result<(), Failure> {
+        let mut statuses = statuses.into_iter();
+        Messages::new(usize::MAX).take(events, |arrived| {
+            let status = statuses.next().ok_or(Failure::Internal)?;
+            let answer = Answer { status, event_reply: None };
+            self.answer(&arrived.message.event()?, &answer, arrived.context_id);
+            Ok(())
+        })
+    }
+}
+
+/// What to call a message.
+fn name(message: &Message<'_>) -> &'static str {
+    match message {
+        Message::Event { command_set, .. } => command_set.kind.name(),
+        Message::Other { command_field, .. } => message_name(*command_field),
     }
 }
 

@@ -16,18 +16,8 @@ use fastdimse_core::command_set::Field;
 use fastdimse_core::decode::decode;
 use fastdimse_core::decoded_columns;
 use fastdimse_core::encode::{Framing, OnInvalid};
-use fastdimse_core::error::Rejection;
 
 use crate::receive::{Chunk, Origin};
-
-/// Events that were taken in.
-#[derive(Debug)]
-pub struct Received {
-    /// A row for each; the columns of [`schema`].
-    pub events: RecordBatch,
-    /// Messages that can't be read, by their numbers among all.
-    pub rejected: Vec<Rejection>,
-}
 
 /// The columns of events that were taken in.
 pub fn schema() -> SchemaRef {
@@ -46,8 +36,8 @@ pub fn schema() -> SchemaRef {
     Arc::new(Schema::new(columns))
 }
 
-/// Makes columns of what came in.
-pub fn received(chunks: &[Chunk]) -> Received {
+/// Makes columns of events that were received: a row for each, the columns of [`schema`].
+pub fn received(chunks: &[Chunk]) -> RecordBatch {
     let parts: Vec<&[u8]> = chunks.iter().map(|chunk| chunk.bytes.as_slice()).collect();
     let decoded = decode(&Buffer::from_vec(parts.concat()), Framing::PData, OnInvalid::Skip);
     let begins: Vec<usize> = parts
@@ -79,8 +69,8 @@ pub fn received(chunks: &[Chunk]) -> Received {
         transfer_syntaxes(&decoded.events, chunks, &places),
     ];
     columns.extend(decoded.events.columns().iter().cloned());
-    let events = RecordBatch::try_new(schema(), columns).expect("the columns fit the schema");
-    Received { events, rejected: decoded.rejected }
+    debug_assert_eq!(decoded.rejected, [], "an event that has no row is refused when it comes");
+    RecordBatch::try_new(schema(), columns).expect("the columns fit the schema")
 }
 
 /// A text of each event's association, as a dictionary.
@@ -101,9 +91,9 @@ fn texts(chunks: &[Chunk], places: &[usize], of: &dyn Fn(&Origin) -> String) -> 
 fn transfer_syntaxes(events: &RecordBatch, chunks: &[Chunk], places: &[usize]) -> ArrayRef {
     let contexts = events[Field::PresentationContextID.keyword()].as_primitive::<UInt8Type>();
     let uid = |(row, &place): (usize, &usize)| {
-        let known = &chunks[place].origin.accepted.transfer_syntaxes;
+        let known = &chunks[place].origin.accepted.contexts;
         let context = contexts.is_valid(row).then(|| contexts.value(row))?;
-        known.get(&context).map(|syntax| syntax.uid())
+        known.get(&context).map(|context| context.transfer_syntax.uid())
     };
     Arc::new(places.iter().enumerate().map(uid).collect::<DictionaryArray<Int32Type>>())
 }

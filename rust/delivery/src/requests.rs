@@ -148,10 +148,11 @@ fn in_one_syntax(
 
 fn message_ids(pdus: &[u8]) -> Vec<u16> {
     let mut ids = Vec::new();
-    let found = Messages::default().take(pdus, |arrived| {
+    let found = Messages::new(usize::MAX).take(pdus, |arrived| {
         if let Message::Event { command_set, .. } = arrived.message {
             ids.extend(command_set.get(Field::MessageID).us());
         }
+        Ok(())
     });
     found.expect("they were encoded here");
     ids

@@ -201,17 +201,21 @@ impl Sender {
             if raw.kind != P_DATA {
                 return Err(ended(raw));
             }
-            messages.take(raw.bytes, |arrived| match answer(&arrived) {
-                Some((id, status)) => match outstanding.remove(&id) {
-                    Some(Outstanding { request, sent }) => {
-                        *answered = now;
-                        answers.push(Answer { request, status, latency: now - sent, time });
-                    }
-                    None => stray(
-                        format!("a response to Message ID {id}, which is not outstanding").into(),
-                    ),
-                },
-                None => stray(shown(&arrived.message)),
+            messages.take(raw.bytes, |arrived| {
+                match answer(&arrived) {
+                    Some((id, status)) => match outstanding.remove(&id) {
+                        Some(Outstanding { request, sent }) => {
+                            *answered = now;
+                            answers.push(Answer { request, status, latency: now - sent, time });
+                        }
+                        None => stray(
+                            format!("a response to Message ID {id}, which is not outstanding")
+                                .into(),
+                        ),
+                    },
+                    None => stray(shown(&arrived.message)),
+                }
+                Ok(())
             })?;
         }
         // A peer that talks of other things is as silent as one that says nothing.

@@ -82,6 +82,7 @@ fn response(connection: &mut Connection, patience: Duration) -> Result<u16, Fail
             {
                 found = status;
             }
+            Ok(())
         })?;
     }
     Ok(found.expect("it was looked for until then"))

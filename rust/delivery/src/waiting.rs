@@ -28,6 +28,9 @@ struct State {
     /// How many events somebody waits for, if somebody does. Nobody is woken for fewer: on a machine
     /// with few processors that would cost as much as all the rest of an event.
     wanted: Option<usize>,
+    /// Nobody waits for room any more.
+    stopping: bool,
+    /// Nothing comes any more.
     closed: bool,
 }
 
@@ -49,10 +52,9 @@ impl Waiting {
         Self { state, arrived, room, most }
     }
 
-    /// Puts a chunk in as soon as there is room; at once when nobody waits for chunks any more, since
-    /// what is there can still be taken.
+    /// Puts a chunk in as soon as there is room, or at once where nobody waits for room any more.
     pub fn put(&self, chunk: Chunk) {
-        let full = |state: &mut State| state.bytes >= self.most && !state.closed;
+        let full = |state: &mut State| state.bytes >= self.most && !state.stopping;
         let mut state =
             self.room.wait_while(self.lock(), full).unwrap_or_else(PoisonError::into_inner);
         state.bytes += chunk.bytes.len() + OVERHEAD;
@@ -79,6 +81,10 @@ impl Waiting {
         }
         if state.events < events {
             state = self.wait(state, events, linger);
+        }
+        if state.chunks.is_empty() {
+            // Another one took them meanwhile.
+            return if state.closed { Taken::Closed } else { Taken::Nothing };
         }
         let mut chunks = Vec::new();
         let mut left = events;
@@ -108,11 +114,22 @@ impl Waiting {
         state
     }
 
-    /// Lets everybody go on who waits.
+    /// Lets those go on who wait for room. What they put in can still be taken.
+    pub fn stop(&self) {
+        self.lock().stopping = true;
+        self.room.notify_all();
+    }
+
+    /// Lets those go on who wait for chunks: none come any more.
     pub fn close(&self) {
+        self.stop();
         self.lock().closed = true;
         self.arrived.notify_all();
-        self.room.notify_all();
+    }
+
+    /// How many events wait.
+    pub fn events(&self) -> usize {
+        self.lock().events
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -131,11 +148,8 @@ mod tests {
     use crate::receive::Origin;
 
     fn chunk(number: u64, length: usize) -> Chunk {
-        let accepted = Accepted {
-            calling: "SCP".to_owned(),
-            called: "SCU".to_owned(),
-            transfer_syntaxes: [].into(),
-        };
+        let accepted =
+            Accepted { calling: "SCP".to_owned(), called: "SCU".to_owned(), contexts: [].into() };
         let peer = ([127, 0, 0, 1], 104).into();
         Chunk {
             origin: Arc::new(Origin { number, peer, accepted }),

@@ -1,10 +1,12 @@
 //! Python functions that are asked about what comes in: who may come, and how events are answered.
 
+use std::cell::Cell;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, RecordBatch, UInt16Array};
+use arrow_array::{Array, ArrayRef, RecordBatch, UInt16Array};
 use arrow_cast::cast;
 use arrow_schema::DataType;
 use dicom_ul::pdu::{UserIdentity, UserIdentityType};
@@ -12,11 +14,13 @@ use fastdimse_core::command_set::{CommandSet, Field};
 use fastdimse_core::encode_data_set::DataSetOptions;
 use fastdimse_core::structured::encode_structured;
 use fastdimse_core::transfer_syntax::TransferSyntax;
-use fastdimse_delivery::receive::{Answer, Chunk, Origin, Taker};
+use fastdimse_delivery::receive::{Answer, Chunk, Origin, Taken, Taker};
 use fastdimse_delivery::received::received;
-use pyo3::exceptions::PyValueError;
+use pyo3::call::PyCallArgs;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyTuple};
 
 use crate::codec::event_of;
 use crate::data_set::bytes_io;
@@ -33,9 +37,60 @@ const AUTHENTICATE_FAILED: &str = "authenticate failed: the association is rejec
 /// So many events are enough for a batch.
 const BATCH: usize = 65536;
 
+thread_local! {
+    /// Whether this thread is one of a listener's, which calls what its user gave it.
+    static OF_LISTENER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a listener's own thread calls this: such a thread must not wait for the listener's end.
+pub fn is_called_by_listener() -> bool {
+    OF_LISTENER.get()
+}
+
+/// A function of the user's that a listener's threads call. The listener can take it away from them, so
+/// that a cycle of the two does not live as long as the threads.
+#[derive(Clone)]
+pub struct Callable(Arc<Mutex<Option<Py<PyAny>>>>);
+
+impl Callable {
+    pub fn new(callable: Py<PyAny>) -> Self {
+        Self(Arc::new(Mutex::new(Some(callable))))
+    }
+
+    /// Calls it, in a thread of the listener's.
+    fn call1<'py>(
+        &self,
+        py: Python<'py>,
+        arguments: impl PyCallArgs<'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        OF_LISTENER.set(true);
+        let callable = self.lock().as_ref().map(|callable| callable.clone_ref(py));
+        match callable {
+            Some(callable) => callable.into_bound(py).call1(arguments),
+            None => Err(PyRuntimeError::new_err("the listener is not there any more")),
+        }
+    }
+
+    /// Python's lock is held wherever this is called, and nothing that it guards runs Python code.
+    fn lock(&self) -> MutexGuard<'_, Option<Py<PyAny>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&*self.lock())
+    }
+
+    /// Takes it away.
+    pub fn clear(&self) {
+        // Dropped outside the lock: that may run Python code.
+        let callable = self.lock().take();
+        drop(callable);
+    }
+}
+
 /// Asks for each event.
 pub struct Handler {
-    pub handler: Py<PyAny>,
+    pub handler: Callable,
 }
 
 impl Taker for Handler {
@@ -54,8 +109,8 @@ impl Taker for Handler {
         }))
     }
 
-    fn take(&self, _: Chunk) -> Option<(Vec<u8>, Vec<u16>)> {
-        None
+    fn take(&self, _: Chunk) -> Taken {
+        Taken::Kept
     }
 }
 
@@ -74,8 +129,9 @@ impl Handler {
             let stream = bytes_io(py)?.call1((PyBytes::new(py, data_set),))?;
             event.setattr(command_set.kind.data_set().keyword(), stream)?;
         }
-        let answer = self.handler.bind(py).call1((event, &origin.accepted.calling))?;
-        let syntax = origin.accepted.transfer_syntaxes.get(&context_id).copied();
+        let answer = self.handler.call1(py, (event, &origin.accepted.calling))?;
+        let context = origin.accepted.contexts.get(&context_id);
+        let syntax = context.map(|context| context.transfer_syntax);
         let Ok(pair) = answer.cast::<PyTuple>() else {
             return Ok(Answer { status: status(&answer)?, event_reply: None });
         };
@@ -85,8 +141,32 @@ impl Handler {
     }
 }
 
+/// A Status: an integer of 0 to 65535, or `None` for Success.
 fn status(given: &Bound<'_, PyAny>) -> PyResult<u16> {
-    if given.is_none() { Ok(0) } else { given.extract() }
+    if given.is_none() {
+        return Ok(0);
+    }
+    // A bool is an integer in Python, but True is no Status.
+    let number = if given.is_instance_of::<PyBool>() { None } else { given.extract().ok() };
+    number.ok_or_else(|| {
+        let shown = given.repr().map_or_else(|_| "an object".to_owned(), |text| text.to_string());
+        PyTypeError::new_err(format!(
+            "the handler returned {shown}: a Status must be an integer of 0 to 65535, or None for \
+             Success{}",
+            coroutine_hint(given)
+        ))
+    })
+}
+
+/// What to say of a coroutine: nobody awaits it.
+fn coroutine_hint(given: &Bound<'_, PyAny>) -> &'static str {
+    let is_coroutine = given.get_type().name().is_ok_and(|name| name == "coroutine");
+    if !is_coroutine {
+        return "";
+    }
+    // Closed, it does not warn that nobody awaited it.
+    let _ = given.call_method0("close");
+    "; the function must not be asynchronous"
 }
 
 /// An Event Reply as it is sent, `None` where there is none.
@@ -114,7 +194,7 @@ fn event_reply(given: &Bound<'_, PyAny>, syntax: TransferSyntax) -> PyResult<Opt
 /// What a thread that takes batches is asked.
 struct Asked {
     chunk: Chunk,
-    answer: Sender<(Vec<u8>, Vec<u16>)>,
+    answer: Sender<Taken>,
 }
 
 /// Asks for what has come, whatever association it came on.
@@ -124,7 +204,7 @@ pub struct BatchHandler {
 
 impl BatchHandler {
     /// Starts the thread that calls the handler: it ends when nobody can ask any more.
-    pub fn start(handler: Py<PyAny>) -> PyResult<Self> {
+    pub fn start(handler: Callable) -> PyResult<Self> {
         let (ask, asked) = channel();
         thread::Builder::new().spawn(move || call_for_batches(&asked, &handler))?;
         Ok(Self { ask })
@@ -136,14 +216,14 @@ impl Taker for BatchHandler {
         None
     }
 
-    fn take(&self, chunk: Chunk) -> Option<(Vec<u8>, Vec<u16>)> {
+    fn take(&self, chunk: Chunk) -> Taken {
         let (answer, answered) = channel();
-        self.ask.send(Asked { chunk, answer }).ok()?;
-        answered.recv().ok()
+        let asked = self.ask.send(Asked { chunk, answer });
+        asked.ok().and_then(|()| answered.recv().ok()).unwrap_or(Taken::Nobody)
     }
 }
 
-fn call_for_batches(asked: &Receiver<Asked>, handler: &Py<PyAny>) {
+fn call_for_batches(asked: &Receiver<Asked>, handler: &Callable) {
     while let Ok(first) = asked.recv() {
         let mut count = first.chunk.events;
         let mut all = vec![first];
@@ -155,54 +235,43 @@ fn call_for_batches(asked: &Receiver<Asked>, handler: &Py<PyAny>) {
         }
         let (chunks, answers): (Vec<_>, Vec<_>) =
             all.into_iter().map(|one| (one.chunk, one.answer)).unzip();
-        let mut statuses = statuses(handler, &chunks, count).into_iter();
+        let mut statuses = statuses(handler, &chunks).into_iter();
         for (chunk, answer) in chunks.into_iter().zip(answers) {
             let some = statuses.by_ref().take(chunk.events).collect();
             // Who asked may have gone.
-            let _ = answer.send((chunk.bytes, some));
+            let _ = answer.send(Taken::Answered(chunk.bytes, some));
         }
     }
 }
 
-/// The Statuses of so many events.
-fn statuses(handler: &Py<PyAny>, chunks: &[Chunk], count: usize) -> Vec<u16> {
-    let found = received(chunks);
-    let refused: Vec<u64> = found.rejected.iter().filter_map(|one| one.row).collect();
-    let rows = found.events.num_rows();
-    let called = Python::attach(|py| {
-        let called = call_for_batch(py, handler, found.into(), rows);
-        called.map_err(|error| log(py, error, HANDLER_FAILED)).ok()
-    });
-    let Some(called) = called else { return vec![PROCESSING_FAILURE; count] };
-    let mut called = called.into_iter();
-    (0..count as u64)
-        .map(|row| match refused.binary_search(&row) {
-            Ok(_) => PROCESSING_FAILURE,
-            Err(_) => called.next().unwrap_or(PROCESSING_FAILURE),
+/// The Statuses of the events in chunks.
+fn statuses(handler: &Callable, chunks: &[Chunk]) -> Vec<u16> {
+    let events = received(chunks);
+    let rows = events.num_rows();
+    Python::attach(|py| {
+        call_for_batch(py, handler, events.into(), rows).unwrap_or_else(|error| {
+            log(py, error, HANDLER_FAILED);
+            vec![PROCESSING_FAILURE; rows]
         })
-        .collect()
+    })
 }
 
 fn call_for_batch(
     py: Python<'_>,
-    handler: &Py<PyAny>,
+    handler: &Callable,
     events: ReceivedEvents,
     rows: usize,
 ) -> PyResult<Vec<u16>> {
-    let answer = handler.bind(py).call1((events,))?;
-    if answer.is_none() {
-        return Ok(vec![0; rows]);
-    }
-    if let Ok(status) = answer.extract::<u16>() {
-        return Ok(vec![status; rows]);
+    let answer = handler.call1(py, (events,))?;
+    if answer.is_none() || answer.hasattr("__index__")? && !answer.hasattr("__len__")? {
+        return Ok(vec![status(&answer)?; rows]);
     }
     let statuses: Vec<u16> = match arrow_array(&answer)? {
-        Some(column) => {
-            let column = cast(&column, &DataType::UInt16).map_err(arrow_error)?;
-            let column: &UInt16Array = column.as_primitive();
-            column.iter().map(Option::unwrap_or_default).collect()
+        Some(column) => column_of_statuses(&column)?,
+        None if answer.hasattr("__iter__")? => {
+            answer.try_iter()?.map(|one| status(&one?)).collect::<PyResult<_>>()?
         }
-        None => answer.try_iter()?.map(|one| status(&one?)).collect::<PyResult<_>>()?,
+        None => vec![status(&answer)?; rows],
     };
     match statuses.len() == rows {
         true => Ok(statuses),
@@ -213,8 +282,31 @@ fn call_for_batch(
     }
 }
 
+/// The Statuses of a column, which says of each event what became of it: a null says nothing.
+fn column_of_statuses(column: &ArrayRef) -> PyResult<Vec<u16>> {
+    let wrong = |row: usize, why: &str| {
+        PyValueError::new_err(format!(
+            "row {row} of the batch handler's column {why}: a Status must be an integer of 0 to 65535"
+        ))
+    };
+    if !column.data_type().is_integer() {
+        return Err(PyTypeError::new_err(format!(
+            "the batch handler returned a column of {}: Statuses must be integers of 0 to 65535",
+            column.data_type()
+        )));
+    }
+    let numbers = cast(column, &DataType::UInt16).map_err(arrow_error)?;
+    let numbers: &UInt16Array = numbers.as_primitive();
+    let status = |row: usize| match (column.is_valid(row), numbers.is_valid(row)) {
+        (_, true) => Ok(numbers.value(row)),
+        (true, false) => Err(wrong(row, "does not fit")),
+        (false, false) => Err(wrong(row, "is null")),
+    };
+    (0..numbers.len()).map(status).collect()
+}
+
 /// Asks a Python function whether a user is let in.
-pub fn admits(authenticate: &Py<PyAny>, user: Option<&UserIdentity>) -> bool {
+pub fn admits(authenticate: &Callable, user: Option<&UserIdentity>) -> bool {
     let (name, passcode) = match user.map(|user| (user.identity_type(), user)) {
         None => (None, None),
         Some((UserIdentityType::Username, user)) => (Some(user.primary_field()), None),
@@ -227,11 +319,20 @@ pub fn admits(authenticate: &Py<PyAny>, user: Option<&UserIdentity>) -> bool {
         let text = |bytes: Option<Vec<u8>>| bytes.map(String::from_utf8).transpose();
         // Both are UTF-8 (PS3.7 Table D.3-14).
         let (Ok(name), Ok(passcode)) = (text(name), text(passcode)) else { return false };
-        let admitted = authenticate.call1(py, (name, passcode)).and_then(|one| one.is_truthy(py));
+        let admitted = authenticate.call1(py, (name, passcode)).and_then(|one| is_true(&one));
         admitted.unwrap_or_else(|error| {
             log(py, error, AUTHENTICATE_FAILED);
             false
         })
+    })
+}
+
+/// Whether it is `True`. Many objects are true in Python, a coroutine among them: only a bool decides.
+fn is_true(given: &Bound<'_, PyAny>) -> PyResult<bool> {
+    given.cast::<PyBool>().map(|given| given.is_true()).map_err(|_| {
+        let shown = given.repr().map_or_else(|_| "an object".to_owned(), |text| text.to_string());
+        let hint = coroutine_hint(given);
+        PyTypeError::new_err(format!("authenticate returned {shown}, not True or False{hint}"))
     })
 }
 

@@ -1,27 +1,32 @@
 //! Events taken in on a port.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::ffi::CString;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fastdimse_core::command_set::CommandSet;
 use fastdimse_delivery::acceptance::Terms;
 use fastdimse_delivery::connection::Patience;
-use fastdimse_delivery::listener;
-use fastdimse_delivery::receive::{Admits, Answer, Chunk, Origin, Service, Taker};
+use fastdimse_delivery::listener::{self, Report, Reports};
+use fastdimse_delivery::negotiation::finite_pdu_length;
+use fastdimse_delivery::receive::{Admits, Answer, Chunk, Origin, Service, Taken, Taker};
 use fastdimse_delivery::received;
-use fastdimse_delivery::waiting::{Taken, Waiting};
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use fastdimse_delivery::waiting::{self, Waiting};
+use pyo3::exceptions::{PyResourceWarning, PyRuntimeError, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::handlers::{BatchHandler, Handler, admits};
+use crate::handlers::{BatchHandler, Callable, Handler, admits, is_called_by_listener};
 use crate::peer::{check_max_pdu_length, seconds, sop_classes, texts, title};
 use crate::received_events::ReceivedEvents;
 use crate::tls::{Tls, server_tls};
 
 /// How often a wait looks for a signal, such as Ctrl-C.
 const SIGNALS: Duration = Duration::from_millis(100);
+
 /// Listen for events.
 ///
 /// Associations are accepted by threads of their own, C-ECHO is answered, and so is each event: with
@@ -42,17 +47,17 @@ const SIGNALS: Duration = Duration::from_millis(100);
 ///     Called with :class:`ReceivedEvents`, all that have come on any association and are not
 ///     answered; returns the Status of all, ``None`` for Success, or a column of Statuses. It can't
 ///     be together with *handler*.
-/// sop_classes : iterable of str, optional
+/// sop_classes : str or iterable of str, optional
 ///     The UIDs of the SOP classes to accept, beside Verification; all that PS3.4 has events of if not
 ///     given.
 /// called_ae : str, optional
 ///     The AE title by which this end must be called; any if not given.
-/// calling_aes : iterable of str, optional
+/// calling_aes : str or iterable of str, optional
 ///     The AE titles of those who may call; all may if not given.
 /// window : int, optional
 ///     How many events may be unanswered at a time, if the peer asks for a window; 0 for any number.
 /// max_pdu_length : int, optional
-///     The longest PDU that is taken: 0 for any, or 4096 and more.
+///     The longest PDU that is taken: 4096 and more, or 0 for as long as *max_message_length* allows.
 /// max_message_length : int, optional
 ///     The most bytes of a message.
 /// max_connections : int, optional
@@ -138,7 +143,7 @@ pub fn listen(
         sop_classes: self::sop_classes(sop_classes)?.into_iter().collect(),
         called: called_ae.map(|called| title("called_ae", called)).transpose()?,
         calling: calling.transpose()?,
-        max_pdu_length,
+        max_pdu_length: finite_pdu_length(max_pdu_length, max_message_length),
         window,
     };
     let association = seconds("association_timeout", association_timeout)?;
@@ -148,10 +153,22 @@ pub fn listen(
         response: seconds("idle_timeout", idle_timeout)?,
     };
     let tls = server_tls(tls.map(Bound::get))?;
+    let authenticate = authenticate.map(Callable::new);
     let admits = authenticate
+        .clone()
         .map(|authenticate| -> Admits { Box::new(move |user| admits(&authenticate, user)) });
-    let service = Service { terms, admits, tls, patience, longest: max_message_length };
+    let service = Service {
+        terms,
+        admits,
+        tls,
+        patience,
+        max_message_length,
+        stopping: AtomicBool::new(false),
+    };
     let waiting = Arc::new(Waiting::new(max_waiting));
+    let (handler, batch_handler) = (handler.map(Callable::new), batch_handler.map(Callable::new));
+    let callables = [&handler, &batch_handler, &authenticate].into_iter().flatten().cloned();
+    let callables: Vec<Callable> = callables.collect();
     let has_handler = handler.is_some() || batch_handler.is_some();
     let taker: Arc<dyn Taker> = match (handler, batch_handler) {
         (Some(_), Some(_)) => {
@@ -167,9 +184,12 @@ pub fn listen(
     let listener = bound?;
     Ok(Listener {
         port: listener.address().port(),
-        listener: Mutex::new(Some(listener)),
+        process: std::process::id(),
+        listener: Some(listener),
+        closed: AtomicBool::new(false),
         waiting,
         has_handler,
+        callables,
     })
 }
 
@@ -183,9 +203,9 @@ impl Taker for Collector {
         Some(Answer::SUCCESS)
     }
 
-    fn take(&self, chunk: Chunk) -> Option<(Vec<u8>, Vec<u16>)> {
+    fn take(&self, chunk: Chunk) -> Taken {
         self.waiting.put(chunk);
-        None
+        Taken::Kept
     }
 }
 
@@ -199,20 +219,47 @@ impl Taker for Collector {
 ///     The port.
 /// connections : int
 ///     How many connections are open.
+/// closed : bool
+///     Whether it was closed, and all its associations have ended: no more events come then.
 #[pyclass(frozen, module = "fastdimse")]
 pub struct Listener {
     #[pyo3(get)]
     port: u16,
-    listener: Mutex<Option<listener::Listener>>,
+    /// The process in which its threads run: a forked child has none of them.
+    process: u32,
+    /// Taken out only when it is dropped.
+    listener: Option<listener::Listener>,
+    closed: AtomicBool,
     waiting: Arc<Waiting>,
     has_handler: bool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What the threads call. The listener owns it, so that a cycle of both can be collected.
+    callables: Vec<Callable>,
 }
 
 impl Listener {
+    fn core(&self) -> &listener::Listener {
+        self.listener.as_ref().expect("it is there until it is dropped")
+    }
+
+    /// Whether it was closed, and all its threads have ended.
+    fn has_ended(&self) -> bool {
+        self.closed.load(Ordering::SeqCst) && self.core().wait(Duration::ZERO)
+    }
+
+    fn is_of_this_process(&self) -> bool {
+        self.process == std::process::id()
+    }
+
+    fn check_process(&self) -> PyResult<()> {
+        match self.is_of_this_process() {
+            true => Ok(()),
+            false => Err(PyRuntimeError::new_err(format!(
+                "the listener belongs to process {}, which forked this one: open another one here",
+                self.process
+            ))),
+        }
+    }
+
     /// Waits for chunks.
     fn chunks(
         &self,
@@ -226,10 +273,17 @@ impl Listener {
             let left = patience.map(|patience| patience.saturating_sub(begin.elapsed()));
             let some = left.map_or(SIGNALS, |left| left.min(SIGNALS));
             match py.detach(|| self.waiting.take(events, some, linger)) {
-                Taken::Chunks(chunks) => return Ok(Some(chunks)),
-                Taken::Closed => return Ok(None),
-                Taken::Nothing if left.is_some_and(|left| left.is_zero()) => return Ok(None),
-                Taken::Nothing => py.check_signals()?,
+                waiting::Taken::Chunks(chunks) => return Ok(Some(chunks)),
+                waiting::Taken::Closed => return Ok(None),
+                waiting::Taken::Nothing if left.is_some_and(|left| left.is_zero()) => {
+                    return Ok(None);
+                }
+                waiting::Taken::Nothing => {
+                    py.check_signals()?;
+                    if self.has_ended() {
+                        self.waiting.close();
+                    }
+                }
             }
         }
     }
@@ -239,22 +293,34 @@ impl Listener {
 impl Listener {
     #[getter]
     fn connections(&self) -> usize {
-        lock(&self.listener).as_ref().map_or(0, listener::Listener::open)
+        match self.is_of_this_process() {
+            true => self.core().open(),
+            false => 0,
+        }
     }
 
-    /// Take out why associations did not end in order, since this was asked last.
+    #[getter]
+    fn closed(&self) -> bool {
+        !self.is_of_this_process() || self.has_ended()
+    }
+
+    /// Take out what went wrong on associations since this was called last.
     ///
     /// Returns
     /// -------
     /// list of str
-    ///     A line for each, at most a thousand.
-    fn take_failures(&self) -> Vec<String> {
-        let listener = lock(&self.listener);
-        let ended = listener.as_ref().map(listener::Listener::take_ended).unwrap_or_default();
-        ended
-            .iter()
-            .map(|one| format!("association {} of {}: {}", one.number, one.peer, one.failure))
-            .collect()
+    ///     A line for each association that failed, each event that was refused, and each message that
+    ///     was ignored: the first thousand of them, and a line that says how many came after these.
+    fn take_failures(&self) -> PyResult<Vec<String>> {
+        self.check_process()?;
+        let Reports { kept, omitted } = self.core().take_reports();
+        let line =
+            |one: &Report| format!("association {} of {}: {}", one.number, one.peer, one.text);
+        let mut lines: Vec<String> = kept.iter().map(line).collect();
+        if omitted > 0 {
+            lines.push(format!("further failures: {omitted} were not kept"));
+        }
+        Ok(lines)
     }
 
     /// Take events that came in.
@@ -289,6 +355,7 @@ impl Listener {
             let text = "events can't be received here: the listener has a handler that takes them";
             return Err(PyRuntimeError::new_err(text));
         }
+        self.check_process()?;
         let most = batch_size.max(1);
         let Some(chunks) = self.chunks(py, most, patience, linger)? else { return Ok(None) };
         Ok(Some(py.detach(|| received::received(&chunks)).into()))
@@ -302,15 +369,28 @@ impl Listener {
         self.receive(py, None, 65536, 0.1)
     }
 
-    /// Accept no more, and end the associations that are there. What they sent before can still be
-    /// received.
-    fn close(&self, py: Python<'_>) {
-        py.detach(|| {
-            let Some(mut listener) = lock(&self.listener).take() else { return };
-            // Associations that wait for room go on, and end.
-            self.waiting.close();
-            listener.stop();
-        });
+    /// Accept no more associations, and abort those that are open.
+    ///
+    /// Events that were taken are answered first, and can still be received. It waits until handlers
+    /// have returned; called inside a handler or *authenticate* it waits for nothing, and the listener
+    /// ends when these have returned.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.is_of_this_process() {
+            return Ok(());
+        }
+        // Associations that wait for room go on, and end.
+        self.waiting.stop();
+        let core = self.core();
+        if is_called_by_listener() {
+            py.detach(|| core.stop());
+            self.closed.store(true, Ordering::SeqCst);
+            return Ok(());
+        }
+        let closed = py.detach(|| core.close(|| Python::attach(|py| py.check_signals())));
+        self.closed.store(true, Ordering::SeqCst);
+        closed?;
+        self.waiting.close();
+        Ok(())
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -318,16 +398,63 @@ impl Listener {
     }
 
     #[pyo3(signature = (*_exception))]
-    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) {
-        self.close(py);
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.close(py)
     }
 
     fn __repr__(&self) -> String {
-        match lock(&self.listener).as_ref() {
-            Some(listener) => {
-                format!("<Listener: port {}, {} connections>", self.port, listener.open())
+        match self.closed.load(Ordering::SeqCst) {
+            true => "<Listener: closed>".to_owned(),
+            false => format!("<Listener: port {}, {} connections>", self.port, self.connections()),
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.callables.iter().try_for_each(|callable| callable.traverse(&visit))
+    }
+
+    fn __clear__(&self) {
+        self.callables.iter().for_each(Callable::clear);
+    }
+}
+
+impl Drop for Listener {
+    /// Stops it without waiting: its threads may wait for Python's lock, which is held here.
+    fn drop(&mut self) {
+        if !self.is_of_this_process() {
+            // Its sockets are the parent's, and its locks may be held by threads that are not here.
+            std::mem::forget(self.listener.take());
+            return;
+        }
+        self.waiting.close();
+        let listener = self.listener.take();
+        Python::attach(|py| {
+            py.detach(|| drop(listener));
+            self.callables.iter().for_each(Callable::clear);
+            if !*self.closed.get_mut() {
+                self.warn(py);
             }
-            None => "<Listener: closed>".to_owned(),
+        });
+    }
+}
+
+impl Listener {
+    /// Python warns of what was not closed by a ``ResourceWarning``.
+    fn warn(&self, py: Python<'_>) {
+        let text = format!(
+            "unclosed listener on port {}: {} events were answered, but not received",
+            self.port,
+            self.waiting.events()
+        );
+        let raised = PyErr::take(py);
+        let warned = CString::new(text)
+            .map_err(PyErr::from)
+            .and_then(|text| PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &text, 1));
+        if let Err(error) = warned {
+            error.write_unraisable(py, None);
+        }
+        if let Some(raised) = raised {
+            raised.restore(py);
         }
     }
 }

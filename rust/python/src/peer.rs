@@ -8,7 +8,8 @@ use fastdimse_core::status::describe;
 use fastdimse_core::transfer_syntax::TransferSyntax;
 use fastdimse_core::uid;
 use fastdimse_delivery::connection::Patience;
-use fastdimse_delivery::negotiation::{MOST_CONTEXTS, Proposal, User};
+use fastdimse_delivery::messages::MAX_MESSAGE_LENGTH;
+use fastdimse_delivery::negotiation::{MOST_CONTEXTS, Proposal, User, finite_pdu_length};
 use fastdimse_delivery::send::Sender;
 use fastdimse_delivery::tls::ClientTls;
 use fastdimse_delivery::verification::{self, VERIFICATION};
@@ -31,16 +32,17 @@ use crate::transfer_syntaxes::transfer_syntax;
 ///     Its port.
 /// called_ae, calling_ae : str, optional
 ///     The AE titles of the peer and of this end.
-/// sop_classes : iterable of str, optional
+/// sop_classes : str or iterable of str, optional
 ///     The UIDs of the events' SOP classes, at most 128; all that PS3.4 has events of if not given.
-/// transfer_syntaxes : iterable of str, optional
+/// transfer_syntaxes : str or iterable of str, optional
 ///     The UIDs of the transfer syntaxes to propose for data sets, the preferred one first: Implicit
 ///     or Explicit VR Little Endian.
 /// window : int, optional
 ///     How many events may be unanswered at a time (PS3.7 D.3.3.3), 0 for any number. The peer may
 ///     allow less; one that says nothing allows one.
 /// max_pdu_length : int, optional
-///     The longest PDU that this end takes: 0 for any, or 4096 and more.
+///     The longest PDU that this end takes: 4096 and more, or 0 for 64 MiB, which a response must not
+///     exceed.
 /// connection_timeout, association_timeout, response_timeout : float, optional
 ///     How many seconds to wait for a connection or a write; for all of an answer to the
 ///     association's request or release, and as long for all of a handshake of TLS; and for an
@@ -114,7 +116,7 @@ impl Peer {
             sop_classes: self::sop_classes(sop_classes)?,
             scp: true,
             transfer_syntaxes: syntaxes(transfer_syntaxes)?,
-            max_pdu_length,
+            max_pdu_length: finite_pdu_length(max_pdu_length, MAX_MESSAGE_LENGTH),
             window,
             user: user(username, passcode)?,
         };
@@ -200,16 +202,17 @@ impl Peer {
 ///     Its port.
 /// called_ae, calling_ae : str, optional
 ///     The AE titles of the peer and of this end.
-/// sop_classes : iterable of str, optional
+/// sop_classes : str or iterable of str, optional
 ///     The UIDs of the events' SOP classes, at most 128; all that PS3.4 has events of if not given.
-/// transfer_syntaxes : iterable of str, optional
+/// transfer_syntaxes : str or iterable of str, optional
 ///     The UIDs of the transfer syntaxes to propose for data sets, the preferred one first: Implicit
 ///     or Explicit VR Little Endian.
 /// window : int, optional
 ///     How many events may be unanswered at a time (PS3.7 D.3.3.3), 0 for any number. The peer may
 ///     allow less; one that says nothing allows one.
 /// max_pdu_length : int, optional
-///     The longest PDU that this end takes: 0 for any, or 4096 and more.
+///     The longest PDU that this end takes: 4096 and more, or 0 for 64 MiB, which a response must not
+///     exceed.
 /// connection_timeout, association_timeout, response_timeout : float, optional
 ///     How many seconds to wait for a connection or a write; for all of an answer to the
 ///     association's request or release, and as long for all of a handshake of TLS; and for an
@@ -325,7 +328,11 @@ pub fn seconds(name: &str, given: f64) -> PyResult<Duration> {
         .ok_or_else(|| PyValueError::new_err(format!("{name} must be more than 0 s, not {given}")))
 }
 
+/// Texts, or one alone.
 pub fn texts(given: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+    if let Ok(text) = given.extract() {
+        return Ok(vec![text]);
+    }
     given.try_iter()?.map(|one| one?.extract()).collect()
 }
 

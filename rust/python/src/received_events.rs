@@ -6,7 +6,6 @@ use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
 use crate::events::export_batch;
-use crate::rejections::Rejections;
 
 /// Events that were taken in: an Arrow stream of columns.
 ///
@@ -14,21 +13,14 @@ use crate::rejections::Rejections;
 /// :func:`decode_events` there are *Time*, when the event was complete; *SourceAddress*, *SourcePort*,
 /// *CallingAETitle*, *CalledAETitle* and *Association*, whose it is; and *TransferSyntaxUID*, that of
 /// its data set.
-///
-/// Attributes
-/// ----------
-/// rejected : Rejections
-///     Messages that can't be read, by their numbers.
 #[pyclass(frozen, module = "fastdimse")]
 pub struct ReceivedEvents {
     events: RecordBatch,
-    #[pyo3(get)]
-    rejected: Rejections,
 }
 
-impl From<received::Received> for ReceivedEvents {
-    fn from(found: received::Received) -> Self {
-        Self { events: found.events, rejected: Rejections::new(found.rejected) }
+impl From<RecordBatch> for ReceivedEvents {
+    fn from(events: RecordBatch) -> Self {
+        Self { events }
     }
 }
 
@@ -39,8 +31,8 @@ impl ReceivedEvents {
     }
 
     fn __repr__(&self) -> String {
-        let rejected = self.rejected.count();
-        format!("<ReceivedEvents: {} events, {rejected} rejected>", self.events.num_rows())
+        let count = self.events.num_rows();
+        format!("<ReceivedEvents: {count} event{}>", if count == 1 { "" } else { "s" })
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
