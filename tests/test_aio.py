@@ -1,6 +1,7 @@
 """Associations and listeners beside other tasks of an event loop."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
@@ -188,3 +189,59 @@ def test_events_are_taken_in():
         return got
 
     assert run(main()) == [*instances(10), *instances(5)]
+
+
+def test_each_batch_is_given_to_one_task():
+    async def main() -> list[str]:
+        async with aio.listen(0, host=HOST) as one:
+            got: list[str] = []
+
+            async def take() -> None:
+                async for received in one:
+                    got.extend(pa.table(received)["AffectedSOPInstanceUID"].to_pylist())
+
+            all_of_them = list(numbered(30))
+            tasks = [asyncio.ensure_future(take()) for _ in range(5)]
+            async with aio.connect(HOST, one.port) as association:
+                for start in range(0, 30, 10):
+                    await association.send(all_of_them[start : start + 10])
+                    await asyncio.sleep(0.15)
+            while len(got) < 30:
+                await asyncio.sleep(0.01)
+        await asyncio.gather(*tasks)
+        return got
+
+    assert sorted(run(main())) == sorted(instances(30))
+
+
+def test_tasks_that_are_cancelled_lose_nothing():
+    async def main() -> list[str]:
+        got: list[str] = []
+        async with (
+            aio.listen(0, host=HOST) as one,
+            aio.connect(HOST, one.port) as association,
+        ):
+            sending = asyncio.ensure_future(association.send(numbered(2000)))
+            while not sending.done() or len(got) < 2000:
+                with contextlib.suppress(TimeoutError):
+                    received = await asyncio.wait_for(one.receive(linger=0), 0.0005)
+                    got.extend(pa.table(received)["AffectedSOPInstanceUID"].to_pylist())
+        return got
+
+    assert run(main()) == instances(2000)
+
+
+def test_a_task_that_waits_keeps_no_program_from_its_end():
+    async def main() -> None:
+        one = await aio.listen(0, host=HOST)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(one.receive(), 0.05)
+        assert await one.receive(timeout=0.05) is None
+        # Neither closed nor collected here: asyncio.run waits for the threads of calls.
+        waiting.append(one)
+
+    waiting: list[Any] = []
+    begin = time.monotonic()
+    run(main())
+    assert time.monotonic() - begin < 10
+    waiting[0].listener.close()

@@ -30,6 +30,7 @@ from pynetdicom.sop_class import (
 import fastdimse
 from fastdimse import AssociationError, ColumnError, connect
 from oracle import decode_stream
+from plain_messages import COMMAND, EVENT_RSP, LAST, command_set, pdu, pdv
 from scripted_peer import (
     A_ABORT,
     A_RELEASE_RQ,
@@ -343,7 +344,18 @@ def answering(count: int, then: Any) -> Any:
     return script
 
 
+def reply_without_an_end(talk: Conversation) -> None:
+    """Answer with an Event Reply of fragments none of which is the last."""
+    command = command_set(3, "1.2.3", COMMITMENT, EVENT_RSP, data=True)
+    talk.write(pdu(pdv(command, COMMAND | LAST)))
+    fragment = pdu(pdv(bytes(16_000), 0))
+    with suppress(OSError):
+        for _ in range((65 << 20) // len(fragment)):
+            talk.write(fragment)
+
+
 FAULTS = {
+    "a reply without an end": (reply_without_an_end, "more than the 67108864 bytes"),
     "closed": (lambda talk: None, "the peer closed the connection"),
     "closed inside a PDU": (lambda talk: talk.write(response(3)[:20]), "inside a PDU"),
     "reset": (

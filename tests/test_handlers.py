@@ -79,6 +79,19 @@ def test_pynetdicom_gets_an_event_reply(given, status, expected, caplog):
         (lambda types: types[1:], [0x0110] * 6),
         (lambda types: 1 << 16, [0x0110] * 6),
         (lambda types: 1 / 0, [0x0110] * 6),
+        # A column says of each event what became of it, in integers of 16 bits.
+        (lambda types: pa.array([-1] * 6), [0x0110] * 6),
+        (lambda types: pa.array([0, 1, 2, 3, 4, 70000]), [0x0110] * 6),
+        (lambda types: pa.array(["0"] * 6), [0x0110] * 6),
+        (lambda types: pa.array([0.0] * 6), [0x0110] * 6),
+        (lambda types: pa.array([None, 1, 2, 3, 4, 5]), [0x0110] * 6),
+        (lambda types: np.array([1e9] * 6), [0x0110] * 6),
+        (lambda types: np.array(types, "int64"), list(range(6))),
+        (lambda types: np.uint16(0x0112), [0x0112] * 6),
+        (lambda types: True, [0x0110] * 6),
+        (lambda types: [False] * 6, [0x0110] * 6),
+        (lambda types: 0.0, [0x0110] * 6),
+        (lambda types: "000000", [0x0110] * 6),
     ],
 )
 def test_a_batch_handler_says_the_statuses(statuses, expected, caplog):

@@ -32,7 +32,9 @@ from pynetdicom.sop_class import (
 
 from associations import until
 from fastdimse import connect, encode_events, listen
-from scripted_peer import A_RELEASE_RQ, EXPLICIT, HOST, IMPLICIT
+from oracle import decode_stream
+from plain_messages import COMMAND, LAST, command_set, pdu, pdv
+from scripted_peer import A_RELEASE_RQ, EXPLICIT, HOST, IMPLICIT, response
 from test_data_sets import oracle, to_dataset
 from test_delivery import COMMITMENT, REPORT, column, events
 
@@ -250,6 +252,9 @@ def test_other_requests_are_answered_too():
 @pytest.mark.parametrize(
     ("options", "called", "calling", "diagnostic"),
     [
+        # A text alone is one title, not one for each letter.
+        ({"calling_aes": "SCP"}, "OTHER", "SCP", None),
+        ({"calling_aes": "SCP"}, "OTHER", "S", 3),
         ({"called_ae": "LISTENER"}, "LISTENER", "SCP", None),
         ({"called_ae": "LISTENER"}, "OTHER", "SCP", 7),
         ({"calling_aes": ["SCP", "SCP2"]}, "OTHER", "SCP2", None),
@@ -269,10 +274,11 @@ def test_titles_are_checked_where_that_is_asked_for(options, called, calling, di
 
 
 def test_sop_classes_that_are_not_accepted():
-    with listen(0, host=HOST, sop_classes=["1.2.3"]) as listener:
-        talk = association(listener.port)
-        assert [one.abstract_syntax for one in talk.accepted_contexts] == [Verification]
-        talk.release()
+    for sop_classes in (["1.2.3"], "1.2.3"):
+        with listen(0, host=HOST, sop_classes=sop_classes) as listener:
+            talk = association(listener.port)
+            assert [one.abstract_syntax for one in talk.accepted_contexts] == [Verification]
+            talk.release()
 
 
 def request(called: str = "LISTENER", calling: str = "SCP") -> bytes:
@@ -330,6 +336,12 @@ def with_rest(pdu: bytes) -> bytes:
     return pdu[:2] + struct.pack(">I", length) + pdu[6:] + b"\0\0\0\xff"
 
 
+def resident() -> int:
+    """Return how many bytes of memory this process has."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+
 BEGUN = b"\x04\0\0\0\0\x12\0\0\0\x0e\1\1" + EVENT[12:24]
 """The first bytes of an event's command set, in a fragment that is not the last."""
 
@@ -382,6 +394,96 @@ def test_a_message_that_is_too_long():
         assert kinds(talk_plainly(listener.port, request(), stream)) == [AC, ABORT]
         until(lambda: listener.connections == 0)
         assert "50000 bytes" in listener.take_failures()[0]
+
+
+def test_a_pdu_is_no_longer_than_a_message_may_be():
+    """``max_pdu_length=0`` announces the limit, and what is longer is not read."""
+    longest = 1 << 20
+    with listen(0, host=HOST, max_pdu_length=0, max_message_length=longest) as listener:
+        talk = association(listener.port)
+        assert talk.acceptor.maximum_length == longest + 6
+        talk.release()
+        too_long = b"\x04\0" + struct.pack(">I", longest + 7)
+        assert kinds(talk_plainly(listener.port, request(), too_long)) == [AC, ABORT]
+        until(lambda: listener.connections == 0)
+        assert f"{longest + 6} were agreed on" in listener.take_failures()[0]
+
+
+@pytest.mark.parametrize("fragment", [b"", b"x"])
+def test_a_message_without_an_end_takes_no_memory(fragment):
+    command = pdu(pdv(command_set(1, INSTANCE, COMMITMENT, data=True), COMMAND | LAST))
+    fragments = pdu(pdv(fragment, 0))
+    before = resident()
+    with listen(0, host=HOST, max_message_length=1 << 20) as listener:
+        parts = [fragments * (1 << 16)] * 17
+        assert kinds(talk_plainly(listener.port, request(), command, *parts))[:1] == [AC]
+        until(lambda: listener.connections == 0)
+        assert "1048576 bytes" in listener.take_failures()[0]
+        assert resident() - before < 32 << 20
+
+
+@pytest.mark.parametrize(
+    ("context_id", "sop_class", "status"),
+    [
+        (1, "1.2.840.10008.3.1.2.3.5", 0x0122),
+        (1, "1.2.3", 0x0118),
+        (1, "1." + "9" * 70, 0x0118),
+        (3, COMMITMENT, None),
+        (2, COMMITMENT, None),
+    ],
+)
+def test_events_on_contexts_that_they_are_not_for(context_id, sop_class, status):
+    message = pdu(pdv(command_set(7, INSTANCE, sop_class), COMMAND | LAST, context_id))
+    with listen(0, host=HOST) as listener:
+        answer = talk_plainly(listener.port, request(), message, end=True)
+        until(lambda: listener.connections == 0)
+        assert listener.receive(timeout=0) is None
+        failures = listener.take_failures()
+    if status is None:
+        assert kinds(answer) == [AC, ABORT]
+        assert f"presentation context {context_id}, which was not accepted" in failures[0]
+    else:
+        assert kinds(answer) == [AC, DATA]
+        [response] = decode_stream(answer[answer.index(b"\x04\0\0\0") :])
+        assert (response.MessageIDBeingRespondedTo, response.Status) == (7, status)
+        assert f"Message ID 7 was refused with Status {status:#06x}" in failures[0]
+
+
+@pytest.mark.parametrize("way", ["receive", "handler", "batch_handler"])
+def test_an_event_that_columns_can_not_show_is_refused(way):
+    """The same in all ways of listening: a UID has at most 64 characters (PS3.5 9.1)."""
+    called: list[Any] = []
+    options = {} if way == "receive" else {way: lambda *given: called.append(given)}
+    message = pdu(pdv(command_set(7, "1." + "2" * 70, COMMITMENT), COMMAND | LAST))
+    with listen(0, host=HOST, **options) as listener:
+        answer = talk_plainly(listener.port, request(), message, EVENT, end=True)
+        until(lambda: listener.connections == 0)
+        [refusal, _] = listener.take_failures()
+    refused, taken_ = decode_stream(answer[answer.index(b"\x04\0\0\0") :])
+    assert (refused.MessageIDBeingRespondedTo, refused.Status) == (7, 0x0117)
+    assert taken_.Status == 0
+    assert "refused with Status 0x0117" in refusal
+    assert "AffectedSOPInstanceUID: '1.2222" in refusal
+    assert len(called) == (0 if way == "receive" else 1)
+
+
+def test_a_response_that_nobody_waits_for_is_no_event():
+    stray = response(9)
+    with listen(0, host=HOST) as listener:
+        assert kinds(talk_plainly(listener.port, request(), stray, EVENT, A_RELEASE_RQ)) == [
+            *(AC, DATA, RELEASED)
+        ]
+        assert len(taken(listener, 1)) == 1
+        assert "N-EVENT-REPORT-RSP was ignored" in listener.take_failures()[0]
+
+
+def test_an_event_without_a_message_id_can_not_be_answered():
+    event = pdu(pdv(command_set(None, INSTANCE, COMMITMENT), COMMAND | LAST))
+    with listen(0, host=HOST) as listener:
+        assert kinds(talk_plainly(listener.port, request(), event)) == [AC, ABORT]
+        until(lambda: listener.connections == 0)
+        assert "no Message ID" in listener.take_failures()[0]
+        assert listener.receive(timeout=0) is None
 
 
 @given(parts=st.lists(st.binary(max_size=200) | st.just(EVENT), max_size=4), begun=st.booleans())
@@ -453,10 +555,6 @@ def test_wrong_options(options, text):
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="memory is read from Linux")
 def test_memory_is_bounded_while_nobody_takes():
-    def resident() -> int:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * 4096
-
     information = b"\x08\0\x95\x11\0\x80\0\0" + b"1" * 0x8000
     table = pa.table(
         {

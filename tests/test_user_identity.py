@@ -134,3 +134,26 @@ def test_an_exception_is_logged_without_the_passcode(caplog):
     assert "authenticate failed: the association is rejected" in caplog.text
     assert "geheim" not in caplog.text
     assert caplog.records[0].levelno == logging.ERROR
+
+
+@pytest.mark.parametrize("answer", [1, "yes", None, object(), [True]])
+def test_only_true_lets_a_user_in(answer, caplog):
+    with (
+        listen(0, host=HOST, authenticate=lambda name, passcode: answer) as listener,
+        pytest.raises(AssociationError, match="rejected"),
+    ):
+        connect(HOST, listener.port, username="anna")
+    assert "not True or False" in caplog.text
+
+
+def test_an_asynchronous_function_lets_nobody_in(caplog, recwarn):
+    async def admits(name: str | None, passcode: str | None) -> bool:
+        return True
+
+    with (
+        listen(0, host=HOST, authenticate=admits) as listener,
+        pytest.raises(AssociationError, match="rejected"),
+    ):
+        connect(HOST, listener.port, username="anna")
+    assert "must not be asynchronous" in caplog.text
+    assert not recwarn.list

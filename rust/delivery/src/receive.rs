@@ -154,6 +154,10 @@ pub fn serve(
         connection.end();
         return Ok(());
     }
+    if let Err(failure) = service.check_stopping() {
+        connection.fail(&failure);
+        return Err(failure);
+    }
     let (answer, accepted) = terms.answer(&request);
     connection.write_pdu(&answer)?;
     let Some(accepted) = accepted else {
@@ -315,7 +319,8 @@ impl Receiver<'_> {
                 "the event with Message ID {message_id} was refused with Status {}: {why}",
                 describe(status)
             ));
-            self.answer(event, &Answer { status, event_reply: None }, context_id);
+            let answer = Answer { status, event_reply: None };
+            self.answer(&without_long_uids(*event), &answer, context_id);
             return Ok(());
         }
         let answer = self.taker.answer(event, data_set, context_id, &self.origin);
@@ -380,6 +385,14 @@ impl Receiver<'_> {
             Ok(())
         })
     }
+}
+
+/// The event without UIDs that no response may repeat.
+fn without_long_uids(mut event: CommandSet<'_>) -> CommandSet<'_> {
+    while let Err(Rejection { field: Some(field), .. }) = check_uids(&event) {
+        event.set(field, Value::Absent);
+    }
+    event
 }
 
 /// What to call a message.

@@ -1,0 +1,227 @@
+"""How listeners end: closed, dropped, in a cycle, in a fork, by their own handlers."""
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+import warnings
+import weakref
+from contextlib import suppress
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from associations import until
+from fastdimse import connect, listen
+from scripted_peer import HOST
+from test_delivery import events
+
+BUSY_SENDER = """
+import gc, threading, time
+from fastdimse import connect, listen
+events = {
+    "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+    "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+    "EventTypeID": [1] * 100_000,
+}
+
+def send(port):
+    try:
+        with connect("127.0.0.1", port, response_timeout=5) as association:
+            association.send(events)
+    except ConnectionError:
+        pass
+
+def start(listener):
+    thread = threading.Thread(target=send, args=(listener.port,), daemon=True)
+    thread.start()
+    time.sleep(0.3)
+    return thread
+"""
+
+
+def program(code: str, *, options: tuple[str, ...] = ()) -> str:
+    """Run a program that must end by itself, and return what it printed."""
+    run = subprocess.run(
+        [sys.executable, *options, "-c", BUSY_SENDER + code],
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert (run.returncode, "panicked" in run.stderr) == (0, False), run.stderr
+    return run.stdout
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "handler=lambda event, title: sum(range(300)) * 0",
+        "batch_handler=lambda received: sum(range(300)) * 0",
+        "max_waiting=1000",
+    ],
+)
+@pytest.mark.parametrize("end", ["del listener; gc.collect()", "listener.close()", "pass"])
+def test_it_ends_while_a_peer_sends(options, end):
+    code = f"listener = listen(0, host='127.0.0.1', {options}); thread = start(listener); {end}\n"
+    if end == "pass":
+        # It is left to the end of the interpreter.
+        assert program(code + "print('here')") == "here\n"
+    else:
+        assert program(code + "thread.join(10); print(thread.is_alive())") == "False\n"
+
+
+def test_a_dropped_listener_says_what_nobody_received():
+    listener = listen(0, host=HOST)
+    with connect(HOST, listener.port) as talk:
+        assert talk.send(events(3)).answered == 3
+    port = listener.port
+    text = f"port {port}: 3 events were answered, but not received"
+    with pytest.warns(ResourceWarning, match=text):
+        del listener
+    with pytest.raises(ConnectionError):
+        connect(HOST, port, connection_timeout=1)
+
+
+def test_a_closed_listener_warns_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        listener = listen(0, host=HOST)
+        listener.close()
+        listener.close()
+        assert listener.closed
+        del listener
+        gc.collect()
+
+
+@pytest.mark.parametrize("way", ["handler", "batch_handler", "authenticate"])
+def test_close_where_its_own_thread_calls(way):
+    calls: list[Any] = []
+
+    def close(*arguments: Any) -> Any:
+        calls.append(arguments)
+        listener.close()
+        return True if way == "authenticate" else 0
+
+    listener = listen(0, host=HOST, **{way: close})
+    if way == "authenticate":
+        with pytest.raises(ConnectionError):
+            connect(HOST, listener.port)
+        assert listener.receive(timeout=10) is None
+    else:
+        talk = connect(HOST, listener.port, response_timeout=5)
+        # What was taken is answered before the association ends.
+        assert talk.send(events(1)).to_pydict()["Status"] == [0]
+    until(lambda: listener.closed)
+    listener.close()
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("way", ["handler", "batch_handler", "authenticate"])
+def test_a_cycle_of_a_listener_and_its_handler_is_collected(way):
+    class Service:
+        def __init__(self) -> None:
+            self.listener = listen(0, host=HOST, **{way: self.call})
+
+        def call(self, *_: Any) -> Any:
+            return True if way == "authenticate" else 0
+
+    service = Service()
+    port = service.listener.port
+    with connect(HOST, port) as talk:
+        assert talk.send(events(2)).answered == 2
+    gone = weakref.ref(service)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        del service
+        gc.collect()
+    assert gone() is None
+    with pytest.raises(ConnectionError):
+        connect(HOST, port, connection_timeout=1)
+
+
+def test_who_iterates_gets_all_that_was_answered_before_it_is_closed():
+    for _ in range(20):
+        listener = listen(0, host=HOST, max_waiting=500)
+        got: list[int] = []
+
+        def take(listener: Any = listener, got: list[int] = got) -> None:
+            for received in listener:
+                got.extend(pa.table(received)["EventTypeID"].to_pylist())
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        # The release may come to an association that is closed.
+        with suppress(ConnectionError), connect(HOST, listener.port, response_timeout=5) as talk:
+            closing = threading.Timer(0.01, listener.close)
+            closing.start()
+            statuses = talk.send(events(2000)).to_pydict()["Status"]
+        thread.join(10)
+        closing.join()
+        assert not thread.is_alive()
+        answered = statuses.index(None) if None in statuses else 2000
+        assert got[:answered] == list(range(1, answered + 1))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_child_leaves_its_parents_listener_alone():
+    code = """
+import os, warnings
+listener = listen(0, host="127.0.0.1")
+with connect("127.0.0.1", listener.port) as association:
+    child = os.fork()
+    if child == 0:
+        try:
+            listener.receive(timeout=1)
+        except RuntimeError as error:
+            print(error, flush=True)
+        listener.close()
+        del listener
+        gc.collect()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    print(association.send(dict(events, EventTypeID=[1, 2])).answered)
+print(len(listener.receive(timeout=5)))
+listener.close()
+"""
+    lines = program(code, options=("-W", "ignore::DeprecationWarning")).splitlines()
+    assert "belongs to process" in lines[0]
+    assert lines[1:] == ["2", "2"]
+
+
+def used() -> tuple[int, int, int]:
+    """Descriptors, threads, and resident bytes of this process."""
+    with open("/proc/self/statm") as file:
+        resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), resident
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="read from Linux")
+def test_a_thousand_associations_and_listeners_leave_nothing():
+    def one(number: int) -> None:
+        ways: list[dict[str, Any]] = [
+            {},
+            {"handler": lambda event, title: 0},
+            {"batch_handler": lambda received: 0},
+        ]
+        listener = listen(0, host=HOST, **ways[number % 3])
+        with connect(HOST, listener.port) as talk:
+            assert talk.send(events(1)).answered == 1
+        if number % 2:
+            listener.close()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        for number in range(100):
+            one(number)
+        gc.collect()
+        time.sleep(0.5)
+        before = used()
+        for number in range(1000):
+            one(number)
+        gc.collect()
+    # Threads of listeners that were dropped end by themselves.
+    until(lambda: used()[:2] <= before[:2])
+    assert used()[2] - before[2] < 16 << 20
