@@ -3,6 +3,8 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::Duration;
 
 use dicom_ul::pdu::{
@@ -15,7 +17,7 @@ use rustls::ServerConfig;
 
 use crate::failure::Failure;
 use crate::negotiation::{Agreement, Proposal};
-use crate::socket::{Deadline, Socket};
+use crate::socket::{Deadline, Interrupt, SLICE, Socket, ask};
 use crate::tls::{ClientTls, Stream};
 
 /// P-DATA-TF (PS3.8 9.3.5).
@@ -40,6 +42,8 @@ pub struct Patience {
     pub association: Duration,
     /// For an answer to a message.
     pub response: Duration,
+    /// Asked meanwhile whether to leave, if anybody is to be asked.
+    pub interrupt: Option<Interrupt>,
 }
 
 /// A connection.
@@ -66,27 +70,19 @@ pub struct Raw<'a> {
 impl Connection {
     /// Connects. An address that does not answer leaves the others to be tried.
     pub fn open(
-        address: impl ToSocketAddrs,
+        address: impl ToSocketAddrs + Send + 'static,
         tls: Option<&ClientTls>,
         max_pdu_length: u32,
         patience: &Patience,
     ) -> Result<Self, Failure> {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-        for address in address.to_socket_addrs().map_err(Failure::Connect)? {
-            match TcpStream::connect_timeout(&address, patience.connection) {
-                Ok(socket) => {
-                    let socket =
-                        Socket::new(socket, patience.connection).map_err(Failure::Connect)?;
-                    let stream = match tls {
-                        Some(tls) => Stream::client(socket, tls, patience.association)?,
-                        None => Stream::Plain(socket),
-                    };
-                    return Ok(Self::of(stream, max_pdu_length));
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(Failure::Connect(last))
+        let socket = connect(address, patience).map_err(Failure::of_connect)?;
+        let socket = Socket::new(socket, patience.connection, patience.interrupt)
+            .map_err(Failure::of_connect)?;
+        let stream = match tls {
+            Some(tls) => Stream::client(socket, tls, patience.association)?,
+            None => Stream::Plain(socket),
+        };
+        Ok(Self::of(stream, max_pdu_length))
     }
 
     /// That of a peer that connected.
@@ -99,7 +95,8 @@ impl Connection {
         max_pdu_length: u32,
         patience: &Patience,
     ) -> Result<Self, Failure> {
-        let socket = Socket::new(socket, patience.connection).map_err(Failure::Connect)?;
+        let socket = Socket::new(socket, patience.connection, patience.interrupt)
+            .map_err(Failure::Connect)?;
         let stream = match tls {
             Some(config) => Stream::server(socket, config, patience.association)?,
             None => Stream::Plain(socket),
@@ -214,6 +211,19 @@ impl Connection {
 
     /// Releases the association (PS3.8 7.2) and closes the connection.
     pub fn release(mut self, patience: Duration) -> Result<(), Failure> {
+        match self.ask_for_release(patience) {
+            Err(failure @ Failure::Interrupted) => {
+                self.fail(&failure);
+                Err(failure)
+            }
+            end => {
+                self.close();
+                end
+            }
+        }
+    }
+
+    fn ask_for_release(&mut self, patience: Duration) -> Result<(), Failure> {
         let expected = NAMES[usize::from(RELEASE_RESPONSE) - 1];
         let deadline = Deadline::after(patience);
         self.write_pdu(&Pdu::ReleaseRQ)?;
@@ -224,14 +234,12 @@ impl Connection {
                 raw => break read(raw, expected)?,
             }
         };
-        let end = match answer {
+        match answer {
             Pdu::ReleaseRP => Ok(()),
             // Both ends release at once (PS3.8 7.2.2.7).
             Pdu::ReleaseRQ => self.write_pdu(&Pdu::ReleaseRP),
             other => Err(ended_by(&other, expected)),
-        };
-        self.close();
-        end
+        }
     }
 
     /// Ends the connection after a failure: with an A-ABORT, unless the peer has ended it (PS3.8 9.2, AA-1
@@ -239,7 +247,9 @@ impl Connection {
     pub fn fail(mut self, failure: &Failure) {
         use AbortRQServiceProviderReason::{InvalidPduParameter, UnexpectedPdu, UnrecognizedPdu};
         let reason = match failure {
-            Failure::NoContext(_) | Failure::Interrupted | Failure::Internal => {
+            Failure::NoContext(_) | Failure::Internal => return self.abort(),
+            Failure::Interrupted => {
+                self.stream.socket().hurry();
                 return self.abort();
             }
             Failure::Silent(_) => {
@@ -285,12 +295,48 @@ impl Connection {
     }
 }
 
+/// Connects. Where somebody is to be asked whether to leave, a thread looks the host up and connects: both
+/// can take long, and the system offers no way to do part of it.
+fn connect(
+    address: impl ToSocketAddrs + Send + 'static,
+    patience: &Patience,
+) -> io::Result<TcpStream> {
+    let wait = patience.connection;
+    if patience.interrupt.is_none() {
+        return connect_to_any(address, wait);
+    }
+    let (found, connected) = channel();
+    // When this end leaves, nobody takes the connection, and it is closed.
+    thread::Builder::new().spawn(move || found.send(connect_to_any(address, wait)))?;
+    loop {
+        match connected.recv_timeout(SLICE) {
+            Ok(connection) => return connection,
+            Err(RecvTimeoutError::Timeout) => ask(patience.interrupt)?,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(io::Error::other("the thread that connects failed"));
+            }
+        }
+    }
+}
+
+/// Connects to the first of the host's addresses that answers.
+fn connect_to_any(address: impl ToSocketAddrs, wait: Duration) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, wait) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
 /// Opens a connection, and an association on it.
 ///
 /// # Errors
 /// If there is no connection, or the peer agrees to nothing.
 pub fn associate(
-    address: impl ToSocketAddrs,
+    address: impl ToSocketAddrs + Send + 'static,
     tls: Option<&ClientTls>,
     proposal: &Proposal,
     patience: &Patience,

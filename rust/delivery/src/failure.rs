@@ -6,6 +6,7 @@ use std::time::Duration;
 use fastdimse_core::error::Rejection;
 use thiserror::Error;
 
+use crate::socket::Interrupted;
 use crate::tls::of_tls;
 
 /// Why an association failed, or none came about.
@@ -133,6 +134,14 @@ impl Failure {
         }
     }
 
+    /// A connection that did not come about.
+    pub fn of_connect(error: io::Error) -> Self {
+        match is_interrupt(&error) {
+            true => Self::Interrupted,
+            false => Self::Connect(error),
+        }
+    }
+
     /// A read or write that failed; `late` is what it means that it took too long.
     pub fn of_io(error: io::Error, late: Self) -> Self {
         match error.kind() {
@@ -142,10 +151,16 @@ impl Failure {
             | io::ErrorKind::BrokenPipe
             // Many peers end a secure connection without a word.
             | io::ErrorKind::UnexpectedEof => Self::Closed(false),
+            _ if is_interrupt(&error) => Self::Interrupted,
             _ => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
                 Some(error) => of_tls(error),
                 None => Self::Broken(error),
             },
         }
     }
+}
+
+/// Whether a read, write or connect was told to leave.
+fn is_interrupt(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Interrupted>())
 }

@@ -10,7 +10,7 @@ use crate::connection::{Connection, P_DATA, Patience, associate, ended};
 use crate::failure::Failure;
 use crate::messages::{Arrived, Messages};
 use crate::negotiation::{Agreement, Proposal};
-use crate::socket::Deadline;
+use crate::socket::{Deadline, SLICE};
 use crate::tls::ClientTls;
 
 /// Encoded requests, each with its number among all that are sent.
@@ -61,8 +61,6 @@ pub type Orders<'a> = &'a mut dyn FnMut(Instant) -> Order;
 
 /// So much is kept of what answers nothing: a peer can send without an end.
 const MOST_STRAYS: usize = 1000;
-/// The longest wait without asking for an order.
-const SLICE: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Copy)]
 struct Outstanding {
@@ -91,7 +89,7 @@ impl Sender {
     /// # Errors
     /// If there is no connection, or the peer agrees to nothing.
     pub fn open(
-        address: impl ToSocketAddrs,
+        address: impl ToSocketAddrs + Send + 'static,
         tls: Option<&ClientTls>,
         proposal: &Proposal,
         patience: Patience,

@@ -4,6 +4,20 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use thiserror::Error;
+
+/// Asked again and again while something is waited for, and whenever a signal interrupts the wait: whether
+/// to leave instead of waiting on.
+pub type Interrupt = fn() -> bool;
+
+/// The longest wait without asking whether to leave.
+pub const SLICE: Duration = Duration::from_millis(100);
+
+/// What a read or write fails with that was told to leave.
+#[derive(Debug, Error)]
+#[error("this end was told to leave")]
+pub struct Interrupted;
+
 /// By when something must have come in whole.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
@@ -23,13 +37,16 @@ impl Deadline {
         self.patience
     }
 
-    fn left(&self) -> Duration {
+    /// How much of it is left.
+    pub fn left(&self) -> Duration {
         self.end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()))
     }
 }
 
 /// How long a peer has to close a connection that is of no more use.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// The same, where the user has interrupted this end.
+const HURRY: Duration = Duration::from_millis(200);
 /// So much later may a read end than it should: the system is told anew only where it matters.
 const TOLERANCE: Duration = Duration::from_millis(1);
 
@@ -42,20 +59,34 @@ pub struct Socket {
     /// How long a read may take, as the system was told last.
     told: Duration,
     write: Duration,
+    farewell: Duration,
+    interrupt: Option<Interrupt>,
 }
 
 impl Socket {
-    /// A socket that sends what is written at once; a write may take `write`.
+    /// A socket that sends what is written at once; a write may take `write`. If there is an `interrupt`,
+    /// it is asked during all waits.
     ///
     /// # Errors
     /// If it is closed already.
-    pub fn new(socket: TcpStream, write: Duration) -> io::Result<Self> {
+    pub fn new(
+        socket: TcpStream,
+        write: Duration,
+        interrupt: Option<Interrupt>,
+    ) -> io::Result<Self> {
         // An answer is waited for: what is written is to leave.
         socket.set_nodelay(true)?;
-        socket.set_write_timeout(Some(write))?;
+        socket.set_write_timeout(Some(slice(write, interrupt)))?;
         socket.set_read_timeout(None)?;
         let (deadline, told) = (Deadline::after(Duration::MAX), Duration::MAX);
-        Ok(Self { socket, deadline, told, write })
+        Ok(Self { socket, deadline, told, write, farewell: FAREWELL, interrupt })
+    }
+
+    /// Lets the writes that follow, and the wait for the peer's end, take no more than a moment: the user
+    /// waits for the control to come back.
+    pub fn hurry(&mut self) {
+        self.write = self.write.min(HURRY);
+        self.farewell = HURRY;
     }
 
     /// How long a write may take.
@@ -71,7 +102,7 @@ impl Socket {
     /// Waits until the peer closes the connection, for a second at most: if this end closed it with bytes
     /// unread, the peer might lose what it was told last.
     pub fn wait_for_end(&mut self) {
-        self.read_until(Deadline::after(FAREWELL));
+        self.read_until(Deadline::after(self.farewell));
         let mut passed_over = [0; 4096];
         while self.read(&mut passed_over).is_ok_and(|found| found > 0) {}
     }
@@ -84,26 +115,32 @@ impl Socket {
 
 impl Read for Socket {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let left = self.deadline.left();
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
+        loop {
+            let left = self.deadline.left();
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let some = slice(left, self.interrupt);
+            if some.abs_diff(self.told) > TOLERANCE {
+                self.socket.set_read_timeout(Some(some))?;
+                self.told = some;
+            }
+            match self.socket.read(bytes) {
+                Err(error) if goes_on(&error) => ask(self.interrupt)?,
+                done => return done,
+            }
         }
-        if left.abs_diff(self.told) > TOLERANCE {
-            self.socket.set_read_timeout(Some(left))?;
-            self.told = left;
-        }
-        self.socket.read(bytes).map_err(in_time)
     }
 }
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.write(bytes).map_err(in_time)
+        self.until_written(|socket| socket.write(bytes))
     }
 
     /// Records of TLS leave together: an alert is the last that is written, and has one write.
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.socket.write_vectored(parts).map_err(in_time)
+        self.until_written(|socket| socket.write_vectored(parts))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -111,12 +148,43 @@ impl Write for Socket {
     }
 }
 
-/// Some systems say that a socket with a timeout would block, which rustls takes for one that does not wait:
-/// it lets who shook hands go on before that was done.
-fn in_time(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
-        _ => error,
+impl Socket {
+    /// Writes until the socket took something, or the time for a write is over.
+    fn until_written(
+        &mut self,
+        mut write: impl FnMut(&mut TcpStream) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let deadline = Deadline::after(self.write);
+        loop {
+            match write(&mut self.socket) {
+                // Some systems say that a socket with a timeout would block, which rustls takes for a socket
+                // that does not wait: so the error is always TimedOut.
+                Err(error) if goes_on(&error) && deadline.left() < TOLERANCE => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                Err(error) if goes_on(&error) => ask(self.interrupt)?,
+                done => return done,
+            }
+        }
+    }
+}
+
+/// How much of a wait is waited at once.
+fn slice(wait: Duration, interrupt: Option<Interrupt>) -> Duration {
+    interrupt.map_or(wait, |_| wait.min(SLICE))
+}
+
+/// Whether a wait goes on after this error: a slice of it is over, or a signal came (EINTR).
+fn goes_on(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
+}
+
+/// Fails if this end is told to leave.
+pub fn ask(interrupt: Option<Interrupt>) -> io::Result<()> {
+    match interrupt {
+        Some(leaves) if leaves() => Err(io::Error::other(Interrupted)),
+        _ => Ok(()),
     }
 }
 
@@ -130,8 +198,8 @@ mod tests {
     fn pair() -> (Socket, TcpStream) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let socket = Socket::new(listener.accept().unwrap().0, Duration::from_secs(1)).unwrap();
-        (socket, peer)
+        let (socket, second) = (listener.accept().unwrap().0, Duration::from_secs(1));
+        (Socket::new(socket, second, None).unwrap(), peer)
     }
 
     #[test]

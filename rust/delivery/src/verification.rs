@@ -34,7 +34,7 @@ pub struct Echo {
 /// # Errors
 /// If there is no association, or no answer.
 pub fn echo(
-    address: impl ToSocketAddrs,
+    address: impl ToSocketAddrs + Send + 'static,
     tls: Option<&ClientTls>,
     proposal: &Proposal,
     patience: &Patience,

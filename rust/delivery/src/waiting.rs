@@ -100,6 +100,13 @@ impl Waiting {
         Taken::Chunks(chunks)
     }
 
+    /// Waits for so many events, for so long at most, and takes none. Returns whether there are as many, or
+    /// no more are to be waited for.
+    pub fn wait_for(&self, events: usize, patience: Duration) -> bool {
+        let state = self.wait(self.lock(), events, patience);
+        state.closed || state.events >= events || 2 * state.bytes >= self.most
+    }
+
     fn wait<'a>(
         &self,
         mut state: MutexGuard<'a, State>,

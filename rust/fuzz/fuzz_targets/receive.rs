@@ -87,7 +87,12 @@ fuzz_target!(|data: &[u8]| {
         window: 0,
     };
     let second = Duration::from_secs(1);
-    let patience = Patience { connection: second, association: second, response: second };
+    let patience = Patience {
+        connection: second,
+        association: second,
+        response: second,
+        interrupt: None,
+    };
     let service = Service {
         terms,
         admits: None,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use fastdimse_delivery::failure::Failure;
 use fastdimse_delivery::negotiation::Agreement;
 use fastdimse_delivery::send::Sender;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -12,6 +13,7 @@ use pyo3::types::PyTuple;
 
 use crate::errors::association_error;
 use crate::events::Events;
+use crate::interrupts::detached;
 use crate::outcomes::Outcomes;
 use crate::sending::{LEAVE, SEND_NO_MORE, Sending, Terms};
 
@@ -74,14 +76,15 @@ impl Association {
                 Ok(outcomes.finish(None))
             }
             Ok(Some(failure)) => {
-                py.detach(|| sender.fail(&failure));
                 self.set(State::Closed("lost"));
+                detached(py, || sender.fail(&failure))?;
                 Ok(outcomes.finish(Some(failure.to_string())))
             }
             // What was sent may be unanswered: nobody could tell its answers from later ones.
             Err(error) => {
-                py.detach(|| sender.abort());
                 self.set(State::Closed("aborted, since its events could not be read"));
+                // Who interrupts this too gets to know what they interrupt: it is the later exception.
+                detached(py, || sender.fail(&Failure::Interrupted))?;
                 Err(error)
             }
         }
@@ -251,15 +254,14 @@ impl Association {
     fn release(&self, py: Python<'_>) -> PyResult<()> {
         let sender = self.take()?;
         self.set(State::Closed("released"));
-        py.detach(|| sender.release()).map_err(|failure| association_error(py, &failure))
+        detached(py, || sender.release())?.map_err(|failure| association_error(py, &failure))
     }
 
     /// Abort the association.
     fn abort(&self, py: Python<'_>) -> PyResult<()> {
         let sender = self.take()?;
         self.set(State::Closed("aborted"));
-        py.detach(|| sender.abort());
-        Ok(())
+        detached(py, || sender.abort())
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {

@@ -21,6 +21,7 @@ use pyo3_arrow::ffi::{to_array_pycapsules, to_schema_pycapsule};
 use crate::encoded::on_invalid;
 use crate::errors::decode_error;
 use crate::events::{arrow_array, data_set};
+use crate::interrupts::interruptible;
 use crate::rejections::Rejections;
 use crate::structured::of_schema;
 use crate::transfer_syntaxes::{self, transfer_syntax};
@@ -135,7 +136,7 @@ fn binary_views(data_sets: &Bound<'_, PyAny>) -> PyResult<BinaryViewArray> {
             )));
         }
         None => {
-            let values = (0..).zip(data_sets.try_iter()?);
+            let values = (0..).zip(interruptible(data_sets.py(), data_sets.try_iter()?));
             let values = values.map(|(row, value)| data_set("data_sets", row, &value?));
             Arc::new(values.collect::<PyResult<Vec<_>>>()?.into_iter().collect::<BinaryArray>())
         }

@@ -15,6 +15,7 @@ mod event_batches;
 mod events;
 mod faults;
 mod handlers;
+mod interrupts;
 mod listener;
 mod message;
 mod outcomes;

@@ -151,6 +151,8 @@ pub fn listen(
         connection: association,
         association,
         response: seconds("idle_timeout", idle_timeout)?,
+        // Signals are handled in the main thread, and associations have threads of their own.
+        interrupt: None,
     };
     let tls = server_tls(tls.map(Bound::get))?;
     let authenticate = authenticate.map(Callable::new);
@@ -272,7 +274,10 @@ impl Listener {
         loop {
             let left = patience.map(|patience| patience.saturating_sub(begin.elapsed()));
             let some = left.map_or(SIGNALS, |left| left.min(SIGNALS));
-            match py.detach(|| self.waiting.take(events, some, linger)) {
+            if py.detach(|| self.waiting.wait_for(1, some)) {
+                self.linger(py, events, linger)?;
+            }
+            match py.detach(|| self.waiting.take(events, Duration::ZERO, Duration::ZERO)) {
                 waiting::Taken::Chunks(chunks) => return Ok(Some(chunks)),
                 waiting::Taken::Closed => return Ok(None),
                 waiting::Taken::Nothing if left.is_some_and(|left| left.is_zero()) => {
@@ -285,6 +290,20 @@ impl Listener {
                     }
                 }
             }
+        }
+    }
+
+    /// Waits for so many events, for so long at most. Nothing is taken meanwhile: what is taken when a
+    /// handler of a signal raises would be lost.
+    fn linger(&self, py: Python<'_>, events: usize, linger: Duration) -> PyResult<()> {
+        let begin = Instant::now();
+        loop {
+            let left = linger.saturating_sub(begin.elapsed());
+            let enough = py.detach(|| self.waiting.wait_for(events, left.min(SIGNALS)));
+            if enough || left.is_zero() {
+                return Ok(());
+            }
+            py.check_signals()?;
         }
     }
 }

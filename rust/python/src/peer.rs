@@ -19,6 +19,7 @@ use pyo3::types::PyDict;
 
 use crate::association::Association;
 use crate::errors::{association_error, status_error};
+use crate::interrupts::{detached, interrupted};
 use crate::tls::client_tls;
 use crate::transfer_syntaxes::transfer_syntax;
 
@@ -124,6 +125,7 @@ impl Peer {
             connection: seconds("connection_timeout", connection_timeout)?,
             association: seconds("association_timeout", association_timeout)?,
             response: seconds("response_timeout", response_timeout)?,
+            interrupt: Some(interrupted),
         };
         let tls = client_tls(tls, &host)?;
         let name = name.unwrap_or_else(|| format!("{called_ae}@{host}:{port} from {calling_ae}"));
@@ -152,8 +154,8 @@ impl Peer {
     /// AssociationError
     ///     As :func:`connect`.
     fn connect(&self, py: Python<'_>) -> PyResult<Association> {
-        let address = (self.host.as_str(), self.port);
-        py.detach(|| Sender::open(address, self.tls.as_ref(), &self.proposal, self.patience))
+        let address = (self.host.clone(), self.port);
+        detached(py, || Sender::open(address, self.tls.as_ref(), &self.proposal, self.patience))?
             .map(Association::of)
             .map_err(|failure| association_error(py, &failure))
     }
@@ -177,10 +179,11 @@ impl Peer {
             window: 1,
             ..self.proposal.clone()
         };
-        let address = (self.host.as_str(), self.port);
-        let echo = py
-            .detach(|| verification::echo(address, self.tls.as_ref(), &proposal, &self.patience))
-            .map_err(|failure| association_error(py, &failure))?;
+        let address = (self.host.clone(), self.port);
+        let echo = detached(py, || {
+            verification::echo(address, self.tls.as_ref(), &proposal, &self.patience)
+        });
+        let echo = echo?.map_err(|failure| association_error(py, &failure))?;
         match echo.status {
             0 => Ok(echo.latency.as_secs_f64()),
             status => Err(status_error(py, &describe(status))),

@@ -18,6 +18,7 @@ use pyo3::types::PyIterator;
 use crate::codec::{Held, HeldEvent, Refused};
 use crate::data_set::data_set_bytes;
 use crate::events::{Batch, Columns, arrow_error};
+use crate::interrupts::interruptible;
 use crate::primitive::{DIMSEPrimitive, as_plain};
 use crate::rows;
 
@@ -31,11 +32,10 @@ pub fn to_batch(
     accepted: &dyn Columns,
 ) -> PyResult<Option<Batch>> {
     let mut rows = Rows::new(count);
-    let mut primitives = primitives.clone();
-    for primitive in primitives.by_ref().take(most) {
+    for primitive in interruptible(primitives.py(), primitives.clone().take(most)) {
         let primitive = primitive?;
         if rows.count == 0 && rows::is_row(&primitive) {
-            return rows::to_batch(primitive, &mut primitives, most, done, accepted).map(Some);
+            return rows::to_batch(primitive, primitives, most, done, accepted).map(Some);
         }
         rows.push(&primitive, done + rows.count as u64)?;
     }

@@ -21,6 +21,7 @@ use pyo3::types::{
 };
 
 use crate::events::{Batch, Columns, MappedColumn, arrow_error, from_iterator, unknown_column};
+use crate::interrupts::interruptible;
 
 /// A value, and the row that it is of.
 type Value<'py> = (u64, Option<Bound<'py, PyAny>>);
@@ -34,14 +35,15 @@ pub fn is_row(object: &Bound<'_, PyAny>) -> bool {
 /// Beside an event's there may be the columns that are `accepted`.
 pub fn to_batch<'py>(
     first: Bound<'py, PyAny>,
-    rest: &mut Bound<'py, PyIterator>,
+    rest: &Bound<'py, PyIterator>,
     most: usize,
     done: u64,
     accepted: &dyn Columns,
 ) -> PyResult<Batch> {
     let py = first.py();
     let mut rows = Vec::new();
-    for (row, object) in (done..).zip([Ok(first)].into_iter().chain(rest.take(most - 1))) {
+    let objects = [Ok(first)].into_iter().chain(rest.clone().take(most - 1));
+    for (row, object) in (done..).zip(interruptible(py, objects)) {
         let mapping = object?.cast_into::<PyMapping>().map_err(|error| {
             let found = error.into_inner().get_type().to_string();
             PyTypeError::new_err(format!(
@@ -270,7 +272,7 @@ fn lists<'py>(
         let before = all.len();
         match (value, kind) {
             (Some(list), Some(Kind::List)) => {
-                for one in list.try_iter()? {
+                for one in interruptible(py, list.try_iter()?) {
                     all.push((*row, not_none(one?)));
                 }
             }

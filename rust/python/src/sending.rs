@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 
 use crate::errors::schema_error;
 use crate::events::Events;
+use crate::interrupts::{detached, interrupted};
 use crate::outcomes::OutcomesBuilder;
 use crate::transfer_syntaxes::transfer_syntax;
 
@@ -60,7 +61,6 @@ pub struct Sending<'a> {
 struct Orders<'a> {
     given: &'a AtomicU8,
     asked: Instant,
-    interrupted: Option<PyErr>,
 }
 
 impl Orders<'_> {
@@ -69,8 +69,7 @@ impl Orders<'_> {
             0 if now - self.asked < SIGNALS => Order::GoOn,
             0 => {
                 self.asked = now;
-                self.interrupted = Python::attach(|py| py.check_signals()).err();
-                if self.interrupted.is_some() { Order::Leave } else { Order::GoOn }
+                if interrupted() { Order::Leave } else { Order::GoOn }
             }
             SEND_NO_MORE => Order::SendNoMore,
             _ => Order::Leave,
@@ -80,7 +79,7 @@ impl Orders<'_> {
 
 impl<'a> Sending<'a> {
     pub fn new(sender: Box<Sender>, given: &'a AtomicU8, terms: &'a Terms, first_row: u64) -> Self {
-        let orders = Orders { given, asked: Instant::now(), interrupted: None };
+        let orders = Orders { given, asked: Instant::now() };
         let (outcomes, rows) = (OutcomesBuilder::default(), Vec::new());
         Self { sender, orders, outcomes, rows, terms, first_row, stopped: false }
     }
@@ -99,10 +98,7 @@ impl<'a> Sending<'a> {
     ) -> PyResult<Option<Failure>> {
         let mut failure = self.batches(py, events, most)?;
         if failure.is_none() {
-            failure = py.detach(|| self.rest());
-        }
-        if let Some(error) = self.orders.interrupted.take() {
-            return Err(error);
+            failure = detached(py, || self.rest())?;
         }
         let why = failure.as_ref().map(Failure::to_string);
         if let Some(why) = why.or(self.stopped.then(|| STOPPED.to_owned()))
@@ -142,7 +138,7 @@ impl<'a> Sending<'a> {
                 encode_requests(&batch, broken, encoded_in, agreement, first_row, conformant_uids)
             });
             let requests = found.map_err(|error| schema_error(py, &error))?;
-            if let Some(failure) = py.detach(|| self.batch(&requests, batch.num_rows())) {
+            if let Some(failure) = detached(py, || self.batch(&requests, batch.num_rows()))? {
                 return Ok(Some(failure));
             }
         }

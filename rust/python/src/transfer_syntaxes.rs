@@ -9,6 +9,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::events::{arrow_array, wrong_value};
+use crate::interrupts::interruptible;
 
 /// Reads `transfer_syntax`.
 pub fn transfer_syntax(uid: &str) -> PyResult<TransferSyntax> {
@@ -36,7 +37,7 @@ pub fn of_values(
     if let Some(array) = arrow_array(uids)? {
         return of_array(&array, default);
     }
-    let values = (0..).zip(uids.try_iter()?);
+    let values = (0..).zip(interruptible(uids.py(), uids.try_iter()?));
     let text = |(row, value): (u64, PyResult<Bound<'_, PyAny>>)| {
         let value = value?;
         value.extract::<Option<String>>().map_err(|_| {
