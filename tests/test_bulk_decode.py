@@ -180,6 +180,34 @@ def test_any_buffer(tmp_path):
             decode_events(other)
 
 
+def test_read_only_views_of_memory_that_changes(tmp_path):
+    """A read-only buffer says only that nobody may write through this view."""
+    expected = pa.table(decode_events(STREAM))
+    other = bytes(len(STREAM))
+
+    def decoded_before(view, change):
+        decoded = decode_events(view)
+        change()
+        return decoded
+
+    memory, array = bytearray(STREAM), np.frombuffer(STREAM, dtype=np.uint8).copy()
+    view = array.view()
+    view.flags.writeable = False
+    path = tmp_path / "stream.bin"
+    path.write_bytes(STREAM)
+    with path.open("r+b") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        for decoded in (
+            decoded_before(
+                memoryview(memory).toreadonly(), lambda: memory.__setitem__(slice(None), other)
+            ),
+            decoded_before(view, lambda: array.fill(0)),
+            decoded_before(mapped, lambda: file.truncate(0)),
+        ):
+            assert pa.table(decoded) == expected
+            assert bytes(encode_events(decoded)) == bytes(encode_events(expected))
+
+
 def test_columns_outlive_the_stream():
     stream = bytearray(STREAM)
     table = pa.table(decode_events(stream))

@@ -1,6 +1,5 @@
 """``fastdimse decode``: a P-DATA stream, or a capture, to rows."""
 
-import mmap
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -215,17 +214,10 @@ def _without_empty_structs(events: Any) -> Any:
 
 @contextmanager
 def open_stream(path: str) -> Iterator[Any]:
-    """Give the bytes of a file, which are not read before they are needed, or of `PIPE`."""
-    if path == PIPE:
-        yield sys.stdin.buffer.read()
-        return
-    with open(path, "rb") as file:
-        # An empty file, and a pipe by name, can't be mapped.
-        try:
-            data: Any = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (ValueError, OSError):
-            data = file.read()
-        yield data
+    """Give the bytes of a file, or of `PIPE`."""
+    with nullcontext(sys.stdin.buffer) if path == PIPE else open(path, "rb") as file:
+        data = file.read()
+    yield data
 
 
 def _write(events: Any, path: str, chosen: RowFormat, json_columns: Sequence[str]) -> None:

@@ -1,14 +1,23 @@
-//! Python's buffers as Arrow's, without a copy where that is safe.
+//! Python's buffers as Arrow's, without a copy where nobody can change them.
 
 use std::panic::AssertUnwindSafe;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use arrow_buffer::Buffer;
-use pyo3::buffer::PyUntypedBuffer;
+use arrow_array::{
+    ArrayRef, Float32Array, Float64Array, Int8Array, Int16Array, Int32Array, Int64Array,
+    UInt8Array, UInt16Array, UInt32Array, UInt64Array,
+};
+use arrow_buffer::{Buffer, MutableBuffer};
+use pyo3::buffer::{PyBuffer, PyUntypedBuffer};
 use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyMemoryView};
+
+use crate::capture::EncodedCapture;
+use crate::encoded::EncodedEvents;
 
 /// The bytes of what a user handed over as data.
 pub fn bytes_like(data: &Bound<'_, PyAny>) -> PyResult<Buffer> {
@@ -17,12 +26,14 @@ pub fn bytes_like(data: &Bound<'_, PyAny>) -> PyResult<Buffer> {
         let text = format!("data must be bytes-like, with the buffer protocol, not {found}");
         return Err(PyTypeError::new_err(text));
     };
-    to_arrow(buffer, data.py())
+    to_arrow(buffer, data)
 }
 
-/// A buffer of bytes. One that nobody may write to is shared and kept alive; one that someone
-/// may still write to is copied, since what was checked must stay as it is.
-pub fn to_arrow(buffer: PyUntypedBuffer, py: Python<'_>) -> PyResult<Buffer> {
+/// The buffer of an object as Arrow's. Memory that can't change is shared and kept alive; all else is
+/// copied, since what was checked must stay as it is. That a buffer is read-only says only that nobody may
+/// write through this view of it: others may write to its memory, or to the file that is mapped there.
+pub fn to_arrow(buffer: PyUntypedBuffer, object: &Bound<'_, PyAny>) -> PyResult<Buffer> {
+    let py = object.py();
     if !buffer.is_c_contiguous() {
         return Err(PyBufferError::new_err("the buffer must be C-contiguous"));
     }
@@ -31,17 +42,49 @@ pub fn to_arrow(buffer: PyUntypedBuffer, py: Python<'_>) -> PyResult<Buffer> {
         buffer.release(py);
         return Ok(Buffer::default());
     };
-    if !buffer.readonly() {
-        // SAFETY: the buffer is held, C-contiguous and `length` bytes long, and the GIL is held
-        // during the copy, so that no Python code writes to it meanwhile.
-        let copy = unsafe { std::slice::from_raw_parts(pointer.as_ptr(), length) }.into();
+    if !is_fixed(object)? {
+        let mut copy = MutableBuffer::from_len_zeroed(length);
+        // SAFETY: the buffer is held, C-contiguous and `length` bytes long, as is the copy.
+        unsafe { std::ptr::copy_nonoverlapping(pointer.as_ptr(), copy.as_mut_ptr(), length) };
         buffer.release(py);
-        return Ok(copy);
+        return Ok(copy.into());
     }
     let owner = Arc::new(AssertUnwindSafe(buffer));
     // SAFETY: `pointer` is valid for `length` bytes as long as `owner` holds the buffer's export,
-    // which its exporter must not move or free; it is read-only.
+    // which its exporter must not move or free; nothing writes to it.
     Ok(unsafe { Buffer::from_custom_allocation(pointer, length, owner) })
+}
+
+/// Whether an object's memory can't change: `bytes`, what was encoded here, and views of these.
+fn is_fixed(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let exporter = match object.cast::<PyMemoryView>() {
+        Ok(view) => view.getattr(intern!(object.py(), "obj"))?,
+        Err(_) => object.clone(),
+    };
+    // A subclass of bytes may export other memory.
+    Ok(exporter.is_exact_instance_of::<PyBytes>()
+        || exporter.is_instance_of::<EncodedEvents>()
+        || exporter.is_instance_of::<EncodedCapture>())
+}
+
+macro_rules! copied {
+    ($values:ident, $($number:ty => $array:ty),*) => {
+        $(if let Ok(buffer) = PyBuffer::<$number>::get($values)
+            && buffer.dimensions() == 1
+        {
+            return Ok(Some(Arc::new(<$array>::from(buffer.to_vec($values.py())?))));
+        })*
+    };
+}
+
+/// A copy of a buffer of numbers, as numpy has them; `None` for anything else.
+pub fn numbers(values: &Bound<'_, PyAny>) -> PyResult<Option<ArrayRef>> {
+    copied!(
+        values, u16 => UInt16Array, i64 => Int64Array, i32 => Int32Array, u8 => UInt8Array,
+        u32 => UInt32Array, u64 => UInt64Array, i8 => Int8Array, i16 => Int16Array,
+        f64 => Float64Array, f32 => Float32Array
+    );
+    Ok(None)
 }
 
 /// Lends bytes out, read-only, through the buffer protocol.

@@ -36,6 +36,7 @@ use crate::encoded::{all_batches, on_invalid};
 use crate::errors::{capture_error, encode_error, table_error};
 use crate::events::{Batch, Columns, Events, MappedColumn, arrow_array, export_batch};
 use crate::faults::Faults;
+use crate::interrupts::interruptible;
 use crate::rejections::Rejections;
 use crate::sequence::{SequenceIterator, from_end};
 use crate::structured::{encode_structured, structured_fields};
@@ -46,7 +47,9 @@ use crate::transfer_syntaxes::{self, transfer_syntax};
 /// Parameters
 /// ----------
 /// data : bytes-like
-///     A ``.pcap`` or ``.pcapng`` file; one that is mapped into memory is not copied.
+///     A ``.pcap`` or ``.pcapng`` file. ``bytes`` are read where they are; all else is copied first,
+///     since it may change. Read a file rather than map it: a mapped file that another process cuts
+///     short during the copy ends this process (SIGBUS).
 /// on_invalid : {"skip", "raise"}, optional
 ///     Read what can be read and list the rest in ``broken``, or raise if there is such a rest.
 /// event_information, event_reply : {"binary", "structured"} or Arrow schema, optional
@@ -423,7 +426,7 @@ fn from_values(column: Seen, values: &Bound<'_, PyAny>) -> PyResult<MappedColumn
             .call_method0(intern!(py, "tolist"))?,
         _ => values,
     };
-    from_iterator(column, values.try_iter()?).map(MappedColumn::Array)
+    from_iterator(column, interruptible(py, values.try_iter()?)).map(MappedColumn::Array)
 }
 
 fn from_iterator<'py>(

@@ -348,7 +348,7 @@ pub fn decode_command_set<'py>(
     let bytes = match command_set.cast::<PyBytes>() {
         Ok(bytes) => bytes.as_bytes(),
         Err(_) => {
-            buffer = to_arrow(PyUntypedBuffer::get(command_set)?, py)?;
+            buffer = to_arrow(PyUntypedBuffer::get(command_set)?, command_set)?;
             buffer.as_slice()
         }
     };

@@ -32,6 +32,9 @@ use crate::transfer_syntaxes::transfer_syntax;
 /// data : bytes-like
 ///     One direction of an association, or of several one after another. PDUs other than
 ///     P-DATA-TF and DIMSE messages other than N-EVENT-REPORT are counted and stepped over.
+///     ``bytes`` and :class:`EncodedEvents`, and memoryviews of these, are read where they are; all
+///     else is copied first, since it may change. Read a file rather than map it: a mapped file that
+///     another process cuts short during the copy ends this process (SIGBUS).
 /// framing : {"p-data", "command-set"}, optional
 ///     P-DATA-TF PDUs (PS3.8 9.3.5), or bare command sets one after another.
 /// on_invalid : {"raise", "skip"}, optional

@@ -20,8 +20,10 @@ use pyo3::types::{
 use pyo3_arrow::ffi::{ArrayIterator, to_stream_pycapsule};
 use pyo3_arrow::input::{AnyArray, AnyRecordBatch};
 
+use crate::buffer::numbers;
 use crate::data_set::{bytes_io, data_set_bytes};
 use crate::errors::{column_error, schema_error};
+use crate::interrupts::interruptible;
 use crate::pandas::without_index;
 use crate::primitives;
 use crate::rows;
@@ -137,7 +139,10 @@ impl Events {
                     Some(batch) => Some(Ok(batch)),
                     // A reader may be another library's, or Python's: it takes the GIL if it
                     // needs it.
-                    None => py.detach(|| reader.next()),
+                    None => {
+                        py.check_signals()?;
+                        py.detach(|| reader.next())
+                    }
                 };
                 let Some(batch) = batch.transpose().map_err(arrow_error)? else { return Ok(None) };
                 let rows = batch.num_rows().min(most);
@@ -259,12 +264,12 @@ fn from_values(
         let one = [Ok(values.clone())].into_iter();
         return from_iterator(field, one, 0, broken).map(MappedColumn::Repeated);
     }
-    // A numpy array of numbers is taken as it lies; one of objects is iterated over.
+    // A numpy array of numbers is copied as it lies; one of objects is iterated over.
     if is_integer(field)
         && values.hasattr(intern!(py, "dtype"))?
-        && let Ok(array) = values.extract::<AnyArray>()
+        && let Some(array) = numbers(values)?
     {
-        return concat(array).map(MappedColumn::Array);
+        return Ok(MappedColumn::Array(array));
     }
     let Ok(iterator) = values.try_iter() else {
         return Err(PyTypeError::new_err(format!(
@@ -274,7 +279,7 @@ fn from_values(
             values.get_type().name()?
         )));
     };
-    from_iterator(field, iterator, 0, broken).map(MappedColumn::Array)
+    from_iterator(field, interruptible(py, iterator), 0, broken).map(MappedColumn::Array)
 }
 
 /// An Arrow array of the Python object `values`, if it is one.
