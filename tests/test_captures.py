@@ -404,11 +404,15 @@ def test_what_is_wrong_inside_an_association():
     assert "'1.2.3'" in fault.reason
     assert "'1.2.4'" in fault.reason
     # A bad item in the A-ASSOCIATE-AC leaves the AE titles and the events.
-    broken = accept.replace(b"\x21\x00", b"\x29\x00", 1)
+    broken = accept.replace(b"\x40\x00", b"\x49\x00", 1)
     found = decode_capture(stream_of(request, sent, answers=broken + answered))
     assert [fault.code for fault in found.broken] == ["associate"]
     [row] = pa.table(found).to_pylist()
     assert (row["CallingAETitle"], row["TransferSyntaxUID"]) == ("EVENT-SCP", None)
+    # What is not significant in it is no fault.
+    unknown = accept.replace(b"\x55\x00", b"\x77\x00", 1)
+    assert unknown != accept
+    assert codes(stream_of(request, sent, answers=unknown + answered)) == []
     # A stream of something else is none of ours.
     assert codes(stream_of(b"GET / HTTP/1.1\r\n", answers=b"HTTP/1.1 404\r\n")) == [
         "no-association"

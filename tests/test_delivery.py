@@ -4,6 +4,7 @@ import itertools
 import signal
 import socket
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from pynetdicom import AE, evt
+from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.sop_class import (
     BasicColorPrintManagementMeta,
@@ -25,9 +27,11 @@ from pynetdicom.sop_class import (
     UnifiedProcedureStepPush,
     UnifiedProcedureStepQuery,
     UnifiedProcedureStepWatch,
+    Verification,
 )
 
 import fastdimse
+from dcmdump import needed
 from fastdimse import AssociationError, ColumnError, connect
 from oracle import decode_stream
 from plain_messages import COMMAND, EVENT_RSP, LAST, command_set, pdu, pdv
@@ -475,6 +479,115 @@ def test_a_rejected_association(given, permanent, text):
     ):
         connect(HOST, port)
     assert (raised.value.code, raised.value.permanent) == ("rejected", permanent)
+
+
+def item(kind: int, value: bytes) -> bytes:
+    """Return an item of an A-ASSOCIATE, with a reserved byte that is not 0."""
+    return struct.pack(">BBH", kind, 0xFF, len(value)) + value
+
+
+def accept(talk: Conversation, rejected: bytes, user: bytes = b"", last: bytes = b"") -> None:
+    """Accept the context of storage commitment, and reject all others so."""
+    request = A_ASSOCIATE_RQ()
+    request.decode(talk.read())
+    contexts = b""
+    for proposed in request.to_primitive().presentation_context_definition_list:
+        accepts = proposed.abstract_syntax in (COMMITMENT, Verification)
+        fixed = bytes([proposed.context_id, 0xFF, 0 if accepts else rejected[0], 0xFF])
+        sub_items = item(0x40, IMPLICIT.encode()) if accepts else rejected[1:]
+        contexts += item(0x21, fixed + sub_items)
+    users = user + item(0x51, b"\0\0\x40\0") + item(0x52, b"1.2.3")
+    items = item(0x10, b"1.2.840.10008.3.1.1.1") + contexts + item(0x50, users) + last
+    # Reserved bytes, and further bits of the protocol version.
+    fixed = b"\x80\x01\xff\xff" + b"\xff" * 64
+    talk.write(b"\x02\xff" + struct.pack(">I", len(fixed + items)) + fixed + items)
+
+
+REJECTED = {
+    "no sub-item": b"\x03",
+    "no sub-item, for a reason that the standard does not know": b"\x09",
+    "an empty one": b"\x04" + item(0x40, b""),
+    "one with trailing NULs": b"\x01" + item(0x40, b"1.2\0\0"),
+    "one that is no UID": b"\x02" + item(0x40, b"no UID"),
+    "two of them": b"\x02" + 2 * item(0x40, IMPLICIT.encode()),
+}
+
+
+@pytest.mark.parametrize("rejected", REJECTED.values(), ids=REJECTED)
+def test_what_is_behind_a_rejected_context_is_not_significant(rejected):
+    def script(talk: Conversation) -> None:
+        accept(talk, rejected)
+        assert talk.read() == A_RELEASE_RQ
+        talk.write(b"\x06\xff\0\0\0\x04\xff\xff\xff\xff")
+
+    ae = AE()
+    for number in range(3):
+        ae.add_requested_context(f"1.2.3.{number}")
+    ae.add_requested_context(COMMITMENT)
+    with peer(script, script) as port:
+        other = ae.associate(HOST, port)
+        assert other.is_established
+        accepted = [context.abstract_syntax for context in other.accepted_contexts]
+        other.release()
+        with connect(HOST, port) as association:
+            assert list(association.transfer_syntaxes) == accepted == [COMMITMENT]
+
+
+@needed
+@pytest.mark.parametrize(
+    ("rejected", "user", "last"),
+    [
+        (b"\x03", b"", b""),
+        (b"\x03", item(0x77, b"unknown"), b""),
+        (b"\x03", item(0x55, b"A VERSION NAME THAT IS TOO LONG"), b""),
+        (b"\x03", b"", item(0x60, b"unknown")),
+    ],
+)
+def test_items_of_unknown_types_are_skipped(rejected, user, last):
+    def script(talk: Conversation) -> None:
+        accept(talk, rejected, user, last)
+        talk.read()
+
+    with peer(script, script) as port:
+        dcmtk = ["echoscu", "--verbose", HOST, str(port)]
+        done = subprocess.run(dcmtk, capture_output=True, text=True, check=False)
+        assert "Association Accepted" in done.stdout + done.stderr
+        association = connect(HOST, port)
+        assert list(association.transfer_syntaxes) == [COMMITMENT]
+        association.abort()
+
+
+@pytest.mark.parametrize("sub_items", [b"", 2 * item(0x40, IMPLICIT.encode())])
+def test_an_accepted_context_has_one_transfer_syntax(sub_items):
+    with (
+        peer(lambda talk: accept(talk, b"\0" + sub_items)) as port,
+        pytest.raises(AssociationError, match="transfer syntax") as raised,
+    ):
+        connect(HOST, port)
+    assert raised.value.code == "unexpected"
+
+
+@pytest.mark.parametrize(
+    ("pdu", "code", "permanent"),
+    [
+        (b"\x03\0\0\0\0\x04\0\x01\x02\x09", "rejected", True),
+        (b"\x03\0\0\0\0\x04\0\x02\x01\x0b", "rejected", False),
+        (b"\x03\0\0\0\0\x04\0\x09\x01\x01", "rejected", True),
+        (b"\x07\0\0\0\0\x04\xff\xff\x02\x09", "aborted", False),
+        (b"\x07\0\0\0\0\x04\0\0\x09\0", "aborted", False),
+    ],
+)
+def test_an_unknown_reason_is_a_reason(pdu, code, permanent):
+    def script(talk: Conversation) -> None:
+        talk.read()
+        talk.write(pdu)
+
+    with (
+        peer(script) as port,
+        pytest.raises(AssociationError, match="reason that no standard knows") as raised,
+    ):
+        connect(HOST, port)
+    assert (raised.value.code, raised.value.permanent) == (code, permanent)
 
 
 def test_a_peer_that_accepts_nothing():

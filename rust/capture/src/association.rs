@@ -6,16 +6,13 @@ use dicom_ul::pdu::{
     AssociationAC, AssociationRQ, Pdu, PresentationContextProposed, PresentationContextResult,
     PresentationContextResultReason, RequestorRoles, UserVariableItem, read_pdu, write_pdu,
 };
-use fastdimse_core::associate::APPLICATION_CONTEXT_NAME;
+use fastdimse_core::associate::{APPLICATION_CONTEXT_NAME, ITEM_HEADER, ITEMS_AT, significant};
 use fastdimse_core::pdu::NAMES;
 use fastdimse_core::pdv::PDU_HEADER;
 
 use crate::fault::Fault;
 
-/// Protocol version, two reserved bytes, two AE titles, 32 reserved bytes; then come the items.
-const FIXED: usize = 2 + 2 + 16 + 16 + 32;
-const ITEMS_AT: usize = PDU_HEADER + FIXED;
-const ITEM_HEADER: usize = 4;
+const FIXED: usize = ITEMS_AT - PDU_HEADER;
 const APPLICATION_CONTEXT: u8 = 0x10;
 
 /// What an A-ASSOCIATE PDU says.
@@ -31,7 +28,7 @@ pub struct Associate {
 
 /// Whether a stream begins with an A-ASSOCIATE-RQ or -AC, as far as it goes.
 pub fn begins(stream: &[u8]) -> bool {
-    let [1 | 2, 0, l0, l1, l2, l3, _, version, 0, 0, ..] = *stream else { return false };
+    let [1 | 2, _, l0, l1, l2, l3, _, version, _, _, ..] = *stream else { return false };
     let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
     let items = (FIXED + ITEM_HEADER..1 << 24).contains(&length);
     items
@@ -80,6 +77,8 @@ fn alone(pdu: &[u8], item: &[u8]) -> Vec<u8> {
 }
 
 fn parse(pdu: &[u8]) -> Result<Associate, Box<str>> {
+    let significant = significant(pdu);
+    let pdu = significant.as_deref().unwrap_or(pdu);
     let found = read_pdu(pdu, dicom_ul::pdu::MAXIMUM_PDU_SIZE, false)
         .map_err(|error| error.to_string().into_boxed_str())?;
     match found {
@@ -244,13 +243,30 @@ mod tests {
     fn a_bad_item_does_not_spoil_the_others() {
         let contexts = contexts();
         let mut pdu = association(&contexts).accept();
-        // A result that PS3.8 9.3.3.2 does not know.
+        // Accepted without a transfer syntax, whose sub-item has another type.
         let first_context = ITEMS_AT + ITEM_HEADER + APPLICATION_CONTEXT_NAME.len();
-        pdu[first_context + ITEM_HEADER + 2] = 9;
+        pdu[first_context + ITEM_HEADER + 4] = 0x41;
         let (read, fault) = Associate::read(&pdu);
         assert_eq!(fault.map(|fault| fault.code()), Some("associate"));
         assert_eq!(read.calling.as_deref(), Some("CALLING"));
         assert_eq!(read.accepted.keys().collect::<Vec<_>>(), [&3]);
+    }
+
+    #[test]
+    fn what_is_not_significant_is_no_fault() {
+        let contexts = contexts();
+        let mut pdu = association(&contexts).accept();
+        let first_context = ITEMS_AT + ITEM_HEADER + APPLICATION_CONTEXT_NAME.len();
+        let result = first_context + ITEM_HEADER + 2;
+        for (reason, sub_item) in [(3, 0x40), (4, 0x99), (9, 0x40)] {
+            // Reserved bytes, a context that was rejected, and the sub-item behind it.
+            (pdu[1], pdu[8], pdu[9]) = (1, 2, 3);
+            (pdu[result], pdu[result + 2]) = (reason, sub_item);
+            assert!(begins(&pdu));
+            let (read, fault) = Associate::read(&pdu);
+            assert_eq!(fault, None);
+            assert_eq!(read.accepted.keys().collect::<Vec<_>>(), [&3]);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use dicom_ul::pdu::{
     AbortRQServiceProviderReason, AbortRQSource, AssociationRJResult, Pdu, read_pdu, write_pdu,
 };
+use fastdimse_core::associate::significant;
 use fastdimse_core::error::{Reason, Rejection};
 use fastdimse_core::pdu::NAMES;
 use fastdimse_core::pdv::PDU_HEADER;
@@ -20,11 +21,17 @@ use crate::negotiation::{Agreement, Proposal};
 use crate::socket::{Deadline, Interrupt, SLICE, Socket, ask};
 use crate::tls::{ClientTls, Stream};
 
+const ASSOCIATE_REQUEST: u8 = 0x01;
+const ASSOCIATE_ACCEPT: u8 = 0x02;
+const ASSOCIATE_REJECT: u8 = 0x03;
 /// P-DATA-TF (PS3.8 9.3.5).
 pub const P_DATA: u8 = 0x04;
 const RELEASE_REQUEST: u8 = 0x05;
 const RELEASE_RESPONSE: u8 = 0x06;
 const ABORT: u8 = 0x07;
+/// The result of an A-ASSOCIATE-RJ that may be another one later (PS3.8 9.3.4).
+const REJECTED_TRANSIENT: u8 = 2;
+const UNKNOWN_REASON: &str = "for a reason that no standard knows";
 
 /// The most that is read at once.
 const CHUNK: usize = 1 << 16;
@@ -366,11 +373,21 @@ fn negotiate(
 /// Reads a PDU other than P-DATA-TF.
 fn read(raw: Raw<'_>, expected: &'static str) -> Result<Pdu, Failure> {
     let name = NAMES[usize::from(raw.kind) - 1];
+    let associate = match raw.kind {
+        ASSOCIATE_REQUEST | ASSOCIATE_ACCEPT => significant(raw.bytes),
+        _ => None,
+    };
+    let bytes = associate.as_deref().unwrap_or(raw.bytes);
     let found = match raw.kind {
         P_DATA => name.into(),
-        _ => match read_pdu(raw.bytes, LONGEST_ASSOCIATE, false) {
+        kind => match read_pdu(bytes, LONGEST_ASSOCIATE, false) {
             Ok(Some(pdu)) => return Ok(pdu),
             Ok(None) => format!("{name} that is cut short").into(),
+            Err(_) if kind == ASSOCIATE_REJECT && raw.bytes.len() > PDU_HEADER + 1 => {
+                let permanent = raw.bytes[PDU_HEADER + 1] != REJECTED_TRANSIENT;
+                return Err(Failure::Rejected { permanent, why: UNKNOWN_REASON.into() });
+            }
+            Err(_) if kind == ABORT => return Err(Failure::Aborted(UNKNOWN_REASON.into())),
             Err(error) => format!("{name} that can't be read ({error})").into(),
         },
     };
@@ -397,7 +414,7 @@ pub fn ended(raw: Raw<'_>) -> Failure {
     match (raw.kind, read_pdu(raw.bytes, LONGEST_ASSOCIATE, false)) {
         (RELEASE_REQUEST, _) => Failure::Released,
         (ABORT, Ok(Some(pdu))) => ended_by(&pdu, NAMES[usize::from(P_DATA) - 1]),
-        (ABORT, _) => Failure::Aborted("for a reason that no standard knows".into()),
+        (ABORT, _) => Failure::Aborted(UNKNOWN_REASON.into()),
         (kind, _) => Failure::Unexpected {
             found: NAMES[usize::from(kind) - 1].into(),
             expected: NAMES[usize::from(P_DATA) - 1],
