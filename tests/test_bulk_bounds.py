@@ -140,7 +140,7 @@ LENGTHS = [*range(1, 140), 255, 256, 257, 4095, 4096, 4097]
 @functools.cache
 def message_of_data_set(data_set: bytes, limit: int) -> bytes:
     """Return pynetdicom's message of the request with this data set."""
-    return encode_p_data(to_oracle({**REQUEST, "EventInformation": data_set}), 1, limit)
+    return oracle_bytes([{**REQUEST, "EventInformation": data_set}], 1, limit)
 
 
 @ends

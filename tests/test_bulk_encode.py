@@ -73,9 +73,17 @@ def columns_of(events: list[dict[str, Any]]) -> dict[str, list[Any]]:
     return {name: [event[name] for event in events] for name in COLUMNS}
 
 
-def oracle_bytes(events: list[dict[str, Any]], *arguments: int) -> bytes:
-    """Encode rows with pynetdicom, one after another."""
-    return b"".join(encode_p_data(to_oracle(event), *arguments) for event in events)
+def even(max_pdu_length: int) -> int:
+    """Return the longest PDU whose fragment has an even length (PS3.8 E.1), if there is one."""
+    return max_pdu_length & ~1 if max_pdu_length > 7 else max_pdu_length
+
+
+def oracle_bytes(
+    events: list[dict[str, Any]], context_id: int = 1, max_pdu_length: int = 16382
+) -> bytes:
+    """Encode rows with pynetdicom, one after another, in fragments of an even length."""
+    options = (context_id, even(max_pdu_length))
+    return b"".join(encode_p_data(to_oracle(event), *options) for event in events)
 
 
 @given(events=st.lists(rows, max_size=8), context_id=context_ids, max_pdu_length=max_pdu_lengths)

@@ -239,7 +239,7 @@ def test_data_sets_are_in_the_transfer_syntax_that_was_accepted():
     assert oracle_read(encoded, EXPLICIT) == to_dataset(REPORT)
 
 
-@pytest.mark.parametrize("max_pdu_length", [7, 128, 0])
+@pytest.mark.parametrize("max_pdu_length", [7, 127, 128, 129, 0])
 def test_the_peers_maximum_pdu_length_is_kept(max_pdu_length):
     longest: list[int] = []
 
@@ -250,6 +250,8 @@ def test_the_peers_maximum_pdu_length_is_kept(max_pdu_length):
         def noted() -> bytes:
             pdu = read()
             longest.append(len(pdu) - 6)
+            # PS3.8 E.1, where there is room for two bytes.
+            assert len(pdu) % 2 == 0 or max_pdu_length == 7
             return pdu
 
         talk.read = noted

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pydicom.dataset import Dataset
+from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import StorageCommitmentPushModelInstance
 
 from fastdimse import Delivery, Peer, connect, listen
@@ -36,6 +37,28 @@ AS_MAPPING = {
     "PatientName": "Müller^Jürgen",
     "ReferencedSOPSequence": [{"ReferencedSOPInstanceUID": "1.2.4"}],
 }
+
+
+def test_fragments_of_a_reply_have_an_even_length():
+    """PS3.8 E.1, also where the longest PDU that the peer takes leaves room for one byte more."""
+    given = {"PixelData": bytes(20_000)}
+    lengths: list[int] = []
+
+    def note(event: Any) -> None:
+        items = getattr(event.pdu, "presentation_data_value_items", [])
+        lengths.extend(len(item.presentation_data_value) - 1 for item in items)
+
+    with listen(0, host=HOST, handler=lambda event, calling_ae: (0, given)) as listener:
+        ae = AE("SCP")
+        ae.add_requested_context(COMMITMENT)
+        roles = [build_role(COMMITMENT, scp_role=True)]
+        handlers = [(evt.EVT_PDU_RECV, note)]
+        talk = ae.associate(HOST, listener.port, max_pdu=4097, ext_neg=roles, evt_handlers=handlers)
+        _, found = talk.send_n_event_report(None, 1, COMMITMENT, StorageCommitmentPushModelInstance)
+        talk.release()
+    assert len(found.PixelData) == 20_000
+    assert max(lengths) == 4090
+    assert [length % 2 for length in lengths] == [0] * len(lengths)
 
 
 @pytest.mark.parametrize(

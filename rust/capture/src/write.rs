@@ -50,13 +50,9 @@ impl Options {
             Rejection::new(Reason::Uid(shown(self.transfer_syntax.as_bytes()), why))
         })?;
         check_ends([self.source, self.destination]).map_err(Rejection::new)?;
-        MaxPduLength::new(self.max_pdu_length)?;
-        // Fragments have an even length (PS3.8 E.1), where there is room for one.
-        let even =
-            if self.max_pdu_length > 7 { self.max_pdu_length & !1 } else { self.max_pdu_length };
         Ok(encode::Options {
             context_id: 1,
-            max_pdu_length: MaxPduLength::new(even)?,
+            max_pdu_length: MaxPduLength::new(self.max_pdu_length)?.even(),
             framing: Framing::PData,
             on_invalid: OnInvalid::Skip,
             conformant_uids: self.conformant_uids,

@@ -34,6 +34,18 @@ impl MaxPduLength {
         }
     }
 
+    /// The same where fragments have to have an even length (PS3.8 E.1): an odd maximum leaves no room
+    /// for its last byte. One of 7 has no room for an even fragment, and stays as it is.
+    ///
+    /// ```
+    /// use fastdimse_core::pdv::MaxPduLength;
+    /// let even = |length| MaxPduLength::new(length).unwrap().even().fragment();
+    /// assert_eq!([7, 8, 9, 16383].map(even), [1, 2, 2, 16376]);
+    /// ```
+    pub fn even(self) -> Self {
+        Self(if self.0 > 7 { self.0 & !1 } else { self.0 })
+    }
+
     /// The most bytes that a fragment may have.
     pub fn fragment(self) -> usize {
         match self.0 {

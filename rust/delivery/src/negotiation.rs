@@ -248,7 +248,7 @@ pub fn finite_pdu_length(max_pdu_length: u32, max_message_length: usize) -> u32 
 /// sent what it can't take.
 pub(crate) fn max_pdu_length(longest: u32) -> MaxPduLength {
     let length = if longest == 0 { 0 } else { longest.max(7) };
-    MaxPduLength::new(length.into()).expect("it is 0, or 7 and more")
+    MaxPduLength::new(length.into()).expect("it is 0, or 7 and more").even()
 }
 
 /// 0 operations are any number of them.

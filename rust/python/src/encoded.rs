@@ -58,7 +58,7 @@ pub fn options(
     let fail = |rejection| encode_error(py, &rejection);
     Ok(Options {
         context_id: check_context_id(context_id.into()).map_err(fail)?,
-        max_pdu_length: MaxPduLength::new(max_pdu_length.into()).map_err(fail)?,
+        max_pdu_length: MaxPduLength::new(max_pdu_length.into()).map_err(fail)?.even(),
         framing: framing(framing_name)?,
         on_invalid: on_invalid(on_invalid_name)?,
         conformant_uids,
@@ -133,7 +133,8 @@ pub fn all_batches(py: Python<'_>, mut events: Events) -> PyResult<Vec<Batch>> {
 /// context_id : int, optional
 ///     The presentation context of rows without *PresentationContextID*: odd, 1 to 255.
 /// max_pdu_length : int, optional
-///     The maximum PDU length that the peer takes (PS3.8 D.1): 0 for no limit, or 7 and more.
+///     The maximum PDU length that the peer takes (PS3.8 D.1): 0 for no limit, or 7 and more. An
+///     odd one leaves its last byte free, since fragments have an even length (PS3.8 E.1).
 /// framing : {"p-data", "command-set"}, optional
 ///     P-DATA-TF PDUs (PS3.8 9.3.5), or bare command sets without their data sets.
 /// on_invalid : {"raise", "skip"}, optional
