@@ -259,11 +259,11 @@ def test_others_are_told(tmp_path):
         assert delivery.others() == {f"ONE@{HOST}:1 from EVENT-SCP": 5}
 
 
-def test_an_outbox_is_of_one_process_at_a_time(tmp_path):
+def test_an_outbox_is_of_one_delivery_at_a_time(tmp_path):
     path = tmp_path / "outbox"
     with closing(Delivery(Peer(HOST, 1), outbox=path)) as delivery:
         delivery.put(numbered(5))
-        with pytest.raises(OutboxError, match="outbox: another process delivers from it"):
+        with pytest.raises(OutboxError, match="outbox: this process delivers from it already"):
             Delivery(Peer(HOST, 1), outbox=path)
         # Those who only look are not kept out.
         with closing(sqlite3.connect(path)) as database:

@@ -50,7 +50,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from fastdimse._delivery import Delivery, Progress
+    from fastdimse._delivery import Delivery, DeliveryError, Progress
     from fastdimse._outbox import OutboxError
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "DecodedDataSets",
     "DecodedEvents",
     "Delivery",
+    "DeliveryError",
     "EncodeError",
     "EncodedBatches",
     "EncodedCapture",
@@ -98,6 +99,7 @@ __all__ = [
 _LATER = {
     "events": "events",
     "Delivery": "_delivery",
+    "DeliveryError": "_delivery",
     "OutboxError": "_outbox",
     "Progress": "_delivery",
 }

@@ -6,11 +6,18 @@ import random
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from fastdimse._core import Association, AssociationError, Peer, describe_status, encode_events
+from fastdimse._core import (
+    Association,
+    AssociationError,
+    Peer,
+    describe_status,
+    encode_events,
+    status_category,
+)
 from fastdimse._outbox import DueBatch, Outbox, OutboxError, Outcome
 
 LOGGER = logging.getLogger("fastdimse")
@@ -33,6 +40,14 @@ _RECENT = 10_000
 # What an event is told that was not settled.
 _DUE = "due"
 
+# Processing failure and Resource limitation (PS3.7 C.5): the peer did not take the event, and may
+# take it later. Others say that this event is wrong for it.
+RETRY_STATUSES = (0x0110, 0x0213)
+
+
+class DeliveryError(RuntimeError):
+    """A delivery to a peer that failed by an error of this end; the outbox has what is due."""
+
 
 class Progress(NamedTuple):
     """How far the delivery to a peer is.
@@ -47,7 +62,7 @@ class Progress(NamedTuple):
     due : int
         How many events are to be delivered still.
     answered : int
-        How many were answered since the delivery began, with whatever Status.
+        How many were answered since the delivery began, with whatever Status that settles them.
     statuses : Mapping of int to int
         The same by Status.
     failures : Mapping of str to int
@@ -57,7 +72,7 @@ class Progress(NamedTuple):
     tries : int
         How often an association was opened, or was to be.
     failure : str or None
-        Why the last one failed.
+        Why the last one failed, or the Status for which events are sent again.
     """
 
     peer: Peer
@@ -85,13 +100,17 @@ class _Courier:
         self.latencies: deque[int] = deque(maxlen=_RECENT)
         self.tries = 0
         self.failure: str | None = None
-        self.error: OutboxError | None = None
+        self.error: OutboxError | DeliveryError | None = None
+        # The last Status of events that are sent again, by their numbers.
+        self.retried: dict[int, int] = {}
         self._delivery = delivery
         self._outbox = outbox
         self._association: Association | None = None
         self._part = _FIRST_PART
         # Tries since the last answer, and when there was one.
         self._failed = 0
+        self._is_declined = False
+        self._sent: DueBatch | None = None
         self._progress = time.monotonic()
         # Daemons: a peer that does not answer must not keep the interpreter.
         self.thread = threading.Thread(target=self._run, name=peer.name, daemon=True)
@@ -111,16 +130,34 @@ class _Courier:
         end = "closed"
         try:
             end = self._deliver()
-        except OutboxError as error:
-            # What can't be noted would be sent again and again.
-            self.error, end, self.failure = error, "failed", str(error)
-        except Exception as error:
-            LOGGER.exception("delivery to %s failed", self.peer.name)
-            end, self.failure = "failed", f"{type(error).__name__}: {error}"
+        except BaseException as error:
+            # What can't be noted would be sent again and again. A panic of the extension is no
+            # Exception.
+            end, self.error = "failed", self._error(error)
+            self.failure = str(error)
         finally:
-            self._release()
-            self.state = end
-            self._delivery.changed()
+            try:
+                self._release()
+            finally:
+                self.state = end
+                self._delivery.changed()
+
+    def _error(self, error: BaseException) -> OutboxError | DeliveryError:
+        """Return an error as those who wait have it: with the peer, and what was sent."""
+        if isinstance(error, OutboxError):
+            LOGGER.error("delivery to %s failed: %s", self.peer.name, error)
+            failure: OutboxError | DeliveryError = OutboxError(
+                f"delivery to {self.peer.name}: {error}"
+            )
+        else:
+            LOGGER.error("delivery to %s failed", self.peer.name, exc_info=error)
+            sent = self._sent
+            which = "" if sent is None else f"events {sent.first} to {sent.last}: "
+            failure = DeliveryError(
+                f"delivery to {self.peer.name}: {which}{type(error).__name__}: {error}"
+            )
+        failure.__cause__ = error
+        return failure
 
     def _deliver(self) -> str:
         """Deliver until it is told to stop or can't go on, and return the state it ends in."""
@@ -144,7 +181,7 @@ class _Courier:
             self._release()
 
     def _deliver_batch(self, batch: DueBatch) -> str | None:
-        left = batch.rows
+        left, self._sent = batch.rows, batch
         if not left:
             self._outbox.settle(self.number, batch.first, (), whole=True)
         while left and not self._delivery.is_closing:
@@ -157,11 +194,10 @@ class _Courier:
 
     def _open(self) -> str | None:
         """Open an association if there is none, or wait until that can be tried again."""
-        if self._association is not None:
-            return None
-        if self._failed and (end := self._wait_for_next_try()) is not None:
+        waits = self._is_declined or (self._failed > 0 and self._association is None)
+        if waits and (end := self._wait_for_next_try()) is not None:
             return end
-        if self._delivery.is_closing:
+        if self._association is not None or self._delivery.is_closing:
             return None
         self.state = "connecting"
         self.tries += 1
@@ -177,11 +213,16 @@ class _Courier:
 
     def _wait_for_next_try(self) -> str | None:
         delivery = self._delivery
-        patience = delivery.patience
-        if patience is not None and time.monotonic() - self._progress > patience:
-            return "given up"
-        self.state = "waiting"
         delay = min(_FIRST_DELAY * 2.0 ** min(self._failed - 1, 30), delivery.longest_delay)
+        if delivery.patience is not None:
+            left = self._progress + delivery.patience - time.monotonic()
+            if left < 0:
+                return "given up"
+            # The last try is made when the patience ends.
+            delay = min(delay, left + _FIRST_DELAY)
+        self.state = "waiting"
+        if delay > _IDLE:
+            self._release()
         # Many who lost a peer at the same time should not come back at the same time.
         delivery.wait_for_close(delay * random.uniform(0.5, 1.0))
         return None
@@ -189,6 +230,18 @@ class _Courier:
     def _lost(self, why: str) -> None:
         self._association = None
         self._failed += 1
+        self._tell(why)
+
+    def _decline(self, events: Sequence[int], statuses: Sequence[int], settled: int) -> None:
+        """Note events that the peer answered, but did not take."""
+        self._is_declined = True
+        # One is enough to ask whether it takes them again.
+        self._part = 1
+        self._failed = 1 if settled else self._failed + 1
+        self.retried = dict(zip(events, statuses, strict=True))
+        self._tell(" and ".join(describe_status(status) for status in sorted(set(statuses))))
+
+    def _tell(self, why: str) -> None:
         # A peer that is away is not worth a warning each time it is tried.
         level = logging.WARNING if self._failed == 1 or why != self.failure else logging.INFO
         self.failure = why
@@ -208,7 +261,12 @@ class _Courier:
         events = [batch.first + row for row in part]
         again: list[int] = []
         refused: Counter[str] = Counter()
-        if outcomes.answered < len(part):
+        retry = self._delivery.retry_statuses
+        declined: list[tuple[int, int]] = []
+        if not retry.isdisjoint(columns["Status"]):
+            answered = zip(part, columns["Status"], strict=True)
+            declined = [(row, status) for row, status in answered if status in retry]
+        if outcomes.answered < len(part) or declined:
             # What was sent on an association that failed has a Message ID and no answer; what was
             # refused for good has a code of its own and no Message ID.
             unanswered = zip(
@@ -217,7 +275,7 @@ class _Courier:
             for row, message_id, status, code in unanswered:
                 if message_id is None and code != "not-sent":
                     refused[code] += 1
-                elif status is None:
+                elif status is None or status in retry:
                     again.append(row)
         settled: Iterable[Any] = zip(
             events,
@@ -235,8 +293,16 @@ class _Courier:
         left = again + behind
         self._outbox.settle(self.number, batch.first, settled, whole=not left)
         self._note(columns, refused, len(part) - len(again))
+        if declined:
+            numbers = [batch.first + row for row, _ in declined]
+            self._decline(numbers, [status for _, status in declined], len(part) - len(again))
+        elif outcomes.failure is None:
+            self._is_declined = False
+            self.retried = {}
         if outcomes.failure is not None:
             self._lost(outcomes.failure)
+        elif declined:
+            pass
         elif took < _QUICK:
             self._part = min(2 * self._part, _LONGEST_PART)
         elif took > _SLOW:
@@ -246,7 +312,8 @@ class _Courier:
     def _note(self, columns: dict[str, list[Any]], refused: Counter[str], settled: int) -> None:
         """Count what became of events; of those that come again nothing is counted."""
         answers = Counter(columns["Status"])
-        del answers[None]
+        for status in (None, *self._delivery.retry_statuses):
+            del answers[status]
         self.statuses.update(answers)
         self.latencies.extend(filter(None, columns["Latency"]))
         self.failures.update(refused)
@@ -271,13 +338,24 @@ class _Courier:
                 pass
 
 
+def _retry_statuses(given: Iterable[int]) -> frozenset[int]:
+    statuses = frozenset(given)
+    for status in statuses:
+        if status_category(status) in ("Success", "Warning"):
+            raise ValueError(
+                f"retry_statuses: {describe_status(status)} says that the event was taken"
+            )
+    return statuses
+
+
 class Delivery:
     """Events on their way to peers.
 
     Each peer has an association and a thread of its own: a slow or dead one does not slow the
     others. An association that fails is opened again, after a while that grows, and what was not
-    answered is sent again: an event is delivered at least once. What a peer refuses for good, by a
-    Status or because it took no presentation context for it, is not sent again.
+    answered is sent again: an event is delivered at least once. So is what was answered with one of
+    the `retry_statuses`. What a peer refuses for good, by another Status or because it took no
+    presentation context for it, is not sent again.
 
     As a context manager it waits at the end until all is settled; where an exception leaves the
     block it closes.
@@ -292,12 +370,18 @@ class Delivery:
     patience : float, optional
         How many seconds a peer may be out of reach before it is given up. It is not if not given.
     longest_delay : float, optional
-        The longest wait between two tries to open an association, in seconds.
+        The longest wait between two tries, in seconds.
+    retry_statuses : iterable of int, optional
+        Statuses with which an event is not settled: it is sent again, and those behind it wait.
+        *Processing failure* and *Resource limitation* (PS3.7 C.5) if not given; with none every
+        Status is an outcome.
 
     Raises
     ------
     OutboxError
-        If the outbox can't be opened, or another process has it.
+        If the outbox can't be opened or is damaged, or another process has it.
+    ValueError
+        If the outbox can't be a file, or one of `retry_statuses` says that the event was taken.
 
     Examples
     --------
@@ -324,6 +408,7 @@ class Delivery:
         outbox: str | os.PathLike[str] | None = None,
         patience: float | None = None,
         longest_delay: float = 30.0,
+        retry_statuses: Iterable[int] = RETRY_STATUSES,
     ) -> None:
         self.peers = [peers] if isinstance(peers, Peer) else list(peers)
         names = Counter(peer.name for peer in self.peers)
@@ -333,15 +418,22 @@ class Delivery:
             raise ValueError(f"the peer {twice[0]} is there {twice[1]} times")
         self.patience = patience
         self.longest_delay = longest_delay
+        self.retry_statuses = _retry_statuses(retry_statuses)
         self.is_closing = False
         self.leaves_at_once = False
         self._outbox = Outbox(outbox)
         self._is_kept = outbox is not None
         self._condition = threading.Condition()
-        self._couriers = [_Courier(self, peer, self._outbox) for peer in self.peers]
-        self._numbers = [courier.number for courier in self._couriers]
-        for courier in self._couriers:
-            courier.thread.start()
+        try:
+            self._couriers = [_Courier(self, peer, self._outbox) for peer in self.peers]
+            self._numbers = [courier.number for courier in self._couriers]
+            for courier in self._couriers:
+                courier.thread.start()
+        except BaseException:
+            self.is_closing = True
+            self.changed()
+            self._outbox.close()
+            raise
 
     # -------------------------------------------------------------- couriers
 
@@ -398,12 +490,18 @@ class Delivery:
         ------
         OutboxError
             If they can't be stored, the disk is full for example. Those that were stored before
-            are delivered.
+            are delivered. Or if an outbox can't be read or written to deliver what is in it.
+        DeliveryError
+            If the delivery to a peer failed by an error of this end.
+        RuntimeError
+            If the delivery is closed. Where it is closed meanwhile, the error says which events
+            were stored.
         ColumnError, TypeError, ValueError
             As :func:`fastdimse.encode_events`.
         """
         if self.is_closing:
             raise RuntimeError("the delivery is closed")
+        self._raise_errors()
         # One that there is not is refused here, not when it is sent.
         encode_events((), transfer_syntax=transfer_syntax)
         first = end = None
@@ -411,9 +509,6 @@ class Delivery:
             events, self._numbers, transfer_syntax=transfer_syntax, source=source
         )
         for numbers, rejected in stored:
-            if self.is_closing:
-                # What was read for it is in the outbox, and what was not is not.
-                break
             first = numbers.start if first is None else first
             end = numbers.stop
             codes = [outcome.failure for outcome in rejected]
@@ -424,7 +519,18 @@ class Delivery:
                 self._condition.notify_all()
             if not self._is_kept:
                 self._wait_for_room()
+            self._raise_errors()
+            if self.is_closing:
+                raise RuntimeError(
+                    f"the delivery was closed: of these events {first} to {end - 1} were stored"
+                )
         return range(first or 0, end or 0)
+
+    def _raise_errors(self) -> None:
+        self._outbox.check_process()
+        for courier in self._couriers:
+            if courier.error is not None:
+                raise courier.error
 
     def _wait_for_room(self) -> None:
         def is_room() -> bool:
@@ -451,16 +557,21 @@ class Delivery:
         Raises
         ------
         OutboxError
-            If the outbox could not be written. What it does not say is sent again next time.
+            If the outbox could not be read or written, or is damaged. What it does not say is sent
+            again next time.
+        DeliveryError
+            If the delivery to a peer failed by an error of this end.
         """
+        self._outbox.check_process()
         with self._condition:
-            done = self._condition.wait_for(
-                lambda: all(one.due == 0 or one.has_ended for one in self._couriers), timeout
-            )
-        for courier in self._couriers:
-            if courier.error is not None:
-                raise courier.error
+            done = self._condition.wait_for(self._is_done, timeout)
+        self._raise_errors()
         return done
+
+    def _is_done(self) -> bool:
+        if any(one.error is not None for one in self._couriers):
+            return True
+        return all(one.due == 0 or one.has_ended for one in self._couriers)
 
     def progress(self) -> list[Progress]:
         """Return how far the delivery to each peer is."""
@@ -503,7 +614,8 @@ class Delivery:
         dict of str to list
             *Event*, its number; *MessageID*, *Status*, *StatusName*, *Time*, in ns since 1970 in
             UTC, *Latency*, in ns, *Failure* and *Reason* as :class:`fastdimse.Outcomes` has them.
-            Those that are not settled have the *Failure* ``due``.
+            Those that are not settled have the *Failure* ``due``, and the last *Status* if they
+            are sent again for that.
         """
         if peer is None and len(self._couriers) > 1:
             raise ValueError("there are several peers: name one")
@@ -513,11 +625,11 @@ class Delivery:
         raise ValueError(f"{peer!r} is no peer of this delivery")
 
     def _outcomes_of(self, courier: _Courier) -> dict[str, list[Any]]:
-        reason = courier.failure
+        reason, retried = courier.failure, courier.retried
         rows = [
             *self._outbox.outcomes(courier.number),
             *(
-                Outcome(event, None, None, None, None, _DUE, reason)
+                Outcome(event, None, retried.get(event), None, None, _DUE, reason)
                 for event in self._outbox.due_events(courier.number)
             ),
         ]
@@ -537,6 +649,28 @@ class Delivery:
             "Reason": [row.reason for row in rows],
         }
 
+    def tally(self, peer: Peer, sources: Iterable[str]) -> Counter[tuple[int | None, str | None]]:
+        """Return how many events of some sources are settled in each way, also in earlier runs.
+
+        Parameters
+        ----------
+        peer : Peer
+            With which peer.
+        sources : iterable of str
+            Names that were given to :meth:`put`.
+
+        Returns
+        -------
+        Counter
+            Events by their *Status* and *Failure*, of which one is None.
+        """
+        found: Counter[tuple[int | None, str | None]] = Counter()
+        for courier in self._couriers:
+            if courier.peer is peer:
+                for source in sources:
+                    found.update(self._outbox.tally(courier.number, source))
+        return found
+
     def close(self, *, at_once: bool = False) -> None:
         """Send no more, wait for the answers to what was sent, and release the associations.
 
@@ -548,6 +682,9 @@ class Delivery:
             Wait for nothing: the associations are aborted, and what was not answered is sent again
             next time.
         """
+        if self._outbox.is_of_parent:
+            # The associations, their threads and the outbox are those of the parent.
+            return
         with self._condition:
             self.is_closing = True
             self.leaves_at_once |= at_once

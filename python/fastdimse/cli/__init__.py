@@ -15,6 +15,7 @@ from typing import Annotated, ParamSpec
 import typer
 
 import fastdimse
+from fastdimse import DeliveryError
 
 from .bench import bench
 from .decode import decode
@@ -56,7 +57,7 @@ def _reported(command: Callable[_P, None]) -> Callable[_P, None]:
             sys.stdout.flush()
         except BrokenPipeError:
             raise _broken_pipe() from None
-        except (InputError, OSError) as error:
+        except (InputError, OSError, DeliveryError) as error:
             error_line(str(error))
             raise typer.Exit(2) from None
 

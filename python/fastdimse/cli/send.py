@@ -1,6 +1,7 @@
 """``fastdimse send``: events delivered to peers."""
 
 import hashlib
+import re
 import threading
 import time
 from functools import partial
@@ -11,7 +12,8 @@ import pyarrow as pa
 import typer
 
 from fastdimse import Delivery, Peer
-from fastdimse._core import status_category
+from fastdimse._core import describe_status, status_category
+from fastdimse._delivery import RETRY_STATUSES
 
 from .deliveries import delivery_table, print_summary
 from .encode import refusals
@@ -100,6 +102,15 @@ def send(
             help="Give up a peer that has given no answer for so long; inf: never.",
         ),
     ] = 60.0,
+    retry_statuses: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--retry-status",
+            metavar="STATUS",
+            help="A Status, in hexadecimal, with which an event is sent again, as long as patience "
+            "lasts; may be there again. 0110 and 0213 if not given; none: every Status settles.",
+        ),
+    ] = None,
     response_timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="How long an answer may take.")
     ] = 30.0,
@@ -135,7 +146,8 @@ def send(
     Associations that fail are opened again, and what was not answered is sent again.
     Ctrl-C sends no more, waits for the answers to what was sent and releases the
     associations; once more leaves at once. The exit code is 1 where an event was not
-    delivered, or was answered with a Status that is a failure.
+    delivered, or was answered with a Status that is a failure, in an earlier run with
+    this outbox too.
 
     Example: fastdimse send reports.ndjson pacs.example.org 104 --called-ae PACS
     """
@@ -158,16 +170,18 @@ def send(
         ),
     }
     addresses = [(host, port, called_ae), *map(_address, peers or ())]
+    retry = _retry_statuses(retry_statuses)
     with refused_values():
         to = [Peer(host, port, called_ae=title, **options) for host, port, title in addresses]
     with open_requests(events, row_format, transfer_syntax) as requests:
         source = None if outbox is None else _source(events)
         with refused_values():
-            delivery = Delivery(to, outbox=outbox, patience=patience)
+            delivery = Delivery(to, outbox=outbox, patience=patience, retry_statuses=retry)
+        sources: list[str] = []
         _tell_what_is_there(delivery)
         begin = time.monotonic()
         try:
-            was_interrupted = _deliver(delivery, requests, source)
+            was_interrupted = _deliver(delivery, requests, source, sources)
         finally:
             if any(one.due or one.answered or one.failures for one in delivery.progress()):
                 print_summary(delivery.progress(), time.monotonic() - begin)
@@ -179,7 +193,8 @@ def send(
         draw([(peer.name, delivery.outcomes(peer)) for peer in delivery.peers], picture)
     if was_interrupted:
         raise typer.Exit(_INTERRUPTED)
-    if requests.left_out or not _is_all_taken(delivery):
+    is_all_taken = _were_all_taken_before(delivery, sources) and _is_all_taken(delivery)
+    if requests.left_out or not is_all_taken:
         raise typer.Exit(1)
 
 
@@ -190,6 +205,20 @@ def _address(text: str) -> tuple[str, int, str]:
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise InputError(f"--peer {text}: it must be HOST:PORT or HOST:PORT:AE")
     return host, int(port), title or "ANY-SCP"
+
+
+def _retry_statuses(given: list[str] | None) -> list[int]:
+    """Read Statuses: ``0110``, ``0x0110`` or ``0110H``, or ``none`` alone."""
+    if given is None:
+        return list(RETRY_STATUSES)
+    if given == ["none"]:
+        return []
+    for text in given:
+        if re.fullmatch(r"(0[xX])?[0-9a-fA-F]{1,4}[hH]?", text) is None:
+            raise InputError(
+                f"--retry-status {text}: it must be a Status in hexadecimal, such as 0110, or none"
+            )
+    return [int(text.rstrip("hH"), 16) for text in given]
 
 
 def _source(path: str) -> str | None:
@@ -211,7 +240,9 @@ def _tell_what_is_there(delivery: Delivery) -> None:
 class _Putting(threading.Thread):
     """Events on their way into a delivery, while another thread watches it."""
 
-    def __init__(self, delivery: Delivery, requests: Requests, source: str | None) -> None:
+    def __init__(
+        self, delivery: Delivery, requests: Requests, source: str | None, sources: list[str]
+    ) -> None:
         # A daemon: what it reads may be a pipe in which nothing comes.
         super().__init__(daemon=True)
         self.count = 0
@@ -219,21 +250,26 @@ class _Putting(threading.Thread):
         self._delivery = delivery
         self._requests = requests
         self._source = source
+        self._sources = sources
 
     def run(self) -> None:
         """Put them."""
         try:
             for number, (events, transfer_syntax) in enumerate(self._requests.parts):
                 source = None if self._source is None else f"{self._source}, part {number}"
+                if source is not None:
+                    self._sources.append(source)
                 put = self._delivery.put(events, transfer_syntax=transfer_syntax, source=source)
                 self.count += len(put)
         except BaseException as error:
             self.failure = error
 
 
-def _deliver(delivery: Delivery, requests: Requests, source: str | None) -> bool:
-    """Deliver everything, and return whether that was interrupted."""
-    putting = _Putting(delivery, requests, source)
+def _deliver(
+    delivery: Delivery, requests: Requests, source: str | None, sources: list[str]
+) -> bool:
+    """Deliver everything, note the sources of it, and return whether that was interrupted."""
+    putting = _Putting(delivery, requests, source, sources)
     with LiveTable() as shown:
         try:
             putting.start()
@@ -243,6 +279,7 @@ def _deliver(delivery: Delivery, requests: Requests, source: str | None) -> bool
                 table = partial(delivery_table, progress, requests.total)
                 shown.show(sum(one.answered for one in progress), table)
                 if all(one.state in _ENDS for one in progress):
+                    delivery.wait(0)
                     break
         except (KeyboardInterrupt, SystemExit):
             note("waiting for the answers to what was sent; once more to leave at once")
@@ -284,6 +321,24 @@ def _is_all_taken(delivery: Delivery) -> bool:
         and all(status_category(status) in _TAKEN for status in progress.statuses)
         for progress in delivery.progress()
     )
+
+
+def _were_all_taken_before(delivery: Delivery, sources: list[str]) -> bool:
+    """Return whether earlier runs delivered what they settled of this content, and tell."""
+    all_taken = True
+    for progress in delivery.progress():
+        for (status, code), count in delivery.tally(progress.peer, sources).items():
+            if status is not None and status_category(status) in _TAKEN:
+                continue
+            now = progress.failures.get(code or "", 0)
+            outcome = f"not sent: {code}"
+            if status is not None:
+                now, outcome = progress.statuses.get(status, 0), describe_status(status)
+            if count > now:
+                events = plural(count - now, "event")
+                note(f"{progress.peer.name}: {events} of this content settled before: {outcome}")
+                all_taken = False
+    return all_taken
 
 
 def _write(delivery: Delivery, path: str, chosen: RowFormat) -> None:

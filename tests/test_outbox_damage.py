@@ -1,0 +1,222 @@
+"""Outboxes that are not what was written: an error for who waits, and no event lost in silence."""
+
+import random
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+import fastdimse._outbox
+from fastdimse import Delivery, DeliveryError, OutboxError, Peer, listen
+from outbox_sender import numbered
+from scripted_peer import HOST
+from test_outbox import DEADLINE, Taker, instances, taker, until
+
+FLIPS_OF_THE_FILE = 200
+
+
+def filled(path: Path) -> bytes:
+    """Make an outbox with nine events, three of them delivered, and return the file."""
+    with taker() as one, Delivery(Peer(HOST, one.listener.port, name="peer"), outbox=path) as to:
+        to.put(numbered(3))
+    with closing(Delivery(Peer(HOST, 1, name="peer"), outbox=path)) as to:
+        for number in range(2):
+            rows = list(numbered(9))[3 * number + 3 : 3 * number + 6]
+            to.put(rows, source=f"file {number}")
+    assert not path.with_name(f"{path.name}-wal").exists()
+    return path.read_bytes()
+
+
+def deliver(path: Path, one: Taker) -> tuple[list[str], dict[str, int]]:
+    """Deliver what an outbox has, and return what the peer took, and what is due to others."""
+    begin = len(one.instances)
+    peer = Peer(HOST, one.listener.port, name="peer")
+    with Delivery(peer, outbox=path) as delivery:
+        others = delivery.others()
+    count = delivery.progress()[0].answered
+    until(lambda: len(one.instances) - begin >= count)
+    return one.instances[begin:], others
+
+
+def test_no_flipped_byte_of_a_batch_is_sent(tmp_path):
+    """What Arrow would make of it, an abort by an allocation for example, is not tried."""
+    path = tmp_path / "outbox"
+    filled(path)
+    with closing(sqlite3.connect(path)) as database:
+        [(stream,)] = database.execute("SELECT events FROM batches WHERE first = 3").fetchall()
+    chance = random.Random(5)
+    with taker() as one:
+        for offset in range(0, len(stream), 5):
+            flipped = bytearray(stream)
+            flipped[offset] ^= 1 << chance.randrange(8)
+            replace(path, bytes(flipped))
+            with pytest.raises(OutboxError, match="events 3 to 5 has a wrong checksum") as caught:
+                deliver(path, one)
+            assert str(caught.value).startswith("delivery to peer: ")
+        replace(path, stream)
+        assert deliver(path, one)[0] == instances(9)[3:]
+
+
+def replace(path: Path, stream: bytes) -> None:
+    """Replace what is stored of a batch."""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA synchronous = OFF")
+        database.execute("UPDATE batches SET events = ? WHERE first = 3", (stream,))
+        database.commit()
+
+
+def test_no_flipped_byte_of_the_file_loses_an_event(tmp_path):
+    path = tmp_path / "outbox"
+    whole = filled(path)
+    chance = random.Random(11)
+    told = 0
+    with taker() as one:
+        for offset in [
+            *range(0, 100, 3),
+            *chance.sample(range(100, len(whole)), FLIPS_OF_THE_FILE),
+        ]:
+            flipped = bytearray(whole)
+            flipped[offset] ^= 1 << chance.randrange(8)
+            for name in (path, *(path.with_name(f"{path.name}{end}") for end in ("-wal", "-shm"))):
+                name.unlink(missing_ok=True)
+            path.write_bytes(flipped)
+            try:
+                taken, others = deliver(path, one)
+            except OutboxError:
+                told += 1
+            else:
+                assert others == {}
+                assert set(instances(9)[3:]) <= set(taken), offset
+    assert told > FLIPS_OF_THE_FILE / 4
+
+
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [
+        ("UPDATE due SET first = 0 WHERE first = 3", "table due with a wrong checksum: 1"),
+        ("DELETE FROM due WHERE first = 3", "without those that belong to them: 1"),
+        ("DELETE FROM batches WHERE first = 3", "without those that belong to them"),
+        ("UPDATE peers SET name = 'pier'", "table peers with a wrong checksum: 1"),
+        ("UPDATE batches SET count = 2 WHERE first = 6", "table batches with a wrong checksum: 1"),
+        ("UPDATE sources SET count = 9", "table sources with a wrong checksum: 2"),
+        ("UPDATE batches SET events = NULL WHERE first = 3", "without those that belong to them"),
+        (
+            "INSERT INTO outcomes SELECT peer, 4, 1, 0, 0, 0, NULL, NULL FROM peers",
+            "outcomes of the batch of the events 3 to 5 are not those that were noted",
+        ),
+    ],
+)
+def test_rows_that_nobody_wrote(tmp_path, statement, text):
+    path = tmp_path / "outbox"
+    filled(path)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(statement)
+        database.commit()
+    with taker() as one, pytest.raises(OutboxError, match=text):
+        deliver(path, one)
+
+
+def test_a_batch_that_is_damaged_while_it_waits(tmp_path):
+    """Who waits, and who puts, is told: of which peer, which events, and why."""
+    path = tmp_path / "outbox"
+    dead = Peer(HOST, 1, name="dead")
+    with taker() as one:
+        peer = Peer(HOST, one.listener.port, name="peer")
+        delivery = Delivery([peer, dead], outbox=path)
+        with closing(sqlite3.connect(path)) as database:
+            database.execute(
+                "CREATE TRIGGER damage AFTER INSERT ON batches WHEN NEW.first = 4096 "
+                "BEGIN UPDATE batches SET events = zeroblob(9) WHERE first = 4096; END"
+            )
+        with pytest.raises(OutboxError, match=r"delivery to peer: .*events 4096 to 8191"), delivery:
+            delivery.put(numbered(8192))
+        [of_peer, _] = delivery.progress()
+        assert of_peer.state == "failed"
+        assert "wrong checksum" in (of_peer.failure or "")
+        assert of_peer.answered == 4096
+        # As docs/delivery.md has it.
+        with closing(sqlite3.connect(path)) as database:
+            database.executescript(
+                "DELETE FROM due WHERE first = 4096; "
+                "UPDATE batches SET events = NULL WHERE first = 4096"
+            )
+        with Delivery(peer, outbox=path) as delivery:
+            delivery.put(numbered(1))
+        assert delivery.progress()[0].answered == 1
+
+
+@pytest.mark.parametrize("then", [lambda to: to.wait(DEADLINE), lambda to: to.put(numbered(1))])
+def test_a_panic_is_an_error_for_who_waits(monkeypatch, then: Callable[[Delivery], object]):
+    class Panic(BaseException):
+        """As pyo3's PanicException, which is no Exception."""
+
+    class Batch:
+        @staticmethod
+        def of_ipc(stream: bytes) -> None:
+            raise Panic("range end index out of range")
+
+    monkeypatch.setattr(fastdimse._outbox, "EventBatch", Batch)
+    delivery = Delivery(Peer(HOST, 1, name="peer"))
+    with closing(delivery):
+        delivery.put(numbered(1))
+        until(lambda: delivery.progress()[0].state == "failed")
+        with pytest.raises(DeliveryError, match="delivery to peer: Panic: range end index"):
+            then(delivery)
+
+
+def test_an_outbox_of_another_version(tmp_path):
+    path = tmp_path / "outbox"
+    filled(path)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version = 1")
+    with pytest.raises(OutboxError, match="an outbox of version 1, and this is read: 2"):
+        Delivery(Peer(HOST, 1), outbox=path)
+
+
+def test_the_database_of_something_else_stays_as_it_is(tmp_path):
+    path = tmp_path / "other"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE other (number INTEGER)")
+    before = path.read_bytes()
+    with pytest.raises(OutboxError, match="a database of something else"):
+        Delivery(Peer(HOST, 1), outbox=path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda path: path.unlink(), "it was removed: No such file"),
+        (lambda path: path.rename(path.with_name("moved")), "it was removed: No such file"),
+        (lambda path: (path.unlink(), path.touch()), "another file took its place"),
+    ],
+)
+def test_an_outbox_that_is_removed_while_it_is_open(tmp_path, change, text):
+    path = tmp_path / "outbox"
+    with closing(Delivery(Peer(HOST, 1), outbox=path)) as delivery:
+        delivery.put(numbered(1))
+        change(path)
+        with pytest.raises(OutboxError, match=text):
+            delivery.put(numbered(1))
+
+
+def test_the_command_says_what_is_damaged(tmp_path):
+    path, rows = tmp_path / "outbox", tmp_path / "rows.ndjson"
+    rows.write_text("")
+    filled(path)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE peers SET name = 'pier'")
+        database.commit()
+    with listen(0, host=HOST) as listener:
+        command = (sys.executable, "-m", "fastdimse", "send", rows, HOST, str(listener.port))
+        ran = subprocess.run(
+            [*command, "--outbox", path], capture_output=True, text=True, check=False, timeout=60
+        )
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("fastdimse: error: ")
+    assert "it is damaged" in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1

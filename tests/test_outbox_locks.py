@@ -1,0 +1,133 @@
+"""An outbox is delivered by one process at a time, whatever it is called there."""
+
+import os
+import signal
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fastdimse import Delivery, OutboxError, Peer
+from outbox_sender import numbered
+from processes import Program
+from scripted_peer import HOST
+from test_outbox import SENDER, instances, taker, until
+
+FORKS = Path(__file__).parent / "outbox_forks.py"
+
+
+def symbolic_link(path: Path) -> Path:
+    link = path.with_name("link")
+    link.symlink_to(path)
+    return link
+
+
+def hard_link(path: Path) -> Path:
+    link = path.with_name("link")
+    link.hardlink_to(path)
+    return link
+
+
+def linked_folder(path: Path) -> Path:
+    link = path.parent.with_name(f"{path.parent.name}-link")
+    link.symlink_to(path.parent)
+    return link / path.name
+
+
+def without_its_lock(path: Path) -> Path:
+    path.with_name(f"{path.name}-lock").unlink(missing_ok=True)
+    return path
+
+
+@pytest.mark.parametrize("rename", [symbolic_link, hard_link, linked_folder, without_its_lock])
+def test_no_other_process_delivers_from_it(tmp_path, rename: Callable[[Path], Path]):
+    path = tmp_path / "outbox"
+    with taker() as one:
+        dead = Peer(HOST, 1, name=one.peer.name)
+        with closing(Delivery(dead, outbox=path)) as delivery:
+            delivery.put(numbered(5), source="numbered")
+            program = Program(SENDER, one.listener.port, rename(path), 5)
+            try:
+                assert program.ended() == 1
+                assert "another process delivers from it" in str(program)
+            finally:
+                program.close()
+            with pytest.raises(OutboxError, match="this process delivers from it already"):
+                Delivery(dead, outbox=rename(path) if rename is without_its_lock else path)
+            # Those who only look are not kept out, and the lock outlives that they do.
+            with closing(sqlite3.connect(path)) as database:
+                assert database.execute("SELECT sum(count) FROM batches").fetchone() == (5,)
+        assert one.instances == []
+        with Delivery(one.peer, outbox=path):
+            pass
+    assert one.instances == instances(5)
+
+
+def test_a_place_that_is_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path, text in [
+        ("", "not an empty text"),
+        (tmp_path, "is a directory"),
+        (f"{tmp_path}/new/", "is a directory"),
+        (os.devnull, "is a device"),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            Delivery(Peer(HOST, 1), outbox=path)
+    # SQLite has names for what is kept nowhere: here they are names of files.
+    with closing(Delivery(Peer(HOST, 1), outbox=":memory:")) as delivery:
+        delivery.put(numbered(1))
+    assert (tmp_path / ":memory:").stat().st_size > 0
+
+
+def test_the_folder_is_the_one_in_which_it_was_opened(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with taker() as one:
+        with Delivery(one.peer, outbox="outbox") as delivery:
+            monkeypatch.chdir("/")
+            delivery.put(numbered(2))
+        assert delivery.outcomes()["Status"] == [0, 0]
+    assert (tmp_path / "outbox").stat().st_size > 0
+
+
+def test_what_fails_holds_no_lock(tmp_path, monkeypatch):
+    path = tmp_path / "outbox"
+
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError, match="can't start new thread") as caught:
+            Delivery(Peer(HOST, 1), outbox=path)
+    # Its frames are alive.
+    assert caught.tb is not None
+    with closing(Delivery(Peer(HOST, 1), outbox=path)) as delivery:
+        delivery.put(numbered(1))
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version = 99")
+    for _ in range(2):
+        with pytest.raises(OutboxError, match="version 99"):
+            Delivery(Peer(HOST, 1), outbox=path)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
+def test_a_forked_process_neither_delivers_nor_holds_it(tmp_path):
+    path = tmp_path / "outbox"
+    with taker() as one:
+        program = Program(FORKS, path, one.peer.name)
+        try:
+            child = int(program.find(r"^child (\d+)$", "stdout")[1])
+            told = program.find(r"^told (.*)$", "stdout")[1]
+            assert told.split("; ") == ["put OutboxError", "wait OutboxError", "closed"]
+            program.send_signal(signal.SIGKILL)
+            until(lambda: "exit code -9" in str(program))
+            with Delivery(one.peer, outbox=path):
+                pass
+            os.kill(child, 0)
+            os.kill(child, signal.SIGKILL)
+        finally:
+            program.close()
+    assert one.instances == instances(3)
