@@ -1,4 +1,4 @@
-"""Signals while a call waits: handlers run, and the call goes on or ends with what they raise (PEP 475)."""
+"""Signals while a call waits: handlers run, and what they raise ends the call (PEP 475)."""
 
 import subprocess
 import sys

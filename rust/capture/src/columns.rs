@@ -174,6 +174,13 @@ pub struct SeenColumns([Option<ArrayRef>; Seen::ALL.len()]);
 impl SeenColumns {
     fn put(&mut self, column: Seen, array: &ArrayRef) -> Result<(), TableError> {
         let (to, wanted) = column.read_as();
+        // Text becomes str, also on the way to a time.
+        array.to_data().validate_full().map_err(|error| TableError::Type {
+            column: column.name(),
+            found: array.data_type().clone(),
+            wanted,
+            why: error.to_string().into(),
+        })?;
         // What does not fit is an error, not a null.
         let options = CastOptions { safe: false, ..CastOptions::default() };
         let read = to.iter().try_fold(array.clone(), |array, to| {

@@ -39,6 +39,9 @@ pub enum DataSetReason {
          and it is added"
     )]
     CharacterSet(Box<str>, Box<str>),
+    /// Text of a column that is not in the encoding of all Arrow text.
+    #[error("'{0}' is not UTF-8, which the text of an Arrow column must be")]
+    NotUtf8(Box<str>),
     /// Bytes that are no text in the data set's own character set.
     #[error("'{0}' is no text in Specific Character Set '{1}', or that is not known here")]
     Undecodable(Box<str>, Box<str>),
@@ -85,7 +88,7 @@ impl DataSetReason {
             Self::NullAmong(_) => "null-among-values",
             Self::Several(..) | Self::NotOne => "several-values",
             Self::TooLong(_) => "too-large",
-            Self::CharacterSet(..) | Self::Undecodable(..) => "character-set",
+            Self::CharacterSet(..) | Self::NotUtf8(_) | Self::Undecodable(..) => "character-set",
             Self::Truncated { .. } => "truncated",
             Self::Misplaced(..) | Self::UndefinedLength(_) => "item",
             Self::NotAVr(_) => "value-vr",

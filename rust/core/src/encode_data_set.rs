@@ -490,9 +490,10 @@ impl<'c, 'o> Writer<'c, 'o> {
             self.put(&element.to_le_bytes());
             return Ok(());
         }
-        // Arrow's strings are UTF-8.
-        let characters = String::from_utf8_lossy(text);
-        check_text(vr, &characters).map_err(of_value)?;
+        // The producer of a column promises UTF-8, and may be wrong.
+        let characters = std::str::from_utf8(text)
+            .map_err(|_| DataSetError::new(DataSetReason::NotUtf8(shown(text))))?;
+        check_text(vr, characters).map_err(of_value)?;
         if text.is_ascii() {
             self.put(text);
             return Ok(());
@@ -503,7 +504,7 @@ impl<'c, 'o> Writer<'c, 'o> {
             self.put(text);
             return Ok(());
         }
-        let encoded = self.character_set.encode(&characters).ok_or_else(|| {
+        let encoded = self.character_set.encode(characters).ok_or_else(|| {
             let name = self.character_set.name().into();
             DataSetError::new(DataSetReason::CharacterSet(shown(text), name))
         })?;

@@ -9,7 +9,7 @@ use arrow_schema::DataType;
 use dicom_core::Tag;
 
 use crate::attribute::tag_of;
-use crate::columns::EventColumns;
+use crate::columns::{ByteColumn, EventColumns};
 use crate::command_set::{Field, Kind};
 use crate::error::shown;
 use crate::events::{Attribute, EventType, SopClass, sop_class};
@@ -288,10 +288,8 @@ fn list(array: &ArrayRef, row: usize) -> Option<(&ArrayRef, usize, usize)> {
 }
 
 fn is_empty_text(array: &ArrayRef, row: usize) -> bool {
-    let length = |length: Option<usize>| length == Some(0);
-    length(array.as_string_opt::<i32>().map(|texts| texts.value(row).len()))
-        || length(array.as_string_opt::<i64>().map(|texts| texts.value(row).len()))
-        || length(array.as_string_view_opt().map(|texts| texts.value(row).len()))
+    // As bytes: what a table has as text need not be UTF-8.
+    ByteColumn::text(array).is_ok_and(|texts| texts.get(row).is_some_and(<[u8]>::is_empty))
 }
 
 /// The event information of a table, as this check can look at it.

@@ -402,7 +402,7 @@ impl Columns for OfCaptures {
 }
 
 fn from_values(column: Seen, values: &Bound<'_, PyAny>) -> PyResult<MappedColumn> {
-    if let Some(array) = arrow_array(values)? {
+    if let Some(array) = arrow_array(values, column.name())? {
         return Ok(MappedColumn::Array(array));
     }
     let py = values.py();

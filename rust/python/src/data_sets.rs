@@ -15,7 +15,6 @@ use fastdimse_core::transfer_syntax::{TransferSyntax, TransferSyntaxColumn, Tran
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyString, PyTuple};
-use pyo3_arrow::PySchema;
 use pyo3_arrow::ffi::{to_array_pycapsules, to_schema_pycapsule};
 
 use crate::encoded::on_invalid;
@@ -70,12 +69,12 @@ use crate::transfer_syntaxes::{self, transfer_syntax};
 pub fn decode_data_sets(
     py: Python<'_>,
     data_sets: &Bound<'_, PyAny>,
-    schema: Option<PySchema>,
+    schema: Option<&Bound<'_, PyAny>>,
     transfer_syntax: Option<&Bound<'_, PyAny>>,
     on_invalid: &str,
 ) -> PyResult<DecodedDataSets> {
     let on_invalid = self::on_invalid(on_invalid)?;
-    let schema = schema.map(|schema| of_schema(py, schema, "schema")).transpose()?;
+    let schema = schema.map(|schema| of_schema(schema, "schema")).transpose()?;
     let data_sets = binary_views(data_sets)?;
     let syntaxes = syntaxes(transfer_syntax, data_sets.len())?;
     let found = py.detach(|| {
@@ -127,7 +126,7 @@ fn rejection((row, error): (usize, Box<DataSetError>)) -> Rejection {
 }
 
 fn binary_views(data_sets: &Bound<'_, PyAny>) -> PyResult<BinaryViewArray> {
-    let array = match arrow_array(data_sets)? {
+    let array = match arrow_array(data_sets, "data_sets")? {
         Some(array) => array,
         None if is_one(data_sets) => {
             let found = data_sets.get_type().name()?;

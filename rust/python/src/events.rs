@@ -7,19 +7,19 @@ use arrow_array::{
     Array, ArrayRef, BinaryArray, Int64Array, NullArray, RecordBatch, RecordBatchIterator,
     RecordBatchReader, StringArray, StructArray,
 };
-use arrow_schema::{ArrowError, Field as Column, Schema, SchemaRef};
+use arrow_schema::{Field as Column, Schema, SchemaRef};
 use fastdimse_core::columns::check_names;
 use fastdimse_core::command_set::Field;
 use fastdimse_core::error::{Reason, Rejection};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
     PyByteArray, PyBytes, PyFloat, PyInt, PyIterator, PyList, PyMapping, PyString, PyTuple,
 };
 use pyo3_arrow::ffi::{ArrayIterator, to_stream_pycapsule};
-use pyo3_arrow::input::{AnyArray, AnyRecordBatch};
 
+use crate::arrow_import::{array, batches, is_arrow};
 use crate::buffer::numbers;
 use crate::data_set::{bytes_io, data_set_bytes};
 use crate::errors::{column_error, schema_error};
@@ -27,6 +27,8 @@ use crate::interrupts::interruptible;
 use crate::pandas::without_index;
 use crate::primitives;
 use crate::rows;
+
+pub use crate::arrow_import::arrow_error;
 
 /// Events on their way in, a batch at a time.
 pub enum Events {
@@ -88,11 +90,8 @@ impl Events {
         accepted: &'static dyn Columns,
     ) -> PyResult<Self> {
         let py = events.py();
-        let arrow = events.hasattr(intern!(py, "__arrow_c_stream__"))?
-            || events.hasattr(intern!(py, "__arrow_c_array__"))?;
-        if arrow {
-            let reader = events.extract::<AnyRecordBatch>()?.into_reader()?;
-            let reader = without_index(reader).map_err(arrow_error)?;
+        if is_arrow(events)? {
+            let reader = without_index(batches(events)?).map_err(arrow_error)?;
             accepted.check_names(py, &reader.schema())?;
             return Ok(Self::Arrow { reader, rest: None, broken: Vec::new() });
         }
@@ -156,11 +155,6 @@ impl Events {
             }
         }
     }
-}
-
-/// An error of the stream that the events came in, or of Arrow itself.
-pub fn arrow_error(error: ArrowError) -> PyErr {
-    PyValueError::new_err(format!("the Arrow stream failed: {error}"))
 }
 
 fn not_events(events: &Bound<'_, PyAny>, lazy: bool) -> PyResult<PyErr> {
@@ -252,7 +246,7 @@ fn from_values(
     broken: &mut Vec<Rejection>,
 ) -> PyResult<MappedColumn> {
     let py = values.py();
-    if let Some(array) = arrow_array(values)? {
+    if let Some(array) = arrow_array(values, field.keyword())? {
         return Ok(MappedColumn::Array(array));
     }
     let scalar = values.is_none()
@@ -282,22 +276,9 @@ fn from_values(
     from_iterator(field, interruptible(py, iterator), 0, broken).map(MappedColumn::Array)
 }
 
-/// An Arrow array of the Python object `values`, if it is one.
-pub fn arrow_array(values: &Bound<'_, PyAny>) -> PyResult<Option<ArrayRef>> {
-    let py = values.py();
-    let arrow = values.hasattr(intern!(py, "__arrow_c_array__"))?
-        || values.hasattr(intern!(py, "__arrow_c_stream__"))?;
-    arrow.then(|| concat(values.extract::<AnyArray>()?)).transpose()
-}
-
-/// The chunks of an array as one.
-fn concat(array: AnyArray) -> PyResult<ArrayRef> {
-    let (chunks, column) = array.into_chunked_array()?.into_inner();
-    let chunks: Vec<&dyn Array> = chunks.iter().map(AsRef::as_ref).collect();
-    match chunks[..] {
-        [] => Ok(arrow_array::new_empty_array(column.data_type())),
-        _ => arrow_select::concat::concat(&chunks).map_err(arrow_error),
-    }
+/// An Arrow array of the Python object `values`, if it is one; `name` is what errors call it.
+pub fn arrow_array(values: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<ArrayRef>> {
+    is_arrow(values)?.then(|| array(values, name)).transpose()
 }
 
 fn is_integer(field: Field) -> bool {

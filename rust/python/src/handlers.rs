@@ -22,10 +22,11 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyTuple};
 
+use crate::arrow_import::{arrow_error, is_arrow, utf8_array};
 use crate::codec::event_of;
 use crate::data_set::bytes_io;
 use crate::errors::{encode_error, schema_error};
-use crate::events::{arrow_array, arrow_error, data_set, from_iterator};
+use crate::events::{data_set, from_iterator};
 use crate::primitive::primitive_type;
 use crate::received_events::ReceivedEvents;
 use crate::rows::is_structured;
@@ -266,12 +267,13 @@ fn call_for_batch(
     if answer.is_none() || answer.hasattr("__index__")? && !answer.hasattr("__len__")? {
         return Ok(vec![status(&answer)?; rows]);
     }
-    let statuses: Vec<u16> = match arrow_array(&answer)? {
-        Some(column) => column_of_statuses(&column)?,
-        None if answer.hasattr("__iter__")? => {
-            answer.try_iter()?.map(|one| status(&one?)).collect::<PyResult<_>>()?
-        }
-        None => vec![status(&answer)?; rows],
+    let statuses: Vec<u16> = if is_arrow(&answer)? {
+        // Its name in errors: the handler gives it none.
+        column_of_statuses(&utf8_array(&answer, "Status")?)?
+    } else if answer.hasattr("__iter__")? {
+        answer.try_iter()?.map(|one| status(&one?)).collect::<PyResult<_>>()?
+    } else {
+        vec![status(&answer)?; rows]
     };
     match statuses.len() == rows {
         true => Ok(statuses),

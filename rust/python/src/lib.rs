@@ -2,6 +2,7 @@
 //!
 //! No DICOM rule is written here but those of pynetdicom's class that are about Python objects.
 
+mod arrow_import;
 mod association;
 mod buffer;
 mod capture;

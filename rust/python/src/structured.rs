@@ -5,10 +5,11 @@ use fastdimse_core::data_set_schema::DataSetSchema;
 use fastdimse_core::encode_data_set::DataSetOptions;
 use fastdimse_core::structured::{encode_each_structured, is_structured};
 use pyo3::exceptions::PyValueError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use pyo3_arrow::PySchema;
 
+use crate::arrow_import::fields;
 use crate::errors::schema_error;
 use crate::events::Batch;
 
@@ -35,21 +36,21 @@ pub fn structured_fields(
 }
 
 fn schema(py: Python<'_>, field: Field, given: &Bound<'_, PyAny>) -> PyResult<DataSetSchema> {
-    let Ok(schema) = given.extract::<PySchema>() else {
+    if !given.hasattr(intern!(py, "__arrow_c_schema__"))? {
         return Err(PyValueError::new_err(format!(
             "the {} of decoded events is 'binary', 'structured' or an Arrow schema of its \
              attributes, not {}",
             field.keyword(),
             given.repr()?
         )));
-    };
-    of_schema(py, schema, field.keyword())
+    }
+    of_schema(given, field.keyword())
 }
 
 /// The attributes that an Arrow schema names; `path` is where it stands.
-pub fn of_schema(py: Python<'_>, schema: PySchema, path: &str) -> PyResult<DataSetSchema> {
-    DataSetSchema::of_fields(schema.into_inner().fields(), path)
-        .map_err(|error| schema_error(py, &error))
+pub fn of_schema(schema: &Bound<'_, PyAny>, path: &str) -> PyResult<DataSetSchema> {
+    DataSetSchema::of_fields(&fields(schema, path)?, path)
+        .map_err(|error| schema_error(schema.py(), &error))
 }
 
 /// The most rows whose data sets are encoded at a time in a thread.

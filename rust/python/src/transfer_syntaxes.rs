@@ -8,7 +8,8 @@ use fastdimse_core::transfer_syntax::{TransferSyntax, TransferSyntaxColumn};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::events::{arrow_array, wrong_value};
+use crate::arrow_import::{is_arrow, utf8_array};
+use crate::events::wrong_value;
 use crate::interrupts::interruptible;
 
 /// Reads `transfer_syntax`.
@@ -34,8 +35,8 @@ pub fn of_values(
     uids: &Bound<'_, PyAny>,
     default: TransferSyntax,
 ) -> PyResult<TransferSyntaxColumn> {
-    if let Some(array) = arrow_array(uids)? {
-        return of_array(&array, default);
+    if is_arrow(uids)? {
+        return of_array(&utf8_array(uids, "transfer_syntax")?, default);
     }
     let values = (0..).zip(interruptible(uids.py(), uids.try_iter()?));
     let text = |(row, value): (u64, PyResult<Bound<'_, PyAny>>)| {
