@@ -1,18 +1,21 @@
 """``fastdimse receive``: events taken in and written to files."""
 
+import signal
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from fastdimse import Listener, listen
+from fastdimse import Listener, ReceivedEvents, listen
 
 from .data_sets import DataSets
-from .files import RowFormat
+from .files import RowFormat, shorten
 from .received_files import ReceivedFiles
 from .report import LiveTable, note, plural, printable
 from .rows import InputError, refused_values
@@ -20,6 +23,9 @@ from .security import Ca, Certificate, Key, server_tls
 
 # Seconds between two looks at what came in.
 _LOOK = 0.1
+_SUCCESS = 0x0000
+# What can't be written, the sender keeps (PS3.7 C.5).
+_PROCESSING_FAILURE = 0x0110
 
 
 def receive(
@@ -65,8 +71,9 @@ def receive(
     """Take events in and write them to files, each answered when it has been written.
 
     Files in DIR are whole, but the one that ends in .part: what is in it is not lost
-    when this is killed, the next run makes a whole file of it. Ctrl-C ends the
-    associations and makes the last file whole. With --certificate connections are
+    when this is killed, the next run makes a whole file of it. Others can write to DIR
+    at the same time. Ctrl-C ends the associations and makes the last file whole; once
+    more leaves at once. With --certificate connections are
     secure; with --ca who connects needs a certificate of its authorities.
 
     Example: fastdimse receive 11112 -o events
@@ -87,37 +94,99 @@ def receive(
     for line in files.recover():
         note(line)
     failures: Counter[str] = Counter()
+    answers = _Answers(files)
     begin = time.monotonic()
-    with refused_values():
-        listener = listen(
-            port,
-            host=host,
-            batch_handler=files.write,
-            called_ae=called_ae,
-            calling_aes=calling_aes,
-            window=window,
-            max_connections=max_connections,
-            idle_timeout=idle_timeout,
-            tls=secure,
-        )
-    try:
-        with suppress(KeyboardInterrupt, SystemExit):
+    with _signals() as is_told_to_end:
+        with refused_values():
+            listener = listen(
+                port,
+                host=host,
+                batch_handler=answers.to,
+                called_ae=called_ae,
+                calling_aes=calling_aes,
+                window=window,
+                max_connections=max_connections,
+                idle_timeout=idle_timeout,
+                tls=secure,
+            )
+        try:
             note(f"listens on {host}:{listener.port}")
-            _watch(listener, files, failures, stop_after)
-    finally:
-        _count(listener, failures)
-        listener.close()
-        files.close()
-        _summarize(files, failures, time.monotonic() - begin, out)
+            _watch(listener, files, failures, stop_after, is_told_to_end)
+        finally:
+            _count(listener, failures)
+            listener.close()
+            files.close()
+            _summarize(files, failures, time.monotonic() - begin, out)
+            answers.summarize()
     if files.failure is not None:
         raise files.failure
 
 
+class _Answers:
+    """Statuses of events: Success when they are written."""
+
+    def __init__(self, files: ReceivedFiles) -> None:
+        self._files = files
+        self._refused: Counter[str] = Counter()
+
+    def to(self, received: ReceivedEvents) -> int:
+        """Write events, and return their Status."""
+        try:
+            self._files.write(received)
+        except OSError as error:
+            # It ends the run, which says so.
+            self._refused[str(error)] += len(received)
+            return _PROCESSING_FAILURE
+        except Exception as error:
+            why = f"{type(error).__name__}: {shorten(error)}"
+            if why not in self._refused:
+                note(f"events that can't be written are answered with 0110H: {why}")
+            self._refused[why] += len(received)
+            return _PROCESSING_FAILURE
+        return _SUCCESS
+
+    def summarize(self) -> None:
+        """Say how many events were not taken."""
+        for why, count in self._refused.most_common():
+            print(printable(f"{plural(count, 'event')} answered with 0110H: {why}"))
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], bool]]:
+    """Note signals instead of raising them: a file must not be left in the middle of its end.
+
+    What is given says whether one has come. The next one is raised.
+    """
+    told = []
+
+    def note_signal(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {
+        number: signal.signal(number, note_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield lambda: bool(told)
+    finally:
+        restore()
+
+
 def _watch(
-    listener: Listener, files: ReceivedFiles, failures: Counter[str], stop_after: int | None
+    listener: Listener,
+    files: ReceivedFiles,
+    failures: Counter[str],
+    stop_after: int | None,
+    is_told_to_end: Callable[[], bool],
 ) -> None:
     with LiveTable() as shown:
         while files.failure is None and (stop_after is None or files.events < stop_after):
+            if is_told_to_end():
+                return
             time.sleep(_LOOK)
             files.rotate()
             _count(listener, failures)
