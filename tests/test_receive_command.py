@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,11 +20,12 @@ from pynetdicom.sop_class import StorageCommitmentPushModelInstance, Verificatio
 from fastdimse import TLS, AssociationError, Delivery, Peer, connect, listen
 from oracle import decode_stream
 from outbox_sender import COMMITMENT, numbered
+from plain_messages import COMMAND, LAST, command_set, pdu, pdv
 from processes import Program
 from scripted_peer import HOST, Conversation, peer
 from test_command_line import REQUESTS, run
 from test_outbox import instances
-from test_receiving import association
+from test_receiving import association, request
 from test_tls import authority
 
 
@@ -308,3 +310,24 @@ def test_no_echo():
     assert ran.returncode == 1
     assert ran.stderr.count(b"Connection refused") == 2
     assert run("echo", HOST, port, "--called-ae", "\\").returncode == 2
+
+
+def test_an_event_that_is_refused_is_told(tmp_path):
+    program = Receiver(tmp_path, "--format", "ndjson")
+    try:
+        with socket.create_connection((HOST, program.listens_on), timeout=10) as talk:
+            talk.sendall(request())
+            assert talk.recv(1 << 16)[0] == 2
+            for message_id in (7, 8):
+                event = command_set(message_id, "1." + "2" * 70, COMMITMENT)
+                talk.sendall(pdu(pdv(event, COMMAND | LAST)))
+                assert talk.recv(1 << 16)[0] == 4
+        with connect(HOST, program.listens_on) as good:
+            assert good.send(numbered(1)).answered == 1
+        program.find(r"refused with Status 0x0117 Invalid SOP Instance: Message ID 7, .*'1.2222")
+        program.send_signal(signal.SIGINT)
+        assert program.ended() == 0
+    finally:
+        program.close()
+    assert "2 events refused with Status 0x0117 Invalid SOP Instance" in str(program)
+    assert len(received(tmp_path)) == 1

@@ -21,6 +21,10 @@ from .report import LiveTable, note, plural, printable
 from .rows import InputError, refused_values
 from .security import Ca, Certificate, Key, server_tls
 
+# How what the listener says of an event begins that it refused.
+_REFUSED = "an event was refused with Status"
+# The most reasons that are told apart: peers choose their texts.
+_MOST_REASONS = 100
 # Seconds between two looks at what came in.
 _LOOK = 0.1
 _SUCCESS = 0x0000
@@ -200,8 +204,16 @@ def _watch(
 
 def _count(listener: Listener, failures: Counter[str]) -> None:
     for line in listener.take_failures():
-        # What stands in front is which association it was.
-        failures[line.partition(": ")[2]] += 1
+        reason = line.partition(": ")[2]
+        if reason.startswith(_REFUSED):
+            # What is behind the Status is different for each event.
+            reason = reason.partition(": ")[0]
+        if reason not in failures:
+            if len(failures) < _MOST_REASONS:
+                note(line)
+            else:
+                reason = "other reasons"
+        failures[reason] += 1
 
 
 def _table(listener: Listener, files: ReceivedFiles, failures: Counter[str], rate: float) -> Table:
@@ -224,4 +236,8 @@ def _summarize(files: ReceivedFiles, failures: Counter[str], seconds: float, out
     in_files = f"{plural(files.events, 'event')} in {plural(files.files, 'file')} of {out}"
     print(printable(f"{in_files}, {seconds:,.1f} s"))
     for reason, count in failures.most_common():
-        print(printable(f"{plural(count, 'association')} failed: {reason}"))
+        if reason.startswith(_REFUSED):
+            reason = reason.removeprefix("an event was ")
+            print(printable(f"{plural(count, 'event')} {reason}"))
+        else:
+            print(printable(f"{plural(count, 'association')} failed: {reason}"))

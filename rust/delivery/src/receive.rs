@@ -316,7 +316,7 @@ impl Receiver<'_> {
         };
         if let Some((status, why)) = self.refusal(event, context_id) {
             (self.report)(format!(
-                "the event with Message ID {message_id} was refused with Status {}: {why}",
+                "an event was refused with Status {}: Message ID {message_id}, {why}",
                 describe(status)
             ));
             let answer = Answer { status, event_reply: None };
