@@ -149,23 +149,51 @@ def test_a_batch_that_is_damaged_while_it_waits(tmp_path):
         assert delivery.progress()[0].answered == 1
 
 
+class Panic(BaseException):
+    """As pyo3's PanicException, which is no Exception."""
+
+
+class UnreadableBatch:
+    """One whose reader panics."""
+
+    @staticmethod
+    def of_ipc(stream: bytes) -> None:
+        raise Panic("range end index out of range")
+
+
+class UnusableBatch:
+    """One that can be read, and no more."""
+
+    @staticmethod
+    def of_ipc(stream: bytes) -> "UnusableBatch":
+        return UnusableBatch()
+
+    def __len__(self) -> int:
+        return 1
+
+    def take(self, rows: list[int]) -> None:
+        raise Panic("range end index out of range")
+
+
+@pytest.mark.parametrize(
+    ("batch", "kind", "text"),
+    [
+        (UnreadableBatch, OutboxError, "memory: it is damaged: the batch of the events 0 to 0"),
+        (UnusableBatch, DeliveryError, "events 0 to 0: Panic: range end index out of range"),
+    ],
+)
 @pytest.mark.parametrize("then", [lambda to: to.wait(DEADLINE), lambda to: to.put(numbered(1))])
-def test_a_panic_is_an_error_for_who_waits(monkeypatch, then: Callable[[Delivery], object]):
-    class Panic(BaseException):
-        """As pyo3's PanicException, which is no Exception."""
-
-    class Batch:
-        @staticmethod
-        def of_ipc(stream: bytes) -> None:
-            raise Panic("range end index out of range")
-
-    monkeypatch.setattr(fastdimse._outbox, "EventBatch", Batch)
-    delivery = Delivery(Peer(HOST, 1, name="peer"))
-    with closing(delivery):
-        delivery.put(numbered(1))
-        until(lambda: delivery.progress()[0].state == "failed")
-        with pytest.raises(DeliveryError, match="delivery to peer: Panic: range end index"):
-            then(delivery)
+def test_a_panic_is_an_error_for_who_waits(
+    monkeypatch, batch: type, kind: type[Exception], text: str, then: Callable[[Delivery], object]
+):
+    monkeypatch.setattr(fastdimse._outbox, "EventBatch", batch)
+    with listen(0, host=HOST) as listener:
+        delivery = Delivery(Peer(HOST, listener.port, name="peer"))
+        with closing(delivery):
+            delivery.put(numbered(1))
+            until(lambda: delivery.progress()[0].state == "failed")
+            with pytest.raises(kind, match=f"delivery to peer: {text}"):
+                then(delivery)
 
 
 def test_an_outbox_of_another_version(tmp_path):
@@ -173,7 +201,9 @@ def test_an_outbox_of_another_version(tmp_path):
     filled(path)
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version = 1")
-    with pytest.raises(OutboxError, match="an outbox of version 1, and this is read: 2"):
+    with pytest.raises(
+        OutboxError, match="an outbox of version 1, and this fastdimse reads version 2"
+    ):
         Delivery(Peer(HOST, 1), outbox=path)
 
 

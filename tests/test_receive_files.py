@@ -95,6 +95,26 @@ def test_receivers_that_start_at_once_make_a_file_whole_once(tmp_path):
     assert sorted(found(tmp_path)) == sorted(instances(5000))
 
 
+@pytest.mark.parametrize("format", ["parquet", "arrow"])
+def test_killed_when_the_whole_file_was_there(tmp_path, format):
+    """Its events are not there twice, and nothing that was half written stays."""
+    program = Receiver(tmp_path, "--format", "parquet")
+    try:
+        assert sent(program.listens_on, 0, 5) == [0] * 5
+        [part] = tmp_path.glob("*.part")
+        stream = part.read_bytes()
+        program.send_signal(signal.SIGINT)
+        program.ended()
+        part.write_bytes(stream)
+        part.with_suffix("").with_suffix(".parquet.aside").write_bytes(b"half of it")
+        again = Receiver(tmp_path, "--format", format)
+        again.close()
+    finally:
+        program.close()
+    assert found(tmp_path) == instances(5)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_file_of_somebody_else_stays(tmp_path):
     for name in ("film.part", "film.ndjson.part", "events.arrows.part"):
         (tmp_path / name).write_text("half a line")
@@ -155,7 +175,9 @@ def test_a_directory_that_is_removed(tmp_path, change):
 def test_a_directory_in_which_no_file_can_be_made():
     ran = run("receive", 0, "-o", "/proc")
     assert ran.returncode == 2
-    assert ran.stderr.decode().startswith("fastdimse: error: /proc: no file can be made there: ")
+    assert ran.stderr.decode().startswith(
+        "fastdimse: error: /proc: no file can be made and locked there: "
+    )
     assert len(ran.stderr.splitlines()) == 1
 
 

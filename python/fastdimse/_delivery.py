@@ -230,20 +230,21 @@ class _Courier:
     def _lost(self, why: str) -> None:
         self._association = None
         self._failed += 1
-        self._tell(why)
+        self._tell(why, is_new=self._failed == 1)
 
     def _decline(self, events: Sequence[int], statuses: Sequence[int], settled: int) -> None:
         """Note events that the peer answered, but did not take."""
-        self._is_declined = True
+        is_new, self._is_declined = not self._is_declined, True
         # One is enough to ask whether it takes them again.
         self._part = 1
         self._failed = 1 if settled else self._failed + 1
         self.retried = dict(zip(events, statuses, strict=True))
-        self._tell(" and ".join(describe_status(status) for status in sorted(set(statuses))))
+        why = " and ".join(describe_status(status) for status in sorted(set(statuses)))
+        self._tell(why, is_new=is_new)
 
-    def _tell(self, why: str) -> None:
+    def _tell(self, why: str, *, is_new: bool) -> None:
         # A peer that is away is not worth a warning each time it is tried.
-        level = logging.WARNING if self._failed == 1 or why != self.failure else logging.INFO
+        level = logging.WARNING if is_new or why != self.failure else logging.INFO
         self.failure = why
         LOGGER.log(level, "delivery to %s: %s", self.peer.name, why)
 

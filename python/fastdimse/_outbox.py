@@ -312,8 +312,8 @@ class Outbox:
             raise OutboxError(f"{self}: a database of something else")
         if not is_new and version != _VERSION:
             raise OutboxError(
-                f"{self}: an outbox of version {version}, and this is read: {_VERSION}; "
-                "deliver what it has by the version of fastdimse that wrote it"
+                f"{self}: an outbox of version {version}, and this fastdimse reads version "
+                f"{_VERSION}: deliver what it has with the fastdimse that wrote it"
             )
         # What is written is in a file of its own first: readers don't wait, and a transaction
         # needs no sync to outlive this process.
@@ -363,6 +363,8 @@ class Outbox:
         try:
             with self._lock:
                 yield
+                if self._is_closed:
+                    self._disconnect()
         except OutboxError:
             raise
         except sqlite3.Error as error:
@@ -397,12 +399,15 @@ class Outbox:
             self._is_closed = True
             _OPEN.discard(self)
             # SQLite's locks end with any descriptor of the file: its connection ends first.
-            if self.path is not None and self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            self._disconnect()
             if self._held is not None:
                 os.close(self._held)
                 self._held = None
+
+    def _disconnect(self) -> None:
+        if self.path is not None and self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def peer(self, name: str) -> int:
         """Return the number of a peer, which is noted if it is new."""
@@ -563,7 +568,8 @@ class Outbox:
             raise self._damaged(f"outcomes of {which} are not those that were noted")
         try:
             read = EventBatch.of_ipc(events)
-        except Exception as error:
+        except BaseException as error:
+            # A panic of the extension is no Exception.
             raise self._damaged(f"{which} can't be read: {error}") from error
         if len(read) != count:
             raise self._damaged(f"{which} has {len(read)} events")

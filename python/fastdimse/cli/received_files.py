@@ -1,5 +1,6 @@
 """Files of events that were taken in: written as they come, renamed when they are whole."""
 
+import errno
 import io
 import os
 import tempfile
@@ -99,9 +100,11 @@ class ReceivedFiles:
         self._named = datetime.min.replace(tzinfo=UTC)
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            tempfile.TemporaryFile(dir=folder).close()
+            with tempfile.TemporaryFile(dir=folder) as file:
+                try_lock(file.fileno())
         except OSError as error:
-            raise InputError(f"{folder}: no file can be made there: {error.strerror}") from error
+            text = f"{folder}: no file can be made and locked there: {error.strerror}"
+            raise InputError(text) from error
 
     @property
     def current(self) -> str:
@@ -129,6 +132,8 @@ class ReceivedFiles:
             return []
         if _RENAMES_CLOSED_FILES_ONLY:
             held.close()
+        for suffix in _WHOLE:
+            _aside(part.with_suffix("").with_suffix(suffix)).unlink(missing_ok=True)
         is_arrow = part.with_suffix("").suffix == ".arrows"
         events, left = self._recover_arrow(part) if is_arrow else (_recover_lines(part), "")
         return [f"{part.name}: {plural(events, 'event')} of a run that did not end{left}"]
@@ -136,8 +141,10 @@ class ReceivedFiles:
     def _recover_arrow(self, part: Path) -> tuple[int, str]:
         table, end = _read_stream(part)
         left = part.stat().st_size - end
-        if table is not None:
-            whole = part.with_suffix("")
+        whole = part.with_suffix("")
+        # A run can have been killed when it had made the whole file.
+        is_there = any(whole.with_suffix(suffix).exists() for suffix in _WHOLE)
+        if table is not None and not is_there:
             if self._chosen is RowFormat.PARQUET:
                 _write_aside(whole.with_suffix(".parquet"), table, pyarrow.parquet.write_table)
             else:
@@ -323,6 +330,10 @@ def _sync_folder(folder: Path) -> None:
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)
+    except OSError as error:
+        # Not every file system syncs directories by themselves.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(opened)
 
@@ -351,9 +362,13 @@ def _write_stream(table: Any, path: Path) -> None:
         out.write_table(table)
 
 
+def _aside(path: Path) -> Path:
+    return path.with_suffix(f"{path.suffix}.aside")
+
+
 def _write_aside(path: Path, table: Any, write: Callable[[Any, Path], object]) -> None:
     """Write a file that is there when it is whole, on the disk."""
-    aside = path.with_suffix(f"{path.suffix}.aside")
+    aside = _aside(path)
     try:
         write(table, aside)
         with aside.open("rb+") as file:
