@@ -481,7 +481,7 @@ fn push_text(
     let Content::Text { extended, several: may_be } = content(vr) else { return Ok(()) };
     let default = CharacterSet::Default;
     let character_set = if extended { character_set } else { &default };
-    let text = character_set.decode(value).ok_or_else(|| {
+    let text = character_set.decode(vr, value).ok_or_else(|| {
         let name = character_set.name().into();
         DataSetError::at(at, DataSetReason::Undecodable(shown(value), name))
     })?;

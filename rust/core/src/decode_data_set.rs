@@ -191,7 +191,7 @@ fn is_one(vr: VR, value: &[u8], character_set: &CharacterSet) -> bool {
         Content::Text { several: true, extended } => {
             let separator = value.contains(&b'\\');
             // It may be the second byte of a character (PS3.5 6.1.2.3).
-            let text = (separator && extended).then(|| character_set.decode(value)).flatten();
+            let text = (separator && extended).then(|| character_set.decode(vr, value)).flatten();
             !text.map_or(separator, |text| text.contains('\\'))
         }
         Content::Numbers => Some(value.len()) == value_type(vr).primitive_width(),

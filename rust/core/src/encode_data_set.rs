@@ -504,7 +504,7 @@ impl<'c, 'o> Writer<'c, 'o> {
             self.put(text);
             return Ok(());
         }
-        let encoded = self.character_set.encode(characters).ok_or_else(|| {
+        let encoded = self.character_set.encode(vr, characters).ok_or_else(|| {
             let name = self.character_set.name().into();
             DataSetError::new(DataSetReason::CharacterSet(shown(text), name))
         })?;

@@ -10,6 +10,7 @@ pub mod attribute;
 mod block;
 pub mod character_set;
 mod characters;
+mod code_extensions;
 pub mod columns;
 pub mod command_set;
 mod data_set_builder;
