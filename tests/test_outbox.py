@@ -251,6 +251,23 @@ def test_a_source_is_put_once(tmp_path):
     assert one.instances == instances(5000)
 
 
+def test_a_delivery_that_is_closed_while_events_are_put(tmp_path):
+    """Who puts is told what was stored; the rest was not taken."""
+    path = tmp_path / "outbox"
+    delivery = Delivery(Peer(HOST, 1, name="peer"), outbox=path)
+
+    def some() -> Iterator[dict[str, Any]]:
+        for number, event in enumerate(numbered(10_000)):
+            if number == 5000:
+                delivery.close()
+            yield event
+
+    with pytest.raises(RuntimeError, match="closed: of these events 0 to 4095 were stored"):
+        delivery.put(some())
+    with closing(Delivery(Peer(HOST, 1, name="peer"), outbox=path)) as again:
+        assert again.progress()[0].due == 4096
+
+
 def test_others_are_told(tmp_path):
     path = tmp_path / "outbox"
     with closing(Delivery(Peer(HOST, 1, called_ae="ONE"), outbox=path)) as delivery:

@@ -3,6 +3,8 @@
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -64,6 +66,36 @@ def test_no_other_process_delivers_from_it(tmp_path, rename: Callable[[Path], Pa
         with Delivery(one.peer, outbox=path):
             pass
     assert one.instances == instances(5)
+
+
+OTHERWISE = """
+import sys
+import fastdimse._outbox
+fastdimse._outbox._LOCKS_ITSELF = False
+from fastdimse import Delivery, OutboxError, Peer
+try:
+    Delivery(Peer("127.0.0.1", 1), outbox=sys.argv[1])
+except OutboxError as error:
+    print(error)
+"""
+
+
+def test_systems_on_which_the_file_itself_can_not_be_locked(tmp_path, monkeypatch):
+    """Its lock is a file beside it; when that is removed, the next event is not taken."""
+    monkeypatch.setattr("fastdimse._outbox._LOCKS_ITSELF", False)
+    path = tmp_path / "outbox"
+    link = symbolic_link(path)
+    with closing(Delivery(Peer(HOST, 1), outbox=path)) as delivery:
+        delivery.put(numbered(1))
+        ran = subprocess.run(
+            [sys.executable, "-c", OTHERWISE, link], capture_output=True, text=True, check=True
+        )
+        assert ran.stdout == f"{link}: another process delivers from it\n"
+        (tmp_path / "outbox-lock").unlink()
+        with pytest.raises(OutboxError, match=r"its lock, the file .*outbox-lock, was removed"):
+            delivery.put(numbered(1))
+    with closing(Delivery(Peer(HOST, 1), outbox=link)) as delivery:
+        assert delivery.progress()[0].due == 1
 
 
 def test_a_place_that_is_no_file(tmp_path, monkeypatch):

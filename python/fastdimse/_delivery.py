@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -18,7 +18,7 @@ from fastdimse._core import (
     encode_events,
     status_category,
 )
-from fastdimse._outbox import DueBatch, Outbox, OutboxError, Outcome
+from fastdimse._outbox import DueBatch, Outbox, OutboxError, Outcome, Stored
 
 LOGGER = logging.getLogger("fastdimse")
 
@@ -509,7 +509,7 @@ class Delivery:
         stored = self._outbox.put(
             events, self._numbers, transfer_syntax=transfer_syntax, source=source
         )
-        for numbers, rejected in stored:
+        for numbers, rejected in self._until_closed(stored):
             first = numbers.start if first is None else first
             end = numbers.stop
             codes = [outcome.failure for outcome in rejected]
@@ -521,11 +521,22 @@ class Delivery:
             if not self._is_kept:
                 self._wait_for_room()
             self._raise_errors()
-            if self.is_closing:
-                raise RuntimeError(
-                    f"the delivery was closed: of these events {first} to {end - 1} were stored"
-                )
+        if self.is_closing:
+            these = "none" if end is None else f"{first} to {end - 1}"
+            raise RuntimeError(f"the delivery was closed: of these events {these} were stored")
         return range(first or 0, end or 0)
+
+    def _until_closed(self, stored: Iterator[Stored]) -> Iterator[Stored]:
+        """Give what is stored, until the delivery is closed."""
+        try:
+            for one in stored:
+                yield one
+                if self.is_closing:
+                    return
+        except OutboxError:
+            # A closed outbox takes nothing in.
+            if not self.is_closing:
+                raise
 
     def _raise_errors(self) -> None:
         self._outbox.check_process()

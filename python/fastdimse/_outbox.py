@@ -73,6 +73,9 @@ _UNRELATED = """
     )
 """
 
+# Linux has two kinds of locks, and SQLite uses the other one: there the file itself is locked,
+# whatever it is called.
+_LOCKS_ITSELF = sys.platform == "linux"
 _BATCH_SIZE = 4096
 # Seconds that a reader of the file may hold up who writes.
 _BUSY = 30
@@ -275,13 +278,11 @@ class Outbox:
         if self.path is None:
             return
         self._refuse_twice()
-        # SQLite's own locks would keep those out too who only look. Linux has two kinds of locks,
-        # and SQLite uses the other: there the file itself is locked, whatever it is called.
-        locks_itself = sys.platform == "linux"
-        locked = self.path if locks_itself else f"{self.path}-lock"
+        # SQLite's own locks would keep those out too who only look.
+        locked = self.path if _LOCKS_ITSELF else f"{self.path}-lock"
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
         try:
-            self._held = os.open(locked, flags, 0o644 if locks_itself else 0o600)
+            self._held = os.open(locked, flags, 0o644 if _LOCKS_ITSELF else 0o600)
             if not try_lock(self._held):
                 raise OutboxError(f"{self}: another process delivers from it")
             if not is_at(locked, self._held):
@@ -290,7 +291,7 @@ class Outbox:
             raise
         except OSError as error:
             raise OutboxError(f"{self}: it can't be opened: {error.strerror}") from error
-        if locks_itself:
+        if _LOCKS_ITSELF:
             self._identity = os.fstat(self._held)
 
     def _refuse_twice(self) -> None:
@@ -351,6 +352,12 @@ class Outbox:
             raise OutboxError(f"{self}: it was removed: {error.strerror}") from error
         if self._identity is not None and not os.path.samestat(found, self._identity):
             raise OutboxError(f"{self}: another file took its place")
+        if (
+            not _LOCKS_ITSELF
+            and self._held is not None
+            and not is_at(f"{self.path}-lock", self._held)
+        ):
+            raise OutboxError(f"{self}: its lock, the file {self.path}-lock, was removed")
 
     def _one(self, query: str, *values: Any) -> Any:
         found = self._database.execute(query, values).fetchone()
