@@ -238,6 +238,28 @@ def test_an_outbox_is_delivered_by_the_next_process(tmp_path):
         assert database.execute("SELECT count(events), count(*) FROM batches").fetchone() == (0, 2)
 
 
+def test_uids_that_are_not_conformant_are_delivered_where_that_is_allowed(tmp_path):
+    path = tmp_path / "outbox"
+    reference = {"ReferencedSOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}
+    report = {
+        "TransactionUID": "1.2.03",
+        "ReferencedSOPSequence": [{**reference, "ReferencedSOPInstanceUID": "1.2.04"}],
+    }
+    given = events(1, AffectedSOPInstanceUID="1.2.05", EventInformation=[report])
+    with closing(Delivery(Peer(HOST, 1, name="one"), outbox=path)) as delivery:
+        delivery.put(given, enforce_uid_conformance=False)
+        delivery.put(given)
+    # The next process knows it of the events, without being told.
+    with listener() as (port, got), Delivery(Peer(HOST, port, name="one"), outbox=path) as delivery:
+        pass
+    assert delivery.outcomes()["Status"] == [0, None]
+    assert delivery.outcomes()["Failure"] == [None, "uid"]
+    [(*_, instance, information)] = got
+    assert (instance, information.TransactionUID) == ("1.2.05", "1.2.03")
+    [item] = information.ReferencedSOPSequence
+    assert item.ReferencedSOPInstanceUID == "1.2.04"
+
+
 def test_a_source_is_put_once(tmp_path):
     with taker() as one:
         for count in (10, 5000, 5000):

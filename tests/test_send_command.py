@@ -47,6 +47,18 @@ def test_reports_written_by_hand_reach_pynetdicom(tmp_path):
     assert re.search(rf"PEER@{HOST}:{port} from MINE .* 0x0000 Success .* 2 ", ran.stdout.decode())
 
 
+def test_uids_that_are_not_conformant_are_sent_if_that_is_said(tmp_path):
+    file = tmp_path / "reports.ndjson"
+    [row] = numbered(1)
+    file.write_text(json.dumps({**row, "AffectedSOPInstanceUID": "1.2.03"}))
+    with listener() as (port, got):
+        ran = run("send", file, HOST, port)
+        assert (ran.returncode, got) == (1, [])
+        ran = run("send", file, HOST, port, "--lenient-uids")
+    assert ran.returncode == 0, ran.stderr
+    assert [one[3] for one in got] == ["1.2.03"]
+
+
 @pytest.mark.parametrize("file", [REQUESTS, CAPTURE], ids=["stream", "capture"])
 def test_the_real_stream_reaches_pynetdicom(file):
     with listener() as (port, got):

@@ -255,7 +255,9 @@ class _Courier:
         part, behind = rows[: self._part], rows[self._part :]
         begin = time.monotonic()
         outcomes = self._association.send(
-            batch.events.take(part), transfer_syntax=batch.transfer_syntax
+            batch.events.take(part),
+            transfer_syntax=batch.transfer_syntax,
+            enforce_uid_conformance=batch.enforce_uid_conformance,
         )
         took = time.monotonic() - begin
         columns = outcomes.to_pydict()
@@ -465,6 +467,7 @@ class Delivery:
         events: Any,
         *,
         transfer_syntax: str = IMPLICIT_VR,
+        enforce_uid_conformance: bool = True,
         source: str | None = None,
     ) -> range:
         """Give events to be delivered, and return their numbers.
@@ -478,6 +481,9 @@ class Delivery:
             As for :func:`fastdimse.encode_events`.
         transfer_syntax : str, optional
             The UID of the transfer syntax of data sets that are bytes.
+        enforce_uid_conformance : bool, optional
+            Whether UIDs must be conformant to PS3.5 9.1; ``False`` lets events go on with the UIDs
+            that a peer sent. An outbox keeps it with the events.
         source : str, optional
             A name of where the events come from. What the outbox got of it before is left out, so
             that the same events can be put again after the process was killed.
@@ -507,7 +513,11 @@ class Delivery:
         encode_events((), transfer_syntax=transfer_syntax)
         first = end = None
         stored = self._outbox.put(
-            events, self._numbers, transfer_syntax=transfer_syntax, source=source
+            events,
+            self._numbers,
+            transfer_syntax=transfer_syntax,
+            enforce_uid_conformance=enforce_uid_conformance,
+            source=source,
         )
         for numbers, rejected in self._until_closed(stored):
             first = numbers.start if first is None else first

@@ -34,8 +34,9 @@ CREATE TABLE peers (
     peer INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, checksum INTEGER NOT NULL
 );
 CREATE TABLE batches (
-    first INTEGER PRIMARY KEY, count INTEGER NOT NULL, transfer_syntax TEXT NOT NULL, source TEXT,
-    events BLOB, events_checksum INTEGER NOT NULL, checksum INTEGER NOT NULL
+    first INTEGER PRIMARY KEY, count INTEGER NOT NULL, transfer_syntax TEXT NOT NULL,
+    enforce_uid_conformance INTEGER NOT NULL, source TEXT, events BLOB,
+    events_checksum INTEGER NOT NULL, checksum INTEGER NOT NULL
 );
 CREATE TABLE due (
     peer INTEGER, first INTEGER, settled INTEGER NOT NULL, settled_sum INTEGER NOT NULL,
@@ -52,7 +53,14 @@ CREATE TABLE outcomes (
 COMMIT;
 """
 # The columns that the checksum of a row is of.
-_BATCH_COLUMNS = ("first", "count", "transfer_syntax", "source", "events_checksum")
+_BATCH_COLUMNS = (
+    "first",
+    "count",
+    "transfer_syntax",
+    "enforce_uid_conformance",
+    "source",
+    "events_checksum",
+)
 _DUE_COLUMNS = ("peer", "first", "settled", "settled_sum")
 _CHECKED = {
     "peers": ("peer", "name"),
@@ -134,12 +142,15 @@ class DueBatch(NamedTuple):
         The places in the batch of those that are due.
     transfer_syntax : str
         The UID of the transfer syntax of their data sets, where those are bytes.
+    enforce_uid_conformance : bool
+        Whether their UIDs must be conformant.
     """
 
     first: int
     events: EventBatch
     rows: list[int]
     transfer_syntax: str
+    enforce_uid_conformance: bool
 
     @property
     def last(self) -> int:
@@ -445,6 +456,7 @@ class Outbox:
         peers: Sequence[int],
         *,
         transfer_syntax: str,
+        enforce_uid_conformance: bool = True,
         source: str | None = None,
     ) -> Iterator[Stored]:
         """Store events, and give what is stored, batch by batch.
@@ -457,6 +469,8 @@ class Outbox:
             To whom they are due.
         transfer_syntax : str
             The UID of the transfer syntax of data sets that are bytes.
+        enforce_uid_conformance : bool, optional
+            Whether UIDs must be conformant.
         source : str, optional
             Where they come from: those that were stored of it before are left out.
 
@@ -466,11 +480,12 @@ class Outbox:
             If they can't be stored. What was given before is.
         """
         skip = 0 if source is None else self._stored(source, peers)
+        terms = (transfer_syntax, enforce_uid_conformance)
         for batch in event_batches(events, batch_size=_BATCH_SIZE):
             if skip >= len(batch):
                 skip -= len(batch)
                 continue
-            yield self._put_batch(batch, skip, peers, transfer_syntax, source)
+            yield self._put_batch(batch, skip, peers, terms, source)
             skip = 0
 
     def _stored(self, source: str, peers: Sequence[int]) -> int:
@@ -489,14 +504,14 @@ class Outbox:
         batch: EventBatch,
         skip: int,
         peers: Sequence[int],
-        transfer_syntax: str,
+        terms: tuple[str, bool],
         source: str | None,
     ) -> Stored:
         stored = batch.take(list(range(skip, len(batch)))) if skip else batch
         stream = stored.to_ipc()
         with self._written(sync=True) as database:
             first = self._one("SELECT coalesce(max(first + count), 0) FROM batches")
-            self._insert_batch(first, len(stored), transfer_syntax, source, stream)
+            self._insert_batch(first, len(stored), *terms, source, stream)
             due = [(peer, first, 0, 0, _checksum(peer, first, 0, 0)) for peer in peers]
             database.executemany("INSERT INTO due VALUES (?, ?, ?, ?, ?)", due)
             if source is not None:
@@ -507,13 +522,21 @@ class Outbox:
         return Stored(range(first, first + len(stored)), rejected)
 
     def _insert_batch(
-        self, first: int, count: int, transfer_syntax: str, source: str | None, stream: bytes
+        self,
+        first: int,
+        count: int,
+        transfer_syntax: str,
+        enforce_uid_conformance: bool,
+        source: str | None,
+        stream: bytes,
     ) -> None:
         events_checksum = zlib.crc32(stream)
-        checksum = _checksum(first, count, transfer_syntax, source, events_checksum)
+        # As SQLite gives it back.
+        about = (first, count, transfer_syntax, int(enforce_uid_conformance), source)
+        checksum = _checksum(*about, events_checksum)
         self._database.execute(
-            "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (first, count, transfer_syntax, source, stream, events_checksum, checksum),
+            "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*about, stream, events_checksum, checksum),
         )
 
     def _add_to_source(
@@ -566,7 +589,7 @@ class Outbox:
         *columns, checksum, events = batch
         if due_checksum != _checksum(*due[:-1]) or checksum != _checksum(*columns):
             raise self._damaged(f"what it has about the batch from event {first} on")
-        _, count, transfer_syntax, _, events_checksum = columns
+        _, count, transfer_syntax, enforce_uid_conformance, _, events_checksum = columns
         which = f"the batch of the events {first} to {first + count - 1}"
         if not isinstance(events, bytes) or zlib.crc32(events) != events_checksum:
             raise self._damaged(f"{which} has a wrong checksum")
@@ -581,7 +604,7 @@ class Outbox:
         if len(read) != count:
             raise self._damaged(f"{which} has {len(read)} events")
         rows = [row for row in range(count) if first + row not in settled]
-        return DueBatch(first, read, rows, transfer_syntax)
+        return DueBatch(first, read, rows, transfer_syntax, bool(enforce_uid_conformance))
 
     def _settled(self, peer: int, first: int, count: int) -> set[int]:
         query = "SELECT event FROM outcomes WHERE peer = ? AND event BETWEEN ? AND ?"

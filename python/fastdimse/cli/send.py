@@ -122,6 +122,9 @@ def send(
             "default, or Explicit VR Little Endian. A capture says it itself.",
         ),
     ] = None,
+    lenient_uids: Annotated[
+        bool, typer.Option("--lenient-uids", help="Accept UIDs against PS3.5 9.1.")
+    ] = False,
     outcomes: Annotated[
         str | None,
         typer.Option(metavar="OUT", help="Write what became of each event; format by the suffix."),
@@ -181,7 +184,8 @@ def send(
         _tell_what_is_there(delivery)
         begin = time.monotonic()
         try:
-            was_interrupted = _deliver(delivery, requests, source, sources)
+            putting = _Putting(delivery, requests, source, sources, lenient_uids=lenient_uids)
+            was_interrupted = _deliver(delivery, putting, requests, source)
         finally:
             if any(one.due or one.answered or one.failures for one in delivery.progress()):
                 print_summary(delivery.progress(), time.monotonic() - begin)
@@ -241,7 +245,13 @@ class _Putting(threading.Thread):
     """Events on their way into a delivery, while another thread watches it."""
 
     def __init__(
-        self, delivery: Delivery, requests: Requests, source: str | None, sources: list[str]
+        self,
+        delivery: Delivery,
+        requests: Requests,
+        source: str | None,
+        sources: list[str],
+        *,
+        lenient_uids: bool,
     ) -> None:
         # A daemon: what it reads may be a pipe in which nothing comes.
         super().__init__(daemon=True)
@@ -251,6 +261,7 @@ class _Putting(threading.Thread):
         self._requests = requests
         self._source = source
         self._sources = sources
+        self._lenient_uids = lenient_uids
 
     def run(self) -> None:
         """Put them."""
@@ -259,17 +270,19 @@ class _Putting(threading.Thread):
                 source = None if self._source is None else f"{self._source}, part {number}"
                 if source is not None:
                     self._sources.append(source)
-                put = self._delivery.put(events, transfer_syntax=transfer_syntax, source=source)
+                put = self._delivery.put(
+                    events,
+                    transfer_syntax=transfer_syntax,
+                    enforce_uid_conformance=not self._lenient_uids,
+                    source=source,
+                )
                 self.count += len(put)
         except BaseException as error:
             self.failure = error
 
 
-def _deliver(
-    delivery: Delivery, requests: Requests, source: str | None, sources: list[str]
-) -> bool:
-    """Deliver everything, note the sources of it, and return whether that was interrupted."""
-    putting = _Putting(delivery, requests, source, sources)
+def _deliver(delivery: Delivery, putting: _Putting, requests: Requests, source: str | None) -> bool:
+    """Deliver everything that is put, and return whether that was interrupted."""
     with LiveTable() as shown:
         try:
             putting.start()
