@@ -1,6 +1,7 @@
 """DCMTK's dcmdump as the judge of structured data sets: what it reads is what went in."""
 
 import struct
+import subprocess
 from collections.abc import Iterable, Iterator
 from functools import partial
 from math import isclose
@@ -19,10 +20,10 @@ from pydicom.valuerep import STANDARD_VR
 
 import dcmdump
 from dcmdump import Element
-from fastdimse import encode_events, validate_events
+from fastdimse import DecodeError, decode_data_sets, encode_events, validate_events
 from oracle import decode_stream
 from strategies import uids
-from test_data_sets import EVENT, names, words
+from test_data_sets import EVENT, names, oracle_read, words
 
 pytestmark = dcmdump.needed
 
@@ -339,6 +340,7 @@ TEXTS = {
     "ISO_IR 126": "Διονυσιος",
     "ISO_IR 138": "שרון דבורה",
     "ISO_IR 13": "ﾔﾏﾀﾞ ﾀﾛｳ",
+    "ISO_IR 148": "Çavuşoğlu",
     "ISO_IR 166": "นามสกุล",
     "ISO_IR 192": "Wang^XiaoDong=王^小东 😀",
     "GB18030": "Wang^XiaoDong=王^小东",
@@ -367,6 +369,29 @@ def test_the_character_set_that_is_given(name, syntax, tmp_path):
     assert_item(sequence.items[0], {"StudyDescription": text}, syntax)
     assert_item(sequence.items[1], REFERENCE, syntax)
     assert_item([patient_name], {"PatientName": text}, syntax)
+
+
+# Those that the system's iconv has.
+WITH_ESCAPES = {
+    "\\ISO 2022 IR 149": "Hong^Gildong=洪^吉洞=홍^길동",
+    "\\ISO 2022 IR 58": "Zhang^XiaoDong=张^小东",
+    "ISO 2022 IR 100\\ISO 2022 IR 144\\ISO 2022 IR 126": "Jörg^a=Ж^ö=Διο^öЖöa",
+}
+
+
+@pytest.mark.parametrize("name", WITH_ESCAPES)
+def test_character_sets_with_code_extensions(name, tmp_path):
+    text = WITH_ESCAPES[name]
+    given = {
+        "SpecificCharacterSet": name.split("\\"),
+        "PatientName": text,
+        "ReferencedSOPSequence": [{"PatientName": text}],
+    }
+    [event] = with_information([given])
+    [data_set] = data_sets_in(bytes(encode_events([event])))
+    found = dcmdump.dump(data_set, ImplicitVRLittleEndian, tmp_path, "+U8")
+    _, sequence, patient_name = found
+    assert values_of(patient_name) == values_of(sequence.items[0][0]) == [text]
 
 
 OF_ONE_BYTE = [name for name in TEXTS if name not in ("ISO_IR 192", "GB18030", "GBK")]
@@ -427,3 +452,63 @@ def test_private_attributes(tmp_path):
     _, _, text, numbers, _ = dcmdump.dump(implicit, ImplicitVRLittleEndian, tmp_path)
     assert (text.vr, values_of(text)) == ("??", ["Grüße\\b ".encode()])
     assert (numbers.vr, values_of(numbers)) == ("??", [b"\x01\x00\xff\xff"])
+
+
+def element(tag: int, value: bytes, vr: bytes | None = None) -> bytes:
+    """Encode an element, with a VR whose length takes 16 bits or with none."""
+    number = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
+    header = struct.pack("<I", len(value)) if vr is None else struct.pack("<2sH", vr, len(value))
+    return number + header + value
+
+
+ITEM, ITEM_ENDS, SEQUENCE_ENDS = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+
+
+@pytest.mark.parametrize("item_ends", [True, False])
+@pytest.mark.parametrize("sequence_ends", [True, False])
+def test_delimiters_behind_defined_lengths(item_ends, sequence_ends, tmp_path):
+    """They are not needed there, and dcmdump and pydicom read past them."""
+    reference = element(0x00081150, b"1.2\0")
+    item = element(ITEM, reference + item_ends * element(ITEM_ENDS, b""))
+    sequence = 2 * item + sequence_ends * element(SEQUENCE_ENDS, b"")
+    data_set = element(0x00081199, sequence) + element(0x00100020, b"12")
+    found = dcmdump.dump(data_set, ImplicitVRLittleEndian, tmp_path)
+    assert [one.tag for one in found] == [0x00081199, 0x00100020]
+    assert [[inside.value for inside in one] for one in found[0].items] == [["[1.2]"]] * 2
+    read = oracle_read(data_set, ImplicitVRLittleEndian)
+    [row] = pa.array(decode_data_sets([data_set])).to_pylist()
+    assert row == {
+        "ReferencedSOPSequence": [{"ReferencedSOPClassUID": "1.2"}]
+        * len(read.ReferencedSOPSequence),
+        "PatientID": read.PatientID,
+    }
+
+
+@pytest.mark.parametrize(
+    "data_set",
+    [
+        element(0x00081199, element(ITEM, element(ITEM_ENDS, b"") + element(0x00081150, b"1.2\0"))),
+        element(0x00081199, element(SEQUENCE_ENDS, b"") + element(ITEM, b"")),
+        element(0x00100020, b"12") + element(ITEM_ENDS, b""),
+        element(0x00100020, b"12") + element(SEQUENCE_ENDS, b""),
+    ],
+)
+def test_delimiters_elsewhere_are_refused(data_set):
+    with pytest.raises(DecodeError, match="can't stand there"):
+        decode_data_sets([data_set])
+
+
+@pytest.mark.parametrize("vr", [b"??", b"  "])
+def test_a_vr_that_a_writer_does_not_know(vr, tmp_path):
+    """The length has 16 bits, as dcmdump warns; the VR is the dictionary's."""
+    elements = [(0x00100010, b"a ", b"PN"), (0x00100020, b"12", vr), (0x00100021, b"34", b"LO")]
+    data_set = b"".join(element(*one) for one in elements)
+    path = tmp_path / "data_set"
+    path.write_bytes(data_set)
+    done = subprocess.run(["dcmdump", "-f", "-te", path], capture_output=True, check=True)
+    assert b"assuming 2 byte length field" in done.stderr
+    assert b"31\\32 " in done.stdout
+    assert b"LO [34]" in done.stdout
+    found = decode_data_sets([data_set], transfer_syntax=ExplicitVRLittleEndian)
+    [row] = pa.array(found).to_pylist()
+    assert row == {"PatientName": "a", "PatientID": "12", "IssuerOfPatientID": "34"}

@@ -14,6 +14,9 @@ pub const DEEPEST: usize = 64;
 const ITEM: Tag = Tag(0xFFFE, 0xE000);
 const ITEM_ENDS: Tag = Tag(0xFFFE, 0xE00D);
 const SEQUENCE_ENDS: Tag = Tag(0xFFFE, 0xE0DD);
+/// What some writers of Explicit VR have in the place of a VR that they don't know, in front of 16 bits of
+/// length; then the dictionary tells it.
+const UNKNOWN_VRS: [[u8; 2]; 2] = [*b"??", *b"  "];
 const UNDEFINED: u32 = u32::MAX;
 
 /// Where the length stands in the eight bytes of a header, read as one number: all headers of
@@ -68,7 +71,7 @@ pub struct ShortValue<'a> {
 pub struct Element<'a> {
     /// Its tag.
     pub tag: Tag,
-    /// The VR that it says, in Explicit VR.
+    /// The VR that it says, in Explicit VR; `None` there if it says that it does not know.
     pub vr: Option<VR>,
     /// Where it begins.
     pub at: usize,
@@ -142,10 +145,14 @@ impl<'a> Elements<'a> {
         let (vr, length, value_at) = match self.explicit {
             false => (None, length, at + 8),
             true => {
-                let vr = VR::from_binary([a, b]).ok_or_else(|| not_a_vr(at, [a, b]))?;
-                match has_long_length(vr) {
-                    true => (Some(vr), self.long_length(at)?, at + 12),
-                    false => (Some(vr), u32::from(u16::from_le_bytes([c, d])), at + 8),
+                let vr = match VR::from_binary([a, b]) {
+                    None if UNKNOWN_VRS.contains(&[a, b]) => None,
+                    None => return Err(not_a_vr(at, [a, b])),
+                    vr => vr,
+                };
+                match vr.is_some_and(has_long_length) {
+                    true => (vr, self.long_length(at)?, at + 12),
+                    false => (vr, u32::from(u16::from_le_bytes([c, d])), at + 8),
                 }
             }
         };
@@ -174,7 +181,9 @@ impl<'a> Elements<'a> {
     }
 
     fn end_of_item(&mut self, tag: Tag) -> Result<(), Box<DataSetError>> {
-        if tag == ITEM_ENDS && self.delimited {
+        // Some writers have it at the end of an item of defined length too.
+        let is_last = self.depth > 0 && self.at + 8 == self.end;
+        if tag == ITEM_ENDS && (self.delimited || is_last) {
             self.at += 8;
             return Ok(());
         }
@@ -243,7 +252,8 @@ impl<'a> Items<'a> {
         };
         let length = u32::from_le_bytes(length);
         self.at += 8;
-        if tag == SEQUENCE_ENDS && self.delimited {
+        // Some writers have it at the end of a sequence of defined length too.
+        if tag == SEQUENCE_ENDS && (self.delimited || self.at == self.end) {
             return Ok(None);
         }
         if tag != ITEM {
