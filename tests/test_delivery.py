@@ -14,7 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from pynetdicom import AE, evt
-from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.dimse_messages import C_ECHO_RSP
+from pynetdicom.dimse_primitives import C_ECHO
+from pynetdicom.pdu import A_ASSOCIATE_RQ, P_DATA_TF
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.sop_class import (
     BasicColorPrintManagementMeta,
@@ -414,6 +416,67 @@ def test_what_is_behind_a_fault_is_not_read_from_an_iterator():
         outcomes = association.send(primitives)
     assert len(outcomes) < 10_000
     assert len(outcomes) + len(list(primitives)) == 10_000
+
+
+def waits_and_closes(talk: Conversation) -> None:
+    """Read the release, and close the connection in the place of an answer."""
+    assert talk.read() == A_RELEASE_RQ
+
+
+def waits_and_resets(talk: Conversation) -> None:
+    """Read the release, and reset the connection."""
+    assert talk.read() == A_RELEASE_RQ
+    linger = struct.pack("ii", 1, 0)
+    talk.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+
+ENDS = [waits_and_closes, waits_and_resets, lambda talk: None]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_peer_that_closes_the_connection_when_all_is_answered(end):
+    def script(talk: Conversation) -> None:
+        talk.accept()
+        talk.answer(next(talk.requests()).MessageID)
+        end(talk)
+
+    with peer(script) as port:
+        with connect(HOST, port) as association:
+            outcomes = association.send(events(1))
+        assert (outcomes.answered, outcomes.failure) == (1, None)
+        assert "released" in repr(association)
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_peer_that_closes_the_connection_behind_an_echo(end):
+    def script(talk: Conversation) -> None:
+        talk.accept()
+        talk.read()
+        answer = C_ECHO()
+        answer.MessageIDBeingRespondedTo, answer.Status = 1, 0
+        answer.AffectedSOPClassUID = Verification
+        message = C_ECHO_RSP()
+        message.primitive_to_message(answer)
+        for p_data in message.encode_msg(1, 16382):
+            pdu = P_DATA_TF()
+            pdu.from_primitive(p_data)
+            talk.write(pdu.encode())
+        end(talk)
+
+    with peer(script) as port:
+        assert fastdimse.echo(HOST, port) > 0
+
+
+def test_a_release_that_is_cut_short():
+    def script(talk: Conversation) -> None:
+        talk.accept()
+        talk.read()
+        talk.write(A_RELEASE_RQ[:5])
+
+    with peer(script) as port:
+        association = connect(HOST, port)
+        with pytest.raises(AssociationError, match="inside a PDU"):
+            association.release()
 
 
 def test_a_peer_that_never_answers():

@@ -216,7 +216,8 @@ impl Connection {
         read(self.wait_for_raw(Deadline::after(patience))?, expected)
     }
 
-    /// Releases the association (PS3.8 7.2) and closes the connection.
+    /// Releases the association (PS3.8 7.2), on which nothing is unanswered, and closes the connection. A
+    /// peer that closes it first has ended the association too.
     pub fn release(mut self, patience: Duration) -> Result<(), Failure> {
         match self.ask_for_release(patience) {
             Err(failure @ Failure::Interrupted) => {
@@ -225,7 +226,10 @@ impl Connection {
             }
             end => {
                 self.close();
-                end
+                match end {
+                    Err(Failure::Closed(false)) => Ok(()),
+                    end => end,
+                }
             }
         }
     }
