@@ -10,6 +10,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
@@ -440,3 +442,24 @@ def test_a_capture_with_structured_data_sets():
         fastdimse.decode_capture(capture, on_invalid="raise", event_information="structured")
     assert raised.value.field == "EventInformation.ReferencedSOPSequence"
     assert len(raised.value.events) == 4
+
+
+def test_every_keyword_of_pydicom():
+    vrs = {
+        keyword: vr.split(" or ")
+        for tag, (vr, *_, keyword) in [*DicomDictionary.items(), *RepeatersDictionary.items()]
+        # Command sets, files and items have others.
+        if keyword
+        and (tag if isinstance(tag, str) else f"{tag:08X}")[:4] not in ("0000", "0002", "FFFE")
+    }
+    assert len(vrs) > 5000
+    [encoded] = data_sets(
+        [{**EVENT, "EventInformation": {keyword: [] for keyword in vrs}}],
+        transfer_syntax=ExplicitVRLittleEndian,
+    )
+    found = {
+        keyword_for_tag(element.tag): element.VR
+        for element in oracle_read(encoded, ExplicitVRLittleEndian)
+    }
+    assert found.keys() == vrs.keys()
+    assert [keyword for keyword, vr in found.items() if vr not in vrs[keyword]] == []

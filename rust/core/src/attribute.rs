@@ -40,6 +40,13 @@ pub enum AttributeError {
     },
 }
 
+/// Keywords that some dictionaries have, pydicom's among them, in the place of those that end with
+/// Sequence.
+const FORMER_KEYWORDS: [(&str, Tag); 2] = [
+    ("SummarizedFilterLookupTable", Tag(0x003A, 0x0320)),
+    ("AnalogFilterType", Tag(0x003A, 0x0325)),
+];
+
 /// Specific Character Set.
 pub const SPECIFIC_CHARACTER_SET: Tag = Tag(0x0008, 0x0005);
 
@@ -60,10 +67,7 @@ impl Attribute {
         let vr = vr.map(|vr| vr.parse().map_err(|_| AttributeError::Vr(vr.into()))).transpose()?;
         let tag = match tag_of(tag) {
             Some(tag) => tag,
-            None => match StandardDataDictionary.by_name(tag) {
-                Some(entry) => entry.tag.inner(),
-                None => return Err(AttributeError::Unknown(name.into())),
-            },
+            None => of_keyword(tag).ok_or_else(|| AttributeError::Unknown(name.into()))?,
         };
         check_group(tag)?;
         Ok(Self::new(tag, vr))
@@ -86,6 +90,12 @@ impl Attribute {
         };
         Self { tag, vr: found, name: name.into() }
     }
+}
+
+fn of_keyword(keyword: &str) -> Option<Tag> {
+    let of_standard = StandardDataDictionary.by_name(keyword).map(|entry| entry.tag.inner());
+    let former = || FORMER_KEYWORDS.iter().find(|(former, _)| *former == keyword);
+    of_standard.or_else(|| former().map(|(_, tag)| *tag))
 }
 
 /// The tag that eight hexadecimal digits are.
