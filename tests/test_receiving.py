@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pynetdicom import AE, build_role, evt
-from pynetdicom.pdu import A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
     ImplementationClassUIDNotification,
@@ -297,6 +297,29 @@ def request(called: str = "LISTENER", calling: str = "SCP") -> bytes:
     pdu = A_ASSOCIATE_RQ()
     pdu.from_primitive(primitive)
     return bytes(pdu.encode())
+
+
+def test_what_is_not_significant_in_a_request_is_not_read():
+    """Reserved bytes, further protocol versions, items of unknown types and longer ones."""
+    pdu = bytearray(request())
+    pdu[1], pdu[6], pdu[8:10], pdu[42:74] = 1, 0x80, b"\xff\xff", b"\xff" * 32
+    user_at = pdu.index(b"\x50\x00")
+    role = bytes([0, len(COMMITMENT)]) + COMMITMENT.encode() + b"\x00\x02" + b"more"
+    added = b"\x77\xff\x00\x01x" + b"\x54\xff" + struct.pack(">H", len(role)) + role
+    length = struct.unpack_from(">H", pdu, user_at + 2)[0] + len(added)
+    struct.pack_into(">H", pdu, user_at + 2, length)
+    pdu[user_at + 4 : user_at + 4] = added
+    pdu += b"\x60\xff\x00\x02xy"
+    struct.pack_into(">I", pdu, 2, len(pdu) - 6)
+    with listen(0, host=HOST) as listener:
+        answer = talk_plainly(listener.port, bytes(pdu), A_RELEASE_RQ)
+        assert kinds(answer) == [2, 6]
+    accept = A_ASSOCIATE_AC()
+    accept.decode(answer[:-10])
+    [context] = accept.to_primitive().presentation_context_definition_results_list
+    assert context.result == 0
+    roles = [item for item in accept.user_information.user_data if item.item_type == 0x54]
+    assert [(role.uid, role.scu_role, role.scp_role) for role in roles] == [(COMMITMENT, 0, 1)]
 
 
 def talk_plainly(port: int, *parts: bytes, end: bool = False) -> bytes:
