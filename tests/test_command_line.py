@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -574,3 +575,130 @@ def test_options_of_data_sets(tmp_path, arguments, error):
 def test_a_capture_says_its_transfer_syntaxes():
     done = run("decode", CAPTURE, "--transfer-syntax", "1.2.840.10008.1.2")
     assert (done.returncode, b"leave out --transfer-syntax" in done.stderr) == (2, True)
+
+
+# ------------------------------------------------------------- files that are none of rows
+
+
+ROW = json.dumps(
+    {
+        "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+        "AffectedSOPInstanceUID": "1.2.3",
+        "EventTypeID": 1,
+    }
+)
+HEADER = "AffectedSOPClassUID,AffectedSOPInstanceUID,EventTypeID"
+CELLS = "1.2.840.10008.1.20.1,1.2.3,1"
+DEEP = 100_000
+NESTED = '"ErrorComment": ' + '{"a":' * DEEP + "1" + "}" * DEEP
+NESTED_DATA_SET = NESTED.replace("ErrorComment", "EventInformation")
+WRONG_TEXTS = {
+    "null.ndjson": ("null\n", "line 1: a row is an object"),
+    "indented null.ndjson": ("  null  \n", "line 1: a row is an object"),
+    "null first.ndjson": (f"null\n{ROW}\n", "line 1: a row is an object"),
+    "null last.ndjson": (f"{ROW}\n\nnull", "line 3: a row is an object"),
+    "null behind a row.ndjson": (f"{ROW} null\n", "line 1: a row is an object"),
+    "null before a row.ndjson": (f"null {ROW}\n", "line 1: a row is an object"),
+    "two nulls.ndjson": ("nullnull\n", "line 1: a row is an object"),
+    "null behind BOM.ndjson": ("\ufeffnull\n", "line 1: a row is an object"),
+    "null behind NUL.ndjson": ("\0null\n", "line 1"),
+    "null behind objects.ndjson": (f'{ROW[:-1]}, "EventInformation": {{}}}}\nnull\n', "line 2"),
+    "true.ndjson": ("true\n", "line 1"),
+    "number.ndjson": ("1\n", "line 1"),
+    "text.ndjson": ('"x"\n', "line 1"),
+    "array.ndjson": (f"[{ROW}]\n", "line 1"),
+    "nested arrays.ndjson": ("[" * DEEP + "\n", "line 1"),
+    "nested objects.ndjson": (f"{ROW[:-1]}, {NESTED}}}\n", "line 1"),
+    "nested data set.ndjson": (f"{ROW[:-1]}, {NESTED_DATA_SET}}}\n", "recursion"),
+    "NUL.ndjson": (f"{ROW}\n\0\n", "line 1"),
+    "a large number.ndjson": (ROW.replace(": 1}", f": {'9' * 400}}}"), "line 1"),
+    "a larger number.ndjson": (ROW.replace(": 1}", ": 1e999999}"), "line 1"),
+    "UTF-16.ndjson": (ROW.encode("utf-16"), "line 1"),
+    "cut short.ndjson": (ROW[:-10], "line 1"),
+    "a column twice.csv": (f"{HEADER},EventTypeID\n{CELLS},1\n", "'EventTypeID' is there more"),
+    "a column twice first.csv": (f"EventTypeID,{HEADER}\n1,{CELLS}\n", "is there more than once"),
+    "too few cells.csv": (f"{HEADER}\n1.2\n", "Expected 3 columns"),
+    "empty.csv": ("", "Empty"),
+    "UTF-16.csv": (f"{HEADER}\n{CELLS}\n".encode("utf-16"), "can't be read as csv"),
+    "not UTF-8.csv": (f"{HEADER}\n1.2,\xe9,1\n".encode("latin-1"), "UTF8"),
+}
+
+
+def assert_one_line(done: subprocess.CompletedProcess[bytes], text: str) -> None:
+    """Check that a program ended with one line about its input, and no crash."""
+    lines = done.stderr.decode(errors="replace").splitlines()
+    assert done.returncode == 2, lines[-1:]
+    assert len(lines) == 1
+    assert lines[0].startswith("fastdimse: error: ")
+    assert text in lines[0]
+
+
+MANY = """
+import contextlib, io, json, sys
+from fastdimse.cli import main
+for path in sys.argv[1:]:
+    print(json.dumps([path, 'crashed', '']), flush=True)
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        try:
+            main(['validate', path])
+        except SystemExit as end:
+            code = end.code
+    print(json.dumps([path, code, said.getvalue()]), flush=True)
+"""
+
+
+def test_files_that_are_none_of_rows_are_one_line_each(tmp_path):
+    for name, (content, _) in WRONG_TEXTS.items():
+        data = content if isinstance(content, bytes) else content.encode()
+        (tmp_path / name).write_bytes(data)
+    paths = [str(tmp_path / name) for name in WRONG_TEXTS]
+    command = [sys.executable, "-c", MANY, *paths]
+    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    found = {path: (code, said) for path, code, said in map(json.loads, done.stdout.splitlines())}
+    assert done.returncode == 0, list(found)[-1]
+    for path, (_, text) in zip(paths, WRONG_TEXTS.values(), strict=True):
+        code, said = found[path]
+        assert (code, len(said.splitlines())) == (2, 1), (path, said)
+        assert said.startswith("fastdimse: error: ")
+        assert text in said, path
+
+
+def test_null_is_a_value_and_no_row(tmp_path):
+    path = tmp_path / "rows.ndjson"
+    values = '"ErrorID":null, "Status": null, "EventReply":\nnull'
+    path.write_text(f'{ROW[:-1]}, {values}, "ErrorComment": null}}\n{ROW}\n')
+    assert run("encode", path, "-o", tmp_path / "rows.bin").stderr.startswith(b"2 messages")
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".arrows"])
+def test_a_file_that_is_cut_short_is_one_line(tmp_path, suffix):
+    whole = tmp_path / f"whole{suffix}"
+    table = pa.table(EVENTS, schema=SCHEMA)
+    if suffix == ".arrows":
+        with pa.OSFile(str(whole), "wb") as sink, pa.ipc.new_stream(sink, SCHEMA) as writer:
+            writer.write_table(table)
+    else:
+        write(whole)
+    data = whole.read_bytes()
+    # An Arrow stream may lack its end, which says only that it is one.
+    for length in (0, 4, 8, len(data) // 4, len(data) // 2, len(data) - 9):
+        path = tmp_path / f"cut{suffix}"
+        path.write_bytes(data[:length])
+        assert_one_line(run("validate", path), "can't be read as")
+
+
+def test_arrow_files_with_wrong_offsets_are_one_line(tmp_path):
+    """pyarrow hands on what is in a file of Arrow without a check."""
+    offsets, wrong = struct.pack("<3i", 0, 20, 40), struct.pack("<3i", 0, 20, 0)
+    uids = pa.array(["1.2.840.10008.1.20.1"] * 2)
+    table = pa.table([uids, pa.array(["1.2", "1.3"]), pa.array([1, 2])], names=HEADER.split(","))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    data = sink.getvalue().to_pybytes()
+    assert data.count(offsets) == 1
+    path = tmp_path / "events.arrow"
+    path.write_bytes(data.replace(offsets, wrong))
+    for command in (("validate", path), ("encode", path, "-o", tmp_path / "events.bin")):
+        assert_one_line(run(*command), "the column 'AffectedSOPClassUID' is no valid Arrow data")

@@ -179,7 +179,8 @@ def open_rows(
             rows = openers[chosen](source, columns)
             if isinstance(rows, ArrowRows):
                 _check_columns(rows.schema.names, columns)
-        except (pa.ArrowException, InputError, OSError) as error:
+        # Names of columns that are not UTF-8 are a UnicodeDecodeError.
+        except (pa.ArrowException, InputError, OSError, UnicodeDecodeError) as error:
             raise _unreadable(path, chosen, error, columns) from error
         try:
             yield rows
@@ -265,6 +266,8 @@ def _open_csv(source: BinaryIO, columns: Any) -> ArrowRows:
             quoted_strings_can_be_null=False,
         ),
     )
+    # pyarrow finds no column by a name that two have.
+    _check_columns(reader.schema.names, columns)
     return _from_text(reader.schema, reader, reader.schema.names, columns)
 
 
@@ -301,7 +304,37 @@ def _json_blocks(source: BinaryIO, columns: Any) -> Iterator[Any]:
         yield _json_table(rest, line, schema, unexpected)
 
 
+# A null that is no value of an object or array, if it is none inside a text.
+_NULL = re.compile(rb"null(?<![:,\[]null)(?<![:,\[] null)")
+
+
+def _refuse_null_rows(lines: bytes, first_line: int) -> None:
+    """Raise an `InputError` for a row that is null: pyarrow's reader ends the process at one."""
+    if not any(_may_be_row(lines, found.start()) for found in _NULL.finditer(lines)):
+        return
+    text, line = lines.decode("utf-8", "replace").lstrip("\ufeff"), first_line
+    decoder, space = json.JSONDecoder(strict=False), re.compile(r"\s*")
+    counted = at = 0
+    while (at := space.match(text, at).end()) < len(text):
+        line += text.count("\n", counted, at)
+        counted = at
+        try:
+            row, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"line {line}: not JSON: {error}") from error
+        if row is None:
+            raise InputError(f"line {line}: a row is an object, {{ … }}, not null")
+
+
+def _may_be_row(lines: bytes, at: int) -> bool:
+    """Return whether what begins there may stand behind a row: most are values, or inside texts."""
+    before = lines[max(at - 64, 0) : at].rstrip() or lines[:at].rstrip()
+    last = before[-1:]
+    return last not in (b":", b",", b"[") and (not last.isalpha() or last in b"le")
+
+
 def _json_table(lines: bytes, first_line: int, schema: Any, unexpected: str) -> Any:
+    _refuse_null_rows(lines, first_line)
     try:
         return pa.json.read_json(
             io.BytesIO(lines),
