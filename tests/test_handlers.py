@@ -1,6 +1,9 @@
 """Functions that say how events are answered: event by event with replies, or batch by batch."""
 
 import io
+import itertools
+import socket
+import struct
 import threading
 import time
 from typing import Any
@@ -12,12 +15,13 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import StorageCommitmentPushModelInstance
 
-from fastdimse import Delivery, Peer, connect, listen
+from fastdimse import Delivery, Peer, connect, encode_events, listen
 from outbox_sender import COMMITMENT, numbered
-from scripted_peer import HOST
+from plain_messages import COMMAND, LAST
+from scripted_peer import HOST, Conversation
 from test_delivery import column, events
 from test_outbox import instances
-from test_receiving import association
+from test_receiving import DATA, association, request
 
 
 def reply() -> Dataset:
@@ -198,3 +202,60 @@ def test_many_events_are_answered_after_they_were_handled():
 def test_handlers_can_not_be_together():
     with pytest.raises(ValueError, match="can't be there together"):
         listen(0, handler=print, batch_handler=print)
+
+
+def test_statuses_without_an_end_are_told(caplog):
+    with (
+        listen(0, host=HOST, batch_handler=lambda received: itertools.repeat(0)) as listener,
+        connect(HOST, listener.port, response_timeout=10) as talk,
+    ):
+        assert column(talk.send(events(6)), "Status") == [0x0110] * 6
+    assert "the batch handler gave more than 6 Statuses for 6 events" in caplog.text
+
+
+def test_a_slow_handler_holds_no_responses_back():
+    """Events that come together are answered one by one where the handler takes its time."""
+    with (
+        listen(0, host=HOST, handler=lambda event, title: time.sleep(0.15)) as listener,
+        socket.create_connection((HOST, listener.port), timeout=10) as connection,
+    ):
+        peer = Conversation(connection)
+        peer.write(request())
+        peer.read()
+        begin = time.monotonic()
+        peer.write(bytes(encode_events(events(10))))
+        waits = []
+        for _ in range(10):
+            assert peer.read()[0] == DATA
+            waits.append(time.monotonic() - begin)
+    assert waits[0] < 1 < waits[-1]
+
+
+def test_long_replies_wait_for_a_peer_that_reads_nothing():
+    """The process is not filled with Event Replies: events whose replies have no room wait too."""
+    reply = struct.pack("<HHI", 0x0008, 0x0005, 4 << 20) + b" " * (4 << 20)
+    calls: list[Any] = []
+
+    def handle(event: Any, title: str) -> tuple[int, bytes]:
+        calls.append(event)
+        return 0, reply
+
+    with (
+        listen(0, host=HOST, handler=handle) as listener,
+        socket.create_connection((HOST, listener.port), timeout=10) as connection,
+    ):
+        connection.sendall(request() + bytes(encode_events(events(50))))
+        time.sleep(1)
+        # The system takes some of them.
+        assert 0 < len(calls) < 10
+        peer = Conversation(connection)
+        peer.read()
+        lengths = [0] * 50
+        for number in range(50):
+            while len(answer := peer.read()) and not (
+                answer[11] & LAST and not answer[11] & COMMAND
+            ):
+                lengths[number] += len(answer)
+            lengths[number] += len(answer)
+        assert min(lengths) > len(reply)
+    assert len(calls) == 50

@@ -191,6 +191,71 @@ listener.close()
     assert lines[1:] == ["2", "2"]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_the_port_is_free_although_a_forked_child_is_there():
+    code = """
+import os
+listener = listen(0, host="127.0.0.1")
+if (child := os.fork()) == 0:
+    time.sleep(60)
+    os._exit(0)
+listener.close()
+try:
+    connect("127.0.0.1", listener.port, association_timeout=5)
+except ConnectionError as error:
+    print(error)
+with listen(listener.port, host="127.0.0.1") as again:
+    connect("127.0.0.1", again.port, association_timeout=5).release()
+os.kill(child, 9)
+"""
+    printed = program(code, options=("-W", "ignore::DeprecationWarning"))
+    assert "refused" in printed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others need a descriptor")
+def test_close_where_no_descriptor_is_left():
+    code = """
+import os, resource
+with listen(0, host="127.0.0.1"):
+    time.sleep(0.2)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    try:
+        while True:
+            os.open("/dev/null", os.O_RDONLY)
+    except OSError as error:
+        print(error.strerror)
+print("closed")
+"""
+    assert program(code) == "Too many open files\nclosed\n"
+
+
+def test_close_by_a_finalizer_in_a_thread_of_the_listener():
+    """The garbage collector runs where objects are made, also before the handler is called."""
+    code = """
+from fastdimse import N_EVENT_REPORT
+
+class Guard:
+    def __init__(self):
+        self.cycle = self
+    def __del__(self):
+        print(threading.current_thread() is threading.main_thread())
+        listener.close()
+
+def init(event):
+    Guard()
+    gc.collect()
+
+# Where an event is made, a collection is due.
+N_EVENT_REPORT.__init__ = init
+listener = listen(0, host="127.0.0.1", handler=lambda event, title: 0)
+association = connect("127.0.0.1", listener.port, response_timeout=5)
+print(association.send(dict(events, EventTypeID=[1])).answered)
+listener.close()
+print(listener.closed)
+"""
+    assert program(code) == "False\n1\nTrue\n"
+
+
 def used() -> tuple[int, int, int]:
     """Descriptors, threads, and resident bytes of this process."""
     with open("/proc/self/statm") as file:

@@ -196,7 +196,9 @@ class Listening(RuleBasedStateMachine):
 
     @rule(
         peer=peers,
-        kind=st.sampled_from(["good", "good", "good", "long", "class", "stray", "echo", "action"]),
+        kind=st.sampled_from(
+            ["good", "good", "good", "empty", "long", "class", "stray", "echo", "action"]
+        ),
         data=st.binary(max_size=30).map(lambda one: one + b"\0" * (len(one) % 2)),
         sizes=st.lists(st.integers(0, 60), max_size=3),
         more=st.lists(st.integers(0, 20), max_size=2),
@@ -205,11 +207,13 @@ class Listening(RuleBasedStateMachine):
         number = len(peer.messages) + 1
         instance = f"1.{number}" if kind != "long" else "1." + "9" * 70
         data = data if kind in ("good", "long", "class") else b""
+        # A data set that is announced, and has no bytes.
+        announced = bool(data) or kind == "empty"
         message = Message(number, kind, instance, data)
         command = {"stray": EVENT_RSP, "echo": ECHO_RQ, "action": ACTION_RQ}.get(kind, EVENT_RQ)
         sop_class = PROCEDURE_STEP if kind == "class" else COMMITMENT
-        commands = command_set(number, instance, sop_class, command, data=bool(data))
-        parts = pdvs(commands, COMMAND, sizes) + (pdvs(data, 0, more) if data else [])
+        commands = command_set(number, instance, sop_class, command, data=announced)
+        parts = pdvs(commands, COMMAND, sizes) + (pdvs(data, 0, more) if announced else [])
         peer.fragments += [(part, None) for part in parts[:-1]] + [(parts[-1], message)]
         peer.messages.append(message)
 
@@ -297,7 +301,7 @@ class Listening(RuleBasedStateMachine):
     def check(self, peer: Peer, title: str) -> None:
         given, kept = self.given.get(title, []), self.kept.get(title, [])
         complete = [one for one in peer.complete() if one.is_event()]
-        good = [one for one in complete if one.kind == "good"]
+        good = [one for one in complete if one.kind in ("good", "empty")]
         # Given out: complete events, as they were sent, in order, each once.
         assert given == [(one.instance, one.data) for one in good][: len(given)]
         answered = peer.answered()
@@ -305,7 +309,7 @@ class Listening(RuleBasedStateMachine):
         successes = [by_number[number].instance for number, status in answered if not status]
         assert successes == kept[: len(successes)]
         refused = [by_number[number].kind for number, status in answered if status]
-        assert {"good", "long", "class"} >= set(refused)
+        assert {"good", "empty", "long", "class"} >= set(refused)
         if peer.reads_all:
             assert len(given) == len(good)
             assert successes == kept

@@ -410,6 +410,34 @@ def test_what_a_peer_may_do(parts, expected, failure):
         assert listener.receive(timeout=0) is None
 
 
+@pytest.mark.parametrize("way", ["receive", "handler", "batch_handler"])
+def test_a_data_set_of_no_bytes(way):
+    """A command set that says that a data set follows, and a last fragment that is empty."""
+    got: list[int | None] = []
+    ways: dict[str, dict[str, Any]] = {
+        "receive": {},
+        "handler": {"handler": lambda event, title: got.append(event.EventTypeID)},
+        "batch_handler": {"batch_handler": lambda some: got.extend(column(some, "EventTypeID"))},
+    }
+    messages = []
+    for number in range(4):
+        command = command_set(number, COMMITMENT + ".1", COMMITMENT, data=number % 2 == 0)
+        messages.append(pdv(command, COMMAND | LAST))
+        if number % 2 == 0:
+            messages.append(pdv(b"", LAST))
+    with listen(0, host=HOST, **ways[way]) as listener:
+        # In one PDU, and a fragment in each.
+        for pdus in (pdu(*messages), b"".join(map(pdu, messages))):
+            answer = talk_plainly(listener.port, request(), pdus + A_RELEASE_RQ)
+            assert kinds(answer) == [AC, *[DATA] * 4, RELEASED]
+            assert not listener.take_failures()
+        if way == "receive":
+            rows = pa.table(listener.receive(batch_size=8, linger=10))
+            assert rows["MessageID"].to_pylist() == [0, 1, 2, 3] * 2
+        else:
+            assert got == [1] * 8
+
+
 def test_a_message_that_is_too_long():
     information = b"\x08\0\x95\x11\0\0\x01\0" + b"1" * 0x10000
     stream = bytes(encode_events(events(1, EventInformation=information)))

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -53,6 +53,8 @@ const LAST_RESPONSES: Duration = Duration::from_secs(1);
 pub struct Listener {
     shared: Arc<Shared>,
     address: SocketAddr,
+    /// The accepting thread owns it.
+    socket: Weak<TcpListener>,
 }
 
 struct Shared {
@@ -83,7 +85,7 @@ impl Listener {
         max_connections: usize,
         taker: Arc<dyn Taker>,
     ) -> io::Result<Self> {
-        let socket = TcpListener::bind(address)?;
+        let socket = Arc::new(TcpListener::bind(address)?);
         let address = socket.local_addr()?;
         let shared = Arc::new(Shared {
             service,
@@ -93,14 +95,14 @@ impl Listener {
             ended: Condvar::new(),
             reports: Mutex::default(),
         });
-        let of_thread = shared.clone();
+        let (of_thread, of_listener) = (shared.clone(), Arc::downgrade(&socket));
         thread::Builder::new().spawn(move || {
             accept(&socket, &of_thread);
             drop(socket);
             lock(&of_thread.threads).accepting = false;
             of_thread.ended.notify_all();
         })?;
-        Ok(Self { shared, address })
+        Ok(Self { shared, address, socket: of_listener })
     }
 
     /// Where it listens.
@@ -125,7 +127,18 @@ impl Listener {
             return;
         }
         self.shared.shutdown(Shutdown::Read);
-        // The accepting thread waits for a connection: here is one.
+        self.wake();
+    }
+
+    /// Lets the accepting thread go on, which waits for a connection.
+    fn wake(&self) {
+        // Linux ends the wait, and closes the port even where a forked child has the socket too.
+        if let Some(socket) = self.socket.upgrade()
+            && socket2::SockRef::from(&*socket).shutdown(Shutdown::Both).is_ok()
+        {
+            return;
+        }
+        // Other systems do not: the thread gets a connection.
         let mut to = self.address;
         if to.ip().is_unspecified() {
             to.set_ip(match to {

@@ -4,14 +4,14 @@ use std::mem;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use dicom_ul::pdu::{AssociationRQ, Pdu, UserIdentity};
 use fastdimse_core::command_set::{CommandSet, Field, Kind, Message, Value, message_name};
 use fastdimse_core::decode::check_uids;
 use fastdimse_core::error::{Reason, Rejection};
 use fastdimse_core::events::travels_on;
-use fastdimse_core::pdv::{MaxPduLength, write_message};
+use fastdimse_core::pdv::{LAST, MaxPduLength, headers, write_message};
 use fastdimse_core::status::describe;
 use rustls::ServerConfig;
 
@@ -198,10 +198,17 @@ fn request(connection: &mut Connection, patience: Duration) -> Result<Associatio
     }
 }
 
-/// How an association ends in order.
+/// So many bytes of responses are written, whatever else has come in: an Event Reply can be long.
+const MOST_HELD: usize = 1 << 20;
+/// So long may responses wait for those to what came in at the same time: a handler can be slow.
+const LONGEST_HELD: Duration = Duration::from_millis(100);
+
+/// What was read.
 enum Read {
     /// All PDUs that had come in whole were read.
     All,
+    /// Some of them were read, and their responses must be written before others are.
+    Some,
     /// The peer asks for the release.
     Release,
 }
@@ -234,12 +241,14 @@ impl Receiver<'_> {
             if !self.answers.is_empty() {
                 connection.write(&self.answers)?;
                 self.answers.clear();
+                self.answers.shrink_to(MOST_HELD);
             }
             match read? {
                 Read::Release => {
                     connection.write_pdu(&Pdu::ReleaseRP)?;
                     return self.check_complete("released the association");
                 }
+                Read::Some => continue,
                 Read::All => {}
             }
             self.service.check_stopping()?;
@@ -264,8 +273,9 @@ impl Receiver<'_> {
         }
     }
 
-    /// Takes the PDUs that have come in whole.
+    /// Takes the PDUs that have come in whole, and no more of them than can be answered soon.
     fn read(&mut self, connection: &mut Connection) -> Result<Read, Failure> {
+        let begin = Instant::now();
         while let Some(raw) = connection.next_read()? {
             if raw.kind != P_DATA {
                 return match ended(raw) {
@@ -280,6 +290,9 @@ impl Receiver<'_> {
             // Not only when a message is complete: one that can't be taken need not be waited for.
             if let Some(id) = self.messages.context_id() {
                 self.check_context(id)?;
+            }
+            if self.answers.len() >= MOST_HELD || begin.elapsed() >= LONGEST_HELD {
+                return Ok(Read::Some);
             }
         }
         Ok(Read::All)
@@ -326,6 +339,10 @@ impl Receiver<'_> {
         let answer = self.taker.answer(event, data_set, context_id, &self.origin);
         let write = |out: &mut Vec<u8>| out.extend_from_slice(command_set);
         write_message(&mut self.chunk, context_id, MaxPduLength::UNLIMITED, write, data_set);
+        if event.data_set && data_set.is_empty() {
+            // The command set says that a data set follows: one of no bytes must follow.
+            self.chunk.extend(headers(context_id, LAST, 0));
+        }
         self.events += 1;
         if let Some(answer) = answer {
             self.answer(event, &answer, context_id);

@@ -1,6 +1,7 @@
 //! Python functions that are asked about what comes in: who may come, and how events are answered.
 
 use std::cell::Cell;
+use std::cmp::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -48,6 +49,13 @@ pub fn is_called_by_listener() -> bool {
     OF_LISTENER.get()
 }
 
+/// Attaches a thread of a listener's to Python. Whatever runs then, be it a finalizer that the garbage
+/// collector calls, must not wait for this thread's end.
+fn attach<T>(run: impl FnOnce(Python<'_>) -> T) -> T {
+    OF_LISTENER.set(true);
+    Python::attach(run)
+}
+
 /// A function of the user's that a listener's threads call. The listener can take it away from them, so
 /// that a cycle of the two does not live as long as the threads.
 #[derive(Clone)]
@@ -64,7 +72,6 @@ impl Callable {
         py: Python<'py>,
         arguments: impl PyCallArgs<'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        OF_LISTENER.set(true);
         let callable = self.lock().as_ref().map(|callable| callable.clone_ref(py));
         match callable {
             Some(callable) => callable.into_bound(py).call1(arguments),
@@ -102,7 +109,7 @@ impl Taker for Handler {
         context_id: u8,
         origin: &Origin,
     ) -> Option<Answer> {
-        Some(Python::attach(|py| {
+        Some(attach(|py| {
             self.call(py, event, data_set, context_id, origin).unwrap_or_else(|error| {
                 log(py, error, HANDLER_FAILED);
                 Answer { status: PROCESSING_FAILURE, event_reply: None }
@@ -249,7 +256,7 @@ fn call_for_batches(asked: &Receiver<Asked>, handler: &Callable) {
 fn statuses(handler: &Callable, chunks: &[Chunk]) -> Vec<u16> {
     let events = received(chunks);
     let rows = events.num_rows();
-    Python::attach(|py| {
+    attach(|py| {
         call_for_batch(py, handler, events.into(), rows).unwrap_or_else(|error| {
             log(py, error, HANDLER_FAILED);
             vec![PROCESSING_FAILURE; rows]
@@ -271,17 +278,18 @@ fn call_for_batch(
         // Its name in errors: the handler gives it none.
         column_of_statuses(&utf8_array(&answer, "Status")?)?
     } else if answer.hasattr("__iter__")? {
-        answer.try_iter()?.map(|one| status(&one?)).collect::<PyResult<_>>()?
+        // No more than can be wrong already: an iterator may have no end.
+        answer.try_iter()?.take(rows + 1).map(|one| status(&one?)).collect::<PyResult<_>>()?
     } else {
         vec![status(&answer)?; rows]
     };
-    match statuses.len() == rows {
-        true => Ok(statuses),
-        false => Err(PyValueError::new_err(format!(
-            "the batch handler gave {} Statuses for {rows} events",
-            statuses.len()
-        ))),
-    }
+    let given = match statuses.len().cmp(&rows) {
+        Ordering::Equal => return Ok(statuses),
+        Ordering::Less => statuses.len().to_string(),
+        Ordering::Greater => format!("more than {rows}"),
+    };
+    let text = format!("the batch handler gave {given} Statuses for {rows} events");
+    Err(PyValueError::new_err(text))
 }
 
 /// The Statuses of a column, which says of each event what became of it: a null says nothing.
@@ -317,7 +325,7 @@ pub fn admits(authenticate: &Callable, user: Option<&UserIdentity>) -> bool {
         }
         Some(_) => return false,
     };
-    Python::attach(|py| {
+    attach(|py| {
         let text = |bytes: Option<Vec<u8>>| bytes.map(String::from_utf8).transpose();
         // Both are UTF-8 (PS3.7 Table D.3-14).
         let (Ok(name), Ok(passcode)) = (text(name), text(passcode)) else { return false };
