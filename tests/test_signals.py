@@ -101,7 +101,7 @@ with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
         print(time.monotonic() - begin)
 """
     [took] = run(program)
-    assert 0.4 <= float(took) < 1.4
+    assert 0.2 <= float(took) < 2.4
 
 
 def test_a_keyboard_interrupt_ends_an_answer_and_a_release():
@@ -125,7 +125,7 @@ listener.kill()
 """
     took = [float(line) for line in run(program)]
     assert len(took) == 2
-    assert all(0.4 <= one < 1.4 for one in took)
+    assert all(0.2 <= one < 2.4 for one in took)
 
 
 def test_a_keyboard_interrupt_while_more_is_waited_for_loses_no_events():
@@ -142,7 +142,7 @@ print(pa.table(listener.receive()).num_rows)
 listener.close()
 """
     took, rows = run(program)
-    assert 0.4 <= float(took) < 1.4
+    assert 0.2 <= float(took) < 2.4
     assert rows == "2"
 
 
