@@ -313,9 +313,10 @@ def _refuse_null_rows(lines: bytes, first_line: int) -> None:
     if not any(_may_be_row(lines, found.start()) for found in _NULL.finditer(lines)):
         return
     text, line = lines.decode("utf-8", "replace").lstrip("\ufeff"), first_line
-    decoder, space = json.JSONDecoder(strict=False), re.compile(r"\s*")
+    decoder, beginning = json.JSONDecoder(strict=False), re.compile(r"\S")
     counted = at = 0
-    while (at := space.match(text, at).end()) < len(text):
+    while found := beginning.search(text, at):
+        at = found.start()
         line += text.count("\n", counted, at)
         counted = at
         try:
