@@ -281,6 +281,37 @@ def test_sop_classes_that_are_not_accepted():
             talk.release()
 
 
+def test_contexts_with_ids_that_none_may_have():
+    """An even ID, and one that is there twice: the first context of that ID counts."""
+    twice, even = (
+        struct.pack(">BBHBBBB", 0x20, 0, 0, one, 0, 0, 0) + abstract + syntax
+        for one, abstract, syntax in (
+            (1, item(0x30, COMMITMENT), item(0x40, EXPLICIT)),
+            (2, item(0x30, COMMITMENT), item(0x40, IMPLICIT)),
+        )
+    )
+    proposed = request()
+    end = proposed.index(b"\x50\0")
+    added = b"".join(one[:2] + struct.pack(">H", len(one) - 4) + one[4:] for one in (twice, even))
+    proposed = proposed[:end] + added + proposed[end:]
+    proposed = proposed[:2] + struct.pack(">I", len(proposed) - 6) + proposed[6:]
+    with listen(0, host=HOST) as listener:
+        answer = talk_plainly(listener.port, proposed, EVENT, A_RELEASE_RQ)
+        accepted = A_ASSOCIATE_AC()
+        accepted.decode(answer[: 6 + struct.unpack_from(">I", answer, 2)[0]])
+        results = [
+            (one.presentation_context_id, one.result_reason)
+            for one in accepted.presentation_context
+        ]
+        assert results == [(1, 0), (1, 2), (2, 2)]
+        assert taken(listener, 1)[0]["TransferSyntaxUID"] == IMPLICIT
+
+
+def item(kind: int, uid: str) -> bytes:
+    """Write a sub-item that is a UID."""
+    return struct.pack(">BBH", kind, 0, len(uid)) + uid.encode()
+
+
 def request(called: str = "LISTENER", calling: str = "SCP") -> bytes:
     """Return an A-ASSOCIATE-RQ of pynetdicom's."""
     primitive = A_ASSOCIATE()

@@ -70,7 +70,11 @@ impl Terms {
         }
         let mut contexts = BTreeMap::new();
         let results = request.presentation_contexts.iter().map(|proposed| {
-            let (reason, transfer_syntax) = self.context(proposed);
+            let (mut reason, transfer_syntax) = self.context(proposed);
+            // IDs are odd, and each is that of one context (PS3.8 9.3.2.2).
+            if proposed.id % 2 == 0 || contexts.contains_key(&proposed.id) {
+                reason = PresentationContextResultReason::NoReason;
+            }
             if reason == PresentationContextResultReason::Acceptance {
                 let abstract_syntax = uid(&proposed.abstract_syntax);
                 contexts.insert(proposed.id, AcceptedContext { abstract_syntax, transfer_syntax });
