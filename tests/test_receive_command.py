@@ -1,5 +1,6 @@
 """``fastdimse receive`` and ``fastdimse echo``, as programs of their own."""
 
+import base64
 import json
 import re
 import shutil
@@ -24,9 +25,13 @@ from plain_messages import COMMAND, LAST, command_set, pdu, pdv
 from processes import Program
 from scripted_peer import HOST, Conversation, peer
 from test_command_line import REQUESTS, run
+from test_data_set_limits import element, item, wide_items
 from test_outbox import instances
 from test_receiving import association, request
 from test_tls import authority
+
+REPORT = element(0x0008, 0x1195, b"1.2\0")
+"""A Transaction UID."""
 
 
 class Receiver(Program):
@@ -91,6 +96,71 @@ def test_the_real_stream_with_its_attributes(tmp_path):
     for row, event in zip(rows, events, strict=True):
         assert row["EventTypeID"] == event.EventTypeID
         assert row["EventInformation"]["TransactionUID"]
+
+
+def test_only_a_data_set_that_can_not_be_read_stays_bytes(tmp_path):
+    truncated = REPORT[:-1]
+    # pyarrow has no types that are nested as deep.
+    deep = b""
+    for _ in range(40):
+        deep = element(8, 0x1199, item(deep))
+    wide = wide_items(12_000)
+    given = [REPORT, truncated, REPORT, deep, wide, None, REPORT]
+    options = ("--format", "ndjson", "--data-sets", "structured", "--stop-after", len(given))
+    program = Receiver(tmp_path, *options)
+    try:
+        [event] = numbered(1)
+        events = [
+            {**event, "MessageID": number, "EventInformation": information}
+            for number, information in enumerate(given)
+        ]
+        with connect(HOST, program.listens_on, calling_ae="SENDER") as talk:
+            outcomes = pa.table(talk.send(events))
+        assert outcomes["Status"].to_pylist() == [0] * len(given)
+        assert program.ended() == 0
+    finally:
+        program.close()
+    found = [row.get("EventInformation") for row in received(tmp_path)]
+    assert found[0] == found[2] == found[6] == {"TransactionUID": "1.2"}
+    assert found[5] is None
+    unread = {1: truncated, 3: deep, 4: wide}
+    assert {number: base64.b64decode(found[number]) for number in unread} == unread
+    told = re.findall(
+        r"association \d+ from SENDER at 127.0.0.1:\d+: the EventInformation of MessageID (\d+) is "
+        r"written as bytes: (.*)",
+        str(program),
+    )
+    reasons = {int(number): reason for number, reason in told}
+    assert reasons.keys() == unread.keys()
+    assert "needs 4 bytes, 3 are left" in reasons[1]
+    assert "12001" in reasons[4]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the most memory of another process")
+def test_a_wide_data_set_takes_memory_in_proportion(tmp_path):
+    options = ("--format", "ndjson", "--data-sets", "structured", "--stop-after", 25)
+    program = Receiver(tmp_path, *options)
+
+    def most_memory() -> int:
+        status = Path(f"/proc/{program.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) << 10
+
+    try:
+        [event] = numbered(1)
+        with connect(HOST, program.listens_on) as talk:
+            assert talk.send([{**event, "EventInformation": REPORT}]).answered == 1
+            before = most_memory()
+            # The widest that can be read, and far wider ones, of 216 kB each.
+            for count in [*range(600, 1_400, 100), *[12_000] * 15]:
+                wide = {**event, "EventInformation": wide_items(count)}
+                assert talk.send([wide]).answered == 1
+            grew = most_memory() - before
+            assert talk.send([{**event, "EventInformation": REPORT}]).answered == 1
+        assert program.ended() == 0
+    finally:
+        program.close()
+    assert grew < 128 << 20
+    assert len(received(tmp_path)) == 25
 
 
 def test_files_rotate(tmp_path):

@@ -1,8 +1,9 @@
-"""Data sets of pydicom and of the DICOM JSON model as plain mappings.
+"""Data sets of pydicom and of the DICOM JSON model as plain mappings, but for their items.
 
 A plain mapping has attributes by keyword, or by tag and VR where they have none; sequences are
-lists of mappings, several values a list. The extension imports this module when it meets the
-others.
+lists, several values too. The items of sequences stay as they are. The extension imports this
+module when it meets one of the others, and calls it again for each item: so it can tell which are
+nested too deep.
 """
 
 import base64
@@ -24,7 +25,7 @@ def _name(element: Any) -> str:
 def _of_element(element: Any) -> Any:
     value = element.value
     if element.VR == "SQ":
-        return [of_dataset(item) for item in value]
+        return list(value)
     if value is None or value == "":
         return [] if element.VR not in _TEXTS else ""
     if element.VM > 1 and not isinstance(value, bytes):
@@ -63,8 +64,6 @@ def _of_attribute(tag: str, attribute: Mapping[str, Any]) -> Any:
     if "InlineBinary" in attribute:
         return base64.b64decode(attribute["InlineBinary"], validate=True)
     values = attribute.get("Value", [])
-    if vr == "SQ":
-        return [of_json_model(item) for item in values]
     if vr == "PN":
         return [_of_person_name(name) for name in values]
     # An empty value is null there (PS3.18 F.2.5).

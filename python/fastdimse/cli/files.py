@@ -39,6 +39,8 @@ PIPE = "-"
 _BATCH_ROWS = 65536
 # A row of a text format may not be longer than a block.
 _BLOCK_BYTES = 16 << 20
+# So many brackets may be opened in a row that has no data sets by their attributes.
+_DEEPEST = 64
 
 # Integers are read wider than their VR US: the encoder then rejects the row, not the file.
 EVENT_COLUMNS = pa.schema(
@@ -336,6 +338,7 @@ def _may_be_row(lines: bytes, at: int) -> bool:
 
 def _json_table(lines: bytes, first_line: int, schema: Any, unexpected: str) -> Any:
     _refuse_null_rows(lines, first_line)
+    _refuse_deep_rows(lines, first_line)
     try:
         return pa.json.read_json(
             io.BytesIO(lines),
@@ -346,6 +349,20 @@ def _json_table(lines: bytes, first_line: int, schema: Any, unexpected: str) -> 
         )
     except pa.ArrowInvalid as error:
         raise pa.ArrowInvalid(f"from line {first_line}: {error}") from error
+
+
+def _refuse_deep_rows(lines: bytes, first_line: int) -> None:
+    """Refuse values nested thousands deep, which crash pyarrow."""
+    opened = lines.count(b"{") + lines.count(b"[")
+    if opened <= lines.count(b"\n") + _DEEPEST:
+        return
+    for number, line in enumerate(lines.split(b"\n"), first_line):
+        opened = line.count(b"{") + line.count(b"[")
+        if opened > _DEEPEST:
+            raise pa.ArrowInvalid(
+                f"line {number}: it opens {opened} brackets: a row without the attributes of data "
+                f"sets may open {_DEEPEST}"
+            )
 
 
 def _keys_in(source: BinaryIO) -> set[str] | None:
@@ -431,9 +448,10 @@ class _NdjsonWriter:
         self._json_columns = json_columns
 
     def write_batch(self, batch: Any) -> None:
-        rows = batch.to_pylist()
+        rows = json_objects.to_rows(batch.to_struct_array())
         for row, name in product(rows, self._json_columns):
-            row[name] = None if row[name] is None else json.loads(row[name])
+            if name in row:
+                row[name] = json.loads(row[name])
         lines = map(json_objects.to_line, rows)
         self._sink.write("".join(f"{line}\n" for line in lines).encode())
 

@@ -10,9 +10,14 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute
+
 from .rows import InputError
 
 DATA_SETS = ("EventInformation", "EventReply")
+# Behind its name: the column with the bytes of those data sets of a column that can't be read.
+UNREAD = ":bytes"
 
 _BLOCK_ROWS = 1024
 
@@ -53,6 +58,8 @@ def _row(number: int, line: bytes) -> dict[str, Any]:
                 row[name] = _of_base64(row[name])
     except ValueError as error:
         raise InputError(f"line {number}: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"line {number}: it is nested deeper than any data set") from error
     return row
 
 
@@ -76,8 +83,30 @@ def _no_number(constant: str) -> None:
     raise ValueError(f"{constant} is no number of JSON")
 
 
+def to_rows(array: Any) -> list[Any]:
+    """Return what `array.to_pylist()` does, without the fields of structs that are null.
+
+    Data sets of many kinds have far more of these than of others.
+    """
+    if pa.types.is_struct(array.type):
+        rows: list[Any] = [{} if valid else None for valid in array.is_valid().to_pylist()]
+        for number, field in enumerate(array.type):
+            for row, value in zip(rows, to_rows(array.field(number)), strict=True):
+                if row is not None and value is not None:
+                    row[field.name] = value
+        return rows
+    if pa.types.is_list(array.type):
+        values = iter(to_rows(array.flatten()))
+        lengths = pa.compute.list_value_length(array).to_pylist()
+        return [None if length is None else list(islice(values, length)) for length in lengths]
+    return list(array.to_pylist())
+
+
 def to_line(row: dict[str, Any]) -> str:
     """Return a row as a line, nulls left out."""
+    for name in DATA_SETS:
+        if (unread := row.pop(name + UNREAD, None)) is not None:
+            row[name] = unread
     return json.dumps(
         _without_nulls(row), default=_inline_binary, ensure_ascii=False, separators=(",", ":")
     )

@@ -6,23 +6,27 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet
 
 from fastdimse import ReceivedEvents, decode_data_sets
 from fastdimse._lock import is_at, try_lock
 
 from .files import RowFormat, RowsOut, plain_schema, shorten
-from .json_objects import DATA_SETS
-from .report import plural
+from .json_objects import DATA_SETS, UNREAD
+from .report import note, plural
 from .rows import InputError
 
 _PART = ".part"
+# So many data sets of a batch that can't be read are told one by one.
+_TOLD = 10
 # What stands in a file that is not whole yet: Parquet can't be read before its end is there.
 _SUFFIXES = {RowFormat.NDJSON: ".ndjson", RowFormat.ARROW: ".arrows", RowFormat.PARQUET: ".arrows"}
 # On Windows no open file is renamed: there its lock ends a moment before.
@@ -50,7 +54,7 @@ class ReceivedFiles:
     sync : bool, optional
         Let what is written outlive the power too, not only the process.
     structured : bool, optional
-        Write data sets by their attributes, in NDJSON.
+        Write data sets by their attributes, in NDJSON. One that can't be read stays bytes.
 
     Attributes
     ----------
@@ -394,15 +398,68 @@ def _recover_lines(part: Path) -> int:
 
 
 def _with_attributes(table: Any) -> Any:
-    """Return the events with those data sets by their attributes that can be read so."""
+    """Return the events with their data sets by their attributes.
+
+    A data set that can't be read is told on standard error. Its bytes are in a column beside.
+    """
     for name in DATA_SETS:
         column = table.column(name)
         if column.null_count == len(column):
             continue
-        decoded = decode_data_sets(
-            column, transfer_syntax=table.column("TransferSyntaxUID"), on_invalid="skip"
-        )
-        if len(decoded.rejected) == 0:
-            index = table.column_names.index(name)
-            table = table.set_column(index, name, pa.array(decoded))
+        attributes, wrong = _attributes(column, table.column("TransferSyntaxUID"))
+        index = table.column_names.index(name)
+        if wrong:
+            _tell(table, name, wrong)
+            unread = pa.compute.if_else(_is_in(wrong, column), column, None)
+            table = table.append_column(name + UNREAD, unread)
+        table = table.set_column(index, name, attributes)
     return table
+
+
+def _attributes(column: Any, syntaxes: Any) -> tuple[Any, dict[int, str]]:
+    """Return data sets by their attributes, and why those that are null then can't be read."""
+    decoded = decode_data_sets(column, transfer_syntax=syntaxes, on_invalid="skip")
+    wrong = {}
+    for one in decoded.rejected:
+        assert one.row is not None
+        wrong[one.row] = one.reason if one.field is None else f"{one.field}: {one.reason}"
+    try:
+        return pa.array(decoded), wrong
+    except pa.ArrowInvalid as error:
+        # pyarrow's types are not nested as deep as data sets may be.
+        deep = dict.fromkeys(_too_deep(column, syntaxes), shorten(error))
+        column = pa.compute.if_else(_is_in(deep, column), None, column)
+        attributes, wrong = _attributes(column, syntaxes)
+        return attributes, wrong | deep
+
+
+def _too_deep(column: Any, syntaxes: Any, first: int = 0) -> list[int]:
+    """Return the rows, the first of which is `first`, with data sets that pyarrow can't have."""
+    try:
+        pa.array(decode_data_sets(column, transfer_syntax=syntaxes, on_invalid="skip"))
+    except pa.ArrowInvalid:
+        if len(column) == 1:
+            return [first]
+        half = len(column) // 2
+        return [
+            *_too_deep(column[:half], syntaxes[:half], first),
+            *_too_deep(column[half:], syntaxes[half:], first + half),
+        ]
+    return []
+
+
+def _is_in(rows: Iterable[int], column: Any) -> Any:
+    return pa.compute.is_in(pa.array(range(len(column))), value_set=pa.array(rows, pa.int64()))
+
+
+def _tell(table: Any, name: str, wrong: dict[int, str]) -> None:
+    """Tell which data sets of a column can't be read, and why."""
+    for row, reason in islice(sorted(wrong.items()), _TOLD):
+        [event] = table.slice(row, 1).to_pylist()
+        note(
+            f"association {event['Association']} from {event['CallingAETitle']} at "
+            f"{event['SourceAddress']}:{event['SourcePort']}: the {name} of MessageID "
+            f"{event['MessageID']} is written as bytes: {reason}"
+        )
+    if len(wrong) > _TOLD:
+        note(f"and so are {plural(len(wrong) - _TOLD, 'more data set')}")

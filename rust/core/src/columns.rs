@@ -53,6 +53,14 @@ pub enum SchemaError {
         /// What would be right.
         accepted: &'static str,
     },
+    /// A type with more sequences in one another than a data set can have.
+    #[error("{path} has more than {most} sequences, one in another: no data set is nested deeper")]
+    TooDeep {
+        /// The field that is nested too deep.
+        path: String,
+        /// How many sequences may be in one another.
+        most: usize,
+    },
     /// A column whose type does not fit.
     #[error("the column '{column}' is {found}, it must be {accepted}")]
     Type {

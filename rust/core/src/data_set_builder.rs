@@ -27,6 +27,8 @@ use crate::vr::{Content, check_units, content, has_long_length};
 pub enum Stop {
     /// It has something that the schema does not have.
     Unknown,
+    /// The columns have more places without a value than they may have.
+    TooWide,
     /// It is wrong.
     Wrong(Box<DataSetError>),
 }
@@ -41,14 +43,23 @@ impl Stop {
     fn inside(self, part: &str) -> Self {
         match self {
             Self::Wrong(error) => Self::Wrong(error.inside(part)),
-            Self::Unknown => Self::Unknown,
+            other => other,
         }
     }
 }
 
+/// What is done with what the schema does not have, and with what the data sets do not have.
+#[derive(Debug)]
+pub struct Beyond {
+    /// With what the schema does not have.
+    pub unknown: Unknown,
+    /// How many places may still be without a value; where there is none left, reading stops.
+    pub absent: usize,
+}
+
 /// What is done with what the schema does not have.
 #[derive(Debug)]
-pub enum Beyond {
+pub enum Unknown {
     /// Reading stops: the schema has to grow.
     Stop,
     /// It is left out, and counted by its path.
@@ -74,6 +85,9 @@ struct AttributeBuilder {
     lists: Option<(Vec<i32>, NullBufferBuilder)>,
 }
 
+/// A column begins with room for so many values: there may be thousands of columns.
+const FIRST: usize = 16;
+
 macro_rules! numbers {
     ($($variant:ident: $of:ident),*) => {
         // Not laid out for its size: its variant is asked for with every element.
@@ -93,9 +107,9 @@ macro_rules! numbers {
                 }
                 match value_type(vr) {
                     $(<$of as ArrowPrimitiveType>::DATA_TYPE => {
-                        Self::$variant(PrimitiveBuilder::new())
+                        Self::$variant(PrimitiveBuilder::with_capacity(FIRST))
                     })*
-                    DataType::LargeBinary => Self::Bytes(LargeBinaryBuilder::new()),
+                    DataType::LargeBinary => Self::Bytes(LargeBinaryBuilder::with_capacity(FIRST, FIRST)),
                     _ => Self::Text(Texts::default()),
                 }
             }
@@ -166,11 +180,18 @@ impl DataSetBuilder {
         Self { attributes, rows: 0, valid: NullBufferBuilder::new(0) }
     }
 
-    /// Adds a row that is null.
-    pub fn push_null(&mut self) {
+    /// Adds a row that is null, as one in a column above it.
+    fn push_null(&mut self) {
         self.rows += 1;
         self.fill();
         self.valid.append_null();
+    }
+
+    /// Adds a data set that is null.
+    pub fn push_absent(&mut self, beyond: &mut Beyond) -> Result<(), Stop> {
+        let absent = self.attributes.len();
+        self.push_null();
+        beyond.count_absent(absent)
     }
 
     /// Adds a data set, or an item, and returns where that ends. After an error it is there too, as
@@ -208,12 +229,16 @@ impl DataSetBuilder {
         next + added
     }
 
-    fn fill(&mut self) {
+    /// Fills the places of the last row that have no value, and returns how many these are.
+    fn fill(&mut self) -> usize {
+        let mut absent = 0;
         for attribute in &mut self.attributes {
             if attribute.rows() < self.rows {
                 attribute.push_absent();
+                absent += 1;
             }
         }
+        absent
     }
 
     /// Adds what is left of a row, from attribute `next` on.
@@ -226,9 +251,9 @@ impl DataSetBuilder {
         beyond: &mut Beyond,
     ) -> Result<(), Stop> {
         let read = self.read(next, elements, character_set, beyond);
-        self.fill();
+        let absent = self.fill();
         self.valid.append(read.is_ok());
-        read
+        beyond.count_absent(absent).and(read)
     }
 
     /// From attribute `unfilled` on none is there yet.
@@ -297,12 +322,19 @@ impl DataSetBuilder {
     }
 }
 
+impl Beyond {
+    fn count_absent(&mut self, absent: usize) -> Result<(), Stop> {
+        self.absent = self.absent.checked_sub(absent).ok_or(Stop::TooWide)?;
+        Ok(())
+    }
+}
+
 fn skip(
     elements: &mut Elements<'_>,
     element: &Element<'_>,
     beyond: &mut Beyond,
 ) -> Result<(), Stop> {
-    let Beyond::Count(left_out) = beyond else { return Err(Stop::Unknown) };
+    let Unknown::Count(left_out) = &mut beyond.unknown else { return Err(Stop::Unknown) };
     let attribute = Attribute::new(element.tag, element.vr);
     elements.skip(element).map_err(|error| error.inside(&attribute.name).inside("."))?;
     *left_out.entry(attribute.name.into()).or_default() += 1;
@@ -375,9 +407,9 @@ impl AttributeBuilder {
         let read = self.push_values(elements, element, character_set, beyond);
         let found = self.values.len() - before;
         if read.is_ok() && self.lists.is_none() && found != 1 {
-            return Err(match beyond {
-                Beyond::Stop => Stop::Unknown,
-                Beyond::Count(_) => DataSetError::at(element.at, DataSetReason::NotOne).into(),
+            return Err(match beyond.unknown {
+                Unknown::Stop => Stop::Unknown,
+                Unknown::Count(_) => DataSetError::at(element.at, DataSetReason::NotOne).into(),
             });
         }
         if let Some((ends, valid)) = &mut self.lists {

@@ -12,6 +12,7 @@ use dicom_core::VR;
 
 use crate::attribute::{Attribute, SPECIFIC_CHARACTER_SET};
 use crate::columns::{ByteColumn, IntegerColumn, SchemaError};
+pub use crate::data_set_elements::DEEPEST;
 use crate::data_set_elements::HeaderForm;
 use crate::vr::{Content, content};
 
@@ -136,11 +137,17 @@ impl Lists {
 impl DataSetColumns {
     /// The attributes by the names of the fields; `path` is where they stand.
     pub fn new(array: &StructArray, path: &str) -> Result<Self, SchemaError> {
+        Self::inside(array, path, 0)
+    }
+
+    /// Those in so many sequences, one in another.
+    fn inside(array: &StructArray, path: &str, sequences: usize) -> Result<Self, SchemaError> {
+        check_depth(path, sequences)?;
         let mut elements = Vec::with_capacity(array.num_columns());
         for (field, values) in array.fields().iter().zip(array.columns()) {
             let path = format!("{path}.{}", field.name());
             let attribute = attribute(field, &path)?;
-            let values = Values::new(attribute.vr, values, &path)?;
+            let values = Values::new(attribute.vr, values, &path, sequences + 1)?;
             let beginning = HeaderForm::beginning(attribute.tag, attribute.vr);
             elements.push(ElementColumn { attribute, values, beginning, uids: None });
         }
@@ -195,6 +202,14 @@ impl DataSetColumns {
     }
 }
 
+/// Checks that data sets can be nested in so many sequences.
+pub fn check_depth(path: &str, sequences: usize) -> Result<(), SchemaError> {
+    match sequences > DEEPEST {
+        true => Err(SchemaError::TooDeep { path: path.to_owned(), most: DEEPEST }),
+        false => Ok(()),
+    }
+}
+
 /// The attribute that a field names.
 pub fn attribute(field: &arrow_schema::Field, path: &str) -> Result<Attribute, SchemaError> {
     // A field may say its VR in its metadata too, where its name is to stay plain.
@@ -206,16 +221,17 @@ pub fn attribute(field: &arrow_schema::Field, path: &str) -> Result<Attribute, S
 }
 
 impl Values {
-    fn new(vr: VR, array: &ArrayRef, path: &str) -> Result<Self, SchemaError> {
+    /// Items are in so many `sequences`, one in another.
+    fn new(vr: VR, array: &ArrayRef, path: &str, sequences: usize) -> Result<Self, SchemaError> {
         if let Some((lists, values)) = lists(array) {
             return match (content(vr), values.as_struct_opt()) {
                 (Content::Sequence, Some(items)) => {
-                    Ok(Self::Items(lists, DataSetColumns::new(items, path)?.into()))
+                    Ok(Self::Items(lists, DataSetColumns::inside(items, path, sequences)?.into()))
                 }
                 // A list that is empty in every row says nothing of its items.
                 (Content::Sequence, None) if values.data_type() == &DataType::Null => {
                     let items = StructArray::new_empty_fields(values.len(), None);
-                    Ok(Self::Items(lists, DataSetColumns::new(&items, path)?.into()))
+                    Ok(Self::Items(lists, DataSetColumns::inside(&items, path, sequences)?.into()))
                 }
                 (Content::Sequence, None) => Err(wrong_type(vr, array, path)),
                 _ => Ok(Self::Several(lists, Self::of_one(vr, &values, path)?.into())),

@@ -76,6 +76,20 @@ pub enum DataSetReason {
     /// More sequences in one another than can be meant.
     #[error("more than {0} sequences, one in another")]
     TooDeep(usize),
+    /// A data set that is an item of its own sequences.
+    #[error("the data set is an item of its own sequences: it would never end")]
+    InItself,
+    /// Attributes for which a table with other data sets has no place.
+    #[error(
+        "its attributes ({columns}, with those of its items) are in too few other data sets or \
+         items: the table of all would be nearly empty; {instead}"
+    )]
+    TooWide {
+        /// How many columns it needs, those of its items among them.
+        columns: usize,
+        /// What would be right.
+        instead: &'static str,
+    },
 }
 
 impl DataSetReason {
@@ -93,7 +107,8 @@ impl DataSetReason {
             Self::Misplaced(..) | Self::UndefinedLength(_) => "item",
             Self::NotAVr(_) => "value-vr",
             Self::Repeated => "repeated-element",
-            Self::TooDeep(_) => "too-deep",
+            Self::TooDeep(_) | Self::InItself => "too-deep",
+            Self::TooWide { .. } => "too-wide",
             Self::TransferSyntax(_) => "transfer-syntax",
         }
     }

@@ -1,6 +1,7 @@
 //! Which attributes data sets have, as given by an Arrow type or found in the data sets themselves.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Fields};
@@ -8,7 +9,7 @@ use dicom_core::{Tag, VR};
 
 use crate::attribute::Attribute;
 use crate::columns::SchemaError;
-use crate::data_set_columns::attribute;
+use crate::data_set_columns::{attribute, check_depth};
 use crate::vr::{Content, content};
 
 /// The attributes of data sets, or of the items of a sequence.
@@ -32,16 +33,22 @@ pub struct Known {
 impl DataSetSchema {
     /// The schema of a struct with these fields; `path` is where it stands.
     pub fn of_fields(fields: &Fields, path: &str) -> Result<Self, SchemaError> {
+        Self::inside(fields, path, 0)
+    }
+
+    /// That of data sets in so many sequences, one in another.
+    fn inside(fields: &Fields, path: &str, sequences: usize) -> Result<Self, SchemaError> {
+        check_depth(path, sequences)?;
         let mut schema = Self::default();
         for field in fields {
             let path = format!("{path}.{}", field.name());
             let attribute = attribute(field, &path)?;
-            let known = schema.add(attribute);
+            let (known, _) = schema.add(attribute);
             known.several = false;
             if let Some(values) = list_of(field.data_type()) {
                 known.several = true;
                 if let DataType::Struct(fields) = values.data_type() {
-                    known.items = Some(Self::of_fields(fields, &path)?);
+                    known.items = Some(Self::inside(fields, &path, sequences + 1)?);
                 }
             }
             let is_sequence = content(known.attribute.vr) == Content::Sequence;
@@ -58,14 +65,16 @@ impl DataSetSchema {
         Ok(schema)
     }
 
-    /// The attribute, added where it is not known yet.
-    pub fn add(&mut self, attribute: Attribute) -> &mut Known {
-        let key = (attribute.tag, attribute.vr.to_string());
-        self.attributes.entry(key).or_insert_with(|| Known {
-            items: (attribute.vr == VR::SQ).then(Self::default),
-            several: attribute.vr == VR::SQ,
-            attribute,
-        })
+    /// The attribute, added where it is not known yet, and whether it was known.
+    pub fn add(&mut self, attribute: Attribute) -> (&mut Known, bool) {
+        match self.attributes.entry((attribute.tag, attribute.vr.to_string())) {
+            Entry::Occupied(known) => (known.into_mut(), true),
+            Entry::Vacant(place) => {
+                let is_sequence = attribute.vr == VR::SQ;
+                let items = is_sequence.then(Self::default);
+                (place.insert(Known { items, several: is_sequence, attribute }), false)
+            }
+        }
     }
 
     /// The fields of the struct that data sets become.

@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 
 use arrow_array::{Array, BinaryViewArray, StructArray};
 use arrow_data::{ByteView, MAX_INLINE_VIEW_LEN};
-use dicom_core::VR;
+use dicom_core::{Tag, VR};
 
 use crate::attribute::{Attribute, SPECIFIC_CHARACTER_SET};
 use crate::character_set::CharacterSet;
 use crate::command_set::Field;
-use crate::data_set_builder::{Beyond, DataSetBuilder, Stop};
+use crate::data_set_builder::{Beyond, DataSetBuilder, Stop, Unknown};
 use crate::data_set_elements::{Element, Elements};
 use crate::data_set_error::{DataSetError, DataSetReason};
 use crate::data_set_schema::{DataSetSchema, value_type};
+use crate::data_set_width::{Item, MOST_COLUMNS, Widths, most_absent};
 use crate::transfer_syntax::{TransferSyntax, TransferSyntaxes};
 use crate::vr::{Content, content};
 
@@ -55,6 +56,10 @@ pub fn decode_data_sets<'a>(
 /// So many data sets show how large the columns become.
 const SAMPLE: usize = 16;
 
+/// What is right in place of data sets that are too wide.
+const INSTEAD: &str =
+    "give a schema of the attributes that matter, or decode fewer data sets together";
+
 struct Decoder<'a> {
     data_sets: &'a BinaryViewArray,
     syntaxes: TransferSyntaxes<'a>,
@@ -63,19 +68,62 @@ struct Decoder<'a> {
 impl<'a> Decoder<'a> {
     fn decode_all(&self, schema: Option<&DataSetSchema>) -> DecodedDataSets {
         if let Some(schema) = schema {
-            return self.decode(schema, Beyond::Count(BTreeMap::new())).0;
+            return self.decode_known(schema, self.all());
         }
+        let most_absent = most_absent(self.data_sets.len(), self.lengths().sum());
+        self.decode_found(most_absent).unwrap_or_else(|| self.decode_narrow(most_absent))
+    }
+
+    /// Decodes data sets into a schema that is not to change.
+    fn decode_known(
+        &self,
+        schema: &DataSetSchema,
+        all: impl Iterator<Item = Option<Elements<'a>>>,
+    ) -> DecodedDataSets {
+        let beyond = Beyond { unknown: Unknown::Count(BTreeMap::new()), absent: usize::MAX };
+        self.decode(schema, all, beyond).expect("nothing stops it")
+    }
+
+    /// Decodes the data sets into all that they have, unless they are too wide.
+    fn decode_found(&self, most_absent: usize) -> Option<DecodedDataSets> {
         // Most streams have data sets of one kind: the first one shows what all have.
-        let mut schema = DataSetSchema::default();
-        let first = self.all().flatten().next();
-        first.into_iter().for_each(|first| find_all(&mut schema, first));
-        let (decoded, grew) = self.decode(&schema, Beyond::Stop);
-        if !grew {
-            return decoded;
+        let mut found = Found { schema: DataSetSchema::default(), columns: 0 };
+        found.find_all(self.all().flatten().take(1))?;
+        let beyond = Beyond { unknown: Unknown::Stop, absent: most_absent };
+        if let Some(decoded) = self.decode(&found.schema, self.all(), beyond) {
+            return Some(decoded);
         }
-        self.all().flatten().for_each(|data_set| find_all(&mut schema, data_set));
+        found.find_all(self.all().flatten())?;
         // Whatever could still be beyond it is not to stop the other data sets.
-        self.decode(&schema, Beyond::Count(BTreeMap::new())).0
+        let beyond = Beyond { unknown: Unknown::Count(BTreeMap::new()), absent: most_absent };
+        self.decode(&found.schema, self.all(), beyond)
+    }
+
+    /// Decodes those data sets that are not too wide.
+    fn decode_narrow(&self, most_absent: usize) -> DecodedDataSets {
+        let mut widths = Widths::default();
+        // What is wrong with a data set is found again when it is decoded.
+        let wrong: Vec<_> = self.all().map(|one| measure_all(&mut widths, one).err()).collect();
+        let too_wide = widths.too_wide(most_absent);
+        let mut refused = too_wide.iter().map(|(row, _)| *row).peekable();
+        let narrow: Vec<_> = self
+            .all()
+            .enumerate()
+            .map(|(row, one)| one.filter(|_| refused.next_if_eq(&row).is_none()))
+            .collect();
+        let mut found = Found { schema: DataSetSchema::default(), columns: 0 };
+        found.find_all(narrow.iter().flatten().cloned()).expect("they are not too wide");
+        let mut decoded = self.decode_known(&found.schema, narrow.into_iter());
+        let too_wide = too_wide.into_iter().map(|(row, columns)| {
+            let reason = DataSetReason::TooWide { columns, instead: INSTEAD };
+            (row, wrong[row].clone().unwrap_or_else(|| DataSetError::new(reason)))
+        });
+        decoded.wrong.extend(too_wide);
+        decoded
+    }
+
+    fn lengths(&self) -> impl Iterator<Item = usize> {
+        self.data_sets.views().iter().map(|&view| view as u32 as usize)
     }
 
     /// The elements of each data set; none of one that is null or in an unknown transfer syntax.
@@ -103,49 +151,109 @@ impl<'a> Decoder<'a> {
 
     /// Makes room for all data sets, after the first ones were read.
     fn reserve(&self, builder: &mut DataSetBuilder) {
-        let lengths = self.data_sets.views().iter().map(|&view| view as u32 as usize);
-        builder.reserve(self.data_sets.len() as f64 / SAMPLE as f64, lengths.sum());
+        let (all, first): (usize, usize) =
+            (self.lengths().sum(), self.lengths().take(SAMPLE).sum());
+        // The first ones may be the largest, with columns of which the others have nothing.
+        let by_length = all as f64 / first.max(1) as f64;
+        builder.reserve((self.data_sets.len() as f64 / SAMPLE as f64).min(by_length), all);
     }
 
-    /// The rows, and whether reading stopped at something that the schema does not have.
-    fn decode(&self, schema: &DataSetSchema, mut beyond: Beyond) -> (DecodedDataSets, bool) {
+    /// The rows, unless reading stopped: at something that the schema does not have, or where too much
+    /// of what it has is not there.
+    fn decode(
+        &self,
+        schema: &DataSetSchema,
+        all: impl Iterator<Item = Option<Elements<'a>>>,
+        mut beyond: Beyond,
+    ) -> Option<DecodedDataSets> {
         let mut builder = DataSetBuilder::new(schema);
         let mut wrong = Vec::new();
-        let mut grew = false;
-        for (row, elements) in self.all().enumerate() {
+        for (row, elements) in all.enumerate() {
             if row == SAMPLE {
                 self.reserve(&mut builder);
             }
-            let Some(elements) = elements else {
-                builder.push_null();
-                continue;
-            };
-            match builder.push(elements, &CharacterSet::Default, &mut beyond) {
-                Ok(_) => {}
-                Err(Stop::Wrong(error)) => wrong.push((row, error)),
-                Err(Stop::Unknown) => {
-                    grew = true;
-                    break;
+            let pushed = match elements {
+                None => builder.push_absent(&mut beyond),
+                Some(elements) => {
+                    builder.push(elements, &CharacterSet::Default, &mut beyond).map(drop)
                 }
+            };
+            match pushed {
+                Ok(()) => {}
+                Err(Stop::Wrong(error)) => wrong.push((row, error)),
+                Err(Stop::Unknown | Stop::TooWide) => return None,
             }
         }
-        let left_out = match beyond {
-            Beyond::Count(left_out) => left_out,
-            Beyond::Stop => BTreeMap::new(),
+        let left_out = match beyond.unknown {
+            Unknown::Count(left_out) => left_out,
+            Unknown::Stop => BTreeMap::new(),
         };
-        (DecodedDataSets { rows: builder.finish(), wrong, left_out }, grew)
+        Some(DecodedDataSets { rows: builder.finish(), wrong, left_out })
     }
 }
 
-/// Adds what a data set has. One that is wrong shows what is before the fault.
-fn find_all(schema: &mut DataSetSchema, mut elements: Elements<'_>) {
-    let _ = find(schema, &mut elements, &CharacterSet::Default);
+/// What data sets have.
+struct Found {
+    schema: DataSetSchema,
+    columns: usize,
 }
 
+impl Found {
+    /// Adds what data sets have, unless it is too much. One that is wrong shows what is before the
+    /// fault.
+    fn find_all<'a>(&mut self, data_sets: impl Iterator<Item = Elements<'a>>) -> Option<()> {
+        for mut elements in data_sets {
+            let _ =
+                find(&mut self.schema, &mut elements, &CharacterSet::Default, &mut self.columns);
+            if self.columns > MOST_COLUMNS {
+                return None;
+            }
+        }
+        Some(())
+    }
+}
+
+/// Adds what a data set has to the widths of all.
+fn measure_all(
+    widths: &mut Widths<(Tag, VR)>,
+    data_set: Option<Elements<'_>>,
+) -> Result<(), Box<DataSetError>> {
+    let row = widths.data_set();
+    data_set.map_or(Ok(()), |mut elements| measure(widths, row, &mut elements))
+}
+
+fn measure(
+    widths: &mut Widths<(Tag, VR)>,
+    of: Item,
+    elements: &mut Elements<'_>,
+) -> Result<(), Box<DataSetError>> {
+    while let Some(element) = elements.next()? {
+        let vr = attribute(&element).vr;
+        let column = widths.attribute(of, (element.tag, vr));
+        if vr != VR::SQ {
+            elements.skip(&element)?;
+            continue;
+        }
+        let all = widths.items_of(column);
+        let mut items = elements.items(&element)?;
+        while let Some(mut item) = items.next()? {
+            let of = widths.item(all);
+            measure(widths, of, &mut item)?;
+            items.go_on_behind(&item);
+        }
+        if element.value.is_none() {
+            elements.go_on_behind(&items);
+        }
+    }
+    Ok(())
+}
+
+/// Ends with an error where there are too many columns.
 fn find(
     schema: &mut DataSetSchema,
     elements: &mut Elements<'_>,
     character_set: &CharacterSet,
+    columns: &mut usize,
 ) -> Result<(), Box<DataSetError>> {
     let mut own = None;
     while let Some(element) = elements.next()? {
@@ -153,12 +261,19 @@ fn find(
             own = Some(CharacterSet::of_value(element.value.unwrap_or_default()));
         }
         let character_set = own.as_ref().unwrap_or(character_set);
-        let known = schema.add(attribute(&element));
+        let (known, was_known) = schema.add(attribute(&element));
+        if !was_known {
+            *columns += 1;
+            if *columns > MOST_COLUMNS {
+                let reason = DataSetReason::TooWide { columns: *columns, instead: INSTEAD };
+                return Err(DataSetError::at(element.at, reason));
+            }
+        }
         match &mut known.items {
             Some(inner) => {
                 let mut items = elements.items(&element)?;
                 while let Some(mut item) = items.next()? {
-                    find(inner, &mut item, character_set)?;
+                    find(inner, &mut item, character_set, columns)?;
                     items.go_on_behind(&item);
                 }
                 if element.value.is_none() {

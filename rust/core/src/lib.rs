@@ -20,6 +20,7 @@ pub mod data_set_error;
 pub mod data_set_schema;
 mod data_set_texts;
 mod data_set_uids;
+pub mod data_set_width;
 pub mod decode;
 pub mod decode_data_set;
 pub mod decoded_columns;

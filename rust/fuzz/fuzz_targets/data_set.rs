@@ -1,5 +1,9 @@
-//! Any bytes as data sets: they are decoded or refused, and what was decoded comes back.
+//! Any bytes as data sets: they are decoded or refused, and what was decoded comes back. Memory stays in
+//! proportion to what was given.
 #![no_main]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BinaryViewArray, StructArray};
@@ -9,6 +13,74 @@ use fastdimse_core::decode_data_set::decode_data_sets;
 use fastdimse_core::encode_data_set::{DataSetEncoder, DataSetOptions};
 use fastdimse_core::transfer_syntax::TransferSyntax;
 use libfuzzer_sys::fuzz_target;
+
+/// The system's allocator, and how much of it is in use.
+struct Counting;
+
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: all is done by the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let in_use = IN_USE.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        MOST.fetch_max(in_use, Ordering::Relaxed);
+        // SAFETY: the caller's layout is handed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: it was allocated by the system's allocator with this layout.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Does something with `given` bytes for which it may take so many more, and room for the cells that
+/// any table may have.
+fn in_proportion(given: usize, work: impl FnOnce()) {
+    const CELLS: usize = 48 << 20;
+    const FOR_A_BYTE: usize = 128;
+    let before = IN_USE.load(Ordering::Relaxed);
+    MOST.store(before, Ordering::Relaxed);
+    work();
+    let took = MOST.load(Ordering::Relaxed) - before;
+    assert!(took <= CELLS + FOR_A_BYTE * given, "{took} bytes of memory for {given}");
+}
+
+/// Many data sets, or items of one, that are alike but for the tag of their first element.
+fn check_many(data_set: &[u8], syntax: TransferSyntax, as_items: bool) {
+    const MANY: u16 = 4096;
+    let mut data_sets: Vec<Vec<u8>> = (0..MANY).map(|_| data_set.to_vec()).collect();
+    for (number, data_set) in (0..MANY).zip(&mut data_sets) {
+        if let Some(tag) = data_set.get_mut(2..4) {
+            tag.copy_from_slice(&number.to_le_bytes());
+        }
+    }
+    if as_items {
+        let items = data_sets.iter().flat_map(|content| {
+            let length = (content.len() as u32).to_le_bytes();
+            [&[0xfe, 0xff, 0, 0xe0], &length[..], content].concat()
+        });
+        let items: Vec<u8> = items.collect();
+        let length = (items.len() as u32).to_le_bytes();
+        let header: &[u8] = match syntax {
+            TransferSyntax::ImplicitVrLittleEndian => b"\x08\0\x99\x11",
+            TransferSyntax::ExplicitVrLittleEndian => b"\x08\0\x99\x11SQ\0\0",
+        };
+        data_sets = vec![[header, &length, &items].concat()];
+    }
+    let given = data_sets.iter().map(Vec::len).sum();
+    in_proportion(given, || {
+        let data_sets = BinaryViewArray::from_iter_values(&data_sets);
+        let found = decode_data_sets(&data_sets, syntax, None);
+        assert_eq!(found.rows.len(), data_sets.len());
+        encoded(&found.rows, syntax);
+    });
+}
 
 /// The data set of each row that can be encoded; `None` where names say one attribute twice.
 fn encoded(rows: &StructArray, syntax: TransferSyntax) -> Option<Vec<Option<Vec<u8>>>> {
@@ -41,6 +113,11 @@ fn is_padded(back: &ArrayRef, column: &ArrayRef) -> bool {
 }
 
 fn check(data_sets: &[&[u8]], syntax: TransferSyntax) {
+    let given = data_sets.iter().map(|data_set| data_set.len()).sum();
+    in_proportion(given, || check_rows(data_sets, syntax));
+}
+
+fn check_rows(data_sets: &[&[u8]], syntax: TransferSyntax) {
     let data_sets = BinaryViewArray::from_iter_values(data_sets);
     let found = decode_data_sets(&data_sets, syntax, None);
     assert_eq!(found.rows.len(), data_sets.len());
@@ -75,5 +152,9 @@ fuzz_target!(|bytes: &[u8]| {
     for syntax in [TransferSyntax::ImplicitVrLittleEndian, TransferSyntax::ExplicitVrLittleEndian] {
         check(&[bytes.get(1..).unwrap_or_default()], syntax);
         check(&[one.get(1..).unwrap_or_default(), other], syntax);
+        // That takes a thousand times as long: few inputs are tried so.
+        if bytes.len() < 48 && bytes.len() % 16 == 0 {
+            check_many(bytes, syntax, cut % 2 == 0);
+        }
     }
 });

@@ -347,7 +347,12 @@ unsafe fn pointers<'a, T>(first: *mut *mut T, count: i64) -> Option<Vec<&'a T>> 
 
 fn data_type(schema: &FFI_ArrowSchema, place: &Place, depth: usize) -> Result<DataType, Fault> {
     if depth > DEEPEST {
-        return Err(place.type_fault(&format!("is nested in more than {DEEPEST} levels")));
+        // Its path is as long as it is deep.
+        let column = place.path.as_deref().and_then(|path| path.split('.').next());
+        let column = column.unwrap_or_default();
+        return Err(Fault::Data(format!(
+            "the column '{column}' is nested too deep: a data set has at most 64 sequences, one in another"
+        )));
     }
     // SAFETY: a format ends in a null byte and lives as long as its schema.
     let format = unsafe { text(schema.format) }.and_then(|format| format.to_str().ok());

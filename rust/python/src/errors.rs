@@ -153,6 +153,7 @@ pub fn schema_error(py: Python<'_>, error: &SchemaError) -> PyErr {
     let text = error.to_string();
     match error {
         SchemaError::Type { .. } | SchemaError::VrType { .. } => PyTypeError::new_err(text),
+        SchemaError::TooDeep { .. } => PyValueError::new_err(text),
         SchemaError::Attribute { path, .. } => column_error(py, text, path),
         SchemaError::Unknown(column) | SchemaError::Twice(column) => column_error(py, text, column),
         SchemaError::Missing(column) => column_error(py, text, column),

@@ -23,6 +23,7 @@ use crate::arrow_import::{array, batches, is_arrow};
 use crate::buffer::numbers;
 use crate::data_set::{bytes_io, data_set_bytes};
 use crate::errors::{column_error, schema_error};
+use crate::given_data_sets::is_structured;
 use crate::interrupts::interruptible;
 use crate::pandas::without_index;
 use crate::primitives;
@@ -178,13 +179,15 @@ fn from_mapping(columns: &Bound<'_, PyMapping>, accepted: &dyn Columns) -> PyRes
     let py = columns.py();
     let mut mapped = Vec::new();
     let mut broken = Vec::new();
+    // What is wrong with a value that is there for every row.
+    let mut everywhere = Vec::new();
     for item in columns.items()? {
         let (name, values): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
         let name: String = name
             .extract()
             .map_err(|_| PyTypeError::new_err("the keys of a mapping of columns must be str"))?;
         let column = match Field::of_keyword(&name) {
-            Some(field) => from_values(field, &values, &mut broken)?,
+            Some(field) => from_values(field, &values, &mut broken, &mut everywhere)?,
             None => match accepted.column(&name, &values)? {
                 Some(column) => column,
                 None => return Err(unknown_column(py, &name, accepted)),
@@ -201,6 +204,9 @@ fn from_mapping(columns: &Bound<'_, PyMapping>, accepted: &dyn Columns) -> PyRes
         Ok((name, array))
     });
     let arrays: Vec<(String, ArrayRef)> = arrays.collect::<PyResult<_>>()?;
+    for rejection in everywhere {
+        broken.extend((0..rows as u64).map(|row| Rejection::clone(&rejection).row(row)));
+    }
     broken.sort_by_key(|rejection: &Rejection| rejection.row);
     broken.dedup_by_key(|rejection| rejection.row);
     if arrays.is_empty() {
@@ -244,6 +250,7 @@ fn from_values(
     field: Field,
     values: &Bound<'_, PyAny>,
     broken: &mut Vec<Rejection>,
+    everywhere: &mut Vec<Rejection>,
 ) -> PyResult<MappedColumn> {
     let py = values.py();
     if let Some(array) = arrow_array(values, field.keyword())? {
@@ -253,10 +260,10 @@ fn from_values(
         || values.is_instance_of::<PyString>()
         || values.is_instance_of::<PyBytes>()
         || values.is_instance_of::<PyInt>()
-        || Field::DATA_SETS.contains(&field) && rows::is_structured(values);
+        || Field::DATA_SETS.contains(&field) && is_structured(values);
     if scalar {
         let one = [Ok(values.clone())].into_iter();
-        return from_iterator(field, one, 0, broken).map(MappedColumn::Repeated);
+        return from_iterator(field, one, 0, everywhere).map(MappedColumn::Repeated);
     }
     // A numpy array of numbers is copied as it lies; one of objects is iterated over.
     if is_integer(field)
@@ -301,8 +308,8 @@ pub fn from_iterator<'py>(
         return Ok(Arc::new(texts.collect::<PyResult<StringArray>>()?));
     }
     let values: Vec<(u64, Bound<'py, PyAny>)> = values.collect::<PyResult<_>>()?;
-    if values.iter().any(|(_, value)| rows::is_structured(value)) {
-        return rows::data_sets(field, values);
+    if values.iter().any(|(_, value)| is_structured(value)) {
+        return rows::data_sets(field, values, broken);
     }
     let data_sets = values.iter().map(|(row, value)| data_set(field.keyword(), *row, value));
     let data_sets = data_sets.collect::<PyResult<Vec<Option<Vec<u8>>>>>()?;

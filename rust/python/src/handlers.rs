@@ -28,9 +28,9 @@ use crate::codec::event_of;
 use crate::data_set::bytes_io;
 use crate::errors::{encode_error, schema_error};
 use crate::events::{data_set, from_iterator};
+use crate::given_data_sets::is_structured;
 use crate::primitive::primitive_type;
 use crate::received_events::ReceivedEvents;
-use crate::rows::is_structured;
 
 /// Processing failure (PS3.7 C.4.3.1.4 and the like).
 const PROCESSING_FAILURE: u16 = 0x0110;

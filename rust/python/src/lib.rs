@@ -15,6 +15,7 @@ mod errors;
 mod event_batches;
 mod events;
 mod faults;
+mod given_data_sets;
 mod handlers;
 mod interrupts;
 mod listener;

@@ -8,23 +8,19 @@ use arrow_array::{
     ArrayRef, Float64Array, Int64Array, LargeBinaryArray, LargeStringArray, ListArray, NullArray,
     RecordBatch, StructArray, UInt64Array,
 };
-use arrow_buffer::{NullBuffer, OffsetBuffer};
+use arrow_buffer::{BooleanBufferBuilder, NullBuffer, OffsetBuffer};
 use arrow_schema::Field as Column;
 use fastdimse_core::command_set::Field;
-use fastdimse_core::error::Rejection;
+use fastdimse_core::error::{Reason, Rejection};
 use pyo3::exceptions::PyTypeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyIterator, PyList, PyMapping, PySequence,
-    PyString,
+    PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyIterator, PyList, PyMapping, PyString,
 };
 
 use crate::events::{Batch, Columns, MappedColumn, arrow_error, from_iterator, unknown_column};
+use crate::given_data_sets::{Given, Reader};
 use crate::interrupts::interruptible;
-
-/// A value, and the row that it is of.
-type Value<'py> = (u64, Option<Bound<'py, PyAny>>);
 
 /// Whether it is a row and not a primitive.
 pub fn is_row(object: &Bound<'_, PyAny>) -> bool {
@@ -41,7 +37,7 @@ pub fn to_batch<'py>(
     accepted: &dyn Columns,
 ) -> PyResult<Batch> {
     let py = first.py();
-    let mut rows = Vec::new();
+    let mut found = ByName::default();
     let objects = [Ok(first)].into_iter().chain(rest.clone().take(most - 1));
     for (row, object) in (done..).zip(interruptible(py, objects)) {
         let mapping = object?.cast_into::<PyMapping>().map_err(|error| {
@@ -50,19 +46,22 @@ pub fn to_batch<'py>(
                 "row {row} is {found}, where the rows before are mappings"
             ))
         })?;
-        rows.push((row, Some(mapping)));
+        found.add(row, &mapping)?;
     }
     let mut columns = Vec::new();
     let mut broken: Vec<Rejection> = Vec::new();
-    for (name, values) in by_name(rows.into_iter(), "")? {
+    for (name, values) in found.columns {
         let none = || py.None().into_bound(py);
-        let values = values.into_iter().map(|(_, value)| value.unwrap_or_else(none));
+        let values = spread(found.rows, values).map(|value| value.unwrap_or_else(none));
         let column = match Field::of_keyword(&name) {
             Some(field) => from_iterator(field, values.map(Ok), done, &mut broken)?,
-            None => match accepted.column(&name, PyList::new(py, values)?.as_any())? {
-                Some(MappedColumn::Array(column) | MappedColumn::Repeated(column)) => column,
-                None => return Err(unknown_column(py, &name, accepted)),
-            },
+            None => {
+                let values: Vec<_> = values.collect();
+                match accepted.column(&name, PyList::new(py, values)?.as_any())? {
+                    Some(MappedColumn::Array(column) | MappedColumn::Repeated(column)) => column,
+                    None => return Err(unknown_column(py, &name, accepted)),
+                }
+            }
         };
         columns.push((name, column, true));
     }
@@ -72,67 +71,115 @@ pub fn to_batch<'py>(
     Ok((batch, broken))
 }
 
-/// Whether it is a data set by its attributes.
-pub fn is_structured(value: &Bound<'_, PyAny>) -> bool {
-    !is_leaf(value) && (value.cast::<PyMapping>().is_ok() || is_data_set(value))
+/// The values of a column that are there, each with its row.
+type Values<'py> = Vec<(usize, Bound<'py, PyAny>)>;
+
+/// Columns, in the order in which their names come first, with the values that there are.
+#[derive(Default)]
+struct ByName<'py> {
+    columns: Vec<(String, Values<'py>)>,
+    numbers: HashMap<String, usize>,
+    rows: usize,
 }
 
-/// Whether it is surely no data set: what most values are, and what is known at once.
-fn is_leaf(value: &Bound<'_, PyAny>) -> bool {
-    value.is_none()
-        || value.is_instance_of::<PyBytes>()
-        || value.is_instance_of::<PyString>()
-        || value.is_instance_of::<PyInt>()
-        || value.is_instance_of::<PyFloat>()
-}
-
-/// A column of data sets by their attributes, each with its row.
-pub fn data_sets<'py>(field: Field, values: Vec<(u64, Bound<'py, PyAny>)>) -> PyResult<ArrayRef> {
-    let Some((_, first)) = values.first() else { return Ok(Arc::new(NullArray::new(0))) };
-    let py = first.py();
-    let values = values.into_iter().map(|(row, value)| (row, not_none(value)));
-    array(py, values.collect(), field.keyword())
-}
-
-fn not_none(value: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
-    Some(value).filter(|value| !value.is_none())
-}
-
-/// Whether it is a `pydicom.Dataset`, without an import of pydicom.
-fn is_data_set(value: &Bound<'_, PyAny>) -> bool {
-    value.hasattr(intern!(value.py(), "to_json_dict")).unwrap_or(false)
-}
-
-/// The values of each name, in the order in which names come first.
-fn by_name<'py>(
-    rows: impl Iterator<Item = (u64, Option<Bound<'py, PyMapping>>)>,
-    path: &str,
-) -> PyResult<Vec<(String, Vec<Value<'py>>)>> {
-    let mut columns: Vec<(String, Vec<Value<'py>>)> = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::new();
-    let mut before: Vec<u64> = Vec::new();
-    for (row, mapping) in rows {
-        if let Some(mapping) = mapping {
-            for item in mapping.items()? {
-                let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
-                let name: String = name.extract().map_err(|_| {
-                    PyTypeError::new_err(format!("row {row}{path}: names of fields must be str"))
-                })?;
-                let place = *places.entry(name.clone()).or_insert_with(|| {
-                    columns.push((name, before.iter().map(|&row| (row, None)).collect()));
-                    columns.len() - 1
-                });
-                columns[place].1.push((row, not_none(value)));
-            }
+impl<'py> ByName<'py> {
+    fn add(&mut self, row: u64, mapping: &Bound<'py, PyMapping>) -> PyResult<()> {
+        for item in mapping.items()? {
+            let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+            let name = name.cast_into::<PyString>().map_err(|_| {
+                PyTypeError::new_err(format!("row {row}: names of fields must be str"))
+            })?;
+            let number = self.number(name.to_str()?);
+            self.columns[number].1.push((self.rows, value));
         }
-        before.push(row);
-        for (_, values) in &mut columns {
-            if values.len() < before.len() {
-                values.push((row, None));
-            }
-        }
+        self.rows += 1;
+        Ok(())
     }
-    Ok(columns)
+
+    fn number(&mut self, name: &str) -> usize {
+        if let Some(&number) = self.numbers.get(name) {
+            return number;
+        }
+        let number = self.columns.len();
+        self.columns.push((name.to_owned(), Vec::new()));
+        self.numbers.insert(name.to_owned(), number);
+        number
+    }
+}
+
+/// A value for each of so many rows, of those that there are with their places.
+fn spread<T>(
+    rows: usize,
+    there: impl IntoIterator<Item = (usize, T)>,
+) -> impl Iterator<Item = Option<T>> {
+    let mut there = there.into_iter().peekable();
+    (0..rows).map(move |row| there.next_if(|(place, _)| *place == row).map(|(_, value)| value))
+}
+
+/// A column of data sets by their attributes, each with its row. Those that can't become rows are
+/// null, and `broken`.
+pub fn data_sets<'py>(
+    field: Field,
+    values: Vec<(u64, Bound<'py, PyAny>)>,
+    broken: &mut Vec<Rejection>,
+) -> PyResult<ArrayRef> {
+    let mut reader = Reader::new(field);
+    let mut given = Vec::with_capacity(values.len());
+    let mut refused = Vec::new();
+    for (place, (row, value)) in values.into_iter().enumerate() {
+        let read = reader.read(row, value)?;
+        refused.extend(read.as_ref().err().cloned().map(|error| (place, error)));
+        given.push((row, read.ok().flatten()));
+    }
+    for (place, error) in refused.into_iter().chain(reader.too_wide()) {
+        let row = given[place].0;
+        given[place].1 = None;
+        broken.push(Rejection::new(Reason::DataSet(error)).field(field).row(row));
+    }
+    let there = given.iter().enumerate().filter_map(|(place, (row, given))| {
+        given.as_ref().map(|given| Cell { place, row: *row, given })
+    });
+    let cells = Cells { rows: given.len(), there: there.collect() };
+    array(&cells, reader.names(), field.keyword())
+}
+
+/// A value with its place in the column, and the row that it is of.
+#[derive(Clone, Copy)]
+struct Cell<'g, 'py> {
+    place: usize,
+    row: u64,
+    given: &'g Given<'py>,
+}
+
+/// A column while it has no type yet: the values that there are, in their order.
+struct Cells<'g, 'py> {
+    rows: usize,
+    there: Vec<Cell<'g, 'py>>,
+}
+
+impl<'py> Cells<'_, 'py> {
+    /// Where there are values.
+    fn valid(&self) -> NullBuffer {
+        let mut valid = BooleanBufferBuilder::new(self.rows);
+        valid.append_n(self.rows, false);
+        self.there.iter().for_each(|cell| valid.set_bit(cell.place, true));
+        NullBuffer::new(valid.finish())
+    }
+
+    /// The values, each by itself; there are no others where this is asked.
+    fn values(&self) -> impl Iterator<Item = (usize, &Bound<'py, PyAny>)> {
+        self.there.iter().filter_map(|cell| match cell.given {
+            Given::Value(value) => Some((cell.place, value)),
+            _ => None,
+        })
+    }
+
+    fn extracted<T: for<'a> FromPyObject<'a, 'py, Error = PyErr>>(
+        &self,
+    ) -> PyResult<impl Iterator<Item = Option<T>>> {
+        let values = self.values().map(|(place, value)| Ok((place, value.extract()?)));
+        Ok(spread(self.rows, values.collect::<PyResult<Vec<(usize, T)>>>()?))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,7 +192,12 @@ enum Kind {
     Bytes,
 }
 
-fn kind(row: u64, value: &Bound<'_, PyAny>, path: &str) -> PyResult<Kind> {
+fn kind(cell: &Cell<'_, '_>, path: &str) -> PyResult<Kind> {
+    let value = match cell.given {
+        Given::List(_) => return Ok(Kind::List),
+        Given::Attributes(_) => return Ok(Kind::Mapping),
+        Given::Value(value) => value,
+    };
     if value.is_instance_of::<PyString>() {
         Ok(Kind::Text)
     } else if value.is_instance_of::<PyInt>() && !value.is_instance_of::<PyBool>() {
@@ -154,12 +206,8 @@ fn kind(row: u64, value: &Bound<'_, PyAny>, path: &str) -> PyResult<Kind> {
         Ok(Kind::Float)
     } else if value.is_instance_of::<PyBytes>() || value.is_instance_of::<PyByteArray>() {
         Ok(Kind::Bytes)
-    } else if value.cast::<PyMapping>().is_ok() {
-        Ok(Kind::Mapping)
-    } else if value.cast::<PySequence>().is_ok() {
-        Ok(Kind::List)
     } else {
-        let found = value.get_type().name()?;
+        let (row, found) = (cell.row, value.get_type().name()?);
         Err(PyTypeError::new_err(format!(
             "row {row}, {path}: it is {found}, it must be a str, a number, bytes, a mapping of \
              attributes, or a list of these"
@@ -167,138 +215,111 @@ fn kind(row: u64, value: &Bound<'_, PyAny>, path: &str) -> PyResult<Kind> {
     }
 }
 
-/// An array of values that may be nested.
-fn array<'py>(py: Python<'py>, values: Vec<Value<'py>>, path: &str) -> PyResult<ArrayRef> {
-    let values = values.into_iter().map(|(row, value)| Ok((row, plain(py, value)?)));
-    let values: Vec<Value<'py>> = values.collect::<PyResult<_>>()?;
-    let mut kinds = Vec::with_capacity(values.len());
-    for (row, value) in &values {
-        kinds.push(value.as_ref().map(|value| kind(*row, value, path)).transpose()?);
-    }
-    let is_any = |kind| kinds.contains(&Some(kind));
+/// An array of values that may be nested, at most as deep as data sets.
+fn array(cells: &Cells<'_, '_>, names: &[String], path: &str) -> PyResult<ArrayRef> {
+    let kinds = cells.there.iter().map(|cell| kind(cell, path));
+    let kinds: Vec<Kind> = kinds.collect::<PyResult<_>>()?;
+    let is_any = |kind| kinds.contains(&kind);
     if is_any(Kind::List) {
-        return lists(py, values, &kinds, path);
+        return lists(cells, names, path);
     }
     let found: Vec<Kind> = [Kind::Mapping, Kind::Text, Kind::Integer, Kind::Float, Kind::Bytes]
         .into_iter()
         .filter(|&kind| is_any(kind))
         .collect();
     match found[..] {
-        [] => Ok(Arc::new(NullArray::new(values.len()))),
-        [Kind::Mapping] => structs(py, values, path),
-        [Kind::Text] => Ok(Arc::new(LargeStringArray::from(extracted::<String>(&values)?))),
-        [Kind::Integer] => integers(&values),
+        [] => Ok(Arc::new(NullArray::new(cells.rows))),
+        [Kind::Mapping] => structs(cells, names, path),
+        [Kind::Text] => Ok(Arc::new(cells.extracted::<String>()?.collect::<LargeStringArray>())),
+        [Kind::Integer] => integers(cells),
         [Kind::Float] | [Kind::Integer, Kind::Float] => {
-            Ok(Arc::new(Float64Array::from(extracted::<f64>(&values)?)))
+            Ok(Arc::new(cells.extracted::<f64>()?.collect::<Float64Array>()))
         }
-        [Kind::Bytes] => {
-            let bytes = extracted::<Vec<u8>>(&values)?;
-            Ok(Arc::new(bytes.iter().map(Option::as_deref).collect::<LargeBinaryArray>()))
-        }
+        [Kind::Bytes] => Ok(Arc::new(cells.extracted::<Vec<u8>>()?.collect::<LargeBinaryArray>())),
         // Decimal strings may be given as numbers in some rows and as text in others.
         [Kind::Text, ..] if !is_any(Kind::Mapping) && !is_any(Kind::Bytes) => {
-            let text = |value: &Bound<'py, PyAny>| Ok(value.str()?.to_str()?.to_owned());
-            let texts = values.iter().map(|(_, value)| value.as_ref().map(text).transpose());
-            let texts: Vec<Option<String>> = texts.collect::<PyResult<_>>()?;
-            Ok(Arc::new(LargeStringArray::from(texts)))
+            let text =
+                |(place, value): (usize, &Bound<'_, PyAny>)| Ok((place, value.str()?.to_string()));
+            let texts: Vec<(usize, String)> = cells.values().map(text).collect::<PyResult<_>>()?;
+            Ok(Arc::new(spread(cells.rows, texts).collect::<LargeStringArray>()))
         }
-        _ => {
-            let first = kinds.iter().flatten().next();
-            let other = kinds.iter().position(|kind| kind.is_some() && kind.as_ref() != first);
-            let (row, value) = &values[other.unwrap_or(0)];
-            let value = value.as_ref().map(|value| value.get_type().name()).transpose()?;
-            let value = value.map(|name| name.to_string()).unwrap_or_default();
-            Err(PyTypeError::new_err(format!(
-                "row {row}, {path}: it is {value}, which the rows before it are not: one attribute \
-                 has values of one kind"
-            )))
-        }
+        _ => Err(of_other_kind(cells, &kinds, path)?),
     }
 }
 
-/// A `pydicom.Dataset` and an object of the DICOM JSON model as plain mappings.
-fn plain<'py>(
-    py: Python<'py>,
-    value: Option<Bound<'py, PyAny>>,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let Some(value) = value else { return Ok(None) };
-    if is_leaf(&value) {
-        return Ok(Some(value));
-    }
-    let module = || py.import(intern!(py, "fastdimse._data_set"));
-    if is_data_set(&value) {
-        return module()?.call_method1(intern!(py, "of_dataset"), (value,)).map(Some);
-    }
-    let Ok(mapping) = value.cast::<PyMapping>() else { return Ok(Some(value)) };
-    match mapping.values()?.iter().next() {
-        // Items of sequences are in lists: only the JSON model has a mapping in a mapping.
-        Some(first) if first.cast::<PyMapping>().is_ok() => {
-            module()?.call_method1(intern!(py, "of_json_model"), (value,)).map(Some)
-        }
-        _ => Ok(Some(value)),
-    }
+fn of_other_kind(cells: &Cells<'_, '_>, kinds: &[Kind], path: &str) -> PyResult<PyErr> {
+    let other = kinds.iter().position(|kind| *kind != kinds[0]).unwrap_or(0);
+    let cell = &cells.there[other];
+    let found = match cell.given {
+        Given::Value(value) => value.get_type().name()?.to_string(),
+        _ => "a mapping".to_owned(),
+    };
+    Ok(PyTypeError::new_err(format!(
+        "row {}, {path}: it is {found}, which the rows before it are not: one attribute has values \
+         of one kind",
+        cell.row
+    )))
 }
 
-fn structs<'py>(py: Python<'py>, values: Vec<Value<'py>>, path: &str) -> PyResult<ArrayRef> {
-    let valid: NullBuffer = values.iter().map(|(_, value)| value.is_some()).collect();
-    let length = values.len();
-    let rows = values.into_iter().map(|(row, value)| {
-        let mapping = value.map(|value| value.cast_into::<PyMapping>()).transpose();
-        mapping.map(|mapping| (row, mapping))
-    });
-    let rows: Vec<(u64, Option<Bound<'py, PyMapping>>)> =
-        rows.collect::<Result<_, _>>().map_err(PyErr::from)?;
+fn structs(cells: &Cells<'_, '_>, names: &[String], path: &str) -> PyResult<ArrayRef> {
+    let mut columns: Vec<(u32, Vec<Cell<'_, '_>>)> = Vec::new();
+    let mut numbers: HashMap<u32, usize> = HashMap::new();
+    for &Cell { place, row, given } in &cells.there {
+        let Given::Attributes(attributes) = given else { continue };
+        for (name, given) in attributes {
+            let number = *numbers.entry(*name).or_insert_with(|| {
+                columns.push((*name, Vec::new()));
+                columns.len() - 1
+            });
+            let there = &mut columns[number].1;
+            // A mapping that is not a dict may have a name twice.
+            let is_new = there.last().is_none_or(|last| last.place < place);
+            there.extend(given.as_ref().filter(|_| is_new).map(|given| Cell { place, row, given }));
+        }
+    }
     let mut fields = Vec::new();
     let mut arrays = Vec::new();
-    for (name, values) in by_name(rows.into_iter(), path)? {
-        let array = array(py, values, &format!("{path}.{name}"))?;
+    for (name, there) in columns {
+        let name = &names[name as usize];
+        let cells = Cells { rows: cells.rows, there };
+        let array = array(&cells, names, &format!("{path}.{name}"))?;
         fields.push(Column::new(name, array.data_type().clone(), true));
         arrays.push(array);
     }
-    let array = StructArray::try_new_with_length(fields.into(), arrays, Some(valid), length);
+    let valid = Some(cells.valid());
+    let array = StructArray::try_new_with_length(fields.into(), arrays, valid, cells.rows);
     Ok(Arc::new(array.map_err(arrow_error)?))
 }
 
 /// Where one row has a list, a value alone is a list of one.
-fn lists<'py>(
-    py: Python<'py>,
-    values: Vec<Value<'py>>,
-    kinds: &[Option<Kind>],
-    path: &str,
-) -> PyResult<ArrayRef> {
-    let mut all: Vec<Value<'py>> = Vec::new();
-    let mut lengths = Vec::with_capacity(values.len());
-    for ((row, value), kind) in values.iter().zip(kinds) {
-        let before = all.len();
-        match (value, kind) {
-            (Some(list), Some(Kind::List)) => {
-                for one in interruptible(py, list.try_iter()?) {
-                    all.push((*row, not_none(one?)));
-                }
-            }
-            (Some(one), _) => all.push((*row, Some(one.clone()))),
-            (None, _) => {}
+fn lists(cells: &Cells<'_, '_>, names: &[String], path: &str) -> PyResult<ArrayRef> {
+    let mut inner = Cells { rows: 0, there: Vec::new() };
+    let mut lengths = vec![0; cells.rows];
+    for cell in &cells.there {
+        let before = inner.rows;
+        let mut add = |given: Option<_>| {
+            let (place, row) = (inner.rows, cell.row);
+            inner.there.extend(given.map(|given| Cell { place, row, given }));
+            inner.rows += 1;
+        };
+        match cell.given {
+            Given::List(list) => list.iter().for_each(|one| add(one.as_ref())),
+            one => add(Some(one)),
         }
-        lengths.push(all.len() - before);
+        lengths[cell.place] = inner.rows - before;
     }
-    let valid: NullBuffer = values.iter().map(|(_, value)| value.is_some()).collect();
-    let array = array(py, all, path)?;
+    let array = array(&inner, names, path)?;
     let field = Arc::new(Column::new_list_field(array.data_type().clone(), true));
     let offsets = OffsetBuffer::from_lengths(lengths);
-    let lists = ListArray::try_new(field, offsets, array, Some(valid)).map_err(arrow_error)?;
+    let lists =
+        ListArray::try_new(field, offsets, array, Some(cells.valid())).map_err(arrow_error)?;
     Ok(Arc::new(lists))
 }
 
-fn integers(values: &[Value<'_>]) -> PyResult<ArrayRef> {
-    match extracted::<i64>(values) {
-        Ok(signed) => Ok(Arc::new(Int64Array::from(signed))),
+fn integers(cells: &Cells<'_, '_>) -> PyResult<ArrayRef> {
+    match cells.extracted::<i64>() {
+        Ok(signed) => Ok(Arc::new(signed.collect::<Int64Array>())),
         // UV goes beyond.
-        Err(_) => Ok(Arc::new(UInt64Array::from(extracted::<u64>(values)?))),
+        Err(_) => Ok(Arc::new(cells.extracted::<u64>()?.collect::<UInt64Array>())),
     }
-}
-
-fn extracted<T: for<'a, 'py> FromPyObject<'a, 'py, Error = PyErr>>(
-    values: &[Value<'_>],
-) -> PyResult<Vec<Option<T>>> {
-    values.iter().map(|(_, value)| value.as_ref().map(PyAnyMethods::extract).transpose()).collect()
 }

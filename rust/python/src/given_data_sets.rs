@@ -1,0 +1,276 @@
+//! Structured data sets as Python has them, read once: mappings of attributes, `pydicom.Dataset`, and
+//! objects of the DICOM JSON model.
+
+use std::collections::HashMap;
+
+use fastdimse_core::command_set::Field;
+use fastdimse_core::data_set_columns::DEEPEST;
+use fastdimse_core::data_set_error::{DataSetError, DataSetReason};
+use fastdimse_core::data_set_width::{Item, Widths};
+use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{
+    PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMapping, PySequence, PyString,
+};
+
+use crate::interrupts::interruptible;
+
+/// Something of a data set, as it was given.
+pub enum Given<'py> {
+    /// One value.
+    Value(Bound<'py, PyAny>),
+    /// Several values, or the items of a sequence; `None` is a null among them.
+    List(Vec<Option<Given<'py>>>),
+    /// Attributes by the numbers of their names.
+    Attributes(Vec<(u32, Option<Given<'py>>)>),
+}
+
+/// Why a data set can't be read.
+enum Refused {
+    /// No data set can be: an exception.
+    Exception(PyErr),
+    /// This one can't.
+    DataSet(Box<DataSetError>),
+}
+
+impl From<PyErr> for Refused {
+    fn from(error: PyErr) -> Self {
+        Self::Exception(error)
+    }
+}
+
+/// Whether it is a data set by its attributes.
+pub fn is_structured(value: &Bound<'_, PyAny>) -> bool {
+    if is_leaf(value) || value.is_exact_instance_of::<PyList>() {
+        return false;
+    }
+    value.cast::<PyMapping>().is_ok() || is_data_set(value)
+}
+
+/// Whether it is surely no data set: what most values are, and what is known at once.
+fn is_leaf(value: &Bound<'_, PyAny>) -> bool {
+    value.is_none()
+        || value.is_instance_of::<PyBytes>()
+        || value.is_instance_of::<PyString>()
+        || value.is_instance_of::<PyInt>()
+        || value.is_instance_of::<PyFloat>()
+}
+
+/// Whether it is a `pydicom.Dataset`, without an import of pydicom.
+fn is_data_set(value: &Bound<'_, PyAny>) -> bool {
+    !value.is_exact_instance_of::<PyDict>()
+        && value.hasattr(intern!(value.py(), "to_json_dict")).unwrap_or(false)
+}
+
+/// Reads the data sets of a column, one after the other.
+pub struct Reader {
+    field: Field,
+    row: u64,
+    /// Where it reads, from the field on.
+    path: String,
+    /// The data set that it reads and the items that it is in, by their identities.
+    around: Vec<usize>,
+    names: Vec<String>,
+    numbers: HashMap<String, u32>,
+    widths: Widths<u32>,
+}
+
+impl Reader {
+    /// A reader for the column of a field.
+    pub fn new(field: Field) -> Self {
+        Self {
+            field,
+            row: 0,
+            path: String::new(),
+            around: Vec::new(),
+            names: Vec::new(),
+            numbers: HashMap::new(),
+            widths: Widths::default(),
+        }
+    }
+
+    /// The names that were found, by their numbers.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The data sets that are too wide to be encoded with the others: which, counted from 0, and what
+    /// is wrong with them.
+    pub fn too_wide(&self) -> impl Iterator<Item = (usize, Box<DataSetError>)> {
+        const INSTEAD: &str = "encode fewer data sets together, or give this one as bytes";
+        self.widths.too_wide_to_encode().into_iter().map(|(place, columns)| {
+            let reason = DataSetReason::TooWide { columns, instead: INSTEAD };
+            (place, DataSetError::new(reason))
+        })
+    }
+
+    /// Reads the data set of a row.
+    pub fn read<'py>(
+        &mut self,
+        row: u64,
+        value: Bound<'py, PyAny>,
+    ) -> PyResult<Result<Option<Given<'py>>, Box<DataSetError>>> {
+        self.row = row;
+        self.path.clear();
+        self.around.clear();
+        let data_set = self.widths.data_set();
+        if value.is_none() {
+            return Ok(Ok(None));
+        }
+        if !is_structured(&value) {
+            return Ok(Ok(Some(Given::Value(value))));
+        }
+        match self.attributes(value, data_set, false) {
+            Ok(given) => Ok(Ok(Some(given))),
+            Err(Refused::DataSet(error)) => Ok(Err(error)),
+            Err(Refused::Exception(error)) => Err(error),
+        }
+    }
+
+    /// Reads a data set or an item; `of_model` says that it is of the DICOM JSON model.
+    fn attributes<'py>(
+        &mut self,
+        value: Bound<'py, PyAny>,
+        item: Item,
+        of_model: bool,
+    ) -> Result<Given<'py>, Refused> {
+        let identity = value.as_ptr() as usize;
+        if self.around.contains(&identity) {
+            return Err(self.refused(DataSetReason::InItself));
+        }
+        if self.around.len() > DEEPEST {
+            return Err(self.refused(DataSetReason::TooDeep(DEEPEST)));
+        }
+        self.around.push(identity);
+        let (mapping, of_model) = plain(&value, of_model)?;
+        let mut attributes = Vec::new();
+        for pair in mapping.items()? {
+            let (name, value): (Bound<'py, PyAny>, Bound<'py, PyAny>) = pair.extract()?;
+            let name = self.number(&name)?;
+            let column = self.widths.attribute(item, name);
+            let given = match is_leaf(&value) {
+                true => not_none(value),
+                false => Some(self.nested(name, column, value, of_model)?),
+            };
+            attributes.push((name, given));
+        }
+        self.around.pop();
+        Ok(Given::Attributes(attributes))
+    }
+
+    fn number(&mut self, name: &Bound<'_, PyAny>) -> PyResult<u32> {
+        let Ok(name) = name.cast::<PyString>() else {
+            let text = "names of attributes must be str";
+            return Err(PyTypeError::new_err(format!("{}: {text}", self.place())));
+        };
+        let name = name.to_str()?;
+        if let Some(&number) = self.numbers.get(name) {
+            return Ok(number);
+        }
+        let number = self.names.len() as u32;
+        self.names.push(name.to_owned());
+        self.numbers.insert(name.to_owned(), number);
+        Ok(number)
+    }
+
+    /// Reads an attribute that is not a value alone.
+    fn nested<'py>(
+        &mut self,
+        name: u32,
+        column: usize,
+        value: Bound<'py, PyAny>,
+        of_model: bool,
+    ) -> Result<Given<'py>, Refused> {
+        let before = self.path.len();
+        self.path.push('.');
+        self.path.push_str(&self.names[name as usize]);
+        let given = if is_structured(&value) {
+            self.item(column, value, of_model)?
+        } else if is_list(&value) {
+            self.list(column, &value, of_model)?
+        } else {
+            Given::Value(value)
+        };
+        self.path.truncate(before);
+        Ok(given)
+    }
+
+    fn item<'py>(
+        &mut self,
+        column: usize,
+        value: Bound<'py, PyAny>,
+        of_model: bool,
+    ) -> Result<Given<'py>, Refused> {
+        let items = self.widths.items_of(column);
+        let item = self.widths.item(items);
+        self.attributes(value, item, of_model)
+    }
+
+    fn list<'py>(
+        &mut self,
+        column: usize,
+        list: &Bound<'py, PyAny>,
+        of_model: bool,
+    ) -> Result<Given<'py>, Refused> {
+        let before = self.path.len();
+        let mut values = Vec::new();
+        for (number, value) in interruptible(list.py(), list.try_iter()?).enumerate() {
+            let value = value?;
+            if is_leaf(&value) {
+                values.push(not_none(value));
+                continue;
+            }
+            self.path.push_str(&format!("[{number}]"));
+            values.push(Some(if is_structured(&value) {
+                self.item(column, value, of_model)?
+            } else if is_list(&value) {
+                let text = "a list in a list: an attribute has one list, of its values or items";
+                return Err(PyTypeError::new_err(format!("{}: {text}", self.place())).into());
+            } else {
+                Given::Value(value)
+            }));
+            self.path.truncate(before);
+        }
+        Ok(Given::List(values))
+    }
+
+    fn refused(&self, reason: DataSetReason) -> Refused {
+        Refused::DataSet(DataSetError::new(reason).inside(&self.path))
+    }
+
+    fn place(&self) -> String {
+        format!("row {}, {}{}", self.row, self.field.keyword(), self.path)
+    }
+}
+
+fn not_none(value: Bound<'_, PyAny>) -> Option<Given<'_>> {
+    Some(value).filter(|value| !value.is_none()).map(Given::Value)
+}
+
+/// Whether it is a list of values; a value alone may be a sequence too.
+fn is_list(value: &Bound<'_, PyAny>) -> bool {
+    !value.is_instance_of::<PyByteArray>() && value.cast::<PySequence>().is_ok()
+}
+
+/// The attributes of a data set or item by their names, and whether these in its sequences are of the
+/// DICOM JSON model too.
+fn plain<'py>(
+    value: &Bound<'py, PyAny>,
+    of_model: bool,
+) -> PyResult<(Bound<'py, PyMapping>, bool)> {
+    let py = value.py();
+    let module = || py.import(intern!(py, "fastdimse._data_set"));
+    if is_data_set(value) {
+        let attributes = module()?.call_method1(intern!(py, "of_dataset"), (value,))?;
+        return Ok((attributes.cast_into()?, false));
+    }
+    let mapping = value.cast::<PyMapping>()?;
+    let first = || mapping.values().map(|values| values.iter().next());
+    // Items of sequences are in lists: only the JSON model has a mapping in a mapping.
+    if of_model || first()?.is_some_and(|first| first.cast::<PyMapping>().is_ok()) {
+        let attributes = module()?.call_method1(intern!(py, "of_json_model"), (value,))?;
+        return Ok((attributes.cast_into()?, true));
+    }
+    Ok((mapping.clone(), false))
+}
