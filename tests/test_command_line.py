@@ -613,7 +613,10 @@ WRONG_TEXTS = {
     "array.ndjson": (f"[{ROW}]\n", "line 1"),
     "nested arrays.ndjson": ("[" * DEEP + "\n", "line 1"),
     "nested objects.ndjson": (f"{ROW[:-1]}, {NESTED}}}\n", "line 1"),
-    "nested data set.ndjson": (f"{ROW[:-1]}, {NESTED_DATA_SET}}}\n", "nested deeper than any data set"),
+    "nested data set.ndjson": (
+        f"{ROW[:-1]}, {NESTED_DATA_SET}}}\n",
+        "nested deeper than any data set",
+    ),
     "NUL.ndjson": (f"{ROW}\n\0\n", "line 1"),
     "a large number.ndjson": (ROW.replace(": 1}", f": {'9' * 400}}}"), "line 1"),
     "a larger number.ndjson": (ROW.replace(": 1}", ": 1e999999}"), "line 1"),
