@@ -200,7 +200,7 @@ def test_many_events_are_answered_after_they_were_handled():
 
 
 def test_handlers_can_not_be_together():
-    with pytest.raises(ValueError, match="can't be there together"):
+    with pytest.raises(ValueError, match="can't be given together"):
         listen(0, handler=print, batch_handler=print)
 
 

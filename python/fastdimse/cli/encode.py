@@ -50,7 +50,8 @@ def encode(
         ),
     ],
     row_format: Annotated[
-        RowFormat | None, typer.Option("--format", "-f", help="Of IN; else by its suffix.")
+        RowFormat | None,
+        typer.Option("--format", "-f", help="The format of IN; by its suffix if not given."),
     ] = None,
     context_id: Annotated[
         int,

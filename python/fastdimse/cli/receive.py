@@ -37,7 +37,7 @@ def receive(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where the files go.")],
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "0.0.0.0",
     row_format: Annotated[
-        RowFormat, typer.Option("--format", "-f", help="Of the files; but CSV.")
+        RowFormat, typer.Option("--format", "-f", help="The format of the files; not CSV.")
     ] = RowFormat.PARQUET,
     rotate_events: Annotated[
         int, typer.Option(min=1, help="A file has at most about so many events.")
@@ -59,7 +59,7 @@ def receive(
     ] = None,
     calling_aes: Annotated[
         list[str] | None,
-        typer.Option("--calling-ae", help="Who may call, if not all may; may be there again."),
+        typer.Option("--calling-ae", help="Who may call, all if not given; can be repeated."),
     ] = None,
     window: Annotated[
         int, typer.Option(min=0, max=65535, help="How many events may be unanswered; 0 is any.")
@@ -74,11 +74,11 @@ def receive(
 ) -> None:
     """Take events in and write them to files, each answered when it has been written.
 
-    Files in DIR are whole, but the one that ends in .part: what is in it is not lost
-    when this is killed, the next run makes a whole file of it. Others can write to DIR
-    at the same time. Ctrl-C ends the associations and makes the last file whole; once
-    more leaves at once. With --certificate connections are
-    secure; with --ca who connects needs a certificate of its authorities.
+    Files in DIR are whole, except the one that ends in .part. When this is killed, what is
+    in that file is not lost: the next run makes a whole file of it. Several processes can
+    write to DIR at the same time. Ctrl-C ends the associations and makes the last file
+    whole; a second Ctrl-C leaves at once. With --certificate connections are secure; with
+    --ca the peer needs a certificate of its authorities.
 
     Example: fastdimse receive 11112 -o events
     """

@@ -41,7 +41,7 @@ NoHostnameCheck = Annotated[
     bool,
     typer.Option(
         "--no-hostname-check",
-        help="Whatever name the peer's certificate has.",
+        help="Accept any name in the peer's certificate.",
         rich_help_panel=_PANEL,
     ),
 ]

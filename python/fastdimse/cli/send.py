@@ -69,7 +69,8 @@ def send(
     host: Annotated[str, typer.Argument(help="The peer's name or address.")],
     port: Annotated[int, typer.Argument(help="Its port.", min=1, max=65535)],
     row_format: Annotated[
-        RowFormat | None, typer.Option("--format", "-f", help="Of IN; else by its suffix.")
+        RowFormat | None,
+        typer.Option("--format", "-f", help="The format of IN; by its suffix if not given."),
     ] = None,
     called_ae: Annotated[str, typer.Option(help="The peer's AE title.")] = "ANY-SCP",
     calling_ae: Annotated[str, typer.Option(help="This end's AE title.")] = "EVENT-SCP",
@@ -78,7 +79,7 @@ def send(
         typer.Option(
             "--peer",
             metavar="HOST:PORT[:AE]",
-            help="Another peer that gets the same events; may be there again.",
+            help="Another peer that gets the same events; can be repeated.",
         ),
     ] = None,
     window: Annotated[
@@ -108,7 +109,7 @@ def send(
             "--retry-status",
             metavar="STATUS",
             help="A Status, in hexadecimal, with which an event is sent again, as long as patience "
-            "lasts; may be there again. 0110 and 0213 if not given; none: every Status settles.",
+            "lasts; can be repeated. 0110 and 0213 if not given; none: every Status settles.",
         ),
     ] = None,
     response_timeout: Annotated[
@@ -150,7 +151,7 @@ def send(
     Ctrl-C sends no more, waits for the answers to what was sent and releases the
     associations; once more leaves at once. The exit code is 1 where an event was not
     delivered, or was answered with a Status that is a failure, in an earlier run with
-    this outbox too.
+    this outbox too; 130 after Ctrl-C.
 
     Example: fastdimse send reports.ndjson pacs.example.org 104 --called-ae PACS
     """

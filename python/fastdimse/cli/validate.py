@@ -19,7 +19,8 @@ def validate(
         str, typer.Argument(metavar="IN", help="Parquet, Arrow, NDJSON or CSV; - is stdin.")
     ],
     row_format: Annotated[
-        RowFormat | None, typer.Option("--format", "-f", help="Of IN; else by its suffix.")
+        RowFormat | None,
+        typer.Option("--format", "-f", help="The format of IN; by its suffix if not given."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="A JSON object a line for each rejection.")

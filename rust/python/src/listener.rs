@@ -41,12 +41,13 @@ const SIGNALS: Duration = Duration::from_millis(100);
 /// handler : callable, optional
 ///     Called with each :class:`N_EVENT_REPORT` and the AE title of its sender; returns the Status,
 ///     ``None`` for Success, or a Status and an Event Reply: bytes, a pydicom ``Dataset``, or a mapping
-///     of attributes by keyword. An exception of it is logged and answered with 0110H. Without a
-///     handler events are to be taken with :meth:`Listener.receive`, or by iterating.
+///     of attributes by keyword. An exception of it is logged and answered with 0110H. It is called in
+///     the thread of the association, so several calls may run at the same time. Without a handler
+///     events are to be taken with :meth:`Listener.receive`, or by iterating.
 /// batch_handler : callable, optional
 ///     Called with :class:`ReceivedEvents`, all that have come on any association and are not
-///     answered; returns the Status of all, ``None`` for Success, or a column of Statuses. It can't
-///     be together with *handler*.
+///     answered; returns the Status of all, ``None`` for Success, or a list or an Arrow column of
+///     Statuses. It is called by one thread at a time. It can't be given together with *handler*.
 /// sop_classes : str or iterable of str, optional
 ///     The UIDs of the SOP classes to accept, beside Verification; all that PS3.4 has events of if not
 ///     given.
@@ -174,7 +175,7 @@ pub fn listen(
     let has_handler = handler.is_some() || batch_handler.is_some();
     let taker: Arc<dyn Taker> = match (handler, batch_handler) {
         (Some(_), Some(_)) => {
-            let text = "handler and batch_handler can't be there together";
+            let text = "handler and batch_handler can't be given together";
             return Err(PyValueError::new_err(text));
         }
         (Some(handler), None) => Arc::new(Handler { handler }),
