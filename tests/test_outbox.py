@@ -325,7 +325,7 @@ def test_what_is_no_outbox(tmp_path):
 
 
 def test_wrong_peers():
-    with pytest.raises(ValueError, match="peers must be one and more"):
+    with pytest.raises(ValueError, match="peers is empty: give one Peer or more"):
         Delivery([])
     with pytest.raises(ValueError, match=r"ANY-SCP@a:1 from EVENT-SCP is there 2 times"):
         Delivery([Peer("a", 1), Peer("a", 1)])

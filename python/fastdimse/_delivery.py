@@ -416,7 +416,7 @@ class Delivery:
         self.peers = [peers] if isinstance(peers, Peer) else list(peers)
         names = Counter(peer.name for peer in self.peers)
         if not names:
-            raise ValueError("peers must be one and more")
+            raise ValueError("peers is empty: give one Peer or more")
         if (twice := names.most_common(1)[0])[1] > 1:
             raise ValueError(f"the peer {twice[0]} is there {twice[1]} times")
         self.patience = patience

@@ -42,7 +42,7 @@ pub enum SchemaError {
         why: AttributeError,
     },
     /// A field of a struct whose type does not fit the attribute's VR.
-    #[error("{path} is {found}, an attribute of the VR {vr} must be {accepted}, or lists of it")]
+    #[error("{path} is {found}: an attribute of the VR {vr} must be {accepted}, or lists of these")]
     VrType {
         /// The field.
         path: String,

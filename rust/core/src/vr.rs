@@ -20,7 +20,7 @@ pub enum VrError {
         found: usize,
     },
     /// A character that the VR does not have.
-    #[error("the character {character:?} at position {at} is none of the VR {vr}{hint}")]
+    #[error("the character {character:?} at position {at} is not allowed in the VR {vr}{hint}")]
     Character {
         /// The VR.
         vr: &'static str,

@@ -428,11 +428,13 @@ pub fn ended(raw: Raw<'_>) -> Failure {
 
 fn abort_reason(source: &AbortRQSource) -> Box<str> {
     match source {
-        AbortRQSource::ServiceUser => "its user did".into(),
+        AbortRQSource::ServiceUser => "sent by its service user".into(),
         AbortRQSource::Reserved => "it does not say why".into(),
         AbortRQSource::ServiceProvider(reason) => match reason {
-            AbortRQServiceProviderReason::ReasonNotSpecified => "its provider did".into(),
-            other => format!("its provider did ({other})").into(),
+            AbortRQServiceProviderReason::ReasonNotSpecified => {
+                "sent by its service provider".into()
+            }
+            other => format!("sent by its service provider ({other})").into(),
         },
     }
 }
