@@ -119,6 +119,10 @@ def test_pynetdicom_gets_an_event_reply(given, status, expected, caplog):
         (lambda types: [False] * 6, [0x0110] * 6),
         (lambda types: 0.0, [0x0110] * 6),
         (lambda types: "000000", [0x0110] * 6),
+        # These can be iterated over, and say nothing of the events.
+        (lambda types: b"\0" * 6, [0x0110] * 6),
+        (lambda types: dict.fromkeys(types, 0), [0x0110] * 6),
+        (lambda types: set(types), [0x0110] * 6),
     ],
 )
 def test_a_batch_handler_says_the_statuses(statuses, expected, caplog):
@@ -135,6 +139,25 @@ def test_a_batch_handler_says_the_statuses(statuses, expected, caplog):
             listener.receive()
     assert column(outcomes, "Status") == expected
     assert ("the handler of events failed" in caplog.text) == (0x0110 in expected)
+
+
+def test_what_a_handler_raises_is_logged_with_its_traceback(caplog):
+    def inner() -> None:
+        raise KeyError("missing")
+
+    with (
+        listen(0, host=HOST, handler=lambda event, title: inner()) as listener,
+        connect(HOST, listener.port) as talk,
+    ):
+        assert column(talk.send(events(1)), "Status") == [0x0110]
+    assert "in inner" in caplog.text
+    assert "KeyError: 'missing'" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["handler", "batch_handler", "authenticate"])
+def test_what_can_not_be_called_is_refused(name):
+    with pytest.raises(TypeError, match=f"{name} must be a function, not int"):
+        listen(0, host=HOST, **{name: 3})
 
 
 def test_too_few_statuses_are_told(caplog):

@@ -482,3 +482,34 @@ def test_a_full_disk(tmp_path):
     assert 0 < before < 100_000
     assert before % 4096 == 0
     assert after == before
+
+
+def test_a_delivery_that_is_not_closed_ends_with_the_interpreter(tmp_path):
+    code = """
+import sys
+from fastdimse import Delivery, Peer
+storage_commitment = "1.2.840.10008.1.20.1"
+delivery = Delivery(Peer("127.0.0.1", int(sys.argv[1])), outbox=sys.argv[2])
+delivery.put(
+    {
+        "AffectedSOPClassUID": storage_commitment,
+        "AffectedSOPInstanceUID": "1.2",
+        "EventTypeID": [1] * 5000,
+    }
+)
+"""
+    path = tmp_path / "outbox"
+    with taker() as one:
+        command = [sys.executable, "-c", code, str(one.listener.port), str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        # What was not answered is in the outbox.
+        with Delivery(Peer(HOST, one.listener.port), outbox=path) as delivery:
+            pass
+        assert delivery.progress()[0].due == 0
+    assert len(one.instances) >= 5000
+
+
+def test_peers_that_are_none():
+    with pytest.raises(TypeError, match="peers must be a Peer or several, not str"):
+        Delivery("localhost:104")

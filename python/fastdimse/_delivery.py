@@ -1,10 +1,13 @@
 """Events delivered to peers: to each on an association of its own, until it has answered them."""
 
+import atexit
 import logging
+import math
 import os
 import random
 import threading
 import time
+import weakref
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -351,6 +354,17 @@ def _retry_statuses(given: Iterable[int]) -> frozenset[int]:
     return statuses
 
 
+# Those that were not closed.
+_OPEN: "weakref.WeakSet[Delivery]" = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """End deliveries before the interpreter does: their threads must not run Python code then."""
+    for delivery in list(_OPEN):
+        delivery._end(at_once=True, patience=5)
+
+
 class Delivery:
     """Events on their way to peers.
 
@@ -414,6 +428,9 @@ class Delivery:
         retry_statuses: Iterable[int] = RETRY_STATUSES,
     ) -> None:
         self.peers = [peers] if isinstance(peers, Peer) else list(peers)
+        for peer in self.peers:
+            if not isinstance(peer, Peer):
+                raise TypeError(f"peers must be a Peer or several, not {type(peer).__name__}")
         names = Counter(peer.name for peer in self.peers)
         if not names:
             raise ValueError("peers is empty: give one Peer or more")
@@ -432,6 +449,7 @@ class Delivery:
             self._numbers = [courier.number for courier in self._couriers]
             for courier in self._couriers:
                 courier.thread.start()
+            _OPEN.add(self)
         except BaseException:
             self.is_closing = True
             self.changed()
@@ -704,6 +722,9 @@ class Delivery:
             Wait for nothing: the associations are aborted, and what was not answered is sent again
             next time.
         """
+        self._end(at_once=at_once)
+
+    def _end(self, *, at_once: bool, patience: float = math.inf) -> None:
         if self._outbox.is_of_parent:
             # The associations, their threads and the outbox are those of the parent.
             return
@@ -713,6 +734,7 @@ class Delivery:
             self._condition.notify_all()
         for courier in self._couriers:
             courier.stop(at_once=at_once)
+        end = time.monotonic() + patience
         # Nothing is on its way where there is no association yet. A thread that is joined is taken
         # for dead when a signal interrupts that.
         with self._condition:
@@ -720,8 +742,10 @@ class Delivery:
                 lambda: all(one.has_ended or one.state == "connecting" for one in self._couriers),
                 0.05,
             ):
-                pass
+                if time.monotonic() >= end:
+                    return
         self._outbox.close()
+        _OPEN.discard(self)
 
     def __enter__(self) -> Self:
         """Return itself."""

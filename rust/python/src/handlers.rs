@@ -3,8 +3,9 @@
 use std::cell::Cell;
 use std::cmp::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt16Array};
@@ -21,7 +22,10 @@ use pyo3::call::PyCallArgs;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyTuple};
+use pyo3::types::{
+    PyBool, PyByteArray, PyBytes, PyDict, PyFrozenSet, PyMapping, PyMemoryView, PySet, PyString,
+    PyTuple,
+};
 
 use crate::arrow_import::{arrow_error, is_arrow, utf8_array};
 use crate::codec::event_of;
@@ -49,11 +53,72 @@ pub fn is_called_by_listener() -> bool {
     OF_LISTENER.get()
 }
 
-/// Attaches a thread of a listener's to Python. Whatever runs then, be it a finalizer that the garbage
-/// collector calls, must not wait for this thread's end.
-fn attach<T>(run: impl FnOnce(Python<'_>) -> T) -> T {
+/// The calls of Python functions by threads of listeners.
+struct Calls {
+    state: Mutex<CallsState>,
+    /// One has returned.
+    returned: Condvar,
+}
+
+struct CallsState {
+    /// The process that they are in: a forked child has none of its parent's.
+    process: u32,
+    /// How many there are.
+    count: usize,
+    /// Whether the interpreter ends, and no more can be made.
+    ended: bool,
+}
+
+static CALLS: Calls = Calls {
+    state: Mutex::new(CallsState { process: 0, count: 0, ended: false }),
+    returned: Condvar::new(),
+};
+
+impl Calls {
+    fn lock(&self) -> MutexGuard<'_, CallsState> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.process != std::process::id() {
+            *state = CallsState { process: std::process::id(), count: 0, ended: false };
+        }
+        state
+    }
+}
+
+/// A call that is counted.
+struct Call;
+
+impl Call {
+    fn begin() -> Option<Self> {
+        let mut state = CALLS.lock();
+        let call = (!state.ended).then_some(Self);
+        state.count += usize::from(call.is_some());
+        call
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let mut state = CALLS.lock();
+        state.count = state.count.saturating_sub(1);
+        CALLS.returned.notify_all();
+    }
+}
+
+/// Lets no thread of a listener call Python any more, and waits until those return that do, for so long at
+/// most: a thread that comes back to an interpreter that is taken apart ends the process.
+pub fn end_calls(patience: Duration) {
+    let mut state = CALLS.lock();
+    state.ended = true;
+    let waited = CALLS.returned.wait_timeout_while(state, patience, |state| state.count > 0);
+    drop(waited.unwrap_or_else(PoisonError::into_inner));
+}
+
+/// Attaches a thread of a listener's to Python, `None` where the interpreter ends. Whatever runs then, be it a
+/// finalizer that the garbage collector calls, must not wait for this thread's end.
+fn attach<T>(run: impl FnOnce(Python<'_>) -> T) -> Option<T> {
+    let _call = Call::begin()?;
     OF_LISTENER.set(true);
-    Python::attach(run)
+    Some(Python::attach(run))
 }
 
 /// A function of the user's that a listener's threads call. The listener can take it away from them, so
@@ -62,8 +127,16 @@ fn attach<T>(run: impl FnOnce(Python<'_>) -> T) -> T {
 pub struct Callable(Arc<Mutex<Option<Py<PyAny>>>>);
 
 impl Callable {
-    pub fn new(callable: Py<PyAny>) -> Self {
-        Self(Arc::new(Mutex::new(Some(callable))))
+    /// # Errors
+    /// If it can't be called; `name` is what the error calls it.
+    pub fn new(py: Python<'_>, name: &str, callable: Py<PyAny>) -> PyResult<Self> {
+        match callable.bind(py).is_callable() {
+            true => Ok(Self(Arc::new(Mutex::new(Some(callable))))),
+            false => Err(PyTypeError::new_err(format!(
+                "{name} must be a function, not {}",
+                callable.bind(py).get_type().name()?
+            ))),
+        }
     }
 
     /// Calls it, in a thread of the listener's.
@@ -109,12 +182,14 @@ impl Taker for Handler {
         context_id: u8,
         origin: &Origin,
     ) -> Option<Answer> {
-        Some(attach(|py| {
+        const FAILED: Answer = Answer { status: PROCESSING_FAILURE, event_reply: None };
+        let answer = attach(|py| {
             self.call(py, event, data_set, context_id, origin).unwrap_or_else(|error| {
                 log(py, error, HANDLER_FAILED);
-                Answer { status: PROCESSING_FAILURE, event_reply: None }
+                FAILED
             })
-        }))
+        });
+        Some(answer.unwrap_or(FAILED))
     }
 
     fn take(&self, _: Chunk) -> Taken {
@@ -159,7 +234,7 @@ fn status(given: &Bound<'_, PyAny>) -> PyResult<u16> {
     number.ok_or_else(|| {
         let shown = given.repr().map_or_else(|_| "an object".to_owned(), |text| text.to_string());
         PyTypeError::new_err(format!(
-            "the handler returned {shown}: a Status must be an integer of 0 to 65535, or None for \
+            "a handler returned {shown}: a Status must be an integer of 0 to 65535, or None for \
              Success{}",
             coroutine_hint(given)
         ))
@@ -256,12 +331,11 @@ fn call_for_batches(asked: &Receiver<Asked>, handler: &Callable) {
 fn statuses(handler: &Callable, chunks: &[Chunk]) -> Vec<u16> {
     let events = received(chunks);
     let rows = events.num_rows();
-    attach(|py| {
-        call_for_batch(py, handler, events.into(), rows).unwrap_or_else(|error| {
-            log(py, error, HANDLER_FAILED);
-            vec![PROCESSING_FAILURE; rows]
-        })
-    })
+    let called = attach(|py| {
+        let called = call_for_batch(py, handler, events.into(), rows);
+        called.map_err(|error| log(py, error, HANDLER_FAILED)).ok()
+    });
+    called.flatten().unwrap_or_else(|| vec![PROCESSING_FAILURE; rows])
 }
 
 fn call_for_batch(
@@ -277,7 +351,7 @@ fn call_for_batch(
     let statuses: Vec<u16> = if is_arrow(&answer)? {
         // Its name in errors: the handler gives it none.
         column_of_statuses(&utf8_array(&answer, "Status")?)?
-    } else if answer.hasattr("__iter__")? {
+    } else if is_column(&answer)? {
         // No more than can be wrong already: an iterator may have no end.
         answer.try_iter()?.take(rows + 1).map(|one| status(&one?)).collect::<PyResult<_>>()?
     } else {
@@ -290,6 +364,19 @@ fn call_for_batch(
     };
     let text = format!("the batch handler gave {given} Statuses for {rows} events");
     Err(PyValueError::new_err(text))
+}
+
+/// Whether it has a Status for each event. Texts, bytes, mappings and sets can be iterated over too, but say
+/// nothing of an event.
+fn is_column(given: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let is_other = given.is_instance_of::<PyString>()
+        || given.is_instance_of::<PyBytes>()
+        || given.is_instance_of::<PyByteArray>()
+        || given.is_instance_of::<PyMemoryView>()
+        || given.is_instance_of::<PySet>()
+        || given.is_instance_of::<PyFrozenSet>()
+        || given.cast::<PyMapping>().is_ok();
+    Ok(!is_other && given.hasattr("__iter__")?)
 }
 
 /// The Statuses of a column, which says of each event what became of it: a null says nothing.
@@ -335,6 +422,7 @@ pub fn admits(authenticate: &Callable, user: Option<&UserIdentity>) -> bool {
             false
         })
     })
+    .unwrap_or(false)
 }
 
 /// Whether it is `True`. Many objects are true in Python, a coroutine among them: only a bool decides.
@@ -351,7 +439,8 @@ fn log(py: Python<'_>, error: PyErr, text: &str) {
     let logged = py.import("logging").and_then(|logging| {
         let logger = logging.call_method1("getLogger", ("fastdimse",))?;
         let options = PyDict::new(py);
-        options.set_item("exc_info", error.value(py))?;
+        // With its traceback, which the value alone does not have.
+        options.set_item("exc_info", error.into_value(py))?;
         logger.call_method("error", (text,), Some(&options))
     });
     if let Err(error) = logged {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use fastdimse_core::command_set::CommandSet;
@@ -17,9 +17,10 @@ use fastdimse_delivery::waiting::{self, Waiting};
 use pyo3::exceptions::{PyResourceWarning, PyRuntimeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
-use crate::handlers::{BatchHandler, Callable, Handler, admits, is_called_by_listener};
+use crate::handlers::{BatchHandler, Callable, Handler, admits, end_calls, is_called_by_listener};
 use crate::peer::{check_max_pdu_length, seconds, sop_classes, texts, title};
 use crate::received_events::ReceivedEvents;
 use crate::tls::{Tls, server_tls};
@@ -156,7 +157,12 @@ pub fn listen(
         interrupt: None,
     };
     let tls = server_tls(tls.map(Bound::get))?;
-    let authenticate = authenticate.map(Callable::new);
+    let callable = |name: &str, given: Option<Py<PyAny>>| {
+        given.map(|given| Callable::new(py, name, given)).transpose()
+    };
+    let handler = callable("handler", handler)?;
+    let batch_handler = callable("batch_handler", batch_handler)?;
+    let authenticate = callable("authenticate", authenticate)?;
     let admits = authenticate
         .clone()
         .map(|authenticate| -> Admits { Box::new(move |user| admits(&authenticate, user)) });
@@ -169,7 +175,6 @@ pub fn listen(
         stopping: AtomicBool::new(false),
     };
     let waiting = Arc::new(Waiting::new(max_waiting));
-    let (handler, batch_handler) = (handler.map(Callable::new), batch_handler.map(Callable::new));
     let callables = [&handler, &batch_handler, &authenticate].into_iter().flatten().cloned();
     let callables: Vec<Callable> = callables.collect();
     let has_handler = handler.is_some() || batch_handler.is_some();
@@ -184,7 +189,8 @@ pub fn listen(
     };
     let bound =
         py.detach(|| listener::Listener::bind((host, port), service, max_connections, taker));
-    let listener = bound?;
+    let listener = Arc::new(bound?);
+    end_with_interpreter(py, &listener, &waiting)?;
     Ok(Listener {
         port: listener.address().port(),
         process: std::process::id(),
@@ -194,6 +200,63 @@ pub fn listen(
         has_handler,
         callables,
     })
+}
+
+/// A listener of this process or of one that it was forked from.
+struct Running {
+    process: u32,
+    listener: Weak<listener::Listener>,
+    waiting: Weak<Waiting>,
+}
+
+/// The listeners that may be running.
+static RUNNING: Mutex<Vec<Running>> = Mutex::new(Vec::new());
+
+fn running() -> MutexGuard<'static, Vec<Running>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets a listener end before the interpreter does: its threads must not call Python functions while that is
+/// taken apart.
+fn end_with_interpreter(
+    py: Python<'_>,
+    listener: &Arc<listener::Listener>,
+    waiting: &Arc<Waiting>,
+) -> PyResult<()> {
+    static REGISTERED: PyOnceLock<()> = PyOnceLock::new();
+    REGISTERED.get_or_try_init(py, || {
+        let end = wrap_pyfunction!(end_listeners, py)?;
+        py.import("atexit")?.call_method1("register", (end,)).map(drop)
+    })?;
+    let mut running = running();
+    running.retain(|one| one.listener.strong_count() > 0);
+    let (process, listener, waiting) =
+        (std::process::id(), Arc::downgrade(listener), Arc::downgrade(waiting));
+    running.push(Running { process, listener, waiting });
+    Ok(())
+}
+
+/// Ends all listeners of this process. A handler that does not return is not waited for without an end.
+#[pyfunction]
+fn end_listeners(py: Python<'_>) {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    py.detach(|| {
+        let all = std::mem::take(&mut *running());
+        let of_this_process = all.iter().filter(|one| one.process == std::process::id());
+        let there: Vec<_> = of_this_process
+            .filter_map(|one| Some((one.listener.upgrade()?, one.waiting.upgrade()?)))
+            .collect();
+        for (listener, waiting) in &there {
+            waiting.stop();
+            listener.stop();
+        }
+        let begin = Instant::now();
+        for (listener, _) in &there {
+            let _ = listener.close(|| if begin.elapsed() < PATIENCE { Ok(()) } else { Err(()) });
+        }
+        // Those of listeners that were dropped may run too.
+        end_calls(PATIENCE.saturating_sub(begin.elapsed()));
+    });
 }
 
 /// Hands events on to who receives them.
@@ -231,7 +294,7 @@ pub struct Listener {
     /// The process in which its threads run: a forked child has none of them.
     process: u32,
     /// Taken out only when it is dropped.
-    listener: Option<listener::Listener>,
+    listener: Option<Arc<listener::Listener>>,
     closed: AtomicBool,
     waiting: Arc<Waiting>,
     has_handler: bool,
