@@ -382,3 +382,21 @@ def test_transfer_syntaxes_other_than_the_default_are_limited_too():
     ]
     decoded = decode_data_sets(explicit, transfer_syntax=ExplicitVRLittleEndian, on_invalid="skip")
     assert {one.code for one in decoded.rejected} == {"too-wide"}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "why"),
+    [
+        (4_000, "the table of all would be nearly empty"),
+        (20_000, "are more than the 16384 columns of a table"),
+    ],
+)
+def test_what_is_too_wide_is_told(attributes, why):
+    """Many attributes in one data set of many, and more than any table has columns."""
+    wide = {f"0011{0x1000 + number:04x}": b"xx" for number in range(attributes)}
+    rows = [
+        {**EVENT, "EventInformation": one} for one in (wide, *[{"TransactionUID": "1.2"}] * 2000)
+    ]
+    encoded = encode_events(rows, on_invalid="skip")
+    assert [(one.row, one.code) for one in encoded.rejected] == [(0, "too-wide")]
+    assert why in str(encoded.rejected[0])

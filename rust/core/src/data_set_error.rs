@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::data_set_width::MOST_COLUMNS;
 use crate::error::shown;
 use crate::transfer_syntax::TransferSyntaxError;
 use crate::vr::VrError;
@@ -81,8 +82,8 @@ pub enum DataSetReason {
     InItself,
     /// Attributes for which a table with other data sets has no place.
     #[error(
-        "its attributes ({columns}, with those of its items) are in too few other data sets or \
-         items: the table of all would be nearly empty; {instead}"
+        "its attributes ({columns}, with those of its items) {}; {instead}",
+        too_wide(*columns)
     )]
     TooWide {
         /// How many columns it needs, those of its items among them.
@@ -90,6 +91,16 @@ pub enum DataSetReason {
         /// What would be right.
         instead: &'static str,
     },
+}
+
+/// Why so many columns of a data set are too many: a table has room for no more, or for not so many of which
+/// other data sets have few.
+fn too_wide(columns: usize) -> String {
+    match columns > MOST_COLUMNS {
+        true => format!("are more than the {MOST_COLUMNS} columns of a table"),
+        false => "are in too few other data sets or items: the table of all would be nearly empty"
+            .to_owned(),
+    }
 }
 
 impl DataSetReason {
