@@ -232,13 +232,18 @@ fn status(given: &Bound<'_, PyAny>) -> PyResult<u16> {
     // A bool is an integer in Python, but True is no Status.
     let number = if given.is_instance_of::<PyBool>() { None } else { given.extract().ok() };
     number.ok_or_else(|| {
-        let shown = given.repr().map_or_else(|_| "an object".to_owned(), |text| text.to_string());
+        let shown = shown(given);
         PyTypeError::new_err(format!(
             "a handler returned {shown}: a Status must be an integer of 0 to 65535, or None for \
              Success{}",
             coroutine_hint(given)
         ))
     })
+}
+
+/// What an error calls something that a function of the user's returned.
+fn shown(given: &Bound<'_, PyAny>) -> String {
+    given.repr().map_or_else(|_| "an object".to_owned(), |text| text.to_string())
 }
 
 /// What to say of a coroutine: nobody awaits it.
@@ -345,9 +350,6 @@ fn call_for_batch(
     rows: usize,
 ) -> PyResult<Vec<u16>> {
     let answer = handler.call1(py, (events,))?;
-    if answer.is_none() || answer.hasattr("__index__")? && !answer.hasattr("__len__")? {
-        return Ok(vec![status(&answer)?; rows]);
-    }
     let statuses: Vec<u16> = if is_arrow(&answer)? {
         // Its name in errors: the handler gives it none.
         column_of_statuses(&utf8_array(&answer, "Status")?)?
@@ -428,7 +430,7 @@ pub fn admits(authenticate: &Callable, user: Option<&UserIdentity>) -> bool {
 /// Whether it is `True`. Many objects are true in Python, a coroutine among them: only a bool decides.
 fn is_true(given: &Bound<'_, PyAny>) -> PyResult<bool> {
     given.cast::<PyBool>().map(|given| given.is_true()).map_err(|_| {
-        let shown = given.repr().map_or_else(|_| "an object".to_owned(), |text| text.to_string());
+        let shown = shown(given);
         let hint = coroutine_hint(given);
         PyTypeError::new_err(format!("authenticate returned {shown}, not True or False{hint}"))
     })
