@@ -16,6 +16,7 @@ import pytest
 from fastdimse import connect
 from oracle import encode_p_data, primitive
 from outbox_sender import numbered
+from processes import resident
 from scripted_peer import HOST
 from test_receive_command import Receiver, received
 from test_receiving import request
@@ -38,8 +39,7 @@ def receiver(folder, *options: object) -> Iterator[Receiver]:
 
 def memory(program: Receiver) -> int:
     """Return how many bytes of memory it has."""
-    with open(f"/proc/{program.pid}/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+    return resident(program.pid)
 
 
 def is_served(port: int, count: int = 100) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from associations import until
 from fastdimse import connect, listen
+from processes import resident
 from scripted_peer import HOST
 from test_delivery import events
 
@@ -258,9 +259,7 @@ print(listener.closed)
 
 def used() -> tuple[int, int, int]:
     """Descriptors, threads, and resident bytes of this process."""
-    with open("/proc/self/statm") as file:
-        resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), resident
+    return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), resident()
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="read from Linux")

@@ -34,6 +34,7 @@ from associations import until
 from fastdimse import connect, encode_events, listen
 from oracle import decode_stream
 from plain_messages import COMMAND, LAST, command_set, pdu, pdv
+from processes import resident
 from scripted_peer import A_RELEASE_RQ, EXPLICIT, HOST, IMPLICIT, response
 from test_data_sets import oracle, to_dataset
 from test_delivery import COMMITMENT, REPORT, column, events
@@ -388,12 +389,6 @@ def with_rest(pdu: bytes) -> bytes:
     """Return a PDU with a PDV too many, which is none."""
     length = struct.unpack_from(">I", pdu, 2)[0] + 4
     return pdu[:2] + struct.pack(">I", length) + pdu[6:] + b"\0\0\0\xff"
-
-
-def resident() -> int:
-    """Return how many bytes of memory this process has."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096
 
 
 BEGUN = b"\x04\0\0\0\0\x12\0\0\0\x0e\1\1" + EVENT[12:24]
