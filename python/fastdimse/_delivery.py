@@ -246,8 +246,10 @@ class _Courier:
         self._tell(why, is_new=is_new)
 
     def _tell(self, why: str, *, is_new: bool) -> None:
-        # A peer that is away is not worth a warning each time it is tried.
-        level = logging.WARNING if is_new or why != self.failure else logging.INFO
+        # A warning is for something new that the peer did: not for each try at one that is away,
+        # nor for an association that this delivery aborts because it is closed.
+        is_news = (is_new or why != self.failure) and not self._delivery.leaves_at_once
+        level = logging.WARNING if is_news else logging.INFO
         self.failure = why
         LOGGER.log(level, "delivery to %s: %s", self.peer.name, why)
 
