@@ -61,10 +61,10 @@ def main() -> int:
         stream = (HERE / f"{STREAM}.{direction}.bin").read_bytes()
         decoded = decode_events(stream)
         show(f"{direction}: {len(decoded)} events in {len(stream)} bytes", decoded)
-        stepped_over = ", ".join(f"{count} {name}" for name, count in decoded.stepped_over.items())
+        skipped = ", ".join(f"{count} {name}" for name, count in decoded.skipped.items())
         encoded = encode_events(decoded)
         same = bytes(encoded) == p_data(stream)
-        print(f"{len(decoded)} of {len(expected[direction])} expected, and {stepped_over}")
+        print(f"{len(decoded)} of {len(expected[direction])} expected, and {skipped}")
         print(f"encoded again: {encoded.nbytes} bytes, the same bytes: {same}\n")
         good &= same and len(decoded) == len(expected[direction])
     return 0 if good else 1

@@ -45,7 +45,7 @@ def test_decoding_undoes_encoding(events, max_pdu_length):
     assert bytes(encode_events(decoded, max_pdu_length=max_pdu_length)) == stream
     assert len(decoded) == len(events)
     assert not decoded.rejected
-    assert not decoded.stepped_over
+    assert not decoded.skipped
 
 
 @given(events=st.lists(rows, min_size=1, max_size=5), max_pdu_length=max_pdu_lengths)
@@ -117,7 +117,7 @@ def test_other_pdus_and_messages_are_counted():
     pdu.from_primitive(next(message.encode_msg(1, 0)))
     decoded = decode_events(RELEASE + STREAM + pdu.encode() + RELEASE)
     assert len(decoded) == 3
-    assert decoded.stepped_over == {"A-RELEASE-RQ": 2, "C-ECHO-RQ": 1}
+    assert decoded.skipped == {"A-RELEASE-RQ": 2, "C-ECHO-RQ": 1}
     assert decoded.offsets[0] == len(RELEASE)
 
 
@@ -256,7 +256,7 @@ def whole(decoded):
     """Return all that is in what was decoded."""
     rejected = [(one.row, one.offset, one.code) for one in decoded.rejected]
     table = pa.table(decoded).to_pylist()
-    return table, decoded.offsets.tolist(), rejected, decoded.stepped_over
+    return table, decoded.offsets.tolist(), rejected, decoded.skipped
 
 
 # A stream of more than 128 KiB for each thread; hypothesis chooses what repeats.

@@ -117,7 +117,7 @@ def test_both_ways_undo_each_other_as_pynetdicoms_do(events, context_id, data):
         {**event, "PresentationContextID": context_id} for event in events
     ]
     assert decoded.offsets.tolist() == starts[:-1]
-    assert (len(decoded.rejected), decoded.stepped_over) == (0, {})
+    assert (len(decoded.rejected), decoded.skipped) == (0, {})
     assert bytes(encode_events(decoded, max_pdu_length=limit)) == b"".join(messages)
     assert_same(decoded, decode_stream(bytes(encoded)))
 
@@ -563,7 +563,7 @@ class Sent:
 
     stream: bytes
     offsets: list[int]
-    stepped_over: Counter[str]
+    skipped: Counter[str]
 
 
 def cut(draw: st.DrawFn, pdv: Pdv) -> list[Pdv]:
@@ -582,11 +582,11 @@ def cut(draw: st.DrawFn, pdv: Pdv) -> list[Pdv]:
 def sent_otherwise(draw: st.DrawFn, messages: list[list[Pdv]], limit: int) -> Sent:
     """Cut fragments, put other things between messages, join PDVs of all of them in PDUs."""
     known = others(limit)
-    stepped_over: Counter[str] = Counter()
+    skipped: Counter[str] = Counter()
     items: list[tuple[Pdv | bytes, bool]] = []  # and whether an event begins with it
     for message in messages:
         for name in draw(st.lists(st.sampled_from([*known, *OTHER_PDUS]), max_size=2)):
-            stepped_over[name] += 1
+            skipped[name] += 1
             items += [(other, False) for other in known.get(name) or [OTHER_PDUS[name]]]
         fragments = [fragment for pdv in message for fragment in cut(draw, pdv)]
         items += [(fragment, at == 0) for at, fragment in enumerate(fragments)]
@@ -601,7 +601,7 @@ def sent_otherwise(draw: st.DrawFn, messages: list[list[Pdv]], limit: int) -> Se
             stream += item
         else:
             together.append(item)
-    return Sent(stream + (p_data(*together) if together else b""), offsets, stepped_over)
+    return Sent(stream + (p_data(*together) if together else b""), offsets, skipped)
 
 
 def shortened(event: dict[str, Any]) -> dict[str, Any]:
@@ -623,7 +623,7 @@ def test_however_a_peer_frames_them_the_events_are_the_same(events, limit, frame
         {**event, "PresentationContextID": 3} for event in events
     ]
     assert decoded.offsets.tolist() == sent.offsets
-    assert decoded.stepped_over == sent.stepped_over
+    assert decoded.skipped == sent.skipped
     assert len(decoded.rejected) == 0
     assert bytes(encode_events(decoded)) == oracle_bytes(events, 3)
 

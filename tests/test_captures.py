@@ -148,7 +148,7 @@ def test_order_and_copies_do_not_matter(order, again):
     copies = [replace(PACKETS[index], time=PACKETS[index].time + 10**9) for index in again]
     mangled = [*(PACKETS[index] for index in order), *copies]
     found = decode_capture(write(mangled))
-    assert len(found.broken) == 0
+    assert len(found.faults) == 0
     numbers = ("Frame", "Association")
     assert without(read(write(mangled)), *numbers) == without(read(write(PACKETS)), *numbers)
 
@@ -170,7 +170,7 @@ def test_other_segments_of_the_same_bytes(data):
             overlap = data.draw(st.integers(0, begin))
             mangled.append(moved.part(overlap, end))
     assert without(read(write(mangled)), "Frame") == without(read(write(PACKETS)), "Frame")
-    assert len(decode_capture(write(mangled)).broken) == 0
+    assert len(decode_capture(write(mangled)).faults) == 0
 
 
 def messages(packets: list[pcap.Packet], field: bytes) -> dict[int, pcap.Packet]:
@@ -207,10 +207,10 @@ def assert_reads_what_is_left(left: list[pcap.Packet]) -> None:
         assert (row["MessageIDBeingRespondedTo"], row["Status"]) == (1, 0)
         assert row["Time"] == answers[port].time
         assert row["AffectedSOPInstanceUID"] == whole[port]["AffectedSOPInstanceUID"]
-    told = {fault.code for fault in found.broken}
+    told = {fault.code for fault in found.faults}
     assert ("no-request" in told) == bool(alone)
     assert ("no-association" in told) == (found.associations == 0)
-    ends = {end for fault in found.broken for end in (fault.source, fault.destination)}
+    ends = {end for fault in found.faults for end in (fault.source, fault.destination)}
     for port in set(whole) - set(requests):
         assert f"127.0.0.1:{port}" in ends or not is_known_to_be_lost(left, port)
 
@@ -258,7 +258,7 @@ def test_a_short_snapshot_length(length):
     found = decode_capture(write(cut))
     requests = {row["Time"] for row in read(write(cut)) if row["MessageID"] is not None}
     assert requests == {packet.time for packet in messages(whole, REQUEST).values()}
-    cuts = [fault for fault in found.broken if fault.code == "missing-bytes"]
+    cuts = [fault for fault in found.faults if fault.code == "missing-bytes"]
     cut_short = [short for short in cut if short.length > max(length, 66)]
     if length >= 74:
         assert len(cut_short) > 0
@@ -266,7 +266,7 @@ def test_a_short_snapshot_length(length):
         assert 0 < len(cuts) <= len(cut_short)
     else:
         # Not even the options of TCP were captured.
-        assert "headers-cut" in {fault.code for fault in found.broken}
+        assert "headers-cut" in {fault.code for fault in found.faults}
 
 
 def test_every_fault_has_its_place():
@@ -277,8 +277,8 @@ def test_every_fault_has_its_place():
     gone = [PACKETS[lost_request["Frame"] - 1], answer]
     found = decode_capture(write([packet for packet in PACKETS if packet not in gone]))
     streams = {lost_request["Association"], lost_answer["Association"]}
-    assert {fault.stream for fault in found.broken} == streams
-    in_answer = [one for one in found.broken if one.stream == lost_answer["Association"]]
+    assert {fault.stream for fault in found.faults} == streams
+    in_answer = [one for one in found.faults if one.stream == lost_answer["Association"]]
     [fault] = in_answer
     assert fault.code == "missing-bytes"
     assert str(len(answer.payload)) in fault.reason
@@ -291,16 +291,16 @@ def test_every_fault_has_its_place():
     assert fault.offset == answer.numbers[0] - syn.numbers[0] - 1
     assert str(fault).startswith(f"stream {fault.stream} from {fault.source}")
     assert repr(fault) == f"<Fault: {fault}>"
-    table = pa.table(found.broken)
+    table = pa.table(found.faults)
     assert table.to_pylist() == [
-        {name: getattr(fault, name) for name in table.column_names} for fault in found.broken
+        {name: getattr(fault, name) for name in table.column_names} for fault in found.faults
     ]
     with pytest.raises(DecodeError) as caught:
         decode_capture(
             write([packet for packet in PACKETS if packet not in gone]), on_invalid="raise"
         )
     error = caught.value
-    first = found.broken[0]
+    first = found.faults[0]
     assert (error.code, error.reason, error.offset) == (first.code, first.reason, first.offset)
     assert (error.stream, error.frame, error.row) == (first.stream, first.frame, None)
     assert str(error) == str(first)
@@ -336,12 +336,12 @@ def test_what_is_no_capture_of_dicom(file, code):
         return
     found = decode_capture(file)
     assert len(found) == 0
-    assert [fault.code for fault in found.broken if fault.code != "no-association"] == [
+    assert [fault.code for fault in found.faults if fault.code != "no-association"] == [
         one for one in (code,) if one != "no-association"
     ]
-    assert "no-association" in {fault.code for fault in found.broken}
-    assert all(isinstance(fault, Fault) for fault in found.broken)
-    assert pa.table(found.broken).num_rows == len(found.broken)
+    assert "no-association" in {fault.code for fault in found.faults}
+    assert all(isinstance(fault, Fault) for fault in found.faults)
+    assert pa.table(found.faults).num_rows == len(found.faults)
 
 
 def stream_of(*pdus: bytes, answers: bytes = b"") -> bytes:
@@ -384,7 +384,7 @@ def test_what_is_wrong_inside_an_association():
     assert [(row["MessageID"], row["Status"]) for row in good] == [(7, 0x0110)]
 
     def codes(file: bytes) -> list[str]:
-        return [fault.code for fault in decode_capture(file).broken]
+        return [fault.code for fault in decode_capture(file).faults]
 
     # Garbage between messages, and a second message behind it.
     assert codes(stream_of(request, b"\xffgarbage", sent)) == ["pdu-type"]
@@ -399,14 +399,14 @@ def test_what_is_wrong_inside_an_association():
     assert codes(stream_of(request, answers=accept + answered)) == ["no-request"]
     [fault] = decode_capture(
         stream_of(request, sent.replace(b"1.2.3\0", b"1.2.4\0"), answers=accept + answered)
-    ).broken
+    ).faults
     assert (fault.code, fault.field) == ("differs", "AffectedSOPInstanceUID")
     assert "'1.2.3'" in fault.reason
     assert "'1.2.4'" in fault.reason
     # A bad item in the A-ASSOCIATE-AC leaves the AE titles and the events.
     broken = accept.replace(b"\x40\x00", b"\x49\x00", 1)
     found = decode_capture(stream_of(request, sent, answers=broken + answered))
-    assert [fault.code for fault in found.broken] == ["associate"]
+    assert [fault.code for fault in found.faults] == ["associate"]
     [row] = pa.table(found).to_pylist()
     assert (row["CallingAETitle"], row["TransferSyntaxUID"]) == ("EVENT-SCP", None)
     # What is not significant in it is no fault.
@@ -557,7 +557,7 @@ def as_columns(table: Table) -> dict[str, Any]:
 def test_decoding_undoes_encoding(table, pdu_length):
     capture = encode_capture(as_columns(table), format="pcapng", max_pdu_length=pdu_length)
     found = decode_capture(capture)
-    assert {fault.code for fault in found.broken} <= {"no-request"}
+    assert {fault.code for fault in found.faults} <= {"no-request"}
     # They are numbered by when they begin.
     numbers: dict[int, int] = {}
     for row in table:
@@ -747,7 +747,7 @@ def test_ports_are_used_again():
         {**columns, "Association": [7, 8, 9], "SourcePort": 4000, "Time": times, "Latency": 500}
     )
     found = decode_capture(capture)
-    assert (found.associations, len(found.broken)) == (3, 0)
+    assert (found.associations, len(found.faults)) == (3, 0)
     assert [row["Time"] for row in read(capture)] == times
 
 
@@ -792,7 +792,7 @@ def test_columns_that_are_refused():
     for events in ([], {name: [] for name in EVENT}, pa.table(EVENT).slice(0, 0)):
         capture = encode_capture(events)
         assert (capture.packets, capture.associations) == (0, 0)
-        assert [fault.code for fault in decode_capture(capture).broken] == ["no-association"]
+        assert [fault.code for fault in decode_capture(capture).faults] == ["no-association"]
 
 
 def test_a_capture_is_a_buffer(tmp_path):

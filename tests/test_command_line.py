@@ -267,14 +267,14 @@ def test_a_broken_capture(tmp_path):
     expected = decode_capture(path.read_bytes())
     done = run("decode", path)
     assert done.returncode == 1
-    for fault in expected.broken:
+    for fault in expected.faults:
         assert fault.code in done.stderr.decode()
     done = run("decode", path, "-o", rows, "--rejects", faults)
     assert done.returncode == 1
     assert pyarrow.parquet.read_table(rows).num_rows == len(expected)
     told = [json.loads(line) for line in faults.read_text().splitlines()]
     assert [(one.get("stream"), one["frame"], one["reason"]) for one in told] == [
-        (fault.stream, fault.frame, fault.reason) for fault in expected.broken
+        (fault.stream, fault.frame, fault.reason) for fault in expected.faults
     ]
     # A file of packets without DICOM.
     path.write_bytes(CAPTURE.read_bytes()[:24])

@@ -208,7 +208,7 @@ def test_types_as_deep_as_data_sets_are_taken():
     columns = {name: [value] for name, value in EVENT.items()}
     assert data_sets(pa.table({**columns, "EventInformation": array})) == [plain]
     decoded = decode_data_sets([plain], pa.field("", array.type))
-    assert (len(decoded), decoded.left_out) == (1, {})
+    assert (len(decoded), decoded.omitted) == (1, {})
 
 
 # ----------------------------------------------------------------------- width

@@ -246,7 +246,7 @@ def test_a_given_schema_chooses_and_counts():
     schema = pa.schema([("TransactionUID", pa.string())])
     decoded = decode_events(stream, event_information=schema)
     assert pa.table(decoded)["EventInformation"].to_pylist() == [{"TransactionUID": "1.2.3"}] * 2
-    assert decoded.left_out == {"EventInformation.ReferencedSOPSequence": 2}
+    assert decoded.omitted == {"EventInformation.ReferencedSOPSequence": 2}
 
 
 def test_a_wrong_data_set_is_a_rejected_event():
@@ -342,7 +342,7 @@ def test_a_given_schema_chooses_of_a_column_of_data_sets():
     schema = pa.schema([("TransactionUID", pa.string())])
     decoded = decode_data_sets(encoded((REPORT, ImplicitVRLittleEndian)), schema)
     assert pa.array(decoded).to_pylist() == [{"TransactionUID": "1.2.3"}]
-    assert decoded.left_out == {"ReferencedSOPSequence": 1}
+    assert decoded.omitted == {"ReferencedSOPSequence": 1}
 
 
 @pytest.mark.parametrize(
@@ -423,21 +423,21 @@ def test_a_capture_with_structured_data_sets():
     assert table.drop_columns(["EventInformation", "EventReply"]) == (
         pa.table(plain).drop_columns(["EventInformation", "EventReply"])
     )
-    assert len(plain.broken) == 0
-    told = [(one.stream, one.frame, one.field, one.code) for one in found.broken]
+    assert len(plain.faults) == 0
+    told = [(one.stream, one.frame, one.field, one.code) for one in found.faults]
     frames = pa.table(plain)["Frame"].to_pylist()
     streams = pa.table(plain)["Association"].to_pylist()
     assert told == [
         (streams[2], frames[2], "EventInformation.ReferencedSOPSequence", "truncated"),
         (streams[3], frames[3], "EventInformation", "transfer-syntax"),
     ]
-    assert "1.2.840.10008.1.2.2" in found.broken[1].reason
+    assert "1.2.840.10008.1.2.2" in found.faults[1].reason
     # The messages are as they were.
     assert found[2][0].EventInformation.getvalue() == wrong
     schema = pa.schema([("TransactionUID", pa.string())])
     chosen = fastdimse.decode_capture(capture, event_information=schema)
     assert pa.table(chosen)["EventInformation"][0].as_py() == {"TransactionUID": "1.2.3"}
-    assert chosen.left_out == {"EventInformation.ReferencedSOPSequence": 1}
+    assert chosen.omitted == {"EventInformation.ReferencedSOPSequence": 1}
     with pytest.raises(DecodeError) as raised:
         fastdimse.decode_capture(capture, on_invalid="raise", event_information="structured")
     assert raised.value.field == "EventInformation.ReferencedSOPSequence"

@@ -205,7 +205,7 @@ def test_rows_that_can_not_be_sent():
         MessageIDBeingRespondedTo=[None, None, None, None, 7],
     )
     with listener() as (port, got), connect(HOST, port) as association:
-        assert "1.2.840.10008.5.1.1.16" in association.refused
+        assert "1.2.840.10008.5.1.1.16" in association.rejected_contexts
         found = rows(association.send(columns))
         assert [row["Status"] for row in found] == [0, None, None, None, None]
         codes = [None, "no-context", "no-context", "uid", "response"]
@@ -510,7 +510,7 @@ def test_a_peer_that_talks_of_other_things():
         outcomes = association.send(events(2))
         assert time.monotonic() - begin < 5
     assert column(outcomes, "Failure") == ["silent", "not-sent"]
-    assert len(association.strays) == 1000
+    assert len(association.unexpected_responses) == 1000
 
 
 def test_answers_to_nothing_are_told():
@@ -524,12 +524,12 @@ def test_answers_to_nothing_are_told():
     with peer(script) as port, connect(HOST, port) as association:
         assert column(association.send(events(3)), "Status") == [0, 0, 0]
         assert (
-            association.strays
+            association.unexpected_responses
             == [
                 "a response to Message ID 4711, which is not outstanding",
                 "a response to Message ID 1, which is not outstanding",
             ]
-            or len(association.strays) >= 3
+            or len(association.unexpected_responses) >= 3
         )
 
 

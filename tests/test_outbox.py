@@ -149,7 +149,7 @@ def test_a_lost_association_is_opened_again():
         *("1.2.2", "1.2.3", "1.2.4"),
     ]
     [progress] = delivery.progress()
-    assert (progress.answered, progress.due, progress.tries) == (5, 0, 4)
+    assert (progress.answered, progress.due, progress.attempts) == (5, 0, 4)
     assert delivery.outcomes()["Status"] == [0] * 5
 
 
@@ -195,17 +195,17 @@ def test_a_peer_that_refuses_for_good_is_not_tried_again(script, text):
     with peer(script) as port, Delivery(Peer(HOST, port)) as delivery:
         delivery.put(events(2))
     [progress] = delivery.progress()
-    assert (progress.state, progress.tries, progress.due) == ("refused", 1, 2)
+    assert (progress.state, progress.attempts, progress.due) == ("refused", 1, 2)
     assert text in (progress.failure or "")
     assert text in delivery.outcomes()["Reason"][0]
 
 
 def test_patience_ends():
-    with Delivery(Peer(HOST, 1), patience=0.3, longest_delay=0.1) as delivery:
+    with Delivery(Peer(HOST, 1), give_up_after=0.3, longest_delay=0.1) as delivery:
         delivery.put(events(2))
     [progress] = delivery.progress()
     assert (progress.state, progress.due) == ("given up", 2)
-    assert progress.tries > 2
+    assert progress.attempts > 2
 
 
 def test_events_go_out_when_they_come_and_an_idle_association_is_released(monkeypatch):
@@ -216,7 +216,7 @@ def test_events_go_out_when_they_come_and_an_idle_association_is_released(monkey
             until(lambda number=number: one.instances == instances(number + 1))
             until(lambda: one.listener.connections == 0)
     assert one.listener.take_failures() == []
-    assert delivery.progress()[0].tries == 3
+    assert delivery.progress()[0].attempts == 3
 
 
 def test_an_outbox_is_delivered_by_the_next_process(tmp_path):
@@ -266,7 +266,9 @@ def test_a_source_is_put_once(tmp_path):
             with Delivery(one.peer, outbox=tmp_path / "outbox") as delivery:
                 delivery.put(numbered(count), source="file")
         with (
-            Delivery([one.peer, Peer(HOST, 1)], outbox=tmp_path / "outbox", patience=0) as delivery,
+            Delivery(
+                [one.peer, Peer(HOST, 1)], outbox=tmp_path / "outbox", give_up_after=0
+            ) as delivery,
             pytest.raises(OutboxError, match="file was stored for some of these peers only"),
         ):
             delivery.put(numbered(5000), source="file")
@@ -295,7 +297,7 @@ def test_others_are_told(tmp_path):
     with closing(Delivery(Peer(HOST, 1, called_ae="ONE"), outbox=path)) as delivery:
         delivery.put(numbered(5))
     with Delivery(Peer(HOST, 1, called_ae="TWO"), outbox=path) as delivery:
-        assert delivery.others() == {f"ONE@{HOST}:1 from EVENT-SCP": 5}
+        assert delivery.due_to_other_peers() == {f"ONE@{HOST}:1 from EVENT-SCP": 5}
 
 
 def test_an_outbox_is_of_one_delivery_at_a_time(tmp_path):

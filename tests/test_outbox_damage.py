@@ -36,7 +36,7 @@ def deliver(path: Path, one: Taker) -> tuple[list[str], dict[str, int]]:
     begin = len(one.instances)
     peer = Peer(HOST, one.listener.port, name="peer")
     with Delivery(peer, outbox=path) as delivery:
-        others = delivery.others()
+        others = delivery.due_to_other_peers()
     count = delivery.progress()[0].answered
     until(lambda: len(one.instances) - begin >= count)
     return one.instances[begin:], others
@@ -157,7 +157,7 @@ class UnreadableBatch:
     """One whose reader panics."""
 
     @staticmethod
-    def of_ipc(stream: bytes) -> None:
+    def from_ipc(stream: bytes) -> None:
         raise Panic("range end index out of range")
 
 
@@ -165,7 +165,7 @@ class UnusableBatch:
     """One that can be read, and no more."""
 
     @staticmethod
-    def of_ipc(stream: bytes) -> "UnusableBatch":
+    def from_ipc(stream: bytes) -> "UnusableBatch":
         return UnusableBatch()
 
     def __len__(self) -> int:

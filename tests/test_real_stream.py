@@ -184,9 +184,7 @@ def test_what_is_stepped_over(decoded: DecodedEvents, stream: bytes) -> None:
     for pdu in split_pdus(stream):
         if pdu[0] != P_DATA_TF_TYPE:
             counted[names[pdu[0]]] = counted.get(names[pdu[0]], 0) + 1
-    stepped_over = {
-        name: count for name, count in decoded.stepped_over.items() if name.startswith("A-")
-    }
-    assert stepped_over == counted
+    skipped = {name: count for name, count in decoded.skipped.items() if name.startswith("A-")}
+    assert skipped == counted
     messages = [m for m in decode_stream(stream) if type(m).__name__ != "N_EVENT_REPORT"]
-    assert sum(decoded.stepped_over.values()) - sum(counted.values()) == len(messages)
+    assert sum(decoded.skipped.values()) - sum(counted.values()) == len(messages)

@@ -305,7 +305,7 @@ def test_titles_and_secure_connections(tmp_path):
             *("--called-ae", "MINE", "--calling-ae", "SENDER"),
             *("--ca", ours.file, "--certificate", sender["certificate"], "--key", sender["key"]),
         )
-        ran = run("send", rows, HOST, port, *options, "--patience", "0")
+        ran = run("send", rows, HOST, port, *options, "--give-up-after", "0")
         assert ran.returncode == 1
         assert "not valid for name" in ran.stdout.decode()
         ran = run("send", rows, HOST, port, *options, "--server-name", "localhost")

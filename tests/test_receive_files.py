@@ -379,7 +379,7 @@ def test_a_sender_keeps_what_a_full_disk_did_not_take(tmp_path):
     process, port = full_disk(tmp_path / "full", 0)
     try:
         arguments = ("send", rows, HOST, port, "--outbox", outbox, "--window", 8)
-        first = run(*arguments, "--patience", "1")
+        first = run(*arguments, "--give-up-after", "1")
         out, err = process.communicate(timeout=30)
     finally:
         process.kill()
@@ -417,7 +417,7 @@ def test_killed_again_and_again_nothing_that_was_answered_is_lost(tmp_path):
         for number in range(5):
             program = Receiver(folder, "--rotate-events", "300", "--format", "parquet")
             programs.append(program)
-            delivery = Delivery(Peer(HOST, program.listens_on, window=16), patience=0.1)
+            delivery = Delivery(Peer(HOST, program.listens_on, window=16), give_up_after=0.1)
             first = 2000 * number
             delivery.put(islice(numbered(first + 2000), first, None))
             until(lambda delivery=delivery: delivery.progress()[0].answered > 64)

@@ -66,7 +66,7 @@ def test_events_that_are_not_taken_are_sent_again_in_their_order(caplog):
     # Those that were on their way with the first that was declined are the only ones before it.
     assert delivery.outcomes()["Status"] == [0] * 5
     [progress] = delivery.progress()
-    assert (progress.answered, progress.due, progress.tries) == (5, 0, 1)
+    assert (progress.answered, progress.due, progress.attempts) == (5, 0, 1)
     assert progress.statuses == {0: 5}
     assert len(peer.asked) == 8
     assert [record.levelname for record in caplog.records] == ["WARNING"] * len(caplog.records)
@@ -98,7 +98,7 @@ def test_a_peer_with_a_full_disk_is_asked_for_one_event_at_a_time():
 def test_patience_ends_with_the_status_at_hand():
     with declining(FAILURE) as peer:
         begin = time.monotonic()
-        with Delivery(Peer(HOST, peer.port), patience=1.0) as delivery:
+        with Delivery(Peer(HOST, peer.port), give_up_after=1.0) as delivery:
             delivery.put(numbered(3))
         assert 1.0 <= time.monotonic() - begin < 10
         [progress] = delivery.progress()
@@ -134,7 +134,7 @@ def test_the_command_keeps_what_was_declined_for_the_next_run(tmp_path):
     file, outbox = reports(tmp_path / "reports.ndjson", 20), tmp_path / "outbox"
     with declining(FAILURE) as peer:
         arguments = ("send", file, HOST, peer.port, "--outbox", outbox)
-        ran = run(*arguments, "--patience", "0.5")
+        ran = run(*arguments, "--give-up-after", "0.5")
         assert ran.returncode == 1
         assert "due still: 0x0110 Processing Failure" in ran.stdout.decode()
         assert ran.stderr.decode().count("0x0110") == 1

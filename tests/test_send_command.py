@@ -98,7 +98,7 @@ def test_several_peers_get_the_same_events(tmp_path):
         port = one.listener.port
         ran = run(
             *("send", file, HOST, port, "--peer", f"{HOST}:{two.listener.port}:TWO"),
-            *("--peer", "[::1]:1:DEAD", "--patience", "0.3", "--outcomes", out),
+            *("--peer", "[::1]:1:DEAD", "--give-up-after", "0.3", "--outcomes", out),
         )
     assert ran.returncode == 1, ran.stderr
     assert one.instances == two.instances == instances(50)
@@ -118,7 +118,7 @@ def test_an_outbox_goes_on_where_it_was(tmp_path):
     with taker() as one:
         port = one.listener.port
         # Nobody is there.
-        ran = run("send", file, HOST, 1, "--outbox", outbox, "--patience", "0")
+        ran = run("send", file, HOST, 1, "--outbox", outbox, "--give-up-after", "0")
         assert ran.returncode == 1
         ran = run("send", file, HOST, port, "--outbox", outbox)
         assert ran.returncode == 0
@@ -254,7 +254,7 @@ def test_wrong_usage(tmp_path, arguments, text):
     reports(tmp_path / "reports.ndjson", 1)
     (tmp_path / "columns.ndjson").write_text('{"Colour": 1}\n')
     ran = subprocess.run(
-        [*COMMAND, *map(str, arguments), "--patience", "0.1"],
+        [*COMMAND, *map(str, arguments), "--give-up-after", "0.1"],
         capture_output=True,
         cwd=tmp_path,
         timeout=60,

@@ -148,7 +148,7 @@ def test_many_events_in_a_window(ours):
         sender = TLS(**ours.certify("sender"), ca=ours.file, server_name="localhost")
         with Delivery(Peer(HOST, one.listener.port, tls=sender)) as delivery:
             delivery.put(numbered(10_000))
-        assert delivery.progress()[0].tries == 1
+        assert delivery.progress()[0].attempts == 1
         # A message of many records, read in small pieces.
         with connect(HOST, one.listener.port, tls=sender) as association:
             large = b"\x08\0\x60\0" + (1 << 20).to_bytes(4, "little") + bytes(1 << 20)
@@ -274,7 +274,7 @@ def test_a_secure_listener_that_is_full_is_tried_again(ours):
         delivery = Delivery(Peer(HOST, listener.port, tls=sender))
         with closing(delivery):
             delivery.put(numbered(3))
-            until(lambda: delivery.progress()[0].tries >= 3)
+            until(lambda: delivery.progress()[0].attempts >= 3)
             assert "takes no more for now" in (delivery.progress()[0].failure or "")
             first.release()
             assert delivery.wait(DEADLINE)

@@ -377,12 +377,12 @@ def test_what_editcap_breaks(real, tmp_path):
 
     def broken(*options: object) -> tuple[list[dict[str, Any]], Any]:
         wireshark.run("editcap", *options)
-        return ours(path.read_bytes()), decode_capture(path.read_bytes()).broken
+        return ours(path.read_bytes()), decode_capture(path.read_bytes()).faults
 
     # The second copies come later, and change nothing but the numbers of packets.
     doubled = tmp_path / "doubled.pcap"
     wireshark.run("mergecap", "-F", "pcap", "-w", doubled, real, real)
-    read, faults = ours(doubled.read_bytes()), decode_capture(doubled.read_bytes()).broken
+    read, faults = ours(doubled.read_bytes()), decode_capture(doubled.read_bytes()).faults
     assert [{**event, "Frame": 0} for event in read] == [{**event, "Frame": 0} for event in whole]
     assert len(faults) == 0
     # Packets that are left out.
@@ -437,9 +437,9 @@ def test_other_traffic(real, tmp_path):
     wireshark.run("mergecap", "-w", both, other, real)
     assert_agree(both, 24)
     captured = decode_capture(both.read_bytes())
-    assert (captured.streams, captured.associations, len(captured.broken)) == (26, 25, 0)
+    assert (captured.streams, captured.associations, len(captured.faults)) == (26, 25, 0)
     assert ours(both.read_bytes())[0]["Association"] == 2
-    [fault] = decode_capture(other.read_bytes()).broken
+    [fault] = decode_capture(other.read_bytes()).faults
     assert (fault.code, fault.stream) == ("no-association", None)
 
 

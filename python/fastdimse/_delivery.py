@@ -72,7 +72,7 @@ class Progress(NamedTuple):
         How many could not be sent for good, by code.
     median, percentile_99 : float or None
         The latency in seconds that a half, and 99 of 100, of the last ten thousand stayed below.
-    tries : int
+    attempts : int
         How often an association was opened, or was to be.
     failure : str or None
         Why the last one failed, or the Status for which events are sent again.
@@ -86,7 +86,7 @@ class Progress(NamedTuple):
     failures: Mapping[str, int]
     median: float | None
     percentile_99: float | None
-    tries: int
+    attempts: int
     failure: str | None
 
 
@@ -101,7 +101,7 @@ class _Courier:
         self.statuses: Counter[int] = Counter()
         self.failures: Counter[str] = Counter()
         self.latencies: deque[int] = deque(maxlen=_RECENT)
-        self.tries = 0
+        self.attempts = 0
         self.failure: str | None = None
         self.error: OutboxError | DeliveryError | None = None
         # The last Status of events that are sent again, by their numbers.
@@ -203,7 +203,7 @@ class _Courier:
         if self._association is not None or self._delivery.is_closing:
             return None
         self.state = "connecting"
-        self.tries += 1
+        self.attempts += 1
         try:
             self._association = self.peer.connect()
         except AssociationError as error:
@@ -217,11 +217,11 @@ class _Courier:
     def _wait_for_next_try(self) -> str | None:
         delivery = self._delivery
         delay = min(_FIRST_DELAY * 2.0 ** min(self._failed - 1, 30), delivery.longest_delay)
-        if delivery.patience is not None:
-            left = self._progress + delivery.patience - time.monotonic()
+        if delivery.give_up_after is not None:
+            left = self._progress + delivery.give_up_after - time.monotonic()
             if left < 0:
                 return "given up"
-            # The last try is made when the patience ends.
+            # The last attempt is made when that time ends.
             delay = min(delay, left + _FIRST_DELAY)
         self.state = "waiting"
         if delay > _IDLE:
@@ -364,7 +364,7 @@ _OPEN: "weakref.WeakSet[Delivery]" = weakref.WeakSet()
 def _end_all() -> None:
     """End deliveries before the interpreter does: their threads must not run Python code then."""
     for delivery in list(_OPEN):
-        delivery._end(at_once=True, patience=5)
+        delivery._end(at_once=True, timeout=5)
 
 
 class Delivery:
@@ -386,7 +386,7 @@ class Delivery:
     outbox : str or os.PathLike, optional
         A file that keeps events until they are delivered. Those that are due to these peers in it
         are delivered too. Without one they are kept in memory.
-    patience : float, optional
+    give_up_after : float, optional
         How many seconds a peer may be out of reach before it is given up. It is not if not given.
     longest_delay : float, optional
         The longest wait between two tries, in seconds.
@@ -425,7 +425,7 @@ class Delivery:
         peers: Peer | Iterable[Peer],
         *,
         outbox: str | os.PathLike[str] | None = None,
-        patience: float | None = None,
+        give_up_after: float | None = None,
         longest_delay: float = 30.0,
         retry_statuses: Iterable[int] = RETRY_STATUSES,
     ) -> None:
@@ -438,7 +438,7 @@ class Delivery:
             raise ValueError("peers is empty: give one Peer or more")
         if (twice := names.most_common(1)[0])[1] > 1:
             raise ValueError(f"the peer {twice[0]} is there {twice[1]} times")
-        self.patience = patience
+        self.give_up_after = give_up_after
         self.longest_delay = longest_delay
         self.retry_statuses = _retry_statuses(retry_statuses)
         self.is_closing = False
@@ -635,13 +635,13 @@ class Delivery:
             courier.failures.copy(),
             below(0.5),
             below(0.99),
-            courier.tries,
+            courier.attempts,
             courier.failure,
         )
 
-    def others(self) -> dict[str, int]:
+    def due_to_other_peers(self) -> dict[str, int]:
         """Return how many events the outbox has that are due to other peers, by their names."""
-        return self._outbox.others(self._numbers)
+        return self._outbox.due_to_other_peers(self._numbers)
 
     def outcomes(self, peer: Peer | None = None) -> dict[str, list[Any]]:
         """Return what became of every event that the outbox has, as columns.
@@ -691,7 +691,9 @@ class Delivery:
             "Reason": [row.reason for row in rows],
         }
 
-    def tally(self, peer: Peer, sources: Iterable[str]) -> Counter[tuple[int | None, str | None]]:
+    def count_outcomes(
+        self, peer: Peer, sources: Iterable[str]
+    ) -> Counter[tuple[int | None, str | None]]:
         """Return how many events of some sources are settled in each way, also in earlier runs.
 
         Parameters
@@ -710,7 +712,7 @@ class Delivery:
         for courier in self._couriers:
             if courier.peer is peer:
                 for source in sources:
-                    found.update(self._outbox.tally(courier.number, source))
+                    found.update(self._outbox.count_outcomes(courier.number, source))
         return found
 
     def close(self, *, at_once: bool = False) -> None:
@@ -726,7 +728,7 @@ class Delivery:
         """
         self._end(at_once=at_once)
 
-    def _end(self, *, at_once: bool, patience: float = math.inf) -> None:
+    def _end(self, *, at_once: bool, timeout: float = math.inf) -> None:
         if self._outbox.is_of_parent:
             # The associations, their threads and the outbox are those of the parent.
             return
@@ -736,7 +738,7 @@ class Delivery:
             self._condition.notify_all()
         for courier in self._couriers:
             courier.stop(at_once=at_once)
-        end = time.monotonic() + patience
+        end = time.monotonic() + timeout
         # Nothing is on its way where there is no association yet. A thread that is joined is taken
         # for dead when a signal interrupts that.
         with self._condition:

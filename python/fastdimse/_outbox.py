@@ -437,7 +437,7 @@ class Outbox:
                 database.execute("INSERT INTO peers VALUES (?, ?, ?)", values)
         return int(number)
 
-    def others(self, peers: Sequence[int]) -> dict[str, int]:
+    def due_to_other_peers(self, peers: Sequence[int]) -> dict[str, int]:
         """Return how many events are due to peers that are none of these, by name."""
         marks = ", ".join("?" * len(peers))
         query = f"""
@@ -597,7 +597,7 @@ class Outbox:
         if [len(settled), sum(settled)] != settled_before:
             raise self._damaged(f"outcomes of {which} are not those that were noted")
         try:
-            read = EventBatch.of_ipc(events)
+            read = EventBatch.from_ipc(events)
         except BaseException as error:
             # A panic of the extension is no Exception.
             raise self._damaged(f"{which} can't be read: {error}") from error
@@ -649,7 +649,7 @@ class Outbox:
             {"peer": peer, "first": first, **added},
         )
 
-    def tally(self, peer: int, source: str) -> Counter[tuple[int | None, str | None]]:
+    def count_outcomes(self, peer: int, source: str) -> Counter[tuple[int | None, str | None]]:
         """Return how many events of a source have each outcome, by Status and Failure."""
         query = """
             SELECT Status, Failure, count(*) FROM batches JOIN outcomes

@@ -106,7 +106,7 @@ def decode(
     with open_stream(stream) as data:
         with progress("decoding", None):
             decoded, events = _decoded(data, framing.value, data_sets, transfer_syntax)
-        found = decoded.broken if isinstance(decoded, CapturedEvents) else decoded.rejected
+        found = decoded.faults if isinstance(decoded, CapturedEvents) else decoded.rejected
         with open_rejects(rejects, faults=isinstance(found, Faults)) as rejected:
             rejected.add(found)
             if out is not None and chosen is not None:
@@ -236,8 +236,8 @@ def _write(events: Any, path: str, chosen: RowFormat, json_columns: Sequence[str
 
 
 def _counts(decoded: CapturedEvents | DecodedEvents, events: Any) -> str:
-    others = sum(decoded.stepped_over.values())
-    kinds = ", ".join(f"{name} {n:,}" for name, n in decoded.stepped_over.items())
+    others = sum(decoded.skipped.values())
+    kinds = ", ".join(f"{name} {n:,}" for name, n in decoded.skipped.items())
     return f"{_read(decoded, events)}, {plural(others, 'other PDU')} stepped over" + (
         f" ({kinds})" if kinds else ""
     )

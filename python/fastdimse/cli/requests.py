@@ -104,7 +104,7 @@ def _of_stream(path: str, stream: Any, syntax: str) -> Requests:
 def _of_capture(capture: Any) -> Requests:
     decoded = decode_capture(capture, on_invalid="skip")
     table = pa.table(decoded)
-    left_out = [str(one) for one in decoded.broken]
+    left_out = [str(one) for one in decoded.faults]
     return Requests(_in_one_syntax(table), table.num_rows, left_out)
 
 

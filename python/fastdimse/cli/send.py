@@ -95,7 +95,7 @@ def send(
             help="Keep events here until they are answered: the same command goes on after a kill.",
         ),
     ] = None,
-    patience: Annotated[
+    give_up_after: Annotated[
         float,
         typer.Option(
             metavar="SECONDS",
@@ -108,8 +108,9 @@ def send(
         typer.Option(
             "--retry-status",
             metavar="STATUS",
-            help="A Status, in hexadecimal, with which an event is sent again, as long as patience "
-            "lasts; can be repeated. 0110 and 0213 if not given; none: every Status settles.",
+            help="A Status, in hexadecimal, with which an event is sent again, until "
+            "--give-up-after ends; can be repeated. 0110 and 0213 if not given; none: every Status "
+            "settles.",
         ),
     ] = None,
     response_timeout: Annotated[
@@ -180,7 +181,9 @@ def send(
     with open_requests(events, row_format, transfer_syntax) as requests:
         source = None if outbox is None else _source(events)
         with refused_values():
-            delivery = Delivery(to, outbox=outbox, patience=patience, retry_statuses=retry)
+            delivery = Delivery(
+                to, outbox=outbox, give_up_after=give_up_after, retry_statuses=retry
+            )
         sources: list[str] = []
         _tell_what_is_there(delivery)
         begin = time.monotonic()
@@ -238,7 +241,7 @@ def _tell_what_is_there(delivery: Delivery) -> None:
     for progress in delivery.progress():
         if progress.due:
             note(f"{progress.peer.name}: {plural(progress.due, 'event')} due from before")
-    for name, due in delivery.others().items():
+    for name, due in delivery.due_to_other_peers().items():
         note(f"{name}: {plural(due, 'event')} due too, but not named now")
 
 
@@ -341,7 +344,7 @@ def _were_all_taken_before(delivery: Delivery, sources: list[str]) -> bool:
     """Return whether earlier runs delivered what they settled of this content, and tell."""
     all_taken = True
     for progress in delivery.progress():
-        for (status, code), count in delivery.tally(progress.peer, sources).items():
+        for (status, code), count in delivery.count_outcomes(progress.peer, sources).items():
             if status is not None and status_category(status) in _TAKEN:
                 continue
             now = progress.failures.get(code or "", 0)

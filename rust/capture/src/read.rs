@@ -38,7 +38,7 @@ pub struct Capture {
     /// What could not be read, in the order of the packets.
     pub broken: Vec<Broken>,
     /// Other PDUs and other DIMSE messages by name, and how many there were.
-    pub stepped_over: BTreeMap<&'static str, u64>,
+    pub skipped: BTreeMap<&'static str, u64>,
     /// How many packets there were.
     pub packets: u64,
     /// How many TCP streams.
@@ -74,7 +74,7 @@ pub fn read(file: &[u8]) -> Result<Capture, Fault> {
         broken.push(Broken::file(Fault::NoAssociation { streams, packets }, None));
     }
     let count = associations.all.len() as u64;
-    let (joined, stepped_over) = associations.join(&mut broken);
+    let (joined, skipped) = associations.join(&mut broken);
     broken.sort_by_key(|one| one.frame.unwrap_or(u64::MAX));
     let Joined { events, messages, rows, places } = joined;
     Ok(Capture {
@@ -83,7 +83,7 @@ pub fn read(file: &[u8]) -> Result<Capture, Fault> {
         rows,
         places,
         broken,
-        stepped_over,
+        skipped,
         packets,
         streams,
         associations: count,
@@ -252,12 +252,12 @@ impl Associations {
     fn join(mut self, broken: &mut Vec<Broken>) -> (Joined, BTreeMap<&'static str, u64>) {
         let bytes = std::mem::take(&mut self.readable.bytes).into();
         let decoded = decode(&bytes, Framing::PData, OnInvalid::Skip);
-        let Decoded { events: messages, offsets, rejected, mut stepped_over } = decoded;
+        let Decoded { events: messages, offsets, rejected, mut skipped } = decoded;
         let separator = NAMES[usize::from(SEPARATOR[0]) - 1];
-        if let Some(count) = stepped_over.get_mut(separator) {
+        if let Some(count) = skipped.get_mut(separator) {
             *count -= self.readable.parts();
         }
-        stepped_over.retain(|_, count| *count > 0);
+        skipped.retain(|_, count| *count > 0);
         broken.reserve_exact(rejected.len());
         broken.extend(rejected.into_iter().filter_map(|one| self.broken(one, separator)));
         let seen = self.readable.last_bytes(&offsets);
@@ -275,7 +275,7 @@ impl Associations {
         events.sort_by_key(|event| (event.message.seen, event.message.row));
         let rows = events.iter().map(Event::rows).collect();
         let events = self.events(&events, &messages);
-        (Joined { events, messages, rows, places }, stepped_over)
+        (Joined { events, messages, rows, places }, skipped)
     }
 
     fn place(&self, message: &Message) -> Place {

@@ -26,15 +26,15 @@ pub fn decode_structured(
     fields: &[(Field, Option<DataSetSchema>)],
 ) -> (RecordBatch, BTreeMap<String, u64>) {
     let mut structured = capture.events.clone();
-    let mut left_out = BTreeMap::new();
+    let mut omitted = BTreeMap::new();
     if fields.is_empty() {
-        return (structured, left_out);
+        return (structured, omitted);
     }
     let syntaxes = syntaxes(&capture.events);
     for (field, schema) in fields {
         let data_sets = capture.events[field.keyword()].as_binary_view();
         let found = decode_data_sets(data_sets, TransferSyntaxes::Each(&syntaxes), schema.as_ref());
-        left_out.extend(found.left_out_of(*field));
+        omitted.extend(found.left_out_of(*field));
         for (row, error) in found.wrong {
             let broken = broken(capture, *field, row, error);
             capture.broken.push(broken);
@@ -42,7 +42,7 @@ pub fn decode_structured(
         structured = replaced(&structured, *field, Arc::new(found.rows));
     }
     capture.broken.sort_by_key(|one| one.frame.unwrap_or(u64::MAX));
-    (structured, left_out)
+    (structured, omitted)
 }
 
 /// Where the capture does not say it, it is the default one (PS3.5 10.1).

@@ -334,10 +334,10 @@ fn skip(
     element: &Element<'_>,
     beyond: &mut Beyond,
 ) -> Result<(), Stop> {
-    let Unknown::Count(left_out) = &mut beyond.unknown else { return Err(Stop::Unknown) };
+    let Unknown::Count(omitted) = &mut beyond.unknown else { return Err(Stop::Unknown) };
     let attribute = Attribute::new(element.tag, element.vr);
     elements.skip(element).map_err(|error| error.inside(&attribute.name).inside("."))?;
-    *left_out.entry(attribute.name.into()).or_default() += 1;
+    *omitted.entry(attribute.name.into()).or_default() += 1;
     Ok(())
 }
 

@@ -31,7 +31,7 @@ pub struct Decoded {
     /// What could not be decoded.
     pub rejected: Vec<Rejection>,
     /// Other PDUs and other DIMSE messages by name, and how many there were.
-    pub stepped_over: BTreeMap<&'static str, u64>,
+    pub skipped: BTreeMap<&'static str, u64>,
 }
 
 /// Decodes one direction of an association, or of several one after another. `stream` is kept
@@ -166,7 +166,7 @@ struct Decoder<'a> {
     state: State,
     columns: DecodedColumns<'a>,
     rejected: Vec<Rejection>,
-    stepped_over: BTreeMap<&'static str, u64>,
+    skipped: BTreeMap<&'static str, u64>,
     /// Events so far, good and bad.
     events: u64,
 }
@@ -181,7 +181,7 @@ impl<'a> Decoder<'a> {
             state: State::Idle,
             columns: DecodedColumns::new(stream),
             rejected: Vec::new(),
-            stepped_over: BTreeMap::new(),
+            skipped: BTreeMap::new(),
             events: 0,
         }
     }
@@ -236,8 +236,8 @@ impl<'a> Decoder<'a> {
             row: rejection.row.map(|row| row + before),
             ..rejection
         }));
-        for (name, count) in later.stepped_over {
-            *self.stepped_over.entry(name).or_default() += count;
+        for (name, count) in later.skipped {
+            *self.skipped.entry(name).or_default() += count;
         }
         self.columns.append(later.columns);
         self.events += later.events;
@@ -292,7 +292,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn step_over_pdu(&mut self, pdu: usize) -> Result<(), Rejection> {
-        *self.stepped_over.entry(NAMES[pdu]).or_default() += 1;
+        *self.skipped.entry(NAMES[pdu]).or_default() += 1;
         match mem::replace(&mut self.state, State::Idle) {
             State::Command(partial) | State::DataSet(partial) => {
                 Err(Rejection::new(Reason::AssociationEnds(NAMES[pdu])).at(partial.begin))
@@ -378,7 +378,7 @@ impl<'a> Decoder<'a> {
                 Some(row)
             }
             Message::Other { command_field, .. } => {
-                *self.stepped_over.entry(message_name(*command_field)).or_default() += 1;
+                *self.skipped.entry(message_name(*command_field)).or_default() += 1;
                 None
             }
         };
@@ -430,8 +430,8 @@ impl<'a> Decoder<'a> {
 
     fn finish(self) -> Decoded {
         let (events, offsets) = self.columns.finish();
-        let Self { rejected, stepped_over, .. } = self;
-        Decoded { events, offsets, rejected, stepped_over }
+        let Self { rejected, skipped, .. } = self;
+        Decoded { events, offsets, rejected, skipped }
     }
 }
 
@@ -566,7 +566,7 @@ mod tests {
         stream.extend(message(Kind::Request, 7, b"", 0));
         let decoded = decode(&stream.into(), Framing::PData, OnInvalid::Raise);
         assert_eq!(decoded.events.num_rows(), 1);
-        let counts: Vec<_> = decoded.stepped_over.into_iter().collect();
+        let counts: Vec<_> = decoded.skipped.into_iter().collect();
         assert_eq!(counts, [("A-RELEASE-RQ", 1), ("C-STORE-RQ", 1)]);
     }
 
@@ -617,7 +617,7 @@ mod tests {
             prop_assert_eq!(one.events, several.events);
             prop_assert_eq!(one.offsets, several.offsets);
             prop_assert_eq!(one.rejected, several.rejected);
-            prop_assert_eq!(one.stepped_over, several.stepped_over);
+            prop_assert_eq!(one.skipped, several.skipped);
         }
     }
 

@@ -26,14 +26,14 @@ pub struct DecodedDataSets {
     /// The rows whose data sets are wrong.
     pub wrong: Vec<(usize, Box<DataSetError>)>,
     /// What a given schema does not have: how many elements, by their names.
-    pub left_out: BTreeMap<String, u64>,
+    pub omitted: BTreeMap<String, u64>,
 }
 
 impl DecodedDataSets {
     /// What was left out, by the paths from this field on.
     pub fn left_out_of(&self, field: Field) -> impl Iterator<Item = (String, u64)> {
         let path = move |name: &String| format!("{}.{name}", field.keyword());
-        self.left_out.iter().map(move |(name, &count)| (path(name), count))
+        self.omitted.iter().map(move |(name, &count)| (path(name), count))
     }
 }
 
@@ -184,11 +184,11 @@ impl<'a> Decoder<'a> {
                 Err(Stop::Unknown | Stop::TooWide) => return None,
             }
         }
-        let left_out = match beyond.unknown {
-            Unknown::Count(left_out) => left_out,
+        let omitted = match beyond.unknown {
+            Unknown::Count(omitted) => omitted,
             Unknown::Stop => BTreeMap::new(),
         };
-        Some(DecodedDataSets { rows: builder.finish(), wrong, left_out })
+        Some(DecodedDataSets { rows: builder.finish(), wrong, omitted })
     }
 }
 
@@ -414,9 +414,9 @@ mod tests {
         let array = BinaryViewArray::from_iter_values([DELIMITED]);
         let found = decode_data_sets(&array, IMPLICIT, Some(&schema));
         assert!(found.wrong.is_empty());
-        let counts: Vec<_> = found.left_out.values().copied().collect();
+        let counts: Vec<_> = found.omitted.values().copied().collect();
         assert_eq!(counts, [1, 1]);
-        assert!(found.left_out.contains_key("ReferencedSOPSequence"));
+        assert!(found.omitted.contains_key("ReferencedSOPSequence"));
     }
 
     #[test]

@@ -132,7 +132,7 @@ pub struct StructuredEvents {
     /// The same rows with structured data sets.
     pub structured: RecordBatch,
     /// How many elements of data sets given schemas left out, by their paths.
-    pub left_out: BTreeMap<String, u64>,
+    pub omitted: BTreeMap<String, u64>,
 }
 
 /// Decodes the data sets of events that were decoded from `stream`.
@@ -144,11 +144,11 @@ pub fn decode_structured(
 ) -> StructuredEvents {
     let mut structured = decoded.events.clone();
     let mut wrong: BTreeMap<usize, Rejection> = BTreeMap::new();
-    let mut left_out = BTreeMap::new();
+    let mut omitted = BTreeMap::new();
     for (field, schema) in &structure.columns {
         let data_sets = decoded.events[field.keyword()].as_binary_view();
         let found = decode_data_sets(data_sets, structure.syntax, schema.as_ref());
-        left_out.extend(found.left_out_of(*field));
+        omitted.extend(found.left_out_of(*field));
         for (row, error) in found.wrong {
             let begin = decoded.offsets[row] as usize;
             let rejection = placed(error, data_sets.value(row), stream, begin);
@@ -160,7 +160,7 @@ pub fn decode_structured(
         let kept = reject(&mut decoded, wrong, on_invalid);
         structured = filter_record_batch(&structured, &kept).expect("as many rows as before");
     }
-    StructuredEvents { decoded, structured, left_out }
+    StructuredEvents { decoded, structured, omitted }
 }
 
 /// What is wrong with a data set, and where in `stream`. One that was joined from fragments, or is

@@ -185,7 +185,7 @@ fn decoded(
     schema: Option<&DataSetSchema>,
 ) -> StructArray {
     let found = decode_data_sets(&BinaryViewArray::from_iter_values(data_sets), syntax, schema);
-    assert!(found.wrong.is_empty() && found.left_out.is_empty(), "{found:?}");
+    assert!(found.wrong.is_empty() && found.omitted.is_empty(), "{found:?}");
     found.rows
 }
 

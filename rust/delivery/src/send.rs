@@ -80,7 +80,7 @@ pub struct Sender {
     answered: Instant,
     /// When an order was asked for.
     asked: Instant,
-    strays: Vec<Box<str>>,
+    unexpected_responses: Vec<Box<str>>,
 }
 
 impl Sender {
@@ -103,7 +103,7 @@ impl Sender {
             outstanding: HashMap::new(),
             answered: Instant::now(),
             asked: Instant::now(),
-            strays: Vec::new(),
+            unexpected_responses: Vec::new(),
         })
     }
 
@@ -113,8 +113,8 @@ impl Sender {
     }
 
     /// What came in and answers nothing, in its order.
-    pub fn strays(&self) -> &[Box<str>] {
-        &self.strays
+    pub fn unexpected_responses(&self) -> &[Box<str>] {
+        &self.unexpected_responses
     }
 
     /// Sends requests, and gives the answers that come in meanwhile. How many are sent is in `sent`, also
@@ -189,10 +189,10 @@ impl Sender {
             filled => filled?,
         }
         let (now, time) = (Instant::now(), SystemTime::now());
-        let Self { connection, messages, outstanding, answered, strays, .. } = self;
+        let Self { connection, messages, outstanding, answered, unexpected_responses, .. } = self;
         let mut stray = |text| {
-            if strays.len() < MOST_STRAYS {
-                strays.push(text);
+            if unexpected_responses.len() < MOST_STRAYS {
+                unexpected_responses.push(text);
             }
         };
         while let Some(raw) = connection.next_read()? {

@@ -30,20 +30,20 @@ enum State {
 /// ----------
 /// transfer_syntaxes : dict of str to str
 ///     What the peer accepted: SOP classes, and the transfer syntaxes of their data sets.
-/// refused : dict of str to str
+/// rejected_contexts : dict of str to str
 ///     What it did not accept: SOP classes, and why.
 /// window : int
 ///     How many events may be unanswered at a time.
 /// max_pdu_length : int
 ///     The longest PDU that the peer takes, 0 for any.
-/// strays : list of str
+/// unexpected_responses : list of str
 ///     What the peer sent that answers no event: responses with Message IDs that were not
 ///     outstanding, and messages of other kinds; the first thousand of them.
 #[pyclass(frozen, module = "fastdimse")]
 pub struct Association {
     state: Mutex<State>,
     agreement: Agreement,
-    strays: Mutex<Vec<Box<str>>>,
+    unexpected_responses: Mutex<Vec<Box<str>>>,
     orders: AtomicU8,
 }
 
@@ -51,7 +51,12 @@ impl Association {
     pub fn of(sender: Sender) -> Self {
         let agreement = sender.agreement().clone();
         let state = Mutex::new(State::Open(Box::new(sender)));
-        Self { state, agreement, strays: Mutex::default(), orders: AtomicU8::default() }
+        Self {
+            state,
+            agreement,
+            unexpected_responses: Mutex::default(),
+            orders: AtomicU8::default(),
+        }
     }
 
     /// Sends at most so many events, of which the first has this row, and says what became of them.
@@ -66,9 +71,10 @@ impl Association {
         let mut sending = Sending::new(self.take()?, &self.orders, terms, first_row);
         let done = sending.some(py, events, most);
         let (sender, outcomes) = sending.finish();
-        let mut known = self.strays.lock().expect("nothing panics while it is locked");
+        let mut known =
+            self.unexpected_responses.lock().expect("nothing panics while it is locked");
         let before = known.len();
-        known.extend_from_slice(&sender.strays()[before..]);
+        known.extend_from_slice(&sender.unexpected_responses()[before..]);
         drop(known);
         match done {
             Ok(None) => {
@@ -117,7 +123,7 @@ impl Association {
     }
 
     #[getter]
-    fn refused(&self) -> BTreeMap<&str, &'static str> {
+    fn rejected_contexts(&self) -> BTreeMap<&str, &'static str> {
         self.agreement.refused.iter().map(|(uid, why)| (uid.as_str(), *why)).collect()
     }
 
@@ -132,9 +138,10 @@ impl Association {
     }
 
     #[getter]
-    fn strays(&self) -> Vec<String> {
-        let strays = self.strays.lock().expect("nothing panics while it is locked");
-        strays.iter().map(|stray| stray.to_string()).collect()
+    fn unexpected_responses(&self) -> Vec<String> {
+        let unexpected_responses =
+            self.unexpected_responses.lock().expect("nothing panics while it is locked");
+        unexpected_responses.iter().map(|stray| stray.to_string()).collect()
     }
 
     /// Send events and wait for their answers.

@@ -51,11 +51,11 @@ use crate::transfer_syntaxes::{self, transfer_syntax};
 ///     since it may change. Read a file rather than map it: a mapped file that another process cuts
 ///     short during the copy ends this process (SIGBUS).
 /// on_invalid : {"skip", "raise"}, optional
-///     Read what can be read and list the rest in ``broken``, or raise if there is such a rest.
+///     Read what can be read and list the rest in ``faults``, or raise if there is such a rest.
 /// event_information, event_reply : {"binary", "structured"} or Arrow schema, optional
 ///     How data sets are given back, as for :func:`decode_events`. Each is read in the transfer
 ///     syntax of its association, if that is Implicit or Explicit VR Little Endian; one that can't
-///     be read is null, and in ``broken``.
+///     be read is null, and in ``faults``.
 ///
 /// Returns
 /// -------
@@ -95,15 +95,15 @@ pub fn decode_capture(
     let file = bytes_like(data)?;
     let mut capture =
         py.detach(|| read(&file)).map_err(|fault| capture_error(py, &Broken::file(fault, None)))?;
-    let (events, left_out) = py.detach(|| decode_structured(&mut capture, &fields));
+    let (events, omitted) = py.detach(|| decode_structured(&mut capture, &fields));
     let first = capture.broken.first().cloned().filter(|_| on_invalid == OnInvalid::Raise);
     let events = CapturedEvents {
         events,
-        left_out,
+        omitted,
         messages: capture.messages,
         rows: capture.rows,
-        broken: Faults::new(capture.broken),
-        stepped_over: capture.stepped_over,
+        faults: Faults::new(capture.broken),
+        skipped: capture.skipped,
         packets: capture.packets,
         streams: capture.streams,
         associations: capture.associations,
@@ -127,11 +127,11 @@ pub fn decode_capture(
 ///
 /// Attributes
 /// ----------
-/// broken : Faults
+/// faults : Faults
 ///     What could not be read, and where.
-/// stepped_over : dict of str to int
+/// skipped : dict of str to int
 ///     Other PDUs and other DIMSE messages by name, and how many of each there were.
-/// left_out : dict of str to int
+/// omitted : dict of str to int
 ///     How many elements of data sets a given schema left out, by their paths.
 /// packets, streams, associations : int
 ///     How many packets and TCP streams there were, and how many of the streams were associations.
@@ -141,11 +141,11 @@ pub struct CapturedEvents {
     messages: RecordBatch,
     rows: Vec<(Option<usize>, Option<usize>)>,
     #[pyo3(get)]
-    broken: Faults,
+    faults: Faults,
     #[pyo3(get)]
-    stepped_over: BTreeMap<&'static str, u64>,
+    skipped: BTreeMap<&'static str, u64>,
     #[pyo3(get)]
-    left_out: BTreeMap<String, u64>,
+    omitted: BTreeMap<String, u64>,
     #[pyo3(get)]
     packets: u64,
     #[pyo3(get)]
@@ -182,7 +182,7 @@ impl CapturedEvents {
             "<CapturedEvents: {} in {}, {}>",
             plural(self.rows.len() as u64, "event"),
             plural(self.associations, "association"),
-            plural(self.broken.count() as u64, "fault"),
+            plural(self.faults.count() as u64, "fault"),
         )
     }
 

@@ -90,7 +90,7 @@ pub fn decode_data_sets(
         _ => Ok(DecodedDataSets {
             rows: found.rows,
             rejected: Rejections::new(rejected),
-            left_out: found.left_out,
+            omitted: found.omitted,
         }),
     }
 }
@@ -172,7 +172,7 @@ fn is_binary(data_type: &DataType) -> bool {
 /// rejected : Rejections
 ///     The rows whose data sets could not be decoded: with ``field`` as the path in the data set,
 ///     and ``offset`` as the byte of it.
-/// left_out : dict of str to int
+/// omitted : dict of str to int
 ///     How many elements a given schema left out, by their paths.
 #[pyclass(frozen, module = "fastdimse")]
 pub struct DecodedDataSets {
@@ -180,7 +180,7 @@ pub struct DecodedDataSets {
     #[pyo3(get)]
     rejected: Rejections,
     #[pyo3(get)]
-    left_out: BTreeMap<String, u64>,
+    omitted: BTreeMap<String, u64>,
 }
 
 impl DecodedDataSets {

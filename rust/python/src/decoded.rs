@@ -43,7 +43,7 @@ use crate::transfer_syntaxes::transfer_syntax;
 /// event_information, event_reply : {"binary", "structured"} or Arrow schema, optional
 ///     How data sets are given back: as their bytes; as structs whose fields are attributes by
 ///     keyword, all that the stream has; or as those of a schema or struct type, by their names.
-///     What that leaves out is counted in ``left_out``.
+///     What that leaves out is counted in ``omitted``.
 /// transfer_syntax : str, optional
 ///     The UID of the transfer syntax that structured data sets are read in: Implicit or Explicit
 ///     VR Little Endian.
@@ -95,7 +95,7 @@ pub fn decode_events(
         let decoded = decode_in_threads(&stream, framing, on_invalid, threads);
         decode_structured(decoded, &stream, &structure, on_invalid)
     });
-    let StructuredEvents { decoded, structured, left_out } = found;
+    let StructuredEvents { decoded, structured, omitted } = found;
     let raised = match on_invalid {
         fastdimse_core::encode::OnInvalid::Raise => decoded.rejected.first().cloned(),
         fastdimse_core::encode::OnInvalid::Skip => None,
@@ -105,8 +105,8 @@ pub fn decode_events(
         structured,
         offsets: decoded.offsets,
         rejected: Rejections::new(decoded.rejected),
-        stepped_over: decoded.stepped_over,
-        left_out,
+        skipped: decoded.skipped,
+        omitted,
     };
     match raised {
         None => Ok(events),
@@ -129,8 +129,8 @@ pub struct DecodedEvents {
     structured: RecordBatch,
     offsets: ScalarBuffer<i64>,
     rejected: Rejections,
-    stepped_over: BTreeMap<&'static str, u64>,
-    left_out: BTreeMap<String, u64>,
+    skipped: BTreeMap<&'static str, u64>,
+    omitted: BTreeMap<String, u64>,
 }
 
 /// A row of decoded events as a primitive.
@@ -237,15 +237,15 @@ impl DecodedEvents {
 
     /// Other PDUs and other DIMSE messages by name, and how many of each there were.
     #[getter]
-    fn stepped_over(&self) -> BTreeMap<&'static str, u64> {
-        self.stepped_over.clone()
+    fn skipped(&self) -> BTreeMap<&'static str, u64> {
+        self.skipped.clone()
     }
 
     /// Elements of structured data sets that a given schema does not have, by their paths, and how
     /// many of each there were.
     #[getter]
-    fn left_out(&self) -> BTreeMap<String, u64> {
-        self.left_out.clone()
+    fn omitted(&self) -> BTreeMap<String, u64> {
+        self.omitted.clone()
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {

@@ -100,7 +100,7 @@ impl EventBatch {
     /// stream : bytes
     ///     What :meth:`to_ipc` gave.
     #[staticmethod]
-    fn of_ipc(stream: &[u8]) -> PyResult<Self> {
+    fn from_ipc(stream: &[u8]) -> PyResult<Self> {
         let mut reader = StreamReader::try_new(stream, None).map_err(arrow_error)?;
         let rows = reader.next().unwrap_or_else(|| Ok(RecordBatch::new_empty(reader.schema())));
         Ok(Self::of(rows.map_err(arrow_error)?))
