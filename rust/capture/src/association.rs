@@ -6,9 +6,11 @@ use dicom_ul::pdu::{
     AssociationAC, AssociationRQ, Pdu, PresentationContextProposed, PresentationContextResult,
     PresentationContextResultReason, RequestorRoles, UserVariableItem, read_pdu, write_pdu,
 };
-use fastdimse_core::associate::{APPLICATION_CONTEXT_NAME, ITEM_HEADER, ITEMS_AT, significant};
-use fastdimse_core::pdu::NAMES;
-use fastdimse_core::pdv::PDU_HEADER;
+use fastdimse_core::pdu::associate::{
+    APPLICATION_CONTEXT_NAME, ITEM_HEADER, ITEMS_AT, significant,
+};
+use fastdimse_core::pdu::read::NAMES;
+use fastdimse_core::pdu::write::PDU_HEADER;
 
 use crate::fault::Fault;
 

@@ -9,9 +9,10 @@ use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef, DictionaryArray, PrimitiveArray, RecordBatch, StringArray};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{DataType, Field as Column, Schema, SchemaRef, TimeUnit};
-use fastdimse_core::columns::{self, SchemaError};
-use fastdimse_core::command_set::Field;
-use fastdimse_core::decoded_columns;
+use fastdimse_core::decode;
+use fastdimse_core::event_columns;
+use fastdimse_core::field::Field;
+use fastdimse_core::schema_error::SchemaError;
 use thiserror::Error;
 
 /// A column that tells where an event was seen.
@@ -149,7 +150,7 @@ pub fn check_names(schema: &SchemaRef) -> Result<(), TableError> {
             return Err(SchemaError::Twice(name.clone()).into());
         }
     }
-    Ok(columns::check_names(&Arc::new(Schema::new(events)))?)
+    Ok(event_columns::check_names(&Arc::new(Schema::new(events)))?)
 }
 
 /// The events of a table alone, and what it tells of where they were seen.
@@ -252,7 +253,7 @@ impl Captured {
     fn column(self) -> Column {
         match self {
             Self::Seen(seen) => Column::new(seen.name(), seen.data_type(), true),
-            Self::Message(field) | Self::Response(field) => decoded_columns::schema()
+            Self::Message(field) | Self::Response(field) => decode::columns::schema()
                 .field_with_name(field.keyword())
                 .expect("every field is a column")
                 .clone(),

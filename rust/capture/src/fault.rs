@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use fastdimse_core::command_set::Field;
-use fastdimse_core::error::Reason;
+use fastdimse_core::field::Field;
+use fastdimse_core::rejection::Reason;
 
 /// A reason why a part of a capture can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,9 +1,9 @@
 //! The PDUs of many streams, one after another as far as they can be read, with the way back to the
 //! packets they came in.
 
-use fastdimse_core::error::{Reason, Rejection};
-use fastdimse_core::pdu::{Item, Pdus};
-use fastdimse_core::pdv::{COMMAND, LAST, PDU_HEADER, PDV_HEADER};
+use fastdimse_core::pdu::read::{Item, Pdus};
+use fastdimse_core::pdu::write::{COMMAND, LAST, PDU_HEADER, PDV_HEADER};
+use fastdimse_core::rejection::{Reason, Rejection};
 use memchr::memmem;
 
 use crate::tcp::{Mark, Run, mark_of};

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
-use fastdimse_core::associate::check_ae_title;
-use fastdimse_core::command_set::Field;
-use fastdimse_core::error::{Reason, Rejection, shown};
+use fastdimse_core::excerpt::excerpt;
+use fastdimse_core::field::Field;
+use fastdimse_core::pdu::associate::check_ae_title;
+use fastdimse_core::rejection::{Reason, Rejection};
 use fastdimse_core::uid;
 
 use crate::association::Context;
@@ -259,7 +260,7 @@ impl<'a> Plan<'a> {
                 uid::check_lenient(text.as_bytes()).map_err(|why| {
                     wrong(
                         Seen::TransferSyntaxUID,
-                        Reason::Uid(shown(text.as_bytes()), why).to_string(),
+                        Reason::Uid(excerpt(text.as_bytes()), why).to_string(),
                     )
                 })?;
                 text
@@ -290,7 +291,7 @@ impl<'a> Plan<'a> {
             let address = match self.seen.text(address, row) {
                 None => default.address,
                 Some(text) => text.parse().map_err(|_| {
-                    wrong(address, format!("'{}' is not an IP address", shown(text.as_bytes())))
+                    wrong(address, format!("'{}' is not an IP address", excerpt(text.as_bytes())))
                 })?,
             };
             let port = match self.seen.number(port, row) {

@@ -11,11 +11,12 @@ use arrow_array::{
     UInt32Array, UInt64Array,
 };
 use arrow_select::take::take;
-use fastdimse_core::command_set::Field;
 use fastdimse_core::decode::{Decoded, decode};
-use fastdimse_core::encode::{Framing, OnInvalid};
-use fastdimse_core::error::{Reason, Rejection, shown};
-use fastdimse_core::pdu::NAMES;
+use fastdimse_core::excerpt::excerpt;
+use fastdimse_core::field::Field;
+use fastdimse_core::options::{Framing, OnInvalid};
+use fastdimse_core::pdu::read::NAMES;
+use fastdimse_core::rejection::{Reason, Rejection};
 
 use crate::association::{self, Associate};
 use crate::columns::{Captured, Seen, Texts, schema};
@@ -498,7 +499,7 @@ impl MessageColumns<'_> {
             Field::EventTypeID => return self.number(field, row).map(|id| id.to_string().into()),
             _ => return Some(column.as_primitive::<UInt8Type>().value(row).to_string().into()),
         };
-        Some(shown(text.as_bytes()))
+        Some(excerpt(text.as_bytes()))
     }
 
     /// The fields that a response has from its request (PS3.7 10.1.1.1), where they differ.

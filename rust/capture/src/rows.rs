@@ -9,10 +9,11 @@ use arrow_array::{
 use arrow_schema::{DataType, Field as Column, Schema};
 use arrow_select::nullif::nullif;
 use arrow_select::take::{take, take_record_batch};
-use fastdimse_core::columns::{EventColumns, SchemaError};
-use fastdimse_core::command_set::Field;
 use fastdimse_core::encode::{Encoded, Options, encode, validate};
-use fastdimse_core::error::Rejection;
+use fastdimse_core::event_columns::EventColumns;
+use fastdimse_core::field::Field;
+use fastdimse_core::rejection::Rejection;
+use fastdimse_core::schema_error::SchemaError;
 
 /// Rejections by row, the first of each.
 #[derive(Debug, Default)]

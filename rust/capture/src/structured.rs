@@ -6,13 +6,15 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{RecordBatch, StringArray};
-use fastdimse_core::command_set::Field;
-use fastdimse_core::data_set_error::DataSetError;
-use fastdimse_core::data_set_schema::DataSetSchema;
-use fastdimse_core::decode_data_set::decode_data_sets;
-use fastdimse_core::error::Reason;
-use fastdimse_core::structured::replaced;
-use fastdimse_core::transfer_syntax::{TransferSyntax, TransferSyntaxColumn, TransferSyntaxes};
+use fastdimse_core::data_set::decode::decode_data_sets;
+use fastdimse_core::data_set::error::DataSetError;
+use fastdimse_core::data_set::schema::DataSetSchema;
+use fastdimse_core::event_columns::replaced;
+use fastdimse_core::field::Field;
+use fastdimse_core::rejection::Reason;
+use fastdimse_core::standard::transfer_syntax::{
+    TransferSyntax, TransferSyntaxColumn, TransferSyntaxes,
+};
 
 use crate::columns::Seen;
 use crate::fault::Broken;

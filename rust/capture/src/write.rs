@@ -2,13 +2,15 @@
 
 use arrow_array::RecordBatch;
 use arrow_select::concat::concat_batches;
-use fastdimse_core::associate::{
+use fastdimse_core::encode::{self, Encoded};
+use fastdimse_core::excerpt::excerpt;
+use fastdimse_core::options::{Framing, OnInvalid};
+use fastdimse_core::pdu::associate::{
     IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, check_ae_title,
 };
-use fastdimse_core::columns::SchemaError;
-use fastdimse_core::encode::{self, Encoded, Framing, OnInvalid};
-use fastdimse_core::error::{Reason, Rejection, shown};
-use fastdimse_core::pdv::{MaxPduLength, PDU_HEADER};
+use fastdimse_core::pdu::write::{MaxPduLength, PDU_HEADER};
+use fastdimse_core::rejection::{Reason, Rejection};
+use fastdimse_core::schema_error::SchemaError;
 use fastdimse_core::uid;
 
 use crate::association::Association;
@@ -47,7 +49,7 @@ impl Options {
         check_ae_title(&self.calling).map_err(fail)?;
         check_ae_title(&self.called).map_err(fail)?;
         uid::check_lenient(self.transfer_syntax.as_bytes()).map_err(|why| {
-            Rejection::new(Reason::Uid(shown(self.transfer_syntax.as_bytes()), why))
+            Rejection::new(Reason::Uid(excerpt(self.transfer_syntax.as_bytes()), why))
         })?;
         check_ends([self.source, self.destination]).map_err(Rejection::new)?;
         Ok(encode::Options {

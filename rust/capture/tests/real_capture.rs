@@ -10,7 +10,7 @@ use fastdimse_capture::file::Format;
 use fastdimse_capture::plan::End;
 use fastdimse_capture::read::{Capture, read};
 use fastdimse_capture::write::{Options, write};
-use fastdimse_core::encode::OnInvalid;
+use fastdimse_core::options::OnInvalid;
 
 const FILE: &[u8] = include_bytes!("../../../examples/orthanc-storage-commitment.pcap");
 const FILE_HEADER: usize = 24;

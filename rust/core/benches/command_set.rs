@@ -9,11 +9,13 @@ use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
 use dicom_transfer_syntax_registry::entries::IMPLICIT_VR_LITTLE_ENDIAN;
-use fastdimse_core::columns::EventColumns;
-use fastdimse_core::command_set::{CommandSet, Field, Kind, Value};
+use fastdimse_core::command_set::{CommandSet, Value};
 use fastdimse_core::decode::decode;
-use fastdimse_core::encode::{Framing, OnInvalid, Options, encode};
-use fastdimse_core::pdv::MaxPduLength;
+use fastdimse_core::encode::{Options, encode};
+use fastdimse_core::event_columns::EventColumns;
+use fastdimse_core::field::{Field, Kind};
+use fastdimse_core::options::{Framing, OnInvalid};
+use fastdimse_core::pdu::write::MaxPduLength;
 
 const SOP_CLASS: &str = "1.2.840.10008.1.20.1";
 const SOP_INSTANCE: &str = "1.2.840.10008.1.20.1.1";

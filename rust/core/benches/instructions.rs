@@ -15,14 +15,15 @@ use arrow_array::{
 };
 use arrow_buffer::{Buffer, OffsetBuffer};
 use arrow_schema::Field;
-use fastdimse_core::columns::EventColumns;
+use fastdimse_core::data_set::decode::decode_data_sets;
+use fastdimse_core::data_set::encode::DataSetOptions;
 use fastdimse_core::decode::decode;
-use fastdimse_core::decode_data_set::decode_data_sets;
-use fastdimse_core::encode::{Framing, OnInvalid, Options, encode, validate};
-use fastdimse_core::encode_data_set::DataSetOptions;
-use fastdimse_core::pdv::MaxPduLength;
-use fastdimse_core::structured::encode_structured;
-use fastdimse_core::transfer_syntax::TransferSyntax;
+use fastdimse_core::encode::encode_structured;
+use fastdimse_core::encode::{Options, encode, validate};
+use fastdimse_core::event_columns::EventColumns;
+use fastdimse_core::options::{Framing, OnInvalid};
+use fastdimse_core::pdu::write::MaxPduLength;
+use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 
 const BATCH: usize = 4096;
 const EVENTS: usize = 5 * BATCH;

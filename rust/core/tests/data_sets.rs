@@ -9,11 +9,11 @@ use arrow_array::{
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::Field;
-use fastdimse_core::data_set_columns::DataSetColumns;
-use fastdimse_core::data_set_schema::DataSetSchema;
-use fastdimse_core::decode_data_set::decode_data_sets;
-use fastdimse_core::encode_data_set::{DataSetEncoder, DataSetOptions};
-use fastdimse_core::transfer_syntax::TransferSyntax;
+use fastdimse_core::data_set::decode::decode_data_sets;
+use fastdimse_core::data_set::encode::DataSetColumns;
+use fastdimse_core::data_set::encode::{DataSetEncoder, DataSetOptions};
+use fastdimse_core::data_set::schema::DataSetSchema;
+use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 use proptest::prelude::*;
 
 const SYNTAXES: [TransferSyntax; 2] =

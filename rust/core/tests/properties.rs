@@ -1,8 +1,9 @@
 //! Properties that hold for any input.
 
-use fastdimse_core::command_set::{CommandSet, Field, Kind, Value};
+use fastdimse_core::command_set::{CommandSet, Value};
 use fastdimse_core::decode::decode;
-use fastdimse_core::encode::{Framing, OnInvalid};
+use fastdimse_core::field::{Field, Kind};
+use fastdimse_core::options::{Framing, OnInvalid};
 use fastdimse_core::uid;
 use proptest::prelude::*;
 

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, ListArray, RecordBatch, StringArray, StructArray, UInt16Array};
 use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::Field;
-use fastdimse_core::columns::EventColumns;
-use fastdimse_core::encode::{Encoded, Framing, OnInvalid, Options, encode, validate};
-use fastdimse_core::encode_data_set::DataSetOptions;
-use fastdimse_core::error::{Reason, Rejection};
-use fastdimse_core::pdv::MaxPduLength;
-use fastdimse_core::structured::encode_structured;
-use fastdimse_core::transfer_syntax::TransferSyntax;
+use fastdimse_core::data_set::encode::DataSetOptions;
+use fastdimse_core::encode::encode_structured;
+use fastdimse_core::encode::{Encoded, Options, encode, validate};
+use fastdimse_core::event_columns::EventColumns;
+use fastdimse_core::options::{Framing, OnInvalid};
+use fastdimse_core::pdu::write::MaxPduLength;
+use fastdimse_core::rejection::{Reason, Rejection};
+use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 use proptest::prelude::*;
 
 /// What is special about a row.

@@ -9,10 +9,10 @@ use dicom_ul::pdu::{
     PresentationContextResult, PresentationContextResultReason, RequestorRoles, UserIdentity,
     UserVariableItem,
 };
-use fastdimse_core::associate::{
+use fastdimse_core::pdu::associate::{
     APPLICATION_CONTEXT_NAME, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME,
 };
-use fastdimse_core::transfer_syntax::TransferSyntax;
+use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 
 use crate::negotiation::{OPERATIONS_WINDOW, uid, unlimited};
 use crate::verification::VERIFICATION;

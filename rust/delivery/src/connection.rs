@@ -10,10 +10,10 @@ use std::time::Duration;
 use dicom_ul::pdu::{
     AbortRQServiceProviderReason, AbortRQSource, AssociationRJResult, Pdu, read_pdu, write_pdu,
 };
-use fastdimse_core::associate::significant;
-use fastdimse_core::error::{Reason, Rejection};
-use fastdimse_core::pdu::NAMES;
-use fastdimse_core::pdv::PDU_HEADER;
+use fastdimse_core::pdu::associate::significant;
+use fastdimse_core::pdu::read::NAMES;
+use fastdimse_core::pdu::write::PDU_HEADER;
+use fastdimse_core::rejection::{Reason, Rejection};
 use rustls::ServerConfig;
 
 use crate::failure::Failure;

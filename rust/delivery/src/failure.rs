@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use fastdimse_core::error::Rejection;
+use fastdimse_core::rejection::Rejection;
 use thiserror::Error;
 
 use crate::socket::Interrupted;

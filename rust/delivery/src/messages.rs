@@ -1,8 +1,8 @@
 //! Messages put together from the PDVs they come in (PS3.8 E).
 
 use fastdimse_core::command_set::{CommandSet, Message};
-use fastdimse_core::error::{Reason, Rejection};
-use fastdimse_core::pdu::{Item, Pdus, Pdv};
+use fastdimse_core::pdu::read::{Item, Pdus, Pdv};
+use fastdimse_core::rejection::{Reason, Rejection};
 
 use crate::failure::Failure;
 
@@ -168,8 +168,9 @@ impl Messages {
 
 #[cfg(test)]
 mod tests {
-    use fastdimse_core::command_set::{Field, Kind, Value};
-    use fastdimse_core::pdv::{MaxPduLength, headers, write_message};
+    use fastdimse_core::command_set::Value;
+    use fastdimse_core::field::{Field, Kind};
+    use fastdimse_core::pdu::write::{MaxPduLength, headers, write_message};
 
     use super::*;
 

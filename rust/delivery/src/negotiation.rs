@@ -9,12 +9,12 @@ use dicom_ul::pdu::{
     UserVariableItem,
 };
 
-use fastdimse_core::associate::{
+use fastdimse_core::pdu::associate::{
     APPLICATION_CONTEXT_NAME, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME,
 };
-use fastdimse_core::events::abstract_syntaxes;
-use fastdimse_core::pdv::{MaxPduLength, PDV_HEADER};
-use fastdimse_core::transfer_syntax::TransferSyntax;
+use fastdimse_core::pdu::write::{MaxPduLength, PDV_HEADER};
+use fastdimse_core::standard::sop_classes::abstract_syntaxes;
+use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 
 use crate::failure::Failure;
 

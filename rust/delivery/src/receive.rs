@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use dicom_ul::pdu::{AssociationRQ, Pdu, UserIdentity};
-use fastdimse_core::command_set::{CommandSet, Field, Kind, Message, Value, message_name};
+use fastdimse_core::command_set::{CommandSet, Message, Value, message_name};
 use fastdimse_core::decode::check_uids;
-use fastdimse_core::error::{Reason, Rejection};
-use fastdimse_core::events::travels_on;
-use fastdimse_core::pdv::{LAST, MaxPduLength, headers, write_message};
-use fastdimse_core::status::describe;
+use fastdimse_core::field::{Field, Kind};
+use fastdimse_core::pdu::write::{LAST, MaxPduLength, headers, write_message};
+use fastdimse_core::rejection::{Reason, Rejection};
+use fastdimse_core::standard::sop_classes::travels_on;
+use fastdimse_core::standard::status::describe;
 use rustls::ServerConfig;
 
 use crate::acceptance::{Accepted, AcceptedContext, Terms, unknown_user, user};

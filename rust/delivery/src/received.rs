@@ -12,10 +12,10 @@ use arrow_array::{
 };
 use arrow_buffer::Buffer;
 use arrow_schema::{DataType, Field as Column, Schema, SchemaRef, TimeUnit};
-use fastdimse_core::command_set::Field;
+use fastdimse_core::decode;
 use fastdimse_core::decode::decode;
-use fastdimse_core::decoded_columns;
-use fastdimse_core::encode::{Framing, OnInvalid};
+use fastdimse_core::field::Field;
+use fastdimse_core::options::{Framing, OnInvalid};
 
 use crate::receive::{Chunk, Origin};
 
@@ -32,7 +32,7 @@ pub fn schema() -> SchemaRef {
         Arc::new(Column::new("Association", DataType::UInt64, false)),
         Arc::new(Column::new("TransferSyntaxUID", text(), true)),
     ];
-    columns.extend(decoded_columns::schema().fields().iter().cloned());
+    columns.extend(decode::columns::schema().fields().iter().cloned());
     Arc::new(Schema::new(columns))
 }
 

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::net::ToSocketAddrs;
 use std::time::{Duration, Instant, SystemTime};
 
-use fastdimse_core::command_set::{Field, Kind, Message};
+use fastdimse_core::command_set::Message;
+use fastdimse_core::field::{Field, Kind};
 
 use crate::connection::{Connection, P_DATA, Patience, associate, ended};
 use crate::failure::Failure;

@@ -3,8 +3,9 @@
 use std::net::ToSocketAddrs;
 use std::time::{Duration, Instant};
 
-use fastdimse_core::command_set::{CommandSet, Field, Kind, Message, Value};
-use fastdimse_core::pdv::write_message;
+use fastdimse_core::command_set::{CommandSet, Message, Value};
+use fastdimse_core::field::{Field, Kind};
+use fastdimse_core::pdu::write::write_message;
 
 use crate::connection::{Connection, P_DATA, Patience, associate, ended};
 use crate::failure::Failure;

@@ -14,7 +14,7 @@ use fastdimse_capture::packets::is_capture;
 use fastdimse_capture::plan::End;
 use fastdimse_capture::read::read;
 use fastdimse_capture::write::{Options, write};
-use fastdimse_core::encode::OnInvalid;
+use fastdimse_core::options::OnInvalid;
 use libfuzzer_sys::fuzz_target;
 
 /// Counts what is allocated, and the most that ever was.

@@ -1,10 +1,11 @@
 //! Hostile bytes: decoding never panics, and what it accepts survives another round.
 #![no_main]
 
-use fastdimse_core::columns::EventColumns;
+use fastdimse_core::event_columns::EventColumns;
 use fastdimse_core::decode::decode;
-use fastdimse_core::encode::{Framing, OnInvalid, Options, encode};
-use fastdimse_core::pdv::MaxPduLength;
+use fastdimse_core::options::{Framing, OnInvalid};
+use fastdimse_core::encode::{Options, encode};
+use fastdimse_core::pdu::write::MaxPduLength;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -10,7 +10,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
-use fastdimse_core::command_set::{CommandSet, Field};
+use fastdimse_core::command_set::CommandSet;
+use fastdimse_core::field::Field;
 use fastdimse_delivery::acceptance::Terms;
 use fastdimse_delivery::connection::Patience;
 use fastdimse_delivery::messages::Messages;

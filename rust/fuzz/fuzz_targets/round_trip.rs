@@ -7,10 +7,11 @@ use arbitrary::Arbitrary;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt16Type;
 use arrow_array::{Array, ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray};
-use fastdimse_core::columns::EventColumns;
+use fastdimse_core::event_columns::EventColumns;
 use fastdimse_core::decode::decode;
-use fastdimse_core::encode::{Framing, OnInvalid, Options, encode};
-use fastdimse_core::pdv::MaxPduLength;
+use fastdimse_core::options::{Framing, OnInvalid};
+use fastdimse_core::encode::{Options, encode};
+use fastdimse_core::pdu::write::MaxPduLength;
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]

@@ -1,10 +1,9 @@
 //! One primitive to bytes and back.
 
-use fastdimse_core::command_set::{
-    CommandSet, ELEMENTS, Field, Kind, Message, Source, Usage, Value, Vr,
-};
-use fastdimse_core::error::{Reason, Rejection};
-use fastdimse_core::pdv::{MaxPduLength, write_message};
+use fastdimse_core::command_set::{CommandSet, ELEMENTS, Message, Source, Usage, Value, Vr};
+use fastdimse_core::field::{Field, Kind};
+use fastdimse_core::pdu::write::{MaxPduLength, write_message};
+use fastdimse_core::rejection::{Reason, Rejection};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;

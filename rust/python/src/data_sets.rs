@@ -7,11 +7,13 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BinaryArray, BinaryViewArray, StructArray};
 use arrow_cast::cast;
 use arrow_schema::{DataType, Field as Column};
-use fastdimse_core::data_set_error::DataSetError;
-use fastdimse_core::decode_data_set;
-use fastdimse_core::encode::OnInvalid;
-use fastdimse_core::error::{Reason, Rejection};
-use fastdimse_core::transfer_syntax::{TransferSyntax, TransferSyntaxColumn, TransferSyntaxes};
+use fastdimse_core::data_set::decode;
+use fastdimse_core::data_set::error::DataSetError;
+use fastdimse_core::options::OnInvalid;
+use fastdimse_core::rejection::{Reason, Rejection};
+use fastdimse_core::standard::transfer_syntax::{
+    TransferSyntax, TransferSyntaxColumn, TransferSyntaxes,
+};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyString, PyTuple};
@@ -82,7 +84,7 @@ pub fn decode_data_sets(
             Given::All(syntax) => TransferSyntaxes::All(*syntax),
             Given::Each(column) => TransferSyntaxes::Each(column),
         };
-        decode_data_set::decode_data_sets(&data_sets, syntaxes, schema.as_ref())
+        decode::decode_data_sets(&data_sets, syntaxes, schema.as_ref())
     });
     let rejected: Vec<Rejection> = found.wrong.into_iter().map(rejection).collect();
     match rejected.first() {

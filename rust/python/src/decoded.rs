@@ -6,9 +6,10 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, UInt16Type};
 use arrow_array::{Array, RecordBatch};
 use arrow_buffer::ScalarBuffer;
-use fastdimse_core::command_set::{Field, Kind, Value, Vr};
+use fastdimse_core::command_set::{Value, Vr};
 use fastdimse_core::decode::decode_in_threads;
-use fastdimse_core::structured::{Structure, StructuredEvents, decode_structured};
+use fastdimse_core::decode::{Structure, StructuredEvents, decode_structured};
+use fastdimse_core::field::{Field, Kind};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule};
 use pyo3::{PyResult, intern};
@@ -97,8 +98,8 @@ pub fn decode_events(
     });
     let StructuredEvents { decoded, structured, omitted } = found;
     let raised = match on_invalid {
-        fastdimse_core::encode::OnInvalid::Raise => decoded.rejected.first().cloned(),
-        fastdimse_core::encode::OnInvalid::Skip => None,
+        fastdimse_core::options::OnInvalid::Raise => decoded.rejected.first().cloned(),
+        fastdimse_core::options::OnInvalid::Skip => None,
     };
     let events = DecodedEvents {
         events: decoded.events,

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use arrow_array::{ArrayRef, Int64Array, LargeBinaryArray, RecordBatch};
 use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field as Column};
-use fastdimse_core::columns::EventColumns;
-use fastdimse_core::encode::{self, Encoded, Framing, OnInvalid, Options, Table, check_context_id};
-use fastdimse_core::encode_data_set::DataSetOptions;
-use fastdimse_core::pdv::MaxPduLength;
+use fastdimse_core::data_set::encode::DataSetOptions;
+use fastdimse_core::encode::{self, Encoded, Options, Table, check_context_id};
+use fastdimse_core::event_columns::EventColumns;
+use fastdimse_core::options::{Framing, OnInvalid};
+use fastdimse_core::pdu::write::MaxPduLength;
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -79,7 +80,7 @@ pub fn data_set_options(uid: &str, conformant_uids: bool) -> PyResult<DataSetOpt
     Ok(DataSetOptions { syntax, conformant_uids })
 }
 
-type Columns = (Vec<EventColumns>, Vec<fastdimse_core::error::Rejection>);
+type Columns = (Vec<EventColumns>, Vec<fastdimse_core::rejection::Rejection>);
 
 /// The columns of batches, and what is wrong with their rows, in order.
 pub fn to_columns(
@@ -94,7 +95,7 @@ pub fn to_columns(
         broken.extend(found);
     }
     // What was known beforehand stands beside the first batch.
-    broken.sort_by_key(|rejection: &fastdimse_core::error::Rejection| rejection.row);
+    broken.sort_by_key(|rejection: &fastdimse_core::rejection::Rejection| rejection.row);
     Ok((columns, broken))
 }
 

@@ -2,9 +2,9 @@
 
 use fastdimse_capture::columns::TableError;
 use fastdimse_capture::fault::Broken;
-use fastdimse_core::columns::SchemaError;
-use fastdimse_core::error::Rejection;
-use fastdimse_core::standard::Deviation;
+use fastdimse_core::conformance::Deviation;
+use fastdimse_core::rejection::Rejection;
+use fastdimse_core::schema_error::SchemaError;
 use fastdimse_delivery::failure::Failure;
 use pyo3::exceptions::{PyConnectionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;

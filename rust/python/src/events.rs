@@ -8,9 +8,9 @@ use arrow_array::{
     RecordBatchReader, StringArray, StructArray,
 };
 use arrow_schema::{Field as Column, Schema, SchemaRef};
-use fastdimse_core::columns::check_names;
-use fastdimse_core::command_set::Field;
-use fastdimse_core::error::{Reason, Rejection};
+use fastdimse_core::event_columns::check_names;
+use fastdimse_core::field::Field;
+use fastdimse_core::rejection::{Reason, Rejection};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;

@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 
-use fastdimse_core::command_set::Field;
-use fastdimse_core::data_set_columns::DEEPEST;
-use fastdimse_core::data_set_error::{DataSetError, DataSetReason};
-use fastdimse_core::data_set_width::{Item, Widths};
+use fastdimse_core::data_set::error::{DataSetError, DataSetReason};
+use fastdimse_core::data_set::header::DEEPEST;
+use fastdimse_core::data_set::width::{Item, Widths};
+use fastdimse_core::field::Field;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;

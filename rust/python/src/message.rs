@@ -1,9 +1,10 @@
 //! What pynetdicom's own messages need of the codec: a command set read into a primitive, and a
 //! message as its PDUs.
 
-use fastdimse_core::command_set::{CommandSet, Field, Kind, Message};
-use fastdimse_core::pdu::{Item, Pdus};
-use fastdimse_core::pdv::{MaxPduLength, write_message};
+use fastdimse_core::command_set::{CommandSet, Message};
+use fastdimse_core::field::{Field, Kind};
+use fastdimse_core::pdu::read::{Item, Pdus};
+use fastdimse_core::pdu::write::{MaxPduLength, write_message};
 use fastdimse_core::uid::is_conformant;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};

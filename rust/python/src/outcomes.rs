@@ -8,8 +8,8 @@ use arrow_array::{
     UInt16Array,
 };
 use arrow_schema::{DataType, Field as Column, Schema, SchemaRef, TimeUnit};
-use fastdimse_core::error::Rejection;
-use fastdimse_core::status::describe;
+use fastdimse_core::rejection::Rejection;
+use fastdimse_core::standard::status::describe;
 use fastdimse_delivery::send::Answer;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use fastdimse_core::associate::check_ae_title;
-use fastdimse_core::events::negotiated;
-use fastdimse_core::status::describe;
-use fastdimse_core::transfer_syntax::TransferSyntax;
+use fastdimse_core::pdu::associate::check_ae_title;
+use fastdimse_core::standard::sop_classes::negotiated;
+use fastdimse_core::standard::status::describe;
+use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 use fastdimse_core::uid;
 use fastdimse_delivery::connection::Patience;
 use fastdimse_delivery::messages::MAX_MESSAGE_LENGTH;

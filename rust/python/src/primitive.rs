@@ -1,6 +1,7 @@
 //! The attributes of `N_EVENT_REPORT`, with the values, types, errors and habits of pynetdicom's.
 
-use fastdimse_core::command_set::{CommandSet, Field, Kind, Value};
+use fastdimse_core::command_set::{CommandSet, Value};
+use fastdimse_core::field::{Field, Kind};
 use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field as Column, Schema, SchemaRef};
-use fastdimse_core::error;
-use fastdimse_core::standard::Deviation;
+use fastdimse_core::conformance::Deviation;
+use fastdimse_core::rejection;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
@@ -47,7 +47,7 @@ pub struct Rejection {
 /// A row that was rejected.
 pub enum Row {
     /// It breaks a rule of the message, or could not be read.
-    Refused(error::Rejection),
+    Refused(rejection::Rejection),
     /// The standard has its event otherwise.
     Deviates {
         /// The row of the input, from 0.
@@ -149,7 +149,7 @@ pub struct Rejections {
 }
 
 impl Rejections {
-    pub fn new(rejections: Vec<error::Rejection>) -> Self {
+    pub fn new(rejections: Vec<rejection::Rejection>) -> Self {
         Self::of_rows(rejections.into_iter().map(Row::Refused).collect())
     }
 

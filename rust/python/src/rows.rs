@@ -10,8 +10,8 @@ use arrow_array::{
 };
 use arrow_buffer::{BooleanBufferBuilder, NullBuffer, OffsetBuffer};
 use arrow_schema::Field as Column;
-use fastdimse_core::command_set::Field;
-use fastdimse_core::error::{Reason, Rejection};
+use fastdimse_core::field::Field;
+use fastdimse_core::rejection::{Reason, Rejection};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
-use fastdimse_core::error::Rejection;
-use fastdimse_core::transfer_syntax::TransferSyntax;
+use fastdimse_core::rejection::Rejection;
+use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 use fastdimse_delivery::failure::Failure;
 use fastdimse_delivery::requests::{EncodedRequests, encode_requests};
 use fastdimse_delivery::send::{Answer, Order, Requests, Sender};

@@ -1,8 +1,8 @@
 //! What the standard says about events and statuses, for `fastdimse.events`.
 
-use fastdimse_core::events::{Attribute, EventType, SOP_CLASSES};
-use fastdimse_core::standard::{Attributes, Event, check_instance};
-use fastdimse_core::status::{self, STATUSES};
+use fastdimse_core::conformance::{Attributes, Event, check_instance};
+use fastdimse_core::standard::sop_classes::{Attribute, EventType, SOP_CLASSES};
+use fastdimse_core::standard::status::{self, STATUSES};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};

@@ -1,9 +1,10 @@
 //! Structured data sets: encoded before their events are, decoded after them.
 
-use fastdimse_core::command_set::Field;
-use fastdimse_core::data_set_schema::DataSetSchema;
-use fastdimse_core::encode_data_set::DataSetOptions;
-use fastdimse_core::structured::{encode_each_structured, is_structured};
+use fastdimse_core::data_set::encode::DataSetOptions;
+use fastdimse_core::data_set::schema::DataSetSchema;
+use fastdimse_core::encode::encode_each_structured;
+use fastdimse_core::event_columns::is_structured;
+use fastdimse_core::field::Field;
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -98,7 +99,7 @@ pub fn encode_structured(
     let with_known = |(encoded, mut broken): (Result<Batch, _>, Vec<_>)| {
         let (batch, found) = encoded.map_err(|error| schema_error(py, &error))?;
         broken.extend(found);
-        broken.sort_by_key(|rejection: &fastdimse_core::error::Rejection| rejection.row);
+        broken.sort_by_key(|rejection: &fastdimse_core::rejection::Rejection| rejection.row);
         Ok((batch, broken))
     };
     encoded.into_iter().zip(known).map(with_known).collect()

@@ -4,7 +4,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
 use arrow_cast::cast;
 use arrow_schema::DataType;
-use fastdimse_core::transfer_syntax::{TransferSyntax, TransferSyntaxColumn};
+use fastdimse_core::standard::transfer_syntax::{TransferSyntax, TransferSyntaxColumn};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 

@@ -1,11 +1,11 @@
 //! Checking rows: by the rules of the message, and by what the standard says about their events.
 
 use arrow_array::RecordBatch;
-use fastdimse_core::columns::EventColumns;
-use fastdimse_core::command_set::Field;
+use fastdimse_core::conformance::{Information, check_row};
 use fastdimse_core::encode;
-use fastdimse_core::error::Rejection;
-use fastdimse_core::standard::{Information, check_row};
+use fastdimse_core::event_columns::EventColumns;
+use fastdimse_core::field::Field;
+use fastdimse_core::rejection::Rejection;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 

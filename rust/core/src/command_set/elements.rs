@@ -1,0 +1,193 @@
+//! The elements of the command set of an N-EVENT-REPORT, as one table (PS3.7 10.3.1 and E.1).
+//!
+//! Reading, writing, templates and the checks of rows follow this table.
+
+use crate::field::{Field, Kind};
+
+/// Command Field of the request (PS3.7 10.3.1.1).
+pub const REQUEST: u16 = 0x0100;
+
+/// Command Field of the response (PS3.7 10.3.1.2).
+pub const RESPONSE: u16 = 0x8100;
+
+/// Command Data Set Type: no data set (PS3.7 E.1). Any other value says that one follows.
+pub const NO_DATA_SET: u16 = 0x0101;
+
+/// What is written where a data set follows; pynetdicom's choice.
+pub const DATA_SET: u16 = 0x0001;
+
+impl Kind {
+    /// The message with this Command Field, if it is one of the two.
+    pub fn of_command_field(value: u16) -> Option<Self> {
+        match value {
+            REQUEST => Some(Self::Request),
+            RESPONSE => Some(Self::Response),
+            _ => None,
+        }
+    }
+
+    /// The Command Field of this message.
+    pub fn command_field(self) -> u16 {
+        match self {
+            Self::Request => REQUEST,
+            Self::Response => RESPONSE,
+        }
+    }
+
+    /// Whether this message's command set carries a field.
+    #[inline]
+    pub fn carries(self, field: Field) -> bool {
+        CARRIED[self as usize] >> field as u32 & 1 != 0
+    }
+}
+
+/// The fields that the command sets of requests and of responses carry, a bit for each.
+const CARRIED: [u16; 2] = {
+    let mut carried = [0; 2];
+    let mut row = 0;
+    while row < ELEMENTS.len() {
+        let element = &ELEMENTS[row];
+        if let Source::Field(field) = element.source {
+            carried[Kind::Request as usize] |=
+                (!matches!(element.request, Usage::Absent) as u16) << field as u16;
+            carried[Kind::Response as usize] |=
+                (!matches!(element.response, Usage::Absent) as u16) << field as u16;
+        }
+        row += 1;
+    }
+    carried
+};
+
+/// Value representations that occur in a command set (PS3.5 6.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vr {
+    /// Unsigned Long.
+    Ul,
+    /// Unsigned Short.
+    Us,
+    /// Unique Identifier, padded with NUL.
+    Ui,
+    /// Long String, padded with a space.
+    Lo,
+}
+
+impl Vr {
+    /// Its two letters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ul => "UL",
+            Self::Us => "US",
+            Self::Ui => "UI",
+            Self::Lo => "LO",
+        }
+    }
+
+    /// The byte that makes a value of odd length even (PS3.5 6.2).
+    pub fn padding(self) -> u8 {
+        if self == Self::Ui { 0 } else { b' ' }
+    }
+}
+
+/// How a message uses an element (PS3.7 10.1.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Usage {
+    /// Must be there.
+    Mandatory,
+    /// May be there.
+    Optional,
+    /// Not in this message.
+    Absent,
+}
+
+/// Where an element's value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Command Group Length: counted.
+    GroupLength,
+    /// Command Field: follows from the kind.
+    CommandField,
+    /// Command Data Set Type: follows from the data set.
+    DataSetType,
+    /// A field of the event.
+    Field(Field),
+}
+
+/// A row of the table of elements (PS3.7 E.1; the group is 0000).
+#[derive(Debug, Clone, Copy)]
+pub struct Element {
+    /// The element number.
+    pub number: u16,
+    /// Its VR.
+    pub vr: Vr,
+    /// Its value's source.
+    pub source: Source,
+    /// Its usage in the request.
+    pub request: Usage,
+    /// Its usage in the response.
+    pub response: Usage,
+}
+
+impl Element {
+    /// Its usage in a message of this kind.
+    pub fn usage(&self, kind: Kind) -> Usage {
+        match kind {
+            Kind::Request => self.request,
+            Kind::Response => self.response,
+        }
+    }
+}
+
+const fn element(number: u16, vr: Vr, source: Source, request: Usage, response: Usage) -> Element {
+    Element { number, vr, source, request, response }
+}
+
+/// The table: every element of the two messages, in tag order (PS3.7 10.3.1 and E.1).
+pub const ELEMENTS: [Element; 11] = {
+    use Field::*;
+    use Source::{CommandField, DataSetType, Field as F, GroupLength};
+    use Usage::{Absent, Mandatory, Optional};
+    use Vr::*;
+    [
+        element(0x0000, Ul, GroupLength, Mandatory, Mandatory),
+        element(0x0002, Ui, F(AffectedSOPClassUID), Mandatory, Optional),
+        element(0x0100, Us, CommandField, Mandatory, Mandatory),
+        element(0x0110, Us, F(MessageID), Mandatory, Absent),
+        element(0x0120, Us, F(MessageIDBeingRespondedTo), Absent, Mandatory),
+        element(0x0800, Us, DataSetType, Mandatory, Mandatory),
+        element(0x0900, Us, F(Status), Absent, Mandatory),
+        element(0x0902, Lo, F(ErrorComment), Absent, Optional),
+        element(0x0903, Us, F(ErrorID), Absent, Optional),
+        element(0x1000, Ui, F(AffectedSOPInstanceUID), Mandatory, Optional),
+        element(0x1002, Us, F(EventTypeID), Mandatory, Optional),
+    ]
+};
+
+/// The name of the DIMSE message with this Command Field (PS3.7 E.1).
+pub fn message_name(command_field: u16) -> &'static str {
+    match command_field {
+        0x0001 => "C-STORE-RQ",
+        0x8001 => "C-STORE-RSP",
+        0x0010 => "C-GET-RQ",
+        0x8010 => "C-GET-RSP",
+        0x0020 => "C-FIND-RQ",
+        0x8020 => "C-FIND-RSP",
+        0x0021 => "C-MOVE-RQ",
+        0x8021 => "C-MOVE-RSP",
+        0x0030 => "C-ECHO-RQ",
+        0x8030 => "C-ECHO-RSP",
+        0x0FFF => "C-CANCEL-RQ",
+        0x0100 => "N-EVENT-REPORT-RQ",
+        0x8100 => "N-EVENT-REPORT-RSP",
+        0x0110 => "N-GET-RQ",
+        0x8110 => "N-GET-RSP",
+        0x0120 => "N-SET-RQ",
+        0x8120 => "N-SET-RSP",
+        0x0130 => "N-ACTION-RQ",
+        0x8130 => "N-ACTION-RSP",
+        0x0140 => "N-CREATE-RQ",
+        0x8140 => "N-CREATE-RSP",
+        0x0150 => "N-DELETE-RQ",
+        0x8150 => "N-DELETE-RSP",
+        _ => "unknown DIMSE message",
+    }
+}

@@ -1,0 +1,382 @@
+//! Reads command sets: Implicit VR Little Endian, and Explicit VR as some peers send it.
+
+use crate::command_set::elements::*;
+use crate::command_set::write::{CommandSet, HEADER, Value};
+use crate::field::{Field, Kind};
+use crate::rejection::{Reason, Rejection};
+
+impl<'a> CommandSet<'a> {
+    /// Reads a command set as pynetdicom does: unknown elements are passed over, the last of a
+    /// repeated one counts, the order and the group length don't matter, fewer than eight bytes at
+    /// the end are left alone, Explicit VR is understood.
+    ///
+    /// ```
+    /// use fastdimse_core::command_set::{CommandSet, Value};
+    /// use fastdimse_core::field::{Field, Kind};
+    /// let mut sent = CommandSet::new(Kind::Request, false);
+    /// sent.set(Field::MessageID, Value::Us(7));
+    /// let mut bytes = Vec::new();
+    /// sent.write(&mut bytes);
+    /// assert_eq!(CommandSet::read(&bytes).unwrap().event().unwrap(), sent);
+    /// ```
+    pub fn read(bytes: &'a [u8]) -> Result<Message<'a>, Rejection> {
+        // What is missing is missing at the end.
+        Message::of(RawElements::read(bytes)?).map_err(|rejection| match rejection.offset {
+            Some(_) => rejection,
+            None => rejection.at(bytes.len()),
+        })
+    }
+}
+
+/// What a command set turned out to be.
+// It lives on the stack for the time of one message: a box would cost more than its size.
+#[allow(clippy::large_enum_variant)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// An N-EVENT-REPORT.
+    Event {
+        /// Its command set.
+        command_set: CommandSet<'a>,
+        /// Fields that had several values, and how many; the first was taken.
+        several: Vec<(Field, usize)>,
+    },
+    /// Another DIMSE message.
+    Other {
+        /// Its Command Field.
+        command_field: u16,
+        /// Its Message ID, if it has one.
+        message_id: Option<u16>,
+        /// The Message ID that it answers, if it answers one.
+        answered: Option<u16>,
+        /// Its Status, if it has one.
+        status: Option<u16>,
+        /// Whether a data set follows.
+        data_set: bool,
+    },
+}
+
+impl<'a> Message<'a> {
+    /// The command set, if it is that of an event.
+    pub fn event(self) -> Result<CommandSet<'a>, Rejection> {
+        match self {
+            Self::Event { command_set, .. } => Ok(command_set),
+            Self::Other { command_field, .. } => {
+                Err(Rejection::new(Reason::CommandField(command_field)))
+            }
+        }
+    }
+
+    /// Whether a data set follows.
+    pub fn data_set(&self) -> bool {
+        match self {
+            Self::Event { command_set, .. } => command_set.data_set,
+            Self::Other { data_set, .. } => *data_set,
+        }
+    }
+
+    fn of(raw: RawElements<'a>) -> Result<Self, Rejection> {
+        raw.value(GROUP_LENGTH)?;
+        let (command_field, count) = raw.value(COMMAND_FIELD)?;
+        if count > 1 {
+            return Err(Rejection::new(Reason::SeveralCommandFields(count)));
+        }
+        let command_field =
+            command_field.us().ok_or_else(|| missing("Command Field (0000,0100)"))?;
+        if raw.found[DATA_SET_TYPE].is_none() {
+            return Err(missing("Command Data Set Type (0000,0800)"));
+        }
+        let data_set_type = raw.value(DATA_SET_TYPE)?;
+        let data_set = data_set_type != (Value::Us(NO_DATA_SET), 1);
+        let Some(kind) = Kind::of_command_field(command_field) else {
+            let number = |field| {
+                let is_it = |element: &Element| element.source == Source::Field(field);
+                raw.value(ELEMENTS.iter().position(is_it)?).ok()?.0.us()
+            };
+            return Ok(Self::Other {
+                command_field,
+                message_id: number(Field::MessageID),
+                answered: number(Field::MessageIDBeingRespondedTo),
+                status: number(Field::Status),
+                data_set,
+            });
+        };
+        let mut command_set = CommandSet::new(kind, data_set);
+        let mut several = Vec::new();
+        for (row, element) in ELEMENTS.iter().enumerate() {
+            if let Source::Field(field) = element.source {
+                let (value, count) = raw.value(row).map_err(|err| err.field(field))?;
+                command_set.set(field, value);
+                if count > 1 {
+                    several.push((field, count));
+                }
+            }
+        }
+        Ok(Self::Event { command_set, several })
+    }
+}
+
+fn missing(what: &'static str) -> Rejection {
+    Rejection::new(Reason::MissingElement(what))
+}
+
+const GROUP_LENGTH: usize = 0;
+
+const COMMAND_FIELD: usize = 2;
+
+const DATA_SET_TYPE: usize = 5;
+
+/// The elements of the table as they stand in the bytes: the last of each.
+struct RawElements<'a> {
+    found: [Option<Raw<'a>>; ELEMENTS.len()],
+}
+
+#[derive(Clone, Copy)]
+struct Raw<'a> {
+    offset: usize,
+    vr: Option<[u8; 2]>,
+    value: &'a [u8],
+}
+
+impl<'a> RawElements<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, Rejection> {
+        let mut found = [None; ELEMENTS.len()];
+        // The first element tells the encoding: where a length should be, an Explicit VR data set
+        // has two capital letters, and an implicit one would have a value of over 16 kB.
+        let explicit = bytes.get(4..6).is_some_and(|vr| vr.iter().all(u8::is_ascii_uppercase));
+        let mut at = 0;
+        while let Some(header) = Header::read(bytes, at, explicit)? {
+            // Item Delimitation Item: pydicom ends a data set there.
+            if (header.group, header.element) == (0xFFFE, 0xE00D) {
+                break;
+            }
+            let value = header.value(bytes)?;
+            if let Some(row) = header.table_row() {
+                found[row] = Some(Raw { offset: at, vr: header.vr, value });
+            }
+            at = header.value_at + value.len();
+        }
+        Ok(Self { found })
+    }
+
+    /// The first value of the element in a row of the table, and how many it has (its VM).
+    fn value(&self, row: usize) -> Result<(Value<'a>, usize), Rejection> {
+        let Some(raw) = &self.found[row] else { return Ok((Value::Absent, 0)) };
+        let vr = ELEMENTS[row].vr;
+        raw.check_vr(vr)?;
+        match vr {
+            Vr::Us => raw.us(),
+            Vr::Ui => Ok(raw.uid()),
+            Vr::Lo => Ok(raw.text()),
+            Vr::Ul => raw.ul(),
+        }
+    }
+}
+
+impl<'a> Raw<'a> {
+    fn check_vr(&self, vr: Vr) -> Result<(), Rejection> {
+        match self.vr {
+            Some(found) if found != *vr.name().as_bytes() => {
+                let found = crate::excerpt::excerpt(&found);
+                Err(Rejection::new(Reason::ValueVr { vr: vr.name(), found }).at(self.offset))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn us(&self) -> Result<(Value<'a>, usize), Rejection> {
+        match self.value {
+            [] => Ok((Value::Absent, 0)),
+            [low, high, rest @ ..] if rest.len() % 2 == 0 => {
+                Ok((Value::Us(u16::from_le_bytes([*low, *high])), 1 + rest.len() / 2))
+            }
+            value => {
+                let reason = Reason::ValueLength { length: value.len(), vr: "US" };
+                Err(Rejection::new(reason).at(self.offset))
+            }
+        }
+    }
+
+    /// The group length: its value doesn't matter, only that it could be one.
+    fn ul(&self) -> Result<(Value<'a>, usize), Rejection> {
+        match self.value.len() {
+            length if length % 4 == 0 => Ok((Value::Absent, length / 4)),
+            length => {
+                let reason = Reason::ValueLength { length, vr: "UL" };
+                Err(Rejection::new(reason).at(self.offset))
+            }
+        }
+    }
+
+    /// Text up to the first backslash, without the padding at its end (PS3.5 6.2).
+    fn text(&self) -> (Value<'a>, usize) {
+        let text = trim_end(self.value);
+        let mut values = text.split(|&byte| byte == b'\\');
+        let first = values.next().map_or(text, trim_end);
+        (Value::Text(first), 1 + values.count())
+    }
+
+    /// A UID; pydicom strips white space at both ends of each, NUL only at the end of all, and
+    /// an empty one is none.
+    fn uid(&self) -> (Value<'a>, usize) {
+        let mut values = trim_end(self.value).split(|&byte| byte == b'\\');
+        let first = values.next().map_or(&[][..], strip);
+        let value = if first.is_empty() { Value::Absent } else { Value::Text(first) };
+        (value, 1 + values.count())
+    }
+}
+
+fn trim_end(text: &[u8]) -> &[u8] {
+    let length = text.iter().rposition(|byte| !matches!(byte, 0 | b' ')).map_or(0, |at| at + 1);
+    &text[..length]
+}
+
+/// Without the white space of Latin-1 at both ends, as Python's `str.strip`.
+fn strip(text: &[u8]) -> &[u8] {
+    let white = |byte: &u8| matches!(byte, 0x09..=0x0d | 0x1c..=0x20 | 0x85 | 0xa0);
+    let end = text.iter().rposition(|byte| !white(byte)).map_or(0, |at| at + 1);
+    let start = text[..end].iter().position(|byte| !white(byte)).unwrap_or(end);
+    &text[start..end]
+}
+
+struct Header {
+    group: u16,
+    element: u16,
+    vr: Option<[u8; 2]>,
+    length: u32,
+    at: usize,
+    value_at: usize,
+}
+
+impl Header {
+    /// The header at `at`, or `None` where fewer than eight bytes are left.
+    fn read(bytes: &[u8], at: usize, explicit: bool) -> Result<Option<Self>, Rejection> {
+        let Some(&[g0, g1, e0, e1, a, b, c, d]) = bytes.get(at..).and_then(<[u8]>::first_chunk)
+        else {
+            return Ok(None);
+        };
+        let group = u16::from_le_bytes([g0, g1]);
+        let element = u16::from_le_bytes([e0, e1]);
+        let explicit = explicit && a.is_ascii_uppercase() && b.is_ascii_uppercase();
+        let (vr, length, value_at) = match [a, b] {
+            vr if explicit && has_long_length(vr) => {
+                let Some(&length) = bytes.get(at + HEADER..).and_then(<[u8]>::first_chunk) else {
+                    let left = bytes.len() - at - HEADER;
+                    let reason = Reason::ElementLength { group, element, length: 0, left };
+                    return Err(Rejection::new(reason).at(at));
+                };
+                (Some(vr), u32::from_le_bytes(length), at + HEADER + 4)
+            }
+            vr if explicit => (Some(vr), u32::from(u16::from_le_bytes([c, d])), at + HEADER),
+            _ => (None, u32::from_le_bytes([a, b, c, d]), at + HEADER),
+        };
+        Ok(Some(Self { group, element, vr, length, at, value_at }))
+    }
+
+    /// The row of [`ELEMENTS`] that this is the header of.
+    fn table_row(&self) -> Option<usize> {
+        ELEMENTS.iter().position(|row| self.group == 0 && row.number == self.element)
+    }
+
+    fn value<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], Rejection> {
+        let rest = &bytes[self.value_at..];
+        rest.get(..self.length as usize).ok_or_else(|| {
+            let Self { group, element, length, .. } = *self;
+            let reason = Reason::ElementLength { group, element, length, left: rest.len() };
+            Rejection::new(reason).at(self.at)
+        })
+    }
+}
+
+/// Whether an Explicit VR element has two reserved bytes and a length of four (PS3.5 7.1.2).
+fn has_long_length(vr: [u8; 2]) -> bool {
+    const LONG: [&[u8; 2]; 13] =
+        [b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"];
+    LONG.contains(&&vr)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> CommandSet<'static> {
+        let mut command_set = CommandSet::new(Kind::Request, true);
+        command_set.set(Field::AffectedSOPClassUID, Value::Text(b"1.2.3"));
+        command_set.set(Field::MessageID, Value::Us(7));
+        command_set.set(Field::AffectedSOPInstanceUID, Value::Text(b"1.2.3.4"));
+        command_set.set(Field::EventTypeID, Value::Us(2));
+        command_set
+    }
+
+    fn written(command_set: &CommandSet<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        command_set.write(&mut out);
+        out
+    }
+
+    #[test]
+    fn table_is_in_tag_order_and_its_positions_hold() {
+        assert!(ELEMENTS.is_sorted_by_key(|element| element.number));
+        assert_eq!(ELEMENTS[GROUP_LENGTH].source, Source::GroupLength);
+        assert_eq!(ELEMENTS[COMMAND_FIELD].source, Source::CommandField);
+        assert_eq!(ELEMENTS[DATA_SET_TYPE].source, Source::DataSetType);
+    }
+
+    #[test]
+    fn group_length_counts_the_rest() {
+        let bytes = written(&request());
+        let length = u32::from_le_bytes(bytes[8..12].try_into().unwrap()) as usize;
+        assert_eq!(length, bytes.len() - 12);
+        assert_eq!(bytes.len(), request().encoded_len());
+    }
+
+    #[test]
+    fn a_request_leaves_out_what_only_responses_carry() {
+        let mut with_status = request();
+        with_status.set(Field::Status, Value::Us(1));
+        assert_eq!(written(&with_status), written(&request()));
+    }
+
+    #[test]
+    fn reads_what_it_writes() {
+        assert_eq!(CommandSet::read(&written(&request())).unwrap().event().unwrap(), request());
+    }
+
+    #[test]
+    fn the_last_of_a_repeated_element_counts_in_any_order() {
+        let mut bytes = written(&request());
+        let mut again = CommandSet::new(Kind::Request, false);
+        again.set(Field::MessageID, Value::Us(8));
+        bytes.extend_from_slice(&written(&again)[12..]);
+        let read = CommandSet::read(&bytes).unwrap().event().unwrap();
+        assert_eq!(read.get(Field::MessageID), Value::Us(8));
+        assert!(!read.data_set);
+    }
+
+    #[test]
+    fn every_cut_is_an_error_or_leaves_something_missing() {
+        let bytes = written(&request());
+        for end in 0..bytes.len() {
+            if let Ok(message) = CommandSet::read(&bytes[..end]) {
+                assert_ne!(message.event().unwrap(), request());
+            }
+        }
+    }
+
+    #[test]
+    fn several_values_are_told() {
+        let mut bytes = written(&request());
+        bytes.extend_from_slice(b"\0\0\x02\0\x08\0\0\x001.2\\1.3 ");
+        let Message::Event { command_set, several } = CommandSet::read(&bytes).unwrap() else {
+            panic!("it is an event")
+        };
+        assert_eq!(command_set.get(Field::AffectedSOPClassUID), Value::Text(b"1.2"));
+        assert_eq!(several, [(Field::AffectedSOPClassUID, 2)]);
+    }
+
+    #[test]
+    fn explicit_vr_is_understood() {
+        let bytes = b"\0\0\0\x01US\x02\0\0\x01\0\0\0\x08US\x02\0\x01\x01\0\0\x10\x01US\x02\0\x07\0";
+        let read = CommandSet::read(bytes).unwrap().event().unwrap();
+        assert_eq!(read.get(Field::MessageID), Value::Us(7));
+    }
+}

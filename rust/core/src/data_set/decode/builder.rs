@@ -1,0 +1,533 @@
+//! Data sets on their way into columns.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::builder::{LargeBinaryBuilder, PrimitiveBuilder};
+use arrow_array::types::{
+    ArrowPrimitiveType, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, UInt16Type,
+    UInt32Type, UInt64Type,
+};
+use arrow_array::{ArrayRef, ListArray, StructArray};
+use arrow_buffer::{NullBufferBuilder, OffsetBuffer, ScalarBuffer};
+use arrow_schema::{DataType, Field};
+use dicom_core::VR;
+
+use crate::data_set::decode::elements::{Element, Elements};
+use crate::data_set::decode::texts::{Texts, plain, without_padding};
+use crate::data_set::error::{DataSetError, DataSetReason};
+use crate::data_set::header::HeaderForm;
+use crate::data_set::schema::{DataSetSchema, Known, value_type};
+use crate::excerpt::excerpt;
+use crate::standard::attribute::{Attribute, SPECIFIC_CHARACTER_SET};
+use crate::standard::character_set::CharacterSet;
+use crate::standard::vr::{Content, check_units, content, has_long_length};
+
+/// Why a data set did not become a row.
+#[derive(Debug)]
+pub enum Stop {
+    /// It has something that the schema does not have.
+    Unknown,
+    /// The columns have more places without a value than they may have.
+    TooWide,
+    /// It is wrong.
+    Wrong(Box<DataSetError>),
+}
+
+impl From<Box<DataSetError>> for Stop {
+    fn from(error: Box<DataSetError>) -> Self {
+        Self::Wrong(error)
+    }
+}
+
+impl Stop {
+    fn inside(self, part: &str) -> Self {
+        match self {
+            Self::Wrong(error) => Self::Wrong(error.inside(part)),
+            other => other,
+        }
+    }
+}
+
+/// What is done with what the schema does not have, and with what the data sets do not have.
+#[derive(Debug)]
+pub struct Beyond {
+    /// With what the schema does not have.
+    pub unknown: Unknown,
+    /// How many places may still be without a value; where there is none left, reading stops.
+    pub absent: usize,
+}
+
+/// What is done with what the schema does not have.
+#[derive(Debug)]
+pub enum Unknown {
+    /// Reading stops: the schema has to grow.
+    Stop,
+    /// It is left out, and counted by its path.
+    Count(BTreeMap<String, u64>),
+}
+
+/// Data sets, or the items of a sequence, while they become columns.
+#[derive(Debug)]
+pub struct DataSetBuilder {
+    attributes: Vec<AttributeBuilder>,
+    rows: usize,
+    valid: NullBufferBuilder,
+}
+
+#[derive(Debug)]
+struct AttributeBuilder {
+    attribute: Attribute,
+    /// The beginning of its elements' headers where plain text is all that matters: not for the tags
+    /// of attributes, nor for the character set.
+    plain: Option<u64>,
+    values: Values,
+    /// Where the values of each row end, if there are several.
+    lists: Option<(Vec<i32>, NullBufferBuilder)>,
+}
+
+/// A column begins with room for so many values: there may be thousands of columns.
+const FIRST: usize = 16;
+
+macro_rules! numbers {
+    ($($variant:ident: $of:ident),*) => {
+        // Not laid out for its size: its variant is asked for with every element.
+        #[derive(Debug)]
+        #[repr(u8)]
+        enum Values {
+            Text(Texts),
+            Bytes(LargeBinaryBuilder),
+            Items(Box<DataSetBuilder>),
+            $($variant(PrimitiveBuilder<$of>)),*
+        }
+
+        impl Values {
+            fn new(vr: VR, items: Option<&DataSetSchema>) -> Self {
+                if let Some(items) = items {
+                    return Self::Items(DataSetBuilder::new(items).into());
+                }
+                match value_type(vr) {
+                    $(<$of as ArrowPrimitiveType>::DATA_TYPE => {
+                        Self::$variant(PrimitiveBuilder::with_capacity(FIRST))
+                    })*
+                    DataType::LargeBinary => Self::Bytes(LargeBinaryBuilder::with_capacity(FIRST, FIRST)),
+                    _ => Self::Text(Texts::default()),
+                }
+            }
+
+            fn len(&self) -> usize {
+                use arrow_array::builder::ArrayBuilder;
+                match self {
+                    Self::Text(texts) => texts.rows(),
+                    Self::Bytes(builder) => builder.len(),
+                    Self::Items(builder) => builder.rows,
+                    $(Self::$variant(builder) => builder.len()),*
+                }
+            }
+
+            fn push_null(&mut self) {
+                match self {
+                    Self::Text(texts) => texts.push_null(),
+                    Self::Bytes(builder) => builder.append_null(),
+                    Self::Items(builder) => builder.push_null(),
+                    $(Self::$variant(builder) => builder.append_null()),*
+                }
+            }
+
+            /// Adds binary numbers, as many as these bytes are.
+            fn push_numbers(&mut self, bytes: &[u8]) {
+                match self {
+                    $(Self::$variant(builder) => {
+                        const SIZE: usize = size_of::<<$of as ArrowPrimitiveType>::Native>();
+                        for number in bytes.as_chunks::<SIZE>().0 {
+                            let number = <$of as ArrowPrimitiveType>::Native::from_le_bytes(*number);
+                            builder.append_value(number);
+                        }
+                    })*
+                    Self::Text(_) | Self::Bytes(_) | Self::Items(_) => {}
+                }
+            }
+
+            /// The bytes of a number.
+            fn size(&self) -> usize {
+                match self {
+                    $(Self::$variant(_) => size_of::<<$of as ArrowPrimitiveType>::Native>(),)*
+                    Self::Text(_) | Self::Bytes(_) | Self::Items(_) => 1,
+                }
+            }
+
+            fn finish(self) -> ArrayRef {
+                match self {
+                    Self::Text(texts) => Arc::new(texts.finish()),
+                    Self::Bytes(mut builder) => Arc::new(builder.finish()),
+                    Self::Items(builder) => Arc::new(builder.finish()),
+                    $(Self::$variant(mut builder) => Arc::new(builder.finish())),*
+                }
+            }
+        }
+    };
+}
+
+numbers!(
+    UnsignedShort: UInt16Type, SignedShort: Int16Type, UnsignedLong: UInt32Type,
+    SignedLong: Int32Type, UnsignedVeryLong: UInt64Type, SignedVeryLong: Int64Type,
+    Single: Float32Type, Double: Float64Type
+);
+
+impl DataSetBuilder {
+    /// No rows yet.
+    pub fn new(schema: &DataSetSchema) -> Self {
+        let attributes = schema.attributes.values().map(AttributeBuilder::new).collect();
+        Self { attributes, rows: 0, valid: NullBufferBuilder::new(0) }
+    }
+
+    /// Adds a row that is null, as one in a column above it.
+    fn push_null(&mut self) {
+        self.rows += 1;
+        self.fill();
+        self.valid.append_null();
+    }
+
+    /// Adds a data set that is null.
+    pub fn push_absent(&mut self, beyond: &mut Beyond) -> Result<(), Stop> {
+        let absent = self.attributes.len();
+        self.push_null();
+        beyond.count_absent(absent)
+    }
+
+    /// Adds a data set, or an item, and returns where that ends. After an error it is there too, as
+    /// null.
+    // The elements are given, not lent: then they stay in registers in the short way.
+    #[inline(always)]
+    pub fn push<'a>(
+        &mut self,
+        mut elements: Elements<'a>,
+        character_set: &CharacterSet,
+        beyond: &mut Beyond,
+    ) -> Result<Elements<'a>, Stop> {
+        self.rows += 1;
+        // Most data sets have all attributes, in order, and plain text: half the instructions.
+        let next = self.push_plain(0, &mut elements);
+        if next == self.attributes.len() && elements.are_at_end() {
+            self.valid.append_non_null();
+            return Ok(elements);
+        }
+        let mut rest = elements.clone();
+        self.read_on(next, &mut rest, character_set, beyond).map(|()| rest)
+    }
+
+    /// Adds elements from attribute `next` on, as long as they are the attributes' in their order and
+    /// plain text. Returns the attribute after these. Neither `next` nor a later one may be there yet.
+    #[inline(always)]
+    fn push_plain(&mut self, next: usize, elements: &mut Elements<'_>) -> usize {
+        let mut added = 0;
+        for attribute in &mut self.attributes[next..] {
+            if !attribute.push_plain(elements) {
+                break;
+            }
+            added += 1;
+        }
+        next + added
+    }
+
+    /// Fills the places of the last row that have no value, and returns how many these are.
+    fn fill(&mut self) -> usize {
+        let mut absent = 0;
+        for attribute in &mut self.attributes {
+            if attribute.rows() < self.rows {
+                attribute.push_absent();
+                absent += 1;
+            }
+        }
+        absent
+    }
+
+    /// Adds what is left of a row, from attribute `next` on.
+    #[inline(never)]
+    fn read_on(
+        &mut self,
+        next: usize,
+        elements: &mut Elements<'_>,
+        character_set: &CharacterSet,
+        beyond: &mut Beyond,
+    ) -> Result<(), Stop> {
+        let read = self.read(next, elements, character_set, beyond);
+        let absent = self.fill();
+        self.valid.append(read.is_ok());
+        beyond.count_absent(absent).and(read)
+    }
+
+    /// From attribute `unfilled` on none is there yet.
+    fn read(
+        &mut self,
+        mut unfilled: usize,
+        elements: &mut Elements<'_>,
+        character_set: &CharacterSet,
+        beyond: &mut Beyond,
+    ) -> Result<(), Stop> {
+        let mut own = None;
+        let mut next = unfilled;
+        loop {
+            let Some(element) = elements.next()? else { return Ok(()) };
+            // It holds for the text behind it even where the schema leaves it out.
+            if element.tag == SPECIFIC_CHARACTER_SET {
+                own = Some(CharacterSet::of_value(element.value.unwrap_or_default()));
+            }
+            let Some(place) = self.find(next, &element) else {
+                skip(elements, &element, beyond)?;
+                continue;
+            };
+            let attribute = &mut self.attributes[place];
+            let character_set = own.as_ref().unwrap_or(character_set);
+            attribute
+                .push(self.rows, elements, &element, character_set, beyond)
+                .map_err(|stop| stop.inside(&attribute.attribute.name).inside("."))?;
+            next = place + 1;
+            if place >= unfilled {
+                next = self.push_plain(next, elements);
+                unfilled = next;
+            }
+        }
+    }
+
+    /// Where the attribute of an element is: nearly always the next one.
+    fn find(&self, next: usize, element: &Element<'_>) -> Option<usize> {
+        let is_it = |of: &AttributeBuilder| of.attribute.tag == element.tag && of.takes(element.vr);
+        if self.attributes.get(next).is_some_and(is_it) {
+            return Some(next);
+        }
+        let first = self.attributes.partition_point(|of| of.attribute.tag < element.tag);
+        let of_tag = self.attributes[first..].iter();
+        let of_tag = of_tag.take_while(|of| of.attribute.tag == element.tag);
+        of_tag.enumerate().find(|(_, of)| is_it(of)).map(|(place, _)| first + place)
+    }
+
+    /// Makes room for `times` the rows that there are.
+    pub fn reserve(&mut self, times: f64, most_bytes: usize) {
+        for attribute in &mut self.attributes {
+            match &mut attribute.values {
+                Values::Text(texts) => texts.reserve(times, most_bytes),
+                Values::Items(items) => items.reserve(times, most_bytes),
+                _ => {}
+            }
+        }
+    }
+
+    /// The rows as structs.
+    pub fn finish(mut self) -> StructArray {
+        let columns = self.attributes.into_iter().map(AttributeBuilder::finish);
+        let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = columns.unzip();
+        let valid = self.valid.finish();
+        StructArray::try_new_with_length(fields.into(), arrays, valid, self.rows)
+            .expect("every column has all rows")
+    }
+}
+
+impl Beyond {
+    fn count_absent(&mut self, absent: usize) -> Result<(), Stop> {
+        self.absent = self.absent.checked_sub(absent).ok_or(Stop::TooWide)?;
+        Ok(())
+    }
+}
+
+fn skip(
+    elements: &mut Elements<'_>,
+    element: &Element<'_>,
+    beyond: &mut Beyond,
+) -> Result<(), Stop> {
+    let Unknown::Count(omitted) = &mut beyond.unknown else { return Err(Stop::Unknown) };
+    let attribute = Attribute::new(element.tag, element.vr);
+    elements.skip(element).map_err(|error| error.inside(&attribute.name).inside("."))?;
+    *omitted.entry(attribute.name.into()).or_default() += 1;
+    Ok(())
+}
+
+impl AttributeBuilder {
+    fn new(known: &Known) -> Self {
+        let Attribute { tag, vr, .. } = known.attribute;
+        let is_plain = !known.several
+            && matches!(content(vr), Content::Text { .. })
+            && !has_long_length(vr)
+            && tag != SPECIFIC_CHARACTER_SET;
+        Self {
+            plain: is_plain.then(|| HeaderForm::beginning(tag, vr)),
+            values: Values::new(vr, known.items.as_ref()),
+            lists: known.several.then(|| (vec![0], NullBufferBuilder::new(0))),
+            attribute: known.attribute.clone(),
+        }
+    }
+
+    /// Whether elements of this VR are its own: any that is not said, or not known.
+    fn takes(&self, vr: Option<VR>) -> bool {
+        vr.is_none_or(|vr| vr == self.attribute.vr || vr == VR::UN)
+    }
+
+    fn rows(&self) -> usize {
+        match &self.lists {
+            Some((ends, _)) => ends.len() - 1,
+            None => self.values.len(),
+        }
+    }
+
+    fn push_absent(&mut self) {
+        match &mut self.lists {
+            Some((ends, valid)) => {
+                ends.push(self.values.len() as i32);
+                valid.append_null();
+            }
+            None => self.values.push_null(),
+        }
+    }
+
+    /// Adds the next element if it is one of this attribute with plain text, of which the column
+    /// takes one value.
+    #[inline(always)]
+    fn push_plain(&mut self, elements: &mut Elements<'_>) -> bool {
+        let (Values::Text(texts), Some(beginning)) = (&mut self.values, self.plain) else {
+            return false;
+        };
+        let Some(value) = elements.short_value(beginning) else { return false };
+        let Some(text) = plain(value) else { return false };
+        texts.push_short(text);
+        elements.step_over(value);
+        true
+    }
+
+    fn push(
+        &mut self,
+        rows: usize,
+        elements: &mut Elements<'_>,
+        element: &Element<'_>,
+        character_set: &CharacterSet,
+        beyond: &mut Beyond,
+    ) -> Result<(), Stop> {
+        if self.rows() == rows {
+            return Err(DataSetError::at(element.at, DataSetReason::Repeated).into());
+        }
+        let before = self.values.len();
+        let read = self.push_values(elements, element, character_set, beyond);
+        let found = self.values.len() - before;
+        if read.is_ok() && self.lists.is_none() && found != 1 {
+            return Err(match beyond.unknown {
+                Unknown::Stop => Stop::Unknown,
+                Unknown::Count(_) => DataSetError::at(element.at, DataSetReason::NotOne).into(),
+            });
+        }
+        if let Some((ends, valid)) = &mut self.lists {
+            ends.push(self.values.len() as i32);
+            valid.append_non_null();
+        }
+        read
+    }
+
+    fn push_values(
+        &mut self,
+        elements: &mut Elements<'_>,
+        element: &Element<'_>,
+        character_set: &CharacterSet,
+        beyond: &mut Beyond,
+    ) -> Result<(), Stop> {
+        if let Values::Items(items) = &mut self.values {
+            return push_items(items, elements, element, character_set, beyond);
+        }
+        let vr = self.attribute.vr;
+        let Some(value) = element.value else {
+            let reason = DataSetReason::UndefinedLength(vr.to_string());
+            return Err(DataSetError::at(element.at, reason).into());
+        };
+        match &mut self.values {
+            Values::Bytes(builder) => builder.append_value(value),
+            Values::Text(texts) if content(vr) == Content::Tags => {
+                check_unit(element.at, vr, 4, value)?;
+                for tag in value.as_chunks::<4>().0 {
+                    let [a, b, c, d] = *tag;
+                    texts.push(format!("{b:02X}{a:02X}{d:02X}{c:02X}").as_bytes());
+                }
+            }
+            Values::Text(texts) => {
+                let several = self.lists.is_some();
+                return push_text(texts, vr, several, value, character_set, element.at);
+            }
+            numbers => {
+                check_unit(element.at, vr, numbers.size(), value)?;
+                // A single one is all that a column of single ones can take.
+                if self.lists.is_some() || value.len() == numbers.size() {
+                    numbers.push_numbers(value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> (Field, ArrayRef) {
+        let name = &*self.attribute.name;
+        let values = self.values.finish();
+        let array: ArrayRef = match self.lists {
+            None => values,
+            Some((ends, mut valid)) => {
+                let field = Arc::new(Field::new_list_field(values.data_type().clone(), true));
+                let ends = OffsetBuffer::new(ScalarBuffer::from(ends));
+                Arc::new(ListArray::new(field, ends, values, valid.finish()))
+            }
+        };
+        (Field::new(name, array.data_type().clone(), true), array)
+    }
+}
+
+// Of its own, so that the loop has the registers for itself.
+#[inline(never)]
+fn push_items(
+    items: &mut DataSetBuilder,
+    elements: &mut Elements<'_>,
+    element: &Element<'_>,
+    character_set: &CharacterSet,
+    beyond: &mut Beyond,
+) -> Result<(), Stop> {
+    let mut inner = elements.items(element)?;
+    let mut number = 0;
+    while let Some(item) = inner.next().map_err(|error| error.inside(&format!("[{number}]")))? {
+        let item = items
+            .push(item, character_set, beyond)
+            .map_err(|stop| stop.inside(&format!("[{number}]")))?;
+        inner.go_on_behind(&item);
+        number += 1;
+    }
+    if element.value.is_none() {
+        elements.go_on_behind(&inner);
+    }
+    Ok(())
+}
+
+fn check_unit(at: usize, vr: VR, unit: usize, value: &[u8]) -> Result<(), Box<DataSetError>> {
+    check_units(vr, unit, value)
+        .map_err(|error| DataSetError::at(at, DataSetReason::Value(excerpt(value), error)))
+}
+
+fn push_text(
+    texts: &mut Texts,
+    vr: VR,
+    several: bool,
+    value: &[u8],
+    character_set: &CharacterSet,
+    at: usize,
+) -> Result<(), Stop> {
+    let Content::Text { extended, several: may_be } = content(vr) else { return Ok(()) };
+    let default = CharacterSet::Default;
+    let character_set = if extended { character_set } else { &default };
+    let text = character_set.decode(vr, value).ok_or_else(|| {
+        let name = character_set.name().into();
+        DataSetError::at(at, DataSetReason::Undecodable(excerpt(value), name))
+    })?;
+    let text = without_padding(text.as_bytes());
+    match (several, may_be && text.contains(&b'\\')) {
+        (false, false) => texts.push(text),
+        // Not one value: nothing is added.
+        (false, true) => {}
+        (true, _) if text.is_empty() => {}
+        (true, false) => texts.push(text),
+        (true, true) => {
+            text.split(|&byte| byte == b'\\').for_each(|value| texts.push(without_padding(value)));
+        }
+    }
+    Ok(())
+}

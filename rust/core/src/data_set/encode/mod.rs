@@ -1,0 +1,14 @@
+//! Data sets from columns of attributes to bytes (PS3.5 7 and A.1, A.2).
+//!
+//! In: an Arrow struct of attributes, by keyword.
+//! Out: Implicit or Explicit VR Little Endian, written where the data set belongs in the stream.
+//! Each value is checked against its VR (PS3.5 6.2); the first that does not fit is reported.
+
+mod columns;
+mod encoder;
+mod options;
+mod uid_block;
+
+pub use columns::*;
+pub use encoder::*;
+pub use options::*;

@@ -1,0 +1,25 @@
+//! Options of encoding data sets.
+
+use crate::data_set::header::HeaderForm;
+use crate::standard::transfer_syntax::TransferSyntax;
+
+/// How to encode data sets.
+#[derive(Debug, Clone, Copy)]
+pub struct DataSetOptions {
+    /// The transfer syntax.
+    pub syntax: TransferSyntax,
+    /// Whether UIDs must be conformant to PS3.5 9.1, or only short ASCII.
+    pub conformant_uids: bool,
+}
+
+impl DataSetOptions {
+    /// Whether elements have explicit VRs.
+    pub fn is_explicit(self) -> bool {
+        self.syntax == TransferSyntax::ExplicitVrLittleEndian
+    }
+
+    /// The form of headers.
+    pub fn form(self) -> HeaderForm {
+        HeaderForm::of(self.is_explicit())
+    }
+}

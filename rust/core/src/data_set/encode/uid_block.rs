@@ -1,0 +1,185 @@
+//! UIDs of data sets, some rows at once: they are looked for and checked in blocks.
+
+use crate::columns::cell::Cell;
+use crate::columns::cell::WINDOW;
+use crate::data_set::encode::columns::{DataSetColumns, ElementColumn, Values};
+use crate::data_set::header::HeaderForm;
+use crate::uid::masks::conformant_each;
+
+const ROWS: usize = 128;
+const HEADER: usize = 8;
+/// Where the most that is written for a UID ends: so far behind it that the compiler sees that a
+/// length of seven bits lies inside. What comes next is written over the rest.
+pub const ROOM: usize = HEADER + 128;
+
+/// A UID as it is written: what stands in front of it, and where it lies.
+#[derive(Debug, Clone, Copy)]
+struct Uid<'c> {
+    header: [u8; HEADER],
+    window: &'c [u8; WINDOW],
+    length: u32,
+    takes: u32,
+}
+
+impl<'c> Uid<'c> {
+    /// No UID, which takes nothing.
+    const NONE: Self = Self { header: [0; HEADER], window: &[0; WINDOW], length: 0, takes: 0 };
+    /// One that is written another way: it is not conformant, or lies at the end of its buffer.
+    const OTHER: Self = Self { takes: u8::MAX as u32, ..Self::NONE };
+
+    #[inline(always)]
+    fn new(cell: Cell<'c>, conformant: bool, form: HeaderForm, beginning: u64) -> Self {
+        match cell.window() {
+            Some(window) if conformant => {
+                let padded = cell.length().next_multiple_of(2);
+                let header = form.header(beginning, padded as u16);
+                let (length, takes) = (cell.length() as u32, (HEADER + padded) as u32);
+                Self { header, window, length, takes }
+            }
+            _ if cell.is_null() => Self::NONE,
+            _ => Self::OTHER,
+        }
+    }
+
+    /// Writes the element and returns how many bytes it took, if this is the way to write it.
+    // With its length known before, and copied as a whole: half the instructions.
+    #[inline(always)]
+    fn write(&self, out: &mut [u8; ROOM]) -> Option<usize> {
+        if self.takes == Self::OTHER.takes {
+            return None;
+        }
+        out[..HEADER].copy_from_slice(&self.header);
+        out[HEADER..HEADER + WINDOW].copy_from_slice(self.window);
+        out[HEADER + (self.length & 0x7f) as usize] = 0;
+        Some((self.takes & 0x7f) as usize)
+    }
+}
+
+/// Some rows of columns of UIDs that stand side by side.
+// One by one they take half as many instructions again.
+#[derive(Debug)]
+pub struct UidBlock<'c> {
+    columns: &'c [ElementColumn],
+    /// How many rows the columns have.
+    all: usize,
+    form: HeaderForm,
+    first: usize,
+    rows: usize,
+    uids: Vec<[Uid<'c>; ROWS]>,
+    cells: [Cell<'c>; ROWS],
+}
+
+impl<'c> UidBlock<'c> {
+    /// A block without rows yet for each run of UIDs, by its number.
+    pub fn all(columns: &'c DataSetColumns, form: HeaderForm) -> Vec<Self> {
+        let mut blocks = Vec::new();
+        Self::add(columns, form, &mut blocks);
+        blocks
+    }
+
+    fn add(columns: &'c DataSetColumns, form: HeaderForm, blocks: &mut Vec<Self>) {
+        for (at, element) in columns.elements.iter().enumerate() {
+            if let Some(run) = element.uids {
+                debug_assert_eq!(run.number, blocks.len());
+                let run = &columns.elements[at..at + run.length];
+                blocks.push(Self::new(run, columns.rows, form));
+            }
+            if let Values::Items(_, items) = &element.values {
+                Self::add(items, form, blocks);
+            }
+        }
+    }
+
+    fn new(columns: &'c [ElementColumn], all: usize, form: HeaderForm) -> Self {
+        let uids = vec![[Uid::NONE; ROWS]; columns.len()];
+        Self { columns, all, form, first: 0, rows: 0, uids, cells: [Cell::NULL; ROWS] }
+    }
+
+    /// Writes the UIDs in a row to the beginning of `out`, and returns what is behind them. They are
+    /// the most frequent elements of all; if one is not conformant, or lies at the end of its buffer,
+    /// or `out` ends soon, they are written another way.
+    #[inline(always)]
+    pub fn write<'o>(&mut self, row: usize, mut out: &'o mut [u8]) -> Option<&'o mut [u8]> {
+        let mut place = row.wrapping_sub(self.first);
+        if place >= self.rows {
+            self.fill(row);
+            place = 0;
+        }
+        for uids in &self.uids {
+            let taken = uids[place % ROWS].write(out.first_chunk_mut()?)?;
+            out = &mut out[taken..];
+        }
+        Some(out)
+    }
+
+    #[inline(never)]
+    fn fill(&mut self, first: usize) {
+        self.first = first;
+        self.rows = ROWS.min(self.all - first);
+        let cells = &mut self.cells[..self.rows];
+        for (uids, column) in self.uids.iter_mut().zip(self.columns) {
+            if let Values::Uids(values) = &column.values {
+                values.fill(first, cells);
+                let uid =
+                    |cell, conformant| Uid::new(cell, conformant, self.form, column.beginning);
+                conformant_each(cells, &mut uids[..self.rows], uid);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, StringArray, StringViewArray, StructArray};
+    use arrow_schema::Field;
+
+    use super::*;
+
+    /// Transaction UID in Implicit VR Little Endian.
+    fn element(uid: Option<&String>) -> Vec<u8> {
+        let Some(uid) = uid else { return vec![] };
+        let length = uid.len().next_multiple_of(2);
+        let mut element = vec![0x08, 0, 0x95, 0x11, length as u8, 0, 0, 0];
+        element.extend(uid.as_bytes());
+        element.resize(8 + length, 0);
+        element
+    }
+
+    #[test]
+    fn every_row_is_found_whatever_the_order() {
+        let text = |row: usize| match row % 300 {
+            0..150 => Some("1.2.840.10008.1.20.1".to_owned()),
+            150 => None,
+            row => Some(format!("1.{}.{row}", if row % 7 == 0 { "02" } else { "2" })),
+        };
+        let form = HeaderForm::of(false);
+        let texts: Vec<_> = (0..700).map(text).collect();
+        let arrays: [ArrayRef; 2] = [
+            Arc::new(StringArray::from(texts.clone())),
+            Arc::new(StringViewArray::from_iter(texts.iter().map(Option::as_ref))),
+        ];
+        for array in arrays {
+            let name = Field::new("TransactionUID", array.data_type().clone(), true);
+            let columns = StructArray::from(vec![(Arc::new(name), array)]);
+            let columns = DataSetColumns::new(&columns, "EventInformation").unwrap();
+            let (mut blocks, mut at_end) = (UidBlock::all(&columns, form), BTreeSet::new());
+            for row in (0..700).chain((0..700).rev()).chain((0..700).map(|row| row * 331 % 700)) {
+                let mut out = [0xaa; 2 * ROOM];
+                let found = blocks[0].write(row, &mut out).map(|behind| behind.len());
+                let found = found.map(|behind| out.len() - behind);
+                match (found, texts[row].as_ref()) {
+                    (None, Some(uid)) if crate::uid::check(uid.as_bytes()).is_ok() => {
+                        at_end.insert(row);
+                    }
+                    (None, uid) => assert!(uid.is_some()),
+                    (Some(length), uid) => assert_eq!(out[..length], element(uid), "{row}"),
+                }
+            }
+            // Those in the last 64 bytes of their buffer.
+            assert!(at_end.len() < 10, "{at_end:?}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Decodes the data sets of decoded events into columns of attributes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_buffer::Buffer;
+use arrow_select::filter::filter_record_batch;
+
+use crate::data_set::decode::decode_data_sets;
+use crate::data_set::error::DataSetError;
+use crate::data_set::schema::DataSetSchema;
+use crate::decode::stream::Decoded;
+use crate::event_columns::replaced;
+use crate::field::Field;
+use crate::options::OnInvalid;
+use crate::rejection::{Reason, Rejection};
+use crate::standard::transfer_syntax::TransferSyntax;
+
+/// Which of the decoded data sets become structured, and how.
+#[derive(Debug, Default)]
+pub struct Structure {
+    /// The transfer syntax that they are in.
+    pub syntax: TransferSyntax,
+    /// The columns, and the schema of each where one is given.
+    pub columns: Vec<(Field, Option<DataSetSchema>)>,
+}
+
+/// Decoded events with structured data sets.
+#[derive(Debug)]
+pub struct StructuredEvents {
+    /// The events. Those whose data sets are wrong are rejected too.
+    pub decoded: Decoded,
+    /// The same rows with structured data sets.
+    pub structured: RecordBatch,
+    /// How many elements of data sets given schemas left out, by their paths.
+    pub omitted: BTreeMap<String, u64>,
+}
+
+/// Decodes the data sets of events that were decoded from `stream`.
+pub fn decode_structured(
+    mut decoded: Decoded,
+    stream: &Buffer,
+    structure: &Structure,
+    on_invalid: OnInvalid,
+) -> StructuredEvents {
+    let mut structured = decoded.events.clone();
+    let mut wrong: BTreeMap<usize, Rejection> = BTreeMap::new();
+    let mut omitted = BTreeMap::new();
+    for (field, schema) in &structure.columns {
+        let data_sets = decoded.events[field.keyword()].as_binary_view();
+        let found = decode_data_sets(data_sets, structure.syntax, schema.as_ref());
+        omitted.extend(found.left_out_of(*field));
+        for (row, error) in found.wrong {
+            let begin = decoded.offsets[row] as usize;
+            let rejection = placed(error, data_sets.value(row), stream, begin);
+            wrong.entry(row).or_insert(rejection.field(*field));
+        }
+        structured = replaced(&structured, *field, Arc::new(found.rows));
+    }
+    if !wrong.is_empty() {
+        let kept = reject(&mut decoded, wrong, on_invalid);
+        structured = filter_record_batch(&structured, &kept).expect("as many rows as before");
+    }
+    StructuredEvents { decoded, structured, omitted }
+}
+
+/// What is wrong with a data set, and where in `stream`. One that was joined from fragments, or is
+/// so short that Arrow keeps it in its view, has no place there: its message's beginning serves.
+fn placed(error: Box<DataSetError>, data_set: &[u8], stream: &Buffer, begin: usize) -> Rejection {
+    let start = (data_set.as_ptr() as usize).wrapping_sub(stream.as_ptr() as usize);
+    let lies = start.checked_add(data_set.len()).is_some_and(|end| end <= stream.len());
+    let at = if lies { start + error.offset.unwrap_or(0) } else { begin };
+    Rejection::new(Reason::DataSet(error)).at(at)
+}
+
+/// Takes rows out of the events, and returns which were kept.
+fn reject(
+    decoded: &mut Decoded,
+    wrong: BTreeMap<usize, Rejection>,
+    on_invalid: OnInvalid,
+) -> BooleanArray {
+    let rows = decoded.events.num_rows();
+    let first = *wrong.keys().next().expect("a row is wrong");
+    let keep = |row: usize| match on_invalid {
+        OnInvalid::Raise => row < first,
+        OnInvalid::Skip => !wrong.contains_key(&row),
+    };
+    let kept: BooleanArray = (0..rows).map(|row| Some(keep(row))).collect();
+    let numbers = numbers(rows, &decoded.rejected);
+    decoded.events = filter_record_batch(&decoded.events, &kept).expect("as many rows as before");
+    let offsets = decoded.offsets.iter().enumerate();
+    decoded.offsets = offsets.filter(|(row, _)| kept.value(*row)).map(|(_, at)| *at).collect();
+    let found = wrong.into_iter().map(|(row, rejection)| rejection.row(numbers[row]));
+    match on_invalid {
+        OnInvalid::Raise => decoded.rejected = found.take(1).collect(),
+        OnInvalid::Skip => {
+            decoded.rejected.extend(found);
+            decoded.rejected.sort_by_key(|rejection| rejection.row);
+        }
+    }
+    kept
+}
+
+/// The number in the stream of each of the events, between those that were rejected.
+fn numbers(rows: usize, rejected: &[Rejection]) -> Vec<u64> {
+    let mut rejected = rejected.iter().filter_map(|rejection| rejection.row).peekable();
+    let mut next = 0;
+    let mut number = || {
+        while rejected.next_if_eq(&next).is_some() {
+            next += 1;
+        }
+        next += 1;
+        next - 1
+    };
+    (0..rows).map(|_| number()).collect()
+}

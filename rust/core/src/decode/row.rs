@@ -1,0 +1,114 @@
+//! A decoded event before it becomes a row: its fields as spans of the stream.
+
+use crate::field::{Field, Kind};
+
+/// How many events are gathered before they go into the columns: few enough to stay in the CPU's
+/// nearest cache.
+pub const BLOCK_ROWS: usize = 128;
+
+/// A part of the stream, or of what was joined from fragments.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Span {
+    /// Of the joined bytes rather than of the stream.
+    pub joined: bool,
+    /// Where it begins.
+    pub start: usize,
+    /// How long it is.
+    pub length: usize,
+}
+
+/// Which fields an event has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fields(u16);
+
+impl Fields {
+    pub const NONE: Self = Self(0);
+    pub const ALL: Self = Self(u16::MAX);
+
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    #[inline(always)]
+    pub fn has(self, field: Field) -> bool {
+        self.0 >> field as u16 & 1 != 0
+    }
+
+    #[inline(always)]
+    pub fn with(self, field: Field) -> Self {
+        Self(self.0 | 1 << field as u16)
+    }
+}
+
+/// An event whose command set is read and whose data set may be still to come.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Request or response.
+    pub kind: Kind,
+    /// Where its first PDU begins.
+    pub begin: usize,
+    /// Its presentation context.
+    pub context_id: u8,
+    /// Which fields it has.
+    pub fields: Fields,
+    /// Its numbers, by field.
+    pub numbers: [u16; Field::ALL.len()],
+    texts: [Span; Field::TEXTS.len()],
+}
+
+impl Row {
+    /// An event without any fields yet.
+    #[inline(always)]
+    pub fn new(kind: Kind, begin: usize, context_id: u8) -> Self {
+        let numbers = [0; Field::ALL.len()];
+        let texts = [Span::default(); Field::TEXTS.len()];
+        Self { kind, begin, context_id, fields: Fields::NONE, numbers, texts }
+    }
+
+    /// Sets a number.
+    #[inline(always)]
+    pub fn set_number(&mut self, field: Field, number: u16) {
+        self.numbers[field as usize] = number;
+        self.fields = self.fields.with(field);
+    }
+
+    /// Sets a text, which must be ASCII or UTF-8.
+    #[inline(always)]
+    pub fn set_text(&mut self, field: Field, text: Span) {
+        self.texts[place_of(field, &Field::TEXTS)] = text;
+        self.fields = self.fields.with(field);
+    }
+
+    /// A text.
+    #[inline(always)]
+    pub fn text(&self, field: Field) -> Option<Span> {
+        self.fields.has(field).then(|| self.texts[place_of(field, &Field::TEXTS)])
+    }
+}
+
+#[cfg(test)]
+impl Row {
+    /// A number.
+    pub fn number(&self, field: Field) -> Option<u16> {
+        self.fields.has(field).then_some(self.numbers[field as usize])
+    }
+}
+
+/// A field's place among others.
+#[inline(always)]
+pub fn place_of(field: Field, fields: &[Field]) -> usize {
+    fields.iter().position(|one| *one == field).expect("it is one of them")
+}
+
+/// Which rows have a field.
+pub enum Present<'a> {
+    Always,
+    Never,
+    Sometimes(&'a [Fields], Field),
+}
+
+#[inline(always)]
+pub fn bytes_of<'b>(stream: &'b [u8], joined: &'b [u8], span: Span) -> &'b [u8] {
+    let bytes = if span.joined { joined } else { stream };
+    &bytes[span.start..span.start + span.length]
+}

@@ -1,0 +1,649 @@
+//! Bytes to columns: PDUs are stepped through once, and what lies whole in the stream is viewed
+//! where it lies.
+//!
+//! There are two ways. Nearly all messages lie whole in the stream and hold nothing unusual:
+//! [`crate::decode::whole_message`] reads these. Here is the other way, which knows all the rules.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use arrow_array::RecordBatch;
+use arrow_buffer::{Buffer, ScalarBuffer};
+
+use crate::command_set::{CommandSet, Message, Value, message_name};
+use crate::decode::columns::DecodedColumns;
+use crate::decode::row::{Row, Span};
+use crate::decode::views::LONGEST;
+use crate::decode::whole_message::{self, COMMAND_SET_BEGINS, WholeMessage, begins_command_set};
+use crate::excerpt::excerpt;
+use crate::field::Field;
+use crate::options::{Framing, OnInvalid};
+use crate::pdu::read::{Item, NAMES, Pdus, Pdv};
+use crate::rejection::{Reason, Rejection};
+use crate::threads::side_by_side;
+use crate::uid::{MAX_LENGTH, UidError};
+
+/// Decoded events as columns, and all else that was in the stream.
+#[derive(Debug)]
+pub struct Decoded {
+    /// A row for each event; the columns of [`schema`](crate::decode::columns::schema).
+    pub events: RecordBatch,
+    /// Where the first PDU (or the command set) of each event begins.
+    pub offsets: ScalarBuffer<i64>,
+    /// What could not be decoded.
+    pub rejected: Vec<Rejection>,
+    /// Other PDUs and other DIMSE messages by name, and how many there were.
+    pub skipped: BTreeMap<&'static str, u64>,
+}
+
+/// Decodes one direction of an association, or of several one after another. `stream` is kept
+/// alive by the columns, which view into it.
+///
+/// With [`OnInvalid::Raise`] decoding stops at the first error, which is then the only entry of
+/// `rejected`; the events before it are there.
+pub fn decode(stream: &Buffer, framing: Framing, on_invalid: OnInvalid) -> Decoded {
+    decode_in_threads(stream, framing, on_invalid, 1)
+}
+
+/// The same in up to `threads` threads: of PDUs, since a stream of bare command sets shows only to
+/// him who reads it from its beginning where each of them begins.
+pub fn decode_in_threads(
+    stream: &Buffer,
+    framing: Framing,
+    on_invalid: OnInvalid,
+    threads: usize,
+) -> Decoded {
+    if framing == Framing::CommandSet {
+        let mut decoder = Decoder::new(stream, on_invalid, 0..stream.len());
+        decoder.read_command_sets();
+        return decoder.finish();
+    }
+    decode_parts(stream, on_invalid, &beginnings(stream, threads), threads)
+}
+
+fn decode_parts(
+    stream: &Buffer,
+    on_invalid: OnInvalid,
+    beginnings: &[usize],
+    threads: usize,
+) -> Decoded {
+    let ends = beginnings[1..].iter().copied().chain([stream.len()]);
+    let parts = beginnings.iter().copied().zip(ends).map(|(start, end)| start..end);
+    let whole = Whole::default();
+    side_by_side(threads.min(beginnings.len()), parts.enumerate(), |(number, part)| {
+        let mut decoder = Decoder::new(stream, on_invalid, part);
+        decoder.read_pdus();
+        whole.add(number, decoder);
+    });
+    let mut decoder = whole.finish();
+    decoder.end_stream();
+    decoder.finish()
+}
+
+/// Parts on their way behind one another: each thread that has read one joins what is ready, so that
+/// this too is shared.
+#[derive(Default)]
+struct Whole<'a> {
+    ready: Mutex<BTreeMap<usize, Decoder<'a>>>,
+    joined: Mutex<(usize, Option<Decoder<'a>>)>,
+}
+
+impl<'a> Whole<'a> {
+    fn add(&self, number: usize, part: Decoder<'a>) {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).insert(number, part);
+        // Not waited for: who joins now looks again, or the last one does.
+        if let Ok(mut joined) = self.joined.try_lock() {
+            self.join(&mut joined);
+        }
+    }
+
+    fn join(&self, (next, whole): &mut (usize, Option<Decoder<'a>>)) {
+        let ready = |next| self.ready.lock().unwrap_or_else(PoisonError::into_inner).remove(&next);
+        while let Some(part) = ready(*next) {
+            match whole {
+                Some(whole) => whole.go_on(part),
+                None => *whole = Some(part),
+            }
+            *next += 1;
+        }
+    }
+
+    fn finish(self) -> Decoder<'a> {
+        let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
+        self.join(&mut joined);
+        joined.1.take().expect("there is a first part")
+    }
+}
+
+/// The least bytes that are worth a thread.
+const LEAST_PART: usize = 128 << 10;
+/// How many parts each thread reads: the last of them are over at about the same time.
+const PARTS: usize = 8;
+
+/// Where the parts of a stream begin: at command sets, as far as can be seen without reading all
+/// that is before them.
+fn beginnings(stream: &[u8], threads: usize) -> Vec<usize> {
+    let parts = if threads > 1 { threads * PARTS } else { 1 };
+    let parts = parts.min(stream.len() / LEAST_PART);
+    let mut beginnings = vec![0];
+    for part in 1..parts {
+        let from = stream.len() / parts * part;
+        let found = stream[from..].windows(COMMAND_SET_BEGINS).take(LEAST_PART / 2);
+        if let Some(at) = found.into_iter().position(begins_command_set) {
+            beginnings.push(from + at);
+        }
+    }
+    beginnings
+}
+
+/// What has come of a message so far.
+#[derive(Debug, Default)]
+struct Partial {
+    /// Where its first PDU begins.
+    begin: usize,
+    /// The fragments of its command set, later those of its data set.
+    span: Option<Span>,
+    /// The event whose data set is due, `None` for another DIMSE message.
+    row: Option<Row>,
+}
+
+enum State {
+    /// Between messages.
+    Idle,
+    /// In a command set.
+    Command(Partial),
+    /// In a data set.
+    DataSet(Partial),
+    /// After an error: data set fragments are passed over until a command comes.
+    Lost,
+}
+
+struct Decoder<'a> {
+    stream: &'a Buffer,
+    /// The part of the stream that is read here: a message that begins before its end is.
+    part: Range<usize>,
+    /// Where the next PDU begins.
+    at: usize,
+    on_invalid: OnInvalid,
+    state: State,
+    columns: DecodedColumns<'a>,
+    rejected: Vec<Rejection>,
+    skipped: BTreeMap<&'static str, u64>,
+    /// Events so far, good and bad.
+    events: u64,
+}
+
+impl<'a> Decoder<'a> {
+    fn new(stream: &'a Buffer, on_invalid: OnInvalid, part: Range<usize>) -> Self {
+        Self {
+            stream,
+            at: part.start,
+            part,
+            on_invalid,
+            state: State::Idle,
+            columns: DecodedColumns::new(stream),
+            rejected: Vec::new(),
+            skipped: BTreeMap::new(),
+            events: 0,
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.on_invalid == OnInvalid::Raise && !self.rejected.is_empty()
+    }
+
+    fn read_pdus(&mut self) {
+        let stream = self.stream.as_slice();
+        let mut pdus = Pdus::new(stream);
+        pdus.go_on_at(self.at);
+        while !self.stopped() {
+            if let Some(at) = pdus.next_at() {
+                self.at = at;
+                if self.is_between_messages() {
+                    self.read_whole_messages(stream);
+                    pdus.go_on_at(self.at);
+                    if self.at >= self.part.end {
+                        break;
+                    }
+                }
+            }
+            let step = match pdus.next() {
+                Some(Ok(Item::Pdv(pdv))) => self.read_pdv(&pdv),
+                Some(Ok(Item::Other(pdu))) => self.step_over_pdu(pdu),
+                Some(Err(rejection)) => Err(rejection),
+                None => break,
+            };
+            if let Err(rejection) = step {
+                self.reject(rejection);
+            }
+        }
+    }
+
+    fn is_between_messages(&self) -> bool {
+        matches!(self.state, State::Idle | State::Lost)
+    }
+
+    /// Goes on behind the part that was read, with the next one, which `later` has read: if that
+    /// begins where this one came to between two messages, it was read rightly.
+    fn go_on(&mut self, later: Self) {
+        if self.stopped() {
+            return;
+        }
+        if self.at != later.part.start || !self.is_between_messages() {
+            self.part.end = later.part.end;
+            return self.read_pdus();
+        }
+        let before = self.events;
+        self.rejected.extend(later.rejected.into_iter().map(|rejection| Rejection {
+            row: rejection.row.map(|row| row + before),
+            ..rejection
+        }));
+        for (name, count) in later.skipped {
+            *self.skipped.entry(name).or_default() += count;
+        }
+        self.columns.append(later.columns);
+        self.events += later.events;
+        (self.part.end, self.at, self.state) = (later.part.end, later.at, later.state);
+    }
+
+    /// A message that has begun can't end any more.
+    fn end_stream(&mut self) {
+        if let State::Command(partial) | State::DataSet(partial) = &self.state
+            && !self.stopped()
+        {
+            let rejection = Rejection::new(Reason::StreamEnds).at(partial.begin);
+            self.reject(rejection);
+        }
+    }
+
+    /// Reads messages as long as they lie whole in the stream.
+    fn read_whole_messages(&mut self, stream: &[u8]) {
+        while self.at < self.part.end
+            && let Some(WholeMessage { row, data_set, end }) = whole_message::read(stream, self.at)
+        {
+            self.at = end;
+            self.state = State::Idle;
+            self.push(&row, data_set);
+        }
+    }
+
+    #[inline(always)]
+    fn push(&mut self, row: &Row, data_set: Option<Span>) {
+        self.events += 1;
+        if self.columns.push(row, data_set) {
+            self.columns.flush(self.foretold_rows());
+        }
+    }
+
+    /// How many events there will be if the rest is like what was read: a little more, so that
+    /// columns do not have to move at their very end. The first part has room for all later ones.
+    fn foretold_rows(&self) -> usize {
+        /// The headers of a PDU and its PDV, Command Field, and Command Data Set Type.
+        const SHORTEST_EVENT: usize = 32;
+        let end = if self.part.start == 0 { self.stream.len() } else { self.part.end };
+        let (read, whole) = (self.at - self.part.start, end - self.part.start);
+        let foretold = self.columns.rows() as f64 * (whole as f64 / read.max(1) as f64) * 1.01;
+        (foretold as usize + 128).min(whole / SHORTEST_EVENT)
+    }
+
+    /// Whatever had come of the message is lost with it.
+    fn reject(&mut self, rejection: Rejection) {
+        self.rejected.push(rejection.row(self.events));
+        self.events += 1;
+        self.state = State::Lost;
+    }
+
+    fn step_over_pdu(&mut self, pdu: usize) -> Result<(), Rejection> {
+        *self.skipped.entry(NAMES[pdu]).or_default() += 1;
+        match mem::replace(&mut self.state, State::Idle) {
+            State::Command(partial) | State::DataSet(partial) => {
+                Err(Rejection::new(Reason::AssociationEnds(NAMES[pdu])).at(partial.begin))
+            }
+            State::Idle | State::Lost => Ok(()),
+        }
+    }
+
+    fn read_pdv(&mut self, pdv: &Pdv<'_>) -> Result<(), Rejection> {
+        match (mem::replace(&mut self.state, State::Lost), pdv.is_command()) {
+            (State::Idle | State::Lost, true) => {
+                self.read_command(Partial { begin: pdv.pdu_at, ..Partial::default() }, pdv)
+            }
+            (State::Command(partial), true) => self.read_command(partial, pdv),
+            (State::DataSet(partial), false) => {
+                self.read_data_set(partial, pdv);
+                Ok(())
+            }
+            (State::Lost, false) => Ok(()),
+            (State::Idle | State::Command(_), false) => {
+                Err(Rejection::new(Reason::OrphanDataSet).at(pdv.at))
+            }
+            (State::DataSet(_), true) => {
+                // The announced data set never came; the new command may be whole.
+                self.reject(Rejection::new(Reason::MissingDataSet).at(pdv.at));
+                if self.stopped() { Ok(()) } else { self.read_pdv(pdv) }
+            }
+        }
+    }
+
+    fn read_command(&mut self, partial: Partial, pdv: &Pdv<'_>) -> Result<(), Rejection> {
+        let span = self.columns.join(partial.span, pdv);
+        if pdv.is_last() {
+            return self.end_command(partial.begin, span, pdv.context_id);
+        }
+        self.state = State::Command(Partial { span: Some(span), ..partial });
+        Ok(())
+    }
+
+    fn end_command(&mut self, begin: usize, span: Span, context_id: u8) -> Result<(), Rejection> {
+        let usual = if span.joined {
+            None
+        } else {
+            whole_message::read_command_set(self.stream, span, begin, context_id)
+        };
+        let (row, data_set) = match usual {
+            Some((row, data_set)) => (Some(row), data_set),
+            None => self.read_command_set(begin, span, context_id)?,
+        };
+        if data_set {
+            self.state = State::DataSet(Partial { begin, span: None, row });
+        } else {
+            self.end_message(row, None);
+        }
+        Ok(())
+    }
+
+    /// The event, if it is one, and whether a data set follows.
+    fn read_command_set(
+        &mut self,
+        begin: usize,
+        span: Span,
+        context_id: u8,
+    ) -> Result<(Option<Row>, bool), Rejection> {
+        let bytes = self.columns.bytes(span);
+        // A joined command set has no one place in the stream: its message's beginning serves.
+        let base = if span.joined { begin } else { span.start };
+        let place = |rejection: Rejection| match (span.joined, rejection.offset) {
+            (false, Some(_)) => rejection.shifted(base),
+            _ => rejection.at(base),
+        };
+        let message = CommandSet::read(bytes).map_err(place)?;
+        let data_set = message.data_set();
+        let row = match &message {
+            Message::Event { command_set, .. } => {
+                check_uids(command_set).map_err(place)?;
+                let mut row = Row::new(command_set.kind, begin, context_id);
+                let texts = set_fields(&mut row, command_set, bytes, span);
+                for (field, text) in texts {
+                    let text = self.columns.text(text);
+                    row.set_text(field, text);
+                }
+                Some(row)
+            }
+            Message::Other { command_field, .. } => {
+                *self.skipped.entry(message_name(*command_field)).or_default() += 1;
+                None
+            }
+        };
+        Ok((row, data_set))
+    }
+
+    fn read_data_set(&mut self, mut partial: Partial, pdv: &Pdv<'_>) {
+        // The data set of another message is not put together.
+        if partial.row.is_some() {
+            partial.span = Some(self.columns.join(partial.span, pdv));
+        }
+        if pdv.is_last() {
+            self.end_message(partial.row, partial.span);
+        } else {
+            self.state = State::DataSet(partial);
+        }
+    }
+
+    fn end_message(&mut self, row: Option<Row>, data_set: Option<Span>) {
+        self.state = State::Idle;
+        if let (Some(row), Some(span)) = (&row, data_set.filter(|span| span.length > LONGEST)) {
+            return self.reject(Rejection::new(Reason::DataSetTooLong(span.length)).at(row.begin));
+        }
+        if let Some(row) = row {
+            self.push(&row, data_set);
+        }
+    }
+
+    /// Command sets one after another: each says its length in its first element.
+    fn read_command_sets(&mut self) {
+        let stream = self.stream.as_slice();
+        while self.at < stream.len() && !self.stopped() {
+            let at = self.at;
+            let length = match command_set_len(&stream[at..]) {
+                Ok(length) => length,
+                Err(rejection) => return self.reject(rejection.at(at)),
+            };
+            let step = self.end_command(at, Span { joined: false, start: at, length }, 0);
+            // No data sets come in this framing, even where one is announced.
+            if let State::DataSet(partial) = mem::replace(&mut self.state, State::Idle) {
+                self.end_message(partial.row, None);
+            }
+            if let Err(rejection) = step {
+                self.reject(rejection);
+            }
+            self.at += length;
+        }
+    }
+
+    fn finish(self) -> Decoded {
+        let (events, offsets) = self.columns.finish();
+        let Self { rejected, skipped, .. } = self;
+        Decoded { events, offsets, rejected, skipped }
+    }
+}
+
+/// Sets what `command_set` has, and returns the texts; it was read from `bytes`, which lie at `span`.
+fn set_fields(
+    row: &mut Row,
+    command_set: &CommandSet<'_>,
+    bytes: &[u8],
+    span: Span,
+) -> impl Iterator<Item = (Field, Span)> + use<> {
+    for field in Field::NUMBERS {
+        if let Some(number) = command_set.get(field).us() {
+            row.set_number(field, number);
+        }
+    }
+    let texts = Field::TEXTS.map(|field| match command_set.get(field) {
+        Value::Text(text) => {
+            // `text` is a part of `bytes`: the distance of the two is its place there.
+            let start = span.start + (text.as_ptr() as usize - bytes.as_ptr() as usize);
+            Some((field, Span { start, length: text.len(), ..span }))
+        }
+        _ => None,
+    });
+    texts.into_iter().flatten()
+}
+
+/// Checks what columns need of a command set that could be read: UIDs of at most 64 characters. pynetdicom
+/// reads them as they are otherwise.
+///
+/// # Errors
+/// The UID that is too long.
+pub fn check_uids(command_set: &CommandSet<'_>) -> Result<(), Rejection> {
+    for field in [Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID] {
+        let uid = command_set.get(field).text().unwrap_or_default();
+        if uid.len() > MAX_LENGTH {
+            let reason = Reason::Uid(excerpt(uid), UidError::TooLong(uid.len()));
+            return Err(Rejection::new(reason).field(field));
+        }
+    }
+    Ok(())
+}
+
+fn command_set_len(rest: &[u8]) -> Result<usize, Rejection> {
+    let Some([0, 0, 0, 0, 4, 0, 0, 0, length @ ..]) = rest.first_chunk::<12>() else {
+        return Err(Rejection::new(Reason::NoGroupLength));
+    };
+    let needed = 12 + u64::from(u32::from_le_bytes(*length));
+    let found = rest.len() as u64;
+    if needed > found {
+        return Err(Rejection::new(Reason::Truncated { what: "command set", needed, found }));
+    }
+    Ok(needed as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::Array;
+    use arrow_array::cast::AsArray;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::command_set::Value;
+    use crate::encode::{Options, encode};
+    use crate::event_columns::EventColumns;
+    use crate::field::Kind;
+    use crate::pdu::write::{MaxPduLength, write_message};
+
+    fn message(kind: Kind, id: u16, data_set: &[u8], max: i128) -> Vec<u8> {
+        let mut command_set = CommandSet::new(kind, !data_set.is_empty());
+        command_set.set(Field::AffectedSOPClassUID, Value::Text(b"1.2.840.10008.1.20.1"));
+        command_set.set(Field::AffectedSOPInstanceUID, Value::Text(b"1.2.840.10008.1.20.1.1"));
+        command_set.set(Field::EventTypeID, Value::Us(1));
+        let number = match kind {
+            Kind::Request => Field::MessageID,
+            Kind::Response => Field::MessageIDBeingRespondedTo,
+        };
+        command_set.set(number, Value::Us(id));
+        if kind == Kind::Response {
+            command_set.set(Field::Status, Value::Us(0));
+        }
+        let mut out = Vec::new();
+        let max = MaxPduLength::new(max).unwrap();
+        write_message(&mut out, 1, max, |out| command_set.write(out), data_set);
+        out
+    }
+
+    fn options(max: i128) -> Options {
+        Options {
+            context_id: 1,
+            max_pdu_length: MaxPduLength::new(max).unwrap(),
+            framing: Framing::PData,
+            on_invalid: OnInvalid::Raise,
+            conformant_uids: true,
+        }
+    }
+
+    #[test]
+    fn decoding_is_undone_by_encoding() {
+        for max in [0, 7, 30, 16382] {
+            let mut stream = message(Kind::Request, 7, b"some data set", max);
+            stream.extend(message(Kind::Response, 9, b"", max));
+            stream.extend(message(Kind::Request, 8, b"", max));
+            let decoded = decode(&stream.clone().into(), Framing::PData, OnInvalid::Raise);
+            assert_eq!(decoded.rejected, []);
+            let columns = [EventColumns::new(&decoded.events).unwrap()];
+            let encoded = encode(&columns, &options(max), 0, vec![]).unwrap();
+            assert_eq!(encoded.bytes.as_slice(), stream);
+            assert_eq!(encoded.offsets[..3], decoded.offsets);
+        }
+    }
+
+    #[test]
+    fn a_stream_cut_anywhere_keeps_the_events_before() {
+        let first = message(Kind::Request, 7, b"data", 40);
+        let stream = [first.clone(), message(Kind::Request, 8, b"data", 40)].concat();
+        for end in first.len()..stream.len() {
+            let decoded = decode(&stream[..end].into(), Framing::PData, OnInvalid::Raise);
+            assert_eq!(decoded.events.num_rows(), 1, "{end}");
+            assert_eq!(decoded.rejected.len(), usize::from(end > first.len()), "{end}");
+        }
+    }
+
+    #[test]
+    fn other_messages_and_pdus_are_counted() {
+        let mut echo = CommandSet::new(Kind::Request, true);
+        echo.set(Field::MessageID, Value::Us(1));
+        let mut bytes = Vec::new();
+        echo.write(&mut bytes);
+        bytes[12 + 8..12 + 10].copy_from_slice(&0x0001_u16.to_le_bytes());
+        let mut stream = vec![0x05, 0, 0, 0, 0, 0];
+        let max = MaxPduLength::new(20).unwrap();
+        write_message(&mut stream, 1, max, |out| out.extend(&bytes), &[1; 50]);
+        stream.extend(message(Kind::Request, 7, b"", 0));
+        let decoded = decode(&stream.into(), Framing::PData, OnInvalid::Raise);
+        assert_eq!(decoded.events.num_rows(), 1);
+        let counts: Vec<_> = decoded.skipped.into_iter().collect();
+        assert_eq!(counts, [("A-RELEASE-RQ", 1), ("C-STORE-RQ", 1)]);
+    }
+
+    /// Messages of all sorts, and what may stand between them.
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        let data_set = prop::collection::vec(any::<u8>(), 0..40);
+        let whole = (any::<bool>(), any::<u16>(), data_set, 7..80_i128);
+        let whole = whole.prop_map(|(response, id, data_set, max)| {
+            let kind = if response { Kind::Response } else { Kind::Request };
+            message(kind, id, &data_set, if max > 60 { 0 } else { max })
+        });
+        prop_oneof![
+            8 => whole.clone(),
+            // A message in a data set looks like one.
+            2 => whole.clone().prop_map(|inner| message(Kind::Request, 1, &inner, 0)),
+            1 => whole.prop_map(|mut message| {
+                let middle = message.len() / 2;
+                message[middle] ^= 0x55;
+                message
+            }),
+            1 => Just(b"\x05\0\0\0\0\x04\0\0\0\0".to_vec()),
+            1 => Just(b"\x04\0\0\0\0\x08\0\0\0\x04\x01\x02ab".to_vec()),
+            1 => Just(b"\x04\0\0\0\0\x06\0\0\0\xff\x01\x03".to_vec()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn parts_make_no_difference(
+            pieces in prop::collection::vec(piece(), 1..30),
+            chosen in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+            skip: bool,
+            threads in 1..4_usize,
+        ) {
+            let stream: Buffer = pieces.concat().into();
+            let on_invalid = if skip { OnInvalid::Skip } else { OnInvalid::Raise };
+            let windows = stream.windows(COMMAND_SET_BEGINS).enumerate();
+            let places = windows.filter(|(_, window)| begins_command_set(window));
+            let places: Vec<usize> = places.map(|(at, _)| at).filter(|&at| at > 0).collect();
+            let mut beginnings = vec![0];
+            if !places.is_empty() {
+                beginnings.extend(chosen.iter().map(|index| *index.get(&places)));
+            }
+            beginnings.sort_unstable();
+            beginnings.dedup();
+            let one = decode_parts(&stream, on_invalid, &[0], 1);
+            let several = decode_parts(&stream, on_invalid, &beginnings, threads);
+            prop_assert_eq!(one.events, several.events);
+            prop_assert_eq!(one.offsets, several.offsets);
+            prop_assert_eq!(one.rejected, several.rejected);
+            prop_assert_eq!(one.skipped, several.skipped);
+        }
+    }
+
+    #[test]
+    fn a_missing_data_set_does_not_hide_the_next_message() {
+        let whole = message(Kind::Request, 7, b"data", 0);
+        let stream = [&whole[..whole.len() - 16], &whole[..]].concat();
+        let decoded = decode(&stream.into(), Framing::PData, OnInvalid::Skip);
+        assert_eq!(decoded.events.num_rows(), 1);
+        assert_eq!(decoded.rejected[0].reason, Reason::MissingDataSet);
+    }
+
+    #[test]
+    fn text_of_latin_1_becomes_utf_8() {
+        let mut command_set = CommandSet::new(Kind::Response, false);
+        command_set.set(Field::ErrorComment, Value::Text(b"caf\xe9"));
+        let mut stream = Vec::new();
+        command_set.write(&mut stream);
+        let decoded = decode(&stream.into(), Framing::CommandSet, OnInvalid::Raise);
+        let comments = decoded.events[Field::ErrorComment.keyword()].as_string_view().clone();
+        assert_eq!(comments.value(0), "café");
+        assert!(decoded.events[Field::Status.keyword()].is_null(0));
+    }
+}

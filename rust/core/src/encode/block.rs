@@ -1,0 +1,172 @@
+//! A block of rows on its way into bytes: few enough to stay in the CPU's nearest cache, and laid
+//! out alike whatever flavour their columns have.
+
+use crate::columns::cell::Cell;
+use crate::columns::integers::{NO_NUMBER, OUT_OF_RANGE};
+use crate::encode::structured_rows::StructuredRows;
+use crate::encode::template::{Numbers, Shape};
+use crate::event_columns::EventColumns;
+use crate::field::Field;
+use crate::rejection::Rejection;
+use crate::uid::masks::conformant_each;
+
+/// The most rows of a block.
+pub const ROWS: usize = 128;
+
+/// The fields that are numbers, and the others.
+const NUMBERS: usize = Field::NUMBERS.len() + 1;
+const CELLS: usize = Field::TEXTS.len() + Field::DATA_SETS.len();
+
+/// Where a field stands among the numbers or among the others.
+#[inline(always)]
+const fn place(field: Field) -> usize {
+    match field {
+        Field::MessageID | Field::AffectedSOPClassUID => 0,
+        Field::MessageIDBeingRespondedTo | Field::AffectedSOPInstanceUID => 1,
+        Field::EventTypeID | Field::ErrorComment => 2,
+        Field::Status | Field::EventInformation => 3,
+        Field::ErrorID | Field::EventReply => 4,
+        Field::PresentationContextID => 5,
+    }
+}
+
+/// The rows.
+pub struct Block<'a> {
+    columns: &'a EventColumns,
+    /// The fields that every row has.
+    common: Shape,
+    /// The first row's number in its columns.
+    pub first: usize,
+    /// How many rows there are.
+    pub rows: usize,
+    numbers: [[u32; ROWS]; NUMBERS],
+    cells: [[Cell<'a>; ROWS]; CELLS],
+    /// Whether any number is out of range.
+    any_out_of_range: bool,
+    /// Which fields each row has.
+    pub shapes: [Shape; ROWS],
+    /// Whether the instance UID is null or conformant to PS3.5 9.1.
+    pub conformant: [bool; ROWS],
+    /// The data sets that are structured.
+    pub structured: Vec<StructuredRows<'a>>,
+}
+
+impl<'a> Block<'a> {
+    /// A block without rows yet.
+    pub fn new(columns: &'a EventColumns) -> Self {
+        let in_all =
+            |field: &Field| columns.cells(*field).is_some_and(|cells| !cells.may_be_null());
+        let common = Field::TEXTS.into_iter().filter(in_all).fold(Shape::NONE, Shape::with);
+        Self {
+            columns,
+            common,
+            first: 0,
+            rows: 0,
+            numbers: [[NO_NUMBER; ROWS]; NUMBERS],
+            cells: [[Cell::NULL; ROWS]; CELLS],
+            any_out_of_range: false,
+            shapes: [Shape::NONE; ROWS],
+            conformant: [false; ROWS],
+            structured: columns.structured().iter().map(StructuredRows::new).collect(),
+        }
+    }
+
+    /// Takes the `rows` rows from `first` on.
+    pub fn take(&mut self, first: usize, rows: usize) {
+        (self.first, self.rows, self.any_out_of_range) = (first, rows, false);
+        self.shapes = [self.common; ROWS];
+        for field in Field::ALL {
+            if let Some(column) = self.columns.integers(field) {
+                let numbers = &mut self.numbers[place(field)][..rows];
+                column.fill(first, numbers);
+                self.any_out_of_range |= numbers.contains(&OUT_OF_RANGE);
+                Shape::add_numbers(&mut self.shapes, field, numbers);
+            }
+            if let Some(column) = self.columns.cells(field) {
+                let cells = &mut self.cells[place(field)][..rows];
+                column.fill(first, cells);
+                if !self.common.has(field) {
+                    Shape::add_cells(&mut self.shapes, field, cells);
+                }
+            }
+        }
+        for data_sets in &self.structured {
+            data_sets.add_to(&mut self.shapes[..rows], first);
+        }
+        let uids = &self.cells[place(Field::AffectedSOPInstanceUID)][..rows];
+        // Whether it may be null is a question of the shape.
+        let may_be = |uid: Cell<'_>, conformant| conformant | uid.is_null();
+        conformant_each(uids, &mut self.conformant[..rows], may_be);
+    }
+
+    /// A row's number, [`NO_NUMBER`] or [`OUT_OF_RANGE`].
+    #[inline(always)]
+    pub fn number(&self, field: Field, row: usize) -> u32 {
+        self.numbers[place(field)][row]
+    }
+
+    /// A row's number as it stands in the column, whether it fits or not.
+    pub fn integer(&self, field: Field, row: usize) -> Option<i128> {
+        self.columns.integer(field, self.first + row)
+    }
+
+    /// A row's text or data set.
+    #[inline(always)]
+    pub fn cell(&self, field: Field, row: usize) -> Cell<'a> {
+        self.cells[place(field)][row]
+    }
+
+    /// Whether data sets of this field are structured. They have no cells.
+    pub fn is_structured(&self, field: Field) -> bool {
+        self.structured.iter().any(|data_sets| data_sets.field == field)
+    }
+
+    /// Encodes the structured data sets of a row that is judged alone. Then one without any element
+    /// has no place in its shape any more.
+    pub fn encode_structured(&mut self, row: usize) -> Result<(), Rejection> {
+        for data_sets in &mut self.structured {
+            data_sets.encode(self.first + row)?;
+            if data_sets.encoded().is_empty() {
+                self.shapes[row] = self.shapes[row].without(data_sets.field);
+            }
+        }
+        Ok(())
+    }
+
+    /// A row's data set; a structured one is that of the row that was encoded last.
+    pub fn data_set(&self, field: Field, row: usize) -> Option<&[u8]> {
+        match self.structured.iter().find(|data_sets| data_sets.field == field) {
+            Some(data_sets) => Some(data_sets.encoded()),
+            None => self.cell(field, row).bytes(),
+        }
+    }
+
+    /// Whether a number of a row is out of range.
+    #[inline(always)]
+    pub fn out_of_range(&self, row: usize) -> bool {
+        self.any_out_of_range && self.numbers.iter().any(|numbers| numbers[row] == OUT_OF_RANGE)
+    }
+
+    /// Whether the table has a column of these numbers.
+    pub fn has(&self, field: Field) -> bool {
+        self.columns.has(field)
+    }
+
+    /// The texts or data sets of all rows.
+    #[inline(always)]
+    pub fn cells(&self, field: Field) -> &[Cell<'a>; ROWS] {
+        &self.cells[place(field)]
+    }
+
+    /// The numbers of a row in which none is out of range.
+    #[inline(always)]
+    pub fn numbers(&self, row: usize, message_id: u16) -> Numbers {
+        let number = |field| self.number(field, row) as u16;
+        Numbers {
+            message_id,
+            event_type: number(Field::EventTypeID),
+            status: number(Field::Status),
+            error_id: number(Field::ErrorID),
+        }
+    }
+}

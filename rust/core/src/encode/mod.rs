@@ -1,0 +1,23 @@
+//! Rows of events to a stream of messages (PS3.7 10.3.1, PS3.8 9.3.5).
+//!
+//! In: columns of events, and what is known to be wrong with rows already.
+//! Out: P-DATA-TF PDUs or bare command sets, the offset of each message, the rejected rows.
+//! Rows are checked in runs; a run is written from a template, any other row element by element.
+
+mod block;
+mod check;
+mod data_sets;
+mod lengths;
+mod message;
+mod options;
+mod rows;
+mod stream;
+mod structured_rows;
+mod template;
+mod validate;
+mod write;
+
+pub use data_sets::*;
+pub use options::*;
+pub use stream::*;
+pub use validate::{validate, validate_in_threads};

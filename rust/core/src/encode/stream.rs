@@ -1,0 +1,503 @@
+//! Columns to bytes: every row is checked and written in one pass.
+
+use std::iter;
+use std::mem::take;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrow_buffer::{Buffer, ScalarBuffer};
+
+use crate::command_set::ELEMENTS;
+use crate::encode::block::{self};
+use crate::encode::check::judge;
+use crate::encode::lengths::Lengths;
+use crate::encode::options::Options;
+use crate::encode::rows::joined;
+use crate::encode::rows::{Broken, Rows};
+use crate::encode::template::ROOM;
+use crate::encode::write::Encoder;
+use crate::event_columns::EventColumns;
+use crate::field::Field;
+use crate::memory::Memory;
+use crate::options::Framing;
+use crate::pdu::write::HEADERS;
+use crate::rejection::Rejection;
+use crate::threads::side_by_side;
+
+/// Encoded messages and the rows that were left out.
+#[derive(Debug, Default)]
+pub struct Encoded {
+    /// The stream.
+    pub bytes: Buffer,
+    /// Where each message begins, and last the length of the stream.
+    pub offsets: ScalarBuffer<i64>,
+    /// The rows that were left out.
+    pub rejected: Vec<Rejection>,
+}
+
+/// Encodes the rows of `batches`; the first of them is row `first_row` in messages, and in the
+/// numbering of requests where there is no MessageID column. `broken` holds what was already
+/// found wrong with rows before they became columns, in the order of the rows.
+///
+/// # Errors
+/// With [`OnInvalid::Raise`] the first row that breaks a rule.
+pub fn encode(
+    batches: &[EventColumns],
+    options: &Options,
+    first_row: u64,
+    broken: Vec<Rejection>,
+) -> Result<Encoded, Rejection> {
+    encode_in_threads(batches, options, first_row, broken, 1)
+}
+
+/// Does what [`encode`] does, with the same outcome, in at most so many threads.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_in_threads(
+    batches: &[EventColumns],
+    options: &Options,
+    first_row: u64,
+    broken: Vec<Rejection>,
+    threads: usize,
+) -> Result<Encoded, Rejection> {
+    encode_in_parts(batches, options, first_row, broken, threads, PART)
+}
+
+/// What each part of a table becomes at least, in bytes: so much work that a thread is worth its
+/// start, and as much as a large page, so that two threads don't begin in the same one.
+const PART: usize = 2 << 20;
+
+fn encode_in_parts(
+    batches: &[EventColumns],
+    options: &Options,
+    first_row: u64,
+    broken: Vec<Rejection>,
+    threads: usize,
+    least: usize,
+) -> Result<Encoded, Rejection> {
+    let rows = Rows::of(batches, first_row);
+    let most: usize = batches.iter().map(|columns| most_bytes(columns, options)).sum();
+    let (mut bytes, mut offsets) = (Memory::new(most + ROOM), Memory::new((rows.count + 1) * 8));
+    let (ends, _) = offsets.bytes().as_chunks_mut();
+    ends[0] = 0_i64.to_ne_bytes();
+    let (out, broken) = (bytes.bytes(), Broken::new(broken));
+    let all = Part { rows, broken, begin: 0, out, first: 1, ends: &mut ends[1..] };
+    // How long structured data sets will be can't be told.
+    let can_be_told = batches.iter().all(|columns| columns.structured().is_empty());
+    let threads = if can_be_told { threads.min(most / least) } else { 1 };
+    let written = match threads {
+        0 | 1 => vec![all.encode(options)?],
+        _ => encode_side_by_side(all, options, threads, least)?,
+    };
+    let (mut length, mut messages, mut rejected) = (0, 0, Vec::new());
+    for part in written {
+        part.close_gap(bytes.bytes(), ends, length, messages);
+        length += part.length;
+        messages += part.messages;
+        rejected = joined(rejected, part.rejected);
+    }
+    Ok(Encoded {
+        bytes: bytes.into_buffer(length),
+        offsets: ScalarBuffer::new(offsets.into_buffer((messages + 1) * 8), 0, messages + 1),
+        rejected,
+    })
+}
+
+/// Encodes the parts of a table; each is told where it begins as if all rows before it were good.
+fn encode_side_by_side(
+    mut rest: Part<'_>,
+    options: &Options,
+    threads: usize,
+    least: usize,
+) -> Result<Vec<Written>, Rejection> {
+    let mut lengths = Lengths::new();
+    // Parts are taken in order: those before a failed one are all taken.
+    let failed = AtomicBool::new(false);
+    let parts = iter::from_fn(|| {
+        let goes_on = rest.rows.count > 0 && !failed.load(Ordering::Relaxed);
+        goes_on.then(|| rest.take(&mut lengths, options, least))
+    });
+    let work = |part: Part<'_>| {
+        part.encode(options).inspect_err(|_| failed.store(true, Ordering::Relaxed))
+    };
+    side_by_side(threads, parts, work).into_iter().collect()
+}
+
+/// Encodes some tables, each by itself, in at most so many threads.
+pub fn encode_each(
+    tables: Vec<Table>,
+    options: &Options,
+    threads: usize,
+) -> Vec<Result<Encoded, Rejection>> {
+    let threads = threads.min(tables.len());
+    side_by_side(threads, tables.into_iter(), |table| {
+        encode(&[table.columns], options, table.first_row, table.broken)
+    })
+}
+
+/// The arguments of [`encode`] for one batch.
+#[derive(Debug)]
+pub struct Table {
+    /// The batch.
+    pub columns: EventColumns,
+    /// The number of its first row.
+    pub first_row: u64,
+    /// What was already found wrong with its rows.
+    pub broken: Vec<Rejection>,
+}
+
+/// The most bytes that the rows can become. What is not used of it is never touched.
+fn most_bytes(columns: &EventColumns, options: &Options) -> usize {
+    // Elements with numbers, and the headers and the padding of the others.
+    let fixed = 12 * ELEMENTS.len();
+    let of = |field| columns.cells(field).map_or(0, |cells| cells.most_bytes(columns.rows));
+    let command_sets = columns.rows * fixed + Field::TEXTS.into_iter().map(of).sum::<usize>();
+    match options.framing {
+        Framing::CommandSet => command_sets,
+        Framing::PData => {
+            let structured = columns.structured().iter().map(|of| of.columns.most_bytes());
+            let data_sets = Field::DATA_SETS.into_iter().map(of).chain(structured).sum::<usize>();
+            let all = command_sets + data_sets;
+            // Each part of a message may end in a fragment that is not full.
+            all + (all / options.max_pdu_length.fragment() + 2 * columns.rows) * HEADERS
+        }
+    }
+}
+
+/// Rows, and the place for their messages.
+struct Part<'a> {
+    rows: Rows<'a>,
+    broken: Broken,
+    /// Where in the stream the part begins.
+    begin: usize,
+    out: &'a mut [u8],
+    /// The number of the first message's end among the offsets.
+    first: usize,
+    ends: &'a mut [[u8; 8]],
+}
+
+impl<'a> Part<'a> {
+    /// Takes rows whose messages have `least` bytes, as far as there are so many.
+    fn take(&mut self, lengths: &mut Lengths<'a>, options: &Options, least: usize) -> Self {
+        let rows = self.rows.clone();
+        let mut length = 0;
+        while length < least
+            && let Some((columns, rows)) = self.rows.next(block::ROWS)
+        {
+            length += lengths.foretell(columns, rows, options);
+        }
+        let rows = rows.before(&self.rows);
+        let (out, out_behind) = take(&mut self.out).split_at_mut(length);
+        let (ends, ends_behind) = take(&mut self.ends).split_at_mut(rows.count);
+        let broken = self.broken.before(self.rows.number);
+        let part = Self { rows, broken, begin: self.begin, out, first: self.first, ends };
+        (self.out, self.ends) = (out_behind, ends_behind);
+        self.begin += length;
+        self.first += part.rows.count;
+        part
+    }
+
+    fn encode(self, options: &Options) -> Result<Written, Rejection> {
+        let Self { rows, broken, begin, out, first, ends } = self;
+        let mut encoder = Encoder {
+            options,
+            begin,
+            out,
+            at: 0,
+            ends,
+            messages: 0,
+            rejected: Vec::new(),
+            scratch: Vec::new(),
+        };
+        judge(rows, broken, options, &mut encoder)?;
+        let Encoder { at, messages, rejected, .. } = encoder;
+        Ok(Written { begin, length: at, first, messages, rejected })
+    }
+}
+
+/// A part that was encoded, as it lies in the memory of all.
+struct Written {
+    begin: usize,
+    length: usize,
+    first: usize,
+    messages: usize,
+    rejected: Vec<Rejection>,
+}
+
+impl Written {
+    /// Moves the part up to those before it, of so many bytes and messages, if rows of those were
+    /// left out.
+    fn close_gap(&self, out: &mut [u8], ends: &mut [[u8; 8]], length: usize, messages: usize) {
+        let gap = self.begin - length;
+        if gap > 0 {
+            out.copy_within(self.begin..self.begin + self.length, length);
+        }
+        if self.first > messages + 1 {
+            ends.copy_within(self.first..self.first + self.messages, messages + 1);
+        }
+        if gap > 0 {
+            for end in &mut ends[messages + 1..][..self.messages] {
+                *end = (i64::from_ne_bytes(*end) - gap as i64).to_ne_bytes();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{
+        ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, UInt16Array,
+    };
+
+    use super::*;
+    use crate::encode::validate;
+    use crate::encode::validate::validate_in_parts;
+    use crate::field::Kind;
+    use crate::options::OnInvalid;
+    use crate::pdu::write::MaxPduLength;
+    use crate::rejection::Reason;
+
+    fn options(on_invalid: OnInvalid) -> Options {
+        Options {
+            context_id: 1,
+            max_pdu_length: MaxPduLength::new(16382).unwrap(),
+            framing: Framing::PData,
+            on_invalid,
+            conformant_uids: true,
+        }
+    }
+
+    fn columns(uids: [&str; 3]) -> EventColumns {
+        let batch = RecordBatch::try_from_iter([
+            ("AffectedSOPClassUID", Arc::new(StringArray::from(vec!["1.2"; 3])) as ArrayRef),
+            ("AffectedSOPInstanceUID", Arc::new(StringArray::from(uids.to_vec()))),
+            ("EventTypeID", Arc::new(Int32Array::from(vec![1, 2, 3]))),
+            ("EventInformation", Arc::new(BinaryArray::from(vec![None, Some(&b"ab"[..]), None]))),
+        ]);
+        EventColumns::new(&batch.unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_length_is_foretold_and_the_offsets_part_the_messages() {
+        let encoded =
+            encode(&[columns(["1", "1.2", "1.3"])], &options(OnInvalid::Raise), 0, vec![]).unwrap();
+        assert_eq!(*encoded.offsets.last().unwrap() as usize, encoded.bytes.len());
+        for offset in &encoded.offsets[..3] {
+            assert_eq!(encoded.bytes[*offset as usize], 0x04);
+        }
+    }
+
+    #[test]
+    fn a_bad_row_is_named_or_left_out() {
+        let bad = [columns(["1", "1.x", "1.3"])];
+        let rejection = encode(&bad, &options(OnInvalid::Raise), 10, vec![]).unwrap_err();
+        assert_eq!(
+            (rejection.row, rejection.field),
+            (Some(11), Some(Field::AffectedSOPInstanceUID))
+        );
+        let encoded = encode(&bad, &options(OnInvalid::Skip), 10, vec![]).unwrap();
+        assert_eq!((encoded.offsets.len(), encoded.rejected), (3, vec![rejection]));
+    }
+
+    #[test]
+    fn what_was_broken_before_is_left_out_too() {
+        let broken = vec![Rejection::new(Reason::Value("no".into())).row(1)];
+        let encoded =
+            encode(&[columns(["1", "1", "1"])], &options(OnInvalid::Skip), 0, broken).unwrap();
+        assert_eq!((encoded.offsets.len(), encoded.rejected.len()), (3, 1));
+    }
+
+    #[test]
+    fn a_request_does_not_carry_a_status() {
+        let batch = RecordBatch::try_from_iter([
+            ("AffectedSOPClassUID", Arc::new(StringArray::from(vec!["1.2"])) as ArrayRef),
+            ("AffectedSOPInstanceUID", Arc::new(StringArray::from(vec!["1.2"]))),
+            ("EventTypeID", Arc::new(UInt16Array::from(vec![1]))),
+            ("Status", Arc::new(UInt16Array::from(vec![0]))),
+        ]);
+        let columns = [EventColumns::new(&batch.unwrap()).unwrap()];
+        let rejected = validate(&columns, &options(OnInvalid::Raise), 0, vec![]);
+        assert_eq!(rejected[0].reason, Reason::NotCarried(Kind::Request));
+        assert_eq!(rejected[0].field, Some(Field::Status));
+    }
+
+    #[test]
+    fn no_number_is_taken_for_another_context_or_for_none() {
+        for id in [None, Some(3)] {
+            for bad in [-1, 0, 2, 255 + 1, 65533, 65534, 65535, 65536, i64::from(u32::MAX)] {
+                let columns = |ids: [Option<i64>; 3]| {
+                    let batch = RecordBatch::try_from_iter([
+                        (
+                            "AffectedSOPClassUID",
+                            Arc::new(StringArray::from(vec!["1.2"; 3])) as ArrayRef,
+                        ),
+                        ("AffectedSOPInstanceUID", Arc::new(StringArray::from(vec!["1.2"; 3]))),
+                        ("EventTypeID", Arc::new(UInt16Array::from(vec![1; 3]))),
+                        ("PresentationContextID", Arc::new(Int64Array::from(ids.to_vec()))),
+                    ]);
+                    EventColumns::new(&batch.unwrap()).unwrap()
+                };
+                let rows = [columns([id, Some(bad), id])];
+                let encoded = encode(&rows, &options(OnInvalid::Skip), 0, vec![]).unwrap();
+                assert_eq!(encoded.rejected.len(), 1, "{bad}");
+                assert_eq!(encoded.rejected[0].reason, Reason::ContextId(bad.into()));
+            }
+        }
+    }
+
+    #[test]
+    fn message_ids_go_round() {
+        let columns = [columns(["1", "1", "1"])];
+        let encoded = encode(&columns, &options(OnInvalid::Raise), 65534, vec![]).unwrap();
+        let ids: Vec<u8> = encoded.offsets[..3]
+            .iter()
+            .map(|&at| encoded.bytes[at as usize + 12 + 12 + 12 + 10 + 8])
+            .collect();
+        assert_eq!(ids, [0xff, 1, 2]);
+    }
+
+    /// Requests and responses of all lengths, `bad` of which are bad in one way or another.
+    fn mixed(rows: usize, bad: impl Fn(usize) -> bool + Copy) -> EventColumns {
+        let of = |good: fn(usize) -> Option<i64>, wrong: i64, way: usize| {
+            let one = move |row| if bad(row) && row % 4 == way { Some(wrong) } else { good(row) };
+            Int64Array::from_iter((0..rows).map(one))
+        };
+        let response = |row: usize| row % 7 > 4;
+        let uid = |row: usize| match row % 4 {
+            2 if bad(row) => format!("1.02.{row}"),
+            3 if bad(row) => "1".repeat(row % 300),
+            _ => format!("1.{}{row}", "2".repeat(row % 40)),
+        };
+        let data_set = |row: usize| match row % 5 {
+            0 => None,
+            _ => Some(vec![row as u8; row * row % 400]),
+        };
+        let information = |row: usize| data_set(row).filter(|_| !response(row));
+        let reply = |row: usize| data_set(row).filter(|_| response(row));
+        let comment = |row: usize| (row % 14 == 13).then(|| "x".repeat(row % 65));
+        let batch = RecordBatch::try_from_iter([
+            ("AffectedSOPClassUID", Arc::new(StringArray::from(vec!["1.2"; rows])) as ArrayRef),
+            ("AffectedSOPInstanceUID", Arc::new(StringArray::from_iter_values((0..rows).map(uid)))),
+            ("EventTypeID", Arc::new(of(|row| Some(row as i64), 65536, 0))),
+            ("EventInformation", Arc::new(BinaryArray::from_iter((0..rows).map(information)))),
+            ("EventReply", Arc::new(BinaryArray::from_iter((0..rows).map(reply)))),
+            (
+                "MessageIDBeingRespondedTo",
+                Arc::new(of(|row| (row % 7 > 4).then_some(row as i64), -1, 1)),
+            ),
+            (
+                "Status",
+                Arc::new(Int64Array::from_iter((0..rows).map(|row| response(row).then_some(0)))),
+            ),
+            ("ErrorComment", Arc::new(StringArray::from_iter((0..rows).map(comment)))),
+        ]);
+        EventColumns::new(&batch.unwrap()).unwrap()
+    }
+
+    fn with(framing: Framing, max_pdu_length: i128, on_invalid: OnInvalid) -> Options {
+        let max_pdu_length = MaxPduLength::new(max_pdu_length).unwrap();
+        Options { framing, max_pdu_length, ..options(on_invalid) }
+    }
+
+    /// Where messages begin and end, whatever way rows are bad.
+    fn is_whole(encoded: &Encoded) -> bool {
+        *encoded.offsets.last().unwrap() as usize == encoded.bytes.len()
+    }
+
+    #[test]
+    fn parts_are_joined_to_the_same_stream() {
+        let ways: [&dyn Fn(usize) -> bool; 5] =
+            [&|_| false, &|row| row % 2 == 0, &|row| row < 400, &|row| row > 100, &|row| {
+                row % 50 == 3 || row == 899
+            }];
+        for bad in ways {
+            let all = [mixed(300, bad), mixed(0, bad), mixed(1, bad), mixed(900, bad)];
+            for (framing, max_pdu_length) in [
+                (Framing::PData, 16382),
+                (Framing::PData, 0),
+                (Framing::PData, 7),
+                (Framing::PData, 60),
+                (Framing::CommandSet, 16382),
+            ] {
+                let options = with(framing, max_pdu_length, OnInvalid::Skip);
+                let one = encode(&all, &options, 65000, vec![]).unwrap();
+                assert!(is_whole(&one));
+                for (threads, least) in [(2, 1), (3, 1000), (7, 20_000), (2, 100_000)] {
+                    let more = encode_in_parts(&all, &options, 65000, vec![], threads, least);
+                    let more = more.unwrap();
+                    assert_eq!(one.bytes, more.bytes);
+                    assert_eq!(one.offsets, more.offsets);
+                    assert_eq!(one.rejected, more.rejected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_lengths_of_good_rows_are_foretold_to_the_byte() {
+        let columns = mixed(128, |_| false);
+        for (framing, max_pdu_length) in
+            [(Framing::PData, 0), (Framing::PData, 50), (Framing::CommandSet, 0)]
+        {
+            let options = with(framing, max_pdu_length, OnInvalid::Raise);
+            let encoded = encode(std::slice::from_ref(&columns), &options, 0, vec![]).unwrap();
+            for row in 0..128 {
+                let found = Lengths::new().foretell(&columns, row..row + 1, &options);
+                assert_eq!(found as i64, encoded.offsets[row + 1] - encoded.offsets[row]);
+            }
+            assert_eq!(Lengths::new().foretell(&columns, 0..128, &options), encoded.bytes.len());
+        }
+    }
+
+    #[test]
+    fn the_first_bad_row_is_the_one_whichever_thread_finds_it() {
+        for first in [0, 127, 128, 300, 301, 500, 899] {
+            let all = [mixed(300, |row| row >= first), mixed(900, |row| row >= first)];
+            for on_invalid in [OnInvalid::Raise, OnInvalid::Skip] {
+                let options = with(Framing::PData, 16382, on_invalid);
+                let one = encode(&all, &options, 5, vec![]).map(|encoded| encoded.rejected);
+                let more = encode_in_parts(&all, &options, 5, vec![], 4, 3000);
+                assert_eq!(one, more.map(|encoded| encoded.rejected));
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_broken_before_is_broken_in_its_part() {
+        let all = [mixed(600, |row| row % 9 == 0), mixed(600, |_| false)];
+        let broken: Vec<_> = (0..1200)
+            .filter(|row| row % 40 < 2)
+            // Of one row several fields may be broken.
+            .flat_map(|row| [row; 2])
+            .map(|row| Rejection::new(Reason::Value("no".into())).row(row + 3))
+            .collect();
+        let options = options(OnInvalid::Skip);
+        let one = encode(&all, &options, 3, broken.clone()).unwrap();
+        let values = one.rejected.iter().filter(|one| one.reason.code() == "value");
+        assert_eq!(values.count(), 60);
+        let more = encode_in_parts(&all, &options, 3, broken.clone(), 3, 2000).unwrap();
+        assert_eq!((one.bytes, &one.rejected), (more.bytes, &more.rejected));
+        for (threads, least) in [(1, 100), (3, 100), (2, 1)] {
+            let found = validate_in_parts(&all, &options, 3, broken.clone(), threads, least);
+            assert_eq!(found, one.rejected);
+        }
+    }
+
+    #[test]
+    fn tables_side_by_side_are_encoded_each_by_itself() {
+        let tables = || {
+            [(mixed(10, |_| false), 7), (mixed(10, |row| row == 4), 17), (mixed(0, |_| false), 27)]
+                .map(|(columns, first_row)| Table { columns, first_row, broken: vec![] })
+        };
+        let options = options(OnInvalid::Raise);
+        let found = encode_each(tables().into(), &options, 2);
+        for (table, found) in tables().into_iter().zip(found) {
+            match (encode(&[table.columns], &options, table.first_row, vec![]), found) {
+                (Ok(one), Ok(found)) => assert_eq!(one.bytes, found.bytes),
+                (one, found) => assert_eq!(one.unwrap_err(), found.unwrap_err()),
+            }
+        }
+    }
+}

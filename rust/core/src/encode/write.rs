@@ -1,0 +1,191 @@
+//! Writes checked rows as messages, one after another, into memory.
+
+use std::mem::take;
+use std::ops::Range;
+
+use crate::columns::cell::Cell;
+use crate::encode::block::Block;
+use crate::encode::check::Judged;
+use crate::encode::message::Event;
+use crate::encode::options::Options;
+use crate::encode::template::{Numbers, ROOM, Template, set_data_set_length};
+use crate::field::{Field, Kind};
+use crate::options::OnInvalid;
+use crate::rejection::Rejection;
+
+/// Rows on their way into memory.
+pub struct Encoder<'o> {
+    pub options: &'o Options,
+    /// Where in the stream the memory begins.
+    pub begin: usize,
+    pub out: &'o mut [u8],
+    pub at: usize,
+    pub ends: &'o mut [[u8; 8]],
+    pub messages: usize,
+    pub rejected: Vec<Rejection>,
+    pub scratch: Vec<u8>,
+}
+
+impl Judged for Encoder<'_> {
+    #[inline]
+    fn run(
+        &mut self,
+        block: &mut Block<'_>,
+        rows: Range<usize>,
+        template: &Template<'_>,
+        message_id: u16,
+    ) -> usize {
+        let has_structured = template.data_set.is_some_and(|field| block.is_structured(field));
+        match (template.kind, block.has(Field::MessageID)) {
+            (kind, has_ids) if has_structured => {
+                let numbering = Numbering::of(kind, has_ids, message_id);
+                return self.write_structured_run(block, rows, template, numbering);
+            }
+            (Kind::Request, false) => {
+                self.write_run(block, rows.clone(), template, Numbering::From(message_id));
+            }
+            (Kind::Request, true) => {
+                let numbering = Numbering::Column(Field::MessageID);
+                self.write_run(block, rows.clone(), template, numbering);
+            }
+            (Kind::Response, _) => {
+                let numbering = Numbering::Column(Field::MessageIDBeingRespondedTo);
+                self.write_run(block, rows.clone(), template, numbering);
+            }
+        }
+        rows.len()
+    }
+
+    fn single(&mut self, event: &Event<'_>) {
+        self.scratch.clear();
+        event.write(&mut self.scratch, self.options);
+        self.out[self.at..][..self.scratch.len()].copy_from_slice(&self.scratch);
+        self.at += self.scratch.len();
+        self.ends[self.messages] = ((self.begin + self.at) as i64).to_ne_bytes();
+        self.messages += 1;
+    }
+
+    fn refused(&mut self, rejection: Rejection) -> Result<(), Rejection> {
+        match self.options.on_invalid {
+            OnInvalid::Raise => Err(rejection),
+            OnInvalid::Skip => {
+                self.rejected.push(rejection);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Encoder<'_> {
+    // In line, so that nothing is asked of each row that holds for all.
+    #[inline(always)]
+    fn write_run(
+        &mut self,
+        block: &Block<'_>,
+        rows: Range<usize>,
+        template: &Template<'_>,
+        mut numbering: Numbering,
+    ) {
+        let data_sets = template.data_set.map(|field| block.cells(field));
+        let uids = block.cells(Field::AffectedSOPInstanceUID);
+        let ends = &mut self.ends[self.messages..][..rows.len()];
+        let mut at = self.at;
+        for (row, end) in rows.clone().zip(ends) {
+            let numbers = block.numbers(row, numbering.next(block, row));
+            let data_set = data_sets.map(|cells| cells[row]);
+            let length = data_set.map_or(0, Cell::length);
+            let out = &mut self.out[at..];
+            at += match out.first_chunk_mut() {
+                Some(out) => template.write(out, numbers, uids[row], length),
+                None => write_at_end(out, template, numbers, uids[row], length),
+            };
+            if let Some(data_set) = data_set {
+                at += data_set.write(&mut self.out[at..]);
+            }
+            *end = ((self.begin + at) as i64).to_ne_bytes();
+        }
+        self.at = at;
+        self.messages += rows.len();
+    }
+
+    /// Writes rows whose data sets are structured, as far as these have a value, are right and go into
+    /// one PDU; returns how many rows.
+    #[inline(never)]
+    fn write_structured_run(
+        &mut self,
+        block: &mut Block<'_>,
+        rows: Range<usize>,
+        template: &Template<'_>,
+        mut numbering: Numbering,
+    ) -> usize {
+        let most = self.options.max_pdu_length.fragment();
+        let mut structured = take(&mut block.structured);
+        let of_template = structured.iter_mut().find(|of| Some(of.field) == template.data_set);
+        let mut done = 0;
+        // Behind one that was too long there are most often more.
+        if let Some(data_sets) = of_template.filter(|of| of.encoded().len() <= most) {
+            let uids = block.cells(Field::AffectedSOPInstanceUID);
+            for row in rows {
+                let numbers = block.numbers(row, numbering.next(block, row));
+                let out = &mut self.out[self.at..];
+                let Some(room) = out.first_chunk_mut() else { break };
+                let begin = template.write(room, numbers, uids[row], 0);
+                let written = data_sets.write(block.first + row, &mut out[begin..]);
+                let Some(length) = written.filter(|length| (1..=most).contains(length)) else {
+                    break;
+                };
+                set_data_set_length(out, begin, length);
+                self.at += begin + length;
+                self.ends[self.messages] = ((self.begin + self.at) as i64).to_ne_bytes();
+                self.messages += 1;
+                done += 1;
+            }
+        }
+        block.structured = structured;
+        done
+    }
+}
+
+/// Writes a message up to its data set where behind `out` another part begins.
+#[cold]
+fn write_at_end(
+    out: &mut [u8],
+    template: &Template<'_>,
+    numbers: Numbers,
+    uid: Cell<'_>,
+    data_set: usize,
+) -> usize {
+    let mut room = [0; ROOM];
+    let length = template.write(&mut room, numbers, uid, data_set);
+    out[..length].copy_from_slice(&room[..length]);
+    length
+}
+
+/// Where the Message IDs of a run come from.
+enum Numbering {
+    Column(Field),
+    /// The next one.
+    From(u16),
+}
+
+impl Numbering {
+    fn of(kind: Kind, has_ids: bool, message_id: u16) -> Self {
+        match (kind, has_ids) {
+            (Kind::Request, false) => Self::From(message_id),
+            (Kind::Request, true) => Self::Column(Field::MessageID),
+            (Kind::Response, _) => Self::Column(Field::MessageIDBeingRespondedTo),
+        }
+    }
+
+    #[inline]
+    fn next(&mut self, block: &Block<'_>, row: usize) -> u16 {
+        match self {
+            Self::Column(field) => block.number(*field, row) as u16,
+            Self::From(next) => {
+                let message_id = *next;
+                *next = message_id.checked_add(1).unwrap_or(1);
+                message_id
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The columns of a table of events, by the keywords of its fields (PS3.7 10.1.1).
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::{DataType, Field as Column, Schema, SchemaRef};
+
+use crate::columns::bytes::ByteColumn;
+use crate::columns::integers::IntegerColumn;
+use crate::data_set::encode::{DataSetColumns, DataSetOptions};
+use crate::field::Field;
+use crate::schema_error::SchemaError;
+use std::sync::Arc;
+
+const BINARIES: &str =
+    "a binary type (binary, large_binary, binary_view, fixed_size_binary, or a dictionary of one)";
+
+const INTEGERS: &str = "an integer type (or a dictionary of one)";
+
+const STRINGS: &str = "a string type (utf8, large_utf8, string_view, or a dictionary of one)";
+
+/// The columns of a batch of events.
+#[derive(Debug)]
+pub struct EventColumns {
+    /// How many rows there are.
+    pub rows: usize,
+    integers: [Option<IntegerColumn>; Field::ALL.len()],
+    bytes: [Option<ByteColumn>; Field::ALL.len()],
+    structured: Vec<StructuredColumn>,
+}
+
+impl EventColumns {
+    /// Finds the columns by their names.
+    pub fn new(batch: &RecordBatch) -> Result<Self, SchemaError> {
+        Self::of(batch, Vec::new())
+    }
+
+    /// The same, where data sets may be structured: these are encoded when their messages are.
+    pub fn with_structured(
+        batch: &RecordBatch,
+        options: DataSetOptions,
+    ) -> Result<Self, SchemaError> {
+        Self::of(batch, StructuredColumn::all(batch, options)?)
+    }
+
+    fn of(batch: &RecordBatch, structured: Vec<StructuredColumn>) -> Result<Self, SchemaError> {
+        check_names(&batch.schema())?;
+        let mut columns = Self {
+            rows: batch.num_rows(),
+            integers: [const { None }; Field::ALL.len()],
+            bytes: [const { None }; Field::ALL.len()],
+            structured,
+        };
+        for (column, array) in batch.schema().fields().iter().zip(batch.columns()) {
+            if let Some(field) = Field::of_keyword(column.name()) {
+                columns.put(field, array)?;
+            }
+        }
+        Ok(columns)
+    }
+
+    fn put(&mut self, field: Field, array: &ArrayRef) -> Result<(), SchemaError> {
+        let wrong_type =
+            |accepted| move |found| SchemaError::Type { column: field.keyword(), found, accepted };
+        if Field::TEXTS.contains(&field) {
+            let column = ByteColumn::text(array).map_err(wrong_type(STRINGS))?;
+            self.bytes[field as usize] = Some(column);
+        } else if self.structured.iter().any(|structured| structured.field == field) {
+            // It is there already.
+        } else if Field::DATA_SETS.contains(&field) {
+            let column = ByteColumn::binary(array).map_err(wrong_type(BINARIES))?;
+            self.bytes[field as usize] = Some(column);
+        } else {
+            let column = IntegerColumn::new(array).map_err(wrong_type(INTEGERS))?;
+            self.integers[field as usize] = Some(column);
+        }
+        Ok(())
+    }
+
+    /// Whether there is such a column.
+    pub fn has(&self, field: Field) -> bool {
+        self.integers[field as usize].is_some() || self.bytes[field as usize].is_some()
+    }
+
+    /// A number, `None` where it is null or the column isn't there.
+    pub fn integer(&self, field: Field, row: usize) -> Option<i128> {
+        self.integers[field as usize].as_ref()?.get(row)
+    }
+
+    /// The column of a number.
+    pub fn integers(&self, field: Field) -> Option<&IntegerColumn> {
+        self.integers[field as usize].as_ref()
+    }
+
+    /// The column of text or data sets.
+    pub fn cells(&self, field: Field) -> Option<&ByteColumn> {
+        self.bytes[field as usize].as_ref()
+    }
+
+    /// The columns of structured data sets.
+    pub fn structured(&self) -> &[StructuredColumn] {
+        &self.structured
+    }
+
+    /// Text or a data set, `None` where it is null or the column isn't there.
+    pub fn bytes(&self, field: Field, row: usize) -> Option<&[u8]> {
+        self.bytes[field as usize].as_ref()?.get(row)
+    }
+}
+
+/// Checks that every column is known, none is there twice, and events of one kind at least are
+/// possible.
+pub fn check_names(schema: &SchemaRef) -> Result<(), SchemaError> {
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    for (at, name) in names.iter().enumerate() {
+        if Field::of_keyword(name).is_none() {
+            return Err(SchemaError::Unknown((*name).to_owned()));
+        }
+        if names[..at].contains(name) {
+            return Err(SchemaError::Twice((*name).to_owned()));
+        }
+    }
+    let lacks = |needed: &[Field]| {
+        needed.iter().map(|field| field.keyword()).find(|keyword| !names.contains(keyword))
+    };
+    let request = [Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID, Field::EventTypeID];
+    let response = [Field::MessageIDBeingRespondedTo, Field::Status];
+    match lacks(if names.contains(&response[0].keyword()) { &response } else { &request }) {
+        // A table of both kinds may do without Status if all its rows are requests.
+        Some(_) if lacks(&request).is_none() => Ok(()),
+        Some(keyword) => Err(SchemaError::Missing(keyword)),
+        None => Ok(()),
+    }
+}
+
+/// A column of structured data sets.
+#[derive(Debug)]
+pub struct StructuredColumn {
+    /// Which column.
+    pub field: Field,
+    /// Its attributes.
+    pub columns: DataSetColumns,
+    /// How to encode its data sets.
+    pub options: DataSetOptions,
+}
+
+impl StructuredColumn {
+    /// Those of a batch.
+    pub fn all(batch: &RecordBatch, options: DataSetOptions) -> Result<Vec<Self>, SchemaError> {
+        let of = |field: Field| {
+            let array = batch.column_by_name(field.keyword())?.as_struct_opt()?;
+            let columns = DataSetColumns::new(array, field.keyword());
+            Some(columns.map(|columns| Self { field, columns, options }))
+        };
+        Field::DATA_SETS.into_iter().filter_map(of).collect()
+    }
+}
+
+/// Whether a batch has structured data sets.
+pub fn is_structured(schema: &Schema) -> bool {
+    Field::DATA_SETS.into_iter().any(|field| {
+        let column = schema.column_with_name(field.keyword());
+        matches!(column, Some((_, column)) if matches!(column.data_type(), DataType::Struct(_)))
+    })
+}
+
+/// The batch with another column of a field.
+pub fn replaced(batch: &RecordBatch, field: Field, column: ArrayRef) -> RecordBatch {
+    let schema = batch.schema();
+    let columns = schema.fields().iter().zip(batch.columns()).map(|(of, array)| {
+        match of.name() == field.keyword() {
+            true => {
+                let data_type = column.data_type().clone();
+                (Arc::new(Column::new(field.keyword(), data_type, true)), column.clone())
+            }
+            false => (of.clone(), array.clone()),
+        }
+    });
+    let (fields, arrays): (Vec<_>, Vec<_>) = columns.unzip();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).expect("as many rows as before")
+}

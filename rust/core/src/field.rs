@@ -1,0 +1,110 @@
+//! The fields of an event, by their DICOM keywords, and the two messages that carry them
+//! (PS3.7 10.1.1).
+
+use std::fmt;
+
+/// Request or response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// N-EVENT-REPORT-RQ.
+    Request,
+    /// N-EVENT-REPORT-RSP.
+    Response,
+}
+
+impl Kind {
+    /// The message's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Request => "N-EVENT-REPORT-RQ",
+            Self::Response => "N-EVENT-REPORT-RSP",
+        }
+    }
+
+    /// The field that holds this message's data set.
+    pub fn data_set(self) -> Field {
+        match self {
+            Self::Request => Field::EventInformation,
+            Self::Response => Field::EventReply,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A field of an event, named by its DICOM keyword.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum Field {
+    MessageID,
+    MessageIDBeingRespondedTo,
+    AffectedSOPClassUID,
+    AffectedSOPInstanceUID,
+    EventTypeID,
+    EventInformation,
+    EventReply,
+    Status,
+    ErrorComment,
+    ErrorID,
+    PresentationContextID,
+}
+
+impl Field {
+    /// Every field, in the order of the columns.
+    pub const ALL: [Self; 11] = [
+        Self::MessageID,
+        Self::MessageIDBeingRespondedTo,
+        Self::AffectedSOPClassUID,
+        Self::AffectedSOPInstanceUID,
+        Self::EventTypeID,
+        Self::EventInformation,
+        Self::EventReply,
+        Self::Status,
+        Self::ErrorComment,
+        Self::ErrorID,
+        Self::PresentationContextID,
+    ];
+
+    /// The fields that are numbers, besides the presentation context.
+    pub const NUMBERS: [Self; 5] = [
+        Self::MessageID,
+        Self::MessageIDBeingRespondedTo,
+        Self::EventTypeID,
+        Self::Status,
+        Self::ErrorID,
+    ];
+
+    /// The fields that are text.
+    pub const TEXTS: [Self; 3] =
+        [Self::AffectedSOPClassUID, Self::AffectedSOPInstanceUID, Self::ErrorComment];
+
+    /// The fields that are data sets.
+    pub const DATA_SETS: [Self; 2] = [Self::EventInformation, Self::EventReply];
+
+    /// DICOM's keyword.
+    pub fn keyword(self) -> &'static str {
+        match self {
+            Self::MessageID => "MessageID",
+            Self::MessageIDBeingRespondedTo => "MessageIDBeingRespondedTo",
+            Self::AffectedSOPClassUID => "AffectedSOPClassUID",
+            Self::AffectedSOPInstanceUID => "AffectedSOPInstanceUID",
+            Self::EventTypeID => "EventTypeID",
+            Self::EventInformation => "EventInformation",
+            Self::EventReply => "EventReply",
+            Self::Status => "Status",
+            Self::ErrorComment => "ErrorComment",
+            Self::ErrorID => "ErrorID",
+            Self::PresentationContextID => "PresentationContextID",
+        }
+    }
+
+    /// The field with this keyword.
+    pub fn of_keyword(keyword: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|field| field.keyword() == keyword)
+    }
+}

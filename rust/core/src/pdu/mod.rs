@@ -1,0 +1,9 @@
+//! Protocol data units of the upper layer (PS3.8 9.3).
+//!
+//! In: command sets and data sets, or the bytes of one direction of an association.
+//! Out: P-DATA-TF PDUs with their PDVs and lengths, or the PDVs one by one.
+//! Of the A-ASSOCIATE PDUs there is what captures and negotiation share.
+
+pub mod associate;
+pub mod read;
+pub mod write;

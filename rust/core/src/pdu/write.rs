@@ -1,0 +1,168 @@
+//! PDVs inside P-DATA-TF PDUs (PS3.8 9.3.5), as they are sent.
+
+use crate::rejection::{Reason, Rejection};
+
+/// Type, reserved byte and length of a PDU.
+pub const PDU_HEADER: usize = 6;
+/// Length, presentation context ID and message control header of a PDV.
+pub const PDV_HEADER: usize = 6;
+
+/// Bit of the message control header: command, not data set (PS3.8 E.2).
+pub const COMMAND: u8 = 0b01;
+/// Bit of the message control header: the last fragment.
+pub const LAST: u8 = 0b10;
+
+/// The maximum length of a P-DATA-TF PDU that the peer takes (PS3.8 D.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxPduLength(u32);
+
+impl MaxPduLength {
+    /// No limit.
+    pub const UNLIMITED: Self = Self(0);
+
+    /// 0 for no limit, or 7 and more: each PDU holds one PDV of at least one byte of fragment.
+    ///
+    /// ```
+    /// use fastdimse_core::pdu::write::MaxPduLength;
+    /// assert!(MaxPduLength::new(6).is_err());
+    /// assert!(MaxPduLength::new(0).is_ok() && MaxPduLength::new(16382).is_ok());
+    /// ```
+    pub fn new(length: i128) -> Result<Self, Rejection> {
+        match u32::try_from(length) {
+            Ok(length @ (0 | 7..)) => Ok(Self(length)),
+            _ => Err(Rejection::new(Reason::MaxPduLength(length))),
+        }
+    }
+
+    /// The same where fragments have to have an even length (PS3.8 E.1): an odd maximum leaves no room
+    /// for its last byte. One of 7 has no room for an even fragment, and stays as it is.
+    ///
+    /// ```
+    /// use fastdimse_core::pdu::write::MaxPduLength;
+    /// let even = |length| MaxPduLength::new(length).unwrap().even().fragment();
+    /// assert_eq!([7, 8, 9, 16383].map(even), [1, 2, 2, 16376]);
+    /// ```
+    pub fn even(self) -> Self {
+        Self(if self.0 > 7 { self.0 & !1 } else { self.0 })
+    }
+
+    /// The most bytes that a fragment may have.
+    pub fn fragment(self) -> usize {
+        match self.0 {
+            0 => u32::MAX as usize - PDV_HEADER,
+            length => length as usize - PDV_HEADER,
+        }
+    }
+
+    /// The length of a command set or a data set in PDUs.
+    pub fn framed_len(self, length: usize) -> usize {
+        length + length.div_ceil(self.fragment()) * HEADERS
+    }
+
+    /// The length of what [`write_message`] writes for parts of these lengths.
+    pub fn message_len(self, command_set: usize, data_set: usize) -> usize {
+        self.framed_len(command_set) + self.framed_len(data_set)
+    }
+
+    /// Checks that without a limit a message fits the length field of one PDU.
+    pub fn check(self, data_set: usize) -> Result<(), Rejection> {
+        if self.0 == 0 && data_set > self.fragment() {
+            return Err(Rejection::new(Reason::TooLarge(data_set)));
+        }
+        Ok(())
+    }
+}
+
+/// Appends a message as P-DATA-TF PDUs of one PDV each; a data set of no bytes has none.
+///
+/// `command_set` appends the command set. It nearly always fits one PDU, and is then written where
+/// it belongs rather than copied there.
+pub fn write_message(
+    out: &mut Vec<u8>,
+    context_id: u8,
+    max_pdu_length: MaxPduLength,
+    command_set: impl FnOnce(&mut Vec<u8>),
+    data_set: &[u8],
+) {
+    let start = out.len();
+    let fragment_at = start + HEADERS;
+    out.resize(fragment_at, 0);
+    command_set(out);
+    let length = out.len() - fragment_at;
+    if length <= max_pdu_length.fragment() {
+        out[start..fragment_at].copy_from_slice(&headers(context_id, COMMAND | LAST, length));
+    } else {
+        let command_set = out.split_off(fragment_at);
+        out.truncate(start);
+        append_fragments(out, context_id, max_pdu_length, COMMAND, &command_set);
+    }
+    append_fragments(out, context_id, max_pdu_length, 0, data_set);
+}
+
+/// The headers of a PDU and of its only PDV.
+pub const HEADERS: usize = PDU_HEADER + PDV_HEADER;
+
+/// PDU type 04H, a reserved byte, PDU length; PDV length, context ID, control header.
+pub fn headers(context_id: u8, control: u8, fragment: usize) -> [u8; HEADERS] {
+    let [a, b, c, d] = (fragment as u32 + 6).to_be_bytes();
+    let [e, f, g, h] = (fragment as u32 + 2).to_be_bytes();
+    [0x04, 0, a, b, c, d, e, f, g, h, context_id, control]
+}
+
+fn append_fragments(
+    out: &mut Vec<u8>,
+    context_id: u8,
+    max_pdu_length: MaxPduLength,
+    control: u8,
+    bytes: &[u8],
+) {
+    let start = out.len();
+    out.resize(start + max_pdu_length.framed_len(bytes.len()), 0);
+    write_fragments(&mut out[start..], context_id, max_pdu_length, control, bytes);
+}
+
+/// Writes a command set or a data set as PDUs of one PDV each, and returns how many bytes it took.
+pub fn write_fragments(
+    out: &mut [u8],
+    context_id: u8,
+    max_pdu_length: MaxPduLength,
+    control: u8,
+    bytes: &[u8],
+) -> usize {
+    let mut at = 0;
+    let mut fragments = bytes.chunks(max_pdu_length.fragment()).peekable();
+    while let Some(fragment) = fragments.next() {
+        let last = if fragments.peek().is_none() { LAST } else { 0 };
+        let (front, rest) = out[at..].split_at_mut(HEADERS);
+        front.copy_from_slice(&headers(context_id, control | last, fragment.len()));
+        rest[..fragment.len()].copy_from_slice(fragment);
+        at += HEADERS + fragment.len();
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fragments_carry_their_bits_and_the_length_is_foretold() {
+        let max = MaxPduLength::new(8).unwrap();
+        let mut out = Vec::new();
+        write_message(&mut out, 3, max, |out| out.extend(b"abc"), b"de");
+        let expected = [
+            b"\x04\0\0\0\0\x08\0\0\0\x04\x03\x01ab".as_slice(),
+            b"\x04\0\0\0\0\x07\0\0\0\x03\x03\x03c",
+            b"\x04\0\0\0\0\x08\0\0\0\x04\x03\x02de",
+        ]
+        .concat();
+        assert_eq!(out, expected);
+        assert_eq!(out.len(), max.message_len(3, 2));
+    }
+
+    #[test]
+    fn no_limit_is_one_pdu() {
+        let max = MaxPduLength::new(0).unwrap();
+        assert_eq!(max.message_len(1 << 20, 0), (1 << 20) + 12);
+    }
+}

@@ -1,0 +1,140 @@
+//! Attributes of data sets by name (PS3.6): a keyword, or a tag as eight hexadecimal digits.
+
+use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
+use dicom_core::{Tag, VR};
+use dicom_dictionary_std::StandardDataDictionary;
+use thiserror::Error;
+
+/// An attribute with its VR.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attribute {
+    /// Its tag.
+    pub tag: Tag,
+    /// Its VR.
+    pub vr: VR,
+    /// Its keyword, or its tag where it has none; with the VR where no dictionary knows it.
+    pub name: Box<str>,
+}
+
+/// Why a name is not that of an attribute.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AttributeError {
+    /// Neither a keyword nor a tag.
+    #[error(
+        "'{0}' is no attribute: give a keyword of PS3.6, or a tag as \"ggggeeee\", with its VR as \
+         \"ggggeeee:VR\" where the standard does not know it"
+    )]
+    Unknown(Box<str>),
+    /// Something behind the colon that is no VR.
+    #[error("'{0}' is no VR of PS3.5 6.2")]
+    Vr(Box<str>),
+    /// A tag that no data set of a message has.
+    #[error("({group:04X},{element:04X}) is not part of a message's data set: {why}")]
+    NotInDataSet {
+        /// The tag's group.
+        group: u16,
+        /// The tag's element.
+        element: u16,
+        /// Where it belongs.
+        why: &'static str,
+    },
+}
+
+/// Keywords that some dictionaries have, pydicom's among them, in the place of those that end with
+/// Sequence.
+const FORMER_KEYWORDS: [(&str, Tag); 2] = [
+    ("SummarizedFilterLookupTable", Tag(0x003A, 0x0320)),
+    ("AnalogFilterType", Tag(0x003A, 0x0325)),
+];
+
+/// Specific Character Set.
+pub const SPECIFIC_CHARACTER_SET: Tag = Tag(0x0008, 0x0005);
+
+impl Attribute {
+    /// The attribute of this name: `TransactionUID`, `00081195`, `00091001:LO`.
+    ///
+    /// ```
+    /// use fastdimse_core::standard::attribute::Attribute;
+    /// let attribute = Attribute::of_name("TransactionUID").unwrap();
+    /// assert_eq!(attribute.tag.to_string(), "(0008,1195)");
+    /// assert_eq!(Attribute::of_name("00081195").unwrap(), attribute);
+    /// ```
+    pub fn of_name(name: &str) -> Result<Self, AttributeError> {
+        let (tag, vr) = match name.split_once(':') {
+            Some((tag, vr)) => (tag, Some(vr)),
+            None => (name, None),
+        };
+        let vr = vr.map(|vr| vr.parse().map_err(|_| AttributeError::Vr(vr.into()))).transpose()?;
+        let tag = match tag_of(tag) {
+            Some(tag) => tag,
+            None => of_keyword(tag).ok_or_else(|| AttributeError::Unknown(name.into()))?,
+        };
+        check_group(tag)?;
+        Ok(Self::new(tag, vr))
+    }
+
+    /// The attribute with this tag; with `vr` where a stream says it, and that of the dictionary
+    /// otherwise, or UN where that does not know it.
+    pub fn new(tag: Tag, vr: Option<VR>) -> Self {
+        let entry = StandardDataDictionary.by_tag(tag);
+        let of_standard = entry.map(|entry| entry.vr().relaxed());
+        let found = vr.or(of_standard).unwrap_or(VR::UN);
+        let Tag(group, element) = tag;
+        let name = match (entry, vr) {
+            // Repeating groups have one keyword for all.
+            (Some(entry), _) if entry.tag.inner() == tag && Some(found) == of_standard => {
+                entry.alias().to_owned()
+            }
+            (_, Some(vr)) if of_standard != Some(vr) => format!("{group:04X}{element:04X}:{vr}"),
+            _ => format!("{group:04X}{element:04X}"),
+        };
+        Self { tag, vr: found, name: name.into() }
+    }
+}
+
+fn of_keyword(keyword: &str) -> Option<Tag> {
+    let of_standard = StandardDataDictionary.by_name(keyword).map(|entry| entry.tag.inner());
+    let former = || FORMER_KEYWORDS.iter().find(|(former, _)| *former == keyword);
+    of_standard.or_else(|| former().map(|(_, tag)| *tag))
+}
+
+/// The tag that eight hexadecimal digits are.
+pub fn tag_of(text: &str) -> Option<Tag> {
+    let digits = text.len() == 8 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let number = u32::from_str_radix(text, 16).ok().filter(|_| digits)?;
+    Some(Tag((number >> 16) as u16, number as u16))
+}
+
+fn check_group(tag: Tag) -> Result<(), AttributeError> {
+    let why = match tag {
+        Tag(0x0000, _) => "it belongs to a command set (PS3.7 E)",
+        Tag(0x0002, _) => "it belongs to a file's meta information (PS3.10 7.1)",
+        Tag(0xFFFE, _) => "it marks items (PS3.5 7.5)",
+        _ => return Ok(()),
+    };
+    let Tag(group, element) = tag;
+    Err(AttributeError::NotInDataSet { group, element, why })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_back() {
+        for name in ["TransactionUID", "ReferencedSOPSequence", "00091001:LO", "60020010:US"] {
+            let attribute = Attribute::of_name(name).unwrap();
+            assert_eq!(Attribute::new(attribute.tag, Some(attribute.vr)).name, attribute.name);
+            assert_eq!(Attribute::of_name(&attribute.name).unwrap(), attribute);
+        }
+        assert_eq!(Attribute::of_name("00091001").unwrap().vr, VR::UN);
+        assert_eq!(&*Attribute::of_name("00081195").unwrap().name, "TransactionUID");
+    }
+
+    #[test]
+    fn what_is_no_attribute_is_said_to_be_none() {
+        for name in ["Nothing", "0008", "00081195:XX", "00000002", "00020010", "FFFEE000", ""] {
+            assert!(Attribute::of_name(name).is_err(), "{name}");
+        }
+    }
+}

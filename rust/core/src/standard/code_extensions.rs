@@ -1,0 +1,459 @@
+//! Character sets that escape sequences switch between (PS3.5 6.1.2.5, ISO 2022).
+
+use dicom_core::VR;
+use encoding::all::{
+    EUC_JP, GBK, ISO_8859_1, ISO_8859_2, ISO_8859_3, ISO_8859_4, ISO_8859_5, ISO_8859_6,
+    ISO_8859_7, ISO_8859_8, ISO_8859_15, WINDOWS_31J, WINDOWS_874, WINDOWS_949, WINDOWS_1254,
+};
+use encoding::{DecoderTrap, EncoderTrap, Encoding, EncodingRef};
+
+use crate::standard::vr::{Content, content};
+
+/// The first byte of an escape sequence.
+pub const ESCAPE: u8 = 0x1b;
+
+/// A code element (PS3.3 Tables C.12-3 and C.12-4).
+#[derive(Clone, Copy)]
+struct Element {
+    /// The number in its defined terms.
+    number: u16,
+    /// What follows ESC where it is switched to.
+    escape: &'static [u8],
+    form: Form,
+    codec: EncodingRef,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// G0, of one byte: ASCII, or the Romaji of JIS X 0201, which readers take for it.
+    Ascii,
+    /// G1, of one byte.
+    Single,
+    /// G1, of two bytes.
+    Pairs,
+    /// G0, of two bytes.
+    LowPairs,
+}
+
+impl PartialEq for Element {
+    fn eq(&self, other: &Self) -> bool {
+        self.escape == other.escape
+    }
+}
+
+impl std::fmt::Debug for Element {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "ISO-IR {}", self.number)
+    }
+}
+
+const fn element(number: u16, escape: &'static [u8], form: Form, codec: EncodingRef) -> Element {
+    Element { number, escape, form, codec }
+}
+
+const ASCII: Element = element(6, b"(B", Form::Ascii, ISO_8859_1);
+const ROMAJI: Element = element(13, b"(J", Form::Ascii, ISO_8859_1);
+const LATIN_1: Element = element(100, b"-A", Form::Single, ISO_8859_1);
+const KATAKANA: Element = element(13, b")I", Form::Single, WINDOWS_31J);
+
+static ELEMENTS: &[Element] = &[
+    ASCII,
+    ROMAJI,
+    KATAKANA,
+    LATIN_1,
+    element(101, b"-B", Form::Single, ISO_8859_2),
+    element(109, b"-C", Form::Single, ISO_8859_3),
+    element(110, b"-D", Form::Single, ISO_8859_4),
+    element(126, b"-F", Form::Single, ISO_8859_7),
+    element(127, b"-G", Form::Single, ISO_8859_6),
+    element(138, b"-H", Form::Single, ISO_8859_8),
+    element(144, b"-L", Form::Single, ISO_8859_5),
+    element(148, b"-M", Form::Single, WINDOWS_1254),
+    element(166, b"-T", Form::Single, WINDOWS_874),
+    element(203, b"-b", Form::Single, ISO_8859_15),
+    element(58, b"$)A", Form::Pairs, GBK),
+    element(149, b"$)C", Form::Pairs, WINDOWS_949),
+    element(87, b"$B", Form::LowPairs, EUC_JP),
+    element(159, b"$(D", Form::LowPairs, EUC_JP),
+];
+
+/// The character sets that a Specific Character Set names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CodeExtensions {
+    name: Box<str>,
+    elements: Vec<Element>,
+    initial: State,
+}
+
+/// What bytes mean: those of ASCII, and those beyond.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct State {
+    low: Element,
+    high: Option<Element>,
+}
+
+impl Default for CodeExtensions {
+    /// The default repertoire (PS3.5 6.1.2.1), or what must be taken for ISO 8859-1.
+    fn default() -> Self {
+        let initial = State { low: ASCII, high: Some(LATIN_1) };
+        Self { name: "ISO_IR 6".into(), elements: vec![ASCII], initial }
+    }
+}
+
+impl CodeExtensions {
+    /// The character sets of a value of Specific Character Set, if all of them are known.
+    pub fn of_value(value: &str) -> Option<Self> {
+        let mut elements = vec![ASCII];
+        let mut initial = Self::default().initial;
+        for (place, term) in value.split('\\').enumerate() {
+            let term = term.trim();
+            let number = if term.is_empty() { 6 } else { number(term)? };
+            let before = elements.len();
+            elements.extend(ELEMENTS.iter().filter(|one| one.number == number && number != 6));
+            if elements.len() == before && number != 6 {
+                return None;
+            }
+            if place == 0 {
+                for &element in &elements[before..] {
+                    initial.designate(element);
+                }
+                // Sets of two bytes in G0 begin with ASCII.
+                if initial.low.form == Form::LowPairs {
+                    initial.low = ASCII;
+                }
+            }
+        }
+        Some(Self { name: value.into(), elements, initial })
+    }
+
+    /// The value of Specific Character Set.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The text that these bytes of a value of `vr` are; `None` where this can't be told.
+    pub fn decode(&self, vr: VR, text: &[u8]) -> Option<String> {
+        let mut found = String::with_capacity(text.len());
+        let mut state = self.initial;
+        let mut rest = text;
+        while let Some(&first) = rest.first() {
+            if first == ESCAPE {
+                let escapes = |one: &&Element| rest[1..].starts_with(one.escape);
+                let element = self.elements.iter().find(escapes)?;
+                state.designate(*element);
+                rest = &rest[1 + element.escape.len()..];
+                continue;
+            }
+            let is_low = state.low.form == Form::LowPairs;
+            let ends = |byte: &u8| match is_low {
+                true => *byte < b'!',
+                false => *byte == ESCAPE || resets(vr, *byte),
+            };
+            let run = &rest[..rest.iter().position(ends).unwrap_or(rest.len())];
+            if run.is_empty() {
+                if !resets(vr, first) {
+                    return None;
+                }
+                // PS3.5 6.1.2.5.3.
+                state = self.initial;
+                found.push(first.into());
+                rest = &rest[1..];
+                continue;
+            }
+            match state.decode(run) {
+                Some(text) => found.push_str(&text),
+                None => return self.decode_shift_jis(text),
+            }
+            rest = &rest[run.len()..];
+        }
+        Some(found)
+    }
+
+    /// Japanese writers take Shift JIS for ISO_IR 13, and readers go along with it.
+    fn decode_shift_jis(&self, text: &[u8]) -> Option<String> {
+        let may_be = self.initial.high == Some(KATAKANA) && !text.contains(&ESCAPE);
+        may_be.then(|| WINDOWS_31J.decode(text, DecoderTrap::Strict).ok()).flatten()
+    }
+
+    /// The bytes of a value of `vr`; `None` where no set has one of its characters.
+    pub fn encode(&self, vr: VR, text: &str) -> Option<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(text.len());
+        // Nothing else was declared, and readers expect an escape sequence in front of pairs.
+        let mut initial = self.initial;
+        let is_declared = |high: &Element| self.elements.contains(high);
+        initial.high = initial.high.filter(|one| one.form == Form::Single && is_declared(one));
+        let mut state = initial;
+        for character in text.chars() {
+            if character.is_ascii() {
+                self.leave_pairs(&mut state, &mut bytes);
+                bytes.push(character as u8);
+                // Some readers go on with what was switched to: it is said again, or ended.
+                if resets(vr, character as u8) && state != initial {
+                    state.high = None;
+                }
+                continue;
+            }
+            let all = self.elements.iter().copied();
+            let current = [Some(state.low), state.high].into_iter().flatten();
+            let (element, encoded) =
+                current.chain(all).find_map(|one| Some((one, one.encode(character)?)))?;
+            if element.form != Form::LowPairs {
+                self.leave_pairs(&mut state, &mut bytes);
+            }
+            if element != state.low && Some(element) != state.high {
+                bytes.push(ESCAPE);
+                bytes.extend(element.escape);
+                state.designate(element);
+            }
+            bytes.extend(encoded);
+        }
+        self.leave_pairs(&mut state, &mut bytes);
+        Some(bytes).filter(|bytes| self.decode(vr, bytes).as_deref() == Some(text))
+    }
+
+    /// Switches back to one byte a character. Many readers forget what bytes beyond ASCII meant then.
+    fn leave_pairs(&self, state: &mut State, bytes: &mut Vec<u8>) {
+        if state.low.form == Form::LowPairs {
+            *state = State { low: self.initial.low, high: None };
+            bytes.push(ESCAPE);
+            bytes.extend(state.low.escape);
+        }
+    }
+}
+
+impl State {
+    fn designate(&mut self, element: Element) {
+        match element.form {
+            Form::Ascii | Form::LowPairs => self.low = element,
+            // Writers take that for the end of pairs in G0, as do readers.
+            Form::Single | Form::Pairs => {
+                self.high = Some(element);
+                if self.low.form == Form::LowPairs {
+                    self.low = ASCII;
+                }
+            }
+        }
+    }
+
+    /// Decodes bytes among which nothing changes what they mean.
+    fn decode(&self, run: &[u8]) -> Option<String> {
+        match self.high {
+            _ if self.low.form == Form::LowPairs => self.low.decode(run),
+            _ if run.is_ascii() => std::str::from_utf8(run).ok().map(str::to_owned),
+            high => high?.decode(run),
+        }
+    }
+}
+
+impl Element {
+    /// Decodes bytes of this set, and of ASCII if that leaves room for it.
+    fn decode(&self, run: &[u8]) -> Option<String> {
+        let decode = |bytes: &[u8]| self.codec.decode(bytes, DecoderTrap::Strict).ok();
+        match self.form {
+            Form::Ascii => None,
+            Form::Single if run.iter().all(|&byte| self.has_byte(byte)) => {
+                // The codecs are of the larger sets that Windows has.
+                let is_control = |byte: &u8| (0x80..=0x9f).contains(byte);
+                match run.iter().any(is_control) {
+                    false => decode(run),
+                    true => run
+                        .iter()
+                        .map(|byte| match is_control(byte) {
+                            true => Some(String::from(char::from(*byte))),
+                            false => decode(&[*byte]),
+                        })
+                        .collect(),
+                }
+            }
+            Form::Single => None,
+            Form::Pairs => {
+                let mut extended = run.split(u8::is_ascii);
+                let whole = extended.all(|pairs| self.has_pairs(pairs));
+                whole.then(|| decode(run)).flatten().map(|text| self.as_readers_have(&text))
+            }
+            Form::LowPairs => {
+                let high: Vec<u8> = run.iter().map(|byte| byte | 0x80).collect();
+                if run.iter().any(|byte| *byte >= 0x7f) || !self.has_pairs(&high) {
+                    return None;
+                }
+                let text = match self.number {
+                    159 => decode(
+                        &high
+                            .chunks(2)
+                            .flat_map(|pair| [0x8f, pair[0], pair[1]])
+                            .collect::<Vec<_>>(),
+                    ),
+                    _ => decode(&high),
+                };
+                text.map(|text| self.as_readers_have(&text))
+            }
+        }
+    }
+
+    fn encode(&self, character: char) -> Option<Vec<u8>> {
+        let mut text = [0; 4];
+        let of_codec = self.of_codec(character);
+        let text = of_codec.encode_utf8(&mut text);
+        let mut bytes = self.codec.encode(text, EncoderTrap::Strict).ok()?;
+        let has = match self.form {
+            Form::Ascii => false,
+            Form::Single => matches!(*bytes, [byte] if byte >= 0xa0 && self.has_byte(byte)),
+            Form::Pairs | Form::LowPairs => self.has_pairs(&bytes) && bytes.len() == 2,
+        };
+        if self.form == Form::LowPairs {
+            bytes.iter_mut().for_each(|byte| *byte &= 0x7f);
+        }
+        // The codec writes JIS X 0208 alone.
+        (has && self.number != 159).then_some(bytes)
+    }
+
+    fn has_byte(&self, byte: u8) -> bool {
+        match self.number {
+            // JIS X 0201, of which Shift JIS goes on in two bytes.
+            13 => byte.is_ascii() || (0xa1..=0xdf).contains(&byte),
+            // TIS 620.
+            166 => byte <= 0x9f || (0xa1..=0xfb).contains(&byte),
+            _ => true,
+        }
+    }
+
+    /// Whether bytes are pairs of the set itself, with the eighth bit set.
+    fn has_pairs(&self, bytes: &[u8]) -> bool {
+        let pairs = bytes.chunks(2);
+        bytes.len().is_multiple_of(2)
+            && bytes.iter().all(|byte| (0xa1..=0xfe).contains(byte))
+            && pairs.into_iter().all(|pair| match (self.number, pair[0] - 0xa0, pair[1] - 0xa0) {
+                (58, row, cell) => is_of_gb_2312(row, cell),
+                // JIS X 0208: what others have beside it is not in it.
+                (87, row, _) => matches!(row, 1..=8 | 16..=84),
+                _ => true,
+            })
+    }
+
+    /// The characters that readers other than those of Windows have for some pairs.
+    fn as_readers_have(&self, text: &str) -> String {
+        let of = |character| self.readings().iter().find(|(codec, _)| *codec == character);
+        text.chars().map(|character| of(character).map_or(character, |(_, other)| *other)).collect()
+    }
+
+    fn of_codec(&self, character: char) -> char {
+        let of = self.readings().iter().find(|(_, other)| *other == character);
+        of.map_or(character, |(codec, _)| *codec)
+    }
+
+    /// What the codec has for some characters, and what readers have.
+    fn readings(&self) -> &'static [(char, char)] {
+        match self.number {
+            58 => &[('\u{b7}', '\u{30fb}'), ('\u{2014}', '\u{2015}')],
+            87 => &[
+                ('\u{ff5e}', '\u{301c}'),
+                ('\u{2225}', '\u{2016}'),
+                ('\u{ff0d}', '\u{2212}'),
+                ('\u{ffe0}', '\u{a2}'),
+                ('\u{ffe1}', '\u{a3}'),
+                ('\u{ffe2}', '\u{ac}'),
+            ],
+            159 => &[('\u{ff5e}', '~')],
+            _ => &[],
+        }
+    }
+}
+
+/// Whether GB 2312 has a character there; GBK has more.
+fn is_of_gb_2312(row: u8, cell: u8) -> bool {
+    match row {
+        1 | 3 | 16..=54 | 56..=87 => true,
+        2 => matches!(cell, 17..=66 | 69..=78 | 81..=92),
+        4 => cell <= 83,
+        5 => cell <= 86,
+        6 => matches!(cell, 1..=24 | 33..=56),
+        7 => matches!(cell, 1..=33 | 49..=81),
+        8 => matches!(cell, 1..=26 | 37..=73),
+        9 => matches!(cell, 4..=79),
+        55 => cell <= 89,
+        _ => false,
+    }
+}
+
+/// The number of a defined term, with and without code extensions.
+fn number(term: &str) -> Option<u16> {
+    let number = ["ISO_IR ", "ISO_IR_", "ISO-IR ", "ISO 2022 IR "]
+        .iter()
+        .find_map(|prefix| term.strip_prefix(prefix))?;
+    number.parse().ok()
+}
+
+/// Whether a byte of a value ends what escape sequences said (PS3.5 6.1.2.5.3).
+fn resets(vr: VR, byte: u8) -> bool {
+    match byte {
+        b'\t' | b'\n' | 0x0c | b'\r' => true,
+        b'^' | b'=' => vr == VR::PN,
+        b'\\' => matches!(content(vr), Content::Text { several: true, .. }),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(name: &str) -> CodeExtensions {
+        CodeExtensions::of_value(name).unwrap()
+    }
+
+    #[test]
+    fn the_examples_of_the_standard() {
+        // PS3.5 H.3.1, H.3.2 and I.2.
+        let kanji =
+            b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B=\x1b$B$d$^$@\x1b(B^\x1b$B$?$m$&\x1b(B";
+        let text = "Yamada^Tarou=山田^太郎=やまだ^たろう";
+        let japanese = set("\\ISO 2022 IR 87");
+        assert_eq!(japanese.decode(VR::PN, kanji).unwrap(), text);
+        assert_eq!(japanese.encode(VR::PN, text).unwrap(), kanji);
+        let katakana = b"\xd4\xcf\xc0\xde^\xc0\xdb\xb3=\x1b$B;3ED\x1b(J^\x1b$BB@O:\x1b(J=\x1b$B$d$^$@\x1b(J^\x1b$B$?$m$&\x1b(J";
+        let text = "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう";
+        let japanese = set("ISO 2022 IR 13\\ISO 2022 IR 87");
+        assert_eq!(japanese.decode(VR::PN, katakana).unwrap(), text);
+        assert_eq!(japanese.encode(VR::PN, text).unwrap(), katakana);
+        let hangul = b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7=\x1b$)C\xc8\xab^\x1b$)C\xb1\xe6\xb5\xbf";
+        let text = "Hong^Gildong=洪^吉洞=홍^길동";
+        let korean = set("\\ISO 2022 IR 149");
+        assert_eq!(korean.decode(VR::PN, hangul).unwrap(), text);
+        assert_eq!(korean.encode(VR::PN, text).unwrap(), hangul);
+    }
+
+    #[test]
+    fn what_was_switched_to_ends_at_delimiters() {
+        let greek = set("ISO 2022 IR 100\\ISO 2022 IR 126");
+        assert_eq!(greek.decode(VR::LO, b"B\xfcro").unwrap(), "Büro");
+        assert_eq!(greek.decode(VR::LO, b"\x1b-F\xe1\\\xe1").unwrap(), "α\\á");
+        assert_eq!(greek.decode(VR::LT, b"\x1b-F\xe1\\\xe1\r\n\xe1").unwrap(), "α\\α\r\ná");
+        assert_eq!(greek.decode(VR::PN, b"\x1b-F\xe1^\xe1=\x1b-F\xe1").unwrap(), "α^á=α");
+        assert_eq!(greek.decode(VR::LO, b"\x1b-F\xe1^\xe1").unwrap(), "α^α");
+    }
+
+    #[test]
+    fn the_second_byte_of_a_pair_is_no_backslash() {
+        let japanese = set("\\ISO 2022 IR 87");
+        for vr in [VR::LO, VR::LT, VR::PN] {
+            let text = b"\x1b$B0\\=^\x1b(B\\a";
+            assert_eq!(japanese.decode(vr, text).unwrap(), "移殉\\a");
+        }
+    }
+
+    #[test]
+    fn what_was_not_declared_is_refused() {
+        for (name, text) in [
+            ("ISO 2022 IR 100", &b"\x1b$B;3"[..]),
+            ("\\ISO 2022 IR 87", b"\x1b$)C\xb1\xe8"),
+            ("\\ISO 2022 IR 87", b"\x1b$B;"),
+            ("\\ISO 2022 IR 87", b"\x1b$B; "),
+            ("\\ISO 2022 IR 87", b"\x1b$B;\xb3"),
+            ("\\ISO 2022 IR 149", b"\x1b$)C\xb1"),
+            ("\\ISO 2022 IR 149", b"\x1b$)C\xb1a"),
+            ("ISO_IR 100", b"\x1b"),
+        ] {
+            assert_eq!(set(name).decode(VR::LO, text), None, "{name}");
+        }
+    }
+}

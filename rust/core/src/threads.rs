@@ -1,0 +1,68 @@
+//! Work in several threads of this call.
+
+use std::iter;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Does `work` for each of `parts` in so many threads, this one among them, and returns what came
+/// out in the order of the parts.
+///
+/// The threads end with the call: those of a pool would be missing in a process that was forked.
+pub fn side_by_side<P, T: Send>(
+    threads: usize,
+    parts: impl Iterator<Item = P> + Send,
+    work: impl Fn(P) -> T + Sync,
+) -> Vec<T> {
+    let (parts, done) = (Mutex::new(parts.enumerate()), Mutex::new(Vec::new()));
+    let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let share = || {
+        for (place, part) in iter::from_fn(next) {
+            let one = work(part);
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((place, one));
+        }
+    };
+    thread::scope(|scope| {
+        // Where the system gives no more threads those that there are do all.
+        let start = |_| thread::Builder::new().spawn_scoped(scope, share).ok();
+        let others: Vec<_> = (1..threads).map_while(start).collect();
+        share();
+        let begin = Instant::now();
+        while !others.iter().all(|other| other.is_finished()) && begin.elapsed() < SOON {
+            thread::yield_now();
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_unstable_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, one)| one).collect()
+}
+
+/// How long a thread looks whether the others are done before it sleeps: they began about as late,
+/// and to be woken takes as long.
+const SOON: Duration = Duration::from_micros(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_out_is_in_the_order_of_the_parts() {
+        for threads in [1, 2, 7] {
+            for count in [0, 1, 5, 1000] {
+                let found = side_by_side(threads, 0..count, |part| part * 2);
+                assert_eq!(found, (0..count).map(|part| part * 2).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "panicked")]
+    fn a_panic_is_that_of_the_caller_too() {
+        let this = thread::current().id();
+        side_by_side(2, 0..2, |_| {
+            // The other one takes what this one leaves.
+            thread::sleep(Duration::from_millis(100));
+            assert_eq!(thread::current().id(), this);
+        });
+    }
+}

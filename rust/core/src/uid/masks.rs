@@ -1,0 +1,327 @@
+//! Which characters of a UID are full stops, digits and zeros, as bit masks, and the rules of UIDs as
+//! arithmetic on these.
+
+use crate::columns::cell::{Cell, WINDOW};
+
+/// Masks of up to 64 characters: bit 0 is the first one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Characters {
+    /// The full stops.
+    pub dots: u64,
+    /// `0` to `9`.
+    pub digits: u64,
+    /// `0` alone.
+    pub zeros: u64,
+}
+
+/// How many characters the masks are made of at once.
+pub const BLOCK: usize = 16;
+
+impl Characters {
+    /// The masks of a text of 1 to 64 bytes.
+    ///
+    /// Blocks of 16 bytes, the last one laid so that it ends with the text: nothing beyond the
+    /// text is read, and what two blocks share they see alike.
+    #[inline]
+    pub fn of(text: &[u8]) -> Self {
+        debug_assert!((1..=64).contains(&text.len()));
+        let Some(last) = text.last_chunk::<BLOCK>() else {
+            return of_block(widened(text));
+        };
+        let mut all = of_block(*last).shifted(text.len() - BLOCK);
+        for (number, block) in text.chunks_exact(BLOCK).enumerate() {
+            let block = block.try_into().unwrap_or([0; BLOCK]);
+            all = all | of_block(block).shifted(number * BLOCK);
+        }
+        all
+    }
+
+    fn shifted(self, by: usize) -> Self {
+        Self { dots: self.dots << by, digits: self.digits << by, zeros: self.zeros << by }
+    }
+}
+
+impl std::ops::BitOr for Characters {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self {
+            dots: self.dots | other.dots,
+            digits: self.digits | other.digits,
+            zeros: self.zeros | other.zeros,
+        }
+    }
+}
+
+/// Fewer than 16 bytes with zeros behind them, from two overlapping reads instead of a copy of
+/// unknown length.
+fn widened(text: &[u8]) -> [u8; BLOCK] {
+    let shift = |bytes: usize| 8 * bytes as u32;
+    let value = if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        u128::from(u64::from_le_bytes(*first))
+            | u128::from(u64::from_le_bytes(*last)) << shift(text.len() - 8)
+    } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        u128::from(u32::from_le_bytes(*first))
+            | u128::from(u32::from_le_bytes(*last)) << shift(text.len() - 4)
+    } else {
+        text.iter().rev().fold(0, |value, &byte| value << 8 | u128::from(byte))
+    };
+    value.to_le_bytes()
+}
+
+/// Puts into `found` what `make` makes of each of `uids`, or of one like it, and of whether it is
+/// conformant to PS3.5 9.1. Where all are the same, as SOP classes and well-known instances most often
+/// are, one is looked at: a third of the instructions.
+#[inline(always)]
+pub fn conformant_each<'a, T: Copy>(
+    uids: &[Cell<'a>],
+    found: &mut [T],
+    make: impl Fn(Cell<'a>, bool) -> T,
+) {
+    let Some((one, others)) = uids.split_first() else { return };
+    let is_same = |other: &Cell<'_>| {
+        other.prefetch_behind();
+        other.is_equal(*one)
+    };
+    if others.iter().all(is_same) {
+        in_widest_registers(&[*one], found, make);
+        found.fill(found[0]);
+    } else {
+        in_widest_registers(uids, found, make);
+    }
+}
+
+/// Puts into `found` what `make` makes of each of `uids` and of whether it is conformant to PS3.5 9.1.
+fn conformant_portable<'a, T>(
+    uids: &[Cell<'a>],
+    found: &mut [T],
+    make: impl Fn(Cell<'a>, bool) -> T,
+) {
+    conformant(uids, found, make, of_window);
+}
+
+/// The same in registers of 32 bytes.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn conformant_avx2<'a, T>(
+    uids: &[Cell<'a>],
+    found: &mut [T],
+    make: impl Fn(Cell<'a>, bool) -> T,
+) {
+    conformant(uids, found, make, |window| avx2(window));
+}
+
+// In line, so that the masks' function is in line in each of the two.
+#[inline(always)]
+fn conformant<'a, T>(
+    uids: &[Cell<'a>],
+    found: &mut [T],
+    make: impl Fn(Cell<'a>, bool) -> T,
+    of_window: impl Fn(&[u8; WINDOW]) -> Characters,
+) {
+    for (uid, found) in uids.iter().zip(found) {
+        uid.prefetch_behind();
+        let length = uid.length();
+        let conformant = match uid.window() {
+            Some(window) => is_conformant(of_window(window), length),
+            None => is_conformant(of_window(&uid.widened()), length),
+        };
+        *found = make(*uid, conformant);
+    }
+}
+
+/// The rules of PS3.5 9.1 as arithmetic on the masks of a text of `length` characters; what the
+/// masks have behind it does not count.
+#[inline(always)]
+pub fn is_conformant(masks: Characters, length: usize) -> bool {
+    // Of no characters, or of more than 64.
+    if length.wrapping_sub(1) >= WINDOW {
+        return false;
+    }
+    let all = u64::MAX >> (WINDOW - length);
+    let Characters { dots, digits, zeros } = masks;
+    let (dots, digits) = (dots & all, digits & all);
+    // A component starts at the first character and after each full stop.
+    let starts = dots << 1 | 1;
+    let ends_in_dot = dots >> (length - 1) != 0;
+    let leading_zeros = zeros & starts & digits >> 1;
+    dots | digits == all && dots & starts == 0 && !ends_in_dot && leading_zeros == 0
+}
+
+fn of_window(window: &[u8; WINDOW]) -> Characters {
+    let (blocks, _) = window.as_chunks();
+    blocks.iter().enumerate().fold(Characters::default(), |all, (number, &block)| {
+        all | of_block(block).shifted(number * BLOCK)
+    })
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn avx2(window: &[u8; WINDOW]) -> Characters {
+    use std::arch::x86_64::{
+        __m256i, _mm_set_epi64x, _mm256_cmpeq_epi8, _mm256_min_epu8, _mm256_movemask_epi8,
+        _mm256_set_m128i, _mm256_set1_epi8, _mm256_sub_epi8,
+    };
+    let (blocks, _) = window.as_chunks();
+    let block = |at: usize| {
+        let value = u128::from_le_bytes(blocks[at]);
+        _mm_set_epi64x((value >> 64) as i64, value as i64)
+    };
+    let halves = [0, 2].map(|at| _mm256_set_m128i(block(at + 1), block(at)));
+    let mask = |of: [__m256i; 2]| {
+        let [low, high] = of.map(|half| u64::from(_mm256_movemask_epi8(half) as u32));
+        low | high << 32
+    };
+    let equal =
+        |to: u8| mask(halves.map(|half| _mm256_cmpeq_epi8(half, _mm256_set1_epi8(to as i8))));
+    let digits = mask(halves.map(|half| {
+        // Below b'0' the difference wraps around to more than 9.
+        let above_zero = _mm256_sub_epi8(half, _mm256_set1_epi8(b'0' as i8));
+        _mm256_cmpeq_epi8(_mm256_min_epu8(above_zero, _mm256_set1_epi8(9)), above_zero)
+    }));
+    Characters { dots: equal(b'.'), digits, zeros: equal(b'0') }
+}
+
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+use masks_of_block as of_block;
+
+/// SSE2, which every x86-64 has.
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+#[target_feature(enable = "sse2")]
+fn sse2(block: [u8; BLOCK]) -> Characters {
+    use std::arch::x86_64::{
+        _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8,
+        _mm_sub_epi8,
+    };
+    let value = u128::from_le_bytes(block);
+    let bytes = _mm_set_epi64x((value >> 64) as i64, value as i64);
+    let equal = |to: u8| _mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_set1_epi8(to as i8))) as u16;
+    // Below b'0' the difference wraps around to more than 9.
+    let above_zero = _mm_sub_epi8(bytes, _mm_set1_epi8(b'0' as i8));
+    let at_most_9 = _mm_cmpeq_epi8(_mm_min_epu8(above_zero, _mm_set1_epi8(9)), above_zero);
+    Characters {
+        dots: equal(b'.').into(),
+        digits: (_mm_movemask_epi8(at_most_9) as u16).into(),
+        zeros: equal(b'0').into(),
+    }
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
+use portable as of_block;
+
+/// The same in two registers of eight bytes.
+#[cfg_attr(all(target_arch = "x86_64", target_feature = "sse2"), allow(dead_code))]
+fn portable(block: [u8; BLOCK]) -> Characters {
+    let value = u128::from_le_bytes(block);
+    eight_bytes(value as u64) | eight_bytes((value >> 64) as u64).shifted(8)
+}
+
+fn eight_bytes(bytes: u64) -> Characters {
+    const LOW_BITS: u64 = repeated(0x7f);
+    const HIGH_BITS: u64 = repeated(0x80);
+    // The high bit of each byte that is more than 127 - `room`.
+    let more_than = |bytes: u64, room: u8| ((bytes & LOW_BITS) + repeated(room)) | bytes;
+    let equal = |to: u8| gathered(!more_than(bytes ^ repeated(to), 0x7f) & HIGH_BITS);
+    // b'0' is 0x30 and the digits fill its low nibble: what is left is 0 to 9.
+    let digits = !more_than(bytes ^ repeated(b'0'), 0x7f - 9) & HIGH_BITS;
+    Characters { dots: equal(b'.'), digits: gathered(digits), zeros: equal(b'0') }
+}
+
+const fn repeated(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
+}
+
+/// The high bits of eight bytes, side by side: the product moves bit 8i to bit 56 + i.
+fn gathered(high_bits: u64) -> u64 {
+    (high_bits >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+}
+
+/// Puts into `found` what `make` makes of each of `uids` and of whether it is conformant to PS3.5 9.1,
+/// which is seen in the widest registers that this CPU has.
+fn in_widest_registers<'a, T>(
+    uids: &[Cell<'a>],
+    found: &mut [T],
+    make: impl Fn(Cell<'a>, bool) -> T,
+) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the CPU has AVX2. Two registers for 64 characters instead of four take half the
+        // time.
+        return unsafe { conformant_avx2(uids, found, make) };
+    }
+    conformant_portable(uids, found, make);
+}
+
+/// The masks of 16 characters in SSE2, which every x86-64 has.
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+#[inline]
+fn masks_of_block(block: [u8; BLOCK]) -> Characters {
+    // SAFETY: this is compiled only where SSE2 is enabled for all code. It takes a sixth of the
+    // time of a loop over the characters.
+    unsafe { sse2(block) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Byte by byte.
+    fn plain(text: &[u8]) -> Characters {
+        let mask = |is: fn(u8) -> bool| {
+            text.iter().enumerate().map(|(at, &byte)| u64::from(is(byte)) << at).sum()
+        };
+        Characters {
+            dots: mask(|byte| byte == b'.'),
+            digits: mask(|byte| byte.is_ascii_digit()),
+            zeros: mask(|byte| byte == b'0'),
+        }
+    }
+
+    #[test]
+    fn every_byte_at_every_place_of_a_block() {
+        for place in 0..BLOCK {
+            for byte in 0..=u8::MAX {
+                for around in [0, b'0', b'9', b'.', 0x7f, 0x80, 0xff] {
+                    let mut block = [around; BLOCK];
+                    block[place] = byte;
+                    assert_eq!(portable(block), plain(&block), "{block:?}");
+                    assert_eq!(of_block(block), plain(&block), "{block:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_length() {
+        let text: Vec<u8> = (0..64).map(|at| b"1.0x28.90\xff3"[at * 7 % 11]).collect();
+        for start in 0..text.len() {
+            for end in start + 1..=text.len() {
+                assert_eq!(Characters::of(&text[start..end]), plain(&text[start..end]));
+            }
+        }
+    }
+
+    #[test]
+    fn every_register_width_finds_the_same() {
+        // Behind each text stands what must not count: more of a UID, or the end of the buffer.
+        for behind in [&[][..], b".", &[b'7'; 64], &[0xff; 64]] {
+            for length in 0..=70 {
+                let text: Vec<u8> = b"1.23.4567.8.".iter().copied().cycle().take(length).collect();
+                for place in 0..length.max(1) {
+                    for byte in 0..=u8::MAX {
+                        let mut buffer = [&text[..], behind].concat();
+                        if let Some(one) = buffer[..length].get_mut(place) {
+                            *one = byte;
+                        }
+                        let cells = [Cell::at_start(&buffer, length)];
+                        let (mut wide, mut portable) = ([false], [false]);
+                        in_widest_registers(&cells, &mut wide, |_, conformant| conformant);
+                        conformant_portable(&cells, &mut portable, |_, conformant| conformant);
+                        let plain = crate::uid::check(&buffer[..length]).is_ok();
+                        assert_eq!((wide[0], portable[0]), (plain, plain), "{buffer:?}");
+                    }
+                }
+            }
+        }
+    }
+}
