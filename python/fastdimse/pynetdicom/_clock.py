@@ -1,0 +1,24 @@
+"""The module `time` for one kind of thread."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+class Clock:
+    """The module `time`, but for the sleeps of one kind of thread."""
+
+    def __init__(self, kind: type, sleep: Callable[[Any, float], None]) -> None:
+        self._kind = kind
+        self._sleep = sleep
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def sleep(self, seconds: float) -> None:
+        thread = threading.current_thread()
+        if isinstance(thread, self._kind):
+            self._sleep(thread, seconds)
+        else:
+            time.sleep(seconds)

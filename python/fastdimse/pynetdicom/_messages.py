@@ -1,0 +1,171 @@
+"""The codec of messages."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import suppress
+from io import BytesIO
+from typing import Any
+from weakref import WeakValueDictionary
+
+from fastdimse import EncodeError
+from fastdimse._core import frame_message, read_message
+from fastdimse._primitive import N_EVENT_REPORT
+
+from ._patches import Patches
+
+
+class _Encoded:
+    """What a message holds instead of a `Dataset` as long as nobody looks at it."""
+
+    __slots__ = ("command_set", "event")
+
+    def __init__(self, command_set: bytes, event: N_EVENT_REPORT | None) -> None:
+        self.command_set = command_set
+        self.event = event
+
+
+def held_by(message: Any) -> _Encoded | None:
+    if "command_set" in message.__dict__:
+        return None  # Someone has looked at it, and may have changed it.
+    held: _Encoded | None = message.__dict__.get("_fastdimse_encoded")
+    return held
+
+
+def replace_codec(patches: Patches) -> None:
+    from pydicom.dataset import Dataset
+    from pydicom.filereader import read_dataset
+    from pynetdicom import dimse_messages, dsutils
+
+    base = dimse_messages.DIMSEMessage
+    requests, responses = dimse_messages.N_EVENT_REPORT_RQ, dimse_messages.N_EVENT_REPORT_RSP
+    p_data = dimse_messages.P_DATA
+    init, decode_msg, encode_msg = base.__init__, base.decode_msg, base.encode_msg
+    to_primitive, to_message = base.message_to_primitive, base.primitive_to_message
+
+    ours = (base, requests, responses)
+    unseen: WeakValueDictionary[int, Any] = WeakValueDictionary()
+
+    def make_command_set(message: Any) -> Any:
+        held = message.__dict__.get("_fastdimse_encoded")
+        if held is not None:
+            command_set = read_dataset(BytesIO(held.command_set), True, True)
+        else:
+            # The empty elements of a new message.
+            command_set = Dataset()
+            name = type(message).__name__.replace("_", "-")
+            for keyword in dimse_messages._COMMAND_SET_KEYWORDS.get(name, ()):
+                setattr(command_set, keyword, None)
+        return message.__dict__.setdefault("command_set", command_set)
+
+    def get_missing(self: Any, name: str) -> Any:
+        if name == "command_set":
+            return make_command_set(self)
+        text = f"{type(self).__name__!r} object has no attribute {name!r}"
+        raise AttributeError(text, name=name, obj=self)
+
+    def hold(message: Any, encoded: _Encoded | None) -> None:
+        """Let a message have no command set until someone looks at it."""
+        message.__dict__.pop("command_set", None)
+        message._fastdimse_encoded = encoded
+        unseen[id(message)] = message
+        if base.__dict__.get("decode_msg") is not new_decode_msg:
+            make_command_set(message)  # It has been undone meanwhile.
+
+    def show_all() -> None:
+        for reference in unseen.valuerefs():
+            message = reference()
+            if message is not None:
+                make_command_set(message)
+
+    def new_init(self: Any) -> None:
+        if type(self) not in ours:
+            init(self)
+            return
+        hold(self, None)
+        self.context_id = None
+        self.encoded_command_set = BytesIO()
+        self.data_set = BytesIO()
+        self._data_set_path = None
+        self._data_set_file = None
+
+    def new_to_message(self: Any, primitive: Any) -> None:
+        expects_response = type(self) is responses
+        if (
+            type(primitive) is not N_EVENT_REPORT
+            or (primitive.MessageIDBeingRespondedTo is not None) != expects_response
+            or primitive._dataset_path
+        ):
+            to_message(self, primitive)
+            return
+        encoded = None
+        with suppress(EncodeError, TypeError):
+            encoded = primitive.encode_command_set()
+        if encoded is None:
+            # Theirs tells what is wrong in its own way.
+            to_message(self, primitive)
+            return
+        self.data_set = primitive.EventInformation
+        self._data_set_path = primitive._dataset_path
+        hold(self, _Encoded(encoded, None))
+
+    def new_encode_msg(self: Any, context_id: int, max_pdu_length: int) -> Iterator[Any]:
+        held = held_by(self)
+        # Too little room for a fragment: theirs raises the error that programs know.
+        no_room = 0 < max_pdu_length < 7
+        if held is None or self._data_set_path is not None or no_room:
+            yield from encode_msg(self, context_id, max_pdu_length)
+            return
+        self.context_id = context_id
+        data_set = b"" if self.data_set is None else self.data_set.getvalue()
+        pdus = frame_message(held.command_set, data_set, context_id, max_pdu_length)
+        for pdu in pdus:
+            fragment = p_data()
+            # Behind the PDU's header, the PDV's length and its context ID.
+            fragment.presentation_data_value_list.append((context_id, pdu[11:]))
+            fragment._fastdimse_pdu = pdu
+            yield fragment
+
+    def new_decode_msg(self: Any, primitive: Any, assoc: Any = None) -> Any:
+        pdvs = primitive.presentation_data_value_list if type(primitive) is p_data else []
+        # Theirs logs at DEBUG that it reads a command set.
+        is_logged = dsutils.LOGGER.isEnabledFor(logging.DEBUG)
+        if is_logged or not pdvs or type(self) is not base or self.encoded_command_set.tell():
+            return decode_msg(self, primitive, assoc)
+        context_id, data = pdvs[0]
+        read = read_message(bytes(data[1:])) if data and data[0] & 3 == 3 else None
+        if read is None:
+            return decode_msg(self, primitive, assoc)
+        event, data_set_follows = read
+        encoded = bytes(data[1:])
+        self.encoded_command_set.write(encoded)
+        self.context_id = context_id
+        is_request = event.MessageIDBeingRespondedTo is None
+        self.__class__ = requests if is_request else responses
+        hold(self, _Encoded(encoded, event))
+        if not data_set_follows:
+            return True
+        rest = p_data()
+        rest.presentation_data_value_list.extend(pdvs[1:])
+        return decode_msg(self, rest, assoc)
+
+    def new_to_primitive(self: Any) -> Any:
+        held = held_by(self)
+        event = None if held is None else held.event
+        if event is None:
+            return to_primitive(self)
+        event.EventInformation = self.data_set
+        event._context_id = self.context_id
+        event._dataset_path = self._data_set_path
+        event._dataset_file = self._data_set_file
+        return event
+
+    patches.call(show_all)
+    patches.attribute(base, "__getattr__", get_missing)
+    patches.attribute(base, "__init__", new_init)
+    patches.attribute(base, "decode_msg", new_decode_msg)
+    for message in (requests, responses):
+        patches.attribute(message, "primitive_to_message", new_to_message)
+        patches.attribute(message, "encode_msg", new_encode_msg)
+        patches.attribute(message, "message_to_primitive", new_to_primitive)
