@@ -209,7 +209,7 @@ def test_patience_ends():
 
 
 def test_events_go_out_when_they_come_and_an_idle_association_is_released(monkeypatch):
-    monkeypatch.setattr("fastdimse._delivery._IDLE", 0.1)
+    monkeypatch.setattr("fastdimse._delivery.delivery._IDLE", 0.1)
     with taker() as one, Delivery(one.peer) as delivery:
         for number in range(3):
             delivery.put(events(1, AffectedSOPInstanceUID=f"1.2.{number}"))

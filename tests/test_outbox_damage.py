@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import fastdimse._outbox
+import fastdimse._outbox.outbox
 from fastdimse import Delivery, DeliveryError, OutboxError, Peer, listen
 from outbox_sender import numbered
 from scripted_peer import HOST
@@ -186,7 +186,7 @@ class UnusableBatch:
 def test_a_panic_is_an_error_for_who_waits(
     monkeypatch, batch: type, kind: type[Exception], text: str, then: Callable[[Delivery], object]
 ):
-    monkeypatch.setattr(fastdimse._outbox, "EventBatch", batch)
+    monkeypatch.setattr(fastdimse._outbox.outbox, "EventBatch", batch)
     with listen(0, host=HOST) as listener:
         delivery = Delivery(Peer(HOST, listener.port, name="peer"))
         with closing(delivery):

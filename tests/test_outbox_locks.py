@@ -70,8 +70,8 @@ def test_no_other_process_delivers_from_it(tmp_path, rename: Callable[[Path], Pa
 
 OTHERWISE = """
 import sys
-import fastdimse._outbox
-fastdimse._outbox._LOCKS_ITSELF = False
+import fastdimse._outbox.outbox
+fastdimse._outbox.outbox._LOCKS_ITSELF = False
 from fastdimse import Delivery, OutboxError, Peer
 try:
     Delivery(Peer("127.0.0.1", 1), outbox=sys.argv[1])
@@ -82,7 +82,7 @@ except OutboxError as error:
 
 def test_systems_on_which_the_file_itself_can_not_be_locked(tmp_path, monkeypatch):
     """Its lock is a file beside it; when that is removed, the next event is not taken."""
-    monkeypatch.setattr("fastdimse._outbox._LOCKS_ITSELF", False)
+    monkeypatch.setattr("fastdimse._outbox.outbox._LOCKS_ITSELF", False)
     path = tmp_path / "outbox"
     link = symbolic_link(path)
     with closing(Delivery(Peer(HOST, 1), outbox=path)) as delivery:
