@@ -79,7 +79,7 @@ def test_every_peer_gets_every_event(tmp_path):
             assert outcomes["Event"] == list(range(10_002))
             assert set(outcomes["StatusName"]) == {"0x0000 Success"}
             assert pa.table(outcomes).num_rows == 10_002
-        with pytest.raises(ValueError, match="there are several peers: name one"):
+        with pytest.raises(ValueError, match="peer is required: the delivery has 2 peers"):
             delivery.outcomes()
     for each in (one, two):
         assert each.instances == [*instances(10_000), *["1.2.840.10008.1.20.1.1"] * 2]
@@ -209,7 +209,7 @@ def test_patience_ends():
 
 
 def test_events_go_out_when_they_come_and_an_idle_association_is_released(monkeypatch):
-    monkeypatch.setattr("fastdimse._delivery.delivery._IDLE", 0.1)
+    monkeypatch.setattr("fastdimse._delivery.peer_worker._IDLE", 0.1)
     with taker() as one, Delivery(one.peer) as delivery:
         for number in range(3):
             delivery.put(events(1, AffectedSOPInstanceUID=f"1.2.{number}"))
@@ -286,7 +286,9 @@ def test_a_delivery_that_is_closed_while_events_are_put(tmp_path):
                 delivery.close()
             yield event
 
-    with pytest.raises(RuntimeError, match="closed: of these events 0 to 4095 were stored"):
+    with pytest.raises(
+        RuntimeError, match="closed while events were added: stored events 0 to 4095"
+    ):
         delivery.put(some())
     with closing(Delivery(Peer(HOST, 1, name="peer"), outbox=path)) as again:
         assert again.progress()[0].due == 4096
@@ -327,9 +329,9 @@ def test_what_is_no_outbox(tmp_path):
 
 
 def test_wrong_peers():
-    with pytest.raises(ValueError, match="peers is empty: give one Peer or more"):
+    with pytest.raises(ValueError, match="peers must contain at least one Peer"):
         Delivery([])
-    with pytest.raises(ValueError, match=r"ANY-SCP@a:1 from EVENT-SCP is there 2 times"):
+    with pytest.raises(ValueError, match=r"ANY-SCP@a:1 from EVENT-SCP occurs 2 times"):
         Delivery([Peer("a", 1), Peer("a", 1)])
     with pytest.raises(AssociationError):
         Peer(HOST, 1).connect()
@@ -513,5 +515,5 @@ delivery.put(
 
 
 def test_peers_that_are_none():
-    with pytest.raises(TypeError, match="peers must be a Peer or several, not str"):
+    with pytest.raises(TypeError, match="each of peers must be a Peer, not str"):
         Delivery("localhost:104")

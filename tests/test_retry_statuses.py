@@ -126,7 +126,9 @@ def test_other_statuses_and_none():
 
 @pytest.mark.parametrize("status", [0x0000, 0x0001, 0x0107])
 def test_what_was_taken_is_not_sent_again(status):
-    with pytest.raises(ValueError, match=f"0x{status:04X} .* says that the event was taken"):
+    with pytest.raises(
+        ValueError, match=f"0x{status:04X} .*: with this Status the peer has accepted the event"
+    ):
         Delivery(Peer(HOST, 1), retry_statuses=[status])
 
 
@@ -169,7 +171,7 @@ def test_what_an_earlier_run_settled_counts(tmp_path):
     ("status", "text"),
     [
         ("slow", "--retry-status slow: it must be a Status in hexadecimal"),
-        ("0000H", "0x0000 Success says that the event was taken"),
+        ("0000H", "0x0000 Success: with this Status the peer has accepted the event"),
     ],
 )
 def test_wrong_statuses(tmp_path, status, text):

@@ -241,7 +241,7 @@ def test_a_picture(tmp_path, suffix):
     [
         (["nothing.ndjson", HOST, 1], "No such file or directory: 'nothing.ndjson'"),
         (["reports.ndjson", HOST, 1, "--peer", "host"], "must be HOST:PORT or HOST:PORT:AE"),
-        (["reports.ndjson", HOST, 1, "--peer", f"{HOST}:1"], "is there 2 times"),
+        (["reports.ndjson", HOST, 1, "--peer", f"{HOST}:1"], "occurs 2 times"),
         (["reports.ndjson", HOST, 1, "--picture", "p.gif"], "p.gif: a picture is .svg or .png"),
         (["reports.ndjson", HOST, 1, "--outcomes", "o.txt"], "no format is known"),
         (["capture.pcap", HOST, 1, "--transfer-syntax", "1.2.840.10008.1.2"], "says its transfer"),

@@ -611,7 +611,9 @@ class Outbox:
         found = self._database.execute(query, (peer, first, first + count - 1))
         return {event for (event,) in found}
 
-    def settle(self, peer: int, first: int, outcomes: Iterable[Any], *, whole: bool) -> None:
+    def record_outcomes(
+        self, peer: int, first: int, outcomes: Iterable[Any], *, is_last: bool
+    ) -> None:
         """Note what became of events of a batch.
 
         Parameters
@@ -622,13 +624,13 @@ class Outbox:
             The number of the first event of the batch.
         outcomes : iterable of Outcome
             What became of them.
-        whole : bool
+        is_last : bool
             Whether nothing of the batch is due to the peer now.
         """
         # What is lost with the power is sent again.
         with self._written(sync=False) as database:
             self._settle(database, peer, first, outcomes)
-            if whole:
+            if is_last:
                 database.execute("DELETE FROM due WHERE peer = ? AND first = ?", (peer, first))
                 database.execute(
                     "UPDATE batches SET events = NULL WHERE first = ? "

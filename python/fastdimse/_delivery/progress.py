@@ -1,0 +1,54 @@
+"""A snapshot of the delivery to one peer."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from fastdimse._core import Peer
+
+
+class Progress(NamedTuple):
+    """Progress of the delivery to one peer.
+
+    Attributes
+    ----------
+    peer : Peer
+        The peer.
+    state : {"idle", "connecting", "sending", "waiting", "refused", "given up", "failed", "closed"}
+        What the worker of the peer does. In the state *idle* no event is due, in *waiting* the
+        worker waits for the next attempt. In the last four states the worker has ended.
+    due : int
+        Number of events that have no outcome yet.
+    answered : int
+        Number of events that have a Status as their outcome, since the delivery was opened.
+    statuses : Mapping of int to int
+        Number of these events by Status.
+    failures : Mapping of str to int
+        Number of events that cannot be sent to this peer, by failure code.
+    median, percentile_99 : float or None
+        Median and 99th percentile of the last 10,000 latencies, in seconds. ``None`` before the
+        first response.
+    attempts : int
+        Number of attempts to open an association, including successful ones.
+    failure : str or None
+        Reason for the last failure, or the Status for which events are sent again.
+
+    Examples
+    --------
+    >>> from fastdimse import Delivery, Peer, listen
+    >>> with listen(0, host="localhost") as listener:
+    ...     with Delivery(Peer("localhost", listener.port)) as delivery:
+    ...         [progress] = delivery.progress()
+    >>> progress.due, progress.answered
+    (0, 0)
+    """
+
+    peer: Peer
+    state: str
+    due: int
+    answered: int
+    statuses: Mapping[int, int]
+    failures: Mapping[str, int]
+    median: float | None
+    percentile_99: float | None
+    attempts: int
+    failure: str | None
