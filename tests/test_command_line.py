@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
 from fastdimse import decode_capture, encode_capture, encode_events
-from fastdimse.cli import files
+from fastdimse.cli.row_files import read as files
 from oracle import decode_stream
 from test_bulk_encode import EVENTS, SCHEMA, oracle_bytes, rows_of
 

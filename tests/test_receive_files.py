@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from fastdimse import Delivery, Peer, ReceivedEvents, connect, listen
-from fastdimse.cli import received_files
-from fastdimse.cli.files import RowFormat, RowsOut
-from fastdimse.cli.received_files import ReceivedFiles
+from fastdimse.cli.received_files import writer as received_files
+from fastdimse.cli.received_files.writer import ReceivedFiles
+from fastdimse.cli.row_files.read import RowFormat, RowsOut
 from outbox_sender import COMMITMENT, numbered
 from scripted_peer import HOST
 from test_command_line import run
@@ -315,7 +315,7 @@ def test_a_handler_that_fails_otherwise_is_told_once(tmp_path):
     program = """
 import sys
 from fastdimse.cli import main
-from fastdimse.cli.files import RowsOut
+from fastdimse.cli.row_files.read import RowsOut
 write = RowsOut.write
 def fail(rows, table, *others):
     if table.num_rows and table["AffectedSOPInstanceUID"][0].as_py() == "1.2.1":

@@ -22,9 +22,9 @@ from .decode import decode
 from .echo import echo
 from .encode import encode
 from .receive import receive
-from .report import error_line
-from .rows import InputError
+from .row_files.rows import InputError
 from .send import send
+from .terminal import error_line
 from .validate import validate
 
 _P = ParamSpec("_P")

@@ -17,8 +17,8 @@ from rich.table import Table
 
 from fastdimse import __version__, decode_events, encode_events
 
-from .report import note, print_table
-from .rows import InputError
+from .row_files.rows import InputError
+from .terminal import note, print_table
 
 # Storage Commitment Push Model, and its well-known instance (PS3.4 J.3.5).
 _SOP_CLASS_UID = "1.2.840.10008.1.20.1"

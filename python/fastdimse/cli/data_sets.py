@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from fastdimse import decode_data_sets
 
-from .report import plural, printable
-from .rows import InputError
-from .uids import uid_with_name
+from .row_files.rows import InputError
+from .terminal import plural, printable
+from .uid_names import uid_with_name
 
 IMPLICIT_VR = "1.2.840.10008.1.2"
 EXPLICIT_VR = "1.2.840.10008.1.2.1"

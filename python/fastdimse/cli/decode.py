@@ -19,16 +19,16 @@ from fastdimse import (
     decode_events,
 )
 
+from .atomic_output import whole_output
 from .data_sets import IMPLICIT_VR, DataSets, to_dicom_json
 from .encode import Framing
-from .events import CAPTURED, DECODED, print_events, with_names
-from .files import PIPE, RowFormat, RowsOut, refuse_row_suffix, shorten
-from .files import row_format as format_of
-from .json_objects import DATA_SETS
-from .output import whole_output
-from .rejects import open_rejects
-from .report import error_line, note, plural, progress
-from .rows import InputError
+from .event_table import CAPTURED, DECODED, print_events, with_names
+from .rejections import open_rejects
+from .row_files.json_objects import DATA_SETS
+from .row_files.read import PIPE, RowFormat, RowsOut, refuse_row_suffix, shorten
+from .row_files.read import row_format as format_of
+from .row_files.rows import InputError
+from .terminal import error_line, note, plural, progress
 
 # The rules that only the end of a stream breaks.
 _BROKEN_OFF = ("truncated", "stream-ends")

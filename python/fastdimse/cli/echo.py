@@ -7,10 +7,10 @@ import typer
 
 from fastdimse import AssociationError, Peer
 
-from .deliveries import milliseconds
-from .report import error_line, printable
-from .rows import refused_values
-from .security import (
+from .delivery_table import milliseconds
+from .row_files.rows import refused_values
+from .terminal import error_line, printable
+from .tls_options import (
     Ca,
     Certificate,
     Key,

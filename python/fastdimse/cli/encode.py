@@ -9,8 +9,10 @@ import typer
 
 from fastdimse import EncodedEvents, encode_batches, encode_capture
 
+from .atomic_output import whole_output
 from .data_sets import IMPLICIT_VR
-from .files import (
+from .rejections import Rejects, open_rejects
+from .row_files.read import (
     CAPTURE_COLUMNS,
     EVENT_COLUMNS,
     PIPE,
@@ -19,10 +21,8 @@ from .files import (
     open_rows,
     refuse_row_suffix,
 )
-from .output import whole_output
-from .rejects import Rejects, open_rejects
-from .report import note, plural, progress
-from .rows import ArrowRows, InputError, MappedRows
+from .row_files.rows import ArrowRows, InputError, MappedRows
+from .terminal import note, plural, progress
 
 
 class Framing(StrEnum):

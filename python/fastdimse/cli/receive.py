@@ -15,11 +15,11 @@ from rich.table import Table
 from fastdimse import Listener, ReceivedEvents, listen
 
 from .data_sets import DataSets
-from .files import RowFormat, shorten
-from .received_files import ReceivedFiles
-from .report import LiveTable, note, plural, printable
-from .rows import InputError, refused_values
-from .security import Ca, Certificate, Key, server_tls
+from .received_files.writer import ReceivedFiles
+from .row_files.read import RowFormat, shorten
+from .row_files.rows import InputError, refused_values
+from .terminal import LiveTable, note, plural, printable
+from .tls_options import Ca, Certificate, Key, server_tls
 
 # How what the listener says of an event begins that it refused.
 _REFUSED = "an event was refused with Status"

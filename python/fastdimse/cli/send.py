@@ -15,16 +15,16 @@ from fastdimse import Delivery, Peer
 from fastdimse._core import describe_status, status_category
 from fastdimse._delivery import RETRY_STATUSES
 
-from .deliveries import delivery_table, print_summary
+from .atomic_output import whole_output
+from .delivery_plot import draw, picture_format
+from .delivery_table import delivery_table, print_summary
 from .encode import refusals
-from .files import PIPE, RowFormat, RowsOut
-from .files import row_format as format_of
-from .output import whole_output
-from .picture import draw, picture_format
-from .report import LiveTable, note, plural
-from .requests import Requests, open_requests
-from .rows import InputError, refused_values
-from .security import (
+from .row_files.read import PIPE, RowFormat, RowsOut
+from .row_files.read import row_format as format_of
+from .row_files.rows import InputError, refused_values
+from .send_input import Requests, open_requests
+from .terminal import LiveTable, note, plural
+from .tls_options import (
     Ca,
     Certificate,
     Key,

@@ -9,9 +9,9 @@ import typer
 from fastdimse import Rejections, validate_events
 
 from .data_sets import IMPLICIT_VR
-from .files import PIPE, RowFormat, RowsOut, open_rows
-from .report import note, plural, print_table, progress, rejection_table
-from .rows import ArrowRows, InputError, MappedRows
+from .row_files.read import PIPE, RowFormat, RowsOut, open_rows
+from .row_files.rows import ArrowRows, InputError, MappedRows
+from .terminal import note, plural, print_table, progress, rejection_table
 
 
 def validate(

@@ -14,9 +14,9 @@ from rich.text import Text
 from fastdimse import events as standard
 
 from .data_sets import readable
-from .json_objects import DATA_SETS
-from .report import plural, print_table, printable
-from .uids import uid_name, uid_with_name
+from .row_files.json_objects import DATA_SETS
+from .terminal import plural, print_table, printable
+from .uid_names import uid_name, uid_with_name
 
 Event = dict[str, Any]
 """An event as a row of its table."""

@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from .files import PIPE
-from .rows import InputError
+from .row_files.read import PIPE
+from .row_files.rows import InputError
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import typer
 
 from fastdimse import TLS
 
-from .rows import refused_values
+from .row_files.rows import refused_values
 
 _PANEL = "Security"
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from fastdimse import Progress
 from fastdimse._core import describe_status
 
-from .report import print_table
+from .terminal import print_table
 
 
 def milliseconds(seconds: float | None) -> str:

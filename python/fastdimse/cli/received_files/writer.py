@@ -19,10 +19,10 @@ import pyarrow.parquet
 from fastdimse import ReceivedEvents, decode_data_sets
 from fastdimse._lock import is_at, try_lock
 
-from .files import RowFormat, RowsOut, plain_schema, shorten
-from .json_objects import DATA_SETS, UNREAD
-from .report import note, plural
-from .rows import InputError
+from ..row_files.json_objects import DATA_SETS, UNREAD
+from ..row_files.read import RowFormat, RowsOut, plain_schema, shorten
+from ..row_files.rows import InputError
+from ..terminal import note, plural
 
 _PART = ".part"
 # So many data sets of a batch that can't be read are told one by one.

@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from fastdimse import Fault, Faults, Rejection, Rejections
 
-from .files import RowsOut, row_format
-from .output import whole_output
-from .report import fault_table, note, plural, print_table, rejection_table
+from .atomic_output import whole_output
+from .row_files.read import RowsOut, row_format
+from .terminal import fault_table, note, plural, print_table, rejection_table
 
 _SCHEMA = pa.schema(
     [

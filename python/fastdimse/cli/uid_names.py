@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from .report import printable
+from .terminal import printable
 
 
 @cache

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .rows import InputError
+from .row_files.rows import InputError
 
 _FORMATS = {".svg": "svg", ".png": "png"}
 _BARS = 60

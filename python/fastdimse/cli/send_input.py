@@ -12,7 +12,7 @@ from fastdimse import DecodeError, decode_capture, decode_events
 
 from .data_sets import IMPLICIT_VR
 from .decode import open_stream
-from .files import (
+from .row_files.read import (
     EVENT_COLUMNS,
     P_DATA_SUFFIXES,
     RowFormat,
@@ -20,8 +20,8 @@ from .files import (
     open_rows,
     plain_schema,
 )
-from .report import plural
-from .rows import ArrowRows, InputError, MappedRows
+from .row_files.rows import ArrowRows, InputError, MappedRows
+from .terminal import plural
 
 # What a request has (PS3.7 10.1.1): a capture's rows have their answers beside it.
 _OF_A_REQUEST = [

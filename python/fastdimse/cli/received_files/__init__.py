@@ -1,0 +1,1 @@
+"""Files of received events: written batch by batch, renamed when they are complete."""
