@@ -10,7 +10,7 @@ import fastdimse
 from fastdimse import events
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def docstrings() -> Iterator[tuple[str, str]]:
@@ -42,7 +42,7 @@ def test_docstring(name, text):
     assert run(name, text) > 0
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_page(page):
     # The fences of Markdown are no part of the examples' output.
     text = page.read_text().replace("```", "\n")

@@ -1,0 +1,56 @@
+"""Configuration of the documentation site, which `./dev docs` builds with Sphinx."""
+
+import sys
+from pathlib import Path
+
+import fastdimse
+
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+
+project = "fastdimse"
+author = "the fastdimse authors"
+version = release = fastdimse.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+    "myst_parser",
+    "command_reference",
+    "public_names",
+]
+exclude_patterns = ["_extensions", "_templates"]
+templates_path = ["_templates"]
+source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+highlight_language = "python"
+
+# `#heading` in a link is resolved as GitHub resolves it.
+myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence", "deflist"]
+
+autosummary_generate = True
+autosummary_ignore_module_all = False
+autodoc_typehints = "none"
+# The class docstrings list the attributes; the members are documented below them.
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+
+# Inventories of other sites are not downloaded, so that the build needs no network. Names of the
+# standard library and of other packages are shown without a link.
+nitpick_ignore_regex = [(r"py:.*", r"(?!fastdimse).*")]
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"fastdimse {release}"
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {
+    "navbar_align": "left",
+    "navbar_end": ["theme-switcher"],
+    "show_toc_level": 2,
+    "show_prev_next": True,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
+copyright = "the fastdimse authors, MIT licence"
