@@ -1,4 +1,4 @@
-//! The columns of a table of events, by the keywords of its fields (PS3.7 10.1.1).
+//! The columns of a table of events, one per field (PS3.7 10.1.1).
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
@@ -21,7 +21,7 @@ const STRINGS: &str = "a string type (utf8, large_utf8, string_view, or a dictio
 /// The columns of a batch of events.
 #[derive(Debug)]
 pub struct EventColumns {
-    /// How many rows there are.
+    /// The number of rows.
     pub rows: usize,
     integers: [Option<IntegerColumn>; Field::ALL.len()],
     bytes: [Option<ByteColumn>; Field::ALL.len()],
@@ -29,12 +29,13 @@ pub struct EventColumns {
 }
 
 impl EventColumns {
-    /// Finds the columns by their names.
+    /// Finds the columns by name.
     pub fn new(batch: &RecordBatch) -> Result<Self, SchemaError> {
         Self::of(batch, Vec::new())
     }
 
-    /// The same, where data sets may be structured: these are encoded when their messages are.
+    /// As [`EventColumns::new`], with structured data sets, which are encoded together with their
+    /// messages.
     pub fn with_structured(
         batch: &RecordBatch,
         options: DataSetOptions,
@@ -65,7 +66,7 @@ impl EventColumns {
             let column = ByteColumn::text(array).map_err(wrong_type(STRINGS))?;
             self.bytes[field as usize] = Some(column);
         } else if self.structured.iter().any(|structured| structured.field == field) {
-            // It is there already.
+            // The column is in `structured`.
         } else if Field::DATA_SETS.contains(&field) {
             let column = ByteColumn::binary(array).map_err(wrong_type(BINARIES))?;
             self.bytes[field as usize] = Some(column);
@@ -76,22 +77,22 @@ impl EventColumns {
         Ok(())
     }
 
-    /// Whether there is such a column.
+    /// Whether the table has a column for the field.
     pub fn has(&self, field: Field) -> bool {
         self.integers[field as usize].is_some() || self.bytes[field as usize].is_some()
     }
 
-    /// A number, `None` where it is null or the column isn't there.
+    /// The integer of a row; `None` if it is null or the table does not have the column.
     pub fn integer(&self, field: Field, row: usize) -> Option<i128> {
         self.integers[field as usize].as_ref()?.get(row)
     }
 
-    /// The column of a number.
+    /// The column of a numeric field.
     pub fn integers(&self, field: Field) -> Option<&IntegerColumn> {
         self.integers[field as usize].as_ref()
     }
 
-    /// The column of text or data sets.
+    /// The column of a text field or of encoded data sets.
     pub fn cells(&self, field: Field) -> Option<&ByteColumn> {
         self.bytes[field as usize].as_ref()
     }
@@ -101,14 +102,14 @@ impl EventColumns {
         &self.structured
     }
 
-    /// Text or a data set, `None` where it is null or the column isn't there.
+    /// The bytes of a row; `None` if it is null or the table does not have the column.
     pub fn bytes(&self, field: Field, row: usize) -> Option<&[u8]> {
         self.bytes[field as usize].as_ref()?.get(row)
     }
 }
 
-/// Checks that every column is known, none is there twice, and events of one kind at least are
-/// possible.
+/// Checks that every column is a field, that no name occurs twice, and that the required columns of
+/// a request or of a response are present.
 pub fn check_names(schema: &SchemaRef) -> Result<(), SchemaError> {
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     for (at, name) in names.iter().enumerate() {
@@ -125,7 +126,7 @@ pub fn check_names(schema: &SchemaRef) -> Result<(), SchemaError> {
     let request = [Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID, Field::EventTypeID];
     let response = [Field::MessageIDBeingRespondedTo, Field::Status];
     match lacks(if names.contains(&response[0].keyword()) { &response } else { &request }) {
-        // A table of both kinds may do without Status if all its rows are requests.
+        // A table of requests and responses needs Status only in its responses.
         Some(_) if lacks(&request).is_none() => Ok(()),
         Some(keyword) => Err(SchemaError::Missing(keyword)),
         None => Ok(()),
@@ -135,16 +136,16 @@ pub fn check_names(schema: &SchemaRef) -> Result<(), SchemaError> {
 /// A column of structured data sets.
 #[derive(Debug)]
 pub struct StructuredColumn {
-    /// Which column.
+    /// The field.
     pub field: Field,
     /// Its attributes.
     pub columns: DataSetColumns,
-    /// How to encode its data sets.
+    /// How to encode the data sets.
     pub options: DataSetOptions,
 }
 
 impl StructuredColumn {
-    /// Those of a batch.
+    /// The structured columns of a batch.
     pub fn all(batch: &RecordBatch, options: DataSetOptions) -> Result<Vec<Self>, SchemaError> {
         let of = |field: Field| {
             let array = batch.column_by_name(field.keyword())?.as_struct_opt()?;
@@ -163,7 +164,7 @@ pub fn is_structured(schema: &Schema) -> bool {
     })
 }
 
-/// The batch with another column of a field.
+/// Replaces the column of a field.
 pub fn replaced(batch: &RecordBatch, field: Field, column: ArrayRef) -> RecordBatch {
     let schema = batch.schema();
     let columns = schema.fields().iter().zip(batch.columns()).map(|(of, array)| {

@@ -1,17 +1,17 @@
-//! An excerpt of a value, as error texts quote it.
+//! An excerpt of a value for an error text.
 
-/// `value` as shown in a message: at most 70 characters, nothing unprintable.
+/// The first 70 characters of `value`, without unprintable characters.
 pub fn excerpt(value: &[u8]) -> Box<str> {
     const MOST: usize = 70;
     let plain = |&byte: &u8| {
         (b' '..=b'~').contains(&byte) & (byte != b'"') & (byte != b'\'') & (byte != b'\\')
     };
     let (front, rest) = value.split_at(value.len().min(MOST));
-    // All of them are looked at, in wide registers.
+    // No early exit, so that the loop runs in wide registers.
     if front.iter().fold(true, |all, byte| all & plain(byte))
         && let Ok(front) = str::from_utf8(front)
     {
-        // Nothing of it is shown otherwise than it is.
+        // Plain ASCII needs no escapes.
         return if rest.is_empty() { front.into() } else { [front, "…"].concat().into() };
     }
     let text = String::from_utf8_lossy(value);

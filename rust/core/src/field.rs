@@ -1,5 +1,4 @@
-//! The fields of an event, by their DICOM keywords, and the two messages that carry them
-//! (PS3.7 10.1.1).
+//! The fields of an event by DICOM keyword, and the two messages that carry them (PS3.7 10.1.1).
 
 use std::fmt;
 
@@ -13,7 +12,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The message's name.
+    /// The name of the message.
     pub fn name(self) -> &'static str {
         match self {
             Self::Request => "N-EVENT-REPORT-RQ",
@@ -21,7 +20,7 @@ impl Kind {
         }
     }
 
-    /// The field that holds this message's data set.
+    /// The field with the data set of this message.
     pub fn data_set(self) -> Field {
         match self {
             Self::Request => Field::EventInformation,
@@ -55,7 +54,7 @@ pub enum Field {
 }
 
 impl Field {
-    /// Every field, in the order of the columns.
+    /// Every field, in column order.
     pub const ALL: [Self; 11] = [
         Self::MessageID,
         Self::MessageIDBeingRespondedTo,
@@ -70,7 +69,7 @@ impl Field {
         Self::PresentationContextID,
     ];
 
-    /// The fields that are numbers, besides the presentation context.
+    /// The numeric fields, except the presentation context ID.
     pub const NUMBERS: [Self; 5] = [
         Self::MessageID,
         Self::MessageIDBeingRespondedTo,
@@ -79,14 +78,14 @@ impl Field {
         Self::ErrorID,
     ];
 
-    /// The fields that are text.
+    /// The text fields.
     pub const TEXTS: [Self; 3] =
         [Self::AffectedSOPClassUID, Self::AffectedSOPInstanceUID, Self::ErrorComment];
 
-    /// The fields that are data sets.
+    /// The data set fields.
     pub const DATA_SETS: [Self; 2] = [Self::EventInformation, Self::EventReply];
 
-    /// DICOM's keyword.
+    /// The DICOM keyword.
     pub fn keyword(self) -> &'static str {
         match self {
             Self::MessageID => "MessageID",

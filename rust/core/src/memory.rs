@@ -1,8 +1,8 @@
-//! Memory for output: pages are touched once and used again.
+//! Reusable memory for output.
 //!
-//! The first touch of a page costs more than all the encoding that goes into it. So large outputs
-//! are mapped, in large pages where the system has them, and when the last reader has dropped one
-//! its pages wait here for the next, while the system may take them back whenever it needs them.
+//! The first access to a page costs more than encoding into it. Large outputs are therefore mapped,
+//! in huge pages where the system has them. When the last reader drops an output, its pages are
+//! kept for the next one; the system may reclaim them at any time.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -10,7 +10,7 @@ use arrow_buffer::{Buffer, MutableBuffer};
 use bytes::Bytes;
 use memmap2::MmapMut;
 
-/// Bytes to write into. They have some value already, which means nothing.
+/// A writable buffer with unspecified contents.
 #[derive(Debug)]
 pub struct Memory(Pages);
 
@@ -20,22 +20,24 @@ enum Pages {
     Mapped(Option<MmapMut>),
 }
 
-/// From here on memory is mapped; below it the allocator keeps it warm.
+/// Outputs of this length and more are mapped. The allocator reuses smaller ones.
 pub const MAPPED: usize = 128 << 10;
 
-/// From here on large pages are asked for, and idle pages are offered back to the system.
+/// Outputs of this length and more use huge pages, and are offered to the system while they are
+/// idle.
 const LARGE: usize = 4 << 20;
 
-/// The most mappings that wait: enough for the columns of two threads.
+/// The maximum number of idle mappings: enough for the columns of two threads.
 const MOST_IDLE: usize = 32;
 
-/// The most bytes that wait and are not offered back, which takes as long as to fill them.
+/// The maximum of idle bytes that are not offered to the system. To offer pages takes as long as to
+/// fill them.
 const MOST_WARM: usize = 32 << 20;
 
 static IDLE: Mutex<Vec<MmapMut>> = Mutex::new(Vec::new());
 
 impl Memory {
-    /// At least `length` bytes.
+    /// A buffer of at least `length` bytes.
     pub fn new(length: usize) -> Self {
         if length < MAPPED {
             return Self(Pages::Heap(MutableBuffer::from_len_zeroed(length)));
@@ -46,7 +48,7 @@ impl Memory {
         }
     }
 
-    /// All its bytes.
+    /// All bytes of the buffer.
     pub fn bytes(&mut self) -> &mut [u8] {
         match &mut self.0 {
             Pages::Heap(bytes) => bytes,
@@ -54,15 +56,15 @@ impl Memory {
         }
     }
 
-    /// Becomes `length` bytes long, or longer; the first `used` are kept.
+    /// Grows to at least `length` bytes; keeps the first `used` bytes.
     pub fn grow(&mut self, used: usize, length: usize) {
         let mut larger = Self::new(length);
         larger.bytes()[..used].copy_from_slice(&self.bytes()[..used]);
         *self = larger;
     }
 
-    /// Its first `length` bytes, to be read only. When the last clone of the buffer is dropped the
-    /// memory is used again.
+    /// Converts the first `length` bytes to a read-only Arrow buffer. The memory is reused after
+    /// the last clone of that buffer is dropped.
     pub fn into_buffer(self, length: usize) -> Buffer {
         Buffer::from(Bytes::from_owner(self)).slice_with_length(0, length)
     }
@@ -87,7 +89,7 @@ impl Drop for Memory {
     }
 }
 
-/// The smallest that is large enough, and not so large that a small output would hold it.
+/// Takes the smallest idle mapping that is large enough and at most four times as large.
 fn take_idle(length: usize) -> Option<MmapMut> {
     let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
     let fits = |pages: &MmapMut| (length..=length.saturating_mul(4)).contains(&pages.len());
@@ -102,7 +104,7 @@ fn map(length: usize) -> Option<MmapMut> {
     let pages = MmapMut::map_anon(length.checked_next_multiple_of(step)?).ok()?;
     #[cfg(target_os = "linux")]
     if large {
-        // Only advice: without large pages it goes on with small ones.
+        // This is advice: without huge pages the mapping has normal pages.
         let _ = pages.advise(memmap2::Advice::HugePage);
     }
     Some(pages)
@@ -118,7 +120,7 @@ fn keep_idle(pages: MmapMut) {
     while idle.len() > MOST_IDLE || warm_bytes(&idle) > MOST_WARM {
         unmapped.push(idle.remove(0));
     }
-    // What is unmapped is not unmapped under the lock.
+    // Unmap outside the lock.
     drop(idle);
 }
 
@@ -126,14 +128,15 @@ fn warm_bytes(idle: &[MmapMut]) -> usize {
     idle.iter().map(|pages| pages.len()).filter(|&length| length < LARGE).sum()
 }
 
-/// Offers idle pages to the system, which takes them when it needs them; until then they stay warm.
-/// Returns whether the system understood.
+/// Offers idle pages to the system, which may reclaim them when it needs memory. Returns whether
+/// the system supports this.
 fn offer_back(pages: &MmapMut) -> bool {
     #[cfg(target_os = "linux")]
     {
-        // SAFETY: a page that is taken reads as zeros afterwards. These pages are owned by the
-        // caller, nobody reads them meanwhile, and what they hold means nothing. Without this an
-        // output would have to be unmapped, and the next one of its size take six times as long.
+        // SAFETY: a reclaimed page reads as zeros afterwards. The caller owns these pages, no one
+        // reads them while they are idle, and their contents are unspecified. Without this, outputs
+        // would have to be unmapped, and the next output of the same size would take six times as
+        // long.
         unsafe { pages.unchecked_advise(memmap2::UncheckedAdvice::Free).is_ok() }
     }
     #[cfg(not(target_os = "linux"))]

@@ -1,19 +1,19 @@
 //! Options that encoding and decoding share.
 
-/// What stands around each command set.
+/// The framing of command sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// P-DATA-TF PDUs (PS3.8 9.3.5), data sets included.
     PData,
-    /// Nothing: command sets one after another, no data sets.
+    /// None: command sets one after another, without data sets.
     CommandSet,
 }
 
-/// What to do with a row that can't be encoded.
+/// What to do with an invalid row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnInvalid {
-    /// Stop at the first.
+    /// Stop at the first invalid row.
     Raise,
-    /// Leave it out and go on.
+    /// Skip invalid rows.
     Skip,
 }

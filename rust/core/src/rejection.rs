@@ -1,4 +1,4 @@
-//! Everything that can be wrong, as one enum, and where it was found.
+//! Rejected rows and messages: the reason, and where it was found.
 
 use std::fmt;
 
@@ -13,63 +13,63 @@ pub enum Reason {
     /// A mandatory field is null (PS3.7 10.1.1.1).
     #[error("mandatory in a {0}, but it is null")]
     Missing(Kind),
-    /// A value stands in a field that the row's message does not carry.
+    /// A value in a field that the message of the row does not carry.
     #[error("a {0} does not carry this field: leave it null{hint}", hint = kind_hint(*.0))]
     NotCarried(Kind),
     /// An integer that does not fit the VR US.
     #[error("{0} is outside 0 to 65535 (VR US)")]
     OutOfRange(i128),
-    /// A UID against the rules.
+    /// A UID that violates the rules.
     #[error("'{shown}': {why}", shown = .0, why = .1)]
     Uid(Box<str>, UidError),
     /// Text longer than its VR allows.
     #[error("'{0}' has {1} characters, the VR LO allows 64")]
     TextTooLong(Box<str>, usize),
-    /// Text with characters that the default repertoire does not have (PS3.5 6.1.2.1).
+    /// Text with characters outside the default repertoire (PS3.5 6.1.2.1).
     #[error("'{0}' has the character {1:?}, which the VR LO of a command set does not allow")]
     TextCharacter(Box<str>, char),
-    /// A presentation context ID that no association can have (PS3.8 9.3.2.2).
+    /// An invalid presentation context ID (PS3.8 9.3.2.2).
     #[error("{0} is not a presentation context ID: an odd number from 1 to 255")]
     ContextId(i128),
-    /// More bytes than the length field of a PDU can say.
+    /// More bytes than the length of a PDU can hold.
     #[error("{0} bytes do not fit one PDU: give a max_pdu_length other than 0")]
     TooLarge(usize),
-    /// A maximum PDU length that leaves no room for a fragment.
+    /// A maximum PDU length without room for a fragment.
     #[error("{0} is no maximum PDU length: 0 (no limit) or 7 to 4294967295")]
     MaxPduLength(i128),
-    /// A Python object that is none of the types that the field takes.
+    /// A Python object of a type that the field does not accept.
     #[error("{0}")]
     Value(Box<str>),
 
-    /// A structured data set that can't be encoded, or one that can't be decoded.
+    /// A data set that cannot be encoded or decoded.
     #[error("{0}")]
     DataSet(Box<DataSetError>),
 
-    /// The stream ends inside something.
+    /// The stream ends inside a PDU, an element or a command set.
     #[error("the {what} needs {needed} bytes, the stream has {found} left")]
     Truncated {
-        /// What breaks off.
+        /// What is truncated.
         what: &'static str,
-        /// How many bytes it should have from here.
+        /// How many bytes it needs.
         needed: u64,
-        /// How many there are.
+        /// How many bytes are left.
         found: u64,
     },
-    /// A PDU type that PS3.8 9.3 does not know.
+    /// A PDU type outside PS3.8 9.3.
     #[error("{0:#04x} is not a PDU type of PS3.8 9.3 (0x01 to 0x07)")]
     PduType(u8),
-    /// A PDV whose length does not fit its PDU (PS3.8 9.3.5.1).
+    /// A PDV that does not fit its PDU (PS3.8 9.3.5.1).
     #[error("a PDV of {length} bytes does not fit: at least 2, and {left} are left in its PDU")]
     PdvLength {
-        /// What the PDV says.
+        /// The length of the PDV.
         length: u32,
-        /// What its PDU has left.
+        /// The bytes left in its PDU.
         left: usize,
     },
-    /// A data set fragment where a command is due.
+    /// A data set fragment instead of a command fragment.
     #[error("a data set fragment without a command before it")]
     OrphanDataSet,
-    /// A command fragment where the rest of a data set is due.
+    /// A command fragment instead of the rest of a data set.
     #[error("a new command begins before the data set of the last message has ended")]
     MissingDataSet,
     /// Fragments of one message on two presentation contexts (PS3.8 E.1).
@@ -86,72 +86,72 @@ pub enum Reason {
     /// The stream ends inside a message.
     #[error("the stream ends inside a message")]
     StreamEnds,
-    /// A command set without an element that it can't do without (PS3.7 E.1).
+    /// A command set without a required element (PS3.7 E.1).
     #[error("the command set has no {0}")]
     MissingElement(&'static str),
-    /// A command field that names more than one message.
+    /// A Command Field with several values.
     #[error("Command Field (0000,0100) has {0} values, it must have one")]
     SeveralCommandFields(usize),
-    /// An element's value runs past the end of the command set.
+    /// An element that ends after its command set.
     #[error("the element ({group:04X},{element:04X}) has {length} bytes, {left} are left")]
     ElementLength {
-        /// The tag's group.
+        /// The group of the tag.
         group: u16,
-        /// The tag's element.
+        /// The element of the tag.
         element: u16,
-        /// What it says.
+        /// The length of the element.
         length: u32,
-        /// What is left.
+        /// The bytes left.
         left: usize,
     },
     /// A value whose length does not fit its VR.
     #[error("{length} bytes can't be a value of VR {vr}")]
     ValueLength {
-        /// How long it is.
+        /// The length.
         length: usize,
-        /// What it should be.
+        /// The VR.
         vr: &'static str,
     },
-    /// An explicit VR other than the standard's.
+    /// An explicit VR that differs from the standard's.
     #[error("the VR is {vr} by PS3.7 E.1, not '{found}'")]
     ValueVr {
-        /// The standard's.
+        /// The VR of the standard.
         vr: &'static str,
-        /// The stream's.
+        /// The VR of the stream.
         found: Box<str>,
     },
-    /// A command field of another message, where only this one is expected.
+    /// The Command Field of another message where an N-EVENT-REPORT is required.
     #[error("Command Field {0:#06x} is not that of an N-EVENT-REPORT (0x0100 or 0x8100)")]
     CommandField(u16),
-    /// A data set beside a command set that says that there is none.
+    /// A data set next to a command set that announces none.
     #[error("Command Data Set Type is 0x0101 (no data set), but a data set was given")]
     UnexpectedDataSet,
-    /// A data set longer than an Arrow view can show.
+    /// A data set longer than an Arrow view can hold.
     #[error("a data set of {0} bytes is longer than the 1073741823 that can be shown in columns")]
     DataSetTooLong(usize),
-    /// A response among events that are to be sent as requests.
+    /// A response among events to send as requests.
     #[error("this makes the row a response, which only who was asked sends: leave it null")]
     NotARequest,
-    /// An event of a SOP class that the association is not for.
+    /// An event whose SOP class has no presentation context.
     #[error("the association has no presentation context for '{sop_class}': {why}")]
     NoContext {
         /// The SOP class.
         sop_class: Box<str>,
-        /// Why there is none.
+        /// Why it has none.
         why: &'static str,
     },
-    /// A data set that is encoded otherwise than was agreed on.
+    /// A data set in another transfer syntax than the accepted one.
     #[error(
         "the data set is encoded in the transfer syntax {encoded}, the peer accepted {accepted}: \
          give its attributes, or propose only the first"
     )]
     OtherSyntax {
-        /// What it is encoded in.
+        /// The transfer syntax of the data set.
         encoded: Box<str>,
-        /// What was accepted.
+        /// The accepted transfer syntax.
         accepted: Box<str>,
     },
-    /// A command set that doesn't say how long it is, where only that can tell.
+    /// A command set without a length in a stream where only the length separates command sets.
     #[error("a stream of command sets needs Command Group Length (0000,0000) first in each")]
     NoGroupLength,
 }
@@ -164,9 +164,9 @@ fn kind_hint(kind: Kind) -> &'static str {
 }
 
 impl Reason {
-    /// Where it is wrong: the `field`, and the path in its data set, such as
-    /// `EventInformation.ReferencedSOPSequence[3].ReferencedSOPInstanceUID`. Of a data set that is in
-    /// no field it is the path in it.
+    /// The path of the error: the `field`, and the path inside its data set, such as
+    /// `EventInformation.ReferencedSOPSequence[3].ReferencedSOPInstanceUID`. Without a field it is
+    /// the path inside the data set.
     pub fn path(&self, field: Option<Field>) -> Option<String> {
         match (self, field.map(Field::keyword)) {
             (Self::DataSet(error), None) => {
@@ -177,7 +177,7 @@ impl Reason {
         }
     }
 
-    /// A short name that programs can rely on.
+    /// A stable short name of the reason.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Missing(_) => "missing",
@@ -213,49 +213,49 @@ impl Reason {
     }
 }
 
-/// One event that could not be encoded or decoded: where, and why.
+/// An event that could not be encoded or decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     /// The row of the input, or the number of the message in the stream, from 0.
     pub row: Option<u64>,
-    /// The byte of the stream.
+    /// The byte offset in the stream.
     pub offset: Option<u64>,
-    /// The field by keyword.
+    /// The field.
     pub field: Option<Field>,
-    /// What was wrong.
+    /// The reason.
     pub reason: Reason,
 }
 
 impl Rejection {
-    /// A rejection that knows only its reason yet.
+    /// A rejection without a place.
     pub fn new(reason: Reason) -> Self {
         Self { row: None, offset: None, field: None, reason }
     }
 
-    /// The same with its field.
+    /// Sets the field.
     pub fn field(mut self, field: Field) -> Self {
         self.field = Some(field);
         self
     }
 
-    /// The same with its byte offset.
+    /// Sets the byte offset.
     pub fn at(mut self, offset: usize) -> Self {
         self.offset = Some(offset as u64);
         self
     }
 
-    /// The same with its row.
+    /// Sets the row.
     pub fn row(mut self, row: u64) -> Self {
         self.row = Some(row);
         self
     }
 
-    /// The field, and where in its data set: see [`Reason::path`].
+    /// The path of the error; see [`Reason::path`].
     pub fn path(&self) -> Option<String> {
         self.reason.path(self.field)
     }
 
-    /// The same, its offset counted from `base`.
+    /// Adds `base` to the offset.
     pub fn shifted(mut self, base: usize) -> Self {
         self.offset = self.offset.map(|offset| offset + base as u64);
         self

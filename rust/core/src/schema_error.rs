@@ -1,4 +1,4 @@
-//! Why a table of events is refused as a whole.
+//! Errors of a whole table of events.
 
 use arrow_schema::DataType;
 use thiserror::Error;
@@ -6,57 +6,57 @@ use thiserror::Error;
 use crate::field::Field;
 use crate::standard::attribute::AttributeError;
 
-/// Why a table can't be read as events at all.
+/// A table that cannot be read as events.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SchemaError {
-    /// A column that no event has.
+    /// A column that is not a field of an event.
     #[error("unknown column '{0}'; the columns of events are {all}", all = keywords())]
     Unknown(String),
-    /// Two columns of one name.
+    /// Two columns with the same name.
     #[error("the column '{0}' is there twice")]
     Twice(String),
-    /// A column that no event can do without.
+    /// A required column is missing.
     #[error(
         "no column '{0}': requests need AffectedSOPClassUID, AffectedSOPInstanceUID and \
          EventTypeID, responses MessageIDBeingRespondedTo and Status"
     )]
     Missing(&'static str),
-    /// A field of a struct that is no attribute.
+    /// A struct field that is not an attribute.
     #[error("{path}: {why}")]
     Attribute {
-        /// The field.
+        /// The path of the field.
         path: String,
-        /// What is wrong with it.
+        /// Why it is not an attribute.
         why: AttributeError,
     },
-    /// A field of a struct whose type does not fit the attribute's VR.
+    /// A struct field whose type does not fit the VR of its attribute.
     #[error("{path} is {found}: an attribute of the VR {vr} must be {accepted}, or lists of these")]
     VrType {
-        /// The field.
+        /// The path of the field.
         path: String,
         /// Its Arrow type.
         found: DataType,
         /// The VR.
         vr: &'static str,
-        /// What would be right.
+        /// The accepted types.
         accepted: &'static str,
     },
-    /// A type with more sequences in one another than a data set can have.
+    /// Sequences nested deeper than a data set can have them.
     #[error("{path} has more than {most} sequences, one in another: no data set is nested deeper")]
     TooDeep {
-        /// The field that is nested too deep.
+        /// The path of the field.
         path: String,
-        /// How many sequences may be in one another.
+        /// The maximum depth.
         most: usize,
     },
-    /// A column whose type does not fit.
+    /// A column with an unsupported type.
     #[error("the column '{column}' is {found}, it must be {accepted}")]
     Type {
         /// The column.
         column: &'static str,
         /// Its Arrow type.
         found: DataType,
-        /// What would be right.
+        /// The accepted types.
         accepted: &'static str,
     },
 }

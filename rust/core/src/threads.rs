@@ -1,14 +1,14 @@
-//! Work in several threads of this call.
+//! Runs parts of one call in several threads.
 
 use std::iter;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Does `work` for each of `parts` in so many threads, this one among them, and returns what came
-/// out in the order of the parts.
+/// Calls `work` for each part in up to `threads` threads, including the caller's, and returns the
+/// results in the order of the parts.
 ///
-/// The threads end with the call: those of a pool would be missing in a process that was forked.
+/// The threads end with the call. A thread pool would hang in a forked process.
 pub fn side_by_side<P, T: Send>(
     threads: usize,
     parts: impl Iterator<Item = P> + Send,
@@ -23,7 +23,7 @@ pub fn side_by_side<P, T: Send>(
         }
     };
     thread::scope(|scope| {
-        // Where the system gives no more threads those that there are do all.
+        // If the system refuses a thread, the others do its share.
         let start = |_| thread::Builder::new().spawn_scoped(scope, share).ok();
         let others: Vec<_> = (1..threads).map_while(start).collect();
         share();
@@ -37,8 +37,8 @@ pub fn side_by_side<P, T: Send>(
     done.into_iter().map(|(_, one)| one).collect()
 }
 
-/// How long a thread looks whether the others are done before it sleeps: they began about as late,
-/// and to be woken takes as long.
+/// How long the caller polls for the others before it sleeps. The threads began almost together,
+/// and a wake-up takes about as long.
 const SOON: Duration = Duration::from_micros(50);
 
 #[cfg(test)]
@@ -60,7 +60,7 @@ mod tests {
     fn a_panic_is_that_of_the_caller_too() {
         let this = thread::current().id();
         side_by_side(2, 0..2, |_| {
-            // The other one takes what this one leaves.
+            // The other thread takes the remaining part.
             thread::sleep(Duration::from_millis(100));
             assert_eq!(thread::current().id(), this);
         });

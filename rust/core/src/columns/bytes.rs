@@ -16,7 +16,7 @@ use crate::columns::integers::{Integers, fill_dictionary, fill_nulls, parts};
 #[derive(Debug)]
 #[allow(missing_docs)]
 pub enum ByteColumn {
-    /// No value in any row.
+    /// Every row is null.
     Null,
     Utf8(arrow_array::StringArray),
     LargeUtf8(arrow_array::LargeStringArray),
@@ -25,7 +25,7 @@ pub enum ByteColumn {
     LargeBinary(arrow_array::LargeBinaryArray),
     BinaryView(arrow_array::BinaryViewArray),
     FixedSizeBinary(arrow_array::FixedSizeBinaryArray),
-    /// A dictionary: for each row its key, and the values.
+    /// A dictionary: a key for each row, and the values.
     Dictionary {
         keys: Integers,
         values: Box<ByteColumn>,
@@ -33,10 +33,11 @@ pub enum ByteColumn {
 }
 
 impl ByteColumn {
-    /// The column of an array of text.
+    /// The column of a text array.
     ///
     /// # Errors
-    /// Its type, or that of its dictionary's values, if it is not one of text.
+    ///
+    /// The data type of the array, or of its dictionary's values, if it is not text.
     pub fn text(array: &ArrayRef) -> Result<Self, DataType> {
         Ok(match array.data_type() {
             DataType::Null => Self::Null,
@@ -48,10 +49,11 @@ impl ByteColumn {
         })
     }
 
-    /// The column of an array of bytes.
+    /// The column of a binary array.
     ///
     /// # Errors
-    /// Its type, or that of its dictionary's values, if it is not one of bytes.
+    ///
+    /// The data type of the array, or of its dictionary's values, if it is not binary.
     pub fn binary(array: &ArrayRef) -> Result<Self, DataType> {
         Ok(match array.data_type() {
             DataType::Null => Self::Null,
@@ -74,14 +76,14 @@ impl ByteColumn {
         Ok(Self::Dictionary { keys, values: Box::new(of_values(values)?) })
     }
 
-    /// The bytes in a row, `None` for null.
+    /// The bytes of a row; `None` if the row is null.
     #[inline]
     pub fn get(&self, row: usize) -> Option<&[u8]> {
         self.cell(row).bytes()
     }
 
-    /// The value in a row.
-    // The most frequent flavours have a short way: a tenth of the instructions of filling a block.
+    /// The value of a row.
+    // The most frequent layouts are read directly: a tenth of the instructions of filling a block.
     #[inline]
     pub fn cell(&self, row: usize) -> Cell<'_> {
         match self {
@@ -97,7 +99,7 @@ impl ByteColumn {
         cell[0]
     }
 
-    /// Fills `out` with the rows from `first` on.
+    /// Fills `out` with consecutive rows, beginning with row `first`.
     pub fn fill<'a>(&'a self, first: usize, out: &mut [Cell<'a>]) {
         match self {
             Self::Null => out.fill(Cell::NULL),
@@ -115,7 +117,7 @@ impl ByteColumn {
         }
     }
 
-    /// Whether some row may be null.
+    /// Whether any row may be null.
     pub fn may_be_null(&self) -> bool {
         let nulls = match self {
             Self::Null | Self::Dictionary { .. } => return true,
@@ -130,8 +132,7 @@ impl ByteColumn {
         nulls.is_some_and(|nulls| nulls.null_count() > 0)
     }
 
-    /// The most bytes that the rows can have together, for any flavour but a dictionary at no more
-    /// cost than that of a few reads.
+    /// An upper bound of the bytes of all rows together. Cheap, except for dictionaries.
     pub fn most_bytes(&self, rows: usize) -> usize {
         match self {
             Self::Null => 0,
@@ -193,7 +194,7 @@ fn fill_views<'a, T: ByteViewType>(
     out: &mut [Cell<'a>],
 ) {
     let (buffers, views) = (array.data_buffers(), array.views());
-    // A short value stands in its view, behind its length.
+    // A short value is stored inside its view, after its length.
     let in_line = views.inner().as_slice();
     for (row, out) in out.iter_mut().enumerate() {
         let row = first + row;

@@ -1,21 +1,21 @@
-//! A value of a column of byte strings, in the place where Arrow has it.
+//! One value of a column of byte strings: a reference into the Arrow buffer.
 
-/// The bytes of a [`Cell::window`]: as many as a UID may have characters.
+/// The length of [`Cell::window`]: the maximum length of a UID.
 pub const WINDOW: usize = 64;
 
-/// A value of a column of byte strings, where it lies.
+/// One value of a column of byte strings, or null.
 #[derive(Debug, Clone, Copy)]
 pub struct Cell<'a> {
-    /// From its first byte to the end of its buffer.
+    /// The buffer from the first byte of the value on.
     rest: &'a [u8],
     length: usize,
 }
 
 impl<'a> Cell<'a> {
-    /// No value. It has no length that anything could have.
+    /// A null value. Its length is larger than any value can have.
     pub const NULL: Self = Self { rest: &[], length: usize::MAX };
 
-    /// The value that begins at `start`.
+    /// The value of `length` bytes at `start` of `buffer`.
     #[inline(always)]
     pub fn new(buffer: &'a [u8], start: usize, length: usize) -> Self {
         let rest = &buffer[start..];
@@ -23,26 +23,26 @@ impl<'a> Cell<'a> {
         Self { rest, length }
     }
 
-    /// Its length in bytes; of no value more than there is memory.
+    /// The length in bytes; `usize::MAX` for null.
     #[inline(always)]
     pub fn length(self) -> usize {
         self.length
     }
 
-    /// Whether there is no value.
+    /// Whether the value is null.
     #[inline(always)]
     pub fn is_null(self) -> bool {
         self.length == usize::MAX
     }
 
-    /// Its bytes, `None` for null.
+    /// The bytes of the value; `None` for null.
     #[inline(always)]
     pub fn bytes(self) -> Option<&'a [u8]> {
         self.rest.get(..self.length)
     }
 
-    /// Whether two cells hold the same; most often a UID of 16 to 32 characters, which is compared
-    /// in two registers that overlap.
+    /// Whether two cells are equal. A UID has mostly 16 to 32 characters: two overlapping registers
+    /// compare it.
     #[inline(always)]
     pub fn is_equal(self, other: Cell<'_>) -> bool {
         if self.length != other.length {
@@ -57,9 +57,8 @@ impl<'a> Cell<'a> {
         }
     }
 
-    /// Writes its bytes and returns how many they are; what is behind them in `out` may be written
-    /// over, as far as `out` goes.
-    // A copy of a length that is not known is a call; of a hundred bytes it takes twice as long.
+    /// Writes the bytes to `out` and returns their number. Later bytes of `out` may be overwritten.
+    // A copy of unknown length is a function call: for a hundred bytes it takes twice as long.
     #[inline(always)]
     pub fn write(self, out: &mut [u8]) -> usize {
         const SHORT: usize = 128;
@@ -71,21 +70,21 @@ impl<'a> Cell<'a> {
         length
     }
 
-    /// Its first bytes and what lies behind them, where the buffer goes on for so long. With this
-    /// a UID is read and copied in a few registers, whatever its length.
+    /// The first 64 bytes from the beginning of the value, if the buffer has that many. A UID of
+    /// any length is then read and copied in a few registers.
     #[inline(always)]
     pub fn window(self) -> Option<&'a [u8; WINDOW]> {
         self.rest.first_chunk()
     }
 
-    /// Asks for the values some rows behind it: columns that are read in turns, a block of each, come
-    /// too late for the machine's own guesses.
+    /// Prefetches the values of later rows. Columns are read in turns, block by block, so the
+    /// hardware prefetcher is too late.
     #[inline(always)]
     pub fn prefetch_behind(self) {
         prefetch(self.rest, 2 << 10);
     }
 
-    /// The same at the end of a buffer: the bytes that there are, and zeros.
+    /// The window at the end of a buffer: the remaining bytes, padded with zeros.
     #[cold]
     pub fn widened(self) -> [u8; WINDOW] {
         let mut window = [0; WINDOW];
@@ -97,21 +96,21 @@ impl<'a> Cell<'a> {
 
 #[cfg(test)]
 impl<'a> Cell<'a> {
-    /// A value that lies at the beginning of `rest`.
+    /// The value at the beginning of `rest`.
     pub fn at_start(rest: &'a [u8], length: usize) -> Self {
         Self::new(rest, 0, length)
     }
 }
 
-/// Asks for what lies `distance` bytes behind the beginning of `bytes`, before it is needed.
+/// Prefetches the cache line `distance` bytes after the beginning of `bytes`.
 #[inline(always)]
 fn prefetch(bytes: &[u8], distance: usize) {
     #[cfg(all(target_arch = "x86_64", target_feature = "sse"))]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         let there = bytes.as_ptr().wrapping_add(distance);
-        // SAFETY: a hint, which no address makes fail, and nothing is read or written. Without it
-        // events with references to others take a tenth longer.
+        // SAFETY: a prefetch is a hint. It reads and writes nothing, and no address makes it fail.
+        // Without it, events with references take 10 % longer.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(there.cast()) }
     }
     #[cfg(not(all(target_arch = "x86_64", target_feature = "sse")))]

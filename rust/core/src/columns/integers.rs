@@ -1,4 +1,4 @@
-//! Columns of integers of any width, and dictionaries of these.
+//! Columns of integers of any width, and dictionaries of integers.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::*;
@@ -6,31 +6,31 @@ use arrow_array::{Array, ArrayRef};
 use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 
-/// What stands in the place of a number that is null.
+/// The number that represents null.
 pub const NO_NUMBER: u32 = u32::MAX;
 
-/// What stands in the place of a number that the VR US can't hold.
+/// The number that represents an integer outside the range of the VR US.
 pub const OUT_OF_RANGE: u32 = u32::MAX - 1;
 
-/// A column of whole numbers of any width.
+/// A column of integers of any width.
 #[derive(Debug)]
 pub enum IntegerColumn {
-    /// No value in any row.
+    /// Every row is null.
     Null,
     /// An integer array.
     Integers(Integers),
-    /// A dictionary: for each row its key, and the values.
+    /// A dictionary: a key for each row, and the values.
     Dictionary {
         /// The keys.
         keys: Integers,
-        /// What they stand for.
+        /// The values.
         values: Box<IntegerColumn>,
     },
 }
 
 macro_rules! integers {
     ($($variant:ident),*) => {
-        /// The integer arrays.
+        /// An integer array of each width.
         #[derive(Debug)]
         #[allow(missing_docs)]
         pub enum Integers { $($variant(arrow_array::PrimitiveArray<$variant>)),* }
@@ -62,7 +62,7 @@ macro_rules! integers {
                 }
             }
 
-            /// The numbers as keys of a dictionary, `usize::MAX` for null.
+            /// Fills `out` with dictionary keys; `usize::MAX` for null.
             fn fill_keys(&self, first: usize, out: &mut [usize]) {
                 match self {
                     $(Self::$variant(array) => {
@@ -80,10 +80,11 @@ macro_rules! integers {
 integers!(UInt16Type, UInt8Type, UInt32Type, UInt64Type, Int8Type, Int16Type, Int32Type, Int64Type);
 
 impl IntegerColumn {
-    /// The column of an array.
+    /// The column of an integer array.
     ///
     /// # Errors
-    /// Its type, or that of its dictionary's values, if it is not one of whole numbers.
+    ///
+    /// The data type of the array, or of its dictionary's values, if it is not an integer type.
     pub fn new(array: &ArrayRef) -> Result<Self, DataType> {
         match array.data_type() {
             DataType::Null => Ok(Self::Null),
@@ -95,7 +96,7 @@ impl IntegerColumn {
         }
     }
 
-    /// The number in a row, `None` for null.
+    /// The integer of a row; `None` if the row is null.
     pub fn get(&self, row: usize) -> Option<i128> {
         match self {
             Self::Null => None,
@@ -104,7 +105,8 @@ impl IntegerColumn {
         }
     }
 
-    /// Fills `out` with the rows from `first` on: 0 to 65535, [`NO_NUMBER`] or [`OUT_OF_RANGE`].
+    /// Fills `out` with consecutive rows, beginning with row `first`: 0 to 65535, [`NO_NUMBER`] or
+    /// [`OUT_OF_RANGE`].
     pub fn fill(&self, first: usize, out: &mut [u32]) {
         match self {
             Self::Null => out.fill(NO_NUMBER),
@@ -117,7 +119,7 @@ impl IntegerColumn {
     }
 }
 
-/// Puts `null` where a column of which `out` has the rows from `first` on has no value.
+/// Writes `null` to each position of `out` whose row is null; `out` begins with row `first`.
 pub fn fill_nulls<T: Copy>(nulls: Option<&NullBuffer>, first: usize, out: &mut [T], null: T) {
     if let Some(nulls) = nulls.filter(|nulls| nulls.null_count() > 0) {
         for (row, out) in out.iter_mut().enumerate() {
@@ -128,14 +130,14 @@ pub fn fill_nulls<T: Copy>(nulls: Option<&NullBuffer>, first: usize, out: &mut [
     }
 }
 
-/// The keys of a dictionary, and its values.
+/// The keys and the values of a dictionary array.
 pub fn parts(array: &ArrayRef) -> (Integers, &ArrayRef) {
     let dictionary = array.as_any_dictionary();
     (Integers::new(dictionary.keys()).expect("keys are integers"), dictionary.values())
 }
 
-/// Fills `out` with what the keys of the rows from `first` on stand for; `value` fills it from the
-/// dictionary's values.
+/// Fills `out` with the dictionary values of consecutive rows, beginning with row `first`; `value`
+/// fills a slice from the dictionary's values.
 pub fn fill_dictionary<T: Copy>(
     keys: &Integers,
     value: impl Fn(usize, &mut [T]),
@@ -147,7 +149,7 @@ pub fn fill_dictionary<T: Copy>(
     for (number, out) in out.chunks_mut(some.len()).enumerate() {
         let some = &mut some[..out.len()];
         keys.fill_keys(first + number * 64, some);
-        // Most rows have the value of the row before.
+        // Most rows have the same value as the row before.
         let mut last = (usize::MAX, [null]);
         for (out, &mut key) in out.iter_mut().zip(some) {
             if key != last.0 {

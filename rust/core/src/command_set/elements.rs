@@ -1,6 +1,6 @@
-//! The elements of the command set of an N-EVENT-REPORT, as one table (PS3.7 10.3.1 and E.1).
+//! The elements of the command set of an N-EVENT-REPORT as one table (PS3.7 10.3.1 and E.1).
 //!
-//! Reading, writing, templates and the checks of rows follow this table.
+//! Reading, writing, templates and row checks use this table.
 
 use crate::field::{Field, Kind};
 
@@ -10,14 +10,14 @@ pub const REQUEST: u16 = 0x0100;
 /// Command Field of the response (PS3.7 10.3.1.2).
 pub const RESPONSE: u16 = 0x8100;
 
-/// Command Data Set Type: no data set (PS3.7 E.1). Any other value says that one follows.
+/// Command Data Set Type without a data set (PS3.7 E.1). Any other value announces a data set.
 pub const NO_DATA_SET: u16 = 0x0101;
 
-/// What is written where a data set follows; pynetdicom's choice.
+/// Command Data Set Type with a data set; the value that pynetdicom writes.
 pub const DATA_SET: u16 = 0x0001;
 
 impl Kind {
-    /// The message with this Command Field, if it is one of the two.
+    /// The message with this Command Field; `None` for another DIMSE message.
     pub fn of_command_field(value: u16) -> Option<Self> {
         match value {
             REQUEST => Some(Self::Request),
@@ -34,14 +34,14 @@ impl Kind {
         }
     }
 
-    /// Whether this message's command set carries a field.
+    /// Whether the command set of this message carries a field.
     #[inline]
     pub fn carries(self, field: Field) -> bool {
         CARRIED[self as usize] >> field as u32 & 1 != 0
     }
 }
 
-/// The fields that the command sets of requests and of responses carry, a bit for each.
+/// The fields that the command set of a request and of a response carries, one bit per field.
 const CARRIED: [u16; 2] = {
     let mut carried = [0; 2];
     let mut row = 0;
@@ -58,7 +58,7 @@ const CARRIED: [u16; 2] = {
     carried
 };
 
-/// Value representations that occur in a command set (PS3.5 6.2).
+/// The value representations of a command set (PS3.5 6.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Vr {
     /// Unsigned Long.
@@ -72,7 +72,7 @@ pub enum Vr {
 }
 
 impl Vr {
-    /// Its two letters.
+    /// The two letters of the VR.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ul => "UL",
@@ -82,31 +82,31 @@ impl Vr {
         }
     }
 
-    /// The byte that makes a value of odd length even (PS3.5 6.2).
+    /// The byte that pads a value to an even length (PS3.5 6.2).
     pub fn padding(self) -> u8 {
         if self == Self::Ui { 0 } else { b' ' }
     }
 }
 
-/// How a message uses an element (PS3.7 10.1.1.1).
+/// The usage of an element in a message (PS3.7 10.1.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Usage {
-    /// Must be there.
+    /// Required.
     Mandatory,
-    /// May be there.
+    /// Allowed.
     Optional,
-    /// Not in this message.
+    /// Not part of the message.
     Absent,
 }
 
-/// Where an element's value comes from.
+/// The source of an element's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// Command Group Length: counted.
+    /// Command Group Length, counted from the other elements.
     GroupLength,
-    /// Command Field: follows from the kind.
+    /// Command Field, given by the kind of message.
     CommandField,
-    /// Command Data Set Type: follows from the data set.
+    /// Command Data Set Type, given by the presence of a data set.
     DataSetType,
     /// A field of the event.
     Field(Field),
@@ -117,18 +117,18 @@ pub enum Source {
 pub struct Element {
     /// The element number.
     pub number: u16,
-    /// Its VR.
+    /// The VR.
     pub vr: Vr,
-    /// Its value's source.
+    /// The source of the value.
     pub source: Source,
-    /// Its usage in the request.
+    /// The usage in the request.
     pub request: Usage,
-    /// Its usage in the response.
+    /// The usage in the response.
     pub response: Usage,
 }
 
 impl Element {
-    /// Its usage in a message of this kind.
+    /// The usage in a message of this kind.
     pub fn usage(&self, kind: Kind) -> Usage {
         match kind {
             Kind::Request => self.request,
@@ -141,7 +141,7 @@ const fn element(number: u16, vr: Vr, source: Source, request: Usage, response: 
     Element { number, vr, source, request, response }
 }
 
-/// The table: every element of the two messages, in tag order (PS3.7 10.3.1 and E.1).
+/// The table: every element of both messages, in tag order (PS3.7 10.3.1 and E.1).
 pub const ELEMENTS: [Element; 11] = {
     use Field::*;
     use Source::{CommandField, DataSetType, Field as F, GroupLength};

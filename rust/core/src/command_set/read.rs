@@ -1,4 +1,5 @@
-//! Reads command sets: Implicit VR Little Endian, and Explicit VR as some peers send it.
+//! Reads command sets: Implicit VR Little Endian, and Explicit VR Little Endian, which some peers
+//! send.
 
 use crate::command_set::elements::*;
 use crate::command_set::write::{CommandSet, HEADER, Value};
@@ -6,9 +7,9 @@ use crate::field::{Field, Kind};
 use crate::rejection::{Reason, Rejection};
 
 impl<'a> CommandSet<'a> {
-    /// Reads a command set as pynetdicom does: unknown elements are passed over, the last of a
-    /// repeated one counts, the order and the group length don't matter, fewer than eight bytes at
-    /// the end are left alone, Explicit VR is understood.
+    /// Reads a command set as pynetdicom does: unknown elements are skipped, the last of repeated
+    /// elements counts, the order and the group length are ignored, fewer than eight bytes at the
+    /// end are ignored, and Explicit VR is accepted.
     ///
     /// ```
     /// use fastdimse_core::command_set::{CommandSet, Value};
@@ -20,7 +21,7 @@ impl<'a> CommandSet<'a> {
     /// assert_eq!(CommandSet::read(&bytes).unwrap().event().unwrap(), sent);
     /// ```
     pub fn read(bytes: &'a [u8]) -> Result<Message<'a>, Rejection> {
-        // What is missing is missing at the end.
+        // The offset of a missing element is the end of the command set.
         Message::of(RawElements::read(bytes)?).map_err(|rejection| match rejection.offset {
             Some(_) => rejection,
             None => rejection.at(bytes.len()),
@@ -28,8 +29,8 @@ impl<'a> CommandSet<'a> {
     }
 }
 
-/// What a command set turned out to be.
-// It lives on the stack for the time of one message: a box would cost more than its size.
+/// A command set after reading. It lives on the stack while one message is read; a box would cost
+/// more than its size.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message<'a> {
@@ -37,18 +38,18 @@ pub enum Message<'a> {
     Event {
         /// Its command set.
         command_set: CommandSet<'a>,
-        /// Fields that had several values, and how many; the first was taken.
+        /// Fields with several values, and the number of values. The first value counts.
         several: Vec<(Field, usize)>,
     },
     /// Another DIMSE message.
     Other {
         /// Its Command Field.
         command_field: u16,
-        /// Its Message ID, if it has one.
+        /// Message ID, if present.
         message_id: Option<u16>,
-        /// The Message ID that it answers, if it answers one.
+        /// Message ID Being Responded To, if present.
         answered: Option<u16>,
-        /// Its Status, if it has one.
+        /// Status, if present.
         status: Option<u16>,
         /// Whether a data set follows.
         data_set: bool,
@@ -56,7 +57,7 @@ pub enum Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// The command set, if it is that of an event.
+    /// The command set, if the message is an N-EVENT-REPORT.
     pub fn event(self) -> Result<CommandSet<'a>, Rejection> {
         match self {
             Self::Event { command_set, .. } => Ok(command_set),
@@ -125,7 +126,7 @@ const COMMAND_FIELD: usize = 2;
 
 const DATA_SET_TYPE: usize = 5;
 
-/// The elements of the table as they stand in the bytes: the last of each.
+/// The elements of the table as found in the bytes. The last one counts if an element occurs twice.
 struct RawElements<'a> {
     found: [Option<Raw<'a>>; ELEMENTS.len()],
 }
@@ -140,12 +141,12 @@ struct Raw<'a> {
 impl<'a> RawElements<'a> {
     fn read(bytes: &'a [u8]) -> Result<Self, Rejection> {
         let mut found = [None; ELEMENTS.len()];
-        // The first element tells the encoding: where a length should be, an Explicit VR data set
-        // has two capital letters, and an implicit one would have a value of over 16 kB.
+        // The first element shows the encoding. Explicit VR has two capital letters in bytes 4 and
+        // 5; as an implicit length they would be more than 16 kB.
         let explicit = bytes.get(4..6).is_some_and(|vr| vr.iter().all(u8::is_ascii_uppercase));
         let mut at = 0;
         while let Some(header) = Header::read(bytes, at, explicit)? {
-            // Item Delimitation Item: pydicom ends a data set there.
+            // pydicom ends a data set at an Item Delimitation Item.
             if (header.group, header.element) == (0xFFFE, 0xE00D) {
                 break;
             }
@@ -158,7 +159,7 @@ impl<'a> RawElements<'a> {
         Ok(Self { found })
     }
 
-    /// The first value of the element in a row of the table, and how many it has (its VM).
+    /// The first value of the element in a row of the table, and its value multiplicity.
     fn value(&self, row: usize) -> Result<(Value<'a>, usize), Rejection> {
         let Some(raw) = &self.found[row] else { return Ok((Value::Absent, 0)) };
         let vr = ELEMENTS[row].vr;
@@ -196,7 +197,7 @@ impl<'a> Raw<'a> {
         }
     }
 
-    /// The group length: its value doesn't matter, only that it could be one.
+    /// The group length. Only its length is checked; its value is ignored.
     fn ul(&self) -> Result<(Value<'a>, usize), Rejection> {
         match self.value.len() {
             length if length % 4 == 0 => Ok((Value::Absent, length / 4)),
@@ -215,8 +216,8 @@ impl<'a> Raw<'a> {
         (Value::Text(first), 1 + values.count())
     }
 
-    /// A UID; pydicom strips white space at both ends of each, NUL only at the end of all, and
-    /// an empty one is none.
+    /// A UID. pydicom strips white space from both ends of each value and NUL from the end of the
+    /// last one; an empty UID counts as no value.
     fn uid(&self) -> (Value<'a>, usize) {
         let mut values = trim_end(self.value).split(|&byte| byte == b'\\');
         let first = values.next().map_or(&[][..], strip);
@@ -230,7 +231,7 @@ fn trim_end(text: &[u8]) -> &[u8] {
     &text[..length]
 }
 
-/// Without the white space of Latin-1 at both ends, as Python's `str.strip`.
+/// Strips Latin-1 white space from both ends, as Python's `str.strip` does.
 fn strip(text: &[u8]) -> &[u8] {
     let white = |byte: &u8| matches!(byte, 0x09..=0x0d | 0x1c..=0x20 | 0x85 | 0xa0);
     let end = text.iter().rposition(|byte| !white(byte)).map_or(0, |at| at + 1);
@@ -248,7 +249,7 @@ struct Header {
 }
 
 impl Header {
-    /// The header at `at`, or `None` where fewer than eight bytes are left.
+    /// The header at `at`; `None` if fewer than eight bytes are left.
     fn read(bytes: &[u8], at: usize, explicit: bool) -> Result<Option<Self>, Rejection> {
         let Some(&[g0, g1, e0, e1, a, b, c, d]) = bytes.get(at..).and_then(<[u8]>::first_chunk)
         else {
@@ -272,7 +273,7 @@ impl Header {
         Ok(Some(Self { group, element, vr, length, at, value_at }))
     }
 
-    /// The row of [`ELEMENTS`] that this is the header of.
+    /// The row of [`ELEMENTS`] with the tag of this header.
     fn table_row(&self) -> Option<usize> {
         ELEMENTS.iter().position(|row| self.group == 0 && row.number == self.element)
     }
@@ -287,7 +288,7 @@ impl Header {
     }
 }
 
-/// Whether an Explicit VR element has two reserved bytes and a length of four (PS3.5 7.1.2).
+/// Whether an Explicit VR element has two reserved bytes and a 32-bit length (PS3.5 7.1.2).
 fn has_long_length(vr: [u8; 2]) -> bool {
     const LONG: [&[u8; 2]; 13] =
         [b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"];

@@ -1,23 +1,23 @@
-//! The values of a command set, and how they are written: Implicit VR Little Endian, in the order
-//! of the tags (PS3.7 6.3.1).
+//! The values of a command set, and their encoding: Implicit VR Little Endian in tag order (PS3.7
+//! 6.3.1).
 
 use crate::command_set::elements::*;
 use crate::field::{Field, Kind};
 
-/// Tag, and the length of the value (PS3.5 7.1.3).
+/// Length of the tag and the value length (PS3.5 7.1.3).
 pub const HEADER: usize = 8;
 
-/// The value of an element, before padding.
+/// The value of an element, without padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Value<'a> {
-    /// The element is left out.
+    /// No element.
     #[default]
     Absent,
     /// One US.
     Us(u16),
-    /// Several US, or none: an element without a value.
+    /// Several US values, or an element with an empty value.
     UsMany(&'a [u16]),
-    /// UI or LO, as its bytes.
+    /// The bytes of a UI or LO.
     Text(&'a [u8]),
 }
 
@@ -31,7 +31,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The number, where there is one.
+    /// The number, if the value is one.
     pub fn us(self) -> Option<u16> {
         match self {
             Self::Us(value) => Some(value),
@@ -40,7 +40,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The text, where there is one.
+    /// The text, if the value is text.
     pub fn text(self) -> Option<&'a [u8]> {
         match self {
             Self::Text(text) => Some(text),
@@ -54,13 +54,13 @@ impl<'a> Value<'a> {
 pub struct CommandSet<'a> {
     /// Request or response.
     pub kind: Kind,
-    /// Whether Command Data Set Type says that a data set follows.
+    /// Whether Command Data Set Type announces a data set.
     pub data_set: bool,
     values: [Value<'a>; Field::ALL.len()],
 }
 
 impl<'a> CommandSet<'a> {
-    /// A command set with no values yet.
+    /// A command set without values.
     pub fn new(kind: Kind, data_set: bool) -> Self {
         Self { kind, data_set, values: [Value::Absent; Field::ALL.len()] }
     }
@@ -75,12 +75,12 @@ impl<'a> CommandSet<'a> {
         self.values[field as usize] = value;
     }
 
-    /// The length of what [`CommandSet::write`] writes.
+    /// The number of bytes that [`CommandSet::write`] appends.
     pub fn encoded_len(&self) -> usize {
         ELEMENTS.iter().map(|element| self.element_len(element)).sum()
     }
 
-    /// The length of one of its elements, 0 for one that it does not have.
+    /// The length of one element; 0 if the command set does not have it.
     pub fn element_len(&self, element: &Element) -> usize {
         match element.source {
             Source::GroupLength => HEADER + 4,
@@ -95,13 +95,13 @@ impl<'a> CommandSet<'a> {
         self.write_as(self.kind.command_field(), out);
     }
 
-    /// Appends its elements as those of another message, with that one's Command Field.
+    /// Appends the elements with the Command Field of another message.
     pub fn write_as(&self, command_field: u16, out: &mut Vec<u8>) {
         let length = self.encoded_len();
         out.reserve(length);
         for element in &ELEMENTS {
             match element.source {
-                // Counts what comes after it (PS3.7 E.1).
+                // Command Group Length is the length of all following elements (PS3.7 E.1).
                 Source::GroupLength => {
                     let group_length = (length - self.element_len(element)) as u32;
                     write_element(out, element, &group_length.to_le_bytes());
@@ -119,7 +119,7 @@ impl<'a> CommandSet<'a> {
 }
 
 fn write_header(out: &mut Vec<u8>, element: &Element, length: usize) {
-    // Group 0000, element, value length, all little endian.
+    // Group 0000, element number, value length, all little endian.
     let tag_and_length = u64::from(element.number) << 16 | (length as u64) << 32;
     out.extend_from_slice(&tag_and_length.to_le_bytes());
 }

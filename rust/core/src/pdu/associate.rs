@@ -1,5 +1,5 @@
-//! What every A-ASSOCIATE of this program says of itself (PS3.8 9.3.2, PS3.7 D.3.3.2), and what is
-//! significant in one that is received.
+//! The A-ASSOCIATE items that identify this implementation (PS3.8 9.3.2, PS3.7 D.3.3.2), and the
+//! significant parts of a received A-ASSOCIATE PDU.
 
 use crate::excerpt::excerpt;
 use crate::pdu::write::PDU_HEADER;
@@ -7,11 +7,11 @@ use crate::pdu::write::PDU_HEADER;
 /// The application context name of DICOM (PS3.7 A.2.1).
 pub const APPLICATION_CONTEXT_NAME: &str = "1.2.840.10008.3.1.1.1";
 
-/// Names the program in an association, as its version does in a file: the UUID, of version 5, of the
-/// name fastdimse (PS3.5 B.2).
+/// Identifies the implementation in an association: a version 5 UUID of the name fastdimse (PS3.5
+/// B.2).
 pub const IMPLEMENTATION_CLASS_UID: &str = "2.25.195119945060174648222482115765906976218";
 
-/// Its version.
+/// The version of the implementation.
 pub const IMPLEMENTATION_VERSION_NAME: &str =
     concat!("FASTDIMSE_", env!("CARGO_PKG_VERSION_MAJOR"), "_", env!("CARGO_PKG_VERSION_MINOR"));
 
@@ -26,10 +26,10 @@ pub fn check_ae_title(title: &str) -> Result<(), String> {
     Err(format!("'{shown}' is not an AE title: 1 to 16 characters of ASCII, without a backslash"))
 }
 
-/// Where the items of an A-ASSOCIATE begin: behind the protocol version, two reserved bytes, two AE titles
-/// and 32 reserved bytes.
+/// The offset of the items of an A-ASSOCIATE PDU: after the protocol version, two reserved bytes,
+/// two AE titles and 32 reserved bytes.
 pub const ITEMS_AT: usize = PDU_HEADER + 2 + 2 + 16 + 16 + 32;
-/// Type, a reserved byte, length.
+/// Length of item type, reserved byte and item length.
 pub const ITEM_HEADER: usize = 4;
 
 const ACCEPT: u8 = 0x02;
@@ -43,14 +43,14 @@ const MAXIMUM_LENGTH: u8 = 0x51;
 const OPERATIONS_WINDOW: u8 = 0x53;
 const ROLE_SELECTION: u8 = 0x54;
 const USER_IDENTITY: u8 = 0x58;
-/// ID, a reserved byte, result, a reserved byte.
+/// Length of ID, reserved byte, result and reserved byte.
 const CONTEXT_FIXED: usize = 4;
-/// The result of a context that was rejected without a reason.
+/// The result of a rejected context without a reason.
 const NO_REASON: u8 = 2;
 
-/// An A-ASSOCIATE-RQ or -AC with only what is significant when it is received: without items of unknown
-/// types (PS3.8 9.3.1), and without the transfer syntax of a context that was rejected (PS3.8 9.3.3.2),
-/// whose place an empty one takes. There is none if the PDU or an item of it is cut short.
+/// An A-ASSOCIATE-RQ or -AC reduced to its significant parts: without items of unknown types (PS3.8
+/// 9.3.1), and with an empty transfer syntax in rejected contexts, where it is not significant
+/// (PS3.8 9.3.3.2). `None` if the PDU or one of its items is truncated.
 pub fn significant(pdu: &[u8]) -> Option<Vec<u8>> {
     let mut kept = pdu.get(..ITEMS_AT)?.to_vec();
     let length = u32::from_be_bytes([pdu[2], pdu[3], pdu[4], pdu[5]]) as usize;
@@ -73,7 +73,7 @@ pub fn significant(pdu: &[u8]) -> Option<Vec<u8>> {
     Some(kept)
 }
 
-/// Items, each with its type and its value; nothing for one that is cut short, and nothing behind it.
+/// The items with their types and values. `None` for a truncated item, which is the last one.
 fn items(bytes: &[u8]) -> impl Iterator<Item = Option<(u8, &[u8])>> {
     let mut rest = Some(bytes);
     std::iter::from_fn(move || {
@@ -109,19 +109,20 @@ fn context(value: &[u8], known: &[u8]) -> Option<Vec<u8>> {
     Some(kept)
 }
 
-/// A presentation context with what became of it.
+/// A presentation context with its result.
 fn result(value: &[u8]) -> Option<Vec<u8>> {
     let [id, _, result, _] = *value.first_chunk::<CONTEXT_FIXED>()?;
     let result = match result {
         0 => return context(value, &[TRANSFER_SYNTAX]),
         1..=4 => result,
-        // It is rejected for a reason that PS3.8 9.3.3.2 does not know.
+        // A result outside PS3.8 9.3.3.2 counts as a rejection without a reason.
         _ => NO_REASON,
     };
     Some(vec![id, 0, result, 0, TRANSFER_SYNTAX, 0, 0, 0])
 }
 
-/// The sub-items of the user information that events depend on, each as long as what it says.
+/// The sub-items of the user information that events depend on, each with the length that its
+/// content has.
 fn user_information(value: &[u8]) -> Option<Vec<u8>> {
     let mut kept = Vec::new();
     for item in items(value) {

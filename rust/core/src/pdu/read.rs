@@ -1,4 +1,4 @@
-//! PDUs and PDVs as they are received (PS3.8 9.3): stepped through, nothing copied.
+//! Reads received PDUs and PDVs (PS3.8 9.3) without copying them.
 
 use crate::pdu::write::{COMMAND, LAST, PDU_HEADER};
 use crate::rejection::{Reason, Rejection};
@@ -16,7 +16,7 @@ pub const NAMES: [&str; 7] = [
 
 const P_DATA: u8 = 0x04;
 
-/// What comes next in a stream.
+/// The next part of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Item<'a> {
     /// A fragment of a message.
@@ -28,21 +28,22 @@ pub enum Item<'a> {
 /// A presentation data value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pdv<'a> {
-    /// Where its PDU begins.
+    /// The offset of the PDU.
     pub pdu_at: usize,
-    /// Where the PDV begins.
+    /// The offset of the PDV.
     pub at: usize,
     /// The presentation context ID.
     pub context_id: u8,
     control: u8,
-    /// Where the fragment begins.
+    /// The offset of the fragment.
     pub fragment_at: usize,
     /// The fragment.
     pub fragment: &'a [u8],
 }
 
 impl Pdv<'_> {
-    /// Whether it is of the command set. Only two bits of the header count (PS3.8 E.2).
+    /// Whether the fragment belongs to the command set. Only two bits of the control header count
+    /// (PS3.8 E.2).
     pub fn is_command(&self) -> bool {
         self.control & COMMAND != 0
     }
@@ -53,8 +54,9 @@ impl Pdv<'_> {
     }
 }
 
-/// Steps through the PDUs of one direction of a stream. After an error of a PDU's frame nothing
-/// more comes: the next PDU can't be found. After a bad PDV the rest of its PDU is passed over.
+/// Iterates over the PDVs and other PDUs of one direction of a stream. Iteration ends after an
+/// error in the framing of a PDU, since the next PDU cannot be found. After an invalid PDV the rest
+/// of its PDU is skipped.
 #[derive(Debug, Clone)]
 pub struct Pdus<'a> {
     stream: &'a [u8],
@@ -64,17 +66,17 @@ pub struct Pdus<'a> {
 }
 
 impl<'a> Pdus<'a> {
-    /// Starts at the first byte, which must be the first of a PDU.
+    /// Starts at the first byte, which must begin a PDU.
     pub fn new(stream: &'a [u8]) -> Self {
         Self { stream, at: 0, pdu_at: 0, pdu_end: 0 }
     }
 
-    /// Where the next PDU begins, if the last one has been read to its end.
+    /// The offset of the next PDU, if the current one was read completely.
     pub fn next_at(&self) -> Option<usize> {
         (self.at >= self.pdu_end).then_some(self.at)
     }
 
-    /// Goes on at `at`, where a PDU begins.
+    /// Continues at `at`, where a PDU begins.
     pub fn go_on_at(&mut self, at: usize) {
         self.at = at;
         self.pdu_end = at;

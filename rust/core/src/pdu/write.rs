@@ -1,18 +1,18 @@
-//! PDVs inside P-DATA-TF PDUs (PS3.8 9.3.5), as they are sent.
+//! Writes messages as P-DATA-TF PDUs (PS3.8 9.3.5).
 
 use crate::rejection::{Reason, Rejection};
 
-/// Type, reserved byte and length of a PDU.
+/// Length of PDU type, reserved byte and PDU length.
 pub const PDU_HEADER: usize = 6;
-/// Length, presentation context ID and message control header of a PDV.
+/// Length of PDV length, presentation context ID and message control header.
 pub const PDV_HEADER: usize = 6;
 
-/// Bit of the message control header: command, not data set (PS3.8 E.2).
+/// Control header bit: the fragment belongs to a command set (PS3.8 E.2).
 pub const COMMAND: u8 = 0b01;
-/// Bit of the message control header: the last fragment.
+/// Control header bit: the fragment is the last one (PS3.8 E.2).
 pub const LAST: u8 = 0b10;
 
-/// The maximum length of a P-DATA-TF PDU that the peer takes (PS3.8 D.1).
+/// The maximum length of a P-DATA-TF PDU that the peer accepts (PS3.8 D.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaxPduLength(u32);
 
@@ -20,7 +20,7 @@ impl MaxPduLength {
     /// No limit.
     pub const UNLIMITED: Self = Self(0);
 
-    /// 0 for no limit, or 7 and more: each PDU holds one PDV of at least one byte of fragment.
+    /// 0 for no limit, or at least 7: each PDU holds one PDV with at least one byte of fragment.
     ///
     /// ```
     /// use fastdimse_core::pdu::write::MaxPduLength;
@@ -46,7 +46,7 @@ impl MaxPduLength {
         Self(if self.0 > 7 { self.0 & !1 } else { self.0 })
     }
 
-    /// The most bytes that a fragment may have.
+    /// The maximum length of a fragment.
     pub fn fragment(self) -> usize {
         match self.0 {
             0 => u32::MAX as usize - PDV_HEADER,
@@ -54,17 +54,17 @@ impl MaxPduLength {
         }
     }
 
-    /// The length of a command set or a data set in PDUs.
+    /// The length of a command set or a data set framed in PDUs.
     pub fn framed_len(self, length: usize) -> usize {
         length + length.div_ceil(self.fragment()) * HEADERS
     }
 
-    /// The length of what [`write_message`] writes for parts of these lengths.
+    /// The number of bytes that [`write_message`] appends for parts of these lengths.
     pub fn message_len(self, command_set: usize, data_set: usize) -> usize {
         self.framed_len(command_set) + self.framed_len(data_set)
     }
 
-    /// Checks that without a limit a message fits the length field of one PDU.
+    /// Checks that an unlimited PDU can hold the message in its 32-bit length.
     pub fn check(self, data_set: usize) -> Result<(), Rejection> {
         if self.0 == 0 && data_set > self.fragment() {
             return Err(Rejection::new(Reason::TooLarge(data_set)));
@@ -73,10 +73,10 @@ impl MaxPduLength {
     }
 }
 
-/// Appends a message as P-DATA-TF PDUs of one PDV each; a data set of no bytes has none.
+/// Appends a message as P-DATA-TF PDUs of one PDV each. An empty data set has no PDU.
 ///
-/// `command_set` appends the command set. It nearly always fits one PDU, and is then written where
-/// it belongs rather than copied there.
+/// `command_set` appends the command set. It nearly always fits one PDU, so it is written in place
+/// instead of being copied.
 pub fn write_message(
     out: &mut Vec<u8>,
     context_id: u8,
@@ -99,7 +99,7 @@ pub fn write_message(
     append_fragments(out, context_id, max_pdu_length, 0, data_set);
 }
 
-/// The headers of a PDU and of its only PDV.
+/// Length of the headers of a PDU with one PDV.
 pub const HEADERS: usize = PDU_HEADER + PDV_HEADER;
 
 /// PDU type 04H, a reserved byte, PDU length; PDV length, context ID, control header.
@@ -121,7 +121,8 @@ fn append_fragments(
     write_fragments(&mut out[start..], context_id, max_pdu_length, control, bytes);
 }
 
-/// Writes a command set or a data set as PDUs of one PDV each, and returns how many bytes it took.
+/// Writes a command set or a data set as PDUs of one PDV each, and returns the number of bytes
+/// written.
 pub fn write_fragments(
     out: &mut [u8],
     context_id: u8,

@@ -1,27 +1,27 @@
-//! Which characters of a UID are full stops, digits and zeros, as bit masks, and the rules of UIDs as
-//! arithmetic on these.
+//! Bit masks of the full stops, digits and zeros of a UID, and the rules of UIDs as arithmetic on
+//! these masks.
 
 use crate::columns::cell::{Cell, WINDOW};
 
-/// Masks of up to 64 characters: bit 0 is the first one.
+/// Masks of up to 64 characters. Bit 0 is the first character.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Characters {
     /// The full stops.
     pub dots: u64,
-    /// `0` to `9`.
+    /// The digits `0` to `9`.
     pub digits: u64,
-    /// `0` alone.
+    /// The digit `0`.
     pub zeros: u64,
 }
 
-/// How many characters the masks are made of at once.
+/// The number of characters that one step masks.
 pub const BLOCK: usize = 16;
 
 impl Characters {
     /// The masks of a text of 1 to 64 bytes.
     ///
-    /// Blocks of 16 bytes, the last one laid so that it ends with the text: nothing beyond the
-    /// text is read, and what two blocks share they see alike.
+    /// The text is read in blocks of 16 bytes. The last block ends with the text and may overlap
+    /// the block before, so no byte after the text is read.
     #[inline]
     pub fn of(text: &[u8]) -> Self {
         debug_assert!((1..=64).contains(&text.len()));
@@ -53,8 +53,7 @@ impl std::ops::BitOr for Characters {
     }
 }
 
-/// Fewer than 16 bytes with zeros behind them, from two overlapping reads instead of a copy of
-/// unknown length.
+/// Pads fewer than 16 bytes with zeros. Two overlapping reads replace a copy of unknown length.
 fn widened(text: &[u8]) -> [u8; BLOCK] {
     let shift = |bytes: usize| 8 * bytes as u32;
     let value = if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
@@ -69,9 +68,9 @@ fn widened(text: &[u8]) -> [u8; BLOCK] {
     value.to_le_bytes()
 }
 
-/// Puts into `found` what `make` makes of each of `uids`, or of one like it, and of whether it is
-/// conformant to PS3.5 9.1. Where all are the same, as SOP classes and well-known instances most often
-/// are, one is looked at: a third of the instructions.
+/// Calls `make` for each UID with whether it conforms to PS3.5 9.1, and stores the results in
+/// `found`. If all UIDs are equal, as SOP classes and well-known instances mostly are, only one is
+/// checked, which takes a third of the instructions.
 #[inline(always)]
 pub fn conformant_each<'a, T: Copy>(
     uids: &[Cell<'a>],
@@ -91,7 +90,7 @@ pub fn conformant_each<'a, T: Copy>(
     }
 }
 
-/// Puts into `found` what `make` makes of each of `uids` and of whether it is conformant to PS3.5 9.1.
+/// Calls `make` for each UID with whether it conforms to PS3.5 9.1, in registers of any CPU.
 fn conformant_portable<'a, T>(
     uids: &[Cell<'a>],
     found: &mut [T],
@@ -100,18 +99,14 @@ fn conformant_portable<'a, T>(
     conformant(uids, found, make, of_window);
 }
 
-/// The same in registers of 32 bytes.
+/// The same in 32-byte registers.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn conformant_avx2<'a, T>(
-    uids: &[Cell<'a>],
-    found: &mut [T],
-    make: impl Fn(Cell<'a>, bool) -> T,
-) {
+fn conformant_avx2<'a, T>(uids: &[Cell<'a>], found: &mut [T], make: impl Fn(Cell<'a>, bool) -> T) {
     conformant(uids, found, make, |window| avx2(window));
 }
 
-// In line, so that the masks' function is in line in each of the two.
+// Inlined, so that the mask function is inlined in both callers.
 #[inline(always)]
 fn conformant<'a, T>(
     uids: &[Cell<'a>],
@@ -130,11 +125,11 @@ fn conformant<'a, T>(
     }
 }
 
-/// The rules of PS3.5 9.1 as arithmetic on the masks of a text of `length` characters; what the
-/// masks have behind it does not count.
+/// Applies the rules of PS3.5 9.1 to the masks of a text of `length` characters. Mask bits beyond
+/// `length` are ignored.
 #[inline(always)]
 pub fn is_conformant(masks: Characters, length: usize) -> bool {
-    // Of no characters, or of more than 64.
+    // True for length 0 and for more than 64 characters.
     if length.wrapping_sub(1) >= WINDOW {
         return false;
     }
@@ -185,7 +180,7 @@ fn avx2(window: &[u8; WINDOW]) -> Characters {
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 use masks_of_block as of_block;
 
-/// SSE2, which every x86-64 has.
+/// SSE2, which every x86-64 CPU has.
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 #[target_feature(enable = "sse2")]
 fn sse2(block: [u8; BLOCK]) -> Characters {
@@ -209,7 +204,7 @@ fn sse2(block: [u8; BLOCK]) -> Characters {
 #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
 use portable as of_block;
 
-/// The same in two registers of eight bytes.
+/// The same with two 8-byte integers.
 #[cfg_attr(all(target_arch = "x86_64", target_feature = "sse2"), allow(dead_code))]
 fn portable(block: [u8; BLOCK]) -> Characters {
     let value = u128::from_le_bytes(block);
@@ -219,10 +214,10 @@ fn portable(block: [u8; BLOCK]) -> Characters {
 fn eight_bytes(bytes: u64) -> Characters {
     const LOW_BITS: u64 = repeated(0x7f);
     const HIGH_BITS: u64 = repeated(0x80);
-    // The high bit of each byte that is more than 127 - `room`.
+    // Sets the high bit of each byte that is greater than 127 - `room`.
     let more_than = |bytes: u64, room: u8| ((bytes & LOW_BITS) + repeated(room)) | bytes;
     let equal = |to: u8| gathered(!more_than(bytes ^ repeated(to), 0x7f) & HIGH_BITS);
-    // b'0' is 0x30 and the digits fill its low nibble: what is left is 0 to 9.
+    // b'0' is 0x30: the digits are the bytes whose low nibble is 0 to 9.
     let digits = !more_than(bytes ^ repeated(b'0'), 0x7f - 9) & HIGH_BITS;
     Characters { dots: equal(b'.'), digits: gathered(digits), zeros: equal(b'0') }
 }
@@ -231,13 +226,13 @@ const fn repeated(byte: u8) -> u64 {
     u64::from_le_bytes([byte; 8])
 }
 
-/// The high bits of eight bytes, side by side: the product moves bit 8i to bit 56 + i.
+/// Gathers the high bits of eight bytes: the product moves bit 8i to bit 56 + i.
 fn gathered(high_bits: u64) -> u64 {
     (high_bits >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
-/// Puts into `found` what `make` makes of each of `uids` and of whether it is conformant to PS3.5 9.1,
-/// which is seen in the widest registers that this CPU has.
+/// Calls `make` for each UID with whether it conforms to PS3.5 9.1, in the widest registers of this
+/// CPU.
 fn in_widest_registers<'a, T>(
     uids: &[Cell<'a>],
     found: &mut [T],
@@ -245,19 +240,18 @@ fn in_widest_registers<'a, T>(
 ) {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the CPU has AVX2. Two registers for 64 characters instead of four take half the
-        // time.
+        // SAFETY: the CPU has AVX2. Two registers for 64 characters take half the time of four.
         return unsafe { conformant_avx2(uids, found, make) };
     }
     conformant_portable(uids, found, make);
 }
 
-/// The masks of 16 characters in SSE2, which every x86-64 has.
+/// The masks of 16 characters, with SSE2.
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 #[inline]
 fn masks_of_block(block: [u8; BLOCK]) -> Characters {
-    // SAFETY: this is compiled only where SSE2 is enabled for all code. It takes a sixth of the
-    // time of a loop over the characters.
+    // SAFETY: compiled only if SSE2 is enabled for the whole program. It takes a sixth of the time
+    // of a loop over the characters.
     unsafe { sse2(block) }
 }
 
@@ -265,7 +259,7 @@ fn masks_of_block(block: [u8; BLOCK]) -> Characters {
 mod tests {
     use super::*;
 
-    /// Byte by byte.
+    /// The safe twin: byte by byte.
     fn plain(text: &[u8]) -> Characters {
         let mask = |is: fn(u8) -> bool| {
             text.iter().enumerate().map(|(at, &byte)| u64::from(is(byte)) << at).sum()
@@ -303,7 +297,7 @@ mod tests {
 
     #[test]
     fn every_register_width_finds_the_same() {
-        // Behind each text stands what must not count: more of a UID, or the end of the buffer.
+        // Bytes after the text must not count: more of a UID, or the end of the buffer.
         for behind in [&[][..], b".", &[b'7'; 64], &[0xff; 64]] {
             for length in 0..=70 {
                 let text: Vec<u8> = b"1.23.4567.8.".iter().copied().cycle().take(length).collect();

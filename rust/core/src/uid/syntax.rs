@@ -1,30 +1,30 @@
-//! UID syntax (PS3.5 9.1 and the VR UI of PS3.5 6.2).
+//! The rules of UIDs (PS3.5 9.1 and the VR UI of PS3.5 6.2).
 
 use thiserror::Error;
 
 use crate::uid::masks::{self, Characters};
 
-/// The most characters that a UID may have (PS3.5 9.1).
+/// The maximum length of a UID (PS3.5 9.1).
 pub const MAX_LENGTH: usize = 64;
 
-/// What is wrong with a UID. Positions count bytes from 0.
+/// A violation of the rules of UIDs. Positions count bytes from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum UidError {
-    /// No characters at all.
+    /// An empty UID.
     #[error("a UID must have at least one character")]
     Empty,
     /// More than 64 characters.
     #[error("a UID has at most 64 characters, this one has {0}")]
     TooLong(usize),
-    /// Something else than a digit or a full stop.
+    /// A character that is neither a digit nor a full stop.
     #[error("only digits and full stops make up a UID, byte {byte:#04x} stands at position {at}")]
     Character {
-        /// Where it stands.
+        /// The position.
         at: usize,
-        /// What stands there.
+        /// The byte at that position.
         byte: u8,
     },
-    /// Two full stops in a row, or one at either end.
+    /// Two full stops in a row, or a full stop at either end.
     #[error("the component at position {0} is empty")]
     EmptyComponent(usize),
     /// A component such as `01`.
@@ -44,7 +44,7 @@ pub fn check(uid: &[u8]) -> Result<(), UidError> {
     if is_conformant(uid) { Ok(()) } else { explain(uid) }
 }
 
-/// What is wrong with a UID, found component by component.
+/// Finds the violation, component by component.
 fn explain(uid: &[u8]) -> Result<(), UidError> {
     check_length(uid)?;
     let mut start = 0;
@@ -55,8 +55,8 @@ fn explain(uid: &[u8]) -> Result<(), UidError> {
     Ok(())
 }
 
-/// The laxer rule of peers that don't enforce conformance: 1 to 64 ASCII characters that are not
-/// control characters, spaces or the backslash, which would be read back as something else.
+/// The lenient rule, for peers that do not enforce conformance: 1 to 64 ASCII characters without
+/// control characters, spaces and backslashes, which would be read back differently.
 pub fn check_lenient(uid: &[u8]) -> Result<(), UidError> {
     check_length(uid)?;
     match uid.iter().position(|byte| !byte.is_ascii_graphic() || *byte == b'\\') {
@@ -65,14 +65,14 @@ pub fn check_lenient(uid: &[u8]) -> Result<(), UidError> {
     }
 }
 
-/// Checks by the one rule or by the other.
+/// Checks with the conformant rule or with the lenient rule.
 pub fn check_as(conformant: bool, uid: &[u8]) -> Result<(), UidError> {
     if conformant { check(uid) } else { check_lenient(uid) }
 }
 
-/// Whether `uid` is conformant to PS3.5 9.1.
+/// Whether `uid` conforms to PS3.5 9.1.
 ///
-/// By bit masks: a tenth of the time of a loop over the characters.
+/// Bit masks take a tenth of the time of a loop over the characters.
 pub fn is_conformant(uid: &[u8]) -> bool {
     (1..=MAX_LENGTH).contains(&uid.len()) && masks::is_conformant(Characters::of(uid), uid.len())
 }
@@ -137,7 +137,7 @@ mod tests {
             for length in 0..=70 {
                 for place in 0..length {
                     for byte in 0..=u8::MAX {
-                        // Conformant but for what the byte makes of it.
+                        // Conformant, except for the byte under test.
                         let mut uid: Vec<u8> =
                             b"1.23.4567.8.".iter().copied().cycle().take(length).collect();
                         if let Some(neighbour) = uid.get_mut(place + 1) {
