@@ -1,7 +1,7 @@
-//! Events held to what the standard says about them ([`events`](crate::standard::sop_classes)): whether the SOP
-//! Class has such an event, whose it is, and whether the sender's attributes are there.
+//! Checks events against the standard ([`sop_classes`](crate::standard::sop_classes)): the event
+//! type, the well-known instance, and the attributes that the SCP must send.
 //!
-//! SOP Classes that the table does not have are not judged, nor are data sets that are still bytes.
+//! Events of other SOP Classes and data sets given as bytes are not checked.
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, StructArray};
@@ -15,7 +15,7 @@ use crate::field::{Field, Kind};
 use crate::standard::attribute::tag_of;
 use crate::standard::sop_classes::{Attribute, EventType, SopClass, sop_class};
 
-/// How an event is not as the standard has it.
+/// A deviation from the standard.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Deviation {
     /// An Event Type ID that the SOP Class does not define.
@@ -29,7 +29,7 @@ pub enum Deviation {
         /// The Event Type ID.
         found: u16,
     },
-    /// Another SOP Instance than the well-known one.
+    /// A SOP Instance other than the well-known one.
     #[error(
         "'{found}' is not the well-known SOP Instance of {} (PS3.4 {}): {}",
         class.name, class.section, class.well_known_instance.unwrap_or_default()
@@ -40,7 +40,7 @@ pub enum Deviation {
         /// The Affected SOP Instance UID.
         found: Box<str>,
     },
-    /// An attribute that the sender must give, but it is not there or has no value.
+    /// A required attribute that is missing or empty.
     #[error(
         "of type {} in an event '{}' (PS3.4 Table {}), but it {}",
         attribute.usage, event.name(), event.class.table,
@@ -51,17 +51,17 @@ pub enum Deviation {
         event: Event,
         /// The attribute.
         attribute: &'static Attribute,
-        /// Where it should stand.
+        /// Its path.
         path: Box<str>,
-        /// Whether it is there, but without a value.
+        /// Whether it is present without a value.
         empty: bool,
     },
-    /// An attribute that stands at the top and in an item too.
+    /// An attribute that is present both at the top and in an item.
     #[error("it stands at the top of the data set already, for all items (PS3.4 {})", class.section)]
     InTwoPlaces {
         /// The SOP Class.
         class: &'static SopClass,
-        /// Where it stands besides.
+        /// Its other path.
         path: Box<str>,
     },
 }
@@ -73,7 +73,7 @@ fn event_types(class: &SopClass) -> String {
 }
 
 impl Deviation {
-    /// A short name that programs can rely on.
+    /// A stable short name of the deviation.
     pub fn code(&self) -> &'static str {
         match self {
             Self::EventType { .. } => "event-type",
@@ -82,7 +82,7 @@ impl Deviation {
         }
     }
 
-    /// Where it is: a field, and in a data set the attribute's path.
+    /// The path: a field, or a path inside a data set.
     pub fn path(&self) -> &str {
         match self {
             Self::EventType { .. } => Field::EventTypeID.keyword(),
@@ -92,7 +92,7 @@ impl Deviation {
     }
 }
 
-/// A type of events of a SOP Class.
+/// A type of event of a SOP Class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
     /// The SOP Class.
@@ -102,7 +102,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// What the standard knows of an event; `None` where it is of a SOP Class that it does not know.
+    /// Finds the type of an event; `None` for a SOP Class outside the table.
     pub fn find(class: &[u8], event_type_id: u16) -> Option<Result<Self, Deviation>> {
         let class = sop_class(class)?;
         Some(match class.event_type(event_type_id) {
@@ -111,15 +111,16 @@ impl Event {
         })
     }
 
-    /// Its name.
+    /// The name.
     pub fn name(self) -> &'static str {
         self.event_type.name
     }
 
-    /// Checks the event information: that all is there which the sender must give.
+    /// Checks that the event information has all attributes that the SCP must send.
     ///
     /// # Errors
-    /// The first attribute that is missing or empty, or stands in two places.
+    ///
+    /// The first attribute that is missing, empty or in two places.
     pub fn check<A: Attributes>(self, information: &A) -> Result<(), Deviation> {
         let path = Path { above: None, keyword: Field::EventInformation.keyword(), item: None };
         self.check_attributes(self.event_type.attributes, information, path)?;
@@ -182,7 +183,7 @@ impl Event {
     }
 }
 
-/// Where an attribute stands.
+/// The path of an attribute.
 #[derive(Clone, Copy)]
 struct Path<'a> {
     above: Option<&'a Path<'a>>,
@@ -216,22 +217,21 @@ impl std::fmt::Display for Path<'_> {
     }
 }
 
-/// A data set, or an item in one, as this check looks at it.
+/// Access to the attributes of a data set or of an item.
 pub trait Attributes {
-    /// How many values an attribute has, or how many items: `None` where it is not there, 0 where
-    /// it is empty.
+    /// The number of values or items of an attribute: `None` if it is missing, 0 if it is empty.
     fn values(&self, attribute: &Attribute) -> Option<usize>;
 
     /// An item of a sequence, counted from 0.
     fn item(&self, sequence: &Attribute, item: usize) -> Self;
 }
 
-/// A row of a struct whose fields are attributes, by keyword or by tag; or no data set at all.
+/// A row of a struct with attributes as fields, by keyword or tag; or no data set.
 #[derive(Debug, Clone, Copy)]
 pub struct StructRow<'a>(Option<(&'a StructArray, usize)>);
 
 impl<'a> StructRow<'a> {
-    /// What stands in a row of an array.
+    /// The data set of a row.
     pub fn new(array: &'a StructArray, row: usize) -> Self {
         Self(array.is_valid(row).then_some((array, row)))
     }
@@ -243,7 +243,7 @@ impl<'a> StructRow<'a> {
         let (array, row) = self.0?;
         let (group, element) = attribute.tag;
         let is_it = |name: &str| {
-            // A VR may stand behind a colon.
+            // A colon and a VR may follow the tag.
             let tag = || tag_of(name.split(':').next().unwrap_or_default());
             name == attribute.keyword || tag() == Some(Tag(group, element))
         };
@@ -271,7 +271,7 @@ impl Attributes for StructRow<'_> {
     }
 }
 
-/// The values of a row of an array of lists: the array they are in, the first, and how many.
+/// The values of a row of a list array: the array, the first value and the number of values.
 fn list(array: &ArrayRef, row: usize) -> Option<(&ArrayRef, usize, usize)> {
     if let Some(lists) = array.as_list_opt::<i32>() {
         let offsets = lists.value_offsets();
@@ -289,29 +289,30 @@ fn list(array: &ArrayRef, row: usize) -> Option<(&ArrayRef, usize, usize)> {
 }
 
 fn is_empty_text(array: &ArrayRef, row: usize) -> bool {
-    // As bytes: what a table has as text need not be UTF-8.
+    // As bytes: the text of a table need not be UTF-8.
     ByteColumn::text(array).is_ok_and(|texts| texts.get(row).is_some_and(<[u8]>::is_empty))
 }
 
-/// The event information of a table, as this check can look at it.
+/// The event information of a table.
 #[derive(Debug, Clone, Copy)]
 pub enum Information<'a> {
     /// Structs of attributes.
     Structured(&'a StructArray),
-    /// Bytes, of which only counts whether there are any; or no such column.
+    /// Bytes, of which only the presence is checked; or no column.
     Encoded,
 }
 
 impl<'a> Information<'a> {
-    /// What a column holds.
+    /// The event information of a column.
     pub fn of(column: Option<&'a ArrayRef>) -> Self {
         column.and_then(|column| column.as_struct_opt()).map_or(Self::Encoded, Self::Structured)
     }
 }
 
-/// Checks a row that breaks no rule of the message: whether the standard has such an event.
+/// Checks a valid row against the standard.
 ///
 /// # Errors
+///
 /// The first deviation.
 pub fn check_row(
     columns: &EventColumns,
@@ -343,7 +344,7 @@ pub fn check_row(
     event.check(&row_of_struct)
 }
 
-/// Checks that an event is of the well-known SOP Instance, where its SOP Class has one.
+/// Checks the well-known SOP Instance, if the SOP Class has one.
 pub fn check_instance(class: &[u8], instance: &[u8]) -> Result<(), Deviation> {
     match sop_class(class) {
         Some(class) if class.well_known_instance.is_some_and(|uid| uid.as_bytes() != instance) => {
@@ -378,7 +379,7 @@ mod tests {
         Arc::new(StringArray::from(values.to_vec()))
     }
 
-    /// Lists of so many items each, `None` for null.
+    /// Lists with these numbers of items; `None` for null.
     fn lists(lengths: &[Option<usize>], items: StructArray) -> ArrayRef {
         let offsets = OffsetBuffer::from_lengths(lengths.iter().map(|length| length.unwrap_or(0)));
         let nulls: NullBuffer = lengths.iter().map(Option::is_some).collect::<Vec<_>>().into();
@@ -390,7 +391,7 @@ mod tests {
         let uids = vec![Some("1.2"); reasons.len()];
         structs(vec![
             ("ReferencedSOPClassUID", texts(&uids)),
-            // A name may be a tag as well.
+            // A name may be a tag.
             ("00081155", texts(&uids)),
             ("FailureReason", Arc::new(UInt16Array::from(reasons))),
         ])
@@ -436,7 +437,7 @@ mod tests {
         ]);
         let deviation = event(2).check(&StructRow::new(&information, 1)).unwrap_err();
         assert_eq!(deviation.path(), "EventInformation.FailedSOPSequence[1].FailureReason");
-        // Slices begin elsewhere.
+        // A slice has another offset.
         let slice = information.slice(1, 1);
         assert_eq!(event(2).check(&StructRow::new(&slice, 0)), Err(deviation));
     }

@@ -1,4 +1,4 @@
-//! Everything that can be wrong with a data set, and where it was found.
+//! Errors of data sets: the reason, and where it was found.
 
 use thiserror::Error;
 
@@ -6,21 +6,23 @@ use crate::excerpt::excerpt;
 use crate::standard::transfer_syntax::TransferSyntaxError;
 use crate::standard::vr::VrError;
 
-/// The most columns of a table, those of items among them. PS3.6 has about 5,000 attributes.
+/// The maximum number of columns of a table, including those of items. PS3.6 has about 5,000
+/// attributes.
 pub const MOST_COLUMNS: usize = 1 << 14;
 
-/// Why a data set can't be encoded or decoded.
+/// A data set that cannot be encoded or decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataSetError {
-    /// Where, from the data set's field on: `.ReferencedSOPSequence[3].ReferencedSOPInstanceUID`.
+    /// The path inside the field of the data set:
+    /// `.ReferencedSOPSequence[3].ReferencedSOPInstanceUID`.
     pub path: String,
-    /// The byte of the data set, where one was read.
+    /// The byte offset in the data set, if one was read.
     pub offset: Option<usize>,
-    /// What is wrong there.
+    /// The reason.
     pub reason: DataSetReason,
 }
 
-/// What is wrong in a data set.
+/// The reason of an error.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DataSetReason {
@@ -30,73 +32,73 @@ pub enum DataSetReason {
     /// A null among several values or items.
     #[error("a null among {0}: leave it out, or make the whole null")]
     NullAmong(&'static str),
-    /// Several values where the VR has but one.
+    /// Several values for a VR with a single value.
     #[error("{0} values, an element of the VR {1} has one")]
     Several(usize, &'static str),
-    /// More bytes than a length field can say.
+    /// More bytes than a 32-bit length can hold.
     #[error("{0} bytes are more than the 4294967294 that an element can have")]
     TooLong(usize),
-    /// Text that the data set's own character set does not have.
+    /// Text with characters outside the character set of the data set.
     #[error(
         "'{0}' can't be written in Specific Character Set '{1}': give 'ISO_IR 192', or leave it out \
          and it is added"
     )]
     CharacterSet(Box<str>, Box<str>),
-    /// Text of a column that is not in the encoding of all Arrow text.
+    /// Text of a column that is not UTF-8.
     #[error("'{0}' is not UTF-8, which the text of an Arrow column must be")]
     NotUtf8(Box<str>),
-    /// Bytes that are no text in the data set's own character set.
+    /// Bytes that are not text in the character set of the data set.
     #[error("'{0}' is no text in Specific Character Set '{1}', or that is not known here")]
     Undecodable(Box<str>, Box<str>),
-    /// The data set ends inside something.
+    /// The data set ends inside an element or an item.
     #[error("{what} needs {needed} bytes, {found} are left")]
     Truncated {
-        /// What breaks off.
+        /// What is truncated.
         what: &'static str,
-        /// How many bytes it should have.
+        /// How many bytes it needs.
         needed: usize,
-        /// How many there are.
+        /// How many bytes are left.
         found: usize,
     },
-    /// An item, or a delimiter, where none can be, or something else where one must be.
+    /// An item or a delimiter in a wrong place, or something else where one is required.
     #[error("the tag ({0:04X},{1:04X}) can't stand there (PS3.5 7.5)")]
     Misplaced(u16, u16),
-    /// Explicit VR with something else in the place of the VR.
+    /// Explicit VR with other bytes instead of a VR.
     #[error("'{0}' stands where a VR should be: is the data set in Implicit VR?")]
     NotAVr(Box<str>),
-    /// An element that is there twice.
+    /// A repeated element.
     #[error("the element is there twice")]
     Repeated,
-    /// An undefined length where no items can be.
+    /// An undefined length for a VR without items.
     #[error("a value of the VR {0} can't have an undefined length")]
     UndefinedLength(&'static str),
-    /// Several values, or none, where the given schema has one.
+    /// Several values or none, where the given schema has one.
     #[error("not one value: the schema needs a list of values")]
     NotOne,
-    /// A transfer syntax that is not read or written.
+    /// An unsupported transfer syntax.
     #[error(transparent)]
     TransferSyntax(TransferSyntaxError),
-    /// More sequences in one another than can be meant.
+    /// Sequences nested too deep.
     #[error("more than {0} sequences, one in another")]
     TooDeep(usize),
-    /// A data set that is an item of its own sequences.
+    /// A data set that contains itself as an item.
     #[error("the data set is an item of its own sequences: it would never end")]
     InItself,
-    /// Attributes for which a table with other data sets has no place.
+    /// Attributes for which a shared table has no room.
     #[error(
         "its attributes ({columns}, with those of its items) {}; {instead}",
         too_wide(*columns)
     )]
     TooWide {
-        /// How many columns it needs, those of its items among them.
+        /// The number of columns it needs, including those of its items.
         columns: usize,
-        /// What would be right.
+        /// What the caller can do.
         instead: &'static str,
     },
 }
 
-/// Why so many columns of a data set are too many: a table has room for no more, or for not so many of which
-/// other data sets have few.
+/// Explains a number of columns that is too large, by itself or because other data sets have few of
+/// them.
 fn too_wide(columns: usize) -> String {
     match columns > MOST_COLUMNS {
         true => format!("are more than the {MOST_COLUMNS} columns of a table"),
@@ -106,7 +108,7 @@ fn too_wide(columns: usize) -> String {
 }
 
 impl DataSetReason {
-    /// A short name that programs can rely on.
+    /// A stable short name of the reason.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Value(_, VrError::Uid(_)) => "uid",
@@ -136,12 +138,12 @@ impl std::fmt::Display for DataSetError {
 impl std::error::Error for DataSetError {}
 
 impl DataSetError {
-    /// An error that knows only its reason yet.
+    /// An error without a place.
     pub fn new(reason: DataSetReason) -> Box<Self> {
         Box::new(Self { path: String::new(), offset: None, reason })
     }
 
-    /// An error at a byte.
+    /// An error at a byte offset.
     pub fn at(offset: usize, reason: DataSetReason) -> Box<Self> {
         Box::new(Self { path: String::new(), offset: Some(offset), reason })
     }
@@ -151,7 +153,7 @@ impl DataSetError {
         Self::new(DataSetReason::Value(excerpt(value), error))
     }
 
-    /// The same in a part of something larger.
+    /// Puts `part` in front of the path.
     pub fn inside(mut self: Box<Self>, part: &str) -> Box<Self> {
         self.path.insert_str(0, part);
         self

@@ -1,4 +1,4 @@
-//! Which attributes data sets have, as given by an Arrow type or found in the data sets themselves.
+//! The attributes of data sets, given by an Arrow type or found in the data sets.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -15,28 +15,28 @@ use crate::standard::vr::{Content, content};
 /// The attributes of data sets, or of the items of a sequence.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DataSetSchema {
-    /// By tag, and by VR where data sets say different ones.
+    /// The attributes by tag, and by VR if data sets have different ones.
     pub attributes: BTreeMap<(Tag, &'static str), Known>,
 }
 
-/// What is known of an attribute.
+/// An attribute of a schema.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Known {
     /// The attribute.
     pub attribute: Attribute,
-    /// Whether it is a list of values.
+    /// Whether it has a list of values.
     pub several: bool,
     /// The attributes of its items.
     pub items: Option<DataSetSchema>,
 }
 
 impl DataSetSchema {
-    /// The schema of a struct with these fields; `path` is where it stands.
+    /// The schema of a struct with these fields at `path`.
     pub fn of_fields(fields: &Fields, path: &str) -> Result<Self, SchemaError> {
         Self::inside(fields, path, 0)
     }
 
-    /// That of data sets in so many sequences, one in another.
+    /// The schema at a depth of `sequences` nested sequences.
     fn inside(fields: &Fields, path: &str, sequences: usize) -> Result<Self, SchemaError> {
         check_depth(path, sequences)?;
         let mut schema = Self::default();
@@ -65,7 +65,7 @@ impl DataSetSchema {
         Ok(schema)
     }
 
-    /// The attribute, added where it is not known yet, and whether it was known.
+    /// Finds or adds an attribute. Returns it, and whether it was there.
     pub fn add(&mut self, attribute: Attribute) -> (&mut Known, bool) {
         match self.attributes.entry((attribute.tag, attribute.vr.to_string())) {
             Entry::Occupied(known) => (known.into_mut(), true),
@@ -77,7 +77,7 @@ impl DataSetSchema {
         }
     }
 
-    /// The fields of the struct that data sets become.
+    /// The Arrow fields of the struct.
     pub fn fields(&self) -> Fields {
         self.attributes.values().map(Known::field).collect()
     }
@@ -108,7 +108,7 @@ fn list_of(data_type: &DataType) -> Option<&Field> {
     }
 }
 
-/// What a value of a VR becomes.
+/// The Arrow type of a value of a VR.
 pub fn value_type(vr: VR) -> DataType {
     match vr {
         VR::US => DataType::UInt16,
@@ -126,7 +126,7 @@ pub fn value_type(vr: VR) -> DataType {
     }
 }
 
-/// Checks that data sets can be nested in so many sequences.
+/// Checks the depth of nested sequences.
 pub fn check_depth(path: &str, sequences: usize) -> Result<(), SchemaError> {
     match sequences > DEEPEST {
         true => Err(SchemaError::TooDeep { path: path.to_owned(), most: DEEPEST }),
@@ -134,9 +134,9 @@ pub fn check_depth(path: &str, sequences: usize) -> Result<(), SchemaError> {
     }
 }
 
-/// The attribute that a field names.
+/// The attribute that an Arrow field names.
 pub fn attribute(field: &arrow_schema::Field, path: &str) -> Result<Attribute, SchemaError> {
-    // A field may say its VR in its metadata too, where its name is to stay plain.
+    // A field may have its VR in its metadata, so that its name stays plain.
     let name = match field.metadata().get("vr") {
         Some(vr) if !field.name().contains(':') => format!("{}:{vr}", field.name()),
         _ => field.name().clone(),

@@ -1,68 +1,69 @@
-//! Data sets that are too wide for one table.
+//! Finds data sets that are too wide for a shared table.
 //!
-//! A column has a place for every data set, or for every item of a sequence, whether there is a value
-//! or not. Data sets that have few attributes in common would need far more places than they have
-//! values: their table would grow with the square of what they are.
+//! A column has a cell for every data set, or for every item of a sequence, even without a value.
+//! The table of data sets with few common attributes would have far more cells than values: it
+//! would grow with the square of their size.
 
 use crate::data_set::error::MOST_COLUMNS;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Places without a value that any table may have.
+/// The number of empty cells that any table may have.
 const FREE: usize = 1 << 20;
 
-/// As many more for each data set,
+/// Additional empty cells for each data set.
 const FOR_A_DATA_SET: usize = 64;
 
-/// and for each byte of encoded data sets: 32 for the shortest element.
+/// Additional empty cells for each byte of encoded data sets: 32 for the shortest element.
 const FOR_A_BYTE: usize = 4;
 
-/// A value that is not encoded counts as an element without a value, an item as its header does.
+/// A value that is not encoded counts as 8 bytes, like an element without a value or the header of
+/// an item.
 const BYTES_OF_A_VALUE: usize = 8;
 
-/// How many places without a value a table of encoded data sets may have.
+/// The number of empty cells that a table of encoded data sets may have.
 pub fn most_absent(data_sets: usize, bytes: usize) -> usize {
     let of_bytes = bytes.saturating_mul(FOR_A_BYTE);
     data_sets.saturating_mul(FOR_A_DATA_SET).saturating_add(of_bytes).saturating_add(FREE)
 }
 
-/// What data sets have, to tell which of them are too wide; `K` names an attribute.
+/// The attributes of data sets, by which the too wide ones are found; `K` identifies an attribute.
 #[derive(Debug)]
 pub struct Widths<K> {
-    /// By where they are and what they are of.
+    /// The column of an attribute, by sequence and attribute.
     places: HashMap<(Items, K), usize>,
     columns: Vec<Column>,
-    /// How many items there are of each sequence. The data sets are the first.
+    /// The number of items of each sequence. Sequence 0 is the data sets.
     items: Vec<usize>,
-    /// The columns that each data set has, one data set behind the other, and where each ends.
+    /// The columns of each data set, one data set after another, and the end of each.
     uses: Vec<u32>,
     ends: Vec<usize>,
-    /// How many values there are, and items.
+    /// The number of values and items.
     values: usize,
 }
 
-/// The items of a sequence, in all data sets together; or the data sets.
+/// The items of one sequence in all data sets, or the data sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Items(u32);
 
-/// An item, or a data set.
+/// An item or a data set.
 #[derive(Debug, Clone, Copy)]
 pub struct Item {
     of: Items,
-    /// Its number among all.
+    /// Its index.
     number: usize,
 }
 
 #[derive(Debug)]
 struct Column {
     of: Items,
-    /// How many items have it, and how many data sets.
+    /// The numbers of items and of data sets that have it.
     items: usize,
     data_sets: usize,
-    /// Which had it last.
+    /// The last item and the last data set that has it.
     last_item: usize,
     last_data_set: usize,
-    /// Its own items, if it has some.
+    /// The items of its sequence, if it is one.
     inner: Option<Items>,
 }
 
@@ -87,7 +88,7 @@ impl<K> Default for Widths<K> {
 }
 
 impl<K: Hash + Eq> Widths<K> {
-    /// Begins the next data set, which may be a null.
+    /// Begins the next data set, which may be null.
     pub fn data_set(&mut self) -> Item {
         self.ends.push(self.uses.len());
         self.item(Items(0))
@@ -100,7 +101,7 @@ impl<K: Hash + Eq> Widths<K> {
         Item { of, number: self.values }
     }
 
-    /// Adds an attribute to the item, or data set, and returns its column.
+    /// Adds an attribute to an item or data set, and returns its column.
     pub fn attribute(&mut self, item: Item, attribute: K) -> usize {
         self.values += 1;
         let next = self.columns.len();
@@ -122,7 +123,7 @@ impl<K: Hash + Eq> Widths<K> {
         place
     }
 
-    /// The items of a column.
+    /// The items of the sequence of a column.
     pub fn items_of(&mut self, column: usize) -> Items {
         let next = Items(self.items.len() as u32);
         let items = *self.columns[column].inner.get_or_insert(next);
@@ -132,11 +133,11 @@ impl<K: Hash + Eq> Widths<K> {
         items
     }
 
-    /// The data sets that are too wide where so many places may be without a value, in their order,
-    /// each with the number of its columns.
+    /// The data sets that are too wide for a table with at most `most_absent` empty cells, in
+    /// order, each with its number of columns.
     ///
-    /// Those stay whose attributes most others have too, and of these those with fewer attributes: a
-    /// data set with many that no other has takes the place of none.
+    /// Data sets whose attributes most others have stay, those with fewer attributes first. A data
+    /// set with many attributes of its own therefore displaces no other.
     pub fn too_wide(&self, most_absent: usize) -> Vec<(usize, usize)> {
         let mut taken = vec![false; self.columns.len()];
         let (mut columns, mut absent) = (0, 0_usize);
@@ -157,7 +158,7 @@ impl<K: Hash + Eq> Widths<K> {
         too_wide
     }
 
-    /// The same for data sets that are not encoded.
+    /// As [`Widths::too_wide`], for data sets that are not encoded.
     pub fn too_wide_to_encode(&self) -> Vec<(usize, usize)> {
         self.too_wide(most_absent(self.ends.len(), self.values * BYTES_OF_A_VALUE))
     }
@@ -187,7 +188,7 @@ impl<K: Hash + Eq> Widths<K> {
 mod tests {
     use super::*;
 
-    /// The numbers of the data sets that are too wide, of which each has these attributes.
+    /// The indices of the too wide data sets, given the attributes of each.
     fn too_wide(data_sets: &[Vec<u32>], most_absent: usize) -> Vec<usize> {
         let mut widths = Widths::default();
         for attributes in data_sets {
@@ -203,7 +204,7 @@ mod tests {
     fn what_all_have_costs_nothing() {
         let dense = vec![(0..100).collect::<Vec<u32>>(); 50];
         assert!(too_wide(&dense, 0).is_empty());
-        // An attribute that is there twice fills no other's place.
+        // A repeated attribute does not fill the cell of another.
         assert_eq!(too_wide(&[vec![1, 1], vec![2]], 1), [1]);
     }
 
@@ -213,12 +214,12 @@ mod tests {
         data_sets.insert(0, (0..100).collect());
         assert_eq!(too_wide(&data_sets, 100), [0]);
         assert!(too_wide(&data_sets, 99 * 10).is_empty());
-        // Nor do many that have nothing in common.
+        // Many data sets without a common attribute are too wide as well.
         let mut data_sets: Vec<Vec<u32>> = (10..60).map(|attribute| vec![attribute]).collect();
         data_sets.extend([vec![0, 1, 2], vec![0, 1, 2]]);
         let found = too_wide(&data_sets, 3 * 50);
         assert_eq!(found, (0..50).collect::<Vec<_>>());
-        // Of those there is room for some, the first ones.
+        // The first ones fit.
         assert_eq!(too_wide(&data_sets, 3 * 50 + 2 * 51), (2..50).collect::<Vec<_>>());
     }
 

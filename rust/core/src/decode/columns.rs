@@ -1,4 +1,4 @@
-//! Columns while they are decoded: views into the stream, and into what had to be joined.
+//! The columns of decoded events: views of the stream, and of joined fragments.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::decode::views::{Windows, viewed_bytes, viewed_text};
 use crate::field::Field;
 use crate::pdu::read::Pdv;
 
-/// The columns of decoded events.
+/// The schema of decoded events.
 pub fn schema() -> SchemaRef {
     let columns = Field::ALL.map(|field| {
         let data_type = match field {
@@ -32,7 +32,7 @@ pub fn schema() -> SchemaRef {
     Arc::new(Schema::new(columns.to_vec()))
 }
 
-/// The fields that become views.
+/// The fields that are views.
 const VIEWS: [Field; 4] = [
     Field::AffectedSOPInstanceUID,
     Field::ErrorComment,
@@ -40,7 +40,7 @@ const VIEWS: [Field; 4] = [
     Field::EventReply,
 ];
 
-/// Events on their way into the columns.
+/// A block of decoded events.
 #[derive(Debug)]
 struct Block {
     rows: usize,
@@ -67,7 +67,7 @@ impl Default for Block {
 }
 
 impl Block {
-    /// Which of the rows have a field.
+    /// Which rows of the block have a field.
     fn present(&self, field: Field) -> Present<'_> {
         let fields = &self.fields[..self.rows];
         if fields.iter().fold(Fields::ALL, |all, &one| all.and(one)).has(field) {
@@ -80,7 +80,7 @@ impl Block {
     }
 }
 
-/// The columns while they grow.
+/// The columns while events are added.
 #[derive(Debug)]
 pub struct DecodedColumns<'a> {
     stream: &'a Buffer,
@@ -96,7 +96,7 @@ pub struct DecodedColumns<'a> {
 }
 
 impl<'a> DecodedColumns<'a> {
-    /// No rows yet.
+    /// Columns without rows.
     pub fn new(stream: &'a Buffer) -> Self {
         Self {
             stream,
@@ -118,12 +118,13 @@ impl<'a> DecodedColumns<'a> {
         bytes_of(self.stream, &self.joined, span)
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     pub fn rows(&self) -> usize {
         self.offsets.length + self.block.rows
     }
 
-    /// Adds a fragment: the first is left where it lies, with a second one both are copied.
+    /// Adds a fragment. A single fragment stays where it is in the stream; several are copied
+    /// together.
     pub fn join(&mut self, before: Option<Span>, pdv: &Pdv<'_>) -> Span {
         let length = pdv.fragment.len();
         let Some(before) = before else {
@@ -138,7 +139,7 @@ impl<'a> DecodedColumns<'a> {
         Span { joined: true, start, length: before.length + length }
     }
 
-    /// The text at `span`; what is not ASCII is read as Latin-1, as pydicom does.
+    /// The text of `span`. Text that is not ASCII is read as Latin-1, as pydicom does.
     pub fn text(&mut self, span: Span) -> Span {
         let text = self.bytes(span);
         if text.is_ascii() {
@@ -150,8 +151,8 @@ impl<'a> DecodedColumns<'a> {
         Span { joined: true, start, length: text.len() }
     }
 
-    /// Adds a whole event. Returns whether there is no room for another before
-    /// [`DecodedColumns::flush`].
+    /// Adds an event. Returns whether the block is full and [`DecodedColumns::flush`] must be
+    /// called.
     #[inline(always)]
     pub fn push(&mut self, row: &Row, data_set: Option<Span>) -> bool {
         let at = self.block.rows;
@@ -185,11 +186,11 @@ impl<'a> DecodedColumns<'a> {
         self.block.views[place_of(field, &VIEWS)][self.block.rows] = view;
     }
 
-    /// Puts what [`DecodedColumns::push`] gathered into the columns, which may become `total` long.
+    /// Moves the block into the columns, which may grow to `total` rows.
     pub fn flush(&mut self, total: usize) {
         let block = &*self.block;
         let rows = block.rows;
-        // Of no rows all would have every field.
+        // An empty block would count as having every field.
         if rows == 0 {
             return;
         }
@@ -208,7 +209,7 @@ impl<'a> DecodedColumns<'a> {
         self.block.rows = 0;
     }
 
-    /// Adds the rows of a later part of the same stream.
+    /// Appends the rows of a later part of the same stream.
     pub fn append(&mut self, mut other: Self) {
         let total = self.rows() + other.rows();
         self.flush(total);
@@ -224,7 +225,7 @@ impl<'a> DecodedColumns<'a> {
         }
         let keys = other.sop_class.values.iter().map(|uid| self.sop_class.key(uid.as_bytes()));
         let keys: Vec<i32> = keys.collect();
-        // The key of null is nobody's.
+        // A null has any key.
         let rename = |key: i32| keys.get(key as usize).copied().unwrap_or_default();
         let rename: Option<&dyn Fn(i32) -> i32> = Some(&rename);
         let alike = (0..).zip(&keys).all(|(theirs, ours)| theirs == *ours);
@@ -234,7 +235,7 @@ impl<'a> DecodedColumns<'a> {
         self.joined.extend_from_slice(&other.joined);
     }
 
-    /// The finished columns, and where each event begins.
+    /// The finished columns, and the offset of each event.
     pub fn finish(mut self) -> (RecordBatch, ScalarBuffer<i64>) {
         self.flush(self.rows());
         let buffers: Arc<[Buffer]> = self.windows.buffers(self.stream, self.joined.into()).into();
@@ -269,7 +270,7 @@ impl<'a> DecodedColumns<'a> {
     }
 }
 
-/// SOP classes repeat: a dictionary of those that occur.
+/// The SOP classes as a dictionary.
 #[derive(Debug, Default)]
 struct SopClasses {
     values: Vec<String>,

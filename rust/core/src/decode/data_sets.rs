@@ -18,23 +18,23 @@ use crate::options::OnInvalid;
 use crate::rejection::{Reason, Rejection};
 use crate::standard::transfer_syntax::TransferSyntax;
 
-/// Which of the decoded data sets become structured, and how.
+/// The data sets to decode, and how.
 #[derive(Debug, Default)]
 pub struct Structure {
-    /// The transfer syntax that they are in.
+    /// Their transfer syntax.
     pub syntax: TransferSyntax,
-    /// The columns, and the schema of each where one is given.
+    /// The columns, each with its schema if one is given.
     pub columns: Vec<(Field, Option<DataSetSchema>)>,
 }
 
 /// Decoded events with structured data sets.
 #[derive(Debug)]
 pub struct StructuredEvents {
-    /// The events. Those whose data sets are wrong are rejected too.
+    /// The events. Events with invalid data sets are rejected.
     pub decoded: Decoded,
     /// The same rows with structured data sets.
     pub structured: RecordBatch,
-    /// How many elements of data sets given schemas left out, by their paths.
+    /// The number of elements that are not part of a given schema, by path.
     pub omitted: BTreeMap<String, u64>,
 }
 
@@ -66,8 +66,8 @@ pub fn decode_structured(
     StructuredEvents { decoded, structured, omitted }
 }
 
-/// What is wrong with a data set, and where in `stream`. One that was joined from fragments, or is
-/// so short that Arrow keeps it in its view, has no place there: its message's beginning serves.
+/// The rejection of a data set with its offset in `stream`. A data set that was joined from
+/// fragments, or that Arrow stores inside its view, has no offset there; its message has.
 fn placed(error: Box<DataSetError>, data_set: &[u8], stream: &Buffer, begin: usize) -> Rejection {
     let start = (data_set.as_ptr() as usize).wrapping_sub(stream.as_ptr() as usize);
     let lies = start.checked_add(data_set.len()).is_some_and(|end| end <= stream.len());
@@ -75,7 +75,7 @@ fn placed(error: Box<DataSetError>, data_set: &[u8], stream: &Buffer, begin: usi
     Rejection::new(Reason::DataSet(error)).at(at)
 }
 
-/// Takes rows out of the events, and returns which were kept.
+/// Removes rows from the events, and returns a mask of the remaining rows.
 fn reject(
     decoded: &mut Decoded,
     wrong: BTreeMap<usize, Rejection>,
@@ -103,7 +103,7 @@ fn reject(
     kept
 }
 
-/// The number in the stream of each of the events, between those that were rejected.
+/// The message number of each event, counting the rejected messages.
 fn numbers(rows: usize, rejected: &[Rejection]) -> Vec<u64> {
     let mut rejected = rejected.iter().filter_map(|rejection| rejection.row).peekable();
     let mut next = 0;

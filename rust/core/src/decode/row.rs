@@ -2,22 +2,21 @@
 
 use crate::field::{Field, Kind};
 
-/// How many events are gathered before they go into the columns: few enough to stay in the CPU's
-/// nearest cache.
+/// The number of events of a block: few enough for the CPU's first-level cache.
 pub const BLOCK_ROWS: usize = 128;
 
-/// A part of the stream, or of what was joined from fragments.
+/// A part of the stream or of the joined fragments.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Span {
-    /// Of the joined bytes rather than of the stream.
+    /// Whether the span is in the joined fragments.
     pub joined: bool,
-    /// Where it begins.
+    /// Its offset.
     pub start: usize,
-    /// How long it is.
+    /// Its length.
     pub length: usize,
 }
 
-/// Which fields an event has.
+/// The set of fields that an event has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fields(u16);
 
@@ -40,24 +39,24 @@ impl Fields {
     }
 }
 
-/// An event whose command set is read and whose data set may be still to come.
+/// An event after its command set was read. Its data set may still follow.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
     /// Request or response.
     pub kind: Kind,
-    /// Where its first PDU begins.
+    /// The offset of its first PDU.
     pub begin: usize,
-    /// Its presentation context.
+    /// The presentation context ID.
     pub context_id: u8,
-    /// Which fields it has.
+    /// The fields it has.
     pub fields: Fields,
-    /// Its numbers, by field.
+    /// The numbers, by field.
     pub numbers: [u16; Field::ALL.len()],
     texts: [Span; Field::TEXTS.len()],
 }
 
 impl Row {
-    /// An event without any fields yet.
+    /// An event without fields.
     #[inline(always)]
     pub fn new(kind: Kind, begin: usize, context_id: u8) -> Self {
         let numbers = [0; Field::ALL.len()];
@@ -79,7 +78,7 @@ impl Row {
         self.fields = self.fields.with(field);
     }
 
-    /// A text.
+    /// The text of a field.
     #[inline(always)]
     pub fn text(&self, field: Field) -> Option<Span> {
         self.fields.has(field).then(|| self.texts[place_of(field, &Field::TEXTS)])
@@ -88,19 +87,19 @@ impl Row {
 
 #[cfg(test)]
 impl Row {
-    /// A number.
+    /// The number of a field.
     pub fn number(&self, field: Field) -> Option<u16> {
         self.fields.has(field).then_some(self.numbers[field as usize])
     }
 }
 
-/// A field's place among others.
+/// The index of a field in a list.
 #[inline(always)]
 pub fn place_of(field: Field, fields: &[Field]) -> usize {
     fields.iter().position(|one| *one == field).expect("it is one of them")
 }
 
-/// Which rows have a field.
+/// Which rows of a block have a field.
 pub enum Present<'a> {
     Always,
     Never,

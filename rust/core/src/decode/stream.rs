@@ -1,8 +1,7 @@
-//! Bytes to columns: PDUs are stepped through once, and what lies whole in the stream is viewed
-//! where it lies.
+//! Decodes streams. Values are views of the stream where they are contiguous in it.
 //!
-//! There are two ways. Nearly all messages lie whole in the stream and hold nothing unusual:
-//! [`crate::decode::whole_message`] reads these. Here is the other way, which knows all the rules.
+//! Nearly all messages are complete and of the usual form: [`crate::decode::whole_message`] reads
+//! these. This file reads all others, by all rules.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -25,30 +24,30 @@ use crate::rejection::{Reason, Rejection};
 use crate::threads::side_by_side;
 use crate::uid::{MAX_LENGTH, UidError};
 
-/// Decoded events as columns, and all else that was in the stream.
+/// The decoded events, and everything else that was in the stream.
 #[derive(Debug)]
 pub struct Decoded {
-    /// A row for each event; the columns of [`schema`](crate::decode::columns::schema).
+    /// One row for each event, with the columns of [`schema`](crate::decode::columns::schema).
     pub events: RecordBatch,
-    /// Where the first PDU (or the command set) of each event begins.
+    /// The offset of the first PDU, or of the command set, of each event.
     pub offsets: ScalarBuffer<i64>,
-    /// What could not be decoded.
+    /// The messages that could not be decoded.
     pub rejected: Vec<Rejection>,
-    /// Other PDUs and other DIMSE messages by name, and how many there were.
+    /// The numbers of other PDUs and other DIMSE messages, by name.
     pub skipped: BTreeMap<&'static str, u64>,
 }
 
-/// Decodes one direction of an association, or of several one after another. `stream` is kept
-/// alive by the columns, which view into it.
+/// Decodes one direction of an association, or of several one after another. The columns are views
+/// of `stream` and keep it alive.
 ///
 /// With [`OnInvalid::Raise`] decoding stops at the first error, which is then the only entry of
-/// `rejected`; the events before it are there.
+/// `rejected`. The events before it are decoded.
 pub fn decode(stream: &Buffer, framing: Framing, on_invalid: OnInvalid) -> Decoded {
     decode_in_threads(stream, framing, on_invalid, 1)
 }
 
-/// The same in up to `threads` threads: of PDUs, since a stream of bare command sets shows only to
-/// him who reads it from its beginning where each of them begins.
+/// Decodes in up to `threads` threads. A stream of command sets is read by one thread: its
+/// boundaries are only known by reading from the start.
 pub fn decode_in_threads(
     stream: &Buffer,
     framing: Framing,
@@ -82,8 +81,8 @@ fn decode_parts(
     decoder.finish()
 }
 
-/// Parts on their way behind one another: each thread that has read one joins what is ready, so that
-/// this too is shared.
+/// Joins the parts in order. Each thread joins the parts that are ready after it has read its own,
+/// so the threads share this work.
 #[derive(Default)]
 struct Whole<'a> {
     ready: Mutex<BTreeMap<usize, Decoder<'a>>>,
@@ -93,7 +92,7 @@ struct Whole<'a> {
 impl<'a> Whole<'a> {
     fn add(&self, number: usize, part: Decoder<'a>) {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner).insert(number, part);
-        // Not waited for: who joins now looks again, or the last one does.
+        // Do not wait: the thread that joins now looks again, or the last thread joins.
         if let Ok(mut joined) = self.joined.try_lock() {
             self.join(&mut joined);
         }
@@ -117,13 +116,12 @@ impl<'a> Whole<'a> {
     }
 }
 
-/// The least bytes that are worth a thread.
+/// The minimum number of bytes for a thread.
 const LEAST_PART: usize = 128 << 10;
-/// How many parts each thread reads: the last of them are over at about the same time.
+/// The number of parts for each thread, so that all threads end at about the same time.
 const PARTS: usize = 8;
 
-/// Where the parts of a stream begin: at command sets, as far as can be seen without reading all
-/// that is before them.
+/// Guesses where the parts of a stream begin: at the beginning of a command set.
 fn beginnings(stream: &[u8], threads: usize) -> Vec<usize> {
     let parts = if threads > 1 { threads * PARTS } else { 1 };
     let parts = parts.min(stream.len() / LEAST_PART);
@@ -138,14 +136,14 @@ fn beginnings(stream: &[u8], threads: usize) -> Vec<usize> {
     beginnings
 }
 
-/// What has come of a message so far.
+/// The part of a message that was read so far.
 #[derive(Debug, Default)]
 struct Partial {
-    /// Where its first PDU begins.
+    /// The offset of its first PDU.
     begin: usize,
-    /// The fragments of its command set, later those of its data set.
+    /// The fragments of its command set, then those of its data set.
     span: Option<Span>,
-    /// The event whose data set is due, `None` for another DIMSE message.
+    /// The event that waits for its data set; `None` for another DIMSE message.
     row: Option<Row>,
 }
 
@@ -156,22 +154,22 @@ enum State {
     Command(Partial),
     /// In a data set.
     DataSet(Partial),
-    /// After an error: data set fragments are passed over until a command comes.
+    /// After an error: data set fragments are skipped up to the next command.
     Lost,
 }
 
 struct Decoder<'a> {
     stream: &'a Buffer,
-    /// The part of the stream that is read here: a message that begins before its end is.
+    /// The part of the stream to read. A message belongs to the part in which it begins.
     part: Range<usize>,
-    /// Where the next PDU begins.
+    /// The offset of the next PDU.
     at: usize,
     on_invalid: OnInvalid,
     state: State,
     columns: DecodedColumns<'a>,
     rejected: Vec<Rejection>,
     skipped: BTreeMap<&'static str, u64>,
-    /// Events so far, good and bad.
+    /// The number of messages so far, valid or rejected.
     events: u64,
 }
 
@@ -225,8 +223,9 @@ impl<'a> Decoder<'a> {
         matches!(self.state, State::Idle | State::Lost)
     }
 
-    /// Goes on behind the part that was read, with the next one, which `later` has read: if that
-    /// begins where this one came to between two messages, it was read rightly.
+    /// Continues after the part that was read. If the next part, read by `later`, begins exactly
+    /// where this one ended between two messages, the guess was right; otherwise this decoder reads
+    /// on.
     fn go_on(&mut self, later: Self) {
         if self.stopped() {
             return;
@@ -248,7 +247,7 @@ impl<'a> Decoder<'a> {
         (self.part.end, self.at, self.state) = (later.part.end, later.at, later.state);
     }
 
-    /// A message that has begun can't end any more.
+    /// Rejects a message that is incomplete at the end of the stream.
     fn end_stream(&mut self) {
         if let State::Command(partial) | State::DataSet(partial) = &self.state
             && !self.stopped()
@@ -258,7 +257,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Reads messages as long as they lie whole in the stream.
+    /// Reads messages while they are complete in the stream.
     fn read_whole_messages(&mut self, stream: &[u8]) {
         while self.at < self.part.end
             && let Some(WholeMessage { row, data_set, end }) = whole_message::read(stream, self.at)
@@ -277,10 +276,10 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// How many events there will be if the rest is like what was read: a little more, so that
-    /// columns do not have to move at their very end. The first part has room for all later ones.
+    /// Estimates the number of events of the stream from those read so far, with a margin, so that
+    /// columns are not reallocated near their end. The first part has room for all later ones.
     fn foretold_rows(&self) -> usize {
-        /// The headers of a PDU and its PDV, Command Field, and Command Data Set Type.
+        /// The headers of a PDU and a PDV, Command Field and Command Data Set Type.
         const SHORTEST_EVENT: usize = 32;
         let end = if self.part.start == 0 { self.stream.len() } else { self.part.end };
         let (read, whole) = (self.at - self.part.start, end - self.part.start);
@@ -288,7 +287,7 @@ impl<'a> Decoder<'a> {
         (foretold as usize + 128).min(whole / SHORTEST_EVENT)
     }
 
-    /// Whatever had come of the message is lost with it.
+    /// The incomplete message is dropped.
     fn reject(&mut self, rejection: Rejection) {
         self.rejected.push(rejection.row(self.events));
         self.events += 1;
@@ -320,7 +319,7 @@ impl<'a> Decoder<'a> {
                 Err(Rejection::new(Reason::OrphanDataSet).at(pdv.at))
             }
             (State::DataSet(_), true) => {
-                // The announced data set never came; the new command may be whole.
+                // The announced data set is missing; the new command may be complete.
                 self.reject(Rejection::new(Reason::MissingDataSet).at(pdv.at));
                 if self.stopped() { Ok(()) } else { self.read_pdv(pdv) }
             }
@@ -354,7 +353,7 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// The event, if it is one, and whether a data set follows.
+    /// Returns the event, if the message is one, and whether a data set follows.
     fn read_command_set(
         &mut self,
         begin: usize,
@@ -362,7 +361,7 @@ impl<'a> Decoder<'a> {
         context_id: u8,
     ) -> Result<(Option<Row>, bool), Rejection> {
         let bytes = self.columns.bytes(span);
-        // A joined command set has no one place in the stream: its message's beginning serves.
+        // A joined command set has no offset in the stream; its message has.
         let base = if span.joined { begin } else { span.start };
         let place = |rejection: Rejection| match (span.joined, rejection.offset) {
             (false, Some(_)) => rejection.shifted(base),
@@ -390,7 +389,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn read_data_set(&mut self, mut partial: Partial, pdv: &Pdv<'_>) {
-        // The data set of another message is not put together.
+        // Data sets of other messages are not joined.
         if partial.row.is_some() {
             partial.span = Some(self.columns.join(partial.span, pdv));
         }
@@ -411,7 +410,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Command sets one after another: each says its length in its first element.
+    /// Reads command sets one after another. Each begins with its length.
     fn read_command_sets(&mut self) {
         let stream = self.stream.as_slice();
         while self.at < stream.len() && !self.stopped() {
@@ -421,7 +420,7 @@ impl<'a> Decoder<'a> {
                 Err(rejection) => return self.reject(rejection.at(at)),
             };
             let step = self.end_command(at, Span { joined: false, start: at, length }, 0);
-            // No data sets come in this framing, even where one is announced.
+            // This framing has no data sets, even if a command set announces one.
             if let State::DataSet(partial) = mem::replace(&mut self.state, State::Idle) {
                 self.end_message(partial.row, None);
             }
@@ -439,7 +438,7 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// Sets what `command_set` has, and returns the texts; it was read from `bytes`, which lie at `span`.
+/// Sets the numbers of `command_set`, and returns its texts. It was read from `bytes` at `span`.
 fn set_fields(
     row: &mut Row,
     command_set: &CommandSet<'_>,
@@ -453,7 +452,7 @@ fn set_fields(
     }
     let texts = Field::TEXTS.map(|field| match command_set.get(field) {
         Value::Text(text) => {
-            // `text` is a part of `bytes`: the distance of the two is its place there.
+            // `text` is a slice of `bytes`: the difference of their addresses is its offset.
             let start = span.start + (text.as_ptr() as usize - bytes.as_ptr() as usize);
             Some((field, Span { start, length: text.len(), ..span }))
         }
@@ -462,10 +461,11 @@ fn set_fields(
     texts.into_iter().flatten()
 }
 
-/// Checks what columns need of a command set that could be read: UIDs of at most 64 characters. pynetdicom
-/// reads them as they are otherwise.
+/// Checks that the UIDs of a command set have at most 64 characters, as columns require. pynetdicom
+/// reads longer ones.
 ///
 /// # Errors
+///
 /// The UID that is too long.
 pub fn check_uids(command_set: &CommandSet<'_>) -> Result<(), Rejection> {
     for field in [Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID] {
@@ -575,7 +575,7 @@ mod tests {
         assert_eq!(counts, [("A-RELEASE-RQ", 1), ("C-STORE-RQ", 1)]);
     }
 
-    /// Messages of all sorts, and what may stand between them.
+    /// Messages of all kinds, and other PDUs between them.
     fn piece() -> impl Strategy<Value = Vec<u8>> {
         let data_set = prop::collection::vec(any::<u8>(), 0..40);
         let whole = (any::<bool>(), any::<u16>(), data_set, 7..80_i128);
@@ -585,7 +585,7 @@ mod tests {
         });
         prop_oneof![
             8 => whole.clone(),
-            // A message in a data set looks like one.
+            // A message inside a data set looks like a message.
             2 => whole.clone().prop_map(|inner| message(Kind::Request, 1, &inner, 0)),
             1 => whole.prop_map(|mut message| {
                 let middle = message.len() / 2;

@@ -11,7 +11,7 @@ use crate::decode::row::BLOCK_ROWS;
 use crate::decode::row::Present;
 use crate::memory::Memory;
 
-/// Values of a column, in memory that earlier columns may have left.
+/// Values of a column, in reused memory.
 #[derive(Debug)]
 pub struct Values<T> {
     memory: Memory,
@@ -26,7 +26,7 @@ impl<T> Default for Values<T> {
 }
 
 impl<T: ArrowNativeType> Values<T> {
-    /// Adds values to a column that may become `total` long.
+    /// Appends values to a column that may grow to `total` values.
     pub fn extend(&mut self, values: &[T], total: usize) {
         let start = self.length * size_of::<T>();
         let bytes = values.to_byte_slice();
@@ -44,13 +44,12 @@ impl<T: ArrowNativeType> Values<T> {
     }
 }
 
-/// A column in which values may be missing. As long as all are, it is only counted: most columns of
-/// a stream are empty.
+/// A column with nulls. Leading nulls are only counted, since most columns of a stream are empty.
 #[derive(Debug)]
 pub struct Nullable<T> {
     values: Values<T>,
     valid: NullBufferBuilder,
-    /// Rows before the first value.
+    /// The number of rows before the first value.
     missing: usize,
 }
 
@@ -61,7 +60,7 @@ impl<T> Default for Nullable<T> {
 }
 
 impl<T: ArrowNativeType> Nullable<T> {
-    /// Adds values to a column that may become `total` long.
+    /// Appends values to a column that may grow to `total` values.
     pub fn extend(&mut self, values: &[T], present: &Present<'_>, total: usize) {
         match present {
             Present::Never => self.extend_nulls(values.len(), total),
@@ -85,7 +84,7 @@ impl<T: ArrowNativeType> Nullable<T> {
         }
     }
 
-    /// Adds a later column; its values may have to be changed.
+    /// Appends a later column; `change` maps its values.
     pub fn append(&mut self, later: Self, total: usize, change: Option<&dyn Fn(T) -> T>) {
         if later.missing > 0 {
             return self.extend_nulls(later.missing, total);
@@ -117,7 +116,7 @@ impl<T: ArrowNativeType> Nullable<T> {
         }
     }
 
-    /// What was only counted is written before the first value.
+    /// Writes the counted leading nulls.
     pub fn begin(&mut self, total: usize) {
         let rows = mem::take(&mut self.missing);
         self.values.extend(&vec![T::default(); rows], total);

@@ -1,4 +1,4 @@
-//! Arrow's views of a stream, of any length, without a copy.
+//! Arrow views of a stream of any length, without copies.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,8 +10,9 @@ use arrow_data::{ByteView, MAX_INLINE_VIEW_LEN};
 
 use crate::decode::row::Span;
 
-/// How streams of more than 2 GiB are cut for Arrow's views, whose offsets are 31 bits long:
-/// buffers that overlap, so that any value of up to 1 GiB lies whole in the one it begins in.
+/// Divides streams of more than 2 GiB into buffers for Arrow views, whose offsets have 31 bits. The
+/// buffers overlap, so that any value of up to 1 GiB lies completely in the buffer in which it
+/// begins.
 #[derive(Debug, Clone, Copy)]
 pub struct Windows {
     of_stream: usize,
@@ -40,7 +41,7 @@ impl Windows {
         }
     }
 
-    /// The same view where the joined bytes begin `by` later.
+    /// The view after the joined fragments have moved by `by` bytes.
     pub fn shifted(self, view: u128, by: usize) -> u128 {
         let mut view = ByteView::from(view);
         let number = view.buffer_index as usize;
@@ -64,10 +65,10 @@ impl Windows {
     }
 }
 
-/// The longest data set that a view can show.
+/// The maximum length of a data set in a view.
 pub const LONGEST: usize = WINDOW - STRIDE;
 
-/// Text as [`crate::decode::columns`] views it.
+/// A column of text views.
 pub fn viewed_text(
     views: ScalarBuffer<u128>,
     buffers: Arc<[Buffer]>,
@@ -76,13 +77,13 @@ pub fn viewed_text(
     if cfg!(debug_assertions) {
         return StringViewArray::new(views, buffers, valid);
     }
-    // SAFETY: each view was made of a slice of one of the buffers, which cannot change since, and
-    // the slice is ASCII, or was a `String`. To check them again takes as long as all the decoding;
-    // tests and fuzz targets do.
+    // SAFETY: each view was made from a slice of one of the buffers, which cannot change since
+    // then, and the slice is ASCII or was a `String`. Another check takes as long as all decoding;
+    // tests and fuzz targets do it.
     unsafe { StringViewArray::new_unchecked(views, buffers, valid) }
 }
 
-/// Data sets as [`crate::decode::columns`] views them.
+/// A column of binary views.
 pub fn viewed_bytes(
     views: ScalarBuffer<u128>,
     buffers: Arc<[Buffer]>,
@@ -91,6 +92,6 @@ pub fn viewed_bytes(
     if cfg!(debug_assertions) {
         return BinaryViewArray::new(views, buffers, valid);
     }
-    // SAFETY: as above, without the question of text.
+    // SAFETY: as above; binary views have no rule for text.
     unsafe { BinaryViewArray::new_unchecked(views, buffers, valid) }
 }

@@ -1,5 +1,5 @@
-//! A block of rows on its way into bytes: few enough to stay in the CPU's nearest cache, and laid
-//! out alike whatever flavour their columns have.
+//! A block of rows, read from columns of any layout into one form. It is small enough for the CPU's
+//! first-level cache.
 
 use crate::columns::cell::Cell;
 use crate::columns::integers::{NO_NUMBER, OUT_OF_RANGE};
@@ -10,14 +10,14 @@ use crate::field::Field;
 use crate::rejection::Rejection;
 use crate::uid::masks::conformant_each;
 
-/// The most rows of a block.
+/// The maximum number of rows of a block.
 pub const ROWS: usize = 128;
 
-/// The fields that are numbers, and the others.
+/// The number of numeric fields.
 const NUMBERS: usize = Field::NUMBERS.len() + 1;
 const CELLS: usize = Field::TEXTS.len() + Field::DATA_SETS.len();
 
-/// Where a field stands among the numbers or among the others.
+/// The index of a field among the numeric fields or among the others.
 #[inline(always)]
 const fn place(field: Field) -> usize {
     match field {
@@ -30,29 +30,29 @@ const fn place(field: Field) -> usize {
     }
 }
 
-/// The rows.
+/// A block of rows.
 pub struct Block<'a> {
     columns: &'a EventColumns,
     /// The fields that every row has.
     common: Shape,
-    /// The first row's number in its columns.
+    /// The row of the columns with which the block begins.
     pub first: usize,
-    /// How many rows there are.
+    /// The number of rows.
     pub rows: usize,
     numbers: [[u32; ROWS]; NUMBERS],
     cells: [[Cell<'a>; ROWS]; CELLS],
     /// Whether any number is out of range.
     any_out_of_range: bool,
-    /// Which fields each row has.
+    /// The fields of each row.
     pub shapes: [Shape; ROWS],
-    /// Whether the instance UID is null or conformant to PS3.5 9.1.
+    /// For each row, whether the instance UID is null or conforms to PS3.5 9.1.
     pub conformant: [bool; ROWS],
-    /// The data sets that are structured.
+    /// The structured data sets.
     pub structured: Vec<StructuredRows<'a>>,
 }
 
 impl<'a> Block<'a> {
-    /// A block without rows yet.
+    /// An empty block.
     pub fn new(columns: &'a EventColumns) -> Self {
         let in_all =
             |field: &Field| columns.cells(*field).is_some_and(|cells| !cells.may_be_null());
@@ -71,7 +71,7 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// Takes the `rows` rows from `first` on.
+    /// Reads `rows` rows, beginning with row `first`.
     pub fn take(&mut self, first: usize, rows: usize) {
         (self.first, self.rows, self.any_out_of_range) = (first, rows, false);
         self.shapes = [self.common; ROWS];
@@ -94,35 +94,35 @@ impl<'a> Block<'a> {
             data_sets.add_to(&mut self.shapes[..rows], first);
         }
         let uids = &self.cells[place(Field::AffectedSOPInstanceUID)][..rows];
-        // Whether it may be null is a question of the shape.
+        // Whether a UID may be null is checked with the shape of the row.
         let may_be = |uid: Cell<'_>, conformant| conformant | uid.is_null();
         conformant_each(uids, &mut self.conformant[..rows], may_be);
     }
 
-    /// A row's number, [`NO_NUMBER`] or [`OUT_OF_RANGE`].
+    /// The number of a row: its value, [`NO_NUMBER`] or [`OUT_OF_RANGE`].
     #[inline(always)]
     pub fn number(&self, field: Field, row: usize) -> u32 {
         self.numbers[place(field)][row]
     }
 
-    /// A row's number as it stands in the column, whether it fits or not.
+    /// The integer of a row as the column has it, whatever its range.
     pub fn integer(&self, field: Field, row: usize) -> Option<i128> {
         self.columns.integer(field, self.first + row)
     }
 
-    /// A row's text or data set.
+    /// The text or the data set of a row.
     #[inline(always)]
     pub fn cell(&self, field: Field, row: usize) -> Cell<'a> {
         self.cells[place(field)][row]
     }
 
-    /// Whether data sets of this field are structured. They have no cells.
+    /// Whether the data sets of this field are structured. Structured fields have no cells.
     pub fn is_structured(&self, field: Field) -> bool {
         self.structured.iter().any(|data_sets| data_sets.field == field)
     }
 
-    /// Encodes the structured data sets of a row that is judged alone. Then one without any element
-    /// has no place in its shape any more.
+    /// Encodes the structured data sets of a row that is checked alone. A data set without elements
+    /// then counts as none.
     pub fn encode_structured(&mut self, row: usize) -> Result<(), Rejection> {
         for data_sets in &mut self.structured {
             data_sets.encode(self.first + row)?;
@@ -133,7 +133,8 @@ impl<'a> Block<'a> {
         Ok(())
     }
 
-    /// A row's data set; a structured one is that of the row that was encoded last.
+    /// The data set of a row; for a structured field, the data set of the row that was encoded
+    /// last.
     pub fn data_set(&self, field: Field, row: usize) -> Option<&[u8]> {
         match self.structured.iter().find(|data_sets| data_sets.field == field) {
             Some(data_sets) => Some(data_sets.encoded()),
@@ -141,24 +142,24 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// Whether a number of a row is out of range.
+    /// Whether a number of the row is out of range.
     #[inline(always)]
     pub fn out_of_range(&self, row: usize) -> bool {
         self.any_out_of_range && self.numbers.iter().any(|numbers| numbers[row] == OUT_OF_RANGE)
     }
 
-    /// Whether the table has a column of these numbers.
+    /// Whether the table has a column of this numeric field.
     pub fn has(&self, field: Field) -> bool {
         self.columns.has(field)
     }
 
-    /// The texts or data sets of all rows.
+    /// The cells of all rows.
     #[inline(always)]
     pub fn cells(&self, field: Field) -> &[Cell<'a>; ROWS] {
         &self.cells[place(field)]
     }
 
-    /// The numbers of a row in which none is out of range.
+    /// The numbers of a row without a number out of range.
     #[inline(always)]
     pub fn numbers(&self, row: usize, message_id: u16) -> Numbers {
         let number = |field| self.number(field, row) as u16;

@@ -1,8 +1,8 @@
-//! Rows judged, in runs.
+//! Checks rows in runs.
 //!
-//! Most rows are like one before: the same template serves, and all that is left to check of them is
-//! seen for a block at once. The others go one by one, element by element, as do those that are
-//! refused; this way alone knows all the rules.
+//! Most rows are like a row before: one template serves for all of them, and the rest of their
+//! checks is done for a block at once. Other rows, and all rejected ones, are checked element by
+//! element; only this way has all rules.
 
 use std::ops::Range;
 
@@ -19,11 +19,11 @@ use crate::field::Field;
 use crate::options::Framing;
 use crate::rejection::Rejection;
 
-/// What is done with rows that were judged.
+/// Receives the rows after their check.
 pub trait Judged {
-    /// Some rows of a block are good, and have this template, but for their data sets if these are
-    /// structured; `message_id` is that of the first if it is a request of a table without such a
-    /// column. Returns how many rows are done with: the next one is judged alone.
+    /// Receives valid rows of a block that share a template. Structured data sets are not yet
+    /// checked. `message_id` is the Message ID of the first row if the rows are requests of a table
+    /// without that column. Returns how many rows it accepted; the next row is then checked alone.
     fn run(
         &mut self,
         block: &mut Block<'_>,
@@ -32,17 +32,18 @@ pub trait Judged {
         message_id: u16,
     ) -> usize;
 
-    /// A row is good.
+    /// Receives a valid row that was checked alone.
     fn single(&mut self, event: &Event<'_>);
 
-    /// A row is bad; whether that is the end.
+    /// Receives a rejected row. An error ends the check.
     fn refused(&mut self, rejection: Rejection) -> Result<(), Rejection>;
 }
 
-/// Judges all rows.
+/// Checks all rows.
 ///
 /// # Errors
-/// What [`Judged::refused`] returns.
+///
+/// The error that the sink returned for a rejected row.
 pub fn judge(
     mut rows: Rows<'_>,
     broken: Broken,
@@ -99,7 +100,7 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// Where the rows from `first` on end for which a template serves.
+    /// The end of the run of rows, from `first` on, that share the template.
     #[inline]
     fn end_of_run(&mut self, block: &Block<'_>, first: usize, template: &Template<'_>) -> usize {
         let Options { framing, max_pdu_length, .. } = *self.options;
@@ -107,7 +108,7 @@ impl Judge<'_> {
             Framing::PData => max_pdu_length.fragment(),
             Framing::CommandSet => usize::MAX,
         };
-        // Without their data sets these are checked one by one.
+        // Structured data sets do not appear in this framing, so these rows are checked one by one.
         let are_left_out = framing == Framing::CommandSet && !block.structured.is_empty();
         if template.command_set_len(WINDOW) > most || are_left_out {
             return first;
@@ -130,8 +131,7 @@ impl Judge<'_> {
         row
     }
 
-    /// Judges a row by the table of elements, and makes a template of it if it is the first good one
-    /// of its like.
+    /// Checks one row by the table of elements. The first valid row of its kind becomes a template.
     fn single<'c>(
         &mut self,
         block: &mut Block<'c>,
@@ -146,7 +146,7 @@ impl Judge<'_> {
         let (shape, class) = (block.shapes[row], block.cell(Field::AffectedSOPClassUID, row));
         let known = templates.find(shape, class).is_some();
         if known && !block.out_of_range(row) {
-            // The other rules of such a row come later in the order of its elements.
+            // The remaining rules follow in the order of the elements.
             check_instance(block, row, self.options)?;
         }
         let event = Event::of_row(block, row, self.message_id());
@@ -159,20 +159,20 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// Message IDs run from 1 to 65535 and round again.
+    /// Message IDs count from 1 to 65535 and start again.
     fn message_id(&self) -> u16 {
         (self.number % 65535 + 1) as u16
     }
 }
 
-/// The templates of a table: a few, of which most rows have the one of the row before.
+/// The templates of a table. There are few, and most rows have the template of the row before.
 #[derive(Default)]
 struct Templates<'a> {
     all: Vec<Template<'a>>,
     last: usize,
 }
 
-/// Tables with more kinds of rows than this forget the oldest.
+/// A table with more kinds of rows drops its oldest template.
 const MOST_TEMPLATES: usize = 16;
 
 impl<'a> Templates<'a> {

@@ -1,5 +1,4 @@
-//! Structured data sets in tables of events: encoded before the events are, where that can't be done
-//! with them, and decoded after them.
+//! Encodes structured data sets into a column of bytes, before the events are encoded.
 
 use std::sync::Arc;
 
@@ -17,8 +16,8 @@ use crate::rejection::{Reason, Rejection};
 use crate::schema_error::SchemaError;
 use crate::threads::side_by_side;
 
-/// The batch with its structured data sets encoded, and the rows for which that is not possible,
-/// whose data sets are null then. Its first row is row `first_row` in messages.
+/// Returns the batch with its structured data sets encoded, and the rejected rows, whose data sets
+/// are null. The first row of the batch has the number `first_row`.
 pub fn encode_structured(
     batch: &RecordBatch,
     options: DataSetOptions,
@@ -35,14 +34,13 @@ pub fn encode_structured(
             Rejection::new(Reason::DataSet(error)).field(field).row(first_row + row as u64)
         }));
     }
-    // What is found first in a row is what is said of it.
+    // The first rejection of a row counts.
     broken.sort_by_key(|rejection| rejection.row);
     broken.dedup_by_key(|rejection| rejection.row);
     Ok((batch, broken))
 }
 
-/// Does the same with several batches, each with the number of its first row, in at most so many
-/// threads.
+/// Encodes several batches, each with the number of its first row, in up to `threads` threads.
 pub fn encode_each_structured(
     batches: Vec<(RecordBatch, u64)>,
     options: DataSetOptions,
@@ -54,7 +52,7 @@ pub fn encode_each_structured(
     })
 }
 
-/// Encoded data sets, and what is wrong with those that could not be.
+/// Encoded data sets, and the errors by row.
 type EncodedColumn = (LargeBinaryArray, Vec<(usize, Box<DataSetError>)>);
 
 fn encode_column(
@@ -76,7 +74,7 @@ fn encode_column(
     Ok((LargeBinaryArray::new(offsets, bytes.into_buffer(length), nulls), wrong))
 }
 
-/// All rows but those with which something is wrong.
+/// A null buffer with these rows null.
 fn without(rows: usize, wrong: &[(usize, Box<DataSetError>)]) -> Option<NullBuffer> {
     let mut valid = BooleanBufferBuilder::new(rows);
     valid.append_n(rows, true);

@@ -1,4 +1,4 @@
-//! How long messages will be, told from the lengths of what they carry.
+//! Computes the lengths of messages before they are written.
 
 use std::ops::Range;
 
@@ -11,17 +11,17 @@ use crate::field::Field;
 use crate::options::Framing;
 use crate::pdu::write::HEADERS;
 
-/// Command Group Length, Command Field, Command Data Set Type and one of the two Message IDs, which
-/// every message has (PS3.7 10.3.1).
+/// Command Group Length, Command Field, Command Data Set Type and a Message ID, which every message
+/// has (PS3.7 10.3.1).
 const ALWAYS: usize = 12 + 10 + 10 + 10;
-/// An element with a number.
+/// The length of an element with a number.
 const NUMBER: usize = 10;
-/// The tag and the length of an element with text.
+/// The length of the header of an element with text.
 const HEADER: usize = 8;
-/// The numbers that some messages have.
+/// The optional numeric fields.
 const NUMBERS: [Field; 3] = [Field::EventTypeID, Field::Status, Field::ErrorID];
 
-/// Foretells lengths, some rows at a time.
+/// Computes the lengths of up to one block of rows.
 pub struct Lengths<'a> {
     command_sets: [usize; ROWS],
     data_sets: [usize; ROWS],
@@ -30,7 +30,7 @@ pub struct Lengths<'a> {
 }
 
 impl<'a> Lengths<'a> {
-    /// Room for those of a block.
+    /// Empty buffers for a block.
     pub fn new() -> Self {
         Self {
             command_sets: [0; ROWS],
@@ -40,8 +40,8 @@ impl<'a> Lengths<'a> {
         }
     }
 
-    /// The length of the messages of at most [`ROWS`] rows together if all are good; a bad one
-    /// counts as what it would be if nothing were wrong with what it has.
+    /// The total length of the messages of up to [`ROWS`] rows, if all are valid. An invalid row
+    /// counts with the values it has.
     pub fn foretell(
         &mut self,
         columns: &'a EventColumns,
@@ -86,7 +86,7 @@ impl<'a> Lengths<'a> {
         let most = max_pdu_length.fragment();
         let framed = |length| match length {
             0 => 0,
-            // Nearly always, and with no division.
+            // The usual case, without a division.
             _ if length <= most => HEADERS + length,
             _ => max_pdu_length.framed_len(length),
         };

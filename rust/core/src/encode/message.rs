@@ -1,4 +1,4 @@
-//! One row as a message, and the rules of its fields.
+//! A row as a message, and the rules of its fields (PS3.7 10.1.1.1).
 
 use crate::columns::integers::{NO_NUMBER, OUT_OF_RANGE};
 use crate::command_set::{CommandSet, ELEMENTS, Source, Usage, Value, Vr};
@@ -14,20 +14,21 @@ use crate::uid;
 /// A row as a message.
 pub struct Event<'a> {
     context_id: Option<u16>,
-    /// Its command set.
+    /// The command set.
     pub command_set: CommandSet<'a>,
     data_set: Option<&'a [u8]>,
 }
 
 impl<'a> Event<'a> {
-    /// A row of a block; `message_id` is that of a request of a table without such a column.
+    /// Reads a row of a block. `message_id` is the Message ID of a request if the table has no such
+    /// column.
     pub fn of_row(block: &'a Block<'_>, row: usize, message_id: u16) -> Self {
-        // A row that responds to a message is a response.
+        // A row with Message ID Being Responded To is a response.
         let kind = match block.number(Field::MessageIDBeingRespondedTo, row) {
             NO_NUMBER => Kind::Request,
             _ => Kind::Response,
         };
-        // A message that announced a data set of no bytes would leave its receiver waiting.
+        // After an announced data set without bytes the receiver would wait forever.
         let data_set = block.data_set(kind.data_set(), row).filter(|bytes| !bytes.is_empty());
         let mut command_set = CommandSet::new(kind, data_set.is_some());
         for element in &ELEMENTS {
@@ -42,7 +43,7 @@ impl<'a> Event<'a> {
         Self { context_id, command_set, data_set }
     }
 
-    /// Finds the first field that is against a rule, in the order of the elements.
+    /// Checks all fields in the order of the elements, up to the first violation.
     pub fn check(&self, block: &Block<'_>, row: usize, options: &Options) -> Result<(), Rejection> {
         let kind = self.command_set.kind;
         for element in &ELEMENTS {
@@ -75,12 +76,12 @@ impl<'a> Event<'a> {
         options.max_pdu_length.check(length).map_err(|rejection| rejection.field(kind.data_set()))
     }
 
-    /// The presentation context of a row that was checked.
+    /// The presentation context ID of a checked row.
     pub fn context_id(&self, options: &Options) -> u8 {
         self.context_id.map_or(options.context_id, |id| id as u8)
     }
 
-    /// Appends a row that was checked.
+    /// Appends the message of a checked row.
     pub fn write(&self, out: &mut Vec<u8>, options: &Options) {
         if options.framing == Framing::CommandSet {
             return self.command_set.write(out);
@@ -91,7 +92,7 @@ impl<'a> Event<'a> {
     }
 }
 
-/// A number of a block, `None` for null. What is out of range is found by [`check_field`].
+/// A number of a block; `None` for null. [`check_field`] reports numbers out of range.
 fn us(number: u32) -> Option<u16> {
     (number != NO_NUMBER).then(|| u16::try_from(number).unwrap_or_default())
 }
@@ -113,7 +114,7 @@ fn check_field(
     options: &Options,
 ) -> Result<(), Reason> {
     match (usage, value) {
-        // A numbered row has a Message ID that nobody set: a response just leaves it out.
+        // A response of a table without a MessageID column has no Message ID.
         (Usage::Absent, Value::Us(_)) if !block.has(field) => Ok(()),
         (Usage::Absent, Value::Absent) | (Usage::Optional, Value::Absent) => Ok(()),
         (Usage::Absent, _) => Err(Reason::NotCarried(kind)),
@@ -132,7 +133,7 @@ fn check_number(block: &Block<'_>, row: usize, field: Field) -> Result<(), Reaso
     }
 }
 
-/// Checks the instance UID alone.
+/// Checks the instance UID.
 pub fn check_instance(block: &Block<'_>, row: usize, options: &Options) -> Result<(), Rejection> {
     let field = Field::AffectedSOPInstanceUID;
     let text = block.cell(field, row).bytes();
@@ -144,8 +145,8 @@ fn check_uid(text: &[u8], options: &Options) -> Result<(), Reason> {
     uid::check_as(options.conformant_uids, text).map_err(|error| Reason::Uid(excerpt(text), error))
 }
 
-/// LO: at most 64 characters of the default repertoire, no backslash and no control character
-/// (PS3.5 6.1.2.1, 6.2); a command set has no Specific Character Set that could allow more.
+/// LO: at most 64 characters of the default repertoire, without backslash and control characters
+/// (PS3.5 6.1.2.1 and 6.2). A command set has no Specific Character Set that would allow more.
 fn check_error_comment(text: &[u8]) -> Result<(), Reason> {
     let allowed = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'\\';
     if !text.iter().all(allowed) {

@@ -1,4 +1,4 @@
-//! Rows cut in parts, which threads take one after another.
+//! Rows of several batches, divided into parts for threads.
 
 use std::iter::{self, Peekable};
 use std::ops::Range;
@@ -7,15 +7,15 @@ use std::vec;
 use crate::event_columns::EventColumns;
 use crate::rejection::Rejection;
 
-/// Rows one after another, of one batch or of several.
+/// Consecutive rows of one or several batches.
 #[derive(Debug, Clone)]
 pub struct Rows<'a> {
     batches: &'a [EventColumns],
     /// The next row of the first batch.
     first: usize,
-    /// How many rows there are.
+    /// The number of rows.
     pub count: usize,
-    /// The number that messages give the first.
+    /// The number of the first row.
     pub number: u64,
 }
 
@@ -26,7 +26,7 @@ impl<'a> Rows<'a> {
         Self { batches, first: 0, count, number }
     }
 
-    /// Takes the next rows of one batch, `most` at most.
+    /// Takes up to `most` rows of one batch.
     pub fn next(&mut self, most: usize) -> Option<(&'a EventColumns, Range<usize>)> {
         while self.batches.first().is_some_and(|columns| columns.rows == self.first) {
             (self.batches, self.first) = (&self.batches[1..], 0);
@@ -40,43 +40,42 @@ impl<'a> Rows<'a> {
         Some((columns, rows))
     }
 
-    /// The rows that were taken of these since `rest` is what is left.
+    /// The rows that were taken, given the remaining ones.
     pub fn before(self, rest: &Self) -> Self {
         Self { count: self.count - rest.count, ..self }
     }
 }
 
-/// What was found wrong with rows before they became columns, in their order.
+/// The rejections that were found before the rows became columns, in row order.
 #[derive(Debug)]
 pub struct Broken(Peekable<vec::IntoIter<Rejection>>);
 
 impl Broken {
-    /// Rows that are in order.
+    /// Rejections in row order.
     pub fn new(rejections: Vec<Rejection>) -> Self {
         Self(rejections.into_iter().peekable())
     }
 
-    /// The number of the next broken row.
+    /// The number of the next rejected row.
     pub fn next_row(&mut self) -> Option<u64> {
         self.0.peek().and_then(|rejection| rejection.row)
     }
 
-    /// Takes what is wrong with a row; all before it must have been asked for. Of several things
-    /// the first counts, as of those that are found in columns.
+    /// Takes the rejection of a row, the first if there are several. Rows must be taken in order.
     pub fn take(&mut self, row: u64) -> Option<Rejection> {
         let found = self.0.next_if(|rejection| rejection.row == Some(row));
         while self.0.next_if(|rejection| rejection.row == Some(row)).is_some() {}
         found
     }
 
-    /// Takes the rows before `end`.
+    /// Takes the rejections of the rows before `end`.
     pub fn before(&mut self, end: u64) -> Self {
         let before = |rejection: &Rejection| rejection.row.is_some_and(|row| row < end);
         Self::new(iter::from_fn(|| self.0.next_if(before)).collect())
     }
 }
 
-/// Puts rejections behind others, of which there are most often none.
+/// Appends rejections to others. There are mostly none.
 pub fn joined(mut before: Vec<Rejection>, behind: Vec<Rejection>) -> Vec<Rejection> {
     if before.is_empty() {
         return behind;

@@ -1,4 +1,4 @@
-//! Columns to bytes: every row is checked and written in one pass.
+//! Encodes columns of events as a stream: every row is checked and written in one pass.
 
 use std::iter;
 use std::mem::take;
@@ -23,23 +23,24 @@ use crate::pdu::write::HEADERS;
 use crate::rejection::Rejection;
 use crate::threads::side_by_side;
 
-/// Encoded messages and the rows that were left out.
+/// The encoded messages and the rejected rows.
 #[derive(Debug, Default)]
 pub struct Encoded {
     /// The stream.
     pub bytes: Buffer,
-    /// Where each message begins, and last the length of the stream.
+    /// The offset of each message, and the length of the stream.
     pub offsets: ScalarBuffer<i64>,
-    /// The rows that were left out.
+    /// The rejected rows.
     pub rejected: Vec<Rejection>,
 }
 
-/// Encodes the rows of `batches`; the first of them is row `first_row` in messages, and in the
-/// numbering of requests where there is no MessageID column. `broken` holds what was already
-/// found wrong with rows before they became columns, in the order of the rows.
+/// Encodes the rows of `batches`. The first row has the number `first_row`, which counts in
+/// rejections and gives the Message IDs of a table without a MessageID column. `rejected` holds the
+/// rejections that are known already, in row order.
 ///
 /// # Errors
-/// With [`OnInvalid::Raise`] the first row that breaks a rule.
+///
+/// With [`OnInvalid::Raise`], the first rejected row.
 pub fn encode(
     batches: &[EventColumns],
     options: &Options,
@@ -49,9 +50,10 @@ pub fn encode(
     encode_in_threads(batches, options, first_row, broken, 1)
 }
 
-/// Does what [`encode`] does, with the same outcome, in at most so many threads.
+/// Encodes as [`encode`] does, with the same result, in up to `threads` threads.
 ///
 /// # Errors
+///
 /// As [`encode`].
 pub fn encode_in_threads(
     batches: &[EventColumns],
@@ -63,8 +65,8 @@ pub fn encode_in_threads(
     encode_in_parts(batches, options, first_row, broken, threads, PART)
 }
 
-/// What each part of a table becomes at least, in bytes: so much work that a thread is worth its
-/// start, and as much as a large page, so that two threads don't begin in the same one.
+/// The minimum length of a part in bytes: enough work for a thread, and the length of a huge page,
+/// so that two threads do not share one.
 const PART: usize = 2 << 20;
 
 fn encode_in_parts(
@@ -82,7 +84,7 @@ fn encode_in_parts(
     ends[0] = 0_i64.to_ne_bytes();
     let (out, broken) = (bytes.bytes(), Broken::new(broken));
     let all = Part { rows, broken, begin: 0, out, first: 1, ends: &mut ends[1..] };
-    // How long structured data sets will be can't be told.
+    // The lengths of structured data sets are not known in advance.
     let can_be_told = batches.iter().all(|columns| columns.structured().is_empty());
     let threads = if can_be_told { threads.min(most / least) } else { 1 };
     let written = match threads {
@@ -103,7 +105,8 @@ fn encode_in_parts(
     })
 }
 
-/// Encodes the parts of a table; each is told where it begins as if all rows before it were good.
+/// Encodes the parts of a table in threads. Each part begins at the offset it would have if all
+/// rows before it were valid.
 fn encode_side_by_side(
     mut rest: Part<'_>,
     options: &Options,
@@ -111,7 +114,7 @@ fn encode_side_by_side(
     least: usize,
 ) -> Result<Vec<Written>, Rejection> {
     let mut lengths = Lengths::new();
-    // Parts are taken in order: those before a failed one are all taken.
+    // Parts are taken in order: all parts before a failed one were taken.
     let failed = AtomicBool::new(false);
     let parts = iter::from_fn(|| {
         let goes_on = rest.rows.count > 0 && !failed.load(Ordering::Relaxed);
@@ -123,7 +126,7 @@ fn encode_side_by_side(
     side_by_side(threads, parts, work).into_iter().collect()
 }
 
-/// Encodes some tables, each by itself, in at most so many threads.
+/// Encodes several tables, each on its own, in up to `threads` threads.
 pub fn encode_each(
     tables: Vec<Table>,
     options: &Options,
@@ -138,17 +141,17 @@ pub fn encode_each(
 /// The arguments of [`encode`] for one batch.
 #[derive(Debug)]
 pub struct Table {
-    /// The batch.
+    /// The columns.
     pub columns: EventColumns,
-    /// The number of its first row.
+    /// The number of the first row.
     pub first_row: u64,
-    /// What was already found wrong with its rows.
+    /// The rejections that are known already.
     pub broken: Vec<Rejection>,
 }
 
-/// The most bytes that the rows can become. What is not used of it is never touched.
+/// An upper bound of the length of the messages. Unused memory is never touched.
 fn most_bytes(columns: &EventColumns, options: &Options) -> usize {
-    // Elements with numbers, and the headers and the padding of the others.
+    // The numeric elements, and the headers and padding of the others.
     let fixed = 12 * ELEMENTS.len();
     let of = |field| columns.cells(field).map_or(0, |cells| cells.most_bytes(columns.rows));
     let command_sets = columns.rows * fixed + Field::TEXTS.into_iter().map(of).sum::<usize>();
@@ -158,26 +161,26 @@ fn most_bytes(columns: &EventColumns, options: &Options) -> usize {
             let structured = columns.structured().iter().map(|of| of.columns.most_bytes());
             let data_sets = Field::DATA_SETS.into_iter().map(of).chain(structured).sum::<usize>();
             let all = command_sets + data_sets;
-            // Each part of a message may end in a fragment that is not full.
+            // The last fragment of a command set and of a data set may be short.
             all + (all / options.max_pdu_length.fragment() + 2 * columns.rows) * HEADERS
         }
     }
 }
 
-/// Rows, and the place for their messages.
+/// A part of the rows, and the memory for its messages.
 struct Part<'a> {
     rows: Rows<'a>,
     broken: Broken,
-    /// Where in the stream the part begins.
+    /// The offset of the part in the stream.
     begin: usize,
     out: &'a mut [u8],
-    /// The number of the first message's end among the offsets.
+    /// The index of the end of the first message among the offsets.
     first: usize,
     ends: &'a mut [[u8; 8]],
 }
 
 impl<'a> Part<'a> {
-    /// Takes rows whose messages have `least` bytes, as far as there are so many.
+    /// Takes rows whose messages have at least `least` bytes together, or all remaining rows.
     fn take(&mut self, lengths: &mut Lengths<'a>, options: &Options, least: usize) -> Self {
         let rows = self.rows.clone();
         let mut length = 0;
@@ -215,7 +218,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// A part that was encoded, as it lies in the memory of all.
+/// An encoded part in the shared memory.
 struct Written {
     begin: usize,
     length: usize,
@@ -225,8 +228,8 @@ struct Written {
 }
 
 impl Written {
-    /// Moves the part up to those before it, of so many bytes and messages, if rows of those were
-    /// left out.
+    /// Moves the part to the end of the parts before it, of `length` bytes and `messages` messages,
+    /// if rows before it were rejected.
     fn close_gap(&self, out: &mut [u8], ends: &mut [[u8; 8]], length: usize, messages: usize) {
         let gap = self.begin - length;
         if gap > 0 {
@@ -358,7 +361,7 @@ mod tests {
         assert_eq!(ids, [0xff, 1, 2]);
     }
 
-    /// Requests and responses of all lengths, `bad` of which are bad in one way or another.
+    /// Requests and responses of all lengths. `bad` rows have one of several errors.
     fn mixed(rows: usize, bad: impl Fn(usize) -> bool + Copy) -> EventColumns {
         let of = |good: fn(usize) -> Option<i64>, wrong: i64, way: usize| {
             let one = move |row| if bad(row) && row % 4 == way { Some(wrong) } else { good(row) };
@@ -401,7 +404,7 @@ mod tests {
         Options { framing, max_pdu_length, ..options(on_invalid) }
     }
 
-    /// Where messages begin and end, whatever way rows are bad.
+    /// Whether the last offset is the length of the stream.
     fn is_whole(encoded: &Encoded) -> bool {
         *encoded.offsets.last().unwrap() as usize == encoded.bytes.len()
     }
@@ -469,7 +472,7 @@ mod tests {
         let all = [mixed(600, |row| row % 9 == 0), mixed(600, |_| false)];
         let broken: Vec<_> = (0..1200)
             .filter(|row| row % 40 < 2)
-            // Of one row several fields may be broken.
+            // Several fields of a row may be rejected.
             .flat_map(|row| [row; 2])
             .map(|row| Rejection::new(Reason::Value("no".into())).row(row + 3))
             .collect();

@@ -1,5 +1,5 @@
-//! Structured data sets of the rows of a table, encoded when their messages are: to where they stand
-//! in the stream, so that none is copied.
+//! Structured data sets of a table, encoded in place while the messages are written, so that none
+//! is copied.
 
 use crate::data_set::encode::DataSetColumns;
 use crate::data_set::encode::DataSetEncoder;
@@ -9,14 +9,14 @@ use crate::field::Field;
 use crate::memory::Memory;
 use crate::rejection::{Reason, Rejection};
 
-/// The data sets of a column on their way into bytes.
+/// Encodes the data sets of a column row by row.
 #[derive(Debug)]
 pub struct StructuredRows<'a> {
-    /// Which column they are of.
+    /// The field of the column.
     pub field: Field,
     columns: &'a DataSetColumns,
     encoder: DataSetEncoder<'a>,
-    /// The data set of a row that is judged alone.
+    /// The data set of a row that is checked alone.
     alone: Option<Memory>,
     length: usize,
 }
@@ -29,8 +29,8 @@ impl<'a> StructuredRows<'a> {
         Self { field: *field, columns, encoder, alone: None, length: 0 }
     }
 
-    /// Adds to the shapes of the rows from `first` on which of them have a data set. One without
-    /// any element counts here.
+    /// Adds the field to the shape of each row, beginning with row `first`, that has a data set. A
+    /// data set without elements counts.
     pub fn add_to(&self, shapes: &mut [Shape], first: usize) {
         for (row, shape) in shapes.iter_mut().enumerate() {
             if !self.columns.is_null(first + row) {
@@ -39,14 +39,14 @@ impl<'a> StructuredRows<'a> {
         }
     }
 
-    /// Writes the data set of a row, which must not be null, to the beginning of `out`; returns its
-    /// length, or nothing where it is wrong.
+    /// Writes the data set of a row, which must not be null, to the beginning of `out`. Returns its
+    /// length; `None` if it is invalid.
     #[inline(always)]
     pub fn write(&mut self, row: usize, out: &mut [u8]) -> Option<usize> {
         self.encoder.encode(row, out).ok()
     }
 
-    /// Encodes the data set of a row alone.
+    /// Encodes the data set of a row that is checked alone.
     pub fn encode(&mut self, row: usize) -> Result<(), Rejection> {
         self.length = 0;
         if !self.columns.is_null(row) {
@@ -60,7 +60,7 @@ impl<'a> StructuredRows<'a> {
         Ok(())
     }
 
-    /// The data set that was encoded alone last.
+    /// The data set that [`StructuredRows::encode`] encoded last.
     pub fn encoded(&self) -> &[u8] {
         self.alone.as_ref().map_or(&[], |memory| &memory.as_ref()[..self.length])
     }

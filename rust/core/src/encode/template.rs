@@ -1,8 +1,8 @@
-//! What the messages of many rows have in common: written once, then copied and filled in.
+//! The common part of the messages of many rows: written once, then copied and completed.
 //!
 //! Rows of the same SOP class and the same fields differ only in a few numbers, the instance UID
-//! and the data set. A template is what [`CommandSet::write`] makes of one of them, cut at the
-//! instance UID.
+//! and the data set. A template is the output of [`CommandSet::write`] for one of them, divided at
+//! the instance UID.
 
 use crate::columns::cell::Cell;
 use crate::columns::integers::NO_NUMBER;
@@ -12,48 +12,48 @@ use crate::field::{Field, Kind};
 use crate::options::Framing;
 use crate::pdu::write::{COMMAND, HEADERS, LAST, headers};
 
-/// The most that stands in front of the instance UID: the headers of a PDU and its PDV, Command
-/// Group Length, a class UID of 64 characters, six numbers, and the instance UID's own header.
+/// The maximum length before the instance UID: the headers of a PDU and its PDV, Command Group
+/// Length, a class UID of 64 characters, six numbers, and the header of the instance UID.
 const FRONT: usize = (HEADERS + 12 + (8 + 64) + 6 * 10 + 8).next_multiple_of(16);
-/// As much of it as most messages have.
+/// The length that is enough for most messages.
 const MOST_FRONTS: usize = 96;
-/// What stands behind it: Event Type ID and the headers of the data set's PDU.
+/// The length after the instance UID: Event Type ID, and the headers of the PDU of the data set.
 const BACK: usize = (10 + HEADERS).next_multiple_of(16);
-/// Room for a message without its data set, and for what is written beyond its end for the sake of
-/// copies of fixed length. It is so much that the compiler sees that no position, which is a `u8`,
-/// and no UID behind one lies outside.
+/// Room for a message without its data set, and for the excess of copies of fixed length. It is
+/// large enough for the compiler to see that no position, which is a `u8`, and no UID after a
+/// position is out of bounds.
 pub const ROOM: usize = 512;
 
-/// Which fields a row has, and its presentation context. Rows of one shape and one SOP class are
-/// good or bad alike, but for what [`crate::encode`] checks in each.
+/// The fields of a row, and its presentation context ID. Rows of one shape and one SOP class are
+/// valid or invalid alike, except for what [`crate::encode`] checks in each row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape(u32);
 
 impl Shape {
-    /// The shape of rows that have no fields.
+    /// The shape of a row without fields.
     pub const NONE: Self = Self(0);
 
-    /// Whether there is such a field.
+    /// Whether the row has a field.
     pub fn has(self, field: Field) -> bool {
         self.0 >> field as u32 & 1 != 0
     }
 
-    /// The same with a field.
+    /// The shape with a field.
     pub fn with(self, field: Field) -> Self {
         Self(self.0 | 1 << field as u32)
     }
 
-    /// The same without a field.
+    /// The shape without a field.
     pub fn without(self, field: Field) -> Self {
         Self(self.0 & !(1 << field as u32))
     }
 
-    /// Adds to the shapes of some rows which of them have a number.
+    /// Adds a numeric field to the shapes of the rows that have it.
     pub fn add_numbers(shapes: &mut [Self], field: Field, numbers: &[u32]) {
         for (shape, &number) in shapes.iter_mut().zip(numbers) {
             shape.0 |= match field {
-                // A context is a part of the shape itself, 0 where there is none. What can't be one
-                // is never that of a template.
+                // A presentation context ID is part of the shape; 0 if there is none. No template
+                // has an invalid one.
                 Field::PresentationContextID if number == NO_NUMBER => 0,
                 Field::PresentationContextID => (number.min(0xfffe) + 1) << 16,
                 _ => u32::from(number != NO_NUMBER) << field as u32,
@@ -61,18 +61,18 @@ impl Shape {
         }
     }
 
-    /// The same for text and data sets.
+    /// Adds a text field or a data set field to the shapes of the rows that have it.
     pub fn add_cells(shapes: &mut [Self], field: Field, cells: &[Cell<'_>]) {
-        // A data set of no bytes is none: neither its length nor that of null is above 0 then.
+        // A data set without bytes counts as none: its length, like that of null, is not above 0.
         let least = if Field::DATA_SETS.contains(&field) { 0 } else { -1 };
         for (shape, cell) in shapes.iter_mut().zip(cells) {
-            // That of null is the largest there is, -1 as a signed number.
+            // The length of null is the largest number, which is -1 as a signed number.
             shape.0 |= u32::from(cell.length() as isize > least) << field as u32;
         }
     }
 }
 
-/// The numbers of a row that its message carries.
+/// The numbers that the message of a row carries.
 #[derive(Debug, Clone, Copy)]
 pub struct Numbers {
     /// Message ID, or Message ID Being Responded To.
@@ -85,26 +85,26 @@ pub struct Numbers {
     pub error_id: u16,
 }
 
-/// A message without what differs from row to row.
+/// A message without the values that differ from row to row.
 #[derive(Debug)]
 pub struct Template<'a> {
     shape: Shape,
     class: Cell<'a>,
     /// Request or response.
     pub kind: Kind,
-    /// The column of its data set, if it has one.
+    /// The column of its data set, if the message has one.
     pub data_set: Option<Field>,
     front: [u8; FRONT],
     front_len: u8,
     back: [u8; BACK],
     back_len: u8,
-    /// How much of the front and of the back belongs to the command set.
+    /// The length of the command set without the instance UID.
     command_set: usize,
     places: Places,
 }
 
-/// Where in the front, or in the back, the values stand. What a template does not have stands where
-/// the UID, or what comes behind the back, is written over it.
+/// The positions of the values before and after the instance UID. A missing value has a position
+/// that is overwritten later.
 #[derive(Debug, Default)]
 struct Places {
     headers: u8,
@@ -118,7 +118,7 @@ struct Places {
 }
 
 impl<'a> Template<'a> {
-    /// The template of a row that was checked and has no Error Comment.
+    /// The template of a checked row without an Error Comment.
     pub fn new(
         shape: Shape,
         class: Cell<'a>,
@@ -174,24 +174,23 @@ impl<'a> Template<'a> {
         }
     }
 
-    /// Whether a row of this shape and class has this template.
+    /// Whether the template fits a row of this shape and SOP class.
     #[inline(always)]
     pub fn fits(&self, shape: Shape, class: Cell<'_>) -> bool {
         self.shape == shape && self.class.is_equal(class)
     }
 
-    /// The length of a row's command set.
+    /// The length of the command set of a row.
     #[inline(always)]
     pub fn command_set_len(&self, uid: usize) -> usize {
         self.command_set + uid.next_multiple_of(2)
     }
 
-    /// Writes a row's message up to its data set, of which `data_set` bytes will follow in the same
-    /// PDU, and returns its length. What comes next is written over the rest.
+    /// Writes the message of a row up to its data set of `data_set` bytes, which follows in the
+    /// same PDU, and returns the length. Bytes after it may be overwritten.
     ///
-    /// The UID must have at most 64 characters.
-    // Copies of fixed length become a few registers' loads and stores: a third of the time that
-    // copies of the exact lengths take.
+    /// The UID must have at most 64 characters. Copies of fixed length become a few loads and
+    /// stores of registers: a third of the time of copies of exact length.
     #[inline(always)]
     pub fn write(
         &self,
@@ -214,7 +213,7 @@ impl<'a> Template<'a> {
         let [high, low] = [6, 2].map(|more| ((command_set + more) as u32).to_be_bytes());
         put(out, places.headers as usize + 2, &high);
         put(out, places.headers as usize + 6, &low);
-        // Counts what comes after it (PS3.7 E.1).
+        // Command Group Length is the length of all following elements (PS3.7 E.1).
         put(out, places.group_length as usize, &((command_set - 12) as u32).to_le_bytes());
         put(out, places.message_id as usize, &numbers.message_id.to_le_bytes());
         put(out, places.status as usize, &numbers.status.to_le_bytes());
@@ -241,8 +240,8 @@ impl<'a> Template<'a> {
     }
 }
 
-/// Writes how long the data set is that begins at `begin` into the headers in front of it, where that
-/// was not known before.
+/// Writes the length of the data set at `begin` into the headers before it, after the data set was
+/// written.
 #[inline(always)]
 pub fn set_data_set_length(out: &mut [u8], begin: usize, length: usize) {
     let [high, low] = [6, 2].map(|more| ((length + more) as u32).to_be_bytes());
@@ -250,7 +249,7 @@ pub fn set_data_set_length(out: &mut [u8], begin: usize, length: usize) {
     out[begin - HEADERS + 6..][..4].copy_from_slice(&low);
 }
 
-/// Where a command set's elements stand.
+/// The positions of the elements of a command set.
 #[derive(Default)]
 struct Cut {
     group_length: Option<usize>,

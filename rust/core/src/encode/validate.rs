@@ -13,7 +13,7 @@ use crate::event_columns::EventColumns;
 use crate::rejection::Rejection;
 use crate::threads::side_by_side;
 
-/// Checks the rows of `batches` and gives all that is wrong, without encoding.
+/// Checks the rows of `batches` without encoding them, and returns all rejections.
 pub fn validate(
     batches: &[EventColumns],
     options: &Options,
@@ -23,7 +23,7 @@ pub fn validate(
     validate_in_threads(batches, options, first_row, broken, 1)
 }
 
-/// Does what [`validate`] does, with the same outcome, in at most so many threads.
+/// Checks as [`validate`] does, with the same result, in up to `threads` threads.
 pub fn validate_in_threads(
     batches: &[EventColumns],
     options: &Options,
@@ -34,7 +34,7 @@ pub fn validate_in_threads(
     validate_in_parts(batches, options, first_row, broken, threads, PART_ROWS)
 }
 
-/// The rows of a part that is only checked.
+/// The number of rows of a part.
 const PART_ROWS: usize = 1 << 15;
 
 pub fn validate_in_parts(
@@ -48,7 +48,7 @@ pub fn validate_in_parts(
     let (mut rest, mut broken) = (Rows::of(batches, first_row), Broken::new(broken));
     let check = |(rows, broken)| {
         let mut refused = Refused(Vec::new());
-        // It refuses none for which it would stop.
+        // This sink never ends the check.
         let _ = judge(rows, broken, options, &mut refused);
         refused.0
     };
@@ -65,7 +65,7 @@ pub fn validate_in_parts(
     side_by_side(threads, parts, check).into_iter().fold(Vec::new(), joined)
 }
 
-/// Rows of which only the bad ones count.
+/// Keeps rejections and ignores valid rows.
 struct Refused(Vec<Rejection>);
 
 impl Judged for Refused {
@@ -77,7 +77,7 @@ impl Judged for Refused {
         _: &Template<'_>,
         _: u16,
     ) -> usize {
-        // Structured data sets may be wrong.
+        // Structured data sets must still be checked, row by row.
         if block.structured.is_empty() { rows.len() } else { 0 }
     }
 

@@ -1,4 +1,4 @@
-//! Writes checked rows as messages, one after another, into memory.
+//! Writes checked rows as messages into memory.
 
 use std::mem::take;
 use std::ops::Range;
@@ -13,10 +13,10 @@ use crate::field::{Field, Kind};
 use crate::options::OnInvalid;
 use crate::rejection::Rejection;
 
-/// Rows on their way into memory.
+/// The sink that writes checked rows.
 pub struct Encoder<'o> {
     pub options: &'o Options,
-    /// Where in the stream the memory begins.
+    /// The offset of the memory in the stream.
     pub begin: usize,
     pub out: &'o mut [u8],
     pub at: usize,
@@ -77,7 +77,7 @@ impl Judged for Encoder<'_> {
 }
 
 impl Encoder<'_> {
-    // In line, so that nothing is asked of each row that holds for all.
+    // Inlined, so that the decisions that are equal for all rows are made outside the loop.
     #[inline(always)]
     fn write_run(
         &mut self,
@@ -108,8 +108,8 @@ impl Encoder<'_> {
         self.messages += rows.len();
     }
 
-    /// Writes rows whose data sets are structured, as far as these have a value, are right and go into
-    /// one PDU; returns how many rows.
+    /// Writes rows with structured data sets while these are valid, not empty and fit one PDU.
+    /// Returns the number of rows written.
     #[inline(never)]
     fn write_structured_run(
         &mut self,
@@ -122,7 +122,7 @@ impl Encoder<'_> {
         let mut structured = take(&mut block.structured);
         let of_template = structured.iter_mut().find(|of| Some(of.field) == template.data_set);
         let mut done = 0;
-        // Behind one that was too long there are most often more.
+        // After a data set that is too long, most are too long.
         if let Some(data_sets) = of_template.filter(|of| of.encoded().len() <= most) {
             let uids = block.cells(Field::AffectedSOPInstanceUID);
             for row in rows {
@@ -146,7 +146,7 @@ impl Encoder<'_> {
     }
 }
 
-/// Writes a message up to its data set where behind `out` another part begins.
+/// Writes a message up to its data set, if `out` ends early because another part follows.
 #[cold]
 fn write_at_end(
     out: &mut [u8],
@@ -161,10 +161,10 @@ fn write_at_end(
     length
 }
 
-/// Where the Message IDs of a run come from.
+/// The source of the Message IDs of a run.
 enum Numbering {
     Column(Field),
-    /// The next one.
+    /// The next Message ID.
     From(u16),
 }
 

@@ -1,4 +1,4 @@
-//! Attributes of data sets by name (PS3.6): a keyword, or a tag as eight hexadecimal digits.
+//! Attributes by name (PS3.6): a keyword, or a tag of eight hexadecimal digits.
 
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
 use dicom_core::{Tag, VR};
@@ -8,15 +8,15 @@ use thiserror::Error;
 /// An attribute with its VR.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute {
-    /// Its tag.
+    /// The tag.
     pub tag: Tag,
-    /// Its VR.
+    /// The VR.
     pub vr: VR,
-    /// Its keyword, or its tag where it has none; with the VR where no dictionary knows it.
+    /// The keyword, or the tag if it has none; followed by the VR if no dictionary has it.
     pub name: Box<str>,
 }
 
-/// Why a name is not that of an attribute.
+/// A name that is not an attribute.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AttributeError {
     /// Neither a keyword nor a tag.
@@ -25,22 +25,22 @@ pub enum AttributeError {
          \"ggggeeee:VR\" where the standard does not know it"
     )]
     Unknown(Box<str>),
-    /// Something behind the colon that is no VR.
+    /// Text after the colon that is not a VR.
     #[error("'{0}' is no VR of PS3.5 6.2")]
     Vr(Box<str>),
-    /// A tag that no data set of a message has.
+    /// A tag that cannot occur in the data set of a message.
     #[error("({group:04X},{element:04X}) is not part of a message's data set: {why}")]
     NotInDataSet {
-        /// The tag's group.
+        /// The group.
         group: u16,
-        /// The tag's element.
+        /// The element.
         element: u16,
-        /// Where it belongs.
+        /// Where the tag belongs.
         why: &'static str,
     },
 }
 
-/// Keywords that some dictionaries have, pydicom's among them, in the place of those that end with
+/// Former keywords that some dictionaries, such as pydicom's, have instead of those that end with
 /// Sequence.
 const FORMER_KEYWORDS: [(&str, Tag); 2] = [
     ("SummarizedFilterLookupTable", Tag(0x003A, 0x0320)),
@@ -73,15 +73,14 @@ impl Attribute {
         Ok(Self::new(tag, vr))
     }
 
-    /// The attribute with this tag; with `vr` where a stream says it, and that of the dictionary
-    /// otherwise, or UN where that does not know it.
+    /// The attribute of a tag. The VR is `vr` if given, else that of the dictionary, else UN.
     pub fn new(tag: Tag, vr: Option<VR>) -> Self {
         let entry = StandardDataDictionary.by_tag(tag);
         let of_standard = entry.map(|entry| entry.vr().relaxed());
         let found = vr.or(of_standard).unwrap_or(VR::UN);
         let Tag(group, element) = tag;
         let name = match (entry, vr) {
-            // Repeating groups have one keyword for all.
+            // Repeating groups share one keyword.
             (Some(entry), _) if entry.tag.inner() == tag && Some(found) == of_standard => {
                 entry.alias().to_owned()
             }
@@ -98,7 +97,7 @@ fn of_keyword(keyword: &str) -> Option<Tag> {
     of_standard.or_else(|| former().map(|(_, tag)| *tag))
 }
 
-/// The tag that eight hexadecimal digits are.
+/// Parses a tag of eight hexadecimal digits.
 pub fn tag_of(text: &str) -> Option<Tag> {
     let digits = text.len() == 8 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
     let number = u32::from_str_radix(text, 16).ok().filter(|_| digits)?;

@@ -1,4 +1,4 @@
-//! Specific Character Set (PS3.3 C.12.1.1.2): text of a data set from bytes and to bytes.
+//! Specific Character Set (PS3.3 C.12.1.1.2): decodes and encodes the text of a data set.
 
 use std::borrow::Cow;
 
@@ -10,26 +10,26 @@ use crate::standard::code_extensions::{CodeExtensions, ESCAPE};
 /// The character set of a data set.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum CharacterSet {
-    /// None is said: ASCII (PS3.5 6.1.2.1), or what must be taken for ISO 8859-1.
+    /// No character set: ASCII (PS3.5 6.1.2.1); other bytes are read as ISO 8859-1.
     #[default]
     Default,
-    /// One without code extensions (PS3.5 6.1.2.5.4): Unicode, GB 18030 or GBK.
+    /// A character set without code extensions (PS3.5 6.1.2.5.4): Unicode, GB 18030 or GBK.
     Whole(SpecificCharacterSet),
-    /// One that code extensions may be of, or several.
+    /// One or several character sets with code extensions.
     Extended(CodeExtensions),
-    /// Another.
+    /// An unsupported character set.
     Other(Box<str>),
 }
 
 impl CharacterSet {
-    /// The character set of this value of Specific Character Set.
+    /// Parses a value of Specific Character Set.
     pub fn of_value(value: &[u8]) -> Self {
         let value = String::from_utf8_lossy(value);
         let value = value.trim_matches([' ', '\0']);
         let first = value.split('\\').next().unwrap_or_default().trim();
         match value {
             "" | "ISO_IR 6" | "ISO 2022 IR 6" => Self::Default,
-            // What is behind such a one is of no meaning (PS3.5 6.1.2.5.4).
+            // Further values are ignored (PS3.5 6.1.2.5.4).
             _ if matches!(first, "ISO_IR 192" | "ISO_IR_192" | "GB18030" | "GBK" | "GB2312") => {
                 SpecificCharacterSet::from_code(first)
                     .map_or_else(|| Self::Other(value.into()), Self::Whole)
@@ -39,7 +39,7 @@ impl CharacterSet {
         }
     }
 
-    /// The text that these bytes of a value of `vr` are; `None` where this can't be told.
+    /// Decodes a value of `vr`; `None` if it cannot be decoded with certainty.
     pub fn decode<'t>(&self, vr: VR, text: &'t [u8]) -> Option<Cow<'t, str>> {
         let escapes = text.contains(&ESCAPE);
         if text.is_ascii() && !escapes {
@@ -51,7 +51,8 @@ impl CharacterSet {
             Self::Whole(_) if escapes => None,
             Self::Whole(known) => {
                 let found = known.decode(text).ok()?;
-                // What is no character the codec may give as an octal number: it must come back.
+                // The codec replaces undecodable bytes with octal numbers, so the text must encode
+                // to the same bytes.
                 let is_certain =
                     !has_octal(&found) || known.encode(&found).is_ok_and(|bytes| bytes == text);
                 is_certain.then_some(Cow::Owned(found))
@@ -61,11 +62,12 @@ impl CharacterSet {
         }
     }
 
-    /// The bytes of a value of `vr` with text beyond ASCII; `None` where it does not have all characters.
+    /// Encodes a text value of `vr` that is not ASCII; `None` if a character is missing from the
+    /// set.
     pub fn encode(&self, vr: VR, text: &str) -> Option<Vec<u8>> {
         match self {
             Self::Default | Self::Other(_) => None,
-            // What a codec does not have it may replace: it must come back.
+            // The codec may replace missing characters, so the bytes must decode to the same text.
             Self::Whole(known) => known
                 .encode(text)
                 .ok()
@@ -74,7 +76,7 @@ impl CharacterSet {
         }
     }
 
-    /// Its name, as Specific Character Set has it.
+    /// The value of Specific Character Set.
     pub fn name(&self) -> Cow<'_, str> {
         match self {
             Self::Default => "ISO_IR 6".into(),
@@ -85,7 +87,7 @@ impl CharacterSet {
     }
 }
 
-/// Whether text has a byte as three octal digits behind a backslash.
+/// Whether the text has a byte as a backslash and three octal digits.
 fn has_octal(text: &str) -> bool {
     let is_octal = |number: &[u8]| {
         matches!(number, [b'\\', b'0'..=b'3', rest @ ..]
@@ -120,7 +122,8 @@ mod tests {
 
     #[test]
     fn what_only_windows_has_in_a_set_is_refused() {
-        // They were written, and a reader of the set itself found control characters or nothing.
+        // Once written, these would be read differently by readers of the set: as control
+        // characters, or not at all.
         for (name, text) in [
             ("ISO_IR 13", "\u{5c71}\u{7530}"),
             ("ISO_IR 166", "\u{20ac}"),

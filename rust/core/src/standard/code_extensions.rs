@@ -1,4 +1,4 @@
-//! Character sets that escape sequences switch between (PS3.5 6.1.2.5, ISO 2022).
+//! Character sets with code extensions, switched by escape sequences (PS3.5 6.1.2.5, ISO 2022).
 
 use dicom_core::VR;
 use encoding::all::{
@@ -15,9 +15,9 @@ pub const ESCAPE: u8 = 0x1b;
 /// A code element (PS3.3 Tables C.12-3 and C.12-4).
 #[derive(Clone, Copy)]
 struct Element {
-    /// The number in its defined terms.
+    /// The number in its defined term.
     number: u16,
-    /// What follows ESC where it is switched to.
+    /// The bytes after ESC that select it.
     escape: &'static [u8],
     form: Form,
     codec: EncodingRef,
@@ -25,13 +25,13 @@ struct Element {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// G0, of one byte: ASCII, or the Romaji of JIS X 0201, which readers take for it.
+    /// G0, one byte: ASCII, or JIS X 0201 Romaji, which readers treat as ASCII.
     Ascii,
-    /// G1, of one byte.
+    /// G1, one byte.
     Single,
-    /// G1, of two bytes.
+    /// G1, two bytes.
     Pairs,
-    /// G0, of two bytes.
+    /// G0, two bytes.
     LowPairs,
 }
 
@@ -77,7 +77,7 @@ static ELEMENTS: &[Element] = &[
     element(159, b"$(D", Form::LowPairs, EUC_JP),
 ];
 
-/// The character sets that a Specific Character Set names.
+/// The character sets of a value of Specific Character Set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CodeExtensions {
     name: Box<str>,
@@ -85,7 +85,7 @@ pub struct CodeExtensions {
     initial: State,
 }
 
-/// What bytes mean: those of ASCII, and those beyond.
+/// The selected code elements for ASCII bytes and for other bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct State {
     low: Element,
@@ -93,7 +93,7 @@ struct State {
 }
 
 impl Default for CodeExtensions {
-    /// The default repertoire (PS3.5 6.1.2.1), or what must be taken for ISO 8859-1.
+    /// The default repertoire (PS3.5 6.1.2.1); other bytes are read as ISO 8859-1.
     fn default() -> Self {
         let initial = State { low: ASCII, high: Some(LATIN_1) };
         Self { name: "ISO_IR 6".into(), elements: vec![ASCII], initial }
@@ -101,7 +101,7 @@ impl Default for CodeExtensions {
 }
 
 impl CodeExtensions {
-    /// The character sets of a value of Specific Character Set, if all of them are known.
+    /// Parses a value of Specific Character Set; `None` if a set is unknown.
     pub fn of_value(value: &str) -> Option<Self> {
         let mut elements = vec![ASCII];
         let mut initial = Self::default().initial;
@@ -117,7 +117,7 @@ impl CodeExtensions {
                 for &element in &elements[before..] {
                     initial.designate(element);
                 }
-                // Sets of two bytes in G0 begin with ASCII.
+                // A two-byte set in G0 begins with ASCII selected.
                 if initial.low.form == Form::LowPairs {
                     initial.low = ASCII;
                 }
@@ -131,7 +131,7 @@ impl CodeExtensions {
         &self.name
     }
 
-    /// The text that these bytes of a value of `vr` are; `None` where this can't be told.
+    /// Decodes a value of `vr`; `None` if it cannot be decoded with certainty.
     pub fn decode(&self, vr: VR, text: &[u8]) -> Option<String> {
         let mut found = String::with_capacity(text.len());
         let mut state = self.initial;
@@ -154,7 +154,7 @@ impl CodeExtensions {
                 if !resets(vr, first) {
                     return None;
                 }
-                // PS3.5 6.1.2.5.3.
+                // The value separator resets the state (PS3.5 6.1.2.5.3).
                 state = self.initial;
                 found.push(first.into());
                 rest = &rest[1..];
@@ -169,16 +169,16 @@ impl CodeExtensions {
         Some(found)
     }
 
-    /// Japanese writers take Shift JIS for ISO_IR 13, and readers go along with it.
+    /// Some Japanese writers use Shift JIS under ISO_IR 13, and readers accept it.
     fn decode_shift_jis(&self, text: &[u8]) -> Option<String> {
         let may_be = self.initial.high == Some(KATAKANA) && !text.contains(&ESCAPE);
         may_be.then(|| WINDOWS_31J.decode(text, DecoderTrap::Strict).ok()).flatten()
     }
 
-    /// The bytes of a value of `vr`; `None` where no set has one of its characters.
+    /// Encodes a text value of `vr`; `None` if no set has one of its characters.
     pub fn encode(&self, vr: VR, text: &str) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(text.len());
-        // Nothing else was declared, and readers expect an escape sequence in front of pairs.
+        // Even a single two-byte set needs its escape sequence: readers expect it before pairs.
         let mut initial = self.initial;
         let is_declared = |high: &Element| self.elements.contains(high);
         initial.high = initial.high.filter(|one| one.form == Form::Single && is_declared(one));
@@ -187,7 +187,7 @@ impl CodeExtensions {
             if character.is_ascii() {
                 self.leave_pairs(&mut state, &mut bytes);
                 bytes.push(character as u8);
-                // Some readers go on with what was switched to: it is said again, or ended.
+                // Some readers keep the state after a reset, so the selection is repeated or ended.
                 if resets(vr, character as u8) && state != initial {
                     state.high = None;
                 }
@@ -211,7 +211,7 @@ impl CodeExtensions {
         Some(bytes).filter(|bytes| self.decode(vr, bytes).as_deref() == Some(text))
     }
 
-    /// Switches back to one byte a character. Many readers forget what bytes beyond ASCII meant then.
+    /// Selects one-byte characters again. Many readers then forget the selection for other bytes.
     fn leave_pairs(&self, state: &mut State, bytes: &mut Vec<u8>) {
         if state.low.form == Form::LowPairs {
             *state = State { low: self.initial.low, high: None };
@@ -225,7 +225,7 @@ impl State {
     fn designate(&mut self, element: Element) {
         match element.form {
             Form::Ascii | Form::LowPairs => self.low = element,
-            // Writers take that for the end of pairs in G0, as do readers.
+            // Writers and readers treat it as the end of two-byte characters in G0.
             Form::Single | Form::Pairs => {
                 self.high = Some(element);
                 if self.low.form == Form::LowPairs {
@@ -235,7 +235,7 @@ impl State {
         }
     }
 
-    /// Decodes bytes among which nothing changes what they mean.
+    /// Decodes bytes without escape sequences.
     fn decode(&self, run: &[u8]) -> Option<String> {
         match self.high {
             _ if self.low.form == Form::LowPairs => self.low.decode(run),
@@ -246,13 +246,13 @@ impl State {
 }
 
 impl Element {
-    /// Decodes bytes of this set, and of ASCII if that leaves room for it.
+    /// Decodes bytes of this set, and ASCII bytes if the set leaves room for them.
     fn decode(&self, run: &[u8]) -> Option<String> {
         let decode = |bytes: &[u8]| self.codec.decode(bytes, DecoderTrap::Strict).ok();
         match self.form {
             Form::Ascii => None,
             Form::Single if run.iter().all(|&byte| self.has_byte(byte)) => {
-                // The codecs are of the larger sets that Windows has.
+                // The codecs implement the larger sets of Windows.
                 let is_control = |byte: &u8| (0x80..=0x9f).contains(byte);
                 match run.iter().any(is_control) {
                     false => decode(run),
@@ -303,13 +303,13 @@ impl Element {
         if self.form == Form::LowPairs {
             bytes.iter_mut().for_each(|byte| *byte &= 0x7f);
         }
-        // The codec writes JIS X 0208 alone.
+        // The codec encodes JIS X 0208 only.
         (has && self.number != 159).then_some(bytes)
     }
 
     fn has_byte(&self, byte: u8) -> bool {
         match self.number {
-            // JIS X 0201, of which Shift JIS goes on in two bytes.
+            // JIS X 0201 without the two-byte characters of Shift JIS.
             13 => byte.is_ascii() || (0xa1..=0xdf).contains(&byte),
             // TIS 620.
             166 => byte <= 0x9f || (0xa1..=0xfb).contains(&byte),
@@ -317,20 +317,20 @@ impl Element {
         }
     }
 
-    /// Whether bytes are pairs of the set itself, with the eighth bit set.
+    /// Whether the bytes are pairs of the set, with the high bit set.
     fn has_pairs(&self, bytes: &[u8]) -> bool {
         let pairs = bytes.chunks(2);
         bytes.len().is_multiple_of(2)
             && bytes.iter().all(|byte| (0xa1..=0xfe).contains(byte))
             && pairs.into_iter().all(|pair| match (self.number, pair[0] - 0xa0, pair[1] - 0xa0) {
                 (58, row, cell) => is_of_gb_2312(row, cell),
-                // JIS X 0208: what others have beside it is not in it.
+                // JIS X 0208 without vendor extensions.
                 (87, row, _) => matches!(row, 1..=8 | 16..=84),
                 _ => true,
             })
     }
 
-    /// The characters that readers other than those of Windows have for some pairs.
+    /// Replaces the characters for which readers other than Windows have different ones.
     fn as_readers_have(&self, text: &str) -> String {
         let of = |character| self.readings().iter().find(|(codec, _)| *codec == character);
         text.chars().map(|character| of(character).map_or(character, |(_, other)| *other)).collect()
@@ -341,7 +341,7 @@ impl Element {
         of.map_or(character, |(codec, _)| *codec)
     }
 
-    /// What the codec has for some characters, and what readers have.
+    /// Characters of the codec, and those of other readers.
     fn readings(&self) -> &'static [(char, char)] {
         match self.number {
             58 => &[('\u{b7}', '\u{30fb}'), ('\u{2014}', '\u{2015}')],
@@ -359,7 +359,7 @@ impl Element {
     }
 }
 
-/// Whether GB 2312 has a character there; GBK has more.
+/// Whether GB 2312 has a character at this position; GBK has more.
 fn is_of_gb_2312(row: u8, cell: u8) -> bool {
     match row {
         1 | 3 | 16..=54 | 56..=87 => true,
@@ -375,7 +375,7 @@ fn is_of_gb_2312(row: u8, cell: u8) -> bool {
     }
 }
 
-/// The number of a defined term, with and without code extensions.
+/// The number of a defined term, with or without code extensions.
 fn number(term: &str) -> Option<u16> {
     let number = ["ISO_IR ", "ISO_IR_", "ISO-IR ", "ISO 2022 IR "]
         .iter()
@@ -383,7 +383,7 @@ fn number(term: &str) -> Option<u16> {
     number.parse().ok()
 }
 
-/// Whether a byte of a value ends what escape sequences said (PS3.5 6.1.2.5.3).
+/// Whether a byte of a value resets the selection (PS3.5 6.1.2.5.3).
 fn resets(vr: VR, byte: u8) -> bool {
     match byte {
         b'\t' | b'\n' | 0x0c | b'\r' => true,

@@ -1,8 +1,7 @@
-//! Tables and rules that the standard gives (PS3.3 to PS3.7).
+//! Tables and rules of the standard (PS3.3 to PS3.7).
 //!
-//! In: a tag, a keyword, a VR, a UID, a Status, a character set.
-//! Out: what the standard says of it: its name, its form, its events, its encoding.
-//! Nothing here depends on rows or streams.
+//! In: a tag, keyword, VR, UID, Status or character set. Out: its name, form, events or encoding.
+//! Nothing in this room depends on rows or streams.
 
 pub mod attribute;
 pub mod character_set;

@@ -1,79 +1,78 @@
-//! What the standard says about events: the SOP Classes of PS3.4 that use N-EVENT-REPORT, the types of
-//! their events, and the attributes of each.
+//! The SOP Classes of PS3.4 that use N-EVENT-REPORT, the types of their events, and the attributes
+//! of each event.
 //!
-//! Every row was found in two editions of PS3.4, a coded entry in PS3.4 and PS3.3. Who sends an event
-//! is always the SCP of the SOP Class, who receives it the SCU.
+//! Every row was found in two editions of PS3.4, and coded entries in PS3.4 and PS3.3. The SCP of
+//! the SOP Class sends an event, and the SCU receives it.
 
 /// A SOP Class that uses N-EVENT-REPORT.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SopClass {
-    /// Its UID, which an association negotiates.
+    /// The UID to negotiate.
     pub uid: &'static str,
-    /// The UID that an event has as its Affected SOP Class UID.
+    /// The Affected SOP Class UID of its events.
     pub affected_uid: &'static str,
-    /// Other abstract syntaxes of presentation contexts that its events may be sent on, the first
-    /// preferred.
+    /// Other abstract syntaxes whose presentation contexts may carry its events, in order of
+    /// preference.
     pub also_on: &'static [&'static str],
-    /// Its name in PS3.6 A.
+    /// The name in PS3.6 A.
     pub name: &'static str,
-    /// The section of PS3.4 on its events.
+    /// The section of PS3.4 about its events.
     pub section: &'static str,
     /// The table of PS3.4 with its event information.
     pub table: &'static str,
-    /// The SOP Instance of all its events, where that is a well-known one.
+    /// The well-known SOP Instance of all its events, if there is one.
     pub well_known_instance: Option<&'static str>,
-    /// Its events, by ascending ID.
+    /// The types of its events, by ID.
     pub event_types: &'static [EventType],
 }
 
-/// A type of events of a SOP Class.
+/// A type of event of a SOP Class.
 #[derive(Debug, PartialEq, Eq)]
 pub struct EventType {
     /// The Event Type ID.
     pub id: u16,
     /// The Event Type Name.
     pub name: &'static str,
-    /// The attributes of its event information; it is sent without a data set where there are none.
+    /// The attributes of the event information. Without attributes an event has no data set.
     pub attributes: &'static [Attribute],
-    /// Keywords that stand at the top or in items, but not in both (PS3.4 J.3.3.1.1).
+    /// Keywords that occur either at the top or in items (PS3.4 J.3.3.1.1).
     pub in_one_place: &'static [&'static str],
 }
 
-/// An attribute of the event information, or of an item in it.
+/// An attribute of the event information or of an item.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Attribute {
-    /// The group and the element of its tag.
+    /// The group and the element of the tag.
     pub tag: (u16, u16),
-    /// Its keyword.
+    /// The keyword.
     pub keyword: &'static str,
-    /// Its usage as the table has it: that of the SCU, a slash, that of the SCP (PS3.4 5.4.2.2; in
-    /// annex H the letters of H.2.4).
+    /// The usage as SCU/SCP (PS3.4 5.4.2.2; in annex H the letters of H.2.4).
     pub usage: &'static str,
-    /// When it is there, if its usage depends on that.
+    /// The condition of a conditional attribute.
     pub condition: Option<&'static str>,
-    /// The attributes of its items, if it is a sequence and the standard lists them.
+    /// The attributes of its items, if the standard lists them.
     pub items: &'static [Attribute],
 }
 
 impl SopClass {
-    /// The type of its events with this ID.
+    /// The type of event with this ID.
     pub fn event_type(&self, id: u16) -> Option<&'static EventType> {
         self.event_types.iter().find(|event_type| event_type.id == id)
     }
 }
 
 impl Attribute {
-    /// The usage for the SCP, who sends the event.
+    /// The usage for the SCP, which sends the event.
     pub fn sender(&self) -> &'static str {
         self.usage.rsplit('/').next().unwrap_or_default()
     }
 
-    /// Whether the sender must always give it.
+    /// Whether the SCP must always send it.
     pub fn is_mandatory(&self) -> bool {
         matches!(self.sender(), "1" | "2" | "M")
     }
 
-    /// Whether it must have a value where it is there.
+    /// Whether it must have a value if it is present.
     pub fn needs_value(&self) -> bool {
         matches!(self.sender(), "1" | "1C" | "M")
     }
@@ -115,8 +114,8 @@ pub fn sop_class(uid: &[u8]) -> Option<&'static SopClass> {
         .find(|class| class.uid.as_bytes() == uid || class.affected_uid.as_bytes() == uid)
 }
 
-/// The abstract syntaxes of presentation contexts that events with this Affected SOP Class UID may be
-/// sent on, the first preferred.
+/// The abstract syntaxes whose presentation contexts may carry events with this Affected SOP Class
+/// UID, in order of preference.
 pub fn abstract_syntaxes(affected: &str) -> impl Iterator<Item = &str> {
     let others = sop_class(affected.as_bytes()).into_iter().flat_map(|class| {
         [class.affected_uid, class.uid].into_iter().chain(class.also_on.iter().copied())
@@ -134,11 +133,11 @@ pub fn abstract_syntaxes(affected: &str) -> impl Iterator<Item = &str> {
 /// assert!(!travels_on(grayscale_print, printer));
 /// ```
 pub fn travels_on(affected: &str, abstract_syntax: &str) -> bool {
-    // Nearly always, and cheap to say of each event that comes.
+    // The usual case, which is a cheap comparison.
     affected == abstract_syntax || abstract_syntaxes(affected).any(|uid| uid == abstract_syntax)
 }
 
-/// The abstract syntaxes that are negotiated for events of all SOP Classes.
+/// The abstract syntaxes to propose for the events of all SOP Classes.
 pub fn negotiated() -> impl Iterator<Item = &'static str> {
     SOP_CLASSES.iter().map(|class| class.uid).chain(PRINT_META.iter().copied())
 }
@@ -146,11 +145,12 @@ pub fn negotiated() -> impl Iterator<Item = &'static str> {
 /// The Basic Grayscale and the Basic Color Print Management Meta SOP Class (PS3.4 H.3.2.2).
 const PRINT_META: &[&str] = &["1.2.840.10008.5.1.1.9", "1.2.840.10008.5.1.1.18"];
 
-/// Unified Procedure Step - Pull, Watch and Query: the instances are of Push on each (PS3.4 CC.3.1).
+/// Unified Procedure Step - Pull, Watch and Query: their instances are of the Push SOP Class (PS3.4
+/// CC.3.1).
 const UNIFIED_PROCEDURE_STEP_CLASSES: &[&str] =
     &["1.2.840.10008.5.1.4.34.6.3", "1.2.840.10008.5.1.4.34.6.2", "1.2.840.10008.5.1.4.34.6.5"];
 
-/// The SOP Classes, by their place in PS3.4.
+/// The SOP Classes, in the order of PS3.4.
 pub const SOP_CLASSES: &[SopClass] = &[
     SopClass {
         uid: "1.2.840.10008.3.1.2.3.5",
@@ -165,7 +165,7 @@ pub const SOP_CLASSES: &[SopClass] = &[
     SopClass {
         uid: "1.2.840.10008.5.1.1.14",
         affected_uid: "1.2.840.10008.5.1.1.14",
-        // Used in conjunction with the Meta SOP Classes (PS3.4 H.3.3.2).
+        // Used together with the Meta SOP Classes (PS3.4 H.3.3.2).
         also_on: PRINT_META,
         name: "Print Job SOP Class",
         section: "H.4.5.2.1",
@@ -196,7 +196,8 @@ pub const SOP_CLASSES: &[SopClass] = &[
     },
     SopClass {
         uid: "1.2.840.10008.5.1.4.34.6.4",
-        // The instances are of UPS Push, whatever SOP Class the association is of (PS3.4 CC.2.4.3).
+        // The instances are of UPS Push, whatever the SOP Class of the association (PS3.4
+        // CC.2.4.3).
         affected_uid: "1.2.840.10008.5.1.4.34.6.1",
         also_on: UNIFIED_PROCEDURE_STEP_CLASSES,
         name: "Unified Procedure Step - Event SOP Class",
@@ -387,7 +388,7 @@ const COMMUNICATIONS: &[Attribute] = &[
     attribute(0x0074, 0x100C, "ContactDisplayName", "-/3"),
 ];
 
-/// A coded entry: what both PS3.4 Table 8-3b and PS3.3 8.8 were seen to have of it.
+/// A coded entry: the attributes that both PS3.4 Table 8-3b and PS3.3 8.8 have.
 const CODE: &[Attribute] = &[
     attribute(0x0008, 0x0100, "CodeValue", "-/1C")
         .when("the code has 16 characters or fewer and is no URN or URL"),

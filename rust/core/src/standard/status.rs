@@ -1,26 +1,26 @@
-//! The Status of a response: codes with category and name (PS3.7 10.1.1.1.8 and Annex C).
+//! The Status of a response: codes with categories and names (PS3.7 10.1.1.1.8 and Annex C).
 
 use std::fmt;
 
-/// What kind of outcome a Status tells (PS3.7 Annex C).
+/// The category of a Status (PS3.7 Annex C).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Category {
-    /// It is done.
+    /// The operation succeeded.
     Success,
-    /// It is done, but.
+    /// The operation succeeded with a warning.
     Warning,
-    /// It is not done.
+    /// The operation failed.
     Failure,
-    /// It was cancelled.
+    /// The operation was cancelled.
     Cancel,
-    /// It goes on.
+    /// The operation continues.
     Pending,
-    /// The standard does not say.
+    /// The standard does not define the category.
     Unknown,
 }
 
 impl Category {
-    /// Its name.
+    /// The name of the category.
     pub fn name(self) -> &'static str {
         match self {
             Self::Success => "Success",
@@ -39,16 +39,17 @@ impl fmt::Display for Category {
     }
 }
 
-/// A Status that the standard names.
+/// A Status with a name in the standard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
-    /// The value of the element.
+    /// The code.
     pub code: u16,
-    /// What kind of outcome it tells.
+    /// The category.
     pub category: Category,
-    /// Its name.
+    /// The name.
     pub name: &'static str,
-    /// Whether PS3.7 10.1.1.1.8 lists it for N-EVENT-REPORT. Peers send others of Annex C too.
+    /// Whether PS3.7 10.1.1.1.8 lists it for N-EVENT-REPORT. Peers send other codes of Annex C,
+    /// too.
     pub listed: bool,
 }
 
@@ -60,7 +61,7 @@ const fn other(code: u16, category: Category, name: &'static str) -> Status {
     Status { code, category, name, listed: false }
 }
 
-/// All that PS3.7 Annex C names, by ascending code.
+/// The Statuses of PS3.7 Annex C, by code.
 pub const STATUSES: &[Status] = {
     use Category::{Cancel, Failure, Success, Warning};
     &[
@@ -91,7 +92,7 @@ pub const STATUSES: &[Status] = {
     ]
 };
 
-/// The Status that the standard names with this code.
+/// The Status with this code, if the standard names it.
 pub fn status(code: u16) -> Option<&'static Status> {
     let place = STATUSES.binary_search_by_key(&code, |status| status.code).ok()?;
     Some(&STATUSES[place])

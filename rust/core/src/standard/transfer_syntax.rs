@@ -1,4 +1,4 @@
-//! The transfer syntaxes that data sets of messages are read and written in (PS3.5 A).
+//! The supported transfer syntaxes of data sets (PS3.5 A).
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use thiserror::Error;
 /// A transfer syntax.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TransferSyntax {
-    /// The default one, which every association can have (PS3.5 10.1).
+    /// The default, which every association supports (PS3.5 10.1).
     #[default]
     ImplicitVrLittleEndian,
     /// Explicit VR Little Endian.
@@ -17,14 +17,14 @@ pub enum TransferSyntax {
 /// The transfer syntaxes of a column of data sets.
 #[derive(Debug, Clone, Copy)]
 pub enum TransferSyntaxes<'a> {
-    /// The same for all.
+    /// One transfer syntax for all rows.
     All(TransferSyntax),
-    /// One for each row.
+    /// A transfer syntax for each row.
     Each(&'a TransferSyntaxColumn),
 }
 
 impl TransferSyntaxes<'_> {
-    /// That of a row, if it is known.
+    /// The transfer syntax of a row; `None` if it is not supported.
     pub fn of(self, row: usize) -> Option<TransferSyntax> {
         match self {
             Self::All(syntax) => Some(syntax),
@@ -32,7 +32,7 @@ impl TransferSyntaxes<'_> {
         }
     }
 
-    /// The rows with an unknown one.
+    /// The rows with an unsupported transfer syntax.
     pub fn unknown(&self) -> &[(usize, TransferSyntaxError)] {
         match self {
             Self::All(_) => &[],
@@ -55,7 +55,7 @@ pub struct TransferSyntaxColumn {
 }
 
 impl TransferSyntaxColumn {
-    /// Those with these UIDs; of a row without one it is the `default`.
+    /// Reads UIDs; a null row has the `default`.
     pub fn of_uids<'a>(
         uids: impl Iterator<Item = Option<&'a str>>,
         default: TransferSyntax,
@@ -69,17 +69,17 @@ impl TransferSyntaxColumn {
         column
     }
 
-    /// The rows with an unknown one.
+    /// The rows with an unsupported transfer syntax.
     pub fn unknown(&self) -> &[(usize, TransferSyntaxError)] {
         &self.unknown
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     pub fn rows(&self) -> usize {
         self.each.len()
     }
 
-    /// The rows, cut where the transfer syntax changes, and the syntax of each part.
+    /// Ranges of rows with the same transfer syntax.
     pub fn runs(&self) -> impl Iterator<Item = (Range<usize>, Option<TransferSyntax>)> {
         let mut start = 0;
         self.each.chunk_by(PartialEq::eq).map(move |run| {
@@ -90,7 +90,7 @@ impl TransferSyntaxColumn {
     }
 }
 
-/// A transfer syntax that is neither.
+/// An unsupported transfer syntax.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "'{0}' is no transfer syntax of data sets here: Implicit VR Little Endian, \
@@ -114,10 +114,10 @@ impl TransferSyntax {
             .ok_or_else(|| TransferSyntaxError(uid.into()))
     }
 
-    /// Both.
+    /// All supported transfer syntaxes.
     pub const ALL: [Self; 2] = [Self::ImplicitVrLittleEndian, Self::ExplicitVrLittleEndian];
 
-    /// Its UID (PS3.6 A).
+    /// The UID (PS3.6 A).
     pub fn uid(self) -> &'static str {
         match self {
             Self::ImplicitVrLittleEndian => "1.2.840.10008.1.2",

@@ -1,11 +1,11 @@
-//! Value representations (PS3.5 6.2): what a value of each may be, and how it is padded.
+//! Value representations (PS3.5 6.2): the rules for values, and their padding.
 
 use dicom_core::VR;
 use thiserror::Error;
 
 use crate::uid::{self, UidError};
 
-/// Why a value does not fit its VR.
+/// A value that does not fit its VR.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum VrError {
@@ -14,59 +14,59 @@ pub enum VrError {
     TooLong {
         /// The VR.
         vr: &'static str,
-        /// How many characters it allows.
+        /// The maximum number of characters.
         most: usize,
-        /// How many there are.
+        /// The number of characters.
         found: usize,
     },
-    /// A character that the VR does not have.
+    /// A character outside the repertoire of the VR.
     #[error("the character {character:?} at position {at} is not allowed in the VR {vr}{hint}")]
     Character {
         /// The VR.
         vr: &'static str,
-        /// What stands there.
+        /// The character.
         character: char,
-        /// Where, in characters from 0.
+        /// Its position, in characters from 0.
         at: usize,
-        /// What would be right.
+        /// What is accepted.
         hint: &'static str,
     },
-    /// Characters that do not make up a value.
+    /// Text that does not have the form of the VR.
     #[error("not a value of the VR {vr}: {expected}")]
     Form {
         /// The VR.
         vr: &'static str,
-        /// What would be right.
+        /// What is accepted.
         expected: &'static str,
     },
-    /// A number that the VR can't hold.
+    /// A number outside the range of the VR.
     #[error("it does not fit the VR {vr}: {expected}")]
     Number {
         /// The VR.
         vr: &'static str,
-        /// What would be right.
+        /// What is accepted.
         expected: &'static str,
     },
-    /// Bytes that are no whole number of the VR's units.
+    /// A number of bytes that is not a multiple of the VR's unit.
     #[error("{found} bytes are no whole number of the {unit} bytes of the VR {vr}")]
     Unit {
         /// The VR.
         vr: &'static str,
-        /// The bytes of one unit.
+        /// The length of a unit.
         unit: usize,
-        /// How many there are.
+        /// The number of bytes.
         found: usize,
     },
-    /// A UID against the rules.
+    /// A UID that violates the rules.
     #[error("{0}")]
     Uid(UidError),
 }
 
-/// What the values of a VR are made of.
+/// The content of the values of a VR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
-    /// Characters of the default repertoire (PS3.5 6.1.2.1), or of the Specific Character Set where
-    /// `extended` is true.
+    /// Text in the default repertoire (PS3.5 6.1.2.1), or in the Specific Character Set if
+    /// `extended`.
     Text {
         /// Whether the Specific Character Set applies.
         extended: bool,
@@ -75,15 +75,15 @@ pub enum Content {
     },
     /// Binary numbers.
     Numbers,
-    /// Tags of attributes.
+    /// Attribute tags.
     Tags,
-    /// Bytes in units of so many.
+    /// Bytes in units of this length.
     Bytes(usize),
     /// Items.
     Sequence,
 }
 
-/// What the values of `vr` are made of.
+/// The content of the values of a VR.
 pub fn content(vr: VR) -> Content {
     use VR::*;
     match vr {
@@ -103,7 +103,7 @@ pub fn content(vr: VR) -> Content {
     }
 }
 
-/// What makes a value's length even (PS3.5 6.2).
+/// The byte that pads a value to an even length (PS3.5 6.2).
 pub fn padding(vr: VR) -> u8 {
     match (vr, content(vr)) {
         (VR::UI, _) => 0,
@@ -112,14 +112,13 @@ pub fn padding(vr: VR) -> u8 {
     }
 }
 
-/// Whether the length of a value takes 32 bits in Explicit VR, behind two reserved bytes (PS3.5
-/// 7.1.2).
+/// Whether Explicit VR has two reserved bytes and a 32-bit length for this VR (PS3.5 7.1.2).
 pub fn has_long_length(vr: VR) -> bool {
     use VR::*;
     matches!(vr, OB | OD | OF | OL | OV | OW | SQ | SV | UC | UN | UR | UT | UV)
 }
 
-/// Checks one value of text, without its padding; an empty one is always right.
+/// Checks one text value without its padding. An empty value is valid.
 pub fn check_text(vr: VR, text: &str) -> Result<(), VrError> {
     if text.is_empty() {
         return Ok(());
@@ -137,7 +136,7 @@ pub fn check_text(vr: VR, text: &str) -> Result<(), VrError> {
 
 fn check_length(vr: VR, text: &str) -> Result<(), VrError> {
     let Some(most) = most_characters(vr) else { return Ok(()) };
-    // As many bytes are never more characters.
+    // A text has at most as many characters as bytes.
     if text.len() <= most {
         return Ok(());
     }
@@ -167,10 +166,10 @@ fn check_characters(vr: VR, text: &str) -> Result<(), VrError> {
     let Content::Text { extended, several } = content(vr) else { return Ok(()) };
     let fits = |character: char| match character {
         '\\' if several => false,
-        // Paragraphs have lines (PS3.5 6.1.3).
+        // Text of several lines (PS3.5 6.1.3).
         '\t' | '\n' | '\x0c' | '\r' => matches!(vr, VR::LT | VR::ST | VR::UT),
         ' '..='~' => of_repertoire(vr, character),
-        // Control characters, and those of ISO 8859 in which ESC has no place in UTF-8.
+        // Control characters, including those of ISO 8859; ESC has no place in UTF-8.
         _ => extended && !character.is_control(),
     };
     match text.chars().enumerate().find(|(_, character)| !fits(*character)) {
@@ -182,7 +181,7 @@ fn check_characters(vr: VR, text: &str) -> Result<(), VrError> {
     }
 }
 
-/// Whether a VR whose repertoire is smaller than the default one has a character.
+/// Whether a VR with a smaller repertoire than the default one has a character.
 fn of_repertoire(vr: VR, character: char) -> bool {
     match vr {
         VR::CS => matches!(character, 'A'..='Z' | '0'..='9' | ' ' | '_'),
@@ -222,7 +221,7 @@ fn is_age(text: &str) -> bool {
         if [a, b, c].iter().all(|digit| digit.is_ascii_digit()))
 }
 
-/// The number that two digits make.
+/// Parses two digits.
 fn two_digits(text: &[u8]) -> Option<u8> {
     match text {
         [a @ b'0'..=b'9', b @ b'0'..=b'9'] => Some((a - b'0') * 10 + (b - b'0')),
@@ -230,7 +229,7 @@ fn two_digits(text: &[u8]) -> Option<u8> {
     }
 }
 
-/// Whether pairs of digits lie in these ranges, as many as there are.
+/// Whether pairs of digits are in these ranges; there may be fewer pairs than ranges.
 fn are_pairs(text: &[u8], ranges: &[std::ops::RangeInclusive<u8>]) -> bool {
     text.len().is_multiple_of(2)
         && text.len() / 2 <= ranges.len()
@@ -246,7 +245,7 @@ fn is_date(text: &str) -> bool {
     text.len() == 8 && are_pairs(text.as_bytes(), &[ANY_TWO, ANY_TWO, 1..=12, 1..=31])
 }
 
-/// A fraction of a second: up to six digits, and only behind seconds.
+/// Strips a fraction of a second: up to six digits after the seconds.
 fn without_fraction(text: &str, seconds_end: usize) -> Option<&str> {
     match text.split_once('.') {
         None => Some(text),
@@ -295,7 +294,7 @@ fn check_person_name(text: &str) -> Result<(), VrError> {
     }
 }
 
-/// Checks bytes: whole units, and of an even length where a unit is one byte, which padding makes.
+/// Checks bytes: complete units, and an even length if a unit is one byte.
 pub fn check_bytes(vr: VR, bytes: &[u8]) -> Result<(), VrError> {
     match content(vr) {
         Content::Bytes(unit) => check_units(vr, unit, bytes),
@@ -303,7 +302,7 @@ pub fn check_bytes(vr: VR, bytes: &[u8]) -> Result<(), VrError> {
     }
 }
 
-/// Checks that bytes are whole units of so many.
+/// Checks that the bytes are complete units.
 pub fn check_units(vr: VR, unit: usize, bytes: &[u8]) -> Result<(), VrError> {
     match bytes.len() {
         length if length.is_multiple_of(unit) => Ok(()),
@@ -317,7 +316,7 @@ mod tests {
 
     #[test]
     fn each_vr_takes_its_examples_and_refuses_its_counterexamples() {
-        // The examples are those of PS3.5 6.2, or made after its definitions.
+        // Examples of PS3.5 6.2, or made from its definitions.
         let right = [
             (VR::AE, "  STORE_SCP "),
             (VR::AS, "018M"),

@@ -1,4 +1,4 @@
-//! Data sets on their way into columns.
+//! Builds the columns of decoded data sets.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,11 +26,11 @@ use crate::standard::vr::{Content, check_units, content, has_long_length};
 /// Why a data set did not become a row.
 #[derive(Debug)]
 pub enum Stop {
-    /// It has something that the schema does not have.
+    /// An attribute is not part of the schema.
     Unknown,
-    /// The columns have more places without a value than they may have.
+    /// The columns would have too many empty cells.
     TooWide,
-    /// It is wrong.
+    /// The data set is invalid.
     Wrong(Box<DataSetError>),
 }
 
@@ -49,25 +49,25 @@ impl Stop {
     }
 }
 
-/// What is done with what the schema does not have, and with what the data sets do not have.
+/// What to do with attributes outside the schema, and how many cells may be empty.
 #[derive(Debug)]
 pub struct Beyond {
-    /// With what the schema does not have.
+    /// Attributes outside the schema.
     pub unknown: Unknown,
-    /// How many places may still be without a value; where there is none left, reading stops.
+    /// How many more cells may be empty. At 0 reading stops.
     pub absent: usize,
 }
 
-/// What is done with what the schema does not have.
+/// What to do with attributes outside the schema.
 #[derive(Debug)]
 pub enum Unknown {
-    /// Reading stops: the schema has to grow.
+    /// Stop: the schema must grow.
     Stop,
-    /// It is left out, and counted by its path.
+    /// Omit the attribute, and count it by path.
     Count(BTreeMap<String, u64>),
 }
 
-/// Data sets, or the items of a sequence, while they become columns.
+/// The columns of data sets, or of the items of a sequence, while rows are added.
 #[derive(Debug)]
 pub struct DataSetBuilder {
     attributes: Vec<AttributeBuilder>,
@@ -78,20 +78,20 @@ pub struct DataSetBuilder {
 #[derive(Debug)]
 struct AttributeBuilder {
     attribute: Attribute,
-    /// The beginning of its elements' headers where plain text is all that matters: not for the tags
-    /// of attributes, nor for the character set.
+    /// The header bits of an element whose plain text can be copied unchanged; `None` for tag
+    /// attributes and for Specific Character Set.
     plain: Option<u64>,
     values: Values,
-    /// Where the values of each row end, if there are several.
+    /// The ends of the values of each row, for attributes with several values.
     lists: Option<(Vec<i32>, NullBufferBuilder)>,
 }
 
-/// A column begins with room for so many values: there may be thousands of columns.
+/// The initial capacity of a column. There may be thousands of columns.
 const FIRST: usize = 16;
 
 macro_rules! numbers {
     ($($variant:ident: $of:ident),*) => {
-        // Not laid out for its size: its variant is asked for with every element.
+        // Not optimized for size: its variant is tested for every element.
         #[derive(Debug)]
         #[repr(u8)]
         enum Values {
@@ -134,7 +134,7 @@ macro_rules! numbers {
                 }
             }
 
-            /// Adds binary numbers, as many as these bytes are.
+            /// Appends binary numbers.
             fn push_numbers(&mut self, bytes: &[u8]) {
                 match self {
                     $(Self::$variant(builder) => {
@@ -148,7 +148,7 @@ macro_rules! numbers {
                 }
             }
 
-            /// The bytes of a number.
+            /// The length of a number in bytes.
             fn size(&self) -> usize {
                 match self {
                     $(Self::$variant(_) => size_of::<<$of as ArrowPrimitiveType>::Native>(),)*
@@ -175,29 +175,28 @@ numbers!(
 );
 
 impl DataSetBuilder {
-    /// No rows yet.
+    /// Columns without rows.
     pub fn new(schema: &DataSetSchema) -> Self {
         let attributes = schema.attributes.values().map(AttributeBuilder::new).collect();
         Self { attributes, rows: 0, valid: NullBufferBuilder::new(0) }
     }
 
-    /// Adds a row that is null, as one in a column above it.
+    /// Appends a null row, because the column around it has a null.
     fn push_null(&mut self) {
         self.rows += 1;
         self.fill();
         self.valid.append_null();
     }
 
-    /// Adds a data set that is null.
+    /// Appends a null data set.
     pub fn push_absent(&mut self, beyond: &mut Beyond) -> Result<(), Stop> {
         let absent = self.attributes.len();
         self.push_null();
         beyond.count_absent(absent)
     }
 
-    /// Adds a data set, or an item, and returns where that ends. After an error it is there too, as
-    /// null.
-    // The elements are given, not lent: then they stay in registers in the short way.
+    /// Appends a data set or an item, and returns its end. After an error the row is null.
+    /// `elements` is passed by value, so that it stays in registers on the fast path.
     #[inline(always)]
     pub fn push<'a>(
         &mut self,
@@ -206,7 +205,8 @@ impl DataSetBuilder {
         beyond: &mut Beyond,
     ) -> Result<Elements<'a>, Stop> {
         self.rows += 1;
-        // Most data sets have all attributes, in order, and plain text: half the instructions.
+        // The fast path: most data sets have all attributes in order, with plain text. It takes
+        // half the instructions.
         let next = self.push_plain(0, &mut elements);
         if next == self.attributes.len() && elements.are_at_end() {
             self.valid.append_non_null();
@@ -216,8 +216,9 @@ impl DataSetBuilder {
         self.read_on(next, &mut rest, character_set, beyond).map(|()| rest)
     }
 
-    /// Adds elements from attribute `next` on, as long as they are the attributes' in their order and
-    /// plain text. Returns the attribute after these. Neither `next` nor a later one may be there yet.
+    /// Appends elements, beginning with attribute `next`, while they are in the order of the
+    /// attributes and have plain text. Returns the next attribute. Neither `next` nor a later
+    /// attribute may have a value in this row yet.
     #[inline(always)]
     fn push_plain(&mut self, next: usize, elements: &mut Elements<'_>) -> usize {
         let mut added = 0;
@@ -230,7 +231,7 @@ impl DataSetBuilder {
         next + added
     }
 
-    /// Fills the places of the last row that have no value, and returns how many these are.
+    /// Fills the empty cells of the last row, and returns their number.
     fn fill(&mut self) -> usize {
         let mut absent = 0;
         for attribute in &mut self.attributes {
@@ -242,7 +243,7 @@ impl DataSetBuilder {
         absent
     }
 
-    /// Adds what is left of a row, from attribute `next` on.
+    /// Appends the rest of a row, beginning with attribute `next`.
     #[inline(never)]
     fn read_on(
         &mut self,
@@ -257,7 +258,7 @@ impl DataSetBuilder {
         beyond.count_absent(absent).and(read)
     }
 
-    /// From attribute `unfilled` on none is there yet.
+    /// Attribute `unfilled` and all later ones have no value in this row yet.
     fn read(
         &mut self,
         mut unfilled: usize,
@@ -269,7 +270,7 @@ impl DataSetBuilder {
         let mut next = unfilled;
         loop {
             let Some(element) = elements.next()? else { return Ok(()) };
-            // It holds for the text behind it even where the schema leaves it out.
+            // The character set applies to the following text even if the schema omits it.
             if element.tag == SPECIFIC_CHARACTER_SET {
                 own = Some(CharacterSet::of_value(element.value.unwrap_or_default()));
             }
@@ -290,7 +291,7 @@ impl DataSetBuilder {
         }
     }
 
-    /// Where the attribute of an element is: nearly always the next one.
+    /// Finds the attribute of an element: nearly always the next one.
     fn find(&self, next: usize, element: &Element<'_>) -> Option<usize> {
         let is_it = |of: &AttributeBuilder| of.attribute.tag == element.tag && of.takes(element.vr);
         if self.attributes.get(next).is_some_and(is_it) {
@@ -302,7 +303,7 @@ impl DataSetBuilder {
         of_tag.enumerate().find(|(_, of)| is_it(of)).map(|(place, _)| first + place)
     }
 
-    /// Makes room for `times` the rows that there are.
+    /// Reserves memory for `times` the current number of rows.
     pub fn reserve(&mut self, times: f64, most_bytes: usize) {
         for attribute in &mut self.attributes {
             match &mut attribute.values {
@@ -313,7 +314,7 @@ impl DataSetBuilder {
         }
     }
 
-    /// The rows as structs.
+    /// The finished struct column.
     pub fn finish(mut self) -> StructArray {
         let columns = self.attributes.into_iter().map(AttributeBuilder::finish);
         let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = columns.unzip();
@@ -357,7 +358,8 @@ impl AttributeBuilder {
         }
     }
 
-    /// Whether elements of this VR are its own: any that is not said, or not known.
+    /// Whether an element of this VR belongs to the attribute: the same VR, no VR, or an unknown
+    /// VR.
     fn takes(&self, vr: Option<VR>) -> bool {
         vr.is_none_or(|vr| vr == self.attribute.vr || vr == VR::UN)
     }
@@ -379,8 +381,8 @@ impl AttributeBuilder {
         }
     }
 
-    /// Adds the next element if it is one of this attribute with plain text, of which the column
-    /// takes one value.
+    /// Appends the next element if it is an element of this attribute with plain text, and the
+    /// column has one value per row.
     #[inline(always)]
     fn push_plain(&mut self, elements: &mut Elements<'_>) -> bool {
         let (Values::Text(texts), Some(beginning)) = (&mut self.values, self.plain) else {
@@ -450,7 +452,7 @@ impl AttributeBuilder {
             }
             numbers => {
                 check_unit(element.at, vr, numbers.size(), value)?;
-                // A single one is all that a column of single ones can take.
+                // A column of single values accepts one number.
                 if self.lists.is_some() || value.len() == numbers.size() {
                     numbers.push_numbers(value);
                 }
@@ -474,7 +476,7 @@ impl AttributeBuilder {
     }
 }
 
-// Of its own, so that the loop has the registers for itself.
+// A function of its own, so that the loop has all registers.
 #[inline(never)]
 fn push_items(
     items: &mut DataSetBuilder,
@@ -521,7 +523,7 @@ fn push_text(
     let text = without_padding(text.as_bytes());
     match (several, may_be && text.contains(&b'\\')) {
         (false, false) => texts.push(text),
-        // Not one value: nothing is added.
+        // Not a single value: nothing is appended.
         (false, true) => {}
         (true, _) if text.is_empty() => {}
         (true, false) => texts.push(text),

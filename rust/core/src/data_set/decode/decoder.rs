@@ -1,5 +1,5 @@
-//! Data sets from bytes to columns (PS3.5 7), into a schema that is given or that grows with what is
-//! found.
+//! Decodes a column of data sets (PS3.5 7) into a given schema, or into a schema that grows with
+//! the attributes found.
 
 use std::collections::BTreeMap;
 
@@ -19,26 +19,26 @@ use crate::standard::character_set::CharacterSet;
 use crate::standard::transfer_syntax::{TransferSyntax, TransferSyntaxes};
 use crate::standard::vr::{Content, content};
 
-/// Data sets as columns.
+/// Decoded data sets.
 #[derive(Debug)]
 pub struct DecodedDataSets {
-    /// A row for each data set; where there was none, or a wrong one, it is null.
+    /// One row for each data set; null if it is null or invalid.
     pub rows: StructArray,
-    /// The rows whose data sets are wrong.
+    /// The invalid data sets by row.
     pub wrong: Vec<(usize, Box<DataSetError>)>,
-    /// What a given schema does not have: how many elements, by their names.
+    /// The number of elements that are not part of a given schema, by path.
     pub omitted: BTreeMap<String, u64>,
 }
 
 impl DecodedDataSets {
-    /// What was left out, by the paths from this field on.
+    /// The omitted elements by path, beginning with `field`.
     pub fn left_out_of(&self, field: Field) -> impl Iterator<Item = (String, u64)> {
         let path = move |name: &String| format!("{}.{name}", field.keyword());
         self.omitted.iter().map(move |(name, &count)| (path(name), count))
     }
 }
 
-/// Decodes data sets into the attributes of `schema`, or into all that they have.
+/// Decodes data sets into the attributes of `schema`, or into all attributes that they have.
 pub fn decode_data_sets<'a>(
     data_sets: &'a BinaryViewArray,
     syntaxes: impl Into<TransferSyntaxes<'a>>,
@@ -54,10 +54,10 @@ pub fn decode_data_sets<'a>(
     decoded
 }
 
-/// So many data sets show how large the columns become.
+/// The number of data sets from which the size of the columns is estimated.
 const SAMPLE: usize = 16;
 
-/// What is right in place of data sets that are too wide.
+/// What the caller can do about data sets that are too wide.
 const INSTEAD: &str =
     "give a schema of the attributes that matter, or decode fewer data sets together";
 
@@ -75,7 +75,7 @@ impl<'a> Decoder<'a> {
         self.decode_found(most_absent).unwrap_or_else(|| self.decode_narrow(most_absent))
     }
 
-    /// Decodes data sets into a schema that is not to change.
+    /// Decodes data sets into a schema that does not change.
     fn decode_known(
         &self,
         schema: &DataSetSchema,
@@ -85,9 +85,9 @@ impl<'a> Decoder<'a> {
         self.decode(schema, all, beyond).expect("nothing stops it")
     }
 
-    /// Decodes the data sets into all that they have, unless they are too wide.
+    /// Decodes data sets into all their attributes, unless they are too wide.
     fn decode_found(&self, most_absent: usize) -> Option<DecodedDataSets> {
-        // Most streams have data sets of one kind: the first one shows what all have.
+        // Most streams have data sets of one kind: the first one has all attributes.
         let mut found = Found { schema: DataSetSchema::default(), columns: 0 };
         found.find_all(self.all().flatten().take(1))?;
         let beyond = Beyond { unknown: Unknown::Stop, absent: most_absent };
@@ -95,15 +95,15 @@ impl<'a> Decoder<'a> {
             return Some(decoded);
         }
         found.find_all(self.all().flatten())?;
-        // Whatever could still be beyond it is not to stop the other data sets.
+        // An attribute outside the found schema must not stop the other data sets.
         let beyond = Beyond { unknown: Unknown::Count(BTreeMap::new()), absent: most_absent };
         self.decode(&found.schema, self.all(), beyond)
     }
 
-    /// Decodes those data sets that are not too wide.
+    /// Decodes the data sets that are not too wide.
     fn decode_narrow(&self, most_absent: usize) -> DecodedDataSets {
         let mut widths = Widths::default();
-        // What is wrong with a data set is found again when it is decoded.
+        // Decoding finds these errors again.
         let wrong: Vec<_> = self.all().map(|one| measure_all(&mut widths, one).err()).collect();
         let too_wide = widths.too_wide(most_absent);
         let mut refused = too_wide.iter().map(|(row, _)| *row).peekable();
@@ -135,7 +135,8 @@ impl<'a> Decoder<'a> {
         })
     }
 
-    /// With what lies behind the data set, so that its last values are read as fast as all.
+    /// The slice includes the bytes after the data set, so that its last values are read on the
+    /// fast path.
     fn of(&self, row: usize, syntax: TransferSyntax) -> Elements<'a> {
         let view = ByteView::from(self.data_sets.views()[row]);
         let length = view.length as usize;
@@ -150,17 +151,17 @@ impl<'a> Decoder<'a> {
         Elements::new(bytes, length, explicit)
     }
 
-    /// Makes room for all data sets, after the first ones were read.
+    /// Reserves memory for all data sets, after the first ones were read.
     fn reserve(&self, builder: &mut DataSetBuilder) {
         let (all, first): (usize, usize) =
             (self.lengths().sum(), self.lengths().take(SAMPLE).sum());
-        // The first ones may be the largest, with columns of which the others have nothing.
+        // The first ones may be the largest, or have columns that the others do not have.
         let by_length = all as f64 / first.max(1) as f64;
         builder.reserve((self.data_sets.len() as f64 / SAMPLE as f64).min(by_length), all);
     }
 
-    /// The rows, unless reading stopped: at something that the schema does not have, or where too much
-    /// of what it has is not there.
+    /// Decodes the rows. `None` if an attribute outside the schema, or too many empty cells,
+    /// stopped it.
     fn decode(
         &self,
         schema: &DataSetSchema,
@@ -193,15 +194,15 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// What data sets have.
+/// The attributes that were found.
 struct Found {
     schema: DataSetSchema,
     columns: usize,
 }
 
 impl Found {
-    /// Adds what data sets have, unless it is too much. One that is wrong shows what is before the
-    /// fault.
+    /// Adds the attributes of data sets; `None` if there are too many. An invalid data set counts
+    /// up to its error.
     fn find_all<'a>(&mut self, data_sets: impl Iterator<Item = Elements<'a>>) -> Option<()> {
         for mut elements in data_sets {
             let _ =
@@ -214,7 +215,7 @@ impl Found {
     }
 }
 
-/// Adds what a data set has to the widths of all.
+/// Adds the attributes of a data set to the widths.
 fn measure_all(
     widths: &mut Widths<(Tag, VR)>,
     data_set: Option<Elements<'_>>,
@@ -249,7 +250,7 @@ fn measure(
     Ok(())
 }
 
-/// Ends with an error where there are too many columns.
+/// Fails if there are too many columns.
 fn find(
     schema: &mut DataSetSchema,
     elements: &mut Elements<'_>,
@@ -291,8 +292,8 @@ fn find(
     Ok(())
 }
 
-/// The attribute of an element. One that is said to be unknown is what the dictionary says; what has
-/// items is a sequence.
+/// The attribute of an element. An element of unknown VR has the VR of the dictionary; an element
+/// with items is a sequence.
 fn attribute(element: &Element<'_>) -> Attribute {
     let said = element.vr.filter(|&vr| vr != VR::UN);
     let attribute = Attribute::new(element.tag, said);
@@ -306,7 +307,7 @@ fn is_one(vr: VR, value: &[u8], character_set: &CharacterSet) -> bool {
     match content(vr) {
         Content::Text { several: true, extended } => {
             let separator = value.contains(&b'\\');
-            // It may be the second byte of a character (PS3.5 6.1.2.3).
+            // A backslash may be the second byte of a character (PS3.5 6.1.2.3).
             let text = (separator && extended).then(|| character_set.decode(vr, value)).flatten();
             !text.map_or(separator, |text| text.contains('\\'))
         }
@@ -352,7 +353,8 @@ mod tests {
         array.as_string::<i64>().value(0)
     }
 
-    /// Two references in items of undefined length, in a sequence of undefined length; then a UID.
+    /// Two references in items of undefined length, in a sequence of undefined length, followed by
+    /// a UID.
     const DELIMITED: &[u8] = b"\x08\0\x99\x11\xff\xff\xff\xff\
         \xfe\xff\0\xe0\xff\xff\xff\xff\x08\0\x55\x11\x04\0\0\x001.2\0\xfe\xff\x0d\xe0\0\0\0\0\
         \xfe\xff\0\xe0\x0c\0\0\0\x08\0\x55\x11\x04\0\0\x001.34\
@@ -367,7 +369,7 @@ mod tests {
         let uids = items.as_struct().column_by_name("ReferencedSOPInstanceUID").unwrap();
         let uids: Vec<_> = uids.as_string::<i64>().iter().flatten().collect();
         assert_eq!(uids, ["1.2", "1.34"]);
-        // The dictionary of dicom-rs does not know the tag: its bytes are kept under it.
+        // The dictionary of dicom-rs does not have the tag; the bytes are kept under the tag.
         assert!(found.rows.columns().len() == 2);
     }
 
@@ -440,7 +442,7 @@ mod tests {
 
     #[test]
     fn the_second_byte_of_a_character_separates_no_values() {
-        // It made the column one of lists.
+        // This value turned the column into a list column.
         let one = b"\x08\0\x05\0\x08\0\0\0GB18030 \x10\0\x20\0\x02\0\0\0\x81\\";
         let item = [b"\x08\0\x99\x11\x12\0\0\0\xfe\xff\0\xe0\x0a\0\0\0", &one[16..]].concat();
         let inside = [&one[..16], &item].concat();

@@ -1,5 +1,5 @@
-//! The elements of a data set as they stand in its bytes (PS3.5 7.1), and the items of its sequences
-//! (PS3.5 7.5). What is not known to be wrong is let through.
+//! Iterates over the elements of a data set (PS3.5 7.1), and over the items of its sequences (PS3.5
+//! 7.5). Accepts everything that is not certainly wrong.
 
 use dicom_core::{Tag, VR};
 
@@ -15,64 +15,64 @@ const ITEM_ENDS: Tag = Tag(0xFFFE, 0xE00D);
 
 const SEQUENCE_ENDS: Tag = Tag(0xFFFE, 0xE0DD);
 
-/// What some writers of Explicit VR have in the place of a VR that they don't know, in front of 16 bits of
-/// length; then the dictionary tells it.
+/// What some writers put in place of an unknown VR in Explicit VR, followed by a 16-bit length. The
+/// dictionary then gives the VR.
 const UNKNOWN_VRS: [[u8; 2]; 2] = [*b"??", *b"  "];
 
 const UNDEFINED: u32 = u32::MAX;
 
-/// A value of at most 64 bytes, where it lies.
+/// A value of at most 64 bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct ShortValue<'a> {
-    /// Its bytes, and what lies behind them.
+    /// The bytes from its beginning on.
     pub window: &'a [u8; WINDOW],
-    /// How many are its own.
+    /// Its length.
     pub length: usize,
 }
 
 /// An element.
 #[derive(Debug, Clone, Copy)]
 pub struct Element<'a> {
-    /// Its tag.
+    /// The tag.
     pub tag: Tag,
-    /// The VR that it says, in Explicit VR; `None` there if it says that it does not know.
+    /// The VR of the element in Explicit VR; `None` if it is marked as unknown.
     pub vr: Option<VR>,
-    /// Where it begins.
+    /// The offset.
     pub at: usize,
-    /// Its value; `None` where its length is undefined, and items follow to a delimiter.
+    /// The value; `None` for an undefined length, with items up to a delimiter.
     pub value: Option<&'a [u8]>,
 }
 
 /// The elements of a data set or of an item.
 #[derive(Debug, Clone)]
 pub struct Elements<'a> {
-    /// The bytes of the whole data set, and what lies behind it.
+    /// The bytes of the data set and the bytes after it.
     bytes: &'a [u8],
-    /// Where the next one begins.
+    /// The offset of the next element.
     at: usize,
-    /// Where they end at the latest.
+    /// The offset at which the elements end at the latest.
     end: usize,
-    /// Whether they end at a delimiter, not with the bytes.
+    /// Whether a delimiter ends the elements.
     delimited: bool,
     explicit: bool,
-    /// How many sequences they are in.
+    /// The depth of nested sequences.
     depth: usize,
 }
 
 impl<'a> Elements<'a> {
-    /// The elements of a whole data set: the first `length` of these bytes.
+    /// The elements of a data set, which is the first `length` of these bytes.
     pub fn new(bytes: &'a [u8], length: usize, explicit: bool) -> Self {
         Self { bytes, at: 0, end: length, delimited: false, explicit, depth: 0 }
     }
 
-    /// Whether nothing follows.
+    /// Whether no element is left.
     #[inline(always)]
     pub fn are_at_end(&self) -> bool {
         self.at == self.end && !self.delimited
     }
 
-    /// The value of the next element if its header has this beginning and the value is short. Then
-    /// [`Elements::step_over`] goes on behind it.
+    /// The value of the next element if its header has these bits and the value is short. Call
+    /// [`Elements::step_over`] to continue after it.
     #[inline(always)]
     pub fn short_value(&self, beginning: u64) -> Option<ShortValue<'a>> {
         const HEADER: usize = 8;
@@ -84,7 +84,7 @@ impl<'a> Elements<'a> {
         fits.then_some(ShortValue { window, length })
     }
 
-    /// Goes on behind an element that [`Elements::short_value`] found.
+    /// Continues after an element that [`Elements::short_value`] returned.
     #[inline(always)]
     pub fn step_over(&mut self, value: ShortValue<'a>) {
         self.at += 8 + value.length;
@@ -145,7 +145,7 @@ impl<'a> Elements<'a> {
     }
 
     fn end_of_item(&mut self, tag: Tag) -> Result<(), Box<DataSetError>> {
-        // Some writers have it at the end of an item of defined length too.
+        // Some writers end an item of defined length with a delimiter, too.
         let is_last = self.depth > 0 && self.at + 8 == self.end;
         if tag == ITEM_ENDS && (self.delimited || is_last) {
             self.at += 8;
@@ -154,13 +154,13 @@ impl<'a> Elements<'a> {
         Err(misplaced(self.at, tag))
     }
 
-    /// The items of an element that was read last.
+    /// The items of the element that was read last.
     pub fn items(&self, element: &Element<'_>) -> Result<Items<'a>, Box<DataSetError>> {
         let depth = self.depth + 1;
         if depth > DEEPEST {
             return Err(DataSetError::at(element.at, DataSetReason::TooDeep(DEEPEST)));
         }
-        // What is said to be unknown, and has items, has them in Implicit VR (PS3.5 6.2.2).
+        // An element of VR UN with items has them in Implicit VR (PS3.5 6.2.2).
         let explicit = self.explicit && element.vr != Some(VR::UN);
         let (at, end) = match element.value {
             Some(value) => (self.at - value.len(), self.at),
@@ -170,12 +170,12 @@ impl<'a> Elements<'a> {
         Ok(Items { bytes, at, end, delimited, explicit, depth })
     }
 
-    /// Goes on behind items of undefined length, which were read to their end.
+    /// Continues after items of undefined length, which must have been read completely.
     pub fn go_on_behind(&mut self, items: &Items<'_>) {
         self.at = items.at;
     }
 
-    /// Steps over the items of an element that was read last.
+    /// Skips the items of the element that was read last.
     pub fn skip(&mut self, element: &Element<'_>) -> Result<(), Box<DataSetError>> {
         if element.value.is_some() {
             return Ok(());
@@ -204,7 +204,7 @@ pub struct Items<'a> {
 }
 
 impl<'a> Items<'a> {
-    /// The elements of the next item, which must be read to their end.
+    /// The elements of the next item, which must be read completely.
     #[inline(always)]
     pub fn next(&mut self) -> Result<Option<Elements<'a>>, Box<DataSetError>> {
         let at = self.at;
@@ -216,7 +216,7 @@ impl<'a> Items<'a> {
         };
         let length = u32::from_le_bytes(length);
         self.at += 8;
-        // Some writers have it at the end of a sequence of defined length too.
+        // Some writers end a sequence of defined length with a delimiter, too.
         if tag == SEQUENCE_ENDS && (self.delimited || self.at == self.end) {
             return Ok(None);
         }
@@ -233,13 +233,13 @@ impl<'a> Items<'a> {
         Ok(Some(Elements { bytes, at, end, delimited, explicit, depth }))
     }
 
-    /// Goes on behind the item that was read last.
+    /// Continues after the item that was read last.
     pub fn go_on_behind(&mut self, elements: &Elements<'_>) {
         self.at = elements.at;
     }
 }
 
-/// The tag at the beginning of these bytes, and the four bytes behind it.
+/// The tag at the beginning of these bytes, and the following four bytes.
 #[inline(always)]
 fn tag_and_rest(bytes: &[u8]) -> Option<(Tag, [u8; 4])> {
     let &[g0, g1, e0, e1, a, b, c, d] = bytes.first_chunk()?;

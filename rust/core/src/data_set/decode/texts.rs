@@ -1,4 +1,4 @@
-//! Text of data sets on its way into a column.
+//! A text column of decoded data sets.
 
 use arrow_array::LargeStringArray;
 use arrow_buffer::{Buffer, NullBufferBuilder, OffsetBufferBuilder};
@@ -7,7 +7,7 @@ use crate::columns::cell::WINDOW;
 use crate::data_set::decode::elements::ShortValue;
 use crate::memory::{MAPPED, Memory};
 
-/// Without the spaces and NULs at its end, which mean nothing (PS3.5 6.2).
+/// Strips trailing spaces and NULs, which are not significant (PS3.5 6.2).
 pub fn without_padding(text: &[u8]) -> &[u8] {
     let padding = text.iter().rev().take_while(|byte| is_padding(**byte)).count();
     &text[..text.len() - padding]
@@ -17,8 +17,8 @@ fn is_padding(byte: u8) -> bool {
     matches!(byte, b' ' | 0)
 }
 
-/// A short text, if it is plain: characters of ASCII, and no control character or backslash among
-/// them. This needs no second look, whatever the VR and the character set.
+/// A short text if it is plain: ASCII without control characters and backslashes. Plain text needs
+/// no further check, whatever the VR and the character set.
 #[inline(always)]
 pub fn plain<'a>(value: ShortValue<'a>) -> Option<ShortValue<'a>> {
     let ShortValue { window, mut length } = value;
@@ -28,7 +28,7 @@ pub fn plain<'a>(value: ShortValue<'a>) -> Option<ShortValue<'a>> {
     is_plain(window, length).then_some(ShortValue { window, length })
 }
 
-// Two blocks that overlap are read in a few wide registers, whatever the length: a third of the
+// Two overlapping blocks are read in a few wide registers, whatever the length: a third of the
 // instructions of a loop.
 #[inline(always)]
 fn is_plain(window: &[u8; WINDOW], length: usize) -> bool {
@@ -42,7 +42,7 @@ fn is_plain(window: &[u8; WINDOW], length: usize) -> bool {
     }
 }
 
-// Without a branch in it this becomes a few wide registers' arithmetic.
+// Without branches, the compiler uses a few wide registers.
 #[inline(always)]
 fn are_plain<const N: usize>(front: &[u8; N], back: &[u8; N]) -> bool {
     let pairs = front.iter().zip(back);
@@ -51,11 +51,11 @@ fn are_plain<const N: usize>(front: &[u8; N], back: &[u8; N]) -> bool {
 
 #[inline(always)]
 fn is_special(byte: u8) -> u8 {
-    // As signed numbers, those beyond ASCII are below the space too.
+    // As a signed number, a byte outside ASCII is less than a space, too.
     u8::from((byte as i8) < b' ' as i8) | u8::from(byte == b'\\')
 }
 
-/// Texts behind one another, UTF-8.
+/// Concatenated UTF-8 texts.
 #[derive(Debug)]
 pub struct Texts {
     bytes: Growing,
@@ -71,28 +71,28 @@ impl Default for Texts {
 }
 
 impl Texts {
-    /// How many there are.
+    /// The number of texts.
     #[inline(always)]
     pub fn rows(&self) -> usize {
         self.ends.len() - 1
     }
 
-    /// Makes room for `times` as many, which don't take more than `most_bytes` together.
+    /// Reserves memory for `times` as many texts of at most `most_bytes` together.
     pub fn reserve(&mut self, times: f64, most_bytes: usize) {
         self.bytes.reserve(times, most_bytes);
-        // Each has a header too.
+        // Each element also has a header.
         self.ends.reserve(expected(self.rows(), times, most_bytes / 8) - self.rows());
     }
 
-    /// Adds a text.
+    /// Appends a text.
     pub fn push(&mut self, text: &[u8]) {
         self.bytes.extend(text);
         self.ends.push_length(text.len());
         self.valid.append_non_null();
     }
 
-    /// Adds a short text.
-    // A copy of a length that is not known is a call: it takes six times the instructions.
+    /// Appends a short text. A copy of unknown length is a function call with six times the
+    /// instructions.
     #[inline(always)]
     pub fn push_short(&mut self, text: ShortValue<'_>) {
         self.bytes.push(text.window, text.length);
@@ -100,25 +100,24 @@ impl Texts {
         self.valid.append_non_null();
     }
 
-    /// Adds a null.
+    /// Appends a null.
     pub fn push_null(&mut self) {
         self.ends.push_length(0);
         self.valid.append_null();
     }
 
-    /// The column.
+    /// The finished column.
     pub fn finish(mut self) -> LargeStringArray {
         LargeStringArray::new(self.ends.finish(), self.bytes.finish(), self.valid.finish())
     }
 }
 
-/// How many `found` become that are found `times` more often, with some to spare, but not beyond
-/// `most`.
+/// Estimates the number of values after `times` more rows, with a margin, up to `most`.
 fn expected(found: usize, times: f64, most: usize) -> usize {
     ((found as f64 * times * 1.1) as usize).min(most).max(found)
 }
 
-/// Bytes that become more, in memory that earlier columns may have left.
+/// A growing buffer in reused memory.
 #[derive(Debug)]
 struct Growing {
     memory: Memory,
@@ -132,7 +131,7 @@ impl Default for Growing {
 }
 
 impl Growing {
-    /// Adds the first `length` of these bytes.
+    /// Appends the first `length` of these bytes.
     #[inline(always)]
     fn push(&mut self, bytes: &[u8; WINDOW], length: usize) {
         let free = self.memory.bytes().get_mut(self.length..);
@@ -152,7 +151,7 @@ impl Growing {
         self.length = end;
     }
 
-    /// Writes bytes for which there is no room.
+    /// Appends bytes after growing.
     #[cold]
     #[inline(never)]
     fn grow(&mut self, bytes: &[u8]) {
@@ -169,7 +168,7 @@ impl Growing {
     }
 
     fn become_large(&mut self, length: usize) {
-        /// From here on it is taken from the memory that is used again.
+        /// Buffers of this length and more use the reusable memory.
         const LARGE: usize = 16 << 10;
         let length = if length < LARGE { length } else { length.max(MAPPED) };
         self.memory.grow(self.length, length.next_multiple_of(1024));

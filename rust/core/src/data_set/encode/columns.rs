@@ -1,5 +1,5 @@
-//! Data sets as columns: an Arrow struct whose fields are attributes, in lists of structs the items
-//! of sequences, in lists of values the values of an element.
+//! Columns of attributes: an Arrow struct with attributes as fields, lists of structs for
+//! sequences, and lists of values for several values.
 
 use std::ops::Range;
 
@@ -19,72 +19,72 @@ use crate::schema_error::SchemaError;
 use crate::standard::attribute::{Attribute, SPECIFIC_CHARACTER_SET};
 use crate::standard::vr::{Content, content};
 
-/// The attributes of data sets, in the order of their tags.
+/// The attributes of data sets, in tag order.
 #[derive(Debug)]
 pub struct DataSetColumns {
-    /// How many data sets there are, or items.
+    /// The number of data sets or items.
     pub rows: usize,
     nulls: Option<NullBuffer>,
-    /// Their attributes.
+    /// The attributes.
     pub elements: Vec<ElementColumn>,
-    /// Whether Specific Character Set is one of them.
+    /// Whether Specific Character Set is one of the attributes.
     pub may_give_character_set: bool,
 }
 
-/// An attribute of all data sets.
+/// One attribute of all data sets.
 #[derive(Debug)]
 pub struct ElementColumn {
     /// The attribute.
     pub attribute: Attribute,
-    /// Its values.
+    /// The values.
     pub values: Values,
-    /// The beginning of its elements' headers, as [`HeaderForm`] has it.
+    /// The header bits of the elements; see [`HeaderForm`].
     pub beginning: u64,
-    /// Where UIDs begin that stand side by side: those from here on.
+    /// The run of UID attributes that begins here.
     pub uids: Option<UidRun>,
 }
 
-/// Attributes side by side whose values are UIDs.
+/// Consecutive attributes with UID values.
 #[derive(Debug, Clone, Copy)]
 pub struct UidRun {
-    /// Its number among all runs, those in items too.
+    /// The index of the run, counting those in items.
     pub number: usize,
-    /// How many attributes they are.
+    /// The number of attributes.
     pub length: usize,
 }
 
 /// The values of an attribute.
 #[derive(Debug)]
 pub enum Values {
-    /// None in any row.
+    /// Every row is null.
     Null,
-    /// Text, one value in a row.
+    /// Text, one value per row.
     Text(ByteColumn),
-    /// The same of UIDs, the most frequent of all.
+    /// UIDs, one per row: the most frequent values.
     Uids(ByteColumn),
     /// Bytes.
     Bytes(ByteColumn),
-    /// A whole number in a row.
+    /// An integer per row.
     Integers(IntegerColumn),
-    /// A number in a row.
+    /// A floating-point number per row.
     Floats(Floats),
-    /// Several values in a row.
+    /// Several values per row.
     Several(Lists, Box<Values>),
-    /// Items in a row.
+    /// Items per row.
     Items(Lists, Box<DataSetColumns>),
 }
 
-/// Floating point numbers of either width.
+/// Floating-point numbers of either width.
 #[derive(Debug)]
 pub enum Floats {
-    /// Of 32 bits.
+    /// 32 bits.
     Single(PrimitiveArray<Float32Type>),
-    /// Of 64 bits.
+    /// 64 bits.
     Double(PrimitiveArray<Float64Type>),
 }
 
 impl Floats {
-    /// The number in a row, `None` for null.
+    /// The number of a row; `None` for null.
     pub fn get(&self, row: usize) -> Option<f64> {
         match self {
             Self::Single(array) => array.is_valid(row).then(|| array.value(row).into()),
@@ -93,13 +93,13 @@ impl Floats {
     }
 }
 
-/// Where the values of each row lie among those of all rows.
+/// The ranges of values that belong to each row.
 #[derive(Debug)]
 pub struct Lists {
-    /// How many values there are in all rows.
+    /// The number of values of all rows.
     pub values: usize,
     nulls: Option<NullBuffer>,
-    /// Where the first begins in the array that the offsets count in.
+    /// The offset of the first value.
     base: usize,
     offsets: Offsets,
 }
@@ -108,7 +108,7 @@ pub struct Lists {
 enum Offsets {
     Small(OffsetBuffer<i32>),
     Large(OffsetBuffer<i64>),
-    /// Lists of one length.
+    /// Lists of fixed length.
     Fixed(usize),
 }
 
@@ -122,7 +122,7 @@ impl Lists {
         Self { values: end - base, nulls: nulls.cloned(), base, offsets }
     }
 
-    /// The values of a row, `None` for null.
+    /// The values of a row; `None` for null.
     #[inline(always)]
     pub fn range(&self, row: usize) -> Option<Range<usize>> {
         if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
@@ -138,12 +138,12 @@ impl Lists {
 }
 
 impl DataSetColumns {
-    /// The attributes by the names of the fields; `path` is where they stand.
+    /// The attributes by field name; `path` is the path of the struct.
     pub fn new(array: &StructArray, path: &str) -> Result<Self, SchemaError> {
         Self::inside(array, path, 0)
     }
 
-    /// Those in so many sequences, one in another.
+    /// The attributes at a depth of `sequences` nested sequences.
     fn inside(array: &StructArray, path: &str, sequences: usize) -> Result<Self, SchemaError> {
         check_depth(path, sequences)?;
         let mut elements = Vec::with_capacity(array.num_columns());
@@ -172,7 +172,7 @@ impl DataSetColumns {
         }
     }
 
-    /// Numbers the runs of UIDs from `next` on, and returns the number after theirs.
+    /// Numbers the runs of UIDs, beginning with `next`, and returns the next number.
     fn number_uids(&mut self, next: usize) -> usize {
         let are_uids = |one: &ElementColumn| matches!(one.values, Values::Uids(_));
         let runs = self.elements.chunk_by_mut(|one, other| are_uids(one) && are_uids(other));
@@ -186,19 +186,19 @@ impl DataSetColumns {
         })
     }
 
-    /// The UIDs, where no row has anything else and none is null.
+    /// The UID column, if every row has exactly one UID and nothing else.
     #[inline]
     pub fn nothing_but_uids(&self) -> Option<UidRun> {
         let run = self.elements.first()?.uids?;
         (run.length == self.elements.len() && self.nulls.is_none()).then_some(run)
     }
 
-    /// The rows in which there is none.
+    /// The null buffer of the data sets.
     pub fn nulls(&self) -> Option<&NullBuffer> {
         self.nulls.as_ref()
     }
 
-    /// Whether there is no data set in a row.
+    /// Whether a row has no data set.
     #[inline]
     pub fn is_null(&self, row: usize) -> bool {
         self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
@@ -206,14 +206,14 @@ impl DataSetColumns {
 }
 
 impl Values {
-    /// Items are in so many `sequences`, one in another.
+    /// `sequences` is the depth of nested sequences.
     fn new(vr: VR, array: &ArrayRef, path: &str, sequences: usize) -> Result<Self, SchemaError> {
         if let Some((lists, values)) = lists(array) {
             return match (content(vr), values.as_struct_opt()) {
                 (Content::Sequence, Some(items)) => {
                     Ok(Self::Items(lists, DataSetColumns::inside(items, path, sequences)?.into()))
                 }
-                // A list that is empty in every row says nothing of its items.
+                // Lists that are empty in every row do not show the type of their items.
                 (Content::Sequence, None) if values.data_type() == &DataType::Null => {
                     let items = StructArray::new_empty_fields(values.len(), None);
                     Ok(Self::Items(lists, DataSetColumns::inside(&items, path, sequences)?.into()))
@@ -251,7 +251,7 @@ impl Values {
     }
 }
 
-/// The lists of an array of lists, and the part of their values that they use.
+/// The lists of a list array, and the values they use.
 fn lists(array: &ArrayRef) -> Option<(Lists, ArrayRef)> {
     let (offsets, values) = if let Some(array) = array.as_list_opt::<i32>() {
         (Offsets::Small(array.offsets().clone()), array.values())

@@ -1,4 +1,4 @@
-//! Data sets from columns to bytes, Implicit or Explicit VR Little Endian (PS3.5 7 and A).
+//! Encodes data sets from columns, in Implicit or Explicit VR Little Endian (PS3.5 7 and A).
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -21,9 +21,9 @@ use crate::uid;
 const UNICODE: &[u8] = b"ISO_IR 192";
 
 impl DataSetColumns {
-    /// The most bytes that its data sets can become together.
+    /// An upper bound of the length of all data sets together.
     pub fn most_bytes(&self) -> usize {
-        // With its escapes a character may take so many times the bytes that it has in UTF-8.
+        // A character with its escape sequences may take this many times its UTF-8 bytes.
         const OTHER_CHARACTER_SET: usize = 4;
         let added = (8 + UNICODE.len()) * self.rows;
         let bytes = added + self.most_bytes_as_given();
@@ -34,7 +34,7 @@ impl DataSetColumns {
         self.elements.iter().map(|element| element.most_bytes(self.rows)).sum()
     }
 
-    /// Whether the data set of a row gives its character set.
+    /// Whether the data set of a row has Specific Character Set.
     fn gives_character_set(&self, row: usize) -> bool {
         let is_it = |of: &&ElementColumn| of.attribute.tag == SPECIFIC_CHARACTER_SET;
         self.elements.iter().find(is_it).is_some_and(|element| match &element.values {
@@ -44,7 +44,7 @@ impl DataSetColumns {
         })
     }
 
-    /// Whether the data sets, or items in them, have an attribute.
+    /// Whether the data sets or their items have an attribute.
     fn has(&self, tag: Tag) -> bool {
         self.elements.iter().any(|element| {
             let in_items = |items: &Self| items.has(tag);
@@ -54,12 +54,12 @@ impl DataSetColumns {
     }
 }
 
-/// Encodes the data sets of columns.
+/// Encodes the data sets of columns, row by row.
 #[derive(Debug)]
 pub struct DataSetEncoder<'c> {
     columns: &'c DataSetColumns,
     options: DataSetOptions,
-    /// By the number of the run.
+    /// The blocks of UIDs, by run.
     uids: Vec<UidBlock<'c>>,
 }
 
@@ -70,10 +70,11 @@ impl<'c> DataSetEncoder<'c> {
         Self { columns, options, uids }
     }
 
-    /// Writes the data set of a row, which must not be null, to the beginning of `out`; returns how
-    /// many bytes it took.
+    /// Writes the data set of a row, which must not be null, to the beginning of `out`, and returns
+    /// its length.
     ///
     /// # Errors
+    ///
     /// The first value that does not fit its VR.
     pub fn encode(&mut self, row: usize, out: &mut [u8]) -> Result<usize, Box<DataSetError>> {
         let mut writer = Writer::new(self.options, &mut self.uids, out);
@@ -81,10 +82,10 @@ impl<'c> DataSetEncoder<'c> {
         Ok(writer.at)
     }
 
-    /// Writes the data sets of rows one behind the other to the beginning of `out`, and to `ends`
-    /// where each of them ends, as a number of 64 bits. Null becomes nothing, as does a data set with
-    /// a value that does not fit its VR: the rows of these are returned, each with the first such
-    /// value. Rows are best asked for in their order.
+    /// Writes the data sets of consecutive rows to `out`, and the end of each, as a 64-bit number,
+    /// to `ends`. A null row takes no bytes, nor does a row with a value that does not fit its VR;
+    /// these rows are returned with the error of their first such value. Rows in ascending order
+    /// are fastest.
     pub fn encode_rows(
         &mut self,
         rows: Range<usize>,
@@ -110,7 +111,7 @@ impl<'c> DataSetEncoder<'c> {
 
 impl ElementColumn {
     fn most_bytes(&self, rows: usize) -> usize {
-        // The longest header, and a byte of padding.
+        // The longest header, and a padding byte.
         const HEADER: usize = 13;
         rows * HEADER + self.values.most_bytes(rows)
     }
@@ -118,11 +119,11 @@ impl ElementColumn {
 
 impl Values {
     fn most_bytes(&self, rows: usize) -> usize {
-        /// The longest text that is a DS, and a separator.
+        /// The longest DS text, and a separator.
         const NUMBER: usize = 17;
         match self {
             Self::Null => 0,
-            // A separator follows each of several values.
+            // A separator follows each value.
             Self::Text(cells) | Self::Uids(cells) | Self::Bytes(cells) => {
                 cells.most_bytes(rows) + rows
             }
@@ -133,7 +134,7 @@ impl Values {
     }
 }
 
-/// Bytes while they are written.
+/// The output while it is written.
 struct Writer<'c, 'o> {
     explicit: bool,
     form: HeaderForm,
@@ -141,17 +142,17 @@ struct Writer<'c, 'o> {
     uids: &'o mut [UidBlock<'c>],
     out: &'o mut [u8],
     at: usize,
-    /// That of the data set or item that is written.
+    /// The character set of the current data set or item.
     character_set: CharacterSet,
-    /// Whether it is given or added, so that what it does not have can't be written.
+    /// Whether the character set is given or was added. Text outside it is then an error.
     is_given: bool,
-    /// Whether Specific Character Set is still to be added.
+    /// Whether Specific Character Set must be added.
     add_unicode: bool,
-    /// Whether text is not ASCII where none is given.
+    /// Whether a data set without Specific Character Set has text outside ASCII.
     lacks_unicode: bool,
 }
 
-/// An element whose length is still to come: where its header begins, and its value.
+/// An element without its length yet: the offsets of its header and its value.
 struct Begun {
     tag: Tag,
     vr: VR,
@@ -193,8 +194,8 @@ impl<'c, 'o> Writer<'c, 'o> {
         }
     }
 
-    /// Writes a row again with Unicode's character set, where the data set gives none. It stands in
-    /// front of the text, and few data sets need it.
+    /// Writes a row again, with Specific Character Set for Unicode added. The attribute precedes
+    /// all text, and few data sets need it.
     #[cold]
     #[inline(never)]
     fn row_in_unicode(
@@ -235,7 +236,7 @@ impl<'c, 'o> Writer<'c, 'o> {
         if self.add_unicode { self.add_unicode() } else { Ok(()) }
     }
 
-    /// Writes UIDs that stand side by side, if they are all conformant.
+    /// Writes a run of UIDs if all of them are conformant.
     #[inline(always)]
     fn uids(&mut self, run: UidRun, row: usize) -> Option<()> {
         let behind = self.uids[run.number].write(row, &mut self.out[self.at..])?.len();
@@ -265,7 +266,7 @@ impl<'c, 'o> Writer<'c, 'o> {
         }
     }
 
-    // Of its own, as those of sequences, so that the loop over UIDs has the registers for itself.
+    // A function of its own, like that for sequences, so that the loop over UIDs has all registers.
     #[inline(never)]
     fn values(
         &mut self,
@@ -288,7 +289,7 @@ impl<'c, 'o> Writer<'c, 'o> {
         self.end(&begun)
     }
 
-    /// Writes a sequence whose items are nothing but UIDs, if these are all conformant.
+    /// Writes a sequence whose items have only UIDs, if all of them are conformant.
     #[inline(never)]
     fn sequence_of_uids(
         &mut self,
@@ -339,7 +340,7 @@ impl<'c, 'o> Writer<'c, 'o> {
         }
     }
 
-    /// The header, its length still to come.
+    /// Writes a header without its length.
     fn begin(&mut self, tag: Tag, vr: VR) -> Begun {
         let header = self.at;
         let [g0, g1] = tag.0.to_le_bytes();
@@ -370,7 +371,8 @@ impl<'c, 'o> Writer<'c, 'o> {
         } else if let Ok(length) = u16::try_from(length) {
             self.out[begun.value - 2..begun.value].copy_from_slice(&length.to_le_bytes());
         } else {
-            // What is too long for the length field of its VR is written as UN (PS3.5 6.2.2).
+            // A value that is too long for the length field of its VR is written as UN (PS3.5
+            // 6.2.2).
             self.out.copy_within(begun.value..self.at, begun.value + 4);
             self.at += 4;
             let [a, b] = VR::UN.to_bytes();
@@ -386,7 +388,7 @@ impl<'c, 'o> Writer<'c, 'o> {
         items: &'c DataSetColumns,
         rows: Range<usize>,
     ) -> Result<(), Box<DataSetError>> {
-        // An item has that of what is around it, or its own (PS3.3 C.12.1.1.2).
+        // An item has the character set of the data set around it, or its own (PS3.3 C.12.1.1.2).
         let around = items.may_give_character_set.then(|| self.character_set.clone());
         for (number, row) in rows.enumerate() {
             let inside = |error: Box<DataSetError>| error.inside(&format!("[{number}]"));
@@ -394,7 +396,7 @@ impl<'c, 'o> Writer<'c, 'o> {
                 return Err(inside(DataSetError::new(DataSetReason::NullAmong("items"))));
             }
             let begin = self.at;
-            // Its header is written when its length is known.
+            // The header is written when the length is known.
             self.at += 8;
             self.data_set(items, row).map_err(inside)?;
             if let Some(around) = &around {
@@ -426,7 +428,7 @@ impl<'c, 'o> Writer<'c, 'o> {
             if is_text && number > 0 {
                 self.put(b"\\");
             }
-            // Text may lack a value among others: it is empty then (PS3.5 6.4).
+            // One of several texts may be null: it is empty then (PS3.5 6.4).
             if !self.value(vr, values, row).map_err(inside)? && !is_text {
                 return Err(inside(DataSetError::new(DataSetReason::NullAmong("values"))));
             }
@@ -434,7 +436,7 @@ impl<'c, 'o> Writer<'c, 'o> {
         Ok(())
     }
 
-    /// Writes a value, and returns whether there is one.
+    /// Writes a value. Returns whether the row has one.
     fn value(&mut self, vr: VR, values: &Values, row: usize) -> Result<bool, Box<DataSetError>> {
         match values {
             Values::Text(cells) | Values::Uids(cells) => match cells.get(row) {
@@ -473,7 +475,7 @@ impl<'c, 'o> Writer<'c, 'o> {
             self.put(&element.to_le_bytes());
             return Ok(());
         }
-        // The producer of a column promises UTF-8, and may be wrong.
+        // A column promises UTF-8, but its producer may be wrong.
         let characters = std::str::from_utf8(text)
             .map_err(|_| DataSetError::new(DataSetReason::NotUtf8(excerpt(text))))?;
         check_text(vr, characters).map_err(of_value)?;
@@ -564,19 +566,19 @@ impl<'c, 'o> Writer<'c, 'o> {
     }
 }
 
-/// The length of a value, which is not the one that says undefined (PS3.5 7.1.1).
+/// The length of a value, except the length that means undefined (PS3.5 7.1.1).
 fn length_of_value(length: usize) -> Option<u32> {
     u32::try_from(length).ok().filter(|&length| length < u32::MAX)
 }
 
-/// Item, with its length (PS3.5 7.5.1).
+/// The header of an item with its length (PS3.5 7.5.1).
 #[inline(always)]
 fn item_header(length: u32) -> [u8; 8] {
     let [a, b, c, d] = length.to_le_bytes();
     [0xfe, 0xff, 0x00, 0xe0, a, b, c, d]
 }
 
-/// A number as a decimal string: the shorter of the two ways to write it.
+/// A number as a decimal string, in the shorter of its two notations.
 fn decimal(number: f64) -> String {
     let mut plain = number.to_string();
     let mut exponent = String::new();
@@ -662,7 +664,7 @@ mod tests {
         ])
     }
 
-    /// The same by dicom-rs.
+    /// The same data set written by dicom-rs.
     fn rival(object: &InMemDicomObject, syntax: TransferSyntax) -> Vec<u8> {
         let mut out = Vec::new();
         let syntax = match syntax {
@@ -766,7 +768,7 @@ mod tests {
         let found =
             error(vec![("PatientName", name.clone()), ("SpecificCharacterSet", ascii.clone())]);
         assert_eq!((&*found.path, found.reason.code()), (".PatientName", "character-set"));
-        // What stands in front of it is not under it.
+        // Text before Specific Character Set is not affected by it.
         let found = error(vec![("00070010", name.clone()), ("SpecificCharacterSet", latin)]);
         assert_eq!((&*found.path, found.reason.code()), (".00070010", "character-set"));
         let found = error(vec![("00070010", name.clone())]);
@@ -849,7 +851,7 @@ mod tests {
         let references = structs(vec![("ReferencedSOPInstanceUID", instances)]);
         let array = structs(vec![("ReferencedSOPSequence", items(references, &[1], None))]);
         let ours = encoded(&array, 0, syntax);
-        // Theirs ends items and sequences with delimiters; between the headers there is the same.
+        // dicom-rs ends items and sequences with delimiters; the rest is equal.
         assert_eq!(ours[..8], theirs[..8]);
         let element = &ours[20..];
         assert!(theirs.windows(element.len()).any(|window| window == element));

@@ -8,17 +8,17 @@ use crate::standard::transfer_syntax::TransferSyntax;
 pub struct DataSetOptions {
     /// The transfer syntax.
     pub syntax: TransferSyntax,
-    /// Whether UIDs must be conformant to PS3.5 9.1, or only short ASCII.
+    /// Whether UIDs must conform to PS3.5 9.1, or only to the lenient rule.
     pub conformant_uids: bool,
 }
 
 impl DataSetOptions {
-    /// Whether elements have explicit VRs.
+    /// Whether the transfer syntax has explicit VRs.
     pub fn is_explicit(self) -> bool {
         self.syntax == TransferSyntax::ExplicitVrLittleEndian
     }
 
-    /// The form of headers.
+    /// The form of element headers.
     pub fn form(self) -> HeaderForm {
         HeaderForm::of(self.is_explicit())
     }

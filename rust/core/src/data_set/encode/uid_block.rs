@@ -1,4 +1,4 @@
-//! UIDs of data sets, some rows at once: they are looked for and checked in blocks.
+//! UIDs of data sets, read and checked in blocks of rows.
 
 use crate::columns::cell::Cell;
 use crate::columns::cell::WINDOW;
@@ -8,11 +8,11 @@ use crate::uid::masks::conformant_each;
 
 const ROWS: usize = 128;
 const HEADER: usize = 8;
-/// Where the most that is written for a UID ends: so far behind it that the compiler sees that a
-/// length of seven bits lies inside. What comes next is written over the rest.
+/// The length that one write of a UID may touch. It is large enough for the compiler to see that
+/// any 7-bit length is in bounds. The next element overwrites the excess.
 pub const ROOM: usize = HEADER + 128;
 
-/// A UID as it is written: what stands in front of it, and where it lies.
+/// A UID ready to write: its header and its bytes.
 #[derive(Debug, Clone, Copy)]
 struct Uid<'c> {
     header: [u8; HEADER],
@@ -22,9 +22,9 @@ struct Uid<'c> {
 }
 
 impl<'c> Uid<'c> {
-    /// No UID, which takes nothing.
+    /// No UID: writes nothing.
     const NONE: Self = Self { header: [0; HEADER], window: &[0; WINDOW], length: 0, takes: 0 };
-    /// One that is written another way: it is not conformant, or lies at the end of its buffer.
+    /// A UID for the slow path: not conformant, or at the end of its buffer.
     const OTHER: Self = Self { takes: u8::MAX as u32, ..Self::NONE };
 
     #[inline(always)]
@@ -41,8 +41,8 @@ impl<'c> Uid<'c> {
         }
     }
 
-    /// Writes the element and returns how many bytes it took, if this is the way to write it.
-    // With its length known before, and copied as a whole: half the instructions.
+    /// Writes the element and returns its length, if the fast path applies. The length is known in
+    /// advance and the copy has a fixed size: half the instructions.
     #[inline(always)]
     fn write(&self, out: &mut [u8; ROOM]) -> Option<usize> {
         if self.takes == Self::OTHER.takes {
@@ -55,12 +55,12 @@ impl<'c> Uid<'c> {
     }
 }
 
-/// Some rows of columns of UIDs that stand side by side.
-// One by one they take half as many instructions again.
+/// A block of rows of a run of UID columns. Reading UIDs one by one takes half as many instructions
+/// again.
 #[derive(Debug)]
 pub struct UidBlock<'c> {
     columns: &'c [ElementColumn],
-    /// How many rows the columns have.
+    /// The number of rows of the columns.
     all: usize,
     form: HeaderForm,
     first: usize,
@@ -70,7 +70,7 @@ pub struct UidBlock<'c> {
 }
 
 impl<'c> UidBlock<'c> {
-    /// A block without rows yet for each run of UIDs, by its number.
+    /// An empty block for each run of UIDs, by index.
     pub fn all(columns: &'c DataSetColumns, form: HeaderForm) -> Vec<Self> {
         let mut blocks = Vec::new();
         Self::add(columns, form, &mut blocks);
@@ -95,9 +95,9 @@ impl<'c> UidBlock<'c> {
         Self { columns, all, form, first: 0, rows: 0, uids, cells: [Cell::NULL; ROWS] }
     }
 
-    /// Writes the UIDs in a row to the beginning of `out`, and returns what is behind them. They are
-    /// the most frequent elements of all; if one is not conformant, or lies at the end of its buffer,
-    /// or `out` ends soon, they are written another way.
+    /// Writes the UIDs of a row to the beginning of `out`, and returns the rest of `out`. UIDs are
+    /// the most frequent elements. Returns `None`, for the slow path, if one is not conformant or
+    /// lies at the end of its buffer, or if `out` ends early.
     #[inline(always)]
     pub fn write<'o>(&mut self, row: usize, mut out: &'o mut [u8]) -> Option<&'o mut [u8]> {
         let mut place = row.wrapping_sub(self.first);
@@ -178,7 +178,7 @@ mod tests {
                     (Some(length), uid) => assert_eq!(out[..length], element(uid), "{row}"),
                 }
             }
-            // Those in the last 64 bytes of their buffer.
+            // The UIDs in the last 64 bytes of their buffer.
             assert!(at_end.len() < 10, "{at_end:?}");
         }
     }
