@@ -142,7 +142,7 @@ pub fn check_names(schema: &SchemaRef) -> Result<(), TableError> {
     let mut events = Vec::new();
     for (at, column) in schema.fields().iter().enumerate() {
         let name = column.name();
-        if Field::of_keyword(name).is_some() {
+        if Field::from_keyword(name).is_some() {
             events.push(column.clone());
         } else if Seen::of_name(name).is_none() {
             return Err(TableError::Unknown(name.clone()));

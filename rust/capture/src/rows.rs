@@ -193,7 +193,7 @@ fn without_answers(events: &RecordBatch, kinds: &[Kind]) -> RecordBatch {
     let answered: BooleanArray = kinds.iter().map(|kind| Some(*kind == Kind::Answered)).collect();
     let schema = events.schema();
     let columns = schema.fields().iter().zip(events.columns()).map(|(column, array)| {
-        let field = Field::of_keyword(column.name());
+        let field = Field::from_keyword(column.name());
         let responds = field.is_some_and(|field| OF_ANSWERS.contains(&field));
         if responds && array.data_type() != &DataType::Null {
             nullif(array, &answered).expect("the columns are of one length")
@@ -212,7 +212,7 @@ fn answers_of(events: &RecordBatch, answered: &[usize]) -> RecordBatch {
     let rows: UInt64Array = answered.iter().map(|&row| row as u64).collect();
     let schema = events.schema();
     let columns = schema.fields().iter().zip(events.columns()).filter_map(|(column, array)| {
-        let name = match Field::of_keyword(column.name())? {
+        let name = match Field::from_keyword(column.name())? {
             Field::MessageIDBeingRespondedTo | Field::EventInformation => return None,
             Field::MessageID => Field::MessageIDBeingRespondedTo,
             field => field,

@@ -36,7 +36,7 @@ pub fn decode_structured(
     for (field, schema) in fields {
         let data_sets = capture.events[field.keyword()].as_binary_view();
         let found = decode_data_sets(data_sets, TransferSyntaxes::Each(&syntaxes), schema.as_ref());
-        omitted.extend(found.left_out_of(*field));
+        omitted.extend(found.omitted_of(*field));
         for (row, error) in found.wrong {
             let broken = broken(capture, *field, row, error);
             capture.broken.push(broken);
@@ -51,7 +51,7 @@ pub fn decode_structured(
 fn syntaxes(events: &RecordBatch) -> TransferSyntaxColumn {
     let uids = events[Seen::TransferSyntaxUID.name()].as_dictionary::<Int32Type>();
     let uids = uids.downcast_dict::<StringArray>().expect("they are text");
-    TransferSyntaxColumn::of_uids(uids.into_iter(), TransferSyntax::default())
+    TransferSyntaxColumn::from_uids(uids.into_iter(), TransferSyntax::default())
 }
 
 fn broken(capture: &Capture, field: Field, row: usize, error: Box<DataSetError>) -> Broken {

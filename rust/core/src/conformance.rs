@@ -304,7 +304,7 @@ pub enum Information<'a> {
 
 impl<'a> Information<'a> {
     /// The event information of a column.
-    pub fn of(column: Option<&'a ArrayRef>) -> Self {
+    pub fn new(column: Option<&'a ArrayRef>) -> Self {
         column.and_then(|column| column.as_struct_opt()).map_or(Self::Encoded, Self::Structured)
     }
 }
@@ -465,7 +465,7 @@ mod tests {
     fn check(columns: Vec<(&str, ArrayRef)>) -> Vec<Option<(&'static str, String)>> {
         let batch = RecordBatch::try_from_iter(columns).unwrap();
         let columns = EventColumns::new(&batch).unwrap();
-        let information = Information::of(batch.column_by_name("EventInformation"));
+        let information = Information::new(batch.column_by_name("EventInformation"));
         (0..columns.rows)
             .map(|row| check_row(&columns, row, information).err())
             .map(|found| found.map(|one| (one.code(), one.path().to_owned())))

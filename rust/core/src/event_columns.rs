@@ -31,7 +31,7 @@ pub struct EventColumns {
 impl EventColumns {
     /// Finds the columns by name.
     pub fn new(batch: &RecordBatch) -> Result<Self, SchemaError> {
-        Self::of(batch, Vec::new())
+        Self::build(batch, Vec::new())
     }
 
     /// As [`EventColumns::new`], with structured data sets, which are encoded together with their
@@ -40,10 +40,10 @@ impl EventColumns {
         batch: &RecordBatch,
         options: DataSetOptions,
     ) -> Result<Self, SchemaError> {
-        Self::of(batch, StructuredColumn::all(batch, options)?)
+        Self::build(batch, StructuredColumn::all(batch, options)?)
     }
 
-    fn of(batch: &RecordBatch, structured: Vec<StructuredColumn>) -> Result<Self, SchemaError> {
+    fn build(batch: &RecordBatch, structured: Vec<StructuredColumn>) -> Result<Self, SchemaError> {
         check_names(&batch.schema())?;
         let mut columns = Self {
             rows: batch.num_rows(),
@@ -52,14 +52,14 @@ impl EventColumns {
             structured,
         };
         for (column, array) in batch.schema().fields().iter().zip(batch.columns()) {
-            if let Some(field) = Field::of_keyword(column.name()) {
-                columns.put(field, array)?;
+            if let Some(field) = Field::from_keyword(column.name()) {
+                columns.insert(field, array)?;
             }
         }
         Ok(columns)
     }
 
-    fn put(&mut self, field: Field, array: &ArrayRef) -> Result<(), SchemaError> {
+    fn insert(&mut self, field: Field, array: &ArrayRef) -> Result<(), SchemaError> {
         let wrong_type =
             |accepted| move |found| SchemaError::Type { column: field.keyword(), found, accepted };
         if Field::TEXTS.contains(&field) {
@@ -113,7 +113,7 @@ impl EventColumns {
 pub fn check_names(schema: &SchemaRef) -> Result<(), SchemaError> {
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     for (at, name) in names.iter().enumerate() {
-        if Field::of_keyword(name).is_none() {
+        if Field::from_keyword(name).is_none() {
             return Err(SchemaError::Unknown((*name).to_owned()));
         }
         if names[..at].contains(name) {

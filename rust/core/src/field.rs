@@ -103,7 +103,7 @@ impl Field {
     }
 
     /// The field with this keyword.
-    pub fn of_keyword(keyword: &str) -> Option<Self> {
+    pub fn from_keyword(keyword: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|field| field.keyword() == keyword)
     }
 }

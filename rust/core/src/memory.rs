@@ -111,7 +111,7 @@ fn map(length: usize) -> Option<MmapMut> {
 }
 
 fn keep_idle(pages: MmapMut) {
-    if pages.len() >= LARGE && !offer_back(&pages) {
+    if pages.len() >= LARGE && !offer_to_system(&pages) {
         return;
     }
     let mut unmapped = Vec::new();
@@ -130,7 +130,7 @@ fn warm_bytes(idle: &[MmapMut]) -> usize {
 
 /// Offers idle pages to the system, which may reclaim them when it needs memory. Returns whether
 /// the system supports this.
-fn offer_back(pages: &MmapMut) -> bool {
+fn offer_to_system(pages: &MmapMut) -> bool {
     #[cfg(target_os = "linux")]
     {
         // SAFETY: a reclaimed page reads as zeros afterwards. The caller owns these pages, no one

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// results in the order of the parts.
 ///
 /// The threads end with the call. A thread pool would hang in a forked process.
-pub fn side_by_side<P, T: Send>(
+pub fn run_in_threads<P, T: Send>(
     threads: usize,
     parts: impl Iterator<Item = P> + Send,
     work: impl Fn(P) -> T + Sync,
@@ -49,7 +49,7 @@ mod tests {
     fn what_comes_out_is_in_the_order_of_the_parts() {
         for threads in [1, 2, 7] {
             for count in [0, 1, 5, 1000] {
-                let found = side_by_side(threads, 0..count, |part| part * 2);
+                let found = run_in_threads(threads, 0..count, |part| part * 2);
                 assert_eq!(found, (0..count).map(|part| part * 2).collect::<Vec<_>>());
             }
         }
@@ -59,7 +59,7 @@ mod tests {
     #[should_panic(expected = "panicked")]
     fn a_panic_is_that_of_the_caller_too() {
         let this = thread::current().id();
-        side_by_side(2, 0..2, |_| {
+        run_in_threads(2, 0..2, |_| {
             // The other thread takes the remaining part.
             thread::sleep(Duration::from_millis(100));
             assert_eq!(thread::current().id(), this);

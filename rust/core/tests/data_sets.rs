@@ -255,7 +255,7 @@ proptest! {
     #[test]
     fn data_sets_come_back(all in prop::collection::vec(report(), 1..40)) {
         let rows = reports(&all);
-        let schema = DataSetSchema::of_fields(rows.fields(), "EventInformation").unwrap();
+        let schema = DataSetSchema::from_fields(rows.fields(), "EventInformation").unwrap();
         for syntax in SYNTAXES {
             let bytes = encoded(&rows, syntax);
             prop_assert_eq!(&decoded(&bytes, syntax, Some(&schema)), &rows);
@@ -276,7 +276,7 @@ proptest! {
             let found = decoded(&bytes, syntax, None);
             prop_assert_eq!(&decoded(&others, syntax, None), &found);
             // With nothing behind it a data set is read with more care.
-            let schema = DataSetSchema::of_fields(found.fields(), "EventInformation").unwrap();
+            let schema = DataSetSchema::from_fields(found.fields(), "EventInformation").unwrap();
             for (row, one) in bytes.iter().enumerate() {
                 let alone = decoded(std::slice::from_ref(one), syntax, Some(&schema));
                 prop_assert_eq!(&alone, &found.slice(row, 1));

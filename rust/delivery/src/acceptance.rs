@@ -103,7 +103,7 @@ impl Terms {
             return (reason, TransferSyntax::default());
         }
         let mut known = proposed.transfer_syntaxes.iter();
-        match known.find_map(|syntax| TransferSyntax::of_uid(&uid(syntax)).ok()) {
+        match known.find_map(|syntax| TransferSyntax::from_uid(&uid(syntax)).ok()) {
             Some(syntax) => (PresentationContextResultReason::Acceptance, syntax),
             None => (
                 PresentationContextResultReason::TransferSyntaxesNotSupported,

@@ -193,7 +193,7 @@ impl Proposal {
         if self.scp && refuses_scp(variables, sop_class) {
             return Err("the peer refused the role of SCP to this end");
         }
-        let syntax = TransferSyntax::of_uid(&uid(&result.transfer_syntax));
+        let syntax = TransferSyntax::from_uid(&uid(&result.transfer_syntax));
         syntax
             .ok()
             .filter(|syntax| self.transfer_syntaxes.contains(syntax))

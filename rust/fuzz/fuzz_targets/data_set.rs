@@ -124,7 +124,7 @@ fn check_rows(data_sets: &[&[u8]], syntax: TransferSyntax) {
     let wrong: Vec<usize> = found.wrong.iter().map(|(row, _)| *row).collect();
     let null: Vec<usize> = (0..found.rows.len()).filter(|&row| found.rows.is_null(row)).collect();
     assert_eq!(wrong, null);
-    let Ok(schema) = DataSetSchema::of_fields(found.rows.fields(), "EventInformation") else {
+    let Ok(schema) = DataSetSchema::from_fields(found.rows.fields(), "EventInformation") else {
         return;
     };
     let Some(bytes) = encoded(&found.rows, syntax) else { return };

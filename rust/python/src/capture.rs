@@ -322,7 +322,7 @@ fn encode_in_their_syntaxes(
     for (batch, broken) in batches {
         let syntaxes = match batch.column_by_name(Seen::TransferSyntaxUID.name()) {
             Some(uids) => transfer_syntaxes::of_array(uids, default)?,
-            None => TransferSyntaxColumn::of_uids(repeat_n(None, batch.num_rows()), default),
+            None => TransferSyntaxColumn::from_uids(repeat_n(None, batch.num_rows()), default),
         };
         let first_run = encoded.len();
         for (rows, syntax) in syntaxes.runs() {

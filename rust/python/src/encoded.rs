@@ -373,7 +373,7 @@ fn table(
     first_row: u64,
     data_sets: DataSetOptions,
 ) -> PyResult<Table> {
-    Ok(Table { columns: event_columns(py, &batch, data_sets)?, first_row, broken })
+    Ok(Table { columns: event_columns(py, &batch, data_sets)?, first_row, known: broken })
 }
 
 #[pymethods]

@@ -186,7 +186,7 @@ fn from_mapping(columns: &Bound<'_, PyMapping>, accepted: &dyn Columns) -> PyRes
         let name: String = name
             .extract()
             .map_err(|_| PyTypeError::new_err("the keys of a mapping of columns must be str"))?;
-        let column = match Field::of_keyword(&name) {
+        let column = match Field::from_keyword(&name) {
             Some(field) => from_values(field, &values, &mut broken, &mut everywhere)?,
             None => match accepted.column(&name, &values)? {
                 Some(column) => column,

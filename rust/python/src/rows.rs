@@ -53,7 +53,7 @@ pub fn to_batch<'py>(
     for (name, values) in found.columns {
         let none = || py.None().into_bound(py);
         let values = spread(found.rows, values).map(|value| value.unwrap_or_else(none));
-        let column = match Field::of_keyword(&name) {
+        let column = match Field::from_keyword(&name) {
             Some(field) => from_iterator(field, values.map(Ok), done, &mut broken)?,
             None => {
                 let values: Vec<_> = values.collect();

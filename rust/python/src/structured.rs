@@ -50,7 +50,7 @@ fn schema(py: Python<'_>, field: Field, given: &Bound<'_, PyAny>) -> PyResult<Da
 
 /// The attributes that an Arrow schema names; `path` is where it stands.
 pub fn of_schema(schema: &Bound<'_, PyAny>, path: &str) -> PyResult<DataSetSchema> {
-    DataSetSchema::of_fields(&fields(schema, path)?, path)
+    DataSetSchema::from_fields(&fields(schema, path)?, path)
         .map_err(|error| schema_error(schema.py(), &error))
 }
 

@@ -14,14 +14,14 @@ use crate::interrupts::interruptible;
 
 /// Reads `transfer_syntax`.
 pub fn transfer_syntax(uid: &str) -> PyResult<TransferSyntax> {
-    TransferSyntax::of_uid(uid).map_err(|error| PyValueError::new_err(error.to_string()))
+    TransferSyntax::from_uid(uid).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 /// Those of an Arrow array of text; of a null it is the `default`.
 pub fn of_array(uids: &ArrayRef, default: TransferSyntax) -> PyResult<TransferSyntaxColumn> {
     match cast(uids, &DataType::LargeUtf8) {
         Ok(texts) if is_text(uids.data_type()) => {
-            Ok(TransferSyntaxColumn::of_uids(texts.as_string::<i64>().iter(), default))
+            Ok(TransferSyntaxColumn::from_uids(texts.as_string::<i64>().iter(), default))
         }
         _ => Err(PyTypeError::new_err(format!(
             "transfer_syntax is {}, it must be text",
@@ -46,7 +46,7 @@ pub fn of_values(
         })
     };
     let uids = values.map(text).collect::<PyResult<Vec<_>>>()?;
-    Ok(TransferSyntaxColumn::of_uids(uids.iter().map(Option::as_deref), default))
+    Ok(TransferSyntaxColumn::from_uids(uids.iter().map(Option::as_deref), default))
 }
 
 fn is_text(data_type: &DataType) -> bool {

@@ -116,7 +116,7 @@ fn by_the_standard(
         // Structured data sets as they were given: in the columns they are encoded.
         let information = batch.column_by_name(Field::EventInformation.keyword());
         let information = information.map(|column| column.slice(done, columns.rows));
-        let information = Information::of(information.as_ref());
+        let information = Information::new(information.as_ref());
         for row in 0..columns.rows {
             let number = first_row + (done + row) as u64;
             let is_this = |rejection: &Rejection| rejection.row == Some(number);

@@ -18,7 +18,7 @@ pub const DATA_SET: u16 = 0x0001;
 
 impl Kind {
     /// The message with this Command Field; `None` for another DIMSE message.
-    pub fn of_command_field(value: u16) -> Option<Self> {
+    pub fn from_command_field(value: u16) -> Option<Self> {
         match value {
             REQUEST => Some(Self::Request),
             RESPONSE => Some(Self::Response),

@@ -22,9 +22,11 @@ impl<'a> CommandSet<'a> {
     /// ```
     pub fn read(bytes: &'a [u8]) -> Result<Message<'a>, Rejection> {
         // The offset of a missing element is the end of the command set.
-        Message::of(RawElements::read(bytes)?).map_err(|rejection| match rejection.offset {
-            Some(_) => rejection,
-            None => rejection.at(bytes.len()),
+        Message::from_elements(RawElements::read(bytes)?).map_err(|rejection| {
+            match rejection.offset {
+                Some(_) => rejection,
+                None => rejection.at(bytes.len()),
+            }
         })
     }
 }
@@ -75,7 +77,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    fn of(raw: RawElements<'a>) -> Result<Self, Rejection> {
+    fn from_elements(raw: RawElements<'a>) -> Result<Self, Rejection> {
         raw.value(GROUP_LENGTH)?;
         let (command_field, count) = raw.value(COMMAND_FIELD)?;
         if count > 1 {
@@ -88,7 +90,7 @@ impl<'a> Message<'a> {
         }
         let data_set_type = raw.value(DATA_SET_TYPE)?;
         let data_set = data_set_type != (Value::Us(NO_DATA_SET), 1);
-        let Some(kind) = Kind::of_command_field(command_field) else {
+        let Some(kind) = Kind::from_command_field(command_field) else {
             let number = |field| {
                 let is_it = |element: &Element| element.source == Source::Field(field);
                 raw.value(ELEMENTS.iter().position(is_it)?).ok()?.0.us()

@@ -149,7 +149,7 @@ impl DataSetError {
     }
 
     /// A value that does not fit its VR.
-    pub fn of_value(value: &[u8], error: VrError) -> Box<Self> {
+    pub fn value(value: &[u8], error: VrError) -> Box<Self> {
         Self::new(DataSetReason::Value(excerpt(value), error))
     }
 

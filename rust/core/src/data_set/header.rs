@@ -17,7 +17,7 @@ pub struct HeaderForm {
 impl HeaderForm {
     /// The form of Explicit or Implicit VR.
     #[inline(always)]
-    pub fn of(explicit: bool) -> Self {
+    pub fn new(explicit: bool) -> Self {
         let length_at = if explicit { 48 } else { 32 };
         Self { length_at, beginning: !(u64::MAX << length_at) }
     }

@@ -16,12 +16,12 @@ use crate::standard::vr::{Content, content};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DataSetSchema {
     /// The attributes by tag, and by VR if data sets have different ones.
-    pub attributes: BTreeMap<(Tag, &'static str), Known>,
+    pub attributes: BTreeMap<(Tag, &'static str), KnownAttribute>,
 }
 
 /// An attribute of a schema.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Known {
+pub struct KnownAttribute {
     /// The attribute.
     pub attribute: Attribute,
     /// Whether it has a list of values.
@@ -32,7 +32,7 @@ pub struct Known {
 
 impl DataSetSchema {
     /// The schema of a struct with these fields at `path`.
-    pub fn of_fields(fields: &Fields, path: &str) -> Result<Self, SchemaError> {
+    pub fn from_fields(fields: &Fields, path: &str) -> Result<Self, SchemaError> {
         Self::inside(fields, path, 0)
     }
 
@@ -66,24 +66,24 @@ impl DataSetSchema {
     }
 
     /// Finds or adds an attribute. Returns it, and whether it was there.
-    pub fn add(&mut self, attribute: Attribute) -> (&mut Known, bool) {
+    pub fn add(&mut self, attribute: Attribute) -> (&mut KnownAttribute, bool) {
         match self.attributes.entry((attribute.tag, attribute.vr.to_string())) {
             Entry::Occupied(known) => (known.into_mut(), true),
             Entry::Vacant(place) => {
                 let is_sequence = attribute.vr == VR::SQ;
                 let items = is_sequence.then(Self::default);
-                (place.insert(Known { items, several: is_sequence, attribute }), false)
+                (place.insert(KnownAttribute { items, several: is_sequence, attribute }), false)
             }
         }
     }
 
     /// The Arrow fields of the struct.
     pub fn fields(&self) -> Fields {
-        self.attributes.values().map(Known::field).collect()
+        self.attributes.values().map(KnownAttribute::field).collect()
     }
 }
 
-impl Known {
+impl KnownAttribute {
     fn field(&self) -> Field {
         let value = match &self.items {
             Some(items) => DataType::Struct(items.fields()),
@@ -141,5 +141,5 @@ pub fn attribute(field: &arrow_schema::Field, path: &str) -> Result<Attribute, S
         Some(vr) if !field.name().contains(':') => format!("{}:{vr}", field.name()),
         _ => field.name().clone(),
     };
-    Attribute::of_name(&name).map_err(|why| SchemaError::Attribute { path: path.to_owned(), why })
+    Attribute::from_name(&name).map_err(|why| SchemaError::Attribute { path: path.to_owned(), why })
 }

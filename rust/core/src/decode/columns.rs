@@ -100,7 +100,7 @@ impl<'a> DecodedColumns<'a> {
     pub fn new(stream: &'a Buffer) -> Self {
         Self {
             stream,
-            windows: Windows::of(stream),
+            windows: Windows::new(stream),
             block: Box::default(),
             numbers: Default::default(),
             sop_class: SopClasses::default(),

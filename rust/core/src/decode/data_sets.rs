@@ -51,7 +51,7 @@ pub fn decode_structured(
     for (field, schema) in &structure.columns {
         let data_sets = decoded.events[field.keyword()].as_binary_view();
         let found = decode_data_sets(data_sets, structure.syntax, schema.as_ref());
-        omitted.extend(found.left_out_of(*field));
+        omitted.extend(found.omitted_of(*field));
         for (row, error) in found.wrong {
             let begin = decoded.offsets[row] as usize;
             let rejection = placed(error, data_sets.value(row), stream, begin);

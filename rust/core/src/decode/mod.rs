@@ -6,12 +6,12 @@
 //! other path has all rules.
 
 pub mod columns;
+mod complete_message;
 mod data_sets;
 mod row;
 mod stream;
 mod values;
 mod views;
-mod whole_message;
 
 pub use data_sets::*;
 pub use stream::*;

@@ -1,6 +1,6 @@
 //! Decodes streams. Values are views of the stream where they are contiguous in it.
 //!
-//! Nearly all messages are complete and of the usual form: [`crate::decode::whole_message`] reads
+//! Nearly all messages are complete and of the usual form: [`crate::decode::complete_message`] reads
 //! these. This file reads all others, by all rules.
 
 use std::collections::BTreeMap;
@@ -13,15 +13,17 @@ use arrow_buffer::{Buffer, ScalarBuffer};
 
 use crate::command_set::{CommandSet, Message, Value, message_name};
 use crate::decode::columns::DecodedColumns;
+use crate::decode::complete_message::{
+    self, COMMAND_SET_BEGINS, CompleteMessage, begins_command_set,
+};
 use crate::decode::row::{Row, Span};
 use crate::decode::views::LONGEST;
-use crate::decode::whole_message::{self, COMMAND_SET_BEGINS, WholeMessage, begins_command_set};
 use crate::excerpt::excerpt;
 use crate::field::Field;
 use crate::options::{Framing, OnInvalid};
 use crate::pdu::read::{Item, NAMES, Pdus, Pdv};
 use crate::rejection::{Reason, Rejection};
-use crate::threads::side_by_side;
+use crate::threads::run_in_threads;
 use crate::uid::{MAX_LENGTH, UidError};
 
 /// The decoded events, and everything else that was in the stream.
@@ -70,8 +72,8 @@ fn decode_parts(
 ) -> Decoded {
     let ends = beginnings[1..].iter().copied().chain([stream.len()]);
     let parts = beginnings.iter().copied().zip(ends).map(|(start, end)| start..end);
-    let whole = Whole::default();
-    side_by_side(threads.min(beginnings.len()), parts.enumerate(), |(number, part)| {
+    let whole = JoinedParts::default();
+    run_in_threads(threads.min(beginnings.len()), parts.enumerate(), |(number, part)| {
         let mut decoder = Decoder::new(stream, on_invalid, part);
         decoder.read_pdus();
         whole.add(number, decoder);
@@ -84,12 +86,12 @@ fn decode_parts(
 /// Joins the parts in order. Each thread joins the parts that are ready after it has read its own,
 /// so the threads share this work.
 #[derive(Default)]
-struct Whole<'a> {
+struct JoinedParts<'a> {
     ready: Mutex<BTreeMap<usize, Decoder<'a>>>,
     joined: Mutex<(usize, Option<Decoder<'a>>)>,
 }
 
-impl<'a> Whole<'a> {
+impl<'a> JoinedParts<'a> {
     fn add(&self, number: usize, part: Decoder<'a>) {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner).insert(number, part);
         // Do not wait: the thread that joins now looks again, or the last thread joins.
@@ -102,7 +104,7 @@ impl<'a> Whole<'a> {
         let ready = |next| self.ready.lock().unwrap_or_else(PoisonError::into_inner).remove(&next);
         while let Some(part) = ready(*next) {
             match whole {
-                Some(whole) => whole.go_on(part),
+                Some(whole) => whole.append(part),
                 None => *whole = Some(part),
             }
             *next += 1;
@@ -195,13 +197,13 @@ impl<'a> Decoder<'a> {
     fn read_pdus(&mut self) {
         let stream = self.stream.as_slice();
         let mut pdus = Pdus::new(stream);
-        pdus.go_on_at(self.at);
+        pdus.continue_at(self.at);
         while !self.stopped() {
             if let Some(at) = pdus.next_at() {
                 self.at = at;
                 if self.is_between_messages() {
                     self.read_whole_messages(stream);
-                    pdus.go_on_at(self.at);
+                    pdus.continue_at(self.at);
                     if self.at >= self.part.end {
                         break;
                     }
@@ -226,7 +228,7 @@ impl<'a> Decoder<'a> {
     /// Continues after the part that was read. If the next part, read by `later`, begins exactly
     /// where this one ended between two messages, the guess was right; otherwise this decoder reads
     /// on.
-    fn go_on(&mut self, later: Self) {
+    fn append(&mut self, later: Self) {
         if self.stopped() {
             return;
         }
@@ -260,7 +262,8 @@ impl<'a> Decoder<'a> {
     /// Reads messages while they are complete in the stream.
     fn read_whole_messages(&mut self, stream: &[u8]) {
         while self.at < self.part.end
-            && let Some(WholeMessage { row, data_set, end }) = whole_message::read(stream, self.at)
+            && let Some(CompleteMessage { row, data_set, end }) =
+                complete_message::read(stream, self.at)
         {
             self.at = end;
             self.state = State::Idle;
@@ -272,13 +275,13 @@ impl<'a> Decoder<'a> {
     fn push(&mut self, row: &Row, data_set: Option<Span>) {
         self.events += 1;
         if self.columns.push(row, data_set) {
-            self.columns.flush(self.foretold_rows());
+            self.columns.flush(self.estimated_rows());
         }
     }
 
     /// Estimates the number of events of the stream from those read so far, with a margin, so that
     /// columns are not reallocated near their end. The first part has room for all later ones.
-    fn foretold_rows(&self) -> usize {
+    fn estimated_rows(&self) -> usize {
         /// The headers of a PDU and a PDV, Command Field and Command Data Set Type.
         const SHORTEST_EVENT: usize = 32;
         let end = if self.part.start == 0 { self.stream.len() } else { self.part.end };
@@ -339,7 +342,7 @@ impl<'a> Decoder<'a> {
         let usual = if span.joined {
             None
         } else {
-            whole_message::read_command_set(self.stream, span, begin, context_id)
+            complete_message::read_command_set(self.stream, span, begin, context_id)
         };
         let (row, data_set) = match usual {
             Some((row, data_set)) => (Some(row), data_set),

@@ -23,7 +23,7 @@ const STRIDE: usize = 1 << 30;
 const WINDOW: usize = i32::MAX as usize;
 
 impl Windows {
-    pub fn of(stream: &Buffer) -> Self {
+    pub fn new(stream: &Buffer) -> Self {
         Self { of_stream: stream.len().div_ceil(STRIDE) }
     }
 

@@ -12,7 +12,7 @@ use crate::command_set::Value;
 use crate::encode::block::{self, Block};
 use crate::encode::message::{Event, check_instance};
 use crate::encode::options::Options;
-use crate::encode::rows::{Broken, Rows};
+use crate::encode::rows::{KnownRejections, Rows};
 use crate::encode::template::{Shape, Template};
 use crate::event_columns::EventColumns;
 use crate::field::Field;
@@ -20,11 +20,11 @@ use crate::options::Framing;
 use crate::rejection::Rejection;
 
 /// Receives the rows after their check.
-pub trait Judged {
+pub trait RowSink {
     /// Receives valid rows of a block that share a template. Structured data sets are not yet
     /// checked. `message_id` is the Message ID of the first row if the rows are requests of a table
     /// without that column. Returns how many rows it accepted; the next row is then checked alone.
-    fn run(
+    fn accept_run(
         &mut self,
         block: &mut Block<'_>,
         rows: Range<usize>,
@@ -33,10 +33,10 @@ pub trait Judged {
     ) -> usize;
 
     /// Receives a valid row that was checked alone.
-    fn single(&mut self, event: &Event<'_>);
+    fn accept(&mut self, event: &Event<'_>);
 
     /// Receives a rejected row. An error ends the check.
-    fn refused(&mut self, rejection: Rejection) -> Result<(), Rejection>;
+    fn reject(&mut self, rejection: Rejection) -> Result<(), Rejection>;
 }
 
 /// Checks all rows.
@@ -44,32 +44,32 @@ pub trait Judged {
 /// # Errors
 ///
 /// The error that the sink returned for a rejected row.
-pub fn judge(
+pub fn check_rows(
     mut rows: Rows<'_>,
-    broken: Broken,
+    known: KnownRejections,
     options: &Options,
-    judged: &mut impl Judged,
+    sink: &mut impl RowSink,
 ) -> Result<(), Rejection> {
-    let mut judge = Judge { options, number: rows.number, broken };
+    let mut checker = Checker { options, number: rows.number, known };
     while let Some((columns, rows)) = rows.next(usize::MAX) {
-        judge.rows_of(columns, rows, judged)?;
+        checker.check_batch(columns, rows, sink)?;
     }
     Ok(())
 }
 
-struct Judge<'o> {
+struct Checker<'o> {
     options: &'o Options,
     /// The number of the next row.
     number: u64,
-    broken: Broken,
+    known: KnownRejections,
 }
 
-impl Judge<'_> {
-    fn rows_of(
+impl Checker<'_> {
+    fn check_batch(
         &mut self,
         columns: &EventColumns,
         rows: Range<usize>,
-        judged: &mut impl Judged,
+        sink: &mut impl RowSink,
     ) -> Result<(), Rejection> {
         let mut block = Block::new(columns);
         let mut templates = Templates::default();
@@ -82,14 +82,14 @@ impl Judge<'_> {
                 let end = template.map_or(row, |template| self.end_of_run(&block, row, template));
                 let mut done = match template {
                     Some(template) if end > row => {
-                        judged.run(&mut block, row..end, template, self.message_id())
+                        sink.accept_run(&mut block, row..end, template, self.message_id())
                     }
                     _ => 0,
                 };
                 if done == 0 {
-                    match self.single(&mut block, row, &mut templates, judged) {
+                    match self.check_row(&mut block, row, &mut templates, sink) {
                         Ok(()) => {}
-                        Err(rejection) => judged.refused(rejection.row(self.number))?,
+                        Err(rejection) => sink.reject(rejection.row(self.number))?,
                     }
                     done = 1;
                 }
@@ -109,12 +109,12 @@ impl Judge<'_> {
             Framing::CommandSet => usize::MAX,
         };
         // Structured data sets do not appear in this framing, so these rows are checked one by one.
-        let are_left_out = framing == Framing::CommandSet && !block.structured.is_empty();
-        if template.command_set_len(WINDOW) > most || are_left_out {
+        let are_checked_alone = framing == Framing::CommandSet && !block.structured.is_empty();
+        if template.command_set_len(WINDOW) > most || are_checked_alone {
             return first;
         }
         let before_broken =
-            self.broken.next_row().map_or(usize::MAX, |row| (row - self.number) as usize);
+            self.known.next_row().map_or(usize::MAX, |row| (row - self.number) as usize);
         let end = block.rows.min(first.saturating_add(before_broken));
         let classes = block.cells(Field::AffectedSOPClassUID);
         let in_cells = template.data_set.filter(|field| !block.is_structured(*field));
@@ -132,14 +132,14 @@ impl Judge<'_> {
     }
 
     /// Checks one row by the table of elements. The first valid row of its kind becomes a template.
-    fn single<'c>(
+    fn check_row<'c>(
         &mut self,
         block: &mut Block<'c>,
         row: usize,
         templates: &mut Templates<'c>,
-        judged: &mut impl Judged,
+        sink: &mut impl RowSink,
     ) -> Result<(), Rejection> {
-        if let Some(rejection) = self.broken.take(self.number) {
+        if let Some(rejection) = self.known.take(self.number) {
             return Err(rejection);
         }
         block.encode_structured(row)?;
@@ -149,13 +149,13 @@ impl Judge<'_> {
             // The remaining rules follow in the order of the elements.
             check_instance(block, row, self.options)?;
         }
-        let event = Event::of_row(block, row, self.message_id());
+        let event = Event::from_row(block, row, self.message_id());
         event.check(block, row, self.options)?;
         if !known && event.command_set.get(Field::ErrorComment) == Value::Absent {
             let id = event.context_id(self.options);
             templates.add(Template::new(shape, class, &event.command_set, id, self.options));
         }
-        judged.single(&event);
+        sink.accept(&event);
         Ok(())
     }
 

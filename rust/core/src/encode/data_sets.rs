@@ -14,7 +14,7 @@ use crate::field::Field;
 use crate::memory::Memory;
 use crate::rejection::{Reason, Rejection};
 use crate::schema_error::SchemaError;
-use crate::threads::side_by_side;
+use crate::threads::run_in_threads;
 
 /// Returns the batch with its structured data sets encoded, and the rejected rows, whose data sets
 /// are null. The first row of the batch has the number `first_row`.
@@ -24,20 +24,20 @@ pub fn encode_structured(
     first_row: u64,
 ) -> Result<(RecordBatch, Vec<Rejection>), SchemaError> {
     let mut batch = batch.clone();
-    let mut broken = Vec::new();
+    let mut known = Vec::new();
     for field in Field::DATA_SETS {
         let Some(column) = batch.column_by_name(field.keyword()) else { continue };
         let Some(data_sets) = column.as_struct_opt() else { continue };
         let (encoded, found) = encode_column(data_sets, field, options)?;
         batch = replaced(&batch, field, Arc::new(encoded));
-        broken.extend(found.into_iter().map(|(row, error)| {
+        known.extend(found.into_iter().map(|(row, error)| {
             Rejection::new(Reason::DataSet(error)).field(field).row(first_row + row as u64)
         }));
     }
     // The first rejection of a row counts.
-    broken.sort_by_key(|rejection| rejection.row);
-    broken.dedup_by_key(|rejection| rejection.row);
-    Ok((batch, broken))
+    known.sort_by_key(|rejection| rejection.row);
+    known.dedup_by_key(|rejection| rejection.row);
+    Ok((batch, known))
 }
 
 /// Encodes several batches, each with the number of its first row, in up to `threads` threads.
@@ -47,7 +47,7 @@ pub fn encode_each_structured(
     threads: usize,
 ) -> Vec<Result<(RecordBatch, Vec<Rejection>), SchemaError>> {
     let threads = threads.min(batches.len());
-    side_by_side(threads, batches.into_iter(), |(batch, first_row)| {
+    run_in_threads(threads, batches.into_iter(), |(batch, first_row)| {
         encode_structured(&batch, options, first_row)
     })
 }

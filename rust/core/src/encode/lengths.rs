@@ -42,7 +42,7 @@ impl<'a> Lengths<'a> {
 
     /// The total length of the messages of up to [`ROWS`] rows, if all are valid. An invalid row
     /// counts with the values it has.
-    pub fn foretell(
+    pub fn total(
         &mut self,
         columns: &'a EventColumns,
         rows: Range<usize>,

@@ -22,7 +22,7 @@ pub struct Event<'a> {
 impl<'a> Event<'a> {
     /// Reads a row of a block. `message_id` is the Message ID of a request if the table has no such
     /// column.
-    pub fn of_row(block: &'a Block<'_>, row: usize, message_id: u16) -> Self {
+    pub fn from_row(block: &'a Block<'_>, row: usize, message_id: u16) -> Self {
         // A row with Message ID Being Responded To is a response.
         let kind = match block.number(Field::MessageIDBeingRespondedTo, row) {
             NO_NUMBER => Kind::Request,

@@ -21,7 +21,7 @@ pub struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// All rows of `batches`.
-    pub fn of(batches: &'a [EventColumns], number: u64) -> Self {
+    pub fn new(batches: &'a [EventColumns], number: u64) -> Self {
         let count = batches.iter().map(|columns| columns.rows).sum();
         Self { batches, first: 0, count, number }
     }
@@ -48,9 +48,9 @@ impl<'a> Rows<'a> {
 
 /// The rejections that were found before the rows became columns, in row order.
 #[derive(Debug)]
-pub struct Broken(Peekable<vec::IntoIter<Rejection>>);
+pub struct KnownRejections(Peekable<vec::IntoIter<Rejection>>);
 
-impl Broken {
+impl KnownRejections {
     /// Rejections in row order.
     pub fn new(rejections: Vec<Rejection>) -> Self {
         Self(rejections.into_iter().peekable())
@@ -76,7 +76,7 @@ impl Broken {
 }
 
 /// Appends rejections to others. There are mostly none.
-pub fn joined(mut before: Vec<Rejection>, behind: Vec<Rejection>) -> Vec<Rejection> {
+pub fn appended(mut before: Vec<Rejection>, behind: Vec<Rejection>) -> Vec<Rejection> {
     if before.is_empty() {
         return behind;
     }

@@ -8,11 +8,11 @@ use arrow_buffer::{Buffer, ScalarBuffer};
 
 use crate::command_set::ELEMENTS;
 use crate::encode::block::{self};
-use crate::encode::check::judge;
+use crate::encode::check::check_rows;
 use crate::encode::lengths::Lengths;
 use crate::encode::options::Options;
-use crate::encode::rows::joined;
-use crate::encode::rows::{Broken, Rows};
+use crate::encode::rows::appended;
+use crate::encode::rows::{KnownRejections, Rows};
 use crate::encode::template::ROOM;
 use crate::encode::write::Encoder;
 use crate::event_columns::EventColumns;
@@ -21,7 +21,7 @@ use crate::memory::Memory;
 use crate::options::Framing;
 use crate::pdu::write::HEADERS;
 use crate::rejection::Rejection;
-use crate::threads::side_by_side;
+use crate::threads::run_in_threads;
 
 /// The encoded messages and the rejected rows.
 #[derive(Debug, Default)]
@@ -45,9 +45,9 @@ pub fn encode(
     batches: &[EventColumns],
     options: &Options,
     first_row: u64,
-    broken: Vec<Rejection>,
+    known: Vec<Rejection>,
 ) -> Result<Encoded, Rejection> {
-    encode_in_threads(batches, options, first_row, broken, 1)
+    encode_in_threads(batches, options, first_row, known, 1)
 }
 
 /// Encodes as [`encode`] does, with the same result, in up to `threads` threads.
@@ -59,10 +59,10 @@ pub fn encode_in_threads(
     batches: &[EventColumns],
     options: &Options,
     first_row: u64,
-    broken: Vec<Rejection>,
+    known: Vec<Rejection>,
     threads: usize,
 ) -> Result<Encoded, Rejection> {
-    encode_in_parts(batches, options, first_row, broken, threads, PART)
+    encode_in_parts(batches, options, first_row, known, threads, PART)
 }
 
 /// The minimum length of a part in bytes: enough work for a thread, and the length of a huge page,
@@ -73,30 +73,30 @@ fn encode_in_parts(
     batches: &[EventColumns],
     options: &Options,
     first_row: u64,
-    broken: Vec<Rejection>,
+    known: Vec<Rejection>,
     threads: usize,
     least: usize,
 ) -> Result<Encoded, Rejection> {
-    let rows = Rows::of(batches, first_row);
+    let rows = Rows::new(batches, first_row);
     let most: usize = batches.iter().map(|columns| most_bytes(columns, options)).sum();
     let (mut bytes, mut offsets) = (Memory::new(most + ROOM), Memory::new((rows.count + 1) * 8));
     let (ends, _) = offsets.bytes().as_chunks_mut();
     ends[0] = 0_i64.to_ne_bytes();
-    let (out, broken) = (bytes.bytes(), Broken::new(broken));
-    let all = Part { rows, broken, begin: 0, out, first: 1, ends: &mut ends[1..] };
+    let (out, known) = (bytes.bytes(), KnownRejections::new(known));
+    let all = Part { rows, known, begin: 0, out, first: 1, ends: &mut ends[1..] };
     // The lengths of structured data sets are not known in advance.
-    let can_be_told = batches.iter().all(|columns| columns.structured().is_empty());
-    let threads = if can_be_told { threads.min(most / least) } else { 1 };
+    let are_lengths_known = batches.iter().all(|columns| columns.structured().is_empty());
+    let threads = if are_lengths_known { threads.min(most / least) } else { 1 };
     let written = match threads {
         0 | 1 => vec![all.encode(options)?],
-        _ => encode_side_by_side(all, options, threads, least)?,
+        _ => encode_parts(all, options, threads, least)?,
     };
     let (mut length, mut messages, mut rejected) = (0, 0, Vec::new());
     for part in written {
         part.close_gap(bytes.bytes(), ends, length, messages);
         length += part.length;
         messages += part.messages;
-        rejected = joined(rejected, part.rejected);
+        rejected = appended(rejected, part.rejected);
     }
     Ok(Encoded {
         bytes: bytes.into_buffer(length),
@@ -107,7 +107,7 @@ fn encode_in_parts(
 
 /// Encodes the parts of a table in threads. Each part begins at the offset it would have if all
 /// rows before it were valid.
-fn encode_side_by_side(
+fn encode_parts(
     mut rest: Part<'_>,
     options: &Options,
     threads: usize,
@@ -123,7 +123,7 @@ fn encode_side_by_side(
     let work = |part: Part<'_>| {
         part.encode(options).inspect_err(|_| failed.store(true, Ordering::Relaxed))
     };
-    side_by_side(threads, parts, work).into_iter().collect()
+    run_in_threads(threads, parts, work).into_iter().collect()
 }
 
 /// Encodes several tables, each on its own, in up to `threads` threads.
@@ -133,8 +133,8 @@ pub fn encode_each(
     threads: usize,
 ) -> Vec<Result<Encoded, Rejection>> {
     let threads = threads.min(tables.len());
-    side_by_side(threads, tables.into_iter(), |table| {
-        encode(&[table.columns], options, table.first_row, table.broken)
+    run_in_threads(threads, tables.into_iter(), |table| {
+        encode(&[table.columns], options, table.first_row, table.known)
     })
 }
 
@@ -146,7 +146,7 @@ pub struct Table {
     /// The number of the first row.
     pub first_row: u64,
     /// The rejections that are known already.
-    pub broken: Vec<Rejection>,
+    pub known: Vec<Rejection>,
 }
 
 /// An upper bound of the length of the messages. Unused memory is never touched.
@@ -170,7 +170,7 @@ fn most_bytes(columns: &EventColumns, options: &Options) -> usize {
 /// A part of the rows, and the memory for its messages.
 struct Part<'a> {
     rows: Rows<'a>,
-    broken: Broken,
+    known: KnownRejections,
     /// The offset of the part in the stream.
     begin: usize,
     out: &'a mut [u8],
@@ -187,13 +187,13 @@ impl<'a> Part<'a> {
         while length < least
             && let Some((columns, rows)) = self.rows.next(block::ROWS)
         {
-            length += lengths.foretell(columns, rows, options);
+            length += lengths.total(columns, rows, options);
         }
         let rows = rows.before(&self.rows);
         let (out, out_behind) = take(&mut self.out).split_at_mut(length);
         let (ends, ends_behind) = take(&mut self.ends).split_at_mut(rows.count);
-        let broken = self.broken.before(self.rows.number);
-        let part = Self { rows, broken, begin: self.begin, out, first: self.first, ends };
+        let known = self.known.before(self.rows.number);
+        let part = Self { rows, known, begin: self.begin, out, first: self.first, ends };
         (self.out, self.ends) = (out_behind, ends_behind);
         self.begin += length;
         self.first += part.rows.count;
@@ -201,7 +201,7 @@ impl<'a> Part<'a> {
     }
 
     fn encode(self, options: &Options) -> Result<Written, Rejection> {
-        let Self { rows, broken, begin, out, first, ends } = self;
+        let Self { rows, known, begin, out, first, ends } = self;
         let mut encoder = Encoder {
             options,
             begin,
@@ -212,7 +212,7 @@ impl<'a> Part<'a> {
             rejected: Vec::new(),
             scratch: Vec::new(),
         };
-        judge(rows, broken, options, &mut encoder)?;
+        check_rows(rows, known, options, &mut encoder)?;
         let Encoder { at, messages, rejected, .. } = encoder;
         Ok(Written { begin, length: at, first, messages, rejected })
     }
@@ -306,9 +306,9 @@ mod tests {
 
     #[test]
     fn what_was_broken_before_is_left_out_too() {
-        let broken = vec![Rejection::new(Reason::Value("no".into())).row(1)];
+        let known = vec![Rejection::new(Reason::Value("no".into())).row(1)];
         let encoded =
-            encode(&[columns(["1", "1", "1"])], &options(OnInvalid::Skip), 0, broken).unwrap();
+            encode(&[columns(["1", "1", "1"])], &options(OnInvalid::Skip), 0, known).unwrap();
         assert_eq!((encoded.offsets.len(), encoded.rejected.len()), (3, 1));
     }
 
@@ -447,10 +447,10 @@ mod tests {
             let options = with(framing, max_pdu_length, OnInvalid::Raise);
             let encoded = encode(std::slice::from_ref(&columns), &options, 0, vec![]).unwrap();
             for row in 0..128 {
-                let found = Lengths::new().foretell(&columns, row..row + 1, &options);
+                let found = Lengths::new().total(&columns, row..row + 1, &options);
                 assert_eq!(found as i64, encoded.offsets[row + 1] - encoded.offsets[row]);
             }
-            assert_eq!(Lengths::new().foretell(&columns, 0..128, &options), encoded.bytes.len());
+            assert_eq!(Lengths::new().total(&columns, 0..128, &options), encoded.bytes.len());
         }
     }
 
@@ -470,20 +470,20 @@ mod tests {
     #[test]
     fn what_was_broken_before_is_broken_in_its_part() {
         let all = [mixed(600, |row| row % 9 == 0), mixed(600, |_| false)];
-        let broken: Vec<_> = (0..1200)
+        let known: Vec<_> = (0..1200)
             .filter(|row| row % 40 < 2)
             // Several fields of a row may be rejected.
             .flat_map(|row| [row; 2])
             .map(|row| Rejection::new(Reason::Value("no".into())).row(row + 3))
             .collect();
         let options = options(OnInvalid::Skip);
-        let one = encode(&all, &options, 3, broken.clone()).unwrap();
+        let one = encode(&all, &options, 3, known.clone()).unwrap();
         let values = one.rejected.iter().filter(|one| one.reason.code() == "value");
         assert_eq!(values.count(), 60);
-        let more = encode_in_parts(&all, &options, 3, broken.clone(), 3, 2000).unwrap();
+        let more = encode_in_parts(&all, &options, 3, known.clone(), 3, 2000).unwrap();
         assert_eq!((one.bytes, &one.rejected), (more.bytes, &more.rejected));
         for (threads, least) in [(1, 100), (3, 100), (2, 1)] {
-            let found = validate_in_parts(&all, &options, 3, broken.clone(), threads, least);
+            let found = validate_in_parts(&all, &options, 3, known.clone(), threads, least);
             assert_eq!(found, one.rejected);
         }
     }
@@ -492,7 +492,7 @@ mod tests {
     fn tables_side_by_side_are_encoded_each_by_itself() {
         let tables = || {
             [(mixed(10, |_| false), 7), (mixed(10, |row| row == 4), 17), (mixed(0, |_| false), 27)]
-                .map(|(columns, first_row)| Table { columns, first_row, broken: vec![] })
+                .map(|(columns, first_row)| Table { columns, first_row, known: vec![] })
         };
         let options = options(OnInvalid::Raise);
         let found = encode_each(tables().into(), &options, 2);

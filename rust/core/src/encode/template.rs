@@ -100,13 +100,13 @@ pub struct Template<'a> {
     back_len: u8,
     /// The length of the command set without the instance UID.
     command_set: usize,
-    places: Places,
+    positions: Positions,
 }
 
 /// The positions of the values before and after the instance UID. A missing value has a position
 /// that is overwritten later.
 #[derive(Debug, Default)]
-struct Places {
+struct Positions {
     headers: u8,
     group_length: u8,
     message_id: u8,
@@ -150,7 +150,7 @@ impl<'a> Template<'a> {
         if framed && row.data_set {
             back.extend(headers(context_id, LAST, 0));
         }
-        let places = Places {
+        let positions = Positions {
             headers: if framed { 0 } else { front_len },
             group_length: in_front(cut.group_length),
             message_id: in_front(cut.message_id),
@@ -170,7 +170,7 @@ impl<'a> Template<'a> {
             back_len: back.len() as u8,
             back: padded(&back),
             command_set,
-            places,
+            positions,
         }
     }
 
@@ -199,7 +199,7 @@ impl<'a> Template<'a> {
         uid: Cell<'_>,
         data_set: usize,
     ) -> usize {
-        let places = &self.places;
+        let positions = &self.positions;
         let length = if uid.is_null() { 0 } else { uid.length() };
         let padded = length.next_multiple_of(2);
         let command_set = self.command_set + padded;
@@ -211,14 +211,14 @@ impl<'a> Template<'a> {
             put(out, MOST_FRONTS, &self.front[MOST_FRONTS..]);
         }
         let [high, low] = [6, 2].map(|more| ((command_set + more) as u32).to_be_bytes());
-        put(out, places.headers as usize + 2, &high);
-        put(out, places.headers as usize + 6, &low);
+        put(out, positions.headers as usize + 2, &high);
+        put(out, positions.headers as usize + 6, &low);
         // Command Group Length is the length of all following elements (PS3.7 E.1).
-        put(out, places.group_length as usize, &((command_set - 12) as u32).to_le_bytes());
-        put(out, places.message_id as usize, &numbers.message_id.to_le_bytes());
-        put(out, places.status as usize, &numbers.status.to_le_bytes());
-        put(out, places.error_id as usize, &numbers.error_id.to_le_bytes());
-        put(out, places.uid_length as usize, &(padded as u32).to_le_bytes());
+        put(out, positions.group_length as usize, &((command_set - 12) as u32).to_le_bytes());
+        put(out, positions.message_id as usize, &numbers.message_id.to_le_bytes());
+        put(out, positions.status as usize, &numbers.status.to_le_bytes());
+        put(out, positions.error_id as usize, &numbers.error_id.to_le_bytes());
+        put(out, positions.uid_length as usize, &(padded as u32).to_le_bytes());
         let uid_at = self.front_len as usize;
         match uid.window() {
             Some(window) => put(out, uid_at, window),
@@ -229,10 +229,10 @@ impl<'a> Template<'a> {
         out[uid_end] = 0;
         let back = uid_at + (padded & 0x7f);
         put(out, back, &self.back);
-        put(out, back + (places.event_type & 0x1f) as usize, &numbers.event_type.to_le_bytes());
+        put(out, back + (positions.event_type & 0x1f) as usize, &numbers.event_type.to_le_bytes());
         let [high, low] = [6, 2].map(|more| ((data_set + more) as u32).to_be_bytes());
-        if self.back_len > places.data_set {
-            let headers = back + (places.data_set & 0x1f) as usize;
+        if self.back_len > positions.data_set {
+            let headers = back + (positions.data_set & 0x1f) as usize;
             put(out, headers + 2, &high);
             put(out, headers + 6, &low);
         }

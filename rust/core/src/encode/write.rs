@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::columns::cell::Cell;
 use crate::encode::block::Block;
-use crate::encode::check::Judged;
+use crate::encode::check::RowSink;
 use crate::encode::message::Event;
 use crate::encode::options::Options;
 use crate::encode::template::{Numbers, ROOM, Template, set_data_set_length};
@@ -26,9 +26,9 @@ pub struct Encoder<'o> {
     pub scratch: Vec<u8>,
 }
 
-impl Judged for Encoder<'_> {
+impl RowSink for Encoder<'_> {
     #[inline]
-    fn run(
+    fn accept_run(
         &mut self,
         block: &mut Block<'_>,
         rows: Range<usize>,
@@ -38,7 +38,7 @@ impl Judged for Encoder<'_> {
         let has_structured = template.data_set.is_some_and(|field| block.is_structured(field));
         match (template.kind, block.has(Field::MessageID)) {
             (kind, has_ids) if has_structured => {
-                let numbering = Numbering::of(kind, has_ids, message_id);
+                let numbering = Numbering::new(kind, has_ids, message_id);
                 return self.write_structured_run(block, rows, template, numbering);
             }
             (Kind::Request, false) => {
@@ -56,7 +56,7 @@ impl Judged for Encoder<'_> {
         rows.len()
     }
 
-    fn single(&mut self, event: &Event<'_>) {
+    fn accept(&mut self, event: &Event<'_>) {
         self.scratch.clear();
         event.write(&mut self.scratch, self.options);
         self.out[self.at..][..self.scratch.len()].copy_from_slice(&self.scratch);
@@ -65,7 +65,7 @@ impl Judged for Encoder<'_> {
         self.messages += 1;
     }
 
-    fn refused(&mut self, rejection: Rejection) -> Result<(), Rejection> {
+    fn reject(&mut self, rejection: Rejection) -> Result<(), Rejection> {
         match self.options.on_invalid {
             OnInvalid::Raise => Err(rejection),
             OnInvalid::Skip => {
@@ -169,7 +169,7 @@ enum Numbering {
 }
 
 impl Numbering {
-    fn of(kind: Kind, has_ids: bool, message_id: u16) -> Self {
+    fn new(kind: Kind, has_ids: bool, message_id: u16) -> Self {
         match (kind, has_ids) {
             (Kind::Request, false) => Self::From(message_id),
             (Kind::Request, true) => Self::Column(Field::MessageID),

@@ -77,7 +77,7 @@ impl<'a> Pdus<'a> {
     }
 
     /// Continues at `at`, where a PDU begins.
-    pub fn go_on_at(&mut self, at: usize) {
+    pub fn continue_at(&mut self, at: usize) {
         self.at = at;
         self.pdu_end = at;
     }

@@ -55,11 +55,11 @@ impl Attribute {
     ///
     /// ```
     /// use fastdimse_core::standard::attribute::Attribute;
-    /// let attribute = Attribute::of_name("TransactionUID").unwrap();
+    /// let attribute = Attribute::from_name("TransactionUID").unwrap();
     /// assert_eq!(attribute.tag.to_string(), "(0008,1195)");
-    /// assert_eq!(Attribute::of_name("00081195").unwrap(), attribute);
+    /// assert_eq!(Attribute::from_name("00081195").unwrap(), attribute);
     /// ```
-    pub fn of_name(name: &str) -> Result<Self, AttributeError> {
+    pub fn from_name(name: &str) -> Result<Self, AttributeError> {
         let (tag, vr) = match name.split_once(':') {
             Some((tag, vr)) => (tag, Some(vr)),
             None => (name, None),
@@ -67,7 +67,7 @@ impl Attribute {
         let vr = vr.map(|vr| vr.parse().map_err(|_| AttributeError::Vr(vr.into()))).transpose()?;
         let tag = match tag_of(tag) {
             Some(tag) => tag,
-            None => of_keyword(tag).ok_or_else(|| AttributeError::Unknown(name.into()))?,
+            None => from_keyword(tag).ok_or_else(|| AttributeError::Unknown(name.into()))?,
         };
         check_group(tag)?;
         Ok(Self::new(tag, vr))
@@ -91,7 +91,7 @@ impl Attribute {
     }
 }
 
-fn of_keyword(keyword: &str) -> Option<Tag> {
+fn from_keyword(keyword: &str) -> Option<Tag> {
     let of_standard = StandardDataDictionary.by_name(keyword).map(|entry| entry.tag.inner());
     let former = || FORMER_KEYWORDS.iter().find(|(former, _)| *former == keyword);
     of_standard.or_else(|| former().map(|(_, tag)| *tag))
@@ -122,18 +122,18 @@ mod tests {
     #[test]
     fn names_come_back() {
         for name in ["TransactionUID", "ReferencedSOPSequence", "00091001:LO", "60020010:US"] {
-            let attribute = Attribute::of_name(name).unwrap();
+            let attribute = Attribute::from_name(name).unwrap();
             assert_eq!(Attribute::new(attribute.tag, Some(attribute.vr)).name, attribute.name);
-            assert_eq!(Attribute::of_name(&attribute.name).unwrap(), attribute);
+            assert_eq!(Attribute::from_name(&attribute.name).unwrap(), attribute);
         }
-        assert_eq!(Attribute::of_name("00091001").unwrap().vr, VR::UN);
-        assert_eq!(&*Attribute::of_name("00081195").unwrap().name, "TransactionUID");
+        assert_eq!(Attribute::from_name("00091001").unwrap().vr, VR::UN);
+        assert_eq!(&*Attribute::from_name("00081195").unwrap().name, "TransactionUID");
     }
 
     #[test]
     fn what_is_no_attribute_is_said_to_be_none() {
         for name in ["Nothing", "0008", "00081195:XX", "00000002", "00020010", "FFFEE000", ""] {
-            assert!(Attribute::of_name(name).is_err(), "{name}");
+            assert!(Attribute::from_name(name).is_err(), "{name}");
         }
     }
 }

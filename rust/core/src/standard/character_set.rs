@@ -23,7 +23,7 @@ pub enum CharacterSet {
 
 impl CharacterSet {
     /// Parses a value of Specific Character Set.
-    pub fn of_value(value: &[u8]) -> Self {
+    pub fn parse(value: &[u8]) -> Self {
         let value = String::from_utf8_lossy(value);
         let value = value.trim_matches([' ', '\0']);
         let first = value.split('\\').next().unwrap_or_default().trim();
@@ -34,7 +34,7 @@ impl CharacterSet {
                 SpecificCharacterSet::from_code(first)
                     .map_or_else(|| Self::Other(value.into()), Self::Whole)
             }
-            _ => CodeExtensions::of_value(value)
+            _ => CodeExtensions::parse(value)
                 .map_or_else(|| Self::Other(value.into()), Self::Extended),
         }
     }
@@ -104,17 +104,16 @@ mod tests {
     fn text_comes_back_or_is_refused() {
         let text = "Grüße";
         for name in ["ISO_IR 100", "ISO_IR 192", "GB18030"] {
-            let set = CharacterSet::of_value(name.as_bytes());
+            let set = CharacterSet::parse(name.as_bytes());
             let bytes = set.encode(VR::LO, text).unwrap();
             assert_eq!(set.decode(VR::LO, &bytes).unwrap(), text, "{name}");
         }
-        let encode =
-            |name: &str, text| CharacterSet::of_value(name.as_bytes()).encode(VR::LO, text);
+        let encode = |name: &str, text| CharacterSet::parse(name.as_bytes()).encode(VR::LO, text);
         assert_eq!(encode("ISO_IR 144", text), None);
         assert_eq!(encode("ISO_IR 13", "\u{ff94}a").unwrap(), b"\xd4a");
         assert_eq!(encode("ISO_IR 166", "\u{e01}").unwrap(), b"\xa1");
         assert_eq!(CharacterSet::Default.decode(VR::LO, b"Gr\xfc\xdfe").unwrap(), text);
-        let other = CharacterSet::of_value(b"\\ISO 2022 IR 4711 ");
+        let other = CharacterSet::parse(b"\\ISO 2022 IR 4711 ");
         assert_eq!(other.name(), "\\ISO 2022 IR 4711");
         assert_eq!(other.decode(VR::LO, b"Gr\xfc").as_deref(), None);
         assert_eq!(other.decode(VR::LO, b"Yamada").unwrap(), "Yamada");
@@ -132,7 +131,7 @@ mod tests {
             ("ISO 2022 IR 149", "\u{b620}"),
             ("ISO 2022 IR 149", "\u{ae40}\u{b620}"),
         ] {
-            let set = CharacterSet::of_value(name.as_bytes());
+            let set = CharacterSet::parse(name.as_bytes());
             assert_eq!(set.encode(VR::LO, text), None, "{name} {text}");
         }
     }
@@ -140,10 +139,10 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_refused() {
         for name in ["ISO_IR 192", "ISO 2022 IR 149", "GB18030"] {
-            let set = CharacterSet::of_value(name.as_bytes());
+            let set = CharacterSet::parse(name.as_bytes());
             assert_eq!(set.decode(VR::LO, b"M\xff "), None, "{name}");
         }
-        let unicode = CharacterSet::of_value(b"ISO_IR 192");
+        let unicode = CharacterSet::parse(b"ISO_IR 192");
         let text = "Stra\u{df}e \\374";
         assert_eq!(unicode.decode(VR::LO, text.as_bytes()).unwrap(), text);
         assert_eq!(unicode.decode(VR::LO, b"\x1b$B;3"), None);

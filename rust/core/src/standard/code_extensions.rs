@@ -102,7 +102,7 @@ impl Default for CodeExtensions {
 
 impl CodeExtensions {
     /// Parses a value of Specific Character Set; `None` if a set is unknown.
-    pub fn of_value(value: &str) -> Option<Self> {
+    pub fn parse(value: &str) -> Option<Self> {
         let mut elements = vec![ASCII];
         let mut initial = Self::default().initial;
         for (place, term) in value.split('\\').enumerate() {
@@ -398,7 +398,7 @@ mod tests {
     use super::*;
 
     fn set(name: &str) -> CodeExtensions {
-        CodeExtensions::of_value(name).unwrap()
+        CodeExtensions::parse(name).unwrap()
     }
 
     #[test]

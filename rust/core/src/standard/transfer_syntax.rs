@@ -25,7 +25,7 @@ pub enum TransferSyntaxes<'a> {
 
 impl TransferSyntaxes<'_> {
     /// The transfer syntax of a row; `None` if it is not supported.
-    pub fn of(self, row: usize) -> Option<TransferSyntax> {
+    pub fn get(self, row: usize) -> Option<TransferSyntax> {
         match self {
             Self::All(syntax) => Some(syntax),
             Self::Each(column) => column.each[row],
@@ -56,13 +56,13 @@ pub struct TransferSyntaxColumn {
 
 impl TransferSyntaxColumn {
     /// Reads UIDs; a null row has the `default`.
-    pub fn of_uids<'a>(
+    pub fn from_uids<'a>(
         uids: impl Iterator<Item = Option<&'a str>>,
         default: TransferSyntax,
     ) -> Self {
         let mut column = Self::default();
         for (row, uid) in uids.enumerate() {
-            let syntax = uid.map_or(Ok(default), TransferSyntax::of_uid);
+            let syntax = uid.map_or(Ok(default), TransferSyntax::from_uid);
             column.each.push(syntax.as_ref().ok().copied());
             column.unknown.extend(syntax.err().map(|error| (row, error)));
         }
@@ -104,10 +104,10 @@ impl TransferSyntax {
     /// ```
     /// use fastdimse_core::standard::transfer_syntax::TransferSyntax;
     /// let explicit = TransferSyntax::ExplicitVrLittleEndian;
-    /// assert_eq!(TransferSyntax::of_uid("1.2.840.10008.1.2.1"), Ok(explicit));
-    /// assert!(TransferSyntax::of_uid("1.2.840.10008.1.2.2").is_err());
+    /// assert_eq!(TransferSyntax::from_uid("1.2.840.10008.1.2.1"), Ok(explicit));
+    /// assert!(TransferSyntax::from_uid("1.2.840.10008.1.2.2").is_err());
     /// ```
-    pub fn of_uid(uid: &str) -> Result<Self, TransferSyntaxError> {
+    pub fn from_uid(uid: &str) -> Result<Self, TransferSyntaxError> {
         Self::ALL
             .into_iter()
             .find(|syntax| syntax.uid() == uid)

@@ -23,7 +23,7 @@ impl Characters {
     /// The text is read in blocks of 16 bytes. The last block ends with the text and may overlap
     /// the block before, so no byte after the text is read.
     #[inline]
-    pub fn of(text: &[u8]) -> Self {
+    pub fn new(text: &[u8]) -> Self {
         debug_assert!((1..=64).contains(&text.len()));
         let Some(last) = text.last_chunk::<BLOCK>() else {
             return of_block(widened(text));
@@ -290,7 +290,7 @@ mod tests {
         let text: Vec<u8> = (0..64).map(|at| b"1.0x28.90\xff3"[at * 7 % 11]).collect();
         for start in 0..text.len() {
             for end in start + 1..=text.len() {
-                assert_eq!(Characters::of(&text[start..end]), plain(&text[start..end]));
+                assert_eq!(Characters::new(&text[start..end]), plain(&text[start..end]));
             }
         }
     }

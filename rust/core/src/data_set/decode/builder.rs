@@ -17,7 +17,7 @@ use crate::data_set::decode::elements::{Element, Elements};
 use crate::data_set::decode::texts::{Texts, plain, without_padding};
 use crate::data_set::error::{DataSetError, DataSetReason};
 use crate::data_set::header::HeaderForm;
-use crate::data_set::schema::{DataSetSchema, Known, value_type};
+use crate::data_set::schema::{DataSetSchema, KnownAttribute, value_type};
 use crate::excerpt::excerpt;
 use crate::standard::attribute::{Attribute, SPECIFIC_CHARACTER_SET};
 use crate::standard::character_set::CharacterSet;
@@ -51,7 +51,7 @@ impl Stop {
 
 /// What to do with attributes outside the schema, and how many cells may be empty.
 #[derive(Debug)]
-pub struct Beyond {
+pub struct Limits {
     /// Attributes outside the schema.
     pub unknown: Unknown,
     /// How many more cells may be empty. At 0 reading stops.
@@ -189,10 +189,10 @@ impl DataSetBuilder {
     }
 
     /// Appends a null data set.
-    pub fn push_absent(&mut self, beyond: &mut Beyond) -> Result<(), Stop> {
+    pub fn push_absent(&mut self, limits: &mut Limits) -> Result<(), Stop> {
         let absent = self.attributes.len();
         self.push_null();
-        beyond.count_absent(absent)
+        limits.count_absent(absent)
     }
 
     /// Appends a data set or an item, and returns its end. After an error the row is null.
@@ -202,7 +202,7 @@ impl DataSetBuilder {
         &mut self,
         mut elements: Elements<'a>,
         character_set: &CharacterSet,
-        beyond: &mut Beyond,
+        limits: &mut Limits,
     ) -> Result<Elements<'a>, Stop> {
         self.rows += 1;
         // The fast path: most data sets have all attributes in order, with plain text. It takes
@@ -213,7 +213,7 @@ impl DataSetBuilder {
             return Ok(elements);
         }
         let mut rest = elements.clone();
-        self.read_on(next, &mut rest, character_set, beyond).map(|()| rest)
+        self.read_on(next, &mut rest, character_set, limits).map(|()| rest)
     }
 
     /// Appends elements, beginning with attribute `next`, while they are in the order of the
@@ -250,12 +250,12 @@ impl DataSetBuilder {
         next: usize,
         elements: &mut Elements<'_>,
         character_set: &CharacterSet,
-        beyond: &mut Beyond,
+        limits: &mut Limits,
     ) -> Result<(), Stop> {
-        let read = self.read(next, elements, character_set, beyond);
+        let read = self.read(next, elements, character_set, limits);
         let absent = self.fill();
         self.valid.append(read.is_ok());
-        beyond.count_absent(absent).and(read)
+        limits.count_absent(absent).and(read)
     }
 
     /// Attribute `unfilled` and all later ones have no value in this row yet.
@@ -264,7 +264,7 @@ impl DataSetBuilder {
         mut unfilled: usize,
         elements: &mut Elements<'_>,
         character_set: &CharacterSet,
-        beyond: &mut Beyond,
+        limits: &mut Limits,
     ) -> Result<(), Stop> {
         let mut own = None;
         let mut next = unfilled;
@@ -272,16 +272,16 @@ impl DataSetBuilder {
             let Some(element) = elements.next()? else { return Ok(()) };
             // The character set applies to the following text even if the schema omits it.
             if element.tag == SPECIFIC_CHARACTER_SET {
-                own = Some(CharacterSet::of_value(element.value.unwrap_or_default()));
+                own = Some(CharacterSet::parse(element.value.unwrap_or_default()));
             }
             let Some(place) = self.find(next, &element) else {
-                skip(elements, &element, beyond)?;
+                skip(elements, &element, limits)?;
                 continue;
             };
             let attribute = &mut self.attributes[place];
             let character_set = own.as_ref().unwrap_or(character_set);
             attribute
-                .push(self.rows, elements, &element, character_set, beyond)
+                .push(self.rows, elements, &element, character_set, limits)
                 .map_err(|stop| stop.inside(&attribute.attribute.name).inside("."))?;
             next = place + 1;
             if place >= unfilled {
@@ -324,7 +324,7 @@ impl DataSetBuilder {
     }
 }
 
-impl Beyond {
+impl Limits {
     fn count_absent(&mut self, absent: usize) -> Result<(), Stop> {
         self.absent = self.absent.checked_sub(absent).ok_or(Stop::TooWide)?;
         Ok(())
@@ -334,9 +334,9 @@ impl Beyond {
 fn skip(
     elements: &mut Elements<'_>,
     element: &Element<'_>,
-    beyond: &mut Beyond,
+    limits: &mut Limits,
 ) -> Result<(), Stop> {
-    let Unknown::Count(omitted) = &mut beyond.unknown else { return Err(Stop::Unknown) };
+    let Unknown::Count(omitted) = &mut limits.unknown else { return Err(Stop::Unknown) };
     let attribute = Attribute::new(element.tag, element.vr);
     elements.skip(element).map_err(|error| error.inside(&attribute.name).inside("."))?;
     *omitted.entry(attribute.name.into()).or_default() += 1;
@@ -344,7 +344,7 @@ fn skip(
 }
 
 impl AttributeBuilder {
-    fn new(known: &Known) -> Self {
+    fn new(known: &KnownAttribute) -> Self {
         let Attribute { tag, vr, .. } = known.attribute;
         let is_plain = !known.several
             && matches!(content(vr), Content::Text { .. })
@@ -391,7 +391,7 @@ impl AttributeBuilder {
         let Some(value) = elements.short_value(beginning) else { return false };
         let Some(text) = plain(value) else { return false };
         texts.push_short(text);
-        elements.step_over(value);
+        elements.skip_short_value(value);
         true
     }
 
@@ -401,16 +401,16 @@ impl AttributeBuilder {
         elements: &mut Elements<'_>,
         element: &Element<'_>,
         character_set: &CharacterSet,
-        beyond: &mut Beyond,
+        limits: &mut Limits,
     ) -> Result<(), Stop> {
         if self.rows() == rows {
             return Err(DataSetError::at(element.at, DataSetReason::Repeated).into());
         }
         let before = self.values.len();
-        let read = self.push_values(elements, element, character_set, beyond);
+        let read = self.push_values(elements, element, character_set, limits);
         let found = self.values.len() - before;
         if read.is_ok() && self.lists.is_none() && found != 1 {
-            return Err(match beyond.unknown {
+            return Err(match limits.unknown {
                 Unknown::Stop => Stop::Unknown,
                 Unknown::Count(_) => DataSetError::at(element.at, DataSetReason::NotOne).into(),
             });
@@ -427,10 +427,10 @@ impl AttributeBuilder {
         elements: &mut Elements<'_>,
         element: &Element<'_>,
         character_set: &CharacterSet,
-        beyond: &mut Beyond,
+        limits: &mut Limits,
     ) -> Result<(), Stop> {
         if let Values::Items(items) = &mut self.values {
-            return push_items(items, elements, element, character_set, beyond);
+            return push_items(items, elements, element, character_set, limits);
         }
         let vr = self.attribute.vr;
         let Some(value) = element.value else {
@@ -483,19 +483,19 @@ fn push_items(
     elements: &mut Elements<'_>,
     element: &Element<'_>,
     character_set: &CharacterSet,
-    beyond: &mut Beyond,
+    limits: &mut Limits,
 ) -> Result<(), Stop> {
     let mut inner = elements.items(element)?;
     let mut number = 0;
     while let Some(item) = inner.next().map_err(|error| error.inside(&format!("[{number}]")))? {
         let item = items
-            .push(item, character_set, beyond)
+            .push(item, character_set, limits)
             .map_err(|stop| stop.inside(&format!("[{number}]")))?;
-        inner.go_on_behind(&item);
+        inner.continue_after(&item);
         number += 1;
     }
     if element.value.is_none() {
-        elements.go_on_behind(&inner);
+        elements.continue_after(&inner);
     }
     Ok(())
 }

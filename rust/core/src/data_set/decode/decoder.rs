@@ -7,7 +7,7 @@ use arrow_array::{Array, BinaryViewArray, StructArray};
 use arrow_data::{ByteView, MAX_INLINE_VIEW_LEN};
 use dicom_core::{Tag, VR};
 
-use crate::data_set::decode::builder::{Beyond, DataSetBuilder, Stop, Unknown};
+use crate::data_set::decode::builder::{DataSetBuilder, Limits, Stop, Unknown};
 use crate::data_set::decode::elements::{Element, Elements};
 use crate::data_set::error::MOST_COLUMNS;
 use crate::data_set::error::{DataSetError, DataSetReason};
@@ -32,7 +32,7 @@ pub struct DecodedDataSets {
 
 impl DecodedDataSets {
     /// The omitted elements by path, beginning with `field`.
-    pub fn left_out_of(&self, field: Field) -> impl Iterator<Item = (String, u64)> {
+    pub fn omitted_of(&self, field: Field) -> impl Iterator<Item = (String, u64)> {
         let path = move |name: &String| format!("{}.{name}", field.keyword());
         self.omitted.iter().map(move |(name, &count)| (path(name), count))
     }
@@ -81,8 +81,8 @@ impl<'a> Decoder<'a> {
         schema: &DataSetSchema,
         all: impl Iterator<Item = Option<Elements<'a>>>,
     ) -> DecodedDataSets {
-        let beyond = Beyond { unknown: Unknown::Count(BTreeMap::new()), absent: usize::MAX };
-        self.decode(schema, all, beyond).expect("nothing stops it")
+        let limits = Limits { unknown: Unknown::Count(BTreeMap::new()), absent: usize::MAX };
+        self.decode(schema, all, limits).expect("nothing stops it")
     }
 
     /// Decodes data sets into all their attributes, unless they are too wide.
@@ -90,14 +90,14 @@ impl<'a> Decoder<'a> {
         // Most streams have data sets of one kind: the first one has all attributes.
         let mut found = Found { schema: DataSetSchema::default(), columns: 0 };
         found.find_all(self.all().flatten().take(1))?;
-        let beyond = Beyond { unknown: Unknown::Stop, absent: most_absent };
-        if let Some(decoded) = self.decode(&found.schema, self.all(), beyond) {
+        let limits = Limits { unknown: Unknown::Stop, absent: most_absent };
+        if let Some(decoded) = self.decode(&found.schema, self.all(), limits) {
             return Some(decoded);
         }
         found.find_all(self.all().flatten())?;
         // An attribute outside the found schema must not stop the other data sets.
-        let beyond = Beyond { unknown: Unknown::Count(BTreeMap::new()), absent: most_absent };
-        self.decode(&found.schema, self.all(), beyond)
+        let limits = Limits { unknown: Unknown::Count(BTreeMap::new()), absent: most_absent };
+        self.decode(&found.schema, self.all(), limits)
     }
 
     /// Decodes the data sets that are not too wide.
@@ -130,14 +130,14 @@ impl<'a> Decoder<'a> {
     /// The elements of each data set; none of one that is null or in an unknown transfer syntax.
     fn all(&self) -> impl Iterator<Item = Option<Elements<'a>>> {
         (0..self.data_sets.len()).map(|row| {
-            let syntax = self.syntaxes.of(row).filter(|_| self.data_sets.is_valid(row))?;
-            Some(self.of(row, syntax))
+            let syntax = self.syntaxes.get(row).filter(|_| self.data_sets.is_valid(row))?;
+            Some(self.elements(row, syntax))
         })
     }
 
     /// The slice includes the bytes after the data set, so that its last values are read on the
     /// fast path.
-    fn of(&self, row: usize, syntax: TransferSyntax) -> Elements<'a> {
+    fn elements(&self, row: usize, syntax: TransferSyntax) -> Elements<'a> {
         let view = ByteView::from(self.data_sets.views()[row]);
         let length = view.length as usize;
         let bytes = match view.length <= MAX_INLINE_VIEW_LEN {
@@ -166,7 +166,7 @@ impl<'a> Decoder<'a> {
         &self,
         schema: &DataSetSchema,
         all: impl Iterator<Item = Option<Elements<'a>>>,
-        mut beyond: Beyond,
+        mut limits: Limits,
     ) -> Option<DecodedDataSets> {
         let mut builder = DataSetBuilder::new(schema);
         let mut wrong = Vec::new();
@@ -175,9 +175,9 @@ impl<'a> Decoder<'a> {
                 self.reserve(&mut builder);
             }
             let pushed = match elements {
-                None => builder.push_absent(&mut beyond),
+                None => builder.push_absent(&mut limits),
                 Some(elements) => {
-                    builder.push(elements, &CharacterSet::Default, &mut beyond).map(drop)
+                    builder.push(elements, &CharacterSet::Default, &mut limits).map(drop)
                 }
             };
             match pushed {
@@ -186,7 +186,7 @@ impl<'a> Decoder<'a> {
                 Err(Stop::Unknown | Stop::TooWide) => return None,
             }
         }
-        let omitted = match beyond.unknown {
+        let omitted = match limits.unknown {
             Unknown::Count(omitted) => omitted,
             Unknown::Stop => BTreeMap::new(),
         };
@@ -241,10 +241,10 @@ fn measure(
         while let Some(mut item) = items.next()? {
             let of = widths.item(all);
             measure(widths, of, &mut item)?;
-            items.go_on_behind(&item);
+            items.continue_after(&item);
         }
         if element.value.is_none() {
-            elements.go_on_behind(&items);
+            elements.continue_after(&items);
         }
     }
     Ok(())
@@ -260,7 +260,7 @@ fn find(
     let mut own = None;
     while let Some(element) = elements.next()? {
         if element.tag == SPECIFIC_CHARACTER_SET {
-            own = Some(CharacterSet::of_value(element.value.unwrap_or_default()));
+            own = Some(CharacterSet::parse(element.value.unwrap_or_default()));
         }
         let character_set = own.as_ref().unwrap_or(character_set);
         let (known, was_known) = schema.add(attribute(&element));
@@ -276,10 +276,10 @@ fn find(
                 let mut items = elements.items(&element)?;
                 while let Some(mut item) = items.next()? {
                     find(inner, &mut item, character_set, columns)?;
-                    items.go_on_behind(&item);
+                    items.continue_after(&item);
                 }
                 if element.value.is_none() {
-                    elements.go_on_behind(&items);
+                    elements.continue_after(&items);
                 }
             }
             None => {
@@ -413,7 +413,7 @@ mod tests {
     fn a_given_schema_counts_what_it_leaves_out() {
         let schema = decoded(&[b"\x08\0\x95\x11\x04\0\0\x001.2\0"], IMPLICIT);
         let fields = schema.rows.fields().clone();
-        let schema = DataSetSchema::of_fields(&fields, "EventInformation").unwrap();
+        let schema = DataSetSchema::from_fields(&fields, "EventInformation").unwrap();
         let array = BinaryViewArray::from_iter_values([DELIMITED]);
         let found = decode_data_sets(&array, IMPLICIT, Some(&schema));
         assert!(found.wrong.is_empty());
@@ -476,7 +476,7 @@ mod tests {
     #[test]
     fn a_character_set_that_a_given_schema_leaves_out_holds_too() {
         let name = Field::new("PatientName", DataType::LargeUtf8, true);
-        let schema = DataSetSchema::of_fields(&vec![name].into(), "EventInformation").unwrap();
+        let schema = DataSetSchema::from_fields(&vec![name].into(), "EventInformation").unwrap();
         let unicode = b"\x08\0\x05\0\x0a\0\0\0ISO_IR 192\x10\0\x10\0\x04\0\0\0M\xc3\xbcl";
         let array = BinaryViewArray::from_iter_values([unicode]);
         let found = decode_data_sets(&array, IMPLICIT, Some(&schema));

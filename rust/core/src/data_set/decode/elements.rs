@@ -72,21 +72,21 @@ impl<'a> Elements<'a> {
     }
 
     /// The value of the next element if its header has these bits and the value is short. Call
-    /// [`Elements::step_over`] to continue after it.
+    /// [`Elements::skip_short_value`] to continue after it.
     #[inline(always)]
     pub fn short_value(&self, beginning: u64) -> Option<ShortValue<'a>> {
         const HEADER: usize = 8;
         let both = self.bytes.get(self.at..)?.first_chunk::<{ HEADER + WINDOW }>()?;
         let header = both.first_chunk()?;
         let window = both.last_chunk()?;
-        let length = HeaderForm::of(self.explicit).length(beginning, *header)?;
+        let length = HeaderForm::new(self.explicit).length(beginning, *header)?;
         let fits = length <= WINDOW && self.at + HEADER + length <= self.end;
         fits.then_some(ShortValue { window, length })
     }
 
     /// Continues after an element that [`Elements::short_value`] returned.
     #[inline(always)]
-    pub fn step_over(&mut self, value: ShortValue<'a>) {
+    pub fn skip_short_value(&mut self, value: ShortValue<'a>) {
         self.at += 8 + value.length;
     }
 
@@ -171,7 +171,7 @@ impl<'a> Elements<'a> {
     }
 
     /// Continues after items of undefined length, which must have been read completely.
-    pub fn go_on_behind(&mut self, items: &Items<'_>) {
+    pub fn continue_after(&mut self, items: &Items<'_>) {
         self.at = items.at;
     }
 
@@ -185,9 +185,9 @@ impl<'a> Elements<'a> {
             while let Some(element) = inner.next()? {
                 inner.skip(&element)?;
             }
-            items.go_on_behind(&inner);
+            items.continue_after(&inner);
         }
-        self.go_on_behind(&items);
+        self.continue_after(&items);
         Ok(())
     }
 }
@@ -234,7 +234,7 @@ impl<'a> Items<'a> {
     }
 
     /// Continues after the item that was read last.
-    pub fn go_on_behind(&mut self, elements: &Elements<'_>) {
+    pub fn continue_after(&mut self, elements: &Elements<'_>) {
         self.at = elements.at;
     }
 }

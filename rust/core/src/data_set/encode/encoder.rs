@@ -153,7 +153,7 @@ struct Writer<'c, 'o> {
 }
 
 /// An element without its length yet: the offsets of its header and its value.
-struct Begun {
+struct OpenElement {
     tag: Tag,
     vr: VR,
     header: usize,
@@ -177,7 +177,7 @@ impl<'c, 'o> Writer<'c, 'o> {
     }
 
     #[inline]
-    fn put(&mut self, bytes: &[u8]) {
+    fn write(&mut self, bytes: &[u8]) {
         self.out[self.at..self.at + bytes.len()].copy_from_slice(bytes);
         self.at += bytes.len();
     }
@@ -246,10 +246,10 @@ impl<'c, 'o> Writer<'c, 'o> {
 
     fn add_unicode(&mut self) -> Result<(), Box<DataSetError>> {
         self.add_unicode = false;
-        self.character_set = CharacterSet::of_value(UNICODE);
-        let begun = self.begin(SPECIFIC_CHARACTER_SET, VR::CS);
-        self.put(UNICODE);
-        self.end(&begun)
+        self.character_set = CharacterSet::parse(UNICODE);
+        let element = self.begin(SPECIFIC_CHARACTER_SET, VR::CS);
+        self.write(UNICODE);
+        self.end(&element)
     }
 
     #[inline(always)]
@@ -274,7 +274,7 @@ impl<'c, 'o> Writer<'c, 'o> {
         values: &Values,
         row: usize,
     ) -> Result<(), Box<DataSetError>> {
-        let begun = self.begin(attribute.tag, attribute.vr);
+        let element = self.begin(attribute.tag, attribute.vr);
         let is_there = match values {
             Values::Several(lists, values) => match lists.range(row) {
                 Some(rows) => self.several(attribute.vr, values, rows).map(|()| true)?,
@@ -283,10 +283,10 @@ impl<'c, 'o> Writer<'c, 'o> {
             one => self.value(attribute.vr, one, row)?,
         };
         if !is_there {
-            self.at = begun.header;
+            self.at = element.header;
             return Ok(());
         }
-        self.end(&begun)
+        self.end(&element)
     }
 
     /// Writes a sequence whose items have only UIDs, if all of them are conformant.
@@ -326,9 +326,9 @@ impl<'c, 'o> Writer<'c, 'o> {
         items: &'c DataSetColumns,
         rows: Range<usize>,
     ) -> Result<(), Box<DataSetError>> {
-        let begun = self.begin(attribute.tag, VR::SQ);
+        let element = self.begin(attribute.tag, VR::SQ);
         self.items(items, rows)?;
-        self.end(&begun)
+        self.end(&element)
     }
 
     #[cold]
@@ -336,48 +336,49 @@ impl<'c, 'o> Writer<'c, 'o> {
         match uid {
             [] => Ok(()),
             _ => uid::check_as(self.conformant_uids, uid)
-                .map_err(|error| DataSetError::of_value(uid, VrError::Uid(error))),
+                .map_err(|error| DataSetError::value(uid, VrError::Uid(error))),
         }
     }
 
     /// Writes a header without its length.
-    fn begin(&mut self, tag: Tag, vr: VR) -> Begun {
+    fn begin(&mut self, tag: Tag, vr: VR) -> OpenElement {
         let header = self.at;
         let [g0, g1] = tag.0.to_le_bytes();
         let [e0, e1] = tag.1.to_le_bytes();
         let [a, b] = vr.to_bytes();
         match (self.explicit, has_long_length(vr)) {
-            (false, _) => self.put(&[g0, g1, e0, e1, 0, 0, 0, 0]),
-            (true, false) => self.put(&[g0, g1, e0, e1, a, b, 0, 0]),
-            (true, true) => self.put(&[g0, g1, e0, e1, a, b, 0, 0, 0, 0, 0, 0]),
+            (false, _) => self.write(&[g0, g1, e0, e1, 0, 0, 0, 0]),
+            (true, false) => self.write(&[g0, g1, e0, e1, a, b, 0, 0]),
+            (true, true) => self.write(&[g0, g1, e0, e1, a, b, 0, 0, 0, 0, 0, 0]),
         }
-        Begun { tag, vr, header, value: self.at }
+        OpenElement { tag, vr, header, value: self.at }
     }
 
     /// Pads the value, and writes its length into the header.
-    fn end(&mut self, begun: &Begun) -> Result<(), Box<DataSetError>> {
-        let vr = begun.vr;
-        if begun.tag == SPECIFIC_CHARACTER_SET {
-            self.character_set = CharacterSet::of_value(&self.out[begun.value..self.at]);
+    fn end(&mut self, element: &OpenElement) -> Result<(), Box<DataSetError>> {
+        let vr = element.vr;
+        if element.tag == SPECIFIC_CHARACTER_SET {
+            self.character_set = CharacterSet::parse(&self.out[element.value..self.at]);
         }
-        if (self.at - begun.value) % 2 == 1 {
-            self.put(&[padding(vr)]);
+        if (self.at - element.value) % 2 == 1 {
+            self.write(&[padding(vr)]);
         }
-        let length = self.at - begun.value;
+        let length = self.at - element.value;
         let length32 = length_of_value(length)
             .ok_or_else(|| DataSetError::new(DataSetReason::TooLong(length)))?;
         if !self.explicit || has_long_length(vr) {
-            self.out[begun.value - 4..begun.value].copy_from_slice(&length32.to_le_bytes());
+            self.out[element.value - 4..element.value].copy_from_slice(&length32.to_le_bytes());
         } else if let Ok(length) = u16::try_from(length) {
-            self.out[begun.value - 2..begun.value].copy_from_slice(&length.to_le_bytes());
+            self.out[element.value - 2..element.value].copy_from_slice(&length.to_le_bytes());
         } else {
             // A value that is too long for the length field of its VR is written as UN (PS3.5
             // 6.2.2).
-            self.out.copy_within(begun.value..self.at, begun.value + 4);
+            self.out.copy_within(element.value..self.at, element.value + 4);
             self.at += 4;
             let [a, b] = VR::UN.to_bytes();
             let [c, d, e, f] = length32.to_le_bytes();
-            self.out[begun.value - 4..begun.value + 4].copy_from_slice(&[a, b, 0, 0, c, d, e, f]);
+            self.out[element.value - 4..element.value + 4]
+                .copy_from_slice(&[a, b, 0, 0, c, d, e, f]);
         }
         Ok(())
     }
@@ -426,7 +427,7 @@ impl<'c, 'o> Writer<'c, 'o> {
         for (number, row) in rows.enumerate() {
             let inside = |error: Box<DataSetError>| error.inside(&format!("[{number}]"));
             if is_text && number > 0 {
-                self.put(b"\\");
+                self.write(b"\\");
             }
             // One of several texts may be null: it is empty then (PS3.5 6.4).
             if !self.value(vr, values, row).map_err(inside)? && !is_text {
@@ -460,46 +461,46 @@ impl<'c, 'o> Writer<'c, 'o> {
     }
 
     fn text(&mut self, vr: VR, text: &[u8]) -> Result<(), Box<DataSetError>> {
-        let of_value = |error| DataSetError::of_value(text, error);
+        let value = |error| DataSetError::value(text, error);
         if vr == VR::UI {
             self.check_uid(text)?;
-            self.put(text);
+            self.write(text);
             return Ok(());
         }
         if content(vr) == Content::Tags {
-            let Tag(group, element) =
-                std::str::from_utf8(text).ok().and_then(tag_of).ok_or_else(|| {
-                    of_value(VrError::Form { vr: "AT", expected: "a tag as ggggeeee" })
-                })?;
-            self.put(&group.to_le_bytes());
-            self.put(&element.to_le_bytes());
+            let Tag(group, element) = std::str::from_utf8(text)
+                .ok()
+                .and_then(tag_of)
+                .ok_or_else(|| value(VrError::Form { vr: "AT", expected: "a tag as ggggeeee" }))?;
+            self.write(&group.to_le_bytes());
+            self.write(&element.to_le_bytes());
             return Ok(());
         }
         // A column promises UTF-8, but its producer may be wrong.
         let characters = std::str::from_utf8(text)
             .map_err(|_| DataSetError::new(DataSetReason::NotUtf8(excerpt(text))))?;
-        check_text(vr, characters).map_err(of_value)?;
+        check_text(vr, characters).map_err(value)?;
         if text.is_ascii() {
-            self.put(text);
+            self.write(text);
             return Ok(());
         }
         let lacks_unicode = self.character_set == CharacterSet::Default && !self.is_given;
         self.lacks_unicode |= lacks_unicode;
-        if lacks_unicode || self.character_set == CharacterSet::of_value(UNICODE) {
-            self.put(text);
+        if lacks_unicode || self.character_set == CharacterSet::parse(UNICODE) {
+            self.write(text);
             return Ok(());
         }
         let encoded = self.character_set.encode(vr, characters).ok_or_else(|| {
             let name = self.character_set.name().into();
             DataSetError::new(DataSetReason::CharacterSet(excerpt(text), name))
         })?;
-        self.put(&encoded);
+        self.write(&encoded);
         Ok(())
     }
 
     fn bytes(&mut self, vr: VR, bytes: &[u8]) -> Result<(), Box<DataSetError>> {
-        check_bytes(vr, bytes).map_err(|error| DataSetError::of_value(bytes, error))?;
-        self.put(bytes);
+        check_bytes(vr, bytes).map_err(|error| DataSetError::value(bytes, error))?;
+        self.write(bytes);
         Ok(())
     }
 
@@ -544,7 +545,7 @@ impl<'c, 'o> Writer<'c, 'o> {
             };
             does_not_fit(vr, number, expected)
         })?;
-        self.put(&bytes);
+        self.write(&bytes);
         Ok(())
     }
 
@@ -554,11 +555,11 @@ impl<'c, 'o> Writer<'c, 'o> {
                 Err(does_not_fit(vr, number, "at most 3.4028235e38"))
             }
             VR::FL => {
-                self.put(&(number as f32).to_le_bytes());
+                self.write(&(number as f32).to_le_bytes());
                 Ok(())
             }
             VR::FD => {
-                self.put(&number.to_le_bytes());
+                self.write(&number.to_le_bytes());
                 Ok(())
             }
             _ => self.text(vr, decimal(number).as_bytes()),
@@ -596,7 +597,7 @@ fn does_not_fit(
 ) -> Box<DataSetError> {
     let number = number.to_string();
     let error = VrError::Number { vr: vr.to_string(), expected };
-    DataSetError::of_value(number.as_bytes(), error)
+    DataSetError::value(number.as_bytes(), error)
 }
 
 #[cfg(test)]
@@ -665,7 +666,7 @@ mod tests {
     }
 
     /// The same data set written by dicom-rs.
-    fn rival(object: &InMemDicomObject, syntax: TransferSyntax) -> Vec<u8> {
+    fn by_dicom_rs(object: &InMemDicomObject, syntax: TransferSyntax) -> Vec<u8> {
         let mut out = Vec::new();
         let syntax = match syntax {
             TransferSyntax::ImplicitVrLittleEndian => entries::IMPLICIT_VR_LITTLE_ENDIAN.erased(),
@@ -740,7 +741,7 @@ mod tests {
         for syntax in
             [TransferSyntax::ImplicitVrLittleEndian, TransferSyntax::ExplicitVrLittleEndian]
         {
-            assert_eq!(encoded(&array, 0, syntax), rival(&object, syntax), "{syntax:?}");
+            assert_eq!(encoded(&array, 0, syntax), by_dicom_rs(&object, syntax), "{syntax:?}");
         }
     }
 
@@ -846,7 +847,7 @@ mod tests {
             sequence,
         )]);
         let syntax = TransferSyntax::ExplicitVrLittleEndian;
-        let theirs = rival(&object, syntax);
+        let theirs = by_dicom_rs(&object, syntax);
         let instances: ArrayRef = Arc::new(StringArray::from(vec!["1.2.3"]));
         let references = structs(vec![("ReferencedSOPInstanceUID", instances)]);
         let array = structs(vec![("ReferencedSOPSequence", items(references, &[1], None))]);

@@ -20,6 +20,6 @@ impl DataSetOptions {
 
     /// The form of element headers.
     pub fn form(self) -> HeaderForm {
-        HeaderForm::of(self.is_explicit())
+        HeaderForm::new(self.is_explicit())
     }
 }

@@ -155,7 +155,7 @@ mod tests {
             150 => None,
             row => Some(format!("1.{}.{row}", if row % 7 == 0 { "02" } else { "2" })),
         };
-        let form = HeaderForm::of(false);
+        let form = HeaderForm::new(false);
         let texts: Vec<_> = (0..700).map(text).collect();
         let arrays: [ArrayRef; 2] = [
             Arc::new(StringArray::from(texts.clone())),

@@ -10,7 +10,7 @@ use crate::uid::MAX_LENGTH;
 use crate::uid::masks::BLOCK;
 
 /// A message.
-pub struct WholeMessage {
+pub struct CompleteMessage {
     /// The command set.
     pub row: Row,
     /// The data set.
@@ -22,20 +22,20 @@ pub struct WholeMessage {
 /// Reads the message whose first PDU begins at `at`: a command set in one PDV, and an announced
 /// data set in another PDV of the same PDU or of the next one.
 #[inline(always)]
-pub fn read(stream: &[u8], at: usize) -> Option<WholeMessage> {
+pub fn read(stream: &[u8], at: usize) -> Option<CompleteMessage> {
     let pdu_end = end_of_pdu(stream, at)?;
     let (command_set, context_id) = pdv(stream, at + 6, pdu_end, COMMAND | LAST)?;
     let end = command_set.start + command_set.length;
     let (row, data_set) = read_command_set(stream, command_set, at, context_id)?;
     if !data_set {
-        return (end == pdu_end).then_some(WholeMessage { row, data_set: None, end });
+        return (end == pdu_end).then_some(CompleteMessage { row, data_set: None, end });
     }
     let (at, pdu_end) =
         if end < pdu_end { (end, pdu_end) } else { (end + 6, end_of_pdu(stream, end)?) };
     let (data_set, _) = pdv(stream, at, pdu_end, LAST)?;
     let end = data_set.start + data_set.length;
     let taken = end == pdu_end && data_set.length <= LONGEST;
-    taken.then_some(WholeMessage { row, data_set: Some(data_set), end })
+    taken.then_some(CompleteMessage { row, data_set: Some(data_set), end })
 }
 
 /// The number of bytes by which a message is recognized.
@@ -123,7 +123,7 @@ impl Elements<'_> {
         self.at = value.start.wrapping_add(value.length);
         match (element.source, element.vr) {
             (Source::GroupLength, _) if value.length == 4 => {}
-            (Source::CommandField, _) => self.kind = Kind::of_command_field(self.us(value)?),
+            (Source::CommandField, _) => self.kind = Kind::from_command_field(self.us(value)?),
             (Source::DataSetType, _) => self.data_set_type = Some(self.us(value)?),
             (Source::Field(field), Vr::Us) => self.row.set_number(field, self.us(value)?),
             (Source::Field(field), Vr::Ui) => self.row.set_text(field, self.uid(value)?),
