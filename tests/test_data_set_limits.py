@@ -191,14 +191,14 @@ def test_a_type_that_is_too_deep_is_refused(array):
         pa.RecordBatch.from_pydict({**columns, "EventInformation": array}),
         {**columns, "EventInformation": array},
     ):
-        with pytest.raises(ValueError, match="64 sequences, one in another"):
+        with pytest.raises(ValueError, match="64 levels of sequences"):
             encode_events(events, on_invalid="skip")
-        with pytest.raises(ValueError, match="64 sequences, one in another"):
+        with pytest.raises(ValueError, match="64 levels of sequences"):
             validate_events(events)
     schema = pa.field("", array.type)
-    with pytest.raises(ValueError, match="64 sequences, one in another"):
+    with pytest.raises(ValueError, match="64 levels of sequences"):
         decode_data_sets([b""], schema)
-    with pytest.raises(ValueError, match="64 sequences, one in another"):
+    with pytest.raises(ValueError, match="64 levels of sequences"):
         decode_events(b"", event_information=schema)
 
 

@@ -494,7 +494,7 @@ def test_delimiters_behind_defined_lengths(item_ends, sequence_ends, tmp_path):
     ],
 )
 def test_delimiters_elsewhere_are_refused(data_set):
-    with pytest.raises(DecodeError, match="can't stand there"):
+    with pytest.raises(DecodeError, match="is not allowed here"):
         decode_data_sets([data_set])
 
 

@@ -44,7 +44,7 @@ pub enum Deviation {
     #[error(
         "of type {} in an event '{}' (PS3.4 Table {}), but it {}",
         attribute.usage, event.name(), event.class.table,
-        if *empty { "has no value" } else { "is not there" }
+        if *empty { "has no value" } else { "is missing" }
     )]
     Attribute {
         /// The event.
@@ -57,7 +57,7 @@ pub enum Deviation {
         empty: bool,
     },
     /// An attribute that is present both at the top and in an item.
-    #[error("it stands at the top of the data set already, for all items (PS3.4 {})", class.section)]
+    #[error("it is also at the top of the data set, for all items (PS3.4 {})", class.section)]
     InTwoPlaces {
         /// The SOP Class.
         class: &'static SopClass,
@@ -416,10 +416,10 @@ mod tests {
         let check = |row| event(2).check(&StructRow::new(&information, row));
         assert_eq!(check(0), Ok(()));
         for (row, path, text) in [
-            (1, "EventInformation.TransactionUID", "is not there"),
+            (1, "EventInformation.TransactionUID", "is missing"),
             (2, "EventInformation.TransactionUID", "has no value"),
             (3, "EventInformation.FailedSOPSequence", "has no value"),
-            (4, "EventInformation.FailedSOPSequence", "is not there"),
+            (4, "EventInformation.FailedSOPSequence", "is missing"),
         ] {
             let deviation = check(row).unwrap_err();
             assert_eq!((deviation.path(), deviation.code()), (path, "attribute"));

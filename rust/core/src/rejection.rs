@@ -35,7 +35,7 @@ pub enum Reason {
     #[error("{0} bytes do not fit one PDU: give a max_pdu_length other than 0")]
     TooLarge(usize),
     /// A maximum PDU length without room for a fragment.
-    #[error("{0} is no maximum PDU length: 0 (no limit) or 7 to 4294967295")]
+    #[error("max_pdu_length must be 0 (no limit) or 7 to 4294967295, not {0}")]
     MaxPduLength(i128),
     /// A Python object of a type that the field does not accept.
     #[error("{0}")]
@@ -59,7 +59,9 @@ pub enum Reason {
     #[error("{0:#04x} is not a PDU type of PS3.8 9.3 (0x01 to 0x07)")]
     PduType(u8),
     /// A PDV that does not fit its PDU (PS3.8 9.3.5.1).
-    #[error("a PDV of {length} bytes does not fit: at least 2, and {left} are left in its PDU")]
+    #[error(
+        "the PDV length is {length}, but must be at least 2 and at most the {left} bytes left in its PDU"
+    )]
     PdvLength {
         /// The length of the PDV.
         length: u32,
@@ -113,7 +115,7 @@ pub enum Reason {
         vr: &'static str,
     },
     /// An explicit VR that differs from the standard's.
-    #[error("the VR is {vr} by PS3.7 E.1, not '{found}'")]
+    #[error("the VR must be {vr} (PS3.7 E.1), not '{found}'")]
     ValueVr {
         /// The VR of the standard.
         vr: &'static str,
@@ -127,10 +129,10 @@ pub enum Reason {
     #[error("Command Data Set Type is 0x0101 (no data set), but a data set was given")]
     UnexpectedDataSet,
     /// A data set longer than an Arrow view can hold.
-    #[error("a data set of {0} bytes is longer than the 1073741823 that can be shown in columns")]
+    #[error("a data set of {0} bytes is too long for a column: the maximum is 1073741823")]
     DataSetTooLong(usize),
     /// A response among events to send as requests.
-    #[error("this makes the row a response, which only who was asked sends: leave it null")]
+    #[error("this field makes the row a response, but only requests can be sent: leave it null")]
     NotARequest,
     /// An event whose SOP class has no presentation context.
     #[error("the association has no presentation context for '{sop_class}': {why}")]
@@ -142,8 +144,8 @@ pub enum Reason {
     },
     /// A data set in another transfer syntax than the accepted one.
     #[error(
-        "the data set is encoded in the transfer syntax {encoded}, the peer accepted {accepted}: \
-         give its attributes, or propose only the first"
+        "the data set is encoded in transfer syntax {encoded}, but the peer accepted {accepted}: \
+         pass its attributes, or propose only {encoded}"
     )]
     OtherSyntax {
         /// The transfer syntax of the data set.
@@ -152,7 +154,7 @@ pub enum Reason {
         accepted: Box<str>,
     },
     /// A command set without a length in a stream where only the length separates command sets.
-    #[error("a stream of command sets needs Command Group Length (0000,0000) first in each")]
+    #[error("each command set must begin with Command Group Length (0000,0000)")]
     NoGroupLength,
 }
 

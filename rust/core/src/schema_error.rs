@@ -13,7 +13,7 @@ pub enum SchemaError {
     #[error("unknown column '{0}'; the columns of events are {all}", all = keywords())]
     Unknown(String),
     /// Two columns with the same name.
-    #[error("the column '{0}' is there twice")]
+    #[error("the table has two columns '{0}'")]
     Twice(String),
     /// A required column is missing.
     #[error(
@@ -42,7 +42,7 @@ pub enum SchemaError {
         accepted: &'static str,
     },
     /// Sequences nested deeper than a data set can have them.
-    #[error("{path} has more than {most} sequences, one in another: no data set is nested deeper")]
+    #[error("{path} is nested too deep: a data set has at most {most} levels of sequences")]
     TooDeep {
         /// The path of the field.
         path: String,

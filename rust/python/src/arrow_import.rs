@@ -351,7 +351,7 @@ fn data_type(schema: &FFI_ArrowSchema, place: &Place, depth: usize) -> Result<Da
         let column = place.path.as_deref().and_then(|path| path.split('.').next());
         let column = column.unwrap_or_default();
         return Err(Fault::Data(format!(
-            "the column '{column}' is nested too deep: a data set has at most 64 sequences, one in another"
+            "the column '{column}' is nested too deep: a data set has at most 64 levels of sequences"
         )));
     }
     // SAFETY: a format ends in a null byte and lives as long as its schema.

@@ -30,25 +30,25 @@ pub enum DataSetReason {
     #[error("'{0}': {1}")]
     Value(Box<str>, VrError),
     /// A null among several values or items.
-    #[error("a null among {0}: leave it out, or make the whole null")]
+    #[error("a null among {0}: remove it, or make the whole list null")]
     NullAmong(&'static str),
     /// Several values for a VR with a single value.
-    #[error("{0} values, an element of the VR {1} has one")]
+    #[error("{0} values, but an element of VR {1} has one")]
     Several(usize, &'static str),
     /// More bytes than a 32-bit length can hold.
     #[error("{0} bytes are more than the 4294967294 that an element can have")]
     TooLong(usize),
     /// Text with characters outside the character set of the data set.
     #[error(
-        "'{0}' can't be written in Specific Character Set '{1}': give 'ISO_IR 192', or leave it out \
-         and it is added"
+        "'{0}' can't be written in Specific Character Set '{1}': use 'ISO_IR 192', or omit \
+         the attribute to have it added"
     )]
     CharacterSet(Box<str>, Box<str>),
     /// Text of a column that is not UTF-8.
     #[error("'{0}' is not UTF-8, which the text of an Arrow column must be")]
     NotUtf8(Box<str>),
     /// Bytes that are not text in the character set of the data set.
-    #[error("'{0}' is no text in Specific Character Set '{1}', or that is not known here")]
+    #[error("'{0}' is not text in Specific Character Set '{1}', or the set is not supported")]
     Undecodable(Box<str>, Box<str>),
     /// The data set ends inside an element or an item.
     #[error("{what} needs {needed} bytes, {found} are left")]
@@ -61,13 +61,13 @@ pub enum DataSetReason {
         found: usize,
     },
     /// An item or a delimiter in a wrong place, or something else where one is required.
-    #[error("the tag ({0:04X},{1:04X}) can't stand there (PS3.5 7.5)")]
+    #[error("the tag ({0:04X},{1:04X}) is not allowed here (PS3.5 7.5)")]
     Misplaced(u16, u16),
     /// Explicit VR with other bytes instead of a VR.
-    #[error("'{0}' stands where a VR should be: is the data set in Implicit VR?")]
+    #[error("'{0}' is not a VR: is the data set in Implicit VR?")]
     NotAVr(Box<str>),
     /// A repeated element.
-    #[error("the element is there twice")]
+    #[error("the element occurs twice")]
     Repeated,
     /// An undefined length for a VR without items.
     #[error("a value of the VR {0} can't have an undefined length")]
@@ -79,14 +79,14 @@ pub enum DataSetReason {
     #[error(transparent)]
     TransferSyntax(TransferSyntaxError),
     /// Sequences nested too deep.
-    #[error("more than {0} sequences, one in another")]
+    #[error("more than {0} nested sequences")]
     TooDeep(usize),
     /// A data set that contains itself as an item.
-    #[error("the data set is an item of its own sequences: it would never end")]
+    #[error("the data set contains itself as an item")]
     InItself,
     /// Attributes for which a shared table has no room.
     #[error(
-        "its attributes ({columns}, with those of its items) {}; {instead}",
+        "its attributes ({columns}, including those of its items) {}; {instead}",
         too_wide(*columns)
     )]
     TooWide {

@@ -21,12 +21,12 @@ pub struct Attribute {
 pub enum AttributeError {
     /// Neither a keyword nor a tag.
     #[error(
-        "'{0}' is no attribute: give a keyword of PS3.6, or a tag as \"ggggeeee\", with its VR as \
-         \"ggggeeee:VR\" where the standard does not know it"
+        "'{0}' is not an attribute: use a keyword of PS3.6, a tag \"ggggeeee\", or \
+         \"ggggeeee:VR\" for a tag outside the standard"
     )]
     Unknown(Box<str>),
     /// Text after the colon that is not a VR.
-    #[error("'{0}' is no VR of PS3.5 6.2")]
+    #[error("'{0}' is not a VR of PS3.5 6.2")]
     Vr(Box<str>),
     /// A tag that cannot occur in the data set of a message.
     #[error("({group:04X},{element:04X}) is not part of a message's data set: {why}")]

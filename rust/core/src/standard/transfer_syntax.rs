@@ -93,7 +93,7 @@ impl TransferSyntaxColumn {
 /// An unsupported transfer syntax.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "'{0}' is no transfer syntax of data sets here: Implicit VR Little Endian, \
+    "'{0}' is not a supported transfer syntax: use Implicit VR Little Endian, \
      1.2.840.10008.1.2, or Explicit VR Little Endian, 1.2.840.10008.1.2.1"
 )]
 pub struct TransferSyntaxError(Box<str>);

@@ -48,7 +48,7 @@ pub enum VrError {
         expected: &'static str,
     },
     /// A number of bytes that is not a multiple of the VR's unit.
-    #[error("{found} bytes are no whole number of the {unit} bytes of the VR {vr}")]
+    #[error("{found} bytes are not a multiple of the {unit} bytes of VR {vr}")]
     Unit {
         /// The VR.
         vr: &'static str,

@@ -17,7 +17,7 @@ pub enum UidError {
     #[error("a UID has at most 64 characters, this one has {0}")]
     TooLong(usize),
     /// A character that is neither a digit nor a full stop.
-    #[error("only digits and full stops make up a UID, byte {byte:#04x} stands at position {at}")]
+    #[error("a UID has only digits and full stops, not byte {byte:#04x} at position {at}")]
     Character {
         /// The position.
         at: usize,
@@ -28,7 +28,7 @@ pub enum UidError {
     #[error("the component at position {0} is empty")]
     EmptyComponent(usize),
     /// A component such as `01`.
-    #[error("the component at position {0} starts with 0 but is not 0 alone")]
+    #[error("the component at position {0} has a leading zero")]
     LeadingZero(usize),
 }
 
