@@ -16,8 +16,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
 
-use crate::capture::EncodedCapture;
-use crate::encoded::EncodedEvents;
+use crate::bulk::encode::EncodedEvents;
+use crate::capture::decode::EncodedCapture;
 
 /// The bytes of what a user handed over as data.
 pub fn bytes_like(data: &Bound<'_, PyAny>) -> PyResult<Buffer> {

@@ -20,10 +20,12 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
-use crate::handlers::{BatchHandler, Callable, Handler, admits, end_calls, is_called_by_listener};
-use crate::peer::{check_max_pdu_length, seconds, sop_classes, texts, title};
-use crate::received_events::ReceivedEvents;
-use crate::tls::{Tls, server_tls};
+use crate::network::handlers::{
+    BatchHandler, Callable, Handler, admits, end_calls, is_called_by_listener,
+};
+use crate::network::peer::{check_max_pdu_length, seconds, sop_classes, texts, title};
+use crate::network::received_events::ReceivedEvents;
+use crate::network::tls::{Tls, server_tls};
 
 /// How often a wait looks for a signal, such as Ctrl-C.
 const SIGNALS: Duration = Duration::from_millis(100);

@@ -18,8 +18,10 @@ use pyo3::types::{
     PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyIterator, PyList, PyMapping, PyString,
 };
 
-use crate::events::{Batch, Columns, MappedColumn, arrow_error, from_iterator, unknown_column};
-use crate::given_data_sets::{Given, Reader};
+use crate::input::data_sets::reader::{Given, Reader};
+use crate::input::events::{
+    Batch, Columns, MappedColumn, arrow_error, from_iterator, unknown_column,
+};
 use crate::interrupts::interruptible;
 
 /// Whether it is a row and not a primitive.

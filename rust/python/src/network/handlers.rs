@@ -28,14 +28,14 @@ use pyo3::types::{
     PyTuple,
 };
 
-use crate::arrow_import::{arrow_error, is_arrow, utf8_array};
-use crate::codec::event_of;
-use crate::data_set::bytes_io;
 use crate::errors::{encode_error, schema_error};
-use crate::events::{data_set, from_iterator};
-use crate::given_data_sets::is_structured;
-use crate::primitive::primitive_type;
-use crate::received_events::ReceivedEvents;
+use crate::input::arrow::check::{arrow_error, is_arrow, utf8_array};
+use crate::input::data_sets::reader::is_structured;
+use crate::input::events::{data_set, from_iterator};
+use crate::network::received_events::ReceivedEvents;
+use crate::primitive::class::primitive_type;
+use crate::primitive::codec::event_of;
+use crate::primitive::stream::bytes_io;
 
 /// Processing failure (PS3.7 C.4.3.1.4 and the like).
 const PROCESSING_FAILURE: u16 = 0x0110;

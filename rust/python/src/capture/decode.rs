@@ -31,16 +31,16 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyInt, PyString};
 
 use crate::buffer::{bytes_like, lend};
-use crate::decoded::primitive;
-use crate::encoded::{all_batches, on_invalid};
+use crate::bulk::decode::primitive;
+use crate::bulk::encode::{all_batches, on_invalid};
+use crate::capture::faults::Faults;
 use crate::errors::{capture_error, encode_error, table_error};
-use crate::events::{Batch, Columns, Events, MappedColumn, arrow_array, export_batch};
-use crate::faults::Faults;
+use crate::input::data_sets::encode::{encode_structured, structured_fields};
+use crate::input::events::{Batch, Columns, Events, MappedColumn, arrow_array, export_batch};
+use crate::input::transfer_syntaxes::{self, transfer_syntax};
 use crate::interrupts::interruptible;
-use crate::rejections::Rejections;
-use crate::sequence::{SequenceIterator, from_end};
-use crate::structured::{encode_structured, structured_fields};
-use crate::transfer_syntaxes::{self, transfer_syntax};
+use crate::output::rejections::Rejections;
+use crate::output::sequence::{SequenceIterator, from_end};
 
 /// Decode the events of a capture, each with its answer.
 ///

@@ -8,8 +8,8 @@ use fastdimse_capture::fault::Broken;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
-use crate::events::export_batch;
-use crate::sequence::{SequenceIterator, from_end};
+use crate::input::events::export_batch;
+use crate::output::sequence::{SequenceIterator, from_end};
 
 /// A place in a capture that could not be read.
 ///

@@ -11,10 +11,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyString, PyTuple, PyType};
 
 use crate::buffer::to_arrow;
-use crate::data_set::{data_set_bytes, to_stream};
 use crate::errors::{decode_error, encode_error};
-use crate::primitive::{DIMSEPrimitive, as_plain, is_plain};
-use crate::uid::{logger, set_uid};
+use crate::primitive::class::{DIMSEPrimitive, as_plain, is_plain};
+use crate::primitive::stream::{data_set_bytes, to_stream};
+use crate::primitive::uid::{logger, set_uid};
 
 /// A value of a primitive, on its way into a command set.
 pub enum Held<'py> {

@@ -9,10 +9,10 @@ use fastdimse_core::rejection::Rejection;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::encoded::{data_set_options, options, thread_count, to_columns};
-use crate::events::Events;
-use crate::rejections::{Rejections, Row};
-use crate::structured::{cut, encode_structured};
+use crate::bulk::encode::{data_set_options, options, thread_count, to_columns};
+use crate::input::data_sets::encode::{cut, encode_structured};
+use crate::input::events::Events;
+use crate::output::rejections::{Rejections, Row};
 
 /// Check events as :func:`encode_events` does, without encoding them; or further.
 ///

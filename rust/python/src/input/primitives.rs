@@ -15,12 +15,12 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyIterator;
 
-use crate::codec::{Held, HeldEvent, Refused};
-use crate::data_set::data_set_bytes;
-use crate::events::{Batch, Columns, arrow_error};
+use crate::input::data_sets::columns as rows;
+use crate::input::events::{Batch, Columns, arrow_error};
 use crate::interrupts::interruptible;
-use crate::primitive::{DIMSEPrimitive, as_plain};
-use crate::rows;
+use crate::primitive::class::{DIMSEPrimitive, as_plain};
+use crate::primitive::codec::{Held, HeldEvent, Refused};
+use crate::primitive::stream::data_set_bytes;
 
 /// The next primitives, at most `most`, as a batch; the rows before them were `done`, and about
 /// `count` are expected. Rows that are mappings may have the columns that are `accepted`.

@@ -9,9 +9,9 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyString, PyTuple, PyType};
 
-use crate::codec;
-use crate::data_set::{bytes_io, is_plain_stream};
-use crate::uid::{UidSlot, set_uid, to_uid};
+use crate::primitive::codec;
+use crate::primitive::stream::{bytes_io, is_plain_stream};
+use crate::primitive::uid::{UidSlot, set_uid, to_uid};
 
 /// The face's `N_EVENT_REPORT`, in which no property is overridden.
 static PRIMITIVE: PyOnceLock<Py<PyType>> = PyOnceLock::new();

@@ -19,13 +19,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyString, PyTuple};
 use pyo3_arrow::ffi::{to_array_pycapsules, to_schema_pycapsule};
 
-use crate::encoded::on_invalid;
+use crate::bulk::encode::on_invalid;
 use crate::errors::decode_error;
-use crate::events::{arrow_array, data_set};
+use crate::input::data_sets::encode::of_schema;
+use crate::input::events::{arrow_array, data_set};
+use crate::input::transfer_syntaxes::{self, transfer_syntax};
 use crate::interrupts::interruptible;
-use crate::rejections::Rejections;
-use crate::structured::of_schema;
-use crate::transfer_syntaxes::{self, transfer_syntax};
+use crate::output::rejections::Rejections;
 
 /// Decode a column of data sets into their attributes.
 ///

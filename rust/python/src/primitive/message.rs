@@ -9,9 +9,9 @@ use fastdimse_core::uid::is_conformant;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use crate::codec::event_of;
 use crate::errors::encode_error;
-use crate::primitive::primitive_type;
+use crate::primitive::class::primitive_type;
+use crate::primitive::codec::event_of;
 
 /// Read a command set that leaves no doubt into a primitive.
 ///

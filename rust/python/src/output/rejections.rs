@@ -10,8 +10,8 @@ use fastdimse_core::rejection;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
-use crate::events::export_batch;
-use crate::sequence::{SequenceIterator, from_end};
+use crate::input::events::export_batch;
+use crate::output::sequence::{SequenceIterator, from_end};
 
 /// One event that could not be encoded or decoded.
 ///

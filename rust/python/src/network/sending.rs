@@ -12,10 +12,10 @@ use fastdimse_delivery::send::{Answer, Order, Requests, Sender};
 use pyo3::prelude::*;
 
 use crate::errors::schema_error;
-use crate::events::Events;
+use crate::input::events::Events;
+use crate::input::transfer_syntaxes::transfer_syntax;
 use crate::interrupts::{detached, interrupted};
-use crate::outcomes::OutcomesBuilder;
-use crate::transfer_syntaxes::transfer_syntax;
+use crate::network::outcomes::OutcomesBuilder;
 
 /// The most rows that are encoded before they are sent.
 const ROWS: usize = 4096;

@@ -10,8 +10,8 @@ use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule};
 
-use crate::events::{Events, arrow_error, export_batch};
-use crate::rejections::Rejections;
+use crate::input::events::{Events, arrow_error, export_batch};
+use crate::output::rejections::Rejections;
 
 /// Read events as batches.
 ///

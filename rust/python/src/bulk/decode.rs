@@ -15,16 +15,16 @@ use pyo3::types::{PyBytes, PyCapsule};
 use pyo3::{PyResult, intern};
 
 use crate::buffer::bytes_like;
-use crate::codec::set_decoded;
-use crate::data_set::bytes_io;
-use crate::encoded::{Offsets, framing, on_invalid, thread_count};
+use crate::bulk::encode::{Offsets, framing, on_invalid, thread_count};
 use crate::errors::decode_error;
-use crate::events::export_batch;
-use crate::primitive::primitive_type;
-use crate::rejections::Rejections;
-use crate::sequence::{SequenceIterator, from_end};
-use crate::structured::structured_fields;
-use crate::transfer_syntaxes::transfer_syntax;
+use crate::input::data_sets::encode::structured_fields;
+use crate::input::events::export_batch;
+use crate::input::transfer_syntaxes::transfer_syntax;
+use crate::output::rejections::Rejections;
+use crate::output::sequence::{SequenceIterator, from_end};
+use crate::primitive::class::primitive_type;
+use crate::primitive::codec::set_decoded;
+use crate::primitive::stream::bytes_io;
 
 /// Decode a stream of messages into columns.
 ///

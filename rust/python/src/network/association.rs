@@ -12,10 +12,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::errors::association_error;
-use crate::events::Events;
+use crate::input::events::Events;
 use crate::interrupts::detached;
-use crate::outcomes::Outcomes;
-use crate::sending::{LEAVE, SEND_NO_MORE, Sending, Terms};
+use crate::network::outcomes::Outcomes;
+use crate::network::sending::{LEAVE, SEND_NO_MORE, Sending, Terms};
 
 enum State {
     Open(Box<Sender>),

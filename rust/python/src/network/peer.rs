@@ -17,11 +17,11 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::association::Association;
 use crate::errors::{association_error, status_error};
+use crate::input::transfer_syntaxes::transfer_syntax;
 use crate::interrupts::{detached, interrupted};
-use crate::tls::client_tls;
-use crate::transfer_syntaxes::transfer_syntax;
+use crate::network::association::Association;
+use crate::network::tls::client_tls;
 
 /// Who associations are opened with.
 ///

@@ -19,17 +19,17 @@ use pyo3::types::{
 };
 use pyo3_arrow::ffi::{ArrayIterator, to_stream_pycapsule};
 
-use crate::arrow_import::{array, batches, is_arrow};
 use crate::buffer::numbers;
-use crate::data_set::{bytes_io, data_set_bytes};
 use crate::errors::{column_error, schema_error};
-use crate::given_data_sets::is_structured;
+use crate::input::arrow::check::{array, batches, is_arrow};
+use crate::input::data_sets::columns as rows;
+use crate::input::data_sets::reader::is_structured;
+use crate::input::pandas::without_index;
+use crate::input::primitives;
 use crate::interrupts::interruptible;
-use crate::pandas::without_index;
-use crate::primitives;
-use crate::rows;
+use crate::primitive::stream::{bytes_io, data_set_bytes};
 
-pub use crate::arrow_import::arrow_error;
+pub use crate::input::arrow::check::arrow_error;
 
 /// Events on their way in, a batch at a time.
 pub enum Events {

@@ -10,9 +10,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::arrow_import::fields;
 use crate::errors::schema_error;
-use crate::events::Batch;
+use crate::input::arrow::check::fields;
+use crate::input::events::Batch;
 
 /// Which data sets are given back structured, and the schema of each where one is given.
 pub type StructuredFields = Vec<(Field, Option<DataSetSchema>)>;

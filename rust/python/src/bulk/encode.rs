@@ -19,11 +19,11 @@ use pyo3_arrow::ffi::{to_array_pycapsules, to_schema_pycapsule};
 
 use crate::buffer::lend;
 use crate::errors::{encode_error, schema_error};
-use crate::events::{Batch, Events};
-use crate::rejections::Rejections;
-use crate::sequence::{SequenceIterator, from_end};
-use crate::structured::{cut, encode_structured};
-use crate::transfer_syntaxes::transfer_syntax;
+use crate::input::data_sets::encode::{cut, encode_structured};
+use crate::input::events::{Batch, Events};
+use crate::input::transfer_syntaxes::transfer_syntax;
+use crate::output::rejections::Rejections;
+use crate::output::sequence::{SequenceIterator, from_end};
 
 /// Reads `framing`.
 pub fn framing(name: &str) -> PyResult<Framing> {

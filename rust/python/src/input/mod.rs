@@ -1,0 +1,12 @@
+//! Events as users pass them, converted to Arrow record batches.
+//!
+//! In: Arrow tables and streams, mappings of columns, and iterables of primitives or of mappings.
+//! Out: record batches with the fields of an event (PS3.7 10.1.1.1) as columns, and a rejection for each row
+//! that can't be a row of such a batch.
+
+pub mod arrow;
+pub mod data_sets;
+pub mod events;
+pub mod pandas;
+pub mod primitives;
+pub mod transfer_syntaxes;

@@ -1,0 +1,7 @@
+//! What the classes of results have in common: sequences, the buffer protocol, Arrow export.
+//!
+//! In: Arrow arrays and buffers that the core produced, rejections and faults.
+//! Out: Python objects that share that memory: `memoryview`, Arrow C Data Interface capsules, sequences.
+
+pub mod rejections;
+pub mod sequence;
