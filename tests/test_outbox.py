@@ -269,7 +269,9 @@ def test_a_source_is_put_once(tmp_path):
             Delivery(
                 [one.peer, Peer(HOST, 1)], outbox=tmp_path / "outbox", give_up_after=0
             ) as delivery,
-            pytest.raises(OutboxError, match="file was stored for some of these peers only"),
+            pytest.raises(
+                OutboxError, match="events of file were stored for some of these peers only"
+            ),
         ):
             delivery.put(numbered(5000), source="file")
     assert one.instances == instances(5000)
@@ -306,7 +308,9 @@ def test_an_outbox_is_of_one_delivery_at_a_time(tmp_path):
     path = tmp_path / "outbox"
     with closing(Delivery(Peer(HOST, 1), outbox=path)) as delivery:
         delivery.put(numbered(5))
-        with pytest.raises(OutboxError, match="outbox: this process delivers from it already"):
+        with pytest.raises(
+            OutboxError, match="outbox: this process already delivers from this outbox"
+        ):
             Delivery(Peer(HOST, 1), outbox=path)
         # Those who only look are not kept out.
         with closing(sqlite3.connect(path)) as database:
@@ -321,7 +325,7 @@ def test_what_is_no_outbox(tmp_path):
         database.execute("CREATE TABLE other (number INTEGER)")
     for path, why in [
         (text, "file is not a database"),
-        (other, "a database of something else"),
+        (other, "a database of another application"),
         (tmp_path / "no" / "folder", "No such file or directory"),
     ]:
         with pytest.raises(OutboxError, match=why):
@@ -481,7 +485,7 @@ def test_a_full_disk(tmp_path):
         pytest.skip("no file system can be mounted here")
     lines = ran.stdout.splitlines()
     assert lines, ran.stderr
-    assert lines[0].endswith("outbox: it can't be written: database or disk is full")
+    assert lines[0].endswith("outbox: cannot write to the outbox: database or disk is full")
     before, after = map(int, lines[-1].split())
     assert 0 < before < 100_000
     assert before % 4096 == 0

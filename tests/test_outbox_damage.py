@@ -98,15 +98,18 @@ def test_no_flipped_byte_of_the_file_loses_an_event(tmp_path):
     ("statement", "text"),
     [
         ("UPDATE due SET first = 0 WHERE first = 3", "table due with a wrong checksum: 1"),
-        ("DELETE FROM due WHERE first = 3", "without those that belong to them: 1"),
-        ("DELETE FROM batches WHERE first = 3", "without those that belong to them"),
+        ("DELETE FROM due WHERE first = 3", "rows that are inconsistent with other tables: 1"),
+        ("DELETE FROM batches WHERE first = 3", "rows that are inconsistent with other tables"),
         ("UPDATE peers SET name = 'pier'", "table peers with a wrong checksum: 1"),
         ("UPDATE batches SET count = 2 WHERE first = 6", "table batches with a wrong checksum: 1"),
         ("UPDATE sources SET count = 9", "table sources with a wrong checksum: 2"),
-        ("UPDATE batches SET events = NULL WHERE first = 3", "without those that belong to them"),
+        (
+            "UPDATE batches SET events = NULL WHERE first = 3",
+            "rows that are inconsistent with other tables",
+        ),
         (
             "INSERT INTO outcomes SELECT peer, 4, 1, 0, 0, 0, NULL, NULL FROM peers",
-            "outcomes of the batch of the events 3 to 5 are not those that were noted",
+            "the outcomes of the batch of events 3 to 5 are not those that were recorded",
         ),
     ],
 )
@@ -178,7 +181,7 @@ class UnusableBatch:
 @pytest.mark.parametrize(
     ("batch", "kind", "text"),
     [
-        (UnreadableBatch, OutboxError, "memory: it is damaged: the batch of the events 0 to 0"),
+        (UnreadableBatch, OutboxError, "memory: the outbox is damaged: the batch of events 0 to 0"),
         (UnusableBatch, DeliveryError, "events 0 to 0: Panic: range end index out of range"),
     ],
 )
@@ -202,7 +205,7 @@ def test_an_outbox_of_another_version(tmp_path):
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version = 1")
     with pytest.raises(
-        OutboxError, match="an outbox of version 1, and this fastdimse reads version 2"
+        OutboxError, match="the outbox has version 1, but this fastdimse reads version 2"
     ):
         Delivery(Peer(HOST, 1), outbox=path)
 
@@ -212,7 +215,7 @@ def test_the_database_of_something_else_stays_as_it_is(tmp_path):
     with closing(sqlite3.connect(path)) as database:
         database.execute("CREATE TABLE other (number INTEGER)")
     before = path.read_bytes()
-    with pytest.raises(OutboxError, match="a database of something else"):
+    with pytest.raises(OutboxError, match="a database of another application"):
         Delivery(Peer(HOST, 1), outbox=path)
     assert path.read_bytes() == before
 
@@ -220,9 +223,9 @@ def test_the_database_of_something_else_stays_as_it_is(tmp_path):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (lambda path: path.unlink(), "it was removed: No such file"),
-        (lambda path: path.rename(path.with_name("moved")), "it was removed: No such file"),
-        (lambda path: (path.unlink(), path.touch()), "another file took its place"),
+        (lambda path: path.unlink(), "the file was removed: No such file"),
+        (lambda path: path.rename(path.with_name("moved")), "the file was removed: No such file"),
+        (lambda path: (path.unlink(), path.touch()), "the file was replaced by another file"),
     ],
 )
 def test_an_outbox_that_is_removed_while_it_is_open(tmp_path, change, text):
@@ -248,5 +251,5 @@ def test_the_command_says_what_is_damaged(tmp_path):
         )
     assert ran.returncode == 2
     assert ran.stderr.startswith("fastdimse: error: ")
-    assert "it is damaged" in ran.stderr
+    assert "the outbox is damaged" in ran.stderr
     assert len(ran.stderr.splitlines()) == 1

@@ -54,10 +54,10 @@ def test_no_other_process_delivers_from_it(tmp_path, rename: Callable[[Path], Pa
             program = Program(SENDER, one.listener.port, rename(path), 5)
             try:
                 assert program.ended() == 1
-                assert "another process delivers from it" in str(program)
+                assert "another process delivers from this outbox" in str(program)
             finally:
                 program.close()
-            with pytest.raises(OutboxError, match="this process delivers from it already"):
+            with pytest.raises(OutboxError, match="this process already delivers from this outbox"):
                 Delivery(dead, outbox=rename(path) if rename is without_its_lock else path)
             # Those who only look are not kept out, and the lock outlives that they do.
             with closing(sqlite3.connect(path)) as database:
@@ -70,8 +70,8 @@ def test_no_other_process_delivers_from_it(tmp_path, rename: Callable[[Path], Pa
 
 OTHERWISE = """
 import sys
-import fastdimse._outbox.outbox
-fastdimse._outbox.outbox._LOCKS_ITSELF = False
+import fastdimse._outbox.locked_file
+fastdimse._outbox.locked_file._LOCKS_ITSELF = False
 from fastdimse import Delivery, OutboxError, Peer
 try:
     Delivery(Peer("127.0.0.1", 1), outbox=sys.argv[1])
@@ -82,7 +82,7 @@ except OutboxError as error:
 
 def test_systems_on_which_the_file_itself_can_not_be_locked(tmp_path, monkeypatch):
     """Its lock is a file beside it; when that is removed, the next event is not taken."""
-    monkeypatch.setattr("fastdimse._outbox.outbox._LOCKS_ITSELF", False)
+    monkeypatch.setattr("fastdimse._outbox.locked_file._LOCKS_ITSELF", False)
     path = tmp_path / "outbox"
     link = symbolic_link(path)
     with closing(Delivery(Peer(HOST, 1), outbox=path)) as delivery:
@@ -90,9 +90,9 @@ def test_systems_on_which_the_file_itself_can_not_be_locked(tmp_path, monkeypatc
         ran = subprocess.run(
             [sys.executable, "-c", OTHERWISE, link], capture_output=True, text=True, check=True
         )
-        assert ran.stdout == f"{link}: another process delivers from it\n"
+        assert ran.stdout == f"{link}: another process delivers from this outbox\n"
         (tmp_path / "outbox-lock").unlink()
-        with pytest.raises(OutboxError, match=r"its lock, the file .*outbox-lock, was removed"):
+        with pytest.raises(OutboxError, match=r"the lock file .*outbox-lock was removed"):
             delivery.put(numbered(1))
     with closing(Delivery(Peer(HOST, 1), outbox=link)) as delivery:
         assert delivery.progress()[0].due == 1
@@ -101,7 +101,7 @@ def test_systems_on_which_the_file_itself_can_not_be_locked(tmp_path, monkeypatc
 def test_a_place_that_is_no_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for path, text in [
-        ("", "not an empty text"),
+        ("", "not an empty string"),
         (tmp_path, "is a directory"),
         (f"{tmp_path}/new/", "is a directory"),
         (os.devnull, "is a device"),

@@ -43,7 +43,7 @@ class PeerWorker:
 
     def __init__(self, coordinator: Coordinator, peer: Peer, outbox: Outbox) -> None:
         self.peer = peer
-        self.number = outbox.peer(peer.name)
+        self.number = outbox.peer_number(peer.name)
         self.state = "idle"
         self.due = outbox.count_due(self.number)
         self.statuses: Counter[int] = Counter()

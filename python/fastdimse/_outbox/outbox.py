@@ -1,454 +1,76 @@
-"""Events that are kept until they are delivered: a file of SQLite, or memory."""
+"""Events that are due to peers, and their outcomes."""
 
 import os
 import sqlite3
-import stat
-import sys
-import threading
-import weakref
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from fastdimse._core import EventBatch, event_batches
-from fastdimse._lock import is_at, try_lock
 
-# "fdim": what `file` and SQLite's tools show the kind of a database by.
-_APPLICATION_ID = 0x6664696D
-_VERSION = 2
+from .database import Database
+from .errors import OutboxError
+from .locked_file import LockedFile
+from .rows import DueBatch, Outcome, Stored
+from .schema import BATCH_COLUMNS, DUE_COLUMNS, checksum
 
-# A batch is as many events as are stored, and due, together. `events` is an Arrow IPC stream, null
-# when it is due to nobody any more. A row of `outcomes` is an event that is settled with a peer:
-# answered, or refused for good. `settled` and `settled_sum` are how many events of a batch have an
-# outcome, and the sum of their numbers: an outcome that is damaged must not hide an event that is
-# due. `checksum` is of the other columns of its row, in their order, without `events`, which has
-# `events_checksum`.
-_SCHEMA = f"""
-BEGIN IMMEDIATE;
-PRAGMA application_id = {_APPLICATION_ID};
-PRAGMA user_version = {_VERSION};
-CREATE TABLE peers (
-    peer INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, checksum INTEGER NOT NULL
-);
-CREATE TABLE batches (
-    first INTEGER PRIMARY KEY, count INTEGER NOT NULL, transfer_syntax TEXT NOT NULL,
-    enforce_uid_conformance INTEGER NOT NULL, source TEXT, events BLOB,
-    events_checksum INTEGER NOT NULL, checksum INTEGER NOT NULL
-);
-CREATE TABLE due (
-    peer INTEGER, first INTEGER, settled INTEGER NOT NULL, settled_sum INTEGER NOT NULL,
-    checksum INTEGER NOT NULL, PRIMARY KEY (peer, first)
-) WITHOUT ROWID;
-CREATE TABLE sources (
-    source TEXT, peer INTEGER, count INTEGER NOT NULL, checksum INTEGER NOT NULL,
-    PRIMARY KEY (source, peer)
-) WITHOUT ROWID;
-CREATE TABLE outcomes (
-    peer INTEGER, event INTEGER, MessageID INTEGER, Status INTEGER, Time INTEGER,
-    Latency INTEGER, Failure TEXT, Reason TEXT, PRIMARY KEY (peer, event)
-) WITHOUT ROWID;
-COMMIT;
-"""
-# The columns that the checksum of a row is of.
-_BATCH_COLUMNS = (
-    "first",
-    "count",
-    "transfer_syntax",
-    "enforce_uid_conformance",
-    "source",
-    "events_checksum",
-)
-_DUE_COLUMNS = ("peer", "first", "settled", "settled_sum")
-_CHECKED = {
-    "peers": ("peer", "name"),
-    "batches": _BATCH_COLUMNS,
-    "due": _DUE_COLUMNS,
-    "sources": ("source", "peer", "count"),
-}
-# What must hold between rows: the number of those for which it does not.
-_UNRELATED = """
-    SELECT (
-        SELECT count(*) FROM due LEFT JOIN batches USING (first) LEFT JOIN peers USING (peer)
-        WHERE events IS NULL OR name IS NULL
-    ) + (
-        SELECT count(*) FROM batches
-        WHERE events IS NOT NULL AND first NOT IN (SELECT first FROM due)
-    ) + (
-        SELECT coalesce(max(first + count), 0) != coalesce(sum(count), 0) FROM batches
-    )
-"""
-
-# Linux has two kinds of locks, and SQLite uses the other one: there the file itself is locked,
-# whatever it is called.
-_LOCKS_ITSELF = sys.platform == "linux"
 _BATCH_SIZE = 4096
-# Seconds that a reader of the file may hold up who writes.
-_BUSY = 30
-
-
-# The outboxes that are open in this process, and the connections of those that were open in its
-# parent when it forked.
-_OPEN: "weakref.WeakSet[Outbox]" = weakref.WeakSet()
-_OPENING = threading.Lock()
-_OF_PARENT: list[sqlite3.Connection | None] = []
-
-
-def _leave_to_parent() -> None:
-    """Let go of all locks in a forked process: they would outlive the one that delivers."""
-    global _OPENING
-    _OPENING = threading.Lock()
-    for outbox in list(_OPEN):
-        outbox.leave_to_parent()
-    _OPEN.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_to_parent)
-
-
-class OutboxError(OSError):
-    """An outbox that can't be opened, read or written, or is damaged."""
-
-
-def _checksum(*values: Any) -> int:
-    return zlib.crc32(repr(values).encode())
-
-
-def _place(name: str) -> str:
-    """Return where a file is, whatever links lead to it, also when the directory is changed."""
-    if not name:
-        raise ValueError("outbox must be the name of a file, not an empty text")
-    place = os.path.realpath(name)
-    if name.endswith(os.sep) or os.path.isdir(place):
-        raise ValueError(f"outbox must be the name of a file: {name} is a directory")
-    if os.path.exists(place) and not stat.S_ISREG(os.stat(place).st_mode):
-        raise ValueError(f"outbox must be the name of a file: {name} is a device or a pipe")
-    return place
-
-
-class DueBatch(NamedTuple):
-    """Events that are due to a peer.
-
-    Attributes
-    ----------
-    first : int
-        The number of the first event of the batch.
-    events : EventBatch
-        All events of the batch.
-    rows : list of int
-        The places in the batch of those that are due.
-    transfer_syntax : str
-        The UID of the transfer syntax of their data sets, where those are bytes.
-    enforce_uid_conformance : bool
-        Whether their UIDs must be conformant.
-    """
-
-    first: int
-    events: EventBatch
-    rows: list[int]
-    transfer_syntax: str
-    enforce_uid_conformance: bool
-
-    @property
-    def last(self) -> int:
-        """The number of the last event of the batch."""
-        return self.first + len(self.events) - 1
-
-
-class Outcome(NamedTuple):
-    """An event that is settled with a peer.
-
-    Attributes
-    ----------
-    event : int
-        Its number.
-    message_id, status, time, latency : int or None
-        As the columns of :class:`fastdimse.Outcomes`, times in ns.
-    failure, reason : str or None
-        The same.
-    """
-
-    event: int
-    message_id: int | None
-    status: int | None
-    time: int | None
-    latency: int | None
-    failure: str | None
-    reason: str | None
-
-
-class Stored(NamedTuple):
-    """Events that were stored.
-
-    Attributes
-    ----------
-    numbers : range
-        Their numbers.
-    rejected : list of Outcome
-        Those that can't be sent, since they could not become columns.
-    """
-
-    numbers: range
-    rejected: list[Outcome]
-
-
-def _rejected(batch: EventBatch, offset: int, first: int) -> list[Outcome]:
-    """Return the rows that could not become columns, `offset` in front of their events' numbers."""
-    return [
-        Outcome(one.row + offset, None, None, None, None, one.code, f"{one.field}: {one.reason}")
-        for one in batch.rejected
-        if one.row is not None and one.row + offset >= first
-    ]
 
 
 class Outbox:
-    """Events that are kept until they are delivered.
+    """Storage of events until they are delivered.
 
     Parameters
     ----------
     path : str or os.PathLike, optional
-        The file; memory if not given.
+        Path of the file. By default events are stored in memory.
 
     Raises
     ------
     OutboxError
-        If the file can't be opened, is no outbox or a damaged one, or is in use already.
+        If the file cannot be opened, is not an outbox, is damaged, or is in use.
     ValueError
-        If the path can't be that of a file.
+        If the path is not that of a regular file.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        self._name = "memory" if path is None else os.fsdecode(path)
-        self.path = None if path is None else _place(self._name)
-        self._process = os.getpid()
-        self._is_closed = False
-        self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
-        self._held: int | None = None
-        self._identity: os.stat_result | None = None
-        try:
-            with _OPENING:
-                self._hold()
-                _OPEN.add(self)
-            with self._told("it can't be opened"):
-                self._prepare()
-        except BaseException:
-            self.close()
-            raise
-
-    @property
-    def _database(self) -> sqlite3.Connection:
-        self.check_process()
-        if self._connection is None:
-            self._connection = self._connect()
-        return self._connection
-
-    def _connect(self) -> sqlite3.Connection:
-        # What was removed is not made anew.
-        mode = "rw" if self._identity is not None else "rwc"
-        connection = sqlite3.connect(
-            ":memory:" if self.path is None else f"{Path(self.path).as_uri()}?mode={mode}",
-            uri=self.path is not None,
-            timeout=_BUSY,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        connection.create_function("checksum", -1, _checksum, deterministic=True)
-        return connection
-
-    def __str__(self) -> str:
-        """Return the name of the file."""
-        return self._name
+        self._file = LockedFile(path)
+        self._database = Database(self._file)
 
     @property
     def is_of_parent(self) -> bool:
-        """Whether this process was forked from the one that opened it."""
-        return os.getpid() != self._process
-
-    def leave_to_parent(self) -> None:
-        """Let go of the lock, in a process that was forked from the one that opened it."""
-        if self._held is not None:
-            os.close(self._held)
-            self._held = None
-        # SQLite allows nothing with a connection of the parent, not even to close it.
-        _OF_PARENT.append(self._connection)
+        """Whether a parent of this process opened the outbox."""
+        return self._file.is_of_parent
 
     def check_process(self) -> None:
-        """Raise an error in a process that was forked from the one that opened it."""
-        if self.is_of_parent:
-            raise OutboxError(
-                f"{self}: it was opened by the process that this one was forked from, which "
-                "delivers from it; a delivery of this process needs an outbox of its own"
-            )
-
-    def _hold(self) -> None:
-        """Keep other processes out, for as long as this one lives."""
-        if self.path is None:
-            return
-        self._refuse_twice()
-        # SQLite's own locks would keep those out too who only look.
-        locked = self.path if _LOCKS_ITSELF else f"{self.path}-lock"
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-        try:
-            self._held = os.open(locked, flags, 0o644 if _LOCKS_ITSELF else 0o600)
-            if not try_lock(self._held):
-                raise OutboxError(f"{self}: another process delivers from it")
-            if not is_at(locked, self._held):
-                raise OutboxError(f"{self}: it was removed while it was opened")
-        except OutboxError:
-            raise
-        except OSError as error:
-            raise OutboxError(f"{self}: it can't be opened: {error.strerror}") from error
-        if _LOCKS_ITSELF:
-            self._identity = os.fstat(self._held)
-
-    def _refuse_twice(self) -> None:
-        """Refuse what this process has open: SQLite's locks end with any descriptor of the file."""
-        assert self.path is not None
-        try:
-            found = os.stat(self.path)
-        except OSError:
-            return
-        for other in list(_OPEN):
-            if other._identity is not None and os.path.samestat(found, other._identity):
-                raise OutboxError(f"{self}: this process delivers from it already")
-
-    def _prepare(self) -> None:
-        application = self._one("PRAGMA application_id")
-        version = self._one("PRAGMA user_version")
-        is_new = application == 0 and self._one("SELECT count(*) FROM sqlite_schema") == 0
-        if not is_new and application != _APPLICATION_ID:
-            raise OutboxError(f"{self}: a database of something else")
-        if not is_new and version != _VERSION:
-            raise OutboxError(
-                f"{self}: an outbox of version {version}, and this fastdimse reads version "
-                f"{_VERSION}: deliver what it has with the fastdimse that wrote it"
-            )
-        # What is written is in a file of its own first: readers don't wait, and a transaction
-        # needs no sync to outlive this process.
-        self._database.execute("PRAGMA journal_mode = WAL")
-        if is_new:
-            self._database.executescript(_SCHEMA)
-        else:
-            self._check()
-        if self.path is not None:
-            self._identity = os.stat(self.path)
-
-    def _check(self) -> None:
-        """Raise an error where the file is not what was written."""
-        if (found := self._one("PRAGMA quick_check(1)")) != "ok":
-            raise self._damaged(str(found))
-        for table, columns in _CHECKED.items():
-            query = (
-                f"SELECT count(*) FROM {table} WHERE checksum IS NOT checksum({', '.join(columns)})"
-            )
-            if count := self._one(query):
-                raise self._damaged(f"rows of the table {table} with a wrong checksum: {count}")
-        if count := self._one(_UNRELATED):
-            raise self._damaged(f"rows without those that belong to them: {count}")
-
-    def _damaged(self, what: str) -> OutboxError:
-        return OutboxError(f"{self}: it is damaged: {what}; restore it, or begin with another file")
-
-    def _check_place(self) -> None:
-        """Raise an error where what is written would not be found again."""
-        if self.path is None:
-            return
-        try:
-            found = os.stat(self.path)
-        except OSError as error:
-            raise OutboxError(f"{self}: it was removed: {error.strerror}") from error
-        if self._identity is not None and not os.path.samestat(found, self._identity):
-            raise OutboxError(f"{self}: another file took its place")
-        if (
-            not _LOCKS_ITSELF
-            and self._held is not None
-            and not is_at(f"{self.path}-lock", self._held)
-        ):
-            raise OutboxError(f"{self}: its lock, the file {self.path}-lock, was removed")
-
-    def _one(self, query: str, *values: Any) -> Any:
-        found = self._database.execute(query, values).fetchone()
-        return None if found is None else found[0]
-
-    @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
-        # The lock can have been held when this process was forked.
-        self.check_process()
-        try:
-            with self._lock:
-                yield
-                if self._is_closed:
-                    self._disconnect()
-        except OutboxError:
-            raise
-        except sqlite3.Error as error:
-            raise OutboxError(f"{self}: {what}: {error}") from error
-        except OSError as error:
-            raise OutboxError(f"{self}: {what}: {error.strerror}") from error
-
-    @contextmanager
-    def _written(self, *, sync: bool) -> Iterator[sqlite3.Connection]:
-        """Write in one transaction, which a `sync` lets outlive the power too."""
-        with self._told("it can't be written"):
-            if self._is_closed:
-                raise OutboxError(f"{self}: it can't be written: it is closed")
-            self._check_place()
-            self._database.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
-            if sync:
-                self._check_place()
+        """Raise `OutboxError` in a child of the process that opened the outbox."""
+        self._file.check_process()
 
     def close(self) -> None:
-        """Let other processes have the file. It can be read still."""
-        if self.is_of_parent:
-            return
-        with self._lock:
-            self._is_closed = True
-            _OPEN.discard(self)
-            # SQLite's locks end with any descriptor of the file: its connection ends first.
-            self._disconnect()
-            if self._held is not None:
-                os.close(self._held)
-                self._held = None
+        """Let other processes use the outbox. It can still be read."""
+        self._database.close()
 
-    def _disconnect(self) -> None:
-        if self.path is not None and self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def peer(self, name: str) -> int:
-        """Return the number of a peer, which is noted if it is new."""
-        with self._written(sync=False) as database:
-            number = self._one("SELECT peer FROM peers WHERE name = ?", name)
+    def peer_number(self, name: str) -> int:
+        """Return the number of a peer, which is added if it is new."""
+        with self._database.write(sync=False) as connection:
+            number = self._database.one("SELECT peer FROM peers WHERE name = ?", name)
             if number is None:
-                number = self._one("SELECT coalesce(max(peer), 0) + 1 FROM peers")
-                values = (number, name, _checksum(number, name))
-                database.execute("INSERT INTO peers VALUES (?, ?, ?)", values)
+                number = self._database.one("SELECT coalesce(max(peer), 0) + 1 FROM peers")
+                values = (number, name, checksum(number, name))
+                connection.execute("INSERT INTO peers VALUES (?, ?, ?)", values)
         return int(number)
 
     def due_to_other_peers(self, peers: Sequence[int]) -> dict[str, int]:
-        """Return how many events are due to peers that are none of these, by name."""
+        """Return how many events are due to peers other than these, by name."""
         marks = ", ".join("?" * len(peers))
         query = f"""
             SELECT DISTINCT peer, name FROM due JOIN peers USING (peer)
             WHERE peer NOT IN ({marks})
         """
-        with self._told("it can't be read"):
-            found = self._database.execute(query, peers).fetchall()
+        with self._database.read() as connection:
+            found = connection.execute(query, peers).fetchall()
             return {name: self.count_due(peer) for peer, name in found}
-
-    # ------------------------------------------------------------------- in
 
     def put(
         self,
@@ -459,43 +81,48 @@ class Outbox:
         enforce_uid_conformance: bool = True,
         source: str | None = None,
     ) -> Iterator[Stored]:
-        """Store events, and give what is stored, batch by batch.
+        """Store events batch by batch, and yield what is stored.
 
         Parameters
         ----------
         events : Arrow table or stream, mapping of columns, or iterable
-            As for :func:`fastdimse.encode_events`.
+            Same as for :func:`fastdimse.encode_events`.
         peers : sequence of int
-            To whom they are due.
+            Numbers of the peers to which the events are due.
         transfer_syntax : str
-            The UID of the transfer syntax of data sets that are bytes.
-        enforce_uid_conformance : bool, optional
+            Transfer syntax UID of data sets that are bytes.
+        enforce_uid_conformance : bool, default True
             Whether UIDs must be conformant.
         source : str, optional
-            Where they come from: those that were stored of it before are left out.
+            Name of the source. Events that were stored from it before are skipped.
+
+        Yields
+        ------
+        Stored
+            The events of a batch, which are on disk.
 
         Raises
         ------
         OutboxError
-            If they can't be stored. What was given before is.
+            If a batch cannot be stored. The batches before it are stored.
         """
-        skip = 0 if source is None else self._stored(source, peers)
-        terms = (transfer_syntax, enforce_uid_conformance)
+        skip = 0 if source is None else self._count_stored(source, peers)
+        options = (transfer_syntax, enforce_uid_conformance)
         for batch in event_batches(events, batch_size=_BATCH_SIZE):
             if skip >= len(batch):
                 skip -= len(batch)
                 continue
-            yield self._put_batch(batch, skip, peers, terms, source)
+            yield self._put_batch(batch, skip, peers, options, source)
             skip = 0
 
-    def _stored(self, source: str, peers: Sequence[int]) -> int:
+    def _count_stored(self, source: str, peers: Sequence[int]) -> int:
         query = "SELECT count FROM sources WHERE source = ? AND peer = ?"
-        with self._told("it can't be read"):
-            counts = {self._one(query, source, peer) or 0 for peer in peers}
+        with self._database.read():
+            counts = {self._database.one(query, source, peer) or 0 for peer in peers}
         if len(counts) > 1:
             raise OutboxError(
-                f"{self}: {source} was stored for some of these peers only; "
-                "deliver it to the others from an outbox of their own"
+                f"{self._file}: events of {source} were stored for some of these peers only; "
+                "use another outbox for the other peers"
             )
         return counts.pop() if counts else 0
 
@@ -504,52 +131,22 @@ class Outbox:
         batch: EventBatch,
         skip: int,
         peers: Sequence[int],
-        terms: tuple[str, bool],
+        options: tuple[str, bool],
         source: str | None,
     ) -> Stored:
         stored = batch.take(list(range(skip, len(batch)))) if skip else batch
         stream = stored.to_ipc()
-        with self._written(sync=True) as database:
-            first = self._one("SELECT coalesce(max(first + count), 0) FROM batches")
-            self._insert_batch(first, len(stored), *terms, source, stream)
-            due = [(peer, first, 0, 0, _checksum(peer, first, 0, 0)) for peer in peers]
-            database.executemany("INSERT INTO due VALUES (?, ?, ?, ?, ?)", due)
+        with self._database.write(sync=True) as connection:
+            first = self._database.one("SELECT coalesce(max(first + count), 0) FROM batches")
+            _insert_batch(connection, (first, len(stored)), options, source, stream)
+            due = [(peer, first, 0, 0, checksum(peer, first, 0, 0)) for peer in peers]
+            connection.executemany("INSERT INTO due VALUES (?, ?, ?, ?, ?)", due)
             if source is not None:
-                self._add_to_source(database, source, peers, len(stored))
-            rejected = _rejected(batch, first - batch.first_row - skip, first)
+                _add_to_source(connection, source, peers, len(stored))
+            rejected = _rejected_outcomes(batch, first - batch.first_row - skip, first)
             for peer in peers:
-                self._settle(database, peer, first, rejected)
+                _insert_outcomes(connection, peer, first, rejected)
         return Stored(range(first, first + len(stored)), rejected)
-
-    def _insert_batch(
-        self,
-        first: int,
-        count: int,
-        transfer_syntax: str,
-        enforce_uid_conformance: bool,
-        source: str | None,
-        stream: bytes,
-    ) -> None:
-        events_checksum = zlib.crc32(stream)
-        # As SQLite gives it back.
-        about = (first, count, transfer_syntax, int(enforce_uid_conformance), source)
-        checksum = _checksum(*about, events_checksum)
-        self._database.execute(
-            "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (*about, stream, events_checksum, checksum),
-        )
-
-    def _add_to_source(
-        self, database: sqlite3.Connection, source: str, peers: Sequence[int], count: int
-    ) -> None:
-        database.executemany(
-            "INSERT INTO sources VALUES (?, ?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET count = count + excluded.count, "
-            "checksum = checksum(source, peer, count + excluded.count)",
-            [(source, peer, count, _checksum(source, peer, count)) for peer in peers],
-        )
-
-    # ------------------------------------------------------------------ out
 
     def count_due(self, peer: int) -> int:
         """Return how many events are due to a peer."""
@@ -559,97 +156,82 @@ class Outbox:
                 AND event BETWEEN first AND first + count - 1
             )), 0) FROM due JOIN batches USING (first) WHERE peer = ?
         """
-        with self._told("it can't be read"):
-            return int(self._one(query, peer))
+        with self._database.read():
+            return int(self._database.one(query, peer))
 
     def due(self, peer: int) -> DueBatch | None:
-        """Return the first batch that has events which are due to a peer.
+        """Return the first batch with events that are due to a peer, or None.
 
         Raises
         ------
         OutboxError
-            If it can't be read, or is not what was written.
+            If the batch cannot be read, or is not as it was written.
         """
         query = f"""
-            SELECT {", ".join(f"due.{column}" for column in (*_DUE_COLUMNS, "checksum"))},
-            {", ".join(f"batches.{column}" for column in (*_BATCH_COLUMNS, "checksum", "events"))}
+            SELECT {", ".join(f"due.{column}" for column in (*DUE_COLUMNS, "checksum"))},
+            {", ".join(f"batches.{column}" for column in (*BATCH_COLUMNS, "checksum", "events"))}
             FROM due LEFT JOIN batches USING (first)
             WHERE peer = ? ORDER BY due.first LIMIT 1
         """
-        with self._told("it can't be read"):
-            found = self._database.execute(query, (peer,)).fetchone()
+        with self._database.read() as connection:
+            found = connection.execute(query, (peer,)).fetchone()
             if found is None:
                 return None
-            due, batch = found[: len(_DUE_COLUMNS) + 1], found[len(_DUE_COLUMNS) + 1 :]
-            return self._checked(peer, due, batch)
+            due, batch = found[: len(DUE_COLUMNS) + 1], found[len(DUE_COLUMNS) + 1 :]
+            return self._checked(connection, peer, due, batch)
 
-    def _checked(self, peer: int, due: Sequence[Any], batch: Sequence[Any]) -> DueBatch:
-        """Return a batch as what it was when it was written."""
-        _, first, *settled_before, due_checksum = due
-        *columns, checksum, events = batch
-        if due_checksum != _checksum(*due[:-1]) or checksum != _checksum(*columns):
-            raise self._damaged(f"what it has about the batch from event {first} on")
+    def _checked(
+        self, connection: sqlite3.Connection, peer: int, due: Sequence[Any], batch: Sequence[Any]
+    ) -> DueBatch:
+        """Return a batch after its checksums and counts are checked."""
+        damaged = self._database.damaged
+        _, first, *recorded, due_checksum = due
+        *columns, batch_checksum, events = batch
+        if due_checksum != checksum(*due[:-1]) or batch_checksum != checksum(*columns):
+            raise damaged(f"wrong checksum in a row of the batch that begins with event {first}")
         _, count, transfer_syntax, enforce_uid_conformance, _, events_checksum = columns
-        which = f"the batch of the events {first} to {first + count - 1}"
+        which = f"the batch of events {first} to {first + count - 1}"
         if not isinstance(events, bytes) or zlib.crc32(events) != events_checksum:
-            raise self._damaged(f"{which} has a wrong checksum")
-        settled = self._settled(peer, first, count)
-        if [len(settled), sum(settled)] != settled_before:
-            raise self._damaged(f"outcomes of {which} are not those that were noted")
+            raise damaged(f"{which} has a wrong checksum")
+        with_outcome = _events_with_outcome(connection, peer, first, count)
+        if [len(with_outcome), sum(with_outcome)] != recorded:
+            raise damaged(f"the outcomes of {which} are not those that were recorded")
         try:
             read = EventBatch.from_ipc(events)
         except BaseException as error:
-            # A panic of the extension is no Exception.
-            raise self._damaged(f"{which} can't be read: {error}") from error
+            # A panic of the extension is not an Exception.
+            raise damaged(f"{which} cannot be read: {error}") from error
         if len(read) != count:
-            raise self._damaged(f"{which} has {len(read)} events")
-        rows = [row for row in range(count) if first + row not in settled]
+            raise damaged(f"{which} contains {len(read)} events")
+        rows = [row for row in range(count) if first + row not in with_outcome]
         return DueBatch(first, read, rows, transfer_syntax, bool(enforce_uid_conformance))
-
-    def _settled(self, peer: int, first: int, count: int) -> set[int]:
-        query = "SELECT event FROM outcomes WHERE peer = ? AND event BETWEEN ? AND ?"
-        found = self._database.execute(query, (peer, first, first + count - 1))
-        return {event for (event,) in found}
 
     def record_outcomes(
         self, peer: int, first: int, outcomes: Iterable[Any], *, is_last: bool
     ) -> None:
-        """Note what became of events of a batch.
+        """Record outcomes of events of a batch.
 
         Parameters
         ----------
         peer : int
-            Of which peer.
+            Number of the peer.
         first : int
-            The number of the first event of the batch.
+            Number of the first event of the batch.
         outcomes : iterable of Outcome
-            What became of them.
+            The outcomes.
         is_last : bool
-            Whether nothing of the batch is due to the peer now.
+            Whether no event of the batch is due to the peer any more.
         """
-        # What is lost with the power is sent again.
-        with self._written(sync=False) as database:
-            self._settle(database, peer, first, outcomes)
+        # Without a sync: an outcome that is lost in a power failure is an event that is sent again.
+        with self._database.write(sync=False) as connection:
+            _insert_outcomes(connection, peer, first, outcomes)
             if is_last:
-                database.execute("DELETE FROM due WHERE peer = ? AND first = ?", (peer, first))
-                database.execute(
+                connection.execute("DELETE FROM due WHERE peer = ? AND first = ?", (peer, first))
+                connection.execute(
                     "UPDATE batches SET events = NULL WHERE first = ? "
                     "AND NOT EXISTS (SELECT 1 FROM due WHERE due.first = batches.first)",
                     (first,),
                 )
-
-    def _settle(
-        self, database: sqlite3.Connection, peer: int, first: int, outcomes: Iterable[Any]
-    ) -> None:
-        rows = [(peer, *outcome) for outcome in outcomes]
-        database.executemany("INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-        added = {"count": len(rows), "sum": sum(row[1] for row in rows)}
-        database.execute(
-            "UPDATE due SET settled = settled + :count, settled_sum = settled_sum + :sum, "
-            "checksum = checksum(peer, first, settled + :count, settled_sum + :sum) "
-            "WHERE peer = :peer AND first = :first",
-            {"peer": peer, "first": first, **added},
-        )
 
     def count_outcomes(self, peer: int, source: str) -> Counter[tuple[int | None, str | None]]:
         """Return how many events of a source have each outcome, by Status and Failure."""
@@ -658,27 +240,97 @@ class Outbox:
             ON event BETWEEN first AND first + count - 1
             WHERE source = ? AND peer = ? GROUP BY 1, 2
         """
-        with self._told("it can't be read"):
-            found = self._database.execute(query, (source, peer)).fetchall()
+        with self._database.read() as connection:
+            found = connection.execute(query, (source, peer)).fetchall()
         return Counter({(status, failure): count for status, failure, count in found})
 
     def outcomes(self, peer: int) -> Iterator[Outcome]:
-        """Give what became of events, in their order; those that are due are left out."""
+        """Return the outcomes of the events that are not due to a peer, by event number."""
         query = """
             SELECT event, MessageID, Status, Time, Latency, Failure, Reason FROM outcomes
             WHERE peer = ? ORDER BY event
         """
-        with self._told("it can't be read"):
-            return map(Outcome._make, self._database.execute(query, (peer,)).fetchall())
+        with self._database.read() as connection:
+            return map(Outcome._make, connection.execute(query, (peer,)).fetchall())
 
     def due_events(self, peer: int) -> list[int]:
         """Return the numbers of the events that are due to a peer."""
         query = "SELECT first, count FROM due JOIN batches USING (first) WHERE peer = ?"
-        with self._told("it can't be read"):
+        with self._database.read() as connection:
             return [
                 event
-                for first, count in self._database.execute(query, (peer,)).fetchall()
+                for first, count in connection.execute(query, (peer,)).fetchall()
                 for event in sorted(
-                    set(range(first, first + count)) - self._settled(peer, first, count)
+                    set(range(first, first + count))
+                    - _events_with_outcome(connection, peer, first, count)
                 )
             ]
+
+
+def _rejected_outcomes(batch: EventBatch, offset: int, first: int) -> list[Outcome]:
+    """Return the outcomes of rows whose values do not fit the columns.
+
+    Parameters
+    ----------
+    batch : EventBatch
+        The batch.
+    offset : int
+        Difference between the number of an event and its row.
+    first : int
+        Number of the first event that was stored.
+    """
+    return [
+        Outcome(one.row + offset, None, None, None, None, one.code, f"{one.field}: {one.reason}")
+        for one in batch.rejected
+        if one.row is not None and one.row + offset >= first
+    ]
+
+
+def _insert_batch(
+    connection: sqlite3.Connection,
+    numbers: tuple[int, int],
+    options: tuple[str, bool],
+    source: str | None,
+    stream: bytes,
+) -> None:
+    transfer_syntax, enforce_uid_conformance = options
+    events_checksum = zlib.crc32(stream)
+    # The checksum is of the values that SQLite returns: it has no bool.
+    columns = (*numbers, transfer_syntax, int(enforce_uid_conformance), source)
+    connection.execute(
+        "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (*columns, stream, events_checksum, checksum(*columns, events_checksum)),
+    )
+
+
+def _add_to_source(
+    connection: sqlite3.Connection, source: str, peers: Sequence[int], count: int
+) -> None:
+    connection.executemany(
+        "INSERT INTO sources VALUES (?, ?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET count = count + excluded.count, "
+        "checksum = checksum(source, peer, count + excluded.count)",
+        [(source, peer, count, checksum(source, peer, count)) for peer in peers],
+    )
+
+
+def _insert_outcomes(
+    connection: sqlite3.Connection, peer: int, first: int, outcomes: Iterable[Any]
+) -> None:
+    rows = [(peer, *outcome) for outcome in outcomes]
+    connection.executemany("INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    added = {"count": len(rows), "sum": sum(row[1] for row in rows)}
+    connection.execute(
+        "UPDATE due SET settled = settled + :count, settled_sum = settled_sum + :sum, "
+        "checksum = checksum(peer, first, settled + :count, settled_sum + :sum) "
+        "WHERE peer = :peer AND first = :first",
+        {"peer": peer, "first": first, **added},
+    )
+
+
+def _events_with_outcome(
+    connection: sqlite3.Connection, peer: int, first: int, count: int
+) -> set[int]:
+    query = "SELECT event FROM outcomes WHERE peer = ? AND event BETWEEN ? AND ?"
+    found = connection.execute(query, (peer, first, first + count - 1))
+    return {event for (event,) in found}
