@@ -1,9 +1,15 @@
 """What ``import fastdimse`` brings along, each time in a fresh interpreter."""
 
+import pickle
+import pydoc
+import re
 import subprocess
 import sys
 
 import pytest
+
+import fastdimse
+from fastdimse import N_EVENT_REPORT, Delivery, DeliveryError, OutboxError, Progress
 
 HEAVY = ["pydicom", "pynetdicom", "pyarrow", "numpy", "polars", "typer", "rich"]
 
@@ -34,6 +40,34 @@ def test_what_the_standard_says_is_read_when_it_is_asked_for() -> None:
         "print(before, fastdimse.events.status(0), 'fastdimse.events' in sys.modules)"
     )
     assert run(program) == "False 0x0000 Success True"
+
+
+def test_lazily_imported_names_are_listed() -> None:
+    program = (
+        "import fastdimse, sys; listed = dir(fastdimse)\n"
+        "print(set(fastdimse.__all__) - set(listed), 'fastdimse.events' in sys.modules,"
+        " 'fastdimse._delivery' in sys.modules, 'TYPE_CHECKING' in listed)"
+    )
+    assert run(program) == "set() False False False"
+
+
+def test_help_describes_every_public_name() -> None:
+    described = pydoc.render_doc(fastdimse, renderer=pydoc.plaintext)
+    for name in set(fastdimse.__all__) - {"__version__"}:
+        assert re.search(rf"\b{name}\b", described), name
+    assert "class Delivery(builtins.object)" in described
+
+
+@pytest.mark.parametrize("public", [N_EVENT_REPORT, Delivery, DeliveryError, OutboxError, Progress])
+def test_public_classes_have_the_public_path(public: type) -> None:
+    assert repr(public) == f"<class 'fastdimse.{public.__name__}'>"
+    assert pickle.loads(pickle.dumps(public)) is public
+
+
+def test_a_delivery_shows_its_documented_interface_only() -> None:
+    shown = {name for name in dir(Delivery) if not name.startswith("_")}
+    methods = {"put", "wait", "progress", "outcomes", "count_outcomes", "due_to_other_peers"}
+    assert shown == {"peers", "close", *methods}
 
 
 PREPARED = """

@@ -1,12 +1,13 @@
-"""DICOM events at the speed of Rust.
+"""DICOM events (N-EVENT-REPORT) at the speed of Rust.
 
-:class:`N_EVENT_REPORT` is pynetdicom's class of that name with a codec of its own;
+:class:`N_EVENT_REPORT` is a drop-in replacement for pynetdicom's class of that name.
 :func:`encode_events`, :func:`encode_batches`, :func:`decode_events` and :func:`validate_events`
-are for streams of events, as Arrow columns; :func:`decode_capture` and :func:`encode_capture` for
-captures of associations, as Wireshark has them; :func:`decode_data_sets` for columns of data sets.
-:func:`connect` opens associations to send events on, :class:`Delivery` sends them until they are
-answered, :func:`listen` takes them in.
-:mod:`fastdimse.events` has what the standard says about events.
+process streams of events as Arrow columns, :func:`decode_data_sets` columns of data sets.
+:func:`decode_capture` and :func:`encode_capture` read and write captures of network packets.
+:func:`connect` opens an association to send events. :class:`Delivery` sends events to peers until
+they respond. :func:`listen` receives events.
+The module :mod:`fastdimse.events` has the events of the standard, ``fastdimse.aio`` associations
+and listeners for asyncio, and ``fastdimse.pynetdicom`` speeds up applications of pynetdicom.
 """
 
 from fastdimse._core import (
@@ -45,7 +46,7 @@ from fastdimse._core import (
 )
 from fastdimse._primitive import N_EVENT_REPORT
 
-# typing and importlib would take longer to import than all of this.
+# Not imported from typing: that import would take longer than all others here.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -95,8 +96,8 @@ __all__ = [
 ]
 
 
-# What most who encode and decode don't need, by its module.
-_LATER = {
+# Names that are imported when they are first used, and their modules.
+_LAZY = {
     "events": "events",
     "Delivery": "_delivery",
     "DeliveryError": "_delivery",
@@ -106,11 +107,15 @@ _LATER = {
 
 
 def __getattr__(name: str) -> "Any":
-    if name not in _LATER:
+    if name not in _LAZY:
         raise AttributeError(f"module 'fastdimse' has no attribute {name!r}")
     from importlib import import_module
 
-    module = import_module(f"fastdimse.{_LATER[name]}")
+    module = import_module(f"fastdimse.{_LAZY[name]}")
     found = module if name == "events" else getattr(module, name)
     globals()[name] = found
     return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY} - {"TYPE_CHECKING"})

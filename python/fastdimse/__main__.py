@@ -3,12 +3,12 @@
 import sys
 from importlib.util import find_spec
 
-# What the extra `cli` installs: the library itself needs none of it.
+# The packages of the extra `cli`. The library itself needs none of them.
 _EXTRA = ("typer", "rich", "pyarrow")
 
 
 def main() -> None:
-    """Run the command line, or say what to install for it (exit code 2)."""
+    """Run the command line, or name the packages that it lacks (exit code 2)."""
     missing = [name for name in _EXTRA if find_spec(name) is None]
     if missing:
         print(

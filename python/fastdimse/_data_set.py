@@ -1,9 +1,8 @@
-"""Data sets of pydicom and of the DICOM JSON model as plain mappings, but for their items.
+"""Data sets of pydicom and of the DICOM JSON model as mappings of attributes.
 
-A plain mapping has attributes by keyword, or by tag and VR where they have none; sequences are
-lists, several values too. The items of sequences stay as they are. The extension imports this
-module when it meets one of the others, and calls it again for each item: so it can tell which are
-nested too deep.
+The keys of a mapping are keywords, or tag and VR for attributes without a keyword. Sequences and
+multiple values are lists. Items of sequences are not converted: the extension, which imports this
+module when it meets such a data set, calls it again for each item and so limits the depth.
 """
 
 import base64
@@ -12,7 +11,7 @@ from typing import Any
 
 
 def of_dataset(dataset: Any) -> dict[str, Any]:
-    """Return a ``pydicom.Dataset`` as a plain mapping."""
+    """Return a ``pydicom.Dataset`` as a mapping of attributes."""
     return {_name(element): _of_element(element) for element in dataset}
 
 
@@ -46,7 +45,7 @@ def _of_value(vr: str, value: Any) -> Any:
 
 
 def of_json_model(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an object of the DICOM JSON model (PS3.18 F.2) as a plain mapping."""
+    """Return an object of the DICOM JSON model (PS3.18 F.2) as a mapping of attributes."""
     return {f"{tag}:{_vr(tag, one)}": _of_attribute(tag, one) for tag, one in attributes.items()}
 
 
@@ -66,7 +65,7 @@ def _of_attribute(tag: str, attribute: Mapping[str, Any]) -> Any:
     values = attribute.get("Value", [])
     if vr == "PN":
         return [_of_person_name(name) for name in values]
-    # An empty value is null there (PS3.18 F.2.5).
+    # Null is an empty value (PS3.18 F.2.5).
     return list(values)
 
 

@@ -1,4 +1,4 @@
-"""Locks of open files, which end with the process that holds them."""
+"""Locks of open files, which end with the process that has them."""
 
 import os
 
@@ -7,26 +7,31 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-# Windows locks bytes, which nobody else can read then: one far behind those of most files.
+# Windows locks bytes, and other processes cannot read them: lock a byte behind the end of most
+# files.
 _LOCKED_BYTE = 0x7FFF_FFFE
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock an open file, and return whether no other open file has the lock.
+    """Lock an open file, if no other open file has the lock.
 
-    The lock is of the open file: another name of the file has the same lock. It ends when the
-    descriptor is closed, or when its process ends in whatever way. On Windows it is of one byte,
-    behind what is read and written.
+    The lock belongs to the open file: all names of the file share it. It ends when the descriptor
+    is closed or its process ends. On Windows one byte is locked, behind the contents of the file.
 
     Parameters
     ----------
     descriptor : int
-        The open file.
+        Descriptor of the open file.
+
+    Returns
+    -------
+    bool
+        Whether the file is locked now.
 
     Raises
     ------
     OSError
-        If the file system has no locks.
+        If the file system does not support locks.
     """
     if fcntl is None:
         return _try_lock_byte(descriptor)
@@ -52,7 +57,7 @@ def _try_lock_byte(descriptor: int) -> bool:
 
 
 def is_at(path: str | os.PathLike[str], descriptor: int) -> bool:
-    """Return whether a path is still the name of an open file."""
+    """Return whether a path still names an open file."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The class that users know."""
+"""The class `N_EVENT_REPORT`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copyreg
 
 from fastdimse._core import DIMSEPrimitive, register_primitive
 
-# typing would take longer to import than all of this; type checkers believe the name.
+# Not imported from typing, whose import is slow. Type checkers know the name.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,30 +37,31 @@ class N_EVENT_REPORT(DIMSEPrimitive):  # noqa: N801 - the standard's and pynetdi
     | Status                                   | \-      | M        |
     +------------------------------------------+---------+----------+
 
-    M is mandatory, C conditional, U the user's option; (=) has the request's value.
+    M: mandatory, C: conditional, U: user option, (=): same value as in the request.
 
     Attributes
     ----------
     MessageID : int or None
-        Tells this request from others that have no response yet, 0 to 65535.
+        Message ID of a request, 0 to 65535. Unique among the requests without a response.
     MessageIDBeingRespondedTo : int or None
-        The Message ID of the request that this responds to. It makes the message a response.
+        Message ID of the request to which this message is the response, 0 to 65535. A message with
+        this attribute is a response.
     AffectedSOPClassUID : pydicom.uid.UID or None
-        The SOP Class that the event is of; may be set from ``str`` and ``bytes`` too.
+        SOP Class UID of the event. Accepts ``str``, ``bytes`` and ``pydicom.uid.UID``.
     AffectedSOPInstanceUID : pydicom.uid.UID or None
-        The SOP Instance that the event is of; may be set from ``str`` and ``bytes`` too.
+        SOP Instance UID of the event. Accepts ``str``, ``bytes`` and ``pydicom.uid.UID``.
     EventTypeID : int or None
-        The type of the event, as the SOP Class defines it.
+        Type of the event, as the SOP Class defines it.
     EventInformation : io.BytesIO or None
-        The encoded data set of a request.
+        Encoded data set of a request.
     EventReply : io.BytesIO or None
-        The encoded data set of a response; the same slot as *EventInformation*.
+        Encoded data set of a response. Same value as *EventInformation*.
     Status : int or None
-        The outcome that a response tells, 0x0000 for success (PS3.7 Annex C).
+        Status of a response, for example 0x0000 for *Success* (PS3.7 Annex C).
     ErrorComment : str or None
-        What went wrong, in a response: at most 64 characters.
+        Description of the error in a response, at most 64 characters.
     ErrorID : int or None
-        A number for what went wrong, in a response.
+        Error code of the application in a response.
 
     Examples
     --------
@@ -78,6 +79,8 @@ class N_EVENT_REPORT(DIMSEPrimitive):  # noqa: N801 - the standard's and pynetdi
     122
     """
 
+    __module__ = "fastdimse"
+
     STATUS_OPTIONAL_KEYWORDS: tuple[str, ...] = (
         "AffectedSOPClassUID",
         "AffectedSOPInstanceUID",
@@ -85,7 +88,7 @@ class N_EVENT_REPORT(DIMSEPrimitive):  # noqa: N801 - the standard's and pynetdi
         "ErrorComment",
         "ErrorID",
     )
-    """Keywords that a status may carry besides Status itself (PS3.7 Annex C)."""
+    """Keywords of the elements that a response can have with its Status (PS3.7 Annex C)."""
 
     REQUEST_KEYWORDS: tuple[str, ...] = (
         "MessageID",
@@ -93,12 +96,12 @@ class N_EVENT_REPORT(DIMSEPrimitive):  # noqa: N801 - the standard's and pynetdi
         "EventTypeID",
         "AffectedSOPInstanceUID",
     )
-    """Keywords without which there is no valid request."""
+    """Keywords of the attributes that a valid request must have."""
 
     RESPONSE_KEYWORDS: tuple[str, ...] = ("MessageIDBeingRespondedTo", "Status")
-    """Keywords without which there is no valid response."""
+    """Keywords of the attributes that a valid response must have."""
 
-    # pynetdicom's association keeps these on every primitive that it receives or sends.
+    # pynetdicom's association sets these on every primitive that it sends or receives.
     _context_id: int | None = None
     _dataset_path: Any = None
     _dataset_file: Any = None
