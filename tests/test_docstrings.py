@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 import fastdimse
+import fastdimse.aio
+import fastdimse.pynetdicom
 from fastdimse import events
 
 ROOT = Path(__file__).parent.parent
@@ -16,7 +18,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 def docstrings() -> Iterator[tuple[str, str]]:
     """Yield the name and the docstring of everything public that has an example."""
     names = [(name, getattr(fastdimse, name)) for name in fastdimse.__all__]
-    names += [(f"events.{name}", getattr(fastdimse.events, name)) for name in events.__all__]
+    for module in (events, fastdimse.aio, fastdimse.pynetdicom):
+        _, _, path = module.__name__.partition(".")
+        names += [(f"{path}.{name}", getattr(module, name)) for name in module.__all__]
     for name, item in names:
         members = [(name, item)]
         if isinstance(item, type):
@@ -53,5 +57,6 @@ def test_every_verb_has_an_example():
     with_example = {name for name, _ in docstrings()}
     verbs = {"encode_events", "encode_batches", "decode_events", "N_EVENT_REPORT", "Rejections"}
     verbs |= {"encode_capture", "decode_capture", "decode_data_sets", "validate_events"}
+    verbs |= {"aio.connect", "aio.listen", "pynetdicom.install"}
     verbs |= {f"events.{name}" for name in events.__all__ if name.islower()}
     assert verbs <= with_example

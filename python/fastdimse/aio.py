@@ -1,10 +1,11 @@
 """Associations and listeners for asyncio.
 
-What :mod:`fastdimse` does in Rust without holding Python's lock is done here in a thread for each
-association and listener, so that an event loop goes on meanwhile.
+Each association and listener uses threads of its own, in which the Rust code runs without holding
+the global interpreter lock, so that it does not block the event loop.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,14 +19,15 @@ __all__ = ["Association", "Listener", "connect", "listen"]
 
 _T = TypeVar("_T")
 
-# The longest call for events, in seconds: a thread whose task is gone ends soon.
-_SLICE = 0.25
-# How many tasks can wait for events of one listener at a time.
+# Maximum time of one call of `receive` in a thread, in seconds: the thread of a task that was
+# cancelled ends soon.
+_RECEIVE_TIMEOUT = 0.25
+# Number of tasks that can wait for events of one listener at the same time.
 _RECEIVERS = 32
 
 
 class _Threaded:
-    """Something that is used in a thread of its own."""
+    """Base of classes that call an object of the extension in other threads."""
 
     def __init__(self, executor: ThreadPoolExecutor) -> None:
         self._executor = executor
@@ -38,44 +40,45 @@ class _Threaded:
         self._executor.shutdown(wait=False)
 
 
-class _Opened(Protocol):
-    async def _leave(self, *, in_order: bool) -> None: ...
+class _Closeable(Protocol):
+    async def _exit(self, *, abort: bool) -> None: ...
 
 
-_Opens = TypeVar("_Opens", bound=_Opened)
+_Opened = TypeVar("_Opened", bound=_Closeable)
 
 
-class Opening(Generic[_Opens]):
-    """What is opened when it is awaited, or entered by ``async with``.
+class Opening(Generic[_Opened]):
+    """An association or a listener, which opens on ``await`` or ``async with``.
 
     Parameters
     ----------
     function : callable
-        Opens it.
+        Opens the object of the extension.
     wrap : callable
-        Makes what is given of what that returned.
-    threads : int, optional
-        How many calls can run at a time.
+        Returns the object for asyncio. Its arguments are the object of the extension and the
+        executor of its calls.
+    threads : int, default 1
+        Number of calls that can run at the same time.
     """
 
     def __init__(
         self,
         function: Callable[[], Any],
-        wrap: Callable[[Any, ThreadPoolExecutor], _Opens],
+        wrap: Callable[[Any, ThreadPoolExecutor], _Opened],
         threads: int = 1,
     ) -> None:
         self._function = function
         self._wrap = wrap
         self._threads = threads
-        self._opened: _Opens | None = None
+        self._opened: _Opened | None = None
 
-    async def _open(self) -> _Opens:
+    async def _open(self) -> _Opened:
         executor = ThreadPoolExecutor(self._threads, thread_name_prefix="fastdimse")
         opening = asyncio.get_running_loop().run_in_executor(executor, self._function)
         try:
             return self._wrap(await asyncio.shield(opening), executor)
         except asyncio.CancelledError:
-            # It comes about nevertheless, and nobody would close it.
+            # It is opened nevertheless, and no task would close it.
             opening.add_done_callback(_close_unwanted)
             executor.shutdown(wait=False)
             raise
@@ -83,12 +86,12 @@ class Opening(Generic[_Opens]):
             executor.shutdown(wait=False)
             raise
 
-    def __await__(self) -> Generator[Any, None, _Opens]:
-        """Open it."""
+    def __await__(self) -> Generator[Any, None, _Opened]:
+        """Open, and return the association or listener."""
         return self._open().__await__()
 
-    async def __aenter__(self) -> _Opens:
-        """Open it."""
+    async def __aenter__(self) -> _Opened:
+        """Open, and return the association or listener."""
         self._opened = await self._open()
         return self._opened
 
@@ -98,9 +101,9 @@ class Opening(Generic[_Opens]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close it."""
+        """Release the association, or abort it after an exception; close the listener."""
         assert self._opened is not None
-        await self._opened._leave(in_order=kind is None)
+        await self._opened._exit(abort=kind is not None)
 
 
 def _close_unwanted(opening: "asyncio.Future[Any]") -> None:
@@ -112,18 +115,29 @@ def _close_unwanted(opening: "asyncio.Future[Any]") -> None:
 
 
 def connect(host: str, port: int, **options: Any) -> Opening["Association"]:
-    """Open an association to send events on.
+    """Open an association to send events.
 
     Parameters
     ----------
-    host, port, **options
-        As for :func:`fastdimse.connect`.
+    host : str
+        Host name or IP address of the peer.
+    port : int
+        TCP port of the peer.
+    **options
+        Same as for :func:`fastdimse.connect`.
 
     Returns
     -------
     awaitable of Association, or async context manager
-        The association. As a context manager it releases it, or aborts it where an exception
-        leaves the block.
+        ``await`` returns the :class:`Association`. ``async with`` also releases it at the end of
+        the block, or aborts it if an exception leaves the block.
+
+    Raises
+    ------
+    AssociationError
+        If the association cannot be opened.
+    TypeError, ValueError
+        Same as :func:`fastdimse.connect`.
 
     Examples
     --------
@@ -145,28 +159,56 @@ def connect(host: str, port: int, **options: Any) -> Opening["Association"]:
 
 
 def listen(port: int, **options: Any) -> Opening["Listener"]:
-    """Listen for associations on which events come in.
+    """Listen for associations on which peers send events.
 
     Parameters
     ----------
-    port, **options
-        As for :func:`fastdimse.listen`. A handler is called in a thread, not in the event loop.
+    port : int
+        TCP port, 0 for any free one.
+    **options
+        Same as for :func:`fastdimse.listen`. Handlers are ordinary functions, which are called in
+        a thread of the listener, not in the event loop.
 
     Returns
     -------
     awaitable of Listener, or async context manager
-        The listener. As a context manager it closes it.
+        ``await`` returns the :class:`Listener`. ``async with`` also closes it at the end of the
+        block.
+
+    Raises
+    ------
+    OSError
+        If the port cannot be opened.
+    TypeError, ValueError
+        Same as :func:`fastdimse.listen`.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from fastdimse import aio
+    >>> event = {
+    ...     "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+    ...     "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+    ...     "EventTypeID": 1,
+    ... }
+    >>> async def exchange():
+    ...     async with aio.listen(0, host="localhost") as listener:
+    ...         async with aio.connect("localhost", listener.port) as association:
+    ...             await association.send([event])
+    ...         return await listener.receive(timeout=10)
+    >>> asyncio.run(exchange())
+    <ReceivedEvents: 1 event>
     """
     return Opening(lambda: fastdimse.listen(port, **options), Listener, _RECEIVERS)
 
 
 class Association(_Threaded):
-    """An association on which events are sent, for asyncio.
+    """An association to send events, for asyncio. :func:`connect` opens it.
 
     Attributes
     ----------
     association : fastdimse.Association
-        The association, which has the attributes of what was agreed on.
+        The association, with the result of the negotiation in its attributes.
     """
 
     def __init__(self, association: fastdimse.Association, executor: ThreadPoolExecutor) -> None:
@@ -174,18 +216,30 @@ class Association(_Threaded):
         self.association = association
 
     def __repr__(self) -> str:
-        """Return what it is."""
+        """Return a description of the association."""
         return f"<aio {self.association!r}>"
 
     async def send(self, events: Any, **options: Any) -> fastdimse.Outcomes:
-        """Send events and wait for their answers.
+        """Send events, and wait for the responses.
 
-        A task that is cancelled meanwhile aborts the association.
+        If the task is cancelled, the association is aborted.
 
         Parameters
         ----------
-        events, **options
-            As for :meth:`fastdimse.Association.send`.
+        events : Arrow table or stream, mapping of columns, or iterable
+            Same as for :func:`fastdimse.encode_events`.
+        **options
+            Same as for :meth:`fastdimse.Association.send`.
+
+        Returns
+        -------
+        fastdimse.Outcomes
+            The outcome of each event.
+
+        Raises
+        ------
+        ColumnError, TypeError, ValueError, RuntimeError
+            Same as :meth:`fastdimse.Association.send`.
         """
         return await self._or_abort(self.association.send, events, **options)
 
@@ -201,30 +255,36 @@ class Association(_Threaded):
     async def send_batches(
         self, events: Any, *, batch_size: int = 4096, **options: Any
     ) -> AsyncIterator[fastdimse.Outcomes]:
-        """Send events of an endless stream, those that are there at a time.
+        """Send a stream of events in batches.
 
         Parameters
         ----------
         events : iterable or async iterable
-            As for :meth:`fastdimse.Association.send_batches`. Of an async iterable of
-            N_EVENT_REPORT or mappings those that have come are sent, and others taken meanwhile.
-        batch_size : int, optional
-            The most events of a batch.
+            Same as for :meth:`fastdimse.Association.send_batches`, or an async iterable of
+            `N_EVENT_REPORT` or mappings. A batch of an async iterable contains the events that are
+            available. Further ones are read from it while the batch is sent.
+        batch_size : int, default 4096
+            Maximum number of events in a batch, at least 1.
         **options
-            As for :meth:`fastdimse.Association.send`.
+            Same as for :meth:`fastdimse.Association.send`.
 
         Yields
         ------
         fastdimse.Outcomes
-            Those of a batch, when all of it is answered. The one in which the association failed
-            is the last.
+            The outcomes of a batch, when all of its events have one. If the association fails, its
+            batch is the last one.
+
+        Raises
+        ------
+        ColumnError, TypeError, ValueError, RuntimeError
+            Same as :meth:`fastdimse.Association.send_batches`.
         """
         if not isinstance(events, AsyncIterable):
             batches = self.association.send_batches(events, batch_size=batch_size, **options)
             while (outcomes := await self._or_abort(next, batches, None)) is not None:
                 yield outcomes
             return
-        async with aclosing(_come(events, batch_size)) as batches_of_events:
+        async with aclosing(_available(events, batch_size)) as batches_of_events:
             async for batch in batches_of_events:
                 outcomes = await self.send(batch, **options)
                 yield outcomes
@@ -232,22 +292,28 @@ class Association(_Threaded):
                     return
 
     async def release(self) -> None:
-        """Release the association."""
+        """Release the association.
+
+        Raises
+        ------
+        AssociationError
+            If the release fails.
+        """
         try:
             await self._run(self.association.release)
         finally:
             self._end()
 
     async def abort(self) -> None:
-        """Abort the association, also while it sends."""
+        """Abort the association, even while a task sends on it."""
         self.association.stop(at_once=True)
         try:
             await self._run(self.association.__exit__, RuntimeError, None, None)
         finally:
             self._end()
 
-    async def _leave(self, *, in_order: bool) -> None:
-        if not in_order:
+    async def _exit(self, *, abort: bool) -> None:
+        if abort:
             await self.abort()
             return
         try:
@@ -256,40 +322,44 @@ class Association(_Threaded):
             self._end()
 
 
-async def _come(events: AsyncIterable[Any], most: int) -> AsyncGenerator[list[Any], None]:
-    """Give events that have come, at least one and at most so many at a time."""
-    if most < 1:
-        raise ValueError(f"batch_size must be 1 and more, not {most}")
-    come: asyncio.Queue[Any] = asyncio.Queue(most)
+async def _available(
+    events: AsyncIterable[Any], batch_size: int
+) -> AsyncGenerator[list[Any], None]:
+    """Yield batches of the events that are available, at least one in each."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+    queue: asyncio.Queue[Any] = asyncio.Queue(batch_size)
     end = object()
 
-    async def take() -> None:
+    async def read() -> None:
         try:
             async for event in events:
-                await come.put(event)
+                await queue.put(event)
         except Exception:
-            await come.put(end)
+            await queue.put(end)
             raise
-        await come.put(end)
+        await queue.put(end)
 
-    taking = asyncio.ensure_future(take())
+    reading = asyncio.ensure_future(read())
     try:
         while True:
-            batch = [await come.get()]
-            while len(batch) < most and not come.empty():
-                batch.append(come.get_nowait())
+            batch = [await queue.get()]
+            while len(batch) < batch_size and not queue.empty():
+                batch.append(queue.get_nowait())
             is_end = batch[-1] is end
             if batch := [event for event in batch if event is not end]:
                 yield batch
             if is_end:
                 break
-        await taking
+        await reading
     finally:
-        taking.cancel()
+        reading.cancel()
 
 
 class Listener(_Threaded):
-    """A port on which events are taken in, for asyncio: an async iterator of them.
+    """A listener for asyncio, and an async iterator over the received events.
+
+    :func:`listen` opens it.
 
     Attributes
     ----------
@@ -300,49 +370,57 @@ class Listener(_Threaded):
     def __init__(self, listener: fastdimse.Listener, executor: ThreadPoolExecutor) -> None:
         super().__init__(executor)
         self.listener = listener
-        # Calls whose tasks were cancelled: what they take belongs to whoever receives next.
-        self._left: list[asyncio.Future[fastdimse.ReceivedEvents | None]] = []
+        # Calls whose tasks were cancelled. The next call of `receive` returns their events.
+        self._pending: list[asyncio.Future[fastdimse.ReceivedEvents | None]] = []
 
     @property
     def port(self) -> int:
-        """The port."""
+        """The TCP port."""
         return self.listener.port
 
     def __repr__(self) -> str:
-        """Return what it is."""
+        """Return a description of the listener."""
         return f"<aio {self.listener!r}>"
 
     async def receive(
         self, *, timeout: float | None = None, **options: Any
     ) -> fastdimse.ReceivedEvents | None:
-        """Take events that were received.
+        """Return a batch of received events.
 
-        Several tasks can wait: each batch is given to one of them. Where a task is cancelled, the
-        events that come meanwhile are given to the next call.
+        Several tasks can wait at the same time. Each batch is returned to one of them. If a task is
+        cancelled, its events are returned by the next call.
 
         Parameters
         ----------
-        timeout, **options
-            As for :meth:`fastdimse.Listener.receive`.
+        timeout : float, optional
+            Maximum time to wait, in seconds. By default there is no limit.
+        **options
+            Same as for :meth:`fastdimse.Listener.receive`.
 
         Returns
         -------
-        ReceivedEvents or None
-            As :meth:`fastdimse.Listener.receive` returns it.
+        fastdimse.ReceivedEvents or None
+            ``None`` if no event was received within `timeout`, or the listener is closed.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Same as :meth:`fastdimse.Listener.receive`.
         """
-        while self._left:
-            received = await self._result(self._left.pop(0))
+        while self._pending:
+            received = await self._result(self._pending.pop(0))
             if received is not None:
                 return received
         end = None if timeout is None else time.monotonic() + timeout
         while True:
-            left = _SLICE if end is None else min(_SLICE, max(0.0, end - time.monotonic()))
-            # Read before the call: once it is closed, a call that finds nothing is the last.
+            left = math.inf if end is None else max(0.0, end - time.monotonic())
+            left = min(_RECEIVE_TIMEOUT, left)
+            # Read before the call: after `close`, a call that returns no events is the last one.
             closed = self.listener.closed
             call = self._run(self.listener.receive, timeout=left, **options)
             received = await self._result(asyncio.ensure_future(call))
-            over = closed or (end is not None and time.monotonic() >= end)
-            if received is not None or over:
+            is_over = closed or (end is not None and time.monotonic() >= end)
+            if received is not None or is_over:
                 return received
 
     async def _result(
@@ -352,26 +430,26 @@ class Listener(_Threaded):
             return await asyncio.shield(receiving)
         except asyncio.CancelledError:
             if not receiving.cancelled():
-                self._left.insert(0, receiving)
+                self._pending.insert(0, receiving)
             raise
 
     def __aiter__(self) -> Self:
-        """Return itself."""
+        """Return the listener."""
         return self
 
     async def __anext__(self) -> fastdimse.ReceivedEvents:
-        """Return events, until the listener is closed."""
+        """Return a batch of received events, until the listener is closed."""
         received = await self.receive()
         if received is None:
             raise StopAsyncIteration
         return received
 
     async def close(self) -> None:
-        """Accept no more, and end the associations that are there.
+        """Accept no more associations, and end the current ones.
 
-        What they sent before can still be received.
+        Events that were received before can still be returned by :meth:`receive`.
         """
         await asyncio.to_thread(self.listener.close)
 
-    async def _leave(self, *, in_order: bool) -> None:
+    async def _exit(self, *, abort: bool) -> None:
         await self.close()
