@@ -1,19 +1,19 @@
-"""A seat inside pynetdicom: its own associations run on our class and our codec.
+"""Run associations of pynetdicom on the class, the codec and the faster network code of fastdimse.
 
-One line, before the first association is made::
+One line before the first association is enough::
 
     import fastdimse.pynetdicom
 
     fastdimse.pynetdicom.install()
 
-What is put in place, and taken back by :func:`uninstall`:
+:func:`install` replaces, and :func:`uninstall` restores:
 
-- ``N_EVENT_REPORT`` in every module of pynetdicom that has it.
-- N-EVENT-REPORT messages are encoded and decoded by the core. ``command_set`` is made when
-  someone looks at it.
-- A message leaves in one write, and TCP_NODELAY is set on new connections.
-- A thread that would sleep wakes when there is something to do, and sleeps longer when there is
-  nothing.
+- the class ``N_EVENT_REPORT`` in every module of pynetdicom that has it;
+- the codec of N-EVENT-REPORT messages. Handlers still find ``command_set``, which is decoded when
+  it is first read;
+- the writes to the network: a message is sent in one write, and new connections have TCP_NODELAY;
+- the sleeps of threads that poll: a thread wakes when it has something to do, and polls less often
+  when it is idle.
 """
 
 from ._installation import TESTED_VERSIONS, install, installed, is_installed, uninstall

@@ -1,4 +1,4 @@
-"""The association's thread counts as paused while it sleeps."""
+"""Replaces the pauses of an association's thread: it counts as paused while it sleeps."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ from ._patches import Patches
 
 
 def replace_association(patches: Patches, is_installed: Callable[[], bool]) -> None:
+    """Replace the checkpoint and the sleep of an association's thread.
+
+    Parameters
+    ----------
+    patches : Patches
+        The patches.
+    is_installed : callable
+        Returns whether the patches are applied.
+    """
     from pynetdicom import association
 
     reactor = association.Association
@@ -38,7 +47,7 @@ def replace_association(patches: Patches, is_installed: Callable[[], bool]) -> N
         return paused
 
     def set_paused(self: Any, paused: bool) -> None:
-        # The thread that serves an event says it too, but it is not the one that others wait for.
+        # A thread that serves an event sets it too, but other threads do not wait for that one.
         serves = getattr(_served, "association", None) is self
         if not serves or (paused and self._kill):
             self.__dict__["_is_paused"] = paused
@@ -46,14 +55,15 @@ def replace_association(patches: Patches, is_installed: Callable[[], bool]) -> N
     reactor_init = patches.attribute(reactor, "__init__", new_reactor_init)
     serve_request = patches.attribute(reactor, "_serve_request", new_serve_request)
     patches.attribute(reactor, "_is_paused", property(get_paused, set_paused))
-    patches.attribute(association, "time", Clock(reactor, _rest_of_the_reactor))
+    patches.attribute(association, "time", Clock(reactor, _sleep_paused))
 
 
 class _Checkpoint(threading.Event):
-    """Where an association's reactor is held while a user's thread waits for an answer.
+    """Event that pauses an association's thread while a user's thread waits for a response.
 
-    Of a plain event the reactor can be past the wait and not yet have said so: a user's thread
-    that comes back quickly takes it for paused, and the reactor takes the answer away.
+    With a plain event the association's thread can have passed the wait while it is still marked as
+    paused. A user's thread that returns quickly relies on the mark, and the association's thread
+    consumes the response.
     """
 
     def __init__(self, reactor: Any, is_installed: Callable[[], bool]) -> None:
@@ -63,26 +73,26 @@ class _Checkpoint(threading.Event):
         self.set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set; the reactor is no longer paused before it can be cleared."""
+        """Wait until the event is set, and clear the mark before the event can be cleared."""
         with self._cond:  # type: ignore[attr-defined]
             passed = self._cond.wait_for(self.is_set, timeout)  # type: ignore[attr-defined]
-            # Taken back, it is as of a plain one: its sleep says no longer that it is paused.
+            # Once uninstalled, its sleep does not mark it as paused.
             if passed and self._is_installed():
                 self._reactor._is_paused = False
             return bool(passed)
 
 
-# The association whose event this thread serves.
+# The association whose event the current thread serves.
 _served = threading.local()
 
 
 def _until_established(association: Any) -> None:
-    """Wait while the association's thread has accepted but not yet said so.
+    """Wait until an accepted association is marked as established.
 
-    A quick peer's first event arrives in between. It is served in a thread of its own, and is
-    not answered on an association that doesn't count as established.
+    The first event of a fast peer arrives before that. It is served in a thread of its own, which
+    sends no response on an association that is not marked as established.
     """
-    end = time.monotonic() + (association.acse_timeout or _ESTABLISHING)
+    end = time.monotonic() + (association.acse_timeout or _MAX_ESTABLISHING)
     while (
         not association.is_established
         and not association.is_aborted
@@ -93,19 +103,19 @@ def _until_established(association: Any) -> None:
         time.sleep(_REACTOR_SLEEP / 4)
 
 
-# Seconds, where a program has set no timeout.
-_ESTABLISHING = 30.0
+# Maximum time in seconds, if the program has set no timeout.
+_MAX_ESTABLISHING = 30.0
 
 
-def _rest_of_the_reactor(reactor: Any, seconds: float) -> None:
-    """Sleep, and be paused meanwhile: nothing is done that a user would have to wait for.
+def _sleep_paused(reactor: Any, seconds: float) -> None:
+    """Sleep, marked as paused: a sleeping thread does nothing for which others must wait.
 
-    It is so too when it waits for itself, to release an association that has been idle.
+    That includes the sleep in which the thread waits for itself, to release an idle association.
     """
     if isinstance(reactor._reactor_checkpoint, _Checkpoint):
         reactor._is_paused = True
     time.sleep(seconds)
 
 
-# What only the association's reactor sleeps between its rounds.
+# Seconds that an association's thread of pynetdicom sleeps between two rounds.
 _REACTOR_SLEEP = 0.001

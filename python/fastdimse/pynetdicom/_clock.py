@@ -1,4 +1,4 @@
-"""The module `time` for one kind of thread."""
+"""A replacement of the module `time` in a module of pynetdicom."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Clock:
-    """The module `time`, but for the sleeps of one kind of thread."""
+    """The module `time` with another `sleep` for threads of one class."""
 
     def __init__(self, kind: type, sleep: Callable[[Any, float], None]) -> None:
         self._kind = kind

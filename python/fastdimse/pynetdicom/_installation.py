@@ -1,4 +1,4 @@
-"""Everything put in place, and taken back."""
+"""Applies all patches of pynetdicom, and reverts them."""
 
 from __future__ import annotations
 
@@ -15,37 +15,51 @@ from ._primitive_class import replace_class
 from ._transport import replace_writes
 from ._upper_layer import replace_upper_layer
 
-# 2.1.1 says of itself that it is 2.1.0; they differ in the timers of Windows.
+# 2.1.1 calls itself 2.1.0. They differ in the timers on Windows.
 TESTED_VERSIONS = ("2.0.2", "2.1.0", "2.1.1", "3.0.4")
-"""The versions of pynetdicom whose inner parts are known."""
+"""The versions of pynetdicom that were tested: all patches are applied to these only."""
 
 _lock = threading.RLock()
 _patches: Patches | None = None
-_asked_for = False  # by install(), until uninstall()
-_blocks = 0  # of installed(), open in whatever thread
+# Whether `install` was called, and `uninstall` was not.
+_is_permanent = False
+# Number of `with installed()` blocks that are open in any thread.
+_open_blocks = 0
 
 
 def is_installed() -> bool:
-    """Return whether pynetdicom runs on fastdimse."""
+    """Return whether pynetdicom runs on fastdimse.
+
+    Returns
+    -------
+    bool
+        ``True`` after :func:`install`, and in a block of :func:`installed`.
+
+    Examples
+    --------
+    >>> import fastdimse.pynetdicom
+    >>> fastdimse.pynetdicom.is_installed()
+    False
+    """
     return _patches is not None
 
 
 def install() -> None:
     """Let pynetdicom run on fastdimse.
 
-    Associations that exist already keep their sockets as they are. Calling this again changes
-    nothing.
-
-    Warns
-    -----
-    UserWarning
-        If the version of pynetdicom is not one of :data:`TESTED_VERSIONS`: then only the class is
-        put in place, not the codec and the wire.
+    Call this before the first association: existing associations keep the options of their sockets.
+    Further calls have no effect.
 
     Raises
     ------
     ImportError
-        If there is no pynetdicom.
+        If pynetdicom is not installed.
+
+    Warns
+    -----
+    UserWarning
+        If the version of pynetdicom is not one of :data:`TESTED_VERSIONS`. Then only the class is
+        replaced, not the codec and the network code.
 
     Examples
     --------
@@ -55,41 +69,67 @@ def install() -> None:
     ...     pynetdicom.dimse_primitives.N_EVENT_REPORT is fastdimse.N_EVENT_REPORT
     True
     """
-    global _asked_for
+    global _is_permanent
     with _lock:
-        _put_in_place()
-        _asked_for = True
+        _apply()
+        _is_permanent = True
 
 
 def uninstall() -> None:
-    """Leave pynetdicom as it was before :func:`install`."""
-    global _asked_for
+    """Restore pynetdicom as it was before :func:`install`.
+
+    Examples
+    --------
+    >>> import fastdimse.pynetdicom
+    >>> fastdimse.pynetdicom.install()
+    >>> fastdimse.pynetdicom.uninstall()
+    >>> fastdimse.pynetdicom.is_installed()
+    False
+    """
+    global _is_permanent
     with _lock:
-        _asked_for = False
-        _take_back()
+        _is_permanent = False
+        _revert()
 
 
 @contextmanager
 def installed() -> Iterator[None]:
-    """Let pynetdicom run on fastdimse inside a ``with`` block.
+    """Let pynetdicom run on fastdimse in a ``with`` block.
 
-    Inside a block of another :func:`installed`, or after :func:`install`, it changes nothing.
-    Blocks may be open in several threads: the last one takes it back.
+    Blocks can be nested, and open in several threads. The end of the last block restores
+    pynetdicom, unless :func:`install` was called.
+
+    Raises
+    ------
+    ImportError
+        If pynetdicom is not installed.
+
+    Warns
+    -----
+    UserWarning
+        Same as :func:`install`.
+
+    Examples
+    --------
+    >>> import fastdimse.pynetdicom
+    >>> with fastdimse.pynetdicom.installed():
+    ...     fastdimse.pynetdicom.is_installed()
+    True
     """
-    global _blocks
+    global _open_blocks
     with _lock:
-        _put_in_place()
-        _blocks += 1
+        _apply()
+        _open_blocks += 1
     try:
         yield
     finally:
         with _lock:
-            _blocks -= 1
-            if not _blocks and not _asked_for:
-                _take_back()
+            _open_blocks -= 1
+            if not _open_blocks and not _is_permanent:
+                _revert()
 
 
-def _put_in_place() -> None:
+def _apply() -> None:
     global _patches
     if _patches is not None:
         return
@@ -106,20 +146,20 @@ def _put_in_place() -> None:
             replace_upper_layer(patches)
             replace_association(patches, is_installed)
     except BaseException:
-        patches.undo()
+        patches.revert()
         raise
     _patches = patches
     if version not in TESTED_VERSIONS:
         tested = ", ".join(TESTED_VERSIONS)
         warnings.warn(
-            f"pynetdicom {version} is not one of the versions that fastdimse knows ({tested}): "
-            "its N_EVENT_REPORT is replaced, its codec and its sockets are left as they are",
+            f"pynetdicom {version} is not one of the tested versions ({tested}): "
+            "only its class N_EVENT_REPORT is replaced, not its codec and its network code",
             stacklevel=3,
         )
 
 
-def _take_back() -> None:
+def _revert() -> None:
     global _patches
     if _patches is not None:
-        _patches.undo()
+        _patches.revert()
         _patches = None

@@ -1,4 +1,4 @@
-"""The codec of messages."""
+"""Replaces the codec of N-EVENT-REPORT messages (PS3.7 10.1.1)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,16 @@ from fastdimse._primitive import N_EVENT_REPORT
 from ._patches import Patches
 
 
-class _Encoded:
-    """What a message holds instead of a `Dataset` as long as nobody looks at it."""
+class EncodedCommandSet:
+    """The encoded command set of a message whose attribute `command_set` was not read yet.
+
+    Parameters
+    ----------
+    command_set : bytes
+        The encoded command set.
+    event : N_EVENT_REPORT or None
+        The primitive, if the message was received.
+    """
 
     __slots__ = ("command_set", "event")
 
@@ -26,14 +34,19 @@ class _Encoded:
         self.event = event
 
 
-def held_by(message: Any) -> _Encoded | None:
+def unread_command_set(message: Any) -> EncodedCommandSet | None:
+    """Return the encoded command set of a message, or None if `command_set` was read.
+
+    A handler that has read it may have changed it.
+    """
     if "command_set" in message.__dict__:
-        return None  # Someone has looked at it, and may have changed it.
-    held: _Encoded | None = message.__dict__.get("_fastdimse_encoded")
-    return held
+        return None
+    encoded: EncodedCommandSet | None = message.__dict__.get("_fastdimse_encoded")
+    return encoded
 
 
 def replace_codec(patches: Patches) -> None:
+    """Replace the methods of messages that encode and decode."""
     from pydicom.dataset import Dataset
     from pydicom.filereader import read_dataset
     from pynetdicom import dimse_messages, dsutils
@@ -44,15 +57,15 @@ def replace_codec(patches: Patches) -> None:
     init, decode_msg, encode_msg = base.__init__, base.decode_msg, base.encode_msg
     to_primitive, to_message = base.message_to_primitive, base.primitive_to_message
 
-    ours = (base, requests, responses)
-    unseen: WeakValueDictionary[int, Any] = WeakValueDictionary()
+    replaced = (base, requests, responses)
+    unread: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
     def make_command_set(message: Any) -> Any:
-        held = message.__dict__.get("_fastdimse_encoded")
-        if held is not None:
-            command_set = read_dataset(BytesIO(held.command_set), True, True)
+        encoded = message.__dict__.get("_fastdimse_encoded")
+        if encoded is not None:
+            command_set = read_dataset(BytesIO(encoded.command_set), True, True)
         else:
-            # The empty elements of a new message.
+            # A new message has empty elements.
             command_set = Dataset()
             name = type(message).__name__.replace("_", "-")
             for keyword in dimse_messages._COMMAND_SET_KEYWORDS.get(name, ()):
@@ -65,25 +78,26 @@ def replace_codec(patches: Patches) -> None:
         text = f"{type(self).__name__!r} object has no attribute {name!r}"
         raise AttributeError(text, name=name, obj=self)
 
-    def hold(message: Any, encoded: _Encoded | None) -> None:
-        """Let a message have no command set until someone looks at it."""
+    def defer_command_set(message: Any, encoded: EncodedCommandSet | None) -> None:
+        """Set the encoded command set of a message, to be decoded when it is first read."""
         message.__dict__.pop("command_set", None)
         message._fastdimse_encoded = encoded
-        unseen[id(message)] = message
+        unread[id(message)] = message
         if base.__dict__.get("decode_msg") is not new_decode_msg:
-            make_command_set(message)  # It has been undone meanwhile.
+            # Uninstalled in the meantime: `__getattr__` is gone.
+            make_command_set(message)
 
-    def show_all() -> None:
-        for reference in unseen.valuerefs():
+    def make_all_command_sets() -> None:
+        for reference in unread.valuerefs():
             message = reference()
             if message is not None:
                 make_command_set(message)
 
     def new_init(self: Any) -> None:
-        if type(self) not in ours:
+        if type(self) not in replaced:
             init(self)
             return
-        hold(self, None)
+        defer_command_set(self, None)
         self.context_id = None
         self.encoded_command_set = BytesIO()
         self.data_set = BytesIO()
@@ -103,33 +117,33 @@ def replace_codec(patches: Patches) -> None:
         with suppress(EncodeError, TypeError):
             encoded = primitive.encode_command_set()
         if encoded is None:
-            # Theirs tells what is wrong in its own way.
+            # pynetdicom reports the error.
             to_message(self, primitive)
             return
         self.data_set = primitive.EventInformation
         self._data_set_path = primitive._dataset_path
-        hold(self, _Encoded(encoded, None))
+        defer_command_set(self, EncodedCommandSet(encoded, None))
 
     def new_encode_msg(self: Any, context_id: int, max_pdu_length: int) -> Iterator[Any]:
-        held = held_by(self)
-        # Too little room for a fragment: theirs raises the error that programs know.
-        no_room = 0 < max_pdu_length < 7
-        if held is None or self._data_set_path is not None or no_room:
+        encoded = unread_command_set(self)
+        # pynetdicom raises the error if no fragment fits into a PDU.
+        is_too_short = 0 < max_pdu_length < 7
+        if encoded is None or self._data_set_path is not None or is_too_short:
             yield from encode_msg(self, context_id, max_pdu_length)
             return
         self.context_id = context_id
         data_set = b"" if self.data_set is None else self.data_set.getvalue()
-        pdus = frame_message(held.command_set, data_set, context_id, max_pdu_length)
+        pdus = frame_message(encoded.command_set, data_set, context_id, max_pdu_length)
         for pdu in pdus:
             fragment = p_data()
-            # Behind the PDU's header, the PDV's length and its context ID.
+            # The PDV follows the header of the PDU, and the length and context ID of the PDV.
             fragment.presentation_data_value_list.append((context_id, pdu[11:]))
             fragment._fastdimse_pdu = pdu
             yield fragment
 
     def new_decode_msg(self: Any, primitive: Any, assoc: Any = None) -> Any:
         pdvs = primitive.presentation_data_value_list if type(primitive) is p_data else []
-        # Theirs logs at DEBUG that it reads a command set.
+        # pynetdicom logs at DEBUG that it decodes a command set.
         is_logged = dsutils.LOGGER.isEnabledFor(logging.DEBUG)
         if is_logged or not pdvs or type(self) is not base or self.encoded_command_set.tell():
             return decode_msg(self, primitive, assoc)
@@ -143,7 +157,7 @@ def replace_codec(patches: Patches) -> None:
         self.context_id = context_id
         is_request = event.MessageIDBeingRespondedTo is None
         self.__class__ = requests if is_request else responses
-        hold(self, _Encoded(encoded, event))
+        defer_command_set(self, EncodedCommandSet(encoded, event))
         if not data_set_follows:
             return True
         rest = p_data()
@@ -151,8 +165,8 @@ def replace_codec(patches: Patches) -> None:
         return decode_msg(self, rest, assoc)
 
     def new_to_primitive(self: Any) -> Any:
-        held = held_by(self)
-        event = None if held is None else held.event
+        encoded = unread_command_set(self)
+        event = None if encoded is None else encoded.event
         if event is None:
             return to_primitive(self)
         event.EventInformation = self.data_set
@@ -161,7 +175,7 @@ def replace_codec(patches: Patches) -> None:
         event._dataset_file = self._data_set_file
         return event
 
-    patches.call(show_all)
+    patches.on_revert(make_all_command_sets)
     patches.attribute(base, "__getattr__", get_missing)
     patches.attribute(base, "__init__", new_init)
     patches.attribute(base, "decode_msg", new_decode_msg)

@@ -1,22 +1,22 @@
-"""What was replaced in pynetdicom."""
+"""Replaced attributes and items, and how to restore them."""
 
 from collections.abc import Callable
 from typing import Any
 
 
 class Patches:
-    """What was replaced, to be put back in reverse."""
+    """Patches of modules, classes and dictionaries, which are reverted in reverse order."""
 
     def __init__(self) -> None:
-        self._undo: list[Callable[[], None]] = []
+        self._restore: list[Callable[[], None]] = []
 
     def attribute(self, owner: Any, name: str, value: Any) -> Any:
-        """Replace an attribute of a module or class; return what it was."""
+        """Replace an attribute of a module or class, and return the original."""
         before = owner.__dict__.get(name)
         if name in owner.__dict__:
-            self._undo.append(lambda: setattr(owner, name, before))
+            self._restore.append(lambda: setattr(owner, name, before))
         else:
-            self._undo.append(lambda: delattr(owner, name))
+            self._restore.append(lambda: delattr(owner, name))
         setattr(owner, name, value)
         return before
 
@@ -24,16 +24,16 @@ class Patches:
         """Replace or add an item of a dictionary."""
         if key in owner:
             before = owner[key]
-            self._undo.append(lambda: owner.__setitem__(key, before))
+            self._restore.append(lambda: owner.__setitem__(key, before))
         else:
-            self._undo.append(lambda: owner.pop(key, None))
+            self._restore.append(lambda: owner.pop(key, None))
         owner[key] = value
 
-    def call(self, undo: Callable[[], None]) -> None:
-        """Call this when it is undone."""
-        self._undo.append(undo)
+    def on_revert(self, restore: Callable[[], None]) -> None:
+        """Call a function when the patches are reverted."""
+        self._restore.append(restore)
 
-    def undo(self) -> None:
-        """Put everything back."""
-        while self._undo:
-            self._undo.pop()()
+    def revert(self) -> None:
+        """Revert all patches."""
+        while self._restore:
+            self._restore.pop()()

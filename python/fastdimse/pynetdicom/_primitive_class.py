@@ -1,4 +1,4 @@
-"""The class in every module of pynetdicom."""
+"""Replaces the class `N_EVENT_REPORT` in every module of pynetdicom."""
 
 import sys
 import threading
@@ -25,25 +25,26 @@ def _swap_class(old: type, new: type) -> None:
 
 
 def replace_class(patches: Patches) -> None:
+    """Replace the class of N-EVENT-REPORT primitives."""
     from pynetdicom import association, dimse, dimse_messages, dimse_primitives, service_class
 
-    # Imported, so that they have it before it is replaced.
+    # Imported here, so that it has the class before the class is replaced.
     del service_class
     reactor = association.Association
-    theirs = dimse_primitives.N_EVENT_REPORT
-    # Looked for again when it is undone: modules may have been imported in between.
-    patches.call(lambda: _swap_class(N_EVENT_REPORT, theirs))
-    _swap_class(theirs, N_EVENT_REPORT)
+    original = dimse_primitives.N_EVENT_REPORT
+    # On revert all modules are searched again: more of them can be imported by then.
+    patches.on_revert(lambda: _swap_class(N_EVENT_REPORT, original))
+    _swap_class(original, N_EVENT_REPORT)
     patches.item(dimse_messages._MSG_TO_PRIMITVE, "N_EVENT_REPORT", N_EVENT_REPORT)
-    # Their class keeps its place: a program may have instances of it.
-    both = (dimse._RQ_TO_MESSAGE, dimse._RSP_TO_MESSAGE)
-    for messages in both:
-        messages[N_EVENT_REPORT] = messages[theirs]
+    # The original class stays in the tables: a program may have instances of it.
+    tables = (dimse._RQ_TO_MESSAGE, dimse._RSP_TO_MESSAGE)
+    for table in tables:
+        table[N_EVENT_REPORT] = table[original]
 
-    def forget() -> None:
-        # An association that lives on may be about to send one of ours.
+    def remove_from_tables() -> None:
+        # An association that is still open may be about to send an instance of our class.
         if not any(isinstance(thread, reactor) for thread in threading.enumerate()):
-            for messages in both:
-                messages.pop(N_EVENT_REPORT, None)
+            for table in tables:
+                table.pop(N_EVENT_REPORT, None)
 
-    patches.call(forget)
+    patches.on_revert(remove_from_tables)

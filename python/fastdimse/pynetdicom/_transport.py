@@ -1,4 +1,4 @@
-"""Messages written to the network, and acknowledged."""
+"""Replaces the writes of messages: one write for each, and an acknowledgement without delay."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ._upper_layer import wake
 
 
 def replace_writes(patches: Patches) -> None:
+    """Replace the methods that send and receive messages."""
     from pynetdicom import PYNETDICOM_UID_PREFIX, dimse, dul, evt, transport
 
     responses = dimse.N_EVENT_REPORT_RSP
@@ -28,17 +29,17 @@ def replace_writes(patches: Patches) -> None:
     def new_send(self: Any, bytestream: bytes) -> Any:
         ahead = self.__dict__.setdefault("_fastdimse_ahead", deque())
         if ahead and ahead[0] == bytestream:
-            # Written with one before it.
+            # Already written, together with a PDU before it.
             ahead.popleft()
             evt.trigger(self.assoc, evt.EVT_DATA_SENT, {"data": bytestream})
             return None
-        following = _pdus_behind(bytestream, self.assoc.dul.to_provider_queue)
+        following = _queued_pdus(bytestream, self.assoc.dul.to_provider_queue)
         if not following:
             return send(self, bytestream)
         try:
             self.socket.sendall(b"".join([bytestream, *following]))
         except Exception:
-            # As theirs: the transport connection is closed.
+            # As in pynetdicom: transport connection closed indication (PS3.8 9.2.3).
             self.event_queue.put("Evt17")
             return None
         ahead.extend(following)
@@ -59,11 +60,11 @@ def replace_writes(patches: Patches) -> None:
         for before, fragment in pairwise(fragments):
             fragment._fastdimse_follows = getattr(before, "_fastdimse_pdu", None)
         if type(self.dul) is not provider or "send_pdu" in vars(self.dul):
-            # A program's own upper layer.
+            # The program has its own upper layer.
             for fragment in fragments:
                 self.dul.send_pdu(fragment)
             return
-        # All at once, so that the upper layer's thread finds the message whole.
+        # All fragments at once, so that the upper layer's thread finds the complete message.
         waiting = self.dul.to_provider_queue
         with waiting.mutex:
             waiting.queue.extend(fragments)
@@ -76,8 +77,8 @@ def replace_writes(patches: Patches) -> None:
         if self.message is None:
             return
         peer = self.assoc.acceptor if self.assoc.is_requestor else self.assoc.requestor
-        # A plain pynetdicom had better not have its requests answered so quickly: now and then
-        # its reactor takes the answer away, as `_Checkpoint` tells.
+        # Do not speed up the responses to a plain pynetdicom: its association's thread can consume
+        # a response that arrives early, as `_Checkpoint` describes.
         is_plain = str(peer.implementation_class_uid).startswith(PYNETDICOM_UID_PREFIX)
         if type(self.message) is responses or not is_plain:
             _acknowledge(self.dul)
@@ -90,8 +91,8 @@ def replace_writes(patches: Patches) -> None:
     )
 
 
-def _pdus_behind(first: bytes, waiting: Any) -> list[bytes]:
-    """Return the PDUs that wait behind one that is being sent, and belong to its message."""
+def _queued_pdus(first: bytes, waiting: Any) -> list[bytes]:
+    """Return the queued PDUs that follow a PDU and belong to the same message."""
     following: list[bytes] = []
     before, size = first, len(first)
     with waiting.mutex:
@@ -100,29 +101,29 @@ def _pdus_behind(first: bytes, waiting: Any) -> list[bytes]:
             if pdu is None or getattr(primitive, "_fastdimse_follows", None) != before:
                 break
             size += len(pdu)
-            if size > _ONE_WRITE:
+            if size > _MAX_WRITE:
                 break
             following.append(pdu)
             before = pdu
     return following
 
 
-# Bytes. A longer message is written in several pieces.
-_ONE_WRITE = 1 << 16
+# Maximum size of one write in bytes. A longer message is sent in several writes.
+_MAX_WRITE = 1 << 16
 
 
 def _set_no_delay(connection: Any) -> None:
-    # A program's own socket may be of another kind.
+    # The socket of a program may be of another class.
     with suppress(AttributeError, OSError, TypeError):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _acknowledge(provider: Any) -> None:
-    """Let the peer know at once that a piece of a message has arrived.
+    """Acknowledge received TCP segments without delay.
 
-    A peer that writes command set and data set apart waits for that before it sends the rest
-    (Nagle's algorithm), and TCP would let it wait for 40 ms.
+    A peer that sends command set and data set in two writes waits for the acknowledgement of the
+    first (Nagle's algorithm), which TCP delays by up to 40 ms.
     """
-    # Linux has it; and a program's own upper layer may have no connection.
+    # Only Linux has the option, and the upper layer of a program may have no connection.
     with suppress(AttributeError, OSError, TypeError):
         provider.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

@@ -1,4 +1,4 @@
-"""The upper layer's thread wakes when there is something to do."""
+"""Replaces the polling of the upper layer's thread: it wakes when there is something to do."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ._patches import Patches
 
 
 def replace_upper_layer(patches: Patches) -> None:
+    """Replace the sleep of the upper layer's thread, and let senders wake it."""
     from pynetdicom import dul
 
     provider = dul.DULServiceProvider
@@ -27,7 +28,7 @@ def replace_upper_layer(patches: Patches) -> None:
         wake(self)
 
     def new_run_reactor(self: Any) -> None:
-        # Without file descriptors to spare it sleeps as theirs does.
+        # If no file descriptors are left, the thread sleeps as in pynetdicom.
         with suppress(OSError):
             self._fastdimse_waker = _Waker()
         try:
@@ -43,23 +44,24 @@ def replace_upper_layer(patches: Patches) -> None:
 
 
 def wake(provider: Any) -> None:
+    """Wake the thread of an upper layer."""
     waker = provider.__dict__.get("_fastdimse_waker")
     if waker is not None:
         waker.wake()
 
 
 class _Waker:
-    """Ends the wait of an upper layer's thread from another thread."""
+    """A pair of sockets by which other threads wake the thread of an upper layer."""
 
     def __init__(self) -> None:
-        # Its descriptor must not be another file's by the time that it is written to.
+        # Guards against a write to a descriptor that was closed and belongs to another file.
         self._lock = threading.Lock()
         self.receiver, self._sender = socket.socketpair()
         self.receiver.setblocking(False)
         self._sender.setblocking(False)
 
     def wake(self) -> None:
-        # Full: it will wake; closed: it has ended.
+        # If the buffer is full, the thread will wake. If it is closed, the thread has ended.
         with self._lock, suppress(OSError):
             self._sender.send(b"\0")
 
@@ -74,7 +76,7 @@ class _Waker:
 
 
 def _wait_for_work(provider: Any, seconds: float) -> None:
-    """Sleep until there is something to send or to receive, or as long as must be."""
+    """Sleep until there is something to send or to receive, for a limited time."""
     waker = provider.__dict__.get("_fastdimse_waker")
     if waker is None:
         time.sleep(seconds)
@@ -82,13 +84,13 @@ def _wait_for_work(provider: Any, seconds: float) -> None:
     if provider.to_provider_queue.queue or provider.event_queue.queue:
         return
     watched = [waker.receiver]
-    held = provider.socket
-    if held is not None and held._is_connected and held.socket is not None:
-        watched.append(held.socket)
-    # Established, it waits for no timer (PS3.8 9.2.3), and whatever comes wakes it.
+    connection = provider.socket
+    if connection is not None and connection._is_connected and connection.socket is not None:
+        watched.append(connection.socket)
+    # No timer runs on an established association (PS3.8 9.2.3), and all input wakes the thread.
     idle = provider.state_machine.current_state == "Sta6" and provider.assoc._dul_ready.is_set()
     try:
-        ready, _, _ = select.select(watched, [], [], seconds * _IDLE if idle else seconds)
+        ready, _, _ = select.select(watched, [], [], seconds * _IDLE_FACTOR if idle else seconds)
     except (OSError, ValueError, TypeError):
         time.sleep(seconds)
         return
@@ -96,5 +98,6 @@ def _wait_for_work(provider: Any, seconds: float) -> None:
         waker.clear()
 
 
-# Times as long as pynetdicom's thread sleeps. What changes its attributes doesn't wake it.
-_IDLE = 20
+# Factor by which the sleep on an idle association is longer than in pynetdicom. It is limited,
+# because a change of an attribute, which pynetdicom polls too, does not wake the thread.
+_IDLE_FACTOR = 20
