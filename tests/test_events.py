@@ -528,16 +528,23 @@ def test_what_the_standard_asks_for_is_asked_for(make, path):
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: events.printer("Broken"), "'Broken' is no event type of Printer SOP Class"),
-        (lambda: events.printer(4), "it has 1 'Normal', 2 'Warning', 3 'Failure'"),
-        (lambda: events.print_job([1, 9], "1.2", execution_status_info="N"), "9 is no event type"),
+        (
+            lambda: events.printer("Broken"),
+            "event type of Printer SOP Class must be one of 1 'Normal', 2 'Warning', 3 'Failure', "
+            "not 'Broken'",
+        ),
+        (lambda: events.printer(4), "one of 1 'Normal', 2 'Warning', 3 'Failure', not 4"),
+        (lambda: events.print_job([1, 9], "1.2", execution_status_info="N"), "'Failure', not 9"),
         (
             lambda: events.printer([1, 2], printer_name=["P"]),
             "PrinterName has 1 values, event_type has 2",
         ),
         (lambda: events.storage_commitment("1.2.3", ["1.2"]), "must be"),
-        (lambda: events.storage_commitment("1.2.3", failed=[(CT, "1.2")]), "Failure Reason"),
-        (lambda: events.ups_assigned("1.2", human_performers=["A"]), "no code"),
+        (lambda: events.storage_commitment("1.2.3", failed=[(CT, "1.2")]), "FailureReason"),
+        (
+            lambda: events.ups_assigned("1.2", human_performers=["A"]),
+            "CodeMeaning[, CodingSchemeVersion]), not 'A'",
+        ),
     ],
 )
 def test_other_mistakes(make, text):

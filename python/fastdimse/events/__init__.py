@@ -1,16 +1,16 @@
-"""What the standard says about events (PS3.4) and their statuses (PS3.7), and events made by it.
+"""The events of the standard (PS3.4) and their Statuses (PS3.7), and functions that build events.
 
-:data:`SOP_CLASSES` is the table: SOP Classes, the types of their events, their attributes. A
-function for each kind of event makes a row of it, or columns of many::
+:data:`SOP_CLASSES` lists the SOP Classes with the types of their events and the attributes of each
+type. A function for each kind of event builds one row, or columns of many rows::
 
     from fastdimse import encode_events, events
 
     row = events.storage_commitment(transaction_uid, committed, failed)
     encode_events([row])
 
-A row is a mapping of the event's fields by keyword; its *EventInformation* is a mapping of
-attributes by keyword, in which a sequence is a list of such mappings. Where a parameter is a
-column, a sequence of values or an Arrow array, so is the result: a mapping of columns, in which
+A row is a mapping of the event's fields by keyword. Its *EventInformation* is a mapping of
+attributes by keyword, in which a sequence is a list of such mappings. If a parameter is a column,
+that is a sequence of values or an Arrow array, the result is a mapping of columns. Its
 *EventInformation* is an Arrow array of structs if pyarrow is installed, and a list of mappings
 otherwise.
 """

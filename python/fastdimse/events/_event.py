@@ -1,4 +1,4 @@
-"""One event as a row, or many as columns, from values or columns of them."""
+"""Builds one event as a row, or many events as columns."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any, TypeAlias
 
 from fastdimse._core import check_event
 
+from ._items import Item
 from ._table import EventType, SOPClass
 
 Event: TypeAlias = dict[str, Any]
-"""A row: its fields by keyword, *EventInformation* in it a mapping of attributes by keyword; or
+"""A row: its fields by keyword, with *EventInformation* as a mapping of attributes by keyword. Or
 columns of such rows."""
 
-Item: TypeAlias = Mapping[str, Any]
-"""An item of a sequence: its attributes by keyword."""
-
+Type: TypeAlias = EventType | str | int | Any
+"""An event type, its name or its ID, or a column of these."""
 
 Sequences: TypeAlias = Mapping[str, tuple[Any, Callable[[Any], Item]]]
-"""Sequences by keyword: their items, or a column of these, and what makes an item of each."""
+"""Sequences by keyword: their items or a column of these, and a function that makes an item."""
 
 
 def is_column(value: object) -> bool:
-    """Return whether `value` is a column of values, not one of them."""
+    """Return whether a value is a column of values, not a single value."""
     iterable = hasattr(value, "__iter__") or _is_arrow(value)
     return iterable and not isinstance(value, str | bytes | Mapping)
 
@@ -34,20 +34,25 @@ def event(
     elements: Mapping[str, Any],
     sequences: Sequences,
 ) -> Event:
-    """Return a row, or columns where an element is one.
+    """Return a row, or columns if the type, the SOP Instance UID or an element is a column.
 
     Parameters
     ----------
     sop_class : SOPClass
         The SOP Class.
-    event_type : EventType or str or int, or a column of these
-        The type of the event, by itself, its name or its ID.
+    event_type : EventType, str or int, or a column of these
+        The event type, its name or its ID.
     sop_instance_uid : str or column of str
-        The SOP Instance.
+        The SOP Instance UID.
     elements : Mapping[str, Any]
-        Attributes with one value in a row, by keyword; ``None`` leaves one out.
+        Attributes with one value in each row, by keyword. ``None`` is an attribute that is absent.
     sequences : Mapping[str, tuple[Any, Callable]]
-        Sequences by keyword: their items, and what makes an item of each.
+        Sequences by keyword: their items, and a function that makes an item.
+
+    Raises
+    ------
+    EncodeError
+        If a row lacks an attribute that the standard requires. Columns are not checked.
     """
     if any(map(is_column, (event_type, sop_instance_uid, *elements.values()))):
         return _columns(sop_class, event_type, sop_instance_uid, elements, sequences)
@@ -64,7 +69,7 @@ def event(
 
 
 def data_set(elements: Mapping[str, Any], sequences: Sequences) -> dict[str, Any]:
-    """Return a data set of what is not None of these."""
+    """Return a data set of the elements and sequences that are not None."""
     attributes = {keyword: value for keyword, value in elements.items() if value is not None}
     for keyword, (items, item) in sequences.items():
         if items is not None:
@@ -73,16 +78,16 @@ def data_set(elements: Mapping[str, Any], sequences: Sequences) -> dict[str, Any
 
 
 def event_type_id(sop_class: SOPClass, event_type: EventType | str | int) -> int:
-    """Return the ID of an event type of `sop_class`, given by itself, its name or its ID."""
+    """Return the ID of an event type of a SOP Class, from the event type, its name or its ID."""
     for one in sop_class.event_types:
         if event_type in (one, one.name, one.id):
             return one.id
     known = ", ".join(f"{one.id} {one.name!r}" for one in sop_class.event_types)
-    raise ValueError(f"{event_type!r} is no event type of {sop_class}: it has {known}")
+    raise ValueError(f"event type of {sop_class} must be one of {known}, not {event_type!r}")
 
 
 def either(conditions: Any, one: EventType, other: EventType) -> Any:
-    """Return a column of the IDs of `one` where a condition holds, of `other` where not."""
+    """Return a column of event type IDs: `one` where the condition is true, else `other`."""
     pa = arrow()
     if pa is None:
         return [one.id if holds else other.id for holds in conditions]
@@ -134,16 +139,21 @@ def columns_of(values: Mapping[str, Any], sequences: Sequences) -> dict[str, Any
 
 
 def data_sets(elements: Mapping[str, Any], sequences: Sequences, columns: dict[str, Any]) -> Any:
-    """Return a column of data sets: an Arrow array of structs, or mappings; None for none.
+    """Return a column of data sets: an Arrow array of structs, or a list of mappings.
 
     Parameters
     ----------
     elements : Mapping[str, Any]
-        Elements with one value in a row.
+        Attributes with one value in each row, by keyword.
     sequences : Mapping[str, tuple[Any, Callable]]
-        Sequences.
+        Sequences by keyword.
     columns : dict[str, Any]
-        Which of them are columns.
+        The elements and sequences that are columns, by keyword.
+
+    Returns
+    -------
+    pyarrow.StructArray, list of dict, or None
+        ``None`` if there are no attributes.
     """
     pa = arrow()
     rows = common_length(columns)
@@ -157,7 +167,7 @@ def data_sets(elements: Mapping[str, Any], sequences: Sequences, columns: dict[s
 
 
 def one_item_each(items: Any) -> Any:
-    """Return a column of sequences of one item each."""
+    """Return a column of sequences with one item each."""
     pa = arrow()
     if pa is None:
         return [[item] for item in items]
@@ -165,11 +175,13 @@ def one_item_each(items: Any) -> Any:
 
 
 def common_length(columns: Mapping[str, Any]) -> int:
-    """Return how many values each of `columns` has."""
+    """Return the number of values of each column."""
     (first, rows), *others = ((name, len(column)) for name, column in columns.items())
     for name, length in others:
         if length != rows:
-            raise ValueError(f"the column {name} has {length} values, {first} has {rows}")
+            raise ValueError(
+                f"columns must have the same length: {name} has {length} values, {first} has {rows}"
+            )
     return rows
 
 
@@ -180,7 +192,7 @@ def _array(values: Any) -> Any:
     if isinstance(values, pa.Array):
         return values
     if hasattr(values, "__arrow_c_stream__"):
-        # Libraries make their own views of strings, of which pyarrow's functions know little.
+        # Many functions of pyarrow do not support string views.
         chunks = pa.chunked_array(values)
         if pa.types.is_string_view(chunks.type):
             chunks = chunks.cast(pa.string())
@@ -190,11 +202,13 @@ def _array(values: Any) -> Any:
 
 
 def _item_column(pa: Any, keyword: str, values: Any, item: Callable[[Any], Item]) -> Any:
-    """Return a column of the items of each row."""
+    """Return a column of lists of items."""
     if pa is not None and _is_arrow(values):
         return _array(values)
     if isinstance(values, Mapping | str):
-        raise TypeError(f"{keyword} must be a column here: the items of each row, or None")
+        raise TypeError(
+            f"{keyword} must be a column of lists of items: other parameters are columns"
+        )
     rows = [None if items is None else [item(one) for one in items] for items in values]
     return rows if pa is None else pa.array(rows)
 
@@ -208,7 +222,7 @@ def _repeated(pa: Any, value: Any, rows: int) -> Any:
 
 
 def _event_type_ids(sop_class: SOPClass, event_type: Any) -> Any:
-    """Return the IDs of a column of event types, or of one for all rows."""
+    """Return a column of event type IDs, or one ID for all rows."""
     if not is_column(event_type):
         return event_type_id(sop_class, event_type)
     pa = arrow()
@@ -222,7 +236,7 @@ def _event_type_ids(sop_class: SOPClass, event_type: Any) -> Any:
 
 
 def _structs(pa: Any, columns: Mapping[str, Any]) -> Any:
-    """Return the event information: an Arrow array of structs, or mappings."""
+    """Return a column of data sets: an Arrow array of structs, or a list of mappings."""
     if pa is not None:
         return pa.StructArray.from_arrays(list(columns.values()), names=list(columns))
     rows: Iterable[Sequence[Any]] = zip(*columns.values(), strict=True)

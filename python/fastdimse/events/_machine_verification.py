@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ._event import Event, arrow, columns_of, either, event, is_column
-from ._table import SOP_CLASSES
+from ._table import sop_classes_in_table
 
-_CONVENTIONAL, _ION = (one for one in SOP_CLASSES if one.table == "DD.3.2.5-1")
+_CONVENTIONAL, _ION = sop_classes_in_table("DD.3.2.5-1")
 _PENDING, _DONE = _CONVENTIONAL.event_types
 
 
@@ -17,22 +17,30 @@ def machine_verification(
     *,
     ion: bool = False,
 ) -> Event:
-    """Return the event that a machine verification is pending or done (PS3.4 DD.3.2.5).
+    """Return the event of a machine verification that is pending or done (PS3.4 DD.3.2.5).
 
     Parameters
     ----------
-    sop_instance_uid : str
-        The verification.
-    treatment_verification_status : str, optional
-        ``"VERIFIED"``, ``"VERIFIED_OVR"`` or ``"NOT_VERIFIED"``; ``None`` while it is pending.
-    ion : bool, optional
-        Whether it is of RT Ion Machine Verification, not RT Conventional Machine
-        Verification.
+    sop_instance_uid : str or column of str
+        SOP Instance UID of the machine verification.
+    treatment_verification_status : str or column of str, optional
+        ``"VERIFIED"``, ``"VERIFIED_OVR"`` or ``"NOT_VERIFIED"``. ``None`` while the verification
+        is pending.
+    ion : bool, default False
+        Whether the SOP Class is RT Ion Machine Verification. The default is RT Conventional
+        Machine Verification.
 
     Returns
     -------
     dict
-        A row; columns where one of the parameters is a column.
+        A row, or columns if a parameter is a column.
+
+    Raises
+    ------
+    EncodeError
+        If a row lacks an attribute that the standard requires.
+    ValueError
+        If the columns have different lengths.
 
     Examples
     --------
@@ -52,6 +60,6 @@ def machine_verification(
 
 
 def _event_types(status: Any) -> Any:
-    """Return the event type of each row: it is done where there is a status."""
+    """Return a column of event types: done in rows with a status, else pending."""
     is_done = [one is not None for one in status] if arrow() is None else status.is_valid()
     return either(is_done, _DONE, _PENDING)

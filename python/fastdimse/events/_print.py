@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any
 
-from ._event import Event, event
-from ._table import SOP_CLASSES, EventType
+from ._event import Event, Type, event
+from ._table import sop_classes_in_table
 
-_PRINTER = next(one for one in SOP_CLASSES if one.table == "H.4-16")
-_PRINT_JOB = next(one for one in SOP_CLASSES if one.table == "H.4-14")
-
-Type: TypeAlias = EventType | str | int | Any
-"""A type of events: itself, its name or its ID; or a column."""
+(_PRINTER,) = sop_classes_in_table("H.4-16")
+(_PRINT_JOB,) = sop_classes_in_table("H.4-14")
 
 
 def printer(
@@ -21,29 +18,31 @@ def printer(
     film_destination: str | Any = None,
     printer_name: str | Any = None,
 ) -> Event:
-    """Return the event that the state of a printer has changed (PS3.4 H.4.6.2.1).
+    """Return the event of a printer whose state has changed (PS3.4 H.4.6.2.1).
 
     Parameters
     ----------
-    event_type : str or int or EventType
-        ``"Normal"``, ``"Warning"``, ``"Failure"``, or its ID.
-    printer_status_info : str, optional
-        A defined term such as ``"SUPPLY LOW"``; a warning and a failure must have it.
-    film_destination : str, optional
-        Where the film goes.
-    printer_name : str, optional
-        The printer.
+    event_type : str, int or EventType, or column of these
+        ``"Normal"``, ``"Warning"`` or ``"Failure"``, or its Event Type ID.
+    printer_status_info : str or column of str, optional
+        Defined term such as ``"SUPPLY LOW"``. Required in a warning and in a failure.
+    film_destination : str or column of str, optional
+        Destination of the film.
+    printer_name : str or column of str, optional
+        Name of the printer.
 
     Returns
     -------
     dict
-        A row; columns where one of the parameters is a column.
+        A row, or columns if a parameter is a column.
 
     Raises
     ------
     EncodeError
-        If an attribute is missing that the standard asks for. Columns are not looked
-        through: ``validate_events(columns, check="standard")`` does that.
+        If a row lacks an attribute that the standard requires. Columns are not checked: use
+        ``validate_events(columns, check="standard")``.
+    ValueError
+        If the SOP Class has no such event type, or the columns have different lengths.
 
     Examples
     --------
@@ -68,30 +67,30 @@ def print_job(
     film_session_label: str | Any = None,
     printer_name: str | Any = None,
 ) -> Event:
-    """Return the event that the state of a print job has changed (PS3.4 H.4.5.2.1).
+    """Return the event of a print job whose state has changed (PS3.4 H.4.5.2.1).
 
     Parameters
     ----------
-    event_type : str or int or EventType
-        ``"Pending"``, ``"Printing"``, ``"Done"``, ``"Failure"``, or its ID.
-    sop_instance_uid : str
-        The print job.
-    execution_status_info : str
-        A defined term such as ``"NORMAL"``.
-    film_session_label : str, optional
-        The film session.
-    printer_name : str, optional
-        The printer.
+    event_type : str, int or EventType, or column of these
+        ``"Pending"``, ``"Printing"``, ``"Done"`` or ``"Failure"``, or its Event Type ID.
+    sop_instance_uid : str or column of str
+        SOP Instance UID of the print job.
+    execution_status_info : str or column of str
+        Defined term such as ``"NORMAL"``.
+    film_session_label : str or column of str, optional
+        Label of the film session.
+    printer_name : str or column of str, optional
+        Name of the printer.
 
     Returns
     -------
     dict
-        A row; columns where one of the parameters is a column.
+        A row, or columns if a parameter is a column.
 
     Raises
     ------
-    EncodeError
-        As for :func:`printer`.
+    EncodeError, ValueError
+        Same as :func:`printer`.
 
     Examples
     --------

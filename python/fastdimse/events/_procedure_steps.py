@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterable
+from typing import Any
 
 from ._event import (
     Event,
-    Item,
     Sequences,
+    Type,
     columns_of,
     data_set,
     data_sets,
@@ -16,48 +16,33 @@ from ._event import (
     is_column,
     one_item_each,
 )
-from ._print import Type
-from ._table import SOP_CLASSES
+from ._items import Codes, Item, code_item, item_from
+from ._table import sop_classes_in_table
 
-_MPPS = next(one for one in SOP_CLASSES if one.table == "F.9.2-1")
-_UPS = next(one for one in SOP_CLASSES if one.table == "CC.2.4-1")
+(_MPPS,) = sop_classes_in_table("F.9.2-1")
+(_UPS,) = sop_classes_in_table("CC.2.4-1")
 _STATE_REPORT, _CANCEL_REQUESTED, _PROGRESS_REPORT, _SCP_STATUS_CHANGE, _ASSIGNED = _UPS.event_types
-
-Code: TypeAlias = tuple[str, ...] | Mapping[str, Any]
-"""A coded entry: value, scheme designator, meaning and if need be scheme version, in the order of
-:class:`pydicom.sr.coding.Code`; or a mapping of its attributes."""
-
-Codes: TypeAlias = Iterable[Code] | Any
-"""Coded entries; in columns a column of them."""
-
-_CODE = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning", "CodingSchemeVersion")
-
-
-def _code(code: Code) -> Item:
-    if isinstance(code, Mapping):
-        return dict(code)
-    if isinstance(code, str) or not 3 <= len(code) <= 4:
-        raise ValueError(f"{code!r} is no code: it must be (value, scheme designator, meaning)")
-    return {
-        keyword: value for keyword, value in zip(_CODE, code, strict=False) if value is not None
-    }
 
 
 def mpps_notification(event_type: Type, sop_instance_uid: str | Any) -> Event:
-    """Return the event that a modality performed procedure step has changed (PS3.4 F.9.2).
+    """Return the event of a modality performed procedure step that has changed (PS3.4 F.9.2).
 
     Parameters
     ----------
-    event_type : str or int or EventType
-        For example ``"Performed Procedure Step Completed"``, or its ID.
-    sop_instance_uid : str
-        The performed procedure step.
+    event_type : str, int or EventType, or column of these
+        Event type, for example ``"Performed Procedure Step Completed"``, or its Event Type ID.
+    sop_instance_uid : str or column of str
+        SOP Instance UID of the performed procedure step.
 
     Returns
     -------
     dict
-        A row, or columns where one of the parameters is a column. These events have no
-        event information.
+        A row, or columns if a parameter is a column. The events have no event information.
+
+    Raises
+    ------
+    ValueError
+        If the SOP Class has no such event type, or the columns have different lengths.
 
     Examples
     --------
@@ -77,31 +62,37 @@ def ups_state_report(
     reason_for_cancellation: str | Any = None,
     discontinuation_reasons: Codes | None = None,
 ) -> Event:
-    """Return the event that the state of a unified procedure step has changed (PS3.4 CC.2.4).
+    """Return the event of a unified procedure step whose state has changed (PS3.4 CC.2.4).
 
     Parameters
     ----------
-    sop_instance_uid : str
-        The procedure step.
-    procedure_step_state : str
+    sop_instance_uid : str or column of str
+        SOP Instance UID of the procedure step.
+    procedure_step_state : str or column of str
         ``"SCHEDULED"``, ``"IN PROGRESS"``, ``"CANCELED"`` or ``"COMPLETED"``.
-    input_readiness_state : str
+    input_readiness_state : str or column of str
         ``"INCOMPLETE"``, ``"UNAVAILABLE"`` or ``"READY"``.
-    reason_for_cancellation : str, optional
-        Why it was cancelled.
-    discontinuation_reasons : iterable of tuple or mapping, optional
-        The same as codes: value, scheme designator and meaning.
+    reason_for_cancellation : str or column of str, optional
+        Reason for the cancellation, as text.
+    discontinuation_reasons : iterable of tuple or mapping, or column of these, optional
+        Reasons for the cancellation, as codes: (Code Value, Coding Scheme Designator, Code
+        Meaning), with an optional Coding Scheme Version, or a mapping of attributes.
 
     Returns
     -------
     dict
-        A row; columns where one of the parameters, codes aside, is a column. Codes are then a
-        column too, of what they are in a row.
+        A row, or columns if a parameter other than the codes is a column. In columns, the codes
+        must be a column of lists too.
 
     Raises
     ------
     EncodeError
-        As for :func:`printer`.
+        If a row lacks an attribute that the standard requires. Columns are not checked: use
+        ``validate_events(columns, check="standard")``.
+    TypeError
+        If codes are not a column, but other parameters are.
+    ValueError
+        If a code has too few or too many values, or the columns have different lengths.
 
     Examples
     --------
@@ -121,7 +112,7 @@ def ups_state_report(
         "InputReadinessState": input_readiness_state,
         "ReasonForCancellation": reason_for_cancellation,
     }
-    codes = {"ProcedureStepDiscontinuationReasonCodeSequence": (discontinuation_reasons, _code)}
+    codes = {"ProcedureStepDiscontinuationReasonCodeSequence": (discontinuation_reasons, code_item)}
     return event(_UPS, _STATE_REPORT.id, sop_instance_uid, elements, codes)
 
 
@@ -134,21 +125,32 @@ def ups_cancel_requested(
     contact_uri: str | Any = None,
     contact_display_name: str | Any = None,
 ) -> Event:
-    """Return the event that someone asks for the end of a unified procedure step (PS3.4 CC.2.4).
+    """Return the event of a request to cancel a unified procedure step (PS3.4 CC.2.4).
 
     Parameters
     ----------
-    sop_instance_uid : str
-        The procedure step.
-    requesting_ae : str
-        Who asks.
-    reason_for_cancellation, discontinuation_reasons, contact_uri, contact_display_name : optional
-        What the request has of these; codes as for :func:`ups_state_report`.
+    sop_instance_uid : str or column of str
+        SOP Instance UID of the procedure step.
+    requesting_ae : str or column of str
+        AE title of the requester.
+    reason_for_cancellation : str or column of str, optional
+        Reason for the request, as text.
+    discontinuation_reasons : iterable of tuple or mapping, or column of these, optional
+        Reasons for the request, as codes. Same as for :func:`ups_state_report`.
+    contact_uri : str or column of str, optional
+        URI of a contact.
+    contact_display_name : str or column of str, optional
+        Name of the contact.
 
     Returns
     -------
     dict
-        A row, or columns, as of :func:`ups_state_report`.
+        A row or columns, same as :func:`ups_state_report`.
+
+    Raises
+    ------
+    EncodeError, TypeError, ValueError
+        Same as :func:`ups_state_report`.
 
     Examples
     --------
@@ -162,15 +164,11 @@ def ups_cancel_requested(
         "ContactURI": contact_uri,
         "ContactDisplayName": contact_display_name,
     }
-    codes = {"ProcedureStepDiscontinuationReasonCodeSequence": (discontinuation_reasons, _code)}
+    codes = {"ProcedureStepDiscontinuationReasonCodeSequence": (discontinuation_reasons, code_item)}
     return event(_UPS, _CANCEL_REQUESTED.id, sop_instance_uid, elements, codes)
 
 
-def _contact(contact: tuple[str, str | None] | Item) -> Item:
-    if isinstance(contact, Mapping):
-        return dict(contact)
-    uri, name = contact
-    return {"ContactURI": uri} | ({} if name is None else {"ContactDisplayName": name})
+_contact = item_from("ContactURI", "ContactDisplayName", optional=1)
 
 
 def ups_progress_report(
@@ -181,25 +179,31 @@ def ups_progress_report(
     parameters: Iterable[Item] | Any = None,
     contacts: Iterable[tuple[str, str | None] | Item] | Any = None,
 ) -> Event:
-    """Return the event that a unified procedure step goes on (PS3.4 CC.2.4).
+    """Return the event of the progress of a unified procedure step (PS3.4 CC.2.4).
 
     Parameters
     ----------
-    sop_instance_uid : str
-        The procedure step.
-    progress : float or str, optional
-        How much is done, in percent.
-    description : str, optional
-        The same in words.
-    parameters : iterable of mapping, optional
-        Content items.
-    contacts : iterable of tuple or mapping, optional
-        Where to ask: URI, and display name or ``None``.
+    sop_instance_uid : str or column of str
+        SOP Instance UID of the procedure step.
+    progress : float or str, or column of these, optional
+        Progress in percent.
+    description : str or column of str, optional
+        Description of the progress.
+    parameters : iterable of mapping, or column of these, optional
+        Content items that describe the progress.
+    contacts : iterable of tuple or mapping, or column of these, optional
+        Contacts: (Contact URI, Contact Display Name), in which the name can be ``None`` or left
+        out, or a mapping of attributes.
 
     Returns
     -------
     dict
-        A row, or columns, as of :func:`ups_state_report`.
+        A row or columns, same as :func:`ups_state_report`.
+
+    Raises
+    ------
+    EncodeError, TypeError, ValueError
+        Same as :func:`ups_state_report`.
 
     Examples
     --------
@@ -231,22 +235,29 @@ def ups_scp_status_change(
     subscription_list_status: str | Any,
     unified_procedure_step_list_status: str | Any,
 ) -> Event:
-    """Return the event that a manager of unified procedure steps stops or starts (PS3.4 CC.2.4).
+    """Return the event of an SCP of unified procedure steps that stops or starts (PS3.4 CC.2.4).
 
     Parameters
     ----------
-    sop_instance_uid : str
-        The procedure step that is subscribed to. PS3.4 does not say what a global subscriber
-        gets here.
-    scp_status : str
+    sop_instance_uid : str or column of str
+        SOP Instance UID of a procedure step with a subscription. PS3.4 does not define the value
+        for global subscriptions.
+    scp_status : str or column of str
         ``"RESTARTED"`` or ``"GOING DOWN"``.
-    subscription_list_status, unified_procedure_step_list_status : str
+    subscription_list_status : str or column of str
+        ``"WARM START"`` or ``"COLD START"``.
+    unified_procedure_step_list_status : str or column of str
         ``"WARM START"`` or ``"COLD START"``.
 
     Returns
     -------
     dict
-        A row; columns where one of the parameters is a column.
+        A row, or columns if a parameter is a column.
+
+    Raises
+    ------
+    EncodeError, ValueError
+        Same as :func:`printer`.
 
     Examples
     --------
@@ -275,21 +286,28 @@ def ups_assigned(
     human_performers: Codes | None = None,
     human_performer_organization: str | Any = None,
 ) -> Event:
-    """Return the event that a unified procedure step has someone to perform it (PS3.4 CC.2.4).
+    """Return the event of a unified procedure step that was assigned to performers (PS3.4 CC.2.4).
 
     Parameters
     ----------
-    sop_instance_uid : str
-        The procedure step.
-    scheduled_station_names, human_performers : iterable of tuple or mapping, optional
-        Who performs it, as codes: value, scheme designator and meaning.
-    human_performer_organization : str, optional
-        Whose performers they are.
+    sop_instance_uid : str or column of str
+        SOP Instance UID of the procedure step.
+    scheduled_station_names : iterable of tuple or mapping, or column of these, optional
+        Stations, as codes. Same as for :func:`ups_state_report`.
+    human_performers : iterable of tuple or mapping, or column of these, optional
+        Persons or groups of persons, as codes. Same as for :func:`ups_state_report`.
+    human_performer_organization : str or column of str, optional
+        Organization of the performers.
 
     Returns
     -------
     dict
-        A row, or columns, as of :func:`ups_state_report`.
+        A row or columns, same as :func:`ups_state_report`.
+
+    Raises
+    ------
+    EncodeError, TypeError, ValueError
+        Same as :func:`ups_state_report`.
 
     Examples
     --------
@@ -299,8 +317,8 @@ def ups_assigned(
     'CT1'
     """
     codes = {
-        "ScheduledStationNameCodeSequence": (scheduled_station_names, _code),
-        "HumanPerformerCodeSequence": (human_performers, _code),
+        "ScheduledStationNameCodeSequence": (scheduled_station_names, code_item),
+        "HumanPerformerCodeSequence": (human_performers, code_item),
     }
     elements = {"HumanPerformerOrganization": human_performer_organization}
     return event(_UPS, _ASSIGNED.id, sop_instance_uid, elements, codes)

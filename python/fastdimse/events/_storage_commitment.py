@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 from itertools import repeat
 from typing import Any, TypeAlias
 
 from ._event import (
     Event,
-    Item,
     Sequences,
     arrow,
     columns_of,
@@ -18,30 +16,21 @@ from ._event import (
     event,
     is_column,
 )
-from ._table import SOP_CLASSES
+from ._items import item_from
+from ._table import sop_classes_in_table
 
-_COMMITMENT = next(one for one in SOP_CLASSES if one.table == "J.3-2")
+(_COMMITMENT,) = sop_classes_in_table("J.3-2")
 _SUCCESSFUL, _FAILURES_EXIST = _COMMITMENT.event_types
 
 Reference: TypeAlias = tuple[str, str] | Mapping[str, Any]
-"""An instance: its SOP Class UID and SOP Instance UID, or a mapping of the item's attributes."""
+"""SOP Class UID and SOP Instance UID of an instance, or a mapping of the item's attributes."""
 
 Failure: TypeAlias = tuple[str, str, int] | Mapping[str, Any]
-"""The same with a Failure Reason (PS3.3 C.14.1.1)."""
+"""A reference with a Failure Reason (PS3.3 C.14.1.1)."""
 
 _KEYWORDS = ("ReferencedSOPClassUID", "ReferencedSOPInstanceUID", "FailureReason")
-
-
-def _item(given: Reference | Failure, names: tuple[str, ...]) -> Item:
-    if isinstance(given, Mapping):
-        return dict(given)
-    if isinstance(given, str) or len(given) != len(names):
-        raise ValueError(f"{given!r} must be ({', '.join(names)})")
-    return dict(zip(_KEYWORDS, given, strict=False))
-
-
-_reference = partial(_item, names=("SOP Class UID", "SOP Instance UID"))
-_failure = partial(_item, names=("SOP Class UID", "SOP Instance UID", "Failure Reason"))
+_reference = item_from(*_KEYWORDS[:2])
+_failure = item_from(*_KEYWORDS)
 
 
 def storage_commitment(
@@ -53,36 +42,43 @@ def storage_commitment(
     storage_media_file_set_id: str | Any = None,
     storage_media_file_set_uid: str | Any = None,
 ) -> Event:
-    """Return the report of a storage commitment (PS3.4 J.3.3).
+    """Return the event that reports the result of a storage commitment request (PS3.4 J.3.3).
 
-    Its event type is 1 where all was committed, 2 where something failed.
+    The Event Type ID is 1 if all instances are committed, and 2 if some are not.
 
     Parameters
     ----------
-    transaction_uid : str
-        The transaction that asked for it.
-    committed : iterable of tuple or mapping, optional
-        What was committed: SOP Class UID and SOP Instance UID, or a mapping where the item
-        has more.
-    failed : iterable of tuple or mapping, optional
-        What was not: SOP Class UID, SOP Instance UID and Failure Reason (PS3.3 C.14.1.1), for
-        example ``0x0112``.
-    retrieve_ae_title : str, optional
-        From whom all of it can be had; where that differs, the items have it.
-    storage_media_file_set_id, storage_media_file_set_uid : str, optional
-        On what medium it is.
+    transaction_uid : str or column of str
+        Transaction UID of the request.
+    committed : iterable of tuple or mapping, or column of these, optional
+        Committed instances: (SOP Class UID, SOP Instance UID), or a mapping for an item with
+        further attributes.
+    failed : iterable of tuple or mapping, or column of these, optional
+        Instances that are not committed: (SOP Class UID, SOP Instance UID, Failure Reason), for
+        example with the Failure Reason ``0x0112`` (PS3.3 C.14.1.1), or a mapping.
+    retrieve_ae_title : str or column of str, optional
+        AE title from which all instances can be retrieved. If it differs between instances, it
+        must be an attribute of the items.
+    storage_media_file_set_id : str or column of str, optional
+        File-set ID of the storage medium of the instances.
+    storage_media_file_set_uid : str or column of str, optional
+        File-set UID of the storage medium of the instances.
 
     Returns
     -------
     dict
-        A row; columns where *transaction_uid* is a column. Then *committed* and *failed* are
-        columns too, of what they are in a row, or Arrow lists of structs.
+        A row, or columns if `transaction_uid` is a column. In columns, `committed` and `failed`
+        must be columns too, of lists of items or of Arrow lists of structs.
 
     Raises
     ------
     EncodeError
-        If an attribute is missing that the standard asks for, or stands in two places. Columns
-        are not looked through: ``validate_events(columns, check="standard")`` does that.
+        If a row lacks an attribute that the standard requires, or has it both for the event and in
+        the items. Columns are not checked: use ``validate_events(columns, check="standard")``.
+    TypeError
+        If `committed` or `failed` is not a column, but `transaction_uid` is.
+    ValueError
+        If an item has too few or too many values, or the columns have different lengths.
 
     Examples
     --------
@@ -103,7 +99,7 @@ def storage_commitment(
     if not is_column(transaction_uid):
         committed, failed = list(committed), list(failed)
         event_type: Any = _FAILURES_EXIST if failed else _SUCCESSFUL
-        # A sequence without an item is not there.
+        # A sequence without items is left out.
         sequences: Sequences = {
             "ReferencedSOPSequence": (committed or None, _reference),
             "FailedSOPSequence": (failed or None, _failure),
@@ -123,12 +119,12 @@ def storage_commitment(
 
 
 def _given(column: Any) -> Any:
-    """Return a column of items, or None where it was left out."""
+    """Return a column of lists of items, or None if the parameter has its default value."""
     return None if column is None or (isinstance(column, tuple) and not column) else column
 
 
 def _event_types(failed: Any) -> Any:
-    """Return the event type of each report, by whether something failed."""
+    """Return a column of event types: failures exist in rows with failed instances."""
     if failed is None:
         return _SUCCESSFUL.id
     pa = arrow()
@@ -144,7 +140,7 @@ def _has_items(pa: Any, lists: Any) -> Any:
 
 
 def _no_empty(lists: Any) -> Any:
-    """Return the column with null where a row has no items: the sequence is not there then."""
+    """Return a column with null in rows without items, whose sequence is left out."""
     pa = arrow()
     if pa is None:
         return [items or None for items in lists]
@@ -163,28 +159,35 @@ def storage_commitment_table(
     storage_media_file_set_id: str | None = None,
     storage_media_file_set_uid: str | None = None,
 ) -> Event:
-    """Return reports of storage commitments from a flat table, a row for each instance.
+    """Return the events of storage commitment requests, from a table with a row for each instance.
 
-    The instances of a transaction make one report, wherever they stand; reports and their
-    items are in the order of their first rows.
+    All instances of a transaction are in one event. Events are in the order of the first rows of
+    their transactions, and items in the order of their rows.
 
     Parameters
     ----------
     transaction_uid : column of str
-        The transaction of each instance.
-    sop_class_uid : column of str, or str
-        Its SOP Class.
+        Transaction UID of each instance.
+    sop_class_uid : str or column of str
+        SOP Class UID of each instance.
     sop_instance_uid : column of str
-        The instance.
-    failure_reason : column of int, optional
-        Why it could not be committed, ``None`` where it was.
+        SOP Instance UID of each instance.
+    failure_reason : int or column of int, optional
+        Failure Reason of each instance that is not committed, ``None`` for committed instances.
     retrieve_ae_title, storage_media_file_set_id, storage_media_file_set_uid : str, optional
-        As of :func:`storage_commitment`, of all reports.
+        Same as for :func:`storage_commitment`, for all events.
 
     Returns
     -------
     dict
         Columns with a row for each transaction.
+
+    Raises
+    ------
+    TypeError
+        If `transaction_uid` or `sop_instance_uid` is not a column.
+    ValueError
+        If the columns have different lengths.
 
     Examples
     --------
@@ -235,11 +238,11 @@ def _grouped_arrays(columns: dict[str, Any], same: dict[str, Any], rows: int) ->
         columns[name] = pa.nulls(rows) if value is None else pa.repeat(value, rows)
     transactions = columns.pop("transaction_uid")
     if pa.types.is_dictionary(transactions.type):
-        # Its values need not be in the order of the rows.
+        # The values of the dictionary can be in another order than the rows.
         transactions = transactions.dictionary_decode()
     transactions = transactions.dictionary_encode(null_encoding="encode")
     table = pa.table({"report": transactions.indices, **columns})
-    # The sort is stable.
+    # The sort is stable: items stay in the order of their rows.
     table = table.take(pa.compute.sort_indices(table["report"]))
     failed = pa.compute.is_valid(table["FailureReason"])
     reports = len(transactions.dictionary)
@@ -251,7 +254,7 @@ def _grouped_arrays(columns: dict[str, Any], same: dict[str, Any], rows: int) ->
 
 
 def _lists(items: Any, keywords: tuple[str, ...], reports: int) -> Any:
-    """Return the items of each report, or None where no report has one."""
+    """Return a column of lists of items, one list for each report, or None without items."""
     if not len(items):
         return None
     pa = arrow()

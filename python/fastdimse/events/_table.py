@@ -1,4 +1,4 @@
-"""The table: SOP Classes, the types of their events, their attributes, and statuses."""
+"""Tables of the standard: SOP Classes, types of their events, attributes, and Statuses."""
 
 from __future__ import annotations
 
@@ -20,18 +20,25 @@ class Attribute:
     Attributes
     ----------
     tag : int
-        Its tag, for example ``0x00081195``.
+        Tag, for example ``0x00081195``.
     keyword : str
-        Its keyword.
+        Keyword.
     usage : str
-        Its usage as the table of the standard has it: that of the receiver (SCU), a slash, that
-        of the sender (SCP). Numbers are those of PS3.4 5.4.2.2, letters those of H.2.4.
+        Usage as in the table of the standard: that of the receiver (SCU), a slash, that of the
+        sender (SCP). PS3.4 5.4.2.2 defines the numbers, PS3.4 H.2.4 the letters.
     condition : str or None
-        When it is there, if its usage depends on that.
+        Condition under which the attribute is present, for conditional usages.
     mandatory : bool
-        Whether the sender must always give it.
+        Whether the sender must always provide the attribute.
     items : tuple of Attribute
-        The attributes of its items, if it is a sequence and the standard lists them.
+        Attributes of the items of a sequence, if the standard lists them.
+
+    Examples
+    --------
+    >>> from fastdimse import events
+    >>> event_type = events.event_type("1.2.840.10008.1.20.1", 1)
+    >>> event_type.attributes[0].keyword, event_type.attributes[0].mandatory
+    ('TransactionUID', True)
     """
 
     tag: int
@@ -44,16 +51,22 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """A type of events of a SOP Class. As text it is its name.
+    """A type of events of a SOP Class. ``str`` returns its name.
 
     Attributes
     ----------
     id : int
-        The Event Type ID.
+        Event Type ID.
     name : str
-        The Event Type Name.
+        Event Type Name.
     attributes : tuple of Attribute
-        The attributes of its event information.
+        Attributes of the event information.
+
+    Examples
+    --------
+    >>> from fastdimse import events
+    >>> events.event_type("1.2.840.10008.1.20.1", 2).id
+    2
     """
 
     id: int
@@ -66,22 +79,28 @@ class EventType:
 
 @dataclass(frozen=True, slots=True)
 class SOPClass:
-    """A SOP Class that uses N-EVENT-REPORT. As text it is its name.
+    """A SOP Class that uses N-EVENT-REPORT. ``str`` returns its name.
 
     Attributes
     ----------
     uid : str
-        Its UID, which an association negotiates.
+        SOP Class UID, the abstract syntax of presentation contexts.
     affected_sop_class_uid : str
-        The Affected SOP Class UID of its events.
+        Affected SOP Class UID of its events.
     name : str
-        Its name.
+        Name.
     section, table : str
-        Where in PS3.4 its events are.
+        Section and table of PS3.4 that define its events.
     well_known_instance : str or None
-        The SOP Instance of all its events, if it has one.
+        UID of the well-known SOP Instance of its events, if there is one.
     event_types : tuple of EventType
-        The types of its events, by ascending ID.
+        Types of its events, by ascending ID.
+
+    Examples
+    --------
+    >>> from fastdimse import events
+    >>> [str(one) for one in events.sop_class("1.2.840.10008.5.1.1.16").event_types]
+    ['Normal', 'Warning', 'Failure']
     """
 
     uid: str
@@ -98,19 +117,25 @@ class SOPClass:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A status of a response. As text it is its code with its name.
+    """The Status of a response. ``str`` returns its code and name.
 
     Attributes
     ----------
     code : int
-        The value of the element.
+        Value of the element Status.
     category : str
         ``"Success"``, ``"Warning"``, ``"Failure"``, ``"Cancel"``, ``"Pending"`` or
         ``"Unknown"`` (PS3.7 Annex C).
     name : str or None
-        Its name, if the standard gives it one.
+        Name in the standard, if there is one.
     listed : bool
-        Whether PS3.7 10.1.1.1.8 lists it for N-EVENT-REPORT.
+        Whether PS3.7 10.1.1.1.8 lists the Status for N-EVENT-REPORT.
+
+    Examples
+    --------
+    >>> from fastdimse import events
+    >>> events.status(0x0110).name
+    'Processing Failure'
     """
 
     code: int
@@ -137,27 +162,32 @@ SOP_CLASSES: tuple[SOPClass, ...] = tuple(
     SOPClass(uid, affected, name, section, table, instance, _event_types(rows))
     for uid, affected, name, section, table, instance, rows in standard_sop_classes()
 )
-"""The SOP Classes of PS3.4 that use N-EVENT-REPORT, by their place there."""
+"""The SOP Classes of PS3.4 that use N-EVENT-REPORT, in the order of its sections."""
 
 STATUSES: tuple[Status, ...] = tuple(Status(*row) for row in standard_statuses())
-"""The statuses that PS3.7 Annex C names, by ascending code."""
+"""The Statuses that PS3.7 Annex C names, by ascending code."""
 
 _classes = {uid: one for one in SOP_CLASSES for uid in (one.uid, one.affected_sop_class_uid)}
 _statuses = {one.code: one for one in STATUSES}
 
 
+def sop_classes_in_table(table: str) -> list[SOPClass]:
+    """Return the SOP Classes whose events a table of PS3.4 defines."""
+    return [one for one in SOP_CLASSES if one.table == table]
+
+
 def sop_class(uid: str) -> SOPClass | None:
-    """Return what the standard says about the events of a SOP Class.
+    """Return the SOP Class with a UID, and the types of its events.
 
     Parameters
     ----------
     uid : str
-        The UID that an association negotiates, or the one that events have.
+        SOP Class UID, or Affected SOP Class UID of its events.
 
     Returns
     -------
     SOPClass or None
-        ``None`` if it is not in the table.
+        ``None`` if the UID is not in :data:`SOP_CLASSES`.
 
     Examples
     --------
@@ -169,19 +199,19 @@ def sop_class(uid: str) -> SOPClass | None:
 
 
 def event_type(sop_class_uid: str, event_type_id: int) -> EventType | None:
-    """Return the type of an event.
+    """Return the event type with an ID.
 
     Parameters
     ----------
     sop_class_uid : str
-        The SOP Class.
+        SOP Class UID, or Affected SOP Class UID of the event.
     event_type_id : int
-        The Event Type ID.
+        Event Type ID.
 
     Returns
     -------
     EventType or None
-        ``None`` if the SOP Class is not in the table, or has no such events.
+        ``None`` if the SOP Class is not in :data:`SOP_CLASSES`, or has no event type with this ID.
 
     Examples
     --------
@@ -195,17 +225,17 @@ def event_type(sop_class_uid: str, event_type_id: int) -> EventType | None:
 
 
 def status(code: int) -> Status:
-    """Return the status with a code, be it one that the standard names or not.
+    """Return the Status with a code.
 
     Parameters
     ----------
     code : int
-        The value of the element Status, 0 to 65535.
+        Value of the element Status, 0 to 65535.
 
     Returns
     -------
     Status
-        Its name, or by the ranges of PS3.7 Annex C at least its category.
+        A code without a name in the standard has a category by the ranges of PS3.7 Annex C.
 
     Examples
     --------
