@@ -15,6 +15,7 @@ that is a sequence of values or an Arrow array, the result is a mapping of colum
 otherwise.
 """
 
+from . import _table
 from ._machine_verification import machine_verification
 from ._print import print_job, printer
 from ._procedure_steps import (
@@ -27,8 +28,6 @@ from ._procedure_steps import (
 )
 from ._storage_commitment import storage_commitment, storage_commitment_table
 from ._table import (
-    SOP_CLASSES,
-    STATUSES,
     Attribute,
     EventType,
     SOPClass,
@@ -60,3 +59,15 @@ __all__ = [
     "ups_scp_status_change",
     "ups_state_report",
 ]
+
+SOP_CLASSES: tuple[SOPClass, ...] = _table.SOP_CLASSES
+"""The SOP Classes of PS3.4 that use N-EVENT-REPORT, in the order of its sections.
+
+:meta hide-value:
+"""
+
+STATUSES: tuple[Status, ...] = _table.STATUSES
+"""The Statuses that PS3.7 Annex C names, by ascending code.
+
+:meta hide-value:
+"""

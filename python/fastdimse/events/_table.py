@@ -162,10 +162,8 @@ SOP_CLASSES: tuple[SOPClass, ...] = tuple(
     SOPClass(uid, affected, name, section, table, instance, _event_types(rows))
     for uid, affected, name, section, table, instance, rows in standard_sop_classes()
 )
-"""The SOP Classes of PS3.4 that use N-EVENT-REPORT, in the order of its sections."""
 
 STATUSES: tuple[Status, ...] = tuple(Status(*row) for row in standard_statuses())
-"""The Statuses that PS3.7 Annex C names, by ascending code."""
 
 _classes = {uid: one for one in SOP_CLASSES for uid in (one.uid, one.affected_sop_class_uid)}
 _statuses = {one.code: one for one in STATUSES}

@@ -16,6 +16,11 @@ One line before the first association is enough::
   when it is idle.
 """
 
-from ._installation import TESTED_VERSIONS, install, installed, is_installed, uninstall
+from . import _installation
+from ._installation import install, installed, is_installed, uninstall
 
 __all__ = ["TESTED_VERSIONS", "install", "installed", "is_installed", "uninstall"]
+
+TESTED_VERSIONS: tuple[str, ...] = _installation.TESTED_VERSIONS
+"""The versions of pynetdicom that were tested. :func:`install` replaces the codec and the network
+code of these only."""

@@ -17,7 +17,6 @@ from ._upper_layer import replace_upper_layer
 
 # 2.1.1 calls itself 2.1.0. They differ in the timers on Windows.
 TESTED_VERSIONS = ("2.0.2", "2.1.0", "2.1.1", "3.0.4")
-"""The versions of pynetdicom that were tested: all patches are applied to these only."""
 
 _lock = threading.RLock()
 _patches: Patches | None = None
