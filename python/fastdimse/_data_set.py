@@ -52,14 +52,16 @@ def of_json_model(attributes: Mapping[str, Any]) -> dict[str, Any]:
 def _vr(tag: str, attribute: Mapping[str, Any]) -> str:
     vr = attribute.get("vr") if isinstance(attribute, Mapping) else None
     if not isinstance(vr, str):
-        raise TypeError(f"{tag}: an attribute of the DICOM JSON model has a 'vr' (PS3.18 F.2.2)")
+        raise TypeError(
+            f"{tag}: an attribute of the DICOM JSON model must have a 'vr' (PS3.18 F.2.2)"
+        )
     return vr
 
 
 def _of_attribute(tag: str, attribute: Mapping[str, Any]) -> Any:
     vr = attribute["vr"]
     if "BulkDataURI" in attribute:
-        raise ValueError(f"{tag}: BulkDataURI can't be followed: give InlineBinary")
+        raise ValueError(f"{tag}: BulkDataURI is not supported: use InlineBinary")
     if "InlineBinary" in attribute:
         return base64.b64decode(attribute["InlineBinary"], validate=True)
     values = attribute.get("Value", [])

@@ -209,6 +209,24 @@ class Association(_Threaded):
     ----------
     association : fastdimse.Association
         The association, with the result of the negotiation in its attributes.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from fastdimse import aio, listen
+    >>> event = {
+    ...     "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+    ...     "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+    ...     "EventTypeID": 1,
+    ... }
+    >>> async def report(port):
+    ...     async with aio.connect("localhost", port) as association:
+    ...         async for outcomes in association.send_batches([event] * 3, batch_size=2):
+    ...             print(len(outcomes), outcomes.answered)
+    >>> with listen(0, host="localhost") as listener:
+    ...     asyncio.run(report(listener.port))
+    2 2
+    1 1
     """
 
     def __init__(self, association: fastdimse.Association, executor: ThreadPoolExecutor) -> None:
@@ -365,6 +383,24 @@ class Listener(_Threaded):
     ----------
     listener : fastdimse.Listener
         The listener.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from fastdimse import aio
+    >>> event = {
+    ...     "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+    ...     "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+    ...     "EventTypeID": 1,
+    ... }
+    >>> async def exchange():
+    ...     async with aio.listen(0, host="localhost") as listener:
+    ...         async with aio.connect("localhost", listener.port) as association:
+    ...             await association.send([event])
+    ...         async for received in listener:
+    ...             return len(received)
+    >>> asyncio.run(exchange())
+    1
     """
 
     def __init__(self, listener: fastdimse.Listener, executor: ThreadPoolExecutor) -> None:

@@ -1,4 +1,4 @@
-"""What a delivery and its workers share."""
+"""State that a delivery shares with its workers."""
 
 import threading
 

@@ -14,8 +14,8 @@ class Progress(NamedTuple):
     peer : Peer
         The peer.
     state : {"idle", "connecting", "sending", "waiting", "refused", "given up", "failed", "closed"}
-        What the worker of the peer does. In the state *idle* no event is due, in *waiting* the
-        worker waits for the next attempt. In the last four states the worker has ended.
+        Current activity of the worker of the peer. In the state *idle* no event is due, in
+        *waiting* the worker waits for the next attempt. In the last four states it has ended.
     due : int
         Number of events that have no outcome yet.
     answered : int

@@ -1,4 +1,4 @@
-"""What an outbox returns."""
+"""Batches and outcomes that an outbox returns."""
 
 from typing import NamedTuple
 

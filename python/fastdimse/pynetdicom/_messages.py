@@ -9,8 +9,7 @@ from io import BytesIO
 from typing import Any
 from weakref import WeakValueDictionary
 
-from fastdimse import EncodeError
-from fastdimse._core import frame_message, read_message
+from fastdimse._core import EncodeError, frame_message, read_message
 from fastdimse._primitive import N_EVENT_REPORT
 
 from ._patches import Patches
