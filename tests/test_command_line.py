@@ -18,7 +18,9 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
 from fastdimse import decode_capture, encode_capture, encode_events
-from fastdimse.cli.row_files import read as files
+from fastdimse.cli.errors import InputError
+from fastdimse.cli.row_files import read_ndjson
+from fastdimse.cli.row_files.read import open_rows
 from oracle import decode_stream
 from test_bulk_encode import EVENTS, SCHEMA, oracle_bytes, rows_of
 
@@ -116,7 +118,9 @@ def test_the_real_capture_as_a_table():
             "0x0000 Success",
         ]
         assert cells[8].endswith(" ms")
-    assert summary.startswith("24 events, 0 unanswered; 25 associations in 25 TCP streams of 614 ")
+    assert summary.startswith(
+        "24 events, 0 without a response; 25 associations in 25 TCP streams of 614 "
+    )
 
 
 NAMED = {
@@ -168,7 +172,7 @@ def test_names_in_the_table_and_in_rows(tmp_path):
     done = run("decode", stream, "--json")
     assert b"Name" not in done.stdout
     done = run("decode", stream, "--names")
-    assert (done.returncode, b"the table has the names" in done.stderr) == (2, True)
+    assert (done.returncode, b"--names requires --out or --json" in done.stderr) == (2, True)
 
 
 def test_names_of_a_stream_without_events(tmp_path):
@@ -352,15 +356,15 @@ def test_blocks_of_lines_are_one_file(tmp_path, monkeypatch):
     source = tmp_path / "in.ndjson"
     lines = ndjson({name: values * 50 for name, values in EVENTS.items()})
     source.write_bytes(lines.rstrip(b"\n"))
-    with files.open_rows(str(source)) as rows:
+    with open_rows(str(source)) as rows:
         whole = pa.table(rows)
-    monkeypatch.setattr(files, "_BLOCK_BYTES", 700)
-    with files.open_rows(str(source)) as rows:
+    monkeypatch.setattr(read_ndjson, "_BLOCK_BYTES", 700)
+    with open_rows(str(source)) as rows:
         assert pa.table(rows).equals(whole)
     source.write_bytes(lines + b'{"Unknown": 1}\n')
     with (
-        pytest.raises(files.InputError, match="unexpected"),
-        files.open_rows(str(source)) as rows,
+        pytest.raises(InputError, match="unexpected"),
+        open_rows(str(source)) as rows,
     ):
         pa.table(rows)
 
@@ -503,7 +507,7 @@ def test_bytes_inside_attributes(tmp_path):
         ('{"EventInformation": "?"}', "not base64"),
         ('{"EventInformation": {"FailureReason": NaN}}', "NaN"),
         ('{"EventInformation": {', "line 5: "),
-        ("[]", "a row is an object"),
+        ("[]", "a row must be an object"),
         ("\xff", "line 5: "),
         ('{"Eventtype": 1}', "unknown column 'Eventtype'"),
         ('{"EventInformation": {"Nonsense": "1"}}', "Nonsense"),
@@ -547,7 +551,7 @@ def test_data_sets_that_can_not_be_read(tmp_path):
     told = "EventInformation.TransactionUID"
     done = run("decode", stream)
     assert done.returncode == 0
-    assert "11 bytes that can't be read: TransactionUID: " in done.stdout.decode()
+    assert "11 bytes that cannot be read: TransactionUID: " in done.stdout.decode()
     for kind in ("structured", "dicom-json"):
         done = run("decode", stream, "-o", rows, "--data-sets", kind)
         assert (done.returncode, told in done.stderr.decode()) == (1, True)
@@ -562,8 +566,11 @@ def test_data_sets_that_can_not_be_read(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("--data-sets", "structured"), "the table has all"),
-        (("-o", "out.parquet", "--data-sets", "dicom-json"), "write NDJSON"),
+        (("--data-sets", "structured"), "--data-sets requires --out or --json"),
+        (
+            ("-o", "out.parquet", "--data-sets", "dicom-json"),
+            "dicom-json requires NDJSON",
+        ),
         (("-o", "out.csv", "--data-sets", "structured"), "use NDJSON"),
         (("--json", "--transfer-syntax", "1.2.840.10008.1.2.2"), "1.2.840.10008.1.2.2"),
         (("--transfer-syntax", "1.2.840.10008.1.2.2"), "1.2.840.10008.1.2.2"),
@@ -578,7 +585,10 @@ def test_options_of_data_sets(tmp_path, arguments, error):
 
 def test_a_capture_says_its_transfer_syntaxes():
     done = run("decode", CAPTURE, "--transfer-syntax", "1.2.840.10008.1.2")
-    assert (done.returncode, b"leave out --transfer-syntax" in done.stderr) == (2, True)
+    assert (done.returncode, b"cannot be used for a capture" in done.stderr) == (
+        2,
+        True,
+    )
 
 
 # ------------------------------------------------------------- files that are none of rows
@@ -597,14 +607,14 @@ DEEP = 100_000
 NESTED = '"ErrorComment": ' + '{"a":' * DEEP + "1" + "}" * DEEP
 NESTED_DATA_SET = NESTED.replace("ErrorComment", "EventInformation")
 WRONG_TEXTS = {
-    "null.ndjson": ("null\n", "line 1: a row is an object"),
-    "indented null.ndjson": ("  null  \n", "line 1: a row is an object"),
-    "null first.ndjson": (f"null\n{ROW}\n", "line 1: a row is an object"),
-    "null last.ndjson": (f"{ROW}\n\nnull", "line 3: a row is an object"),
-    "null behind a row.ndjson": (f"{ROW} null\n", "line 1: a row is an object"),
-    "null before a row.ndjson": (f"null {ROW}\n", "line 1: a row is an object"),
-    "two nulls.ndjson": ("nullnull\n", "line 1: a row is an object"),
-    "null behind BOM.ndjson": ("\ufeffnull\n", "line 1: a row is an object"),
+    "null.ndjson": ("null\n", "line 1: a row must be an object"),
+    "indented null.ndjson": ("  null  \n", "line 1: a row must be an object"),
+    "null first.ndjson": (f"null\n{ROW}\n", "line 1: a row must be an object"),
+    "null last.ndjson": (f"{ROW}\n\nnull", "line 3: a row must be an object"),
+    "null behind a row.ndjson": (f"{ROW} null\n", "line 1: a row must be an object"),
+    "null before a row.ndjson": (f"null {ROW}\n", "line 1: a row must be an object"),
+    "two nulls.ndjson": ("nullnull\n", "line 1: a row must be an object"),
+    "null behind BOM.ndjson": ("\ufeffnull\n", "line 1: a row must be an object"),
     "null behind NUL.ndjson": ("\0null\n", "line 1"),
     "null behind objects.ndjson": (f'{ROW[:-1]}, "EventInformation": {{}}}}\nnull\n', "line 2"),
     "true.ndjson": ("true\n", "line 1"),
@@ -622,11 +632,11 @@ WRONG_TEXTS = {
     "a larger number.ndjson": (ROW.replace(": 1}", ": 1e999999}"), "line 1"),
     "UTF-16.ndjson": (ROW.encode("utf-16"), "line 1"),
     "cut short.ndjson": (ROW[:-10], "line 1"),
-    "a column twice.csv": (f"{HEADER},EventTypeID\n{CELLS},1\n", "'EventTypeID' is there more"),
-    "a column twice first.csv": (f"EventTypeID,{HEADER}\n1,{CELLS}\n", "is there more than once"),
+    "a column twice.csv": (f"{HEADER},EventTypeID\n{CELLS},1\n", "'EventTypeID' occurs more"),
+    "a column twice first.csv": (f"EventTypeID,{HEADER}\n1,{CELLS}\n", "occurs more than once"),
     "too few cells.csv": (f"{HEADER}\n1.2\n", "Expected 3 columns"),
     "empty.csv": ("", "Empty"),
-    "UTF-16.csv": (f"{HEADER}\n{CELLS}\n".encode("utf-16"), "can't be read as csv"),
+    "UTF-16.csv": (f"{HEADER}\n{CELLS}\n".encode("utf-16"), "cannot be read as csv"),
     "not UTF-8.csv": (f"{HEADER}\n1.2,\xe9,1\n".encode("latin-1"), "UTF8"),
 }
 
@@ -692,7 +702,7 @@ def test_a_file_that_is_cut_short_is_one_line(tmp_path, suffix):
     for length in (0, 4, 8, len(data) // 4, len(data) // 2, len(data) - 9):
         path = tmp_path / f"cut{suffix}"
         path.write_bytes(data[:length])
-        assert_one_line(run("validate", path), "can't be read as")
+        assert_one_line(run("validate", path), "cannot be read as")
 
 
 def test_arrow_files_with_wrong_offsets_are_one_line(tmp_path):

@@ -40,7 +40,7 @@ class Receiver(Program):
     def __init__(self, folder: Path, *options: object) -> None:
         command = ("fastdimse", "receive", 0, "-o", folder, "--host", HOST)
         super().__init__(Path("-m"), *command, *options)
-        self.listens_on = int(self.find(r"listens on \S+:(\d+)$")[1])
+        self.listens_on = int(self.find(r"listening on \S+:(\d+)$")[1])
 
 
 def received(folder: Path) -> list[dict[str, Any]]:
@@ -215,7 +215,7 @@ def test_what_was_answered_outlives_a_kill(tmp_path, format):
     try:
         program.send_signal(signal.SIGTERM)
         assert program.ended() == 0
-        assert "of a run that did not end" in str(program)
+        assert "of a run that was killed" in str(program)
     finally:
         program.close()
     found = [row["AffectedSOPInstanceUID"] for row in received(tmp_path)]
@@ -252,7 +252,7 @@ def test_a_full_disk(tmp_path):
     written = int(out.split(" events in ")[0].replace(",", ""))
     assert outcomes["Status"].count(0) == written > 100
     # The last answers can have been on their way when it ended.
-    told = re.search(r"^([\d,]+) events answered with 0110H: \[Errno 28\] No space", out, re.M)
+    told = re.search(r"^([\d,]+) events with Status 0110H: \[Errno 28\] No space", out, re.M)
     assert told is not None
     assert int(told[1].replace(",", "")) >= outcomes["Status"].count(0x0110) > 0
 
@@ -274,9 +274,9 @@ def test_a_port_that_is_taken(tmp_path):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--format", "csv"], "CSV is not written here"),
-        (["--data-sets", "structured"], "to NDJSON alone"),
-        (["--data-sets", "dicom-json"], "bytes or structured"),
+        (["--format", "csv"], "--format must be parquet, arrow or ndjson"),
+        (["--data-sets", "structured"], "requires --format ndjson"),
+        (["--data-sets", "dicom-json"], "must be bytes or structured"),
         (["--called-ae", "a title that is too long"], "called_ae"),
         (["--certificate", "nothing.pem"], "needs its key"),
     ],
@@ -342,7 +342,7 @@ def test_pynetdicom_answers_an_echo():
         server.shutdown()
     assert ran.returncode == 0, ran.stderr
     lines = ran.stdout.decode().splitlines()
-    assert all(re.fullmatch(rf"PEER@{HOST}:{port} answered in [\d.]+ ms", line) for line in lines)
+    assert all(re.fullmatch(rf"PEER@{HOST}:{port}: response in [\d.]+ ms", line) for line in lines)
     assert asked == [("MINE", 1)] * 3
 
 

@@ -17,7 +17,8 @@ import pytest
 from fastdimse import Delivery, Peer, ReceivedEvents, connect, listen
 from fastdimse.cli.received_files import writer as received_files
 from fastdimse.cli.received_files.writer import ReceivedFiles
-from fastdimse.cli.row_files.read import RowFormat, RowsOut
+from fastdimse.cli.row_files.formats import RowFormat
+from fastdimse.cli.row_files.write import RowWriter
 from outbox_sender import COMMITMENT, numbered
 from scripted_peer import HOST
 from test_command_line import run
@@ -55,7 +56,7 @@ def test_two_receivers_of_one_directory(tmp_path, end, format):
         [part] = folder.glob("*.part")
         two = Receiver(link, "--format", format)
         programs.append(two)
-        assert f"{part.name}: another process writes it" in str(two)
+        assert f"{part.name}: in use by another process" in str(two)
         assert sent(two.listens_on, 201, 205) == [0] * 4
         assert sent(one.listens_on, 205, 210) == [0] * 5
         for program in programs:
@@ -63,7 +64,7 @@ def test_two_receivers_of_one_directory(tmp_path, end, format):
             assert program.ended() == (0 if end == signal.SIGINT else -end)
         again = Receiver(folder, "--format", format)
         programs.append(again)
-        assert str(again).count("of a run that did not end") == (2 if end == signal.SIGKILL else 0)
+        assert str(again).count("of a run that was killed") == (2 if end == signal.SIGKILL else 0)
     finally:
         for program in programs:
             program.close()
@@ -84,14 +85,14 @@ def test_receivers_that_start_at_once_make_a_file_whole_once(tmp_path):
     told = ""
     for process in started:
         assert process.stderr is not None
-        while "listens on" not in (line := process.stderr.readline()):
+        while "listening on" not in (line := process.stderr.readline()):
             assert line, process.wait()
             told += line
     for process in started:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
         assert process.returncode == 0
-    assert told.count("5,000 events of a run that did not end") == 1
+    assert told.count("5,000 events of a run that was killed") == 1
     assert sorted(found(tmp_path)) == sorted(instances(5000))
 
 
@@ -164,7 +165,7 @@ def test_a_directory_that_is_removed(tmp_path, change):
         change(folder)
         assert sent(program.listens_on, 3, 4) == [0x0110]
         assert program.ended() == 2
-        assert "1 event answered with 0110H" in str(program)
+        assert "1 event with Status 0110H" in str(program)
         assert str(program).count("error: ") == 1
         assert "Traceback" not in str(program)
     finally:
@@ -176,7 +177,7 @@ def test_a_directory_in_which_no_file_can_be_made():
     ran = run("receive", 0, "-o", "/proc")
     assert ran.returncode == 2
     assert ran.stderr.decode().startswith(
-        "fastdimse: error: /proc: no file can be made and locked there: "
+        "fastdimse: error: /proc: cannot create and lock a file there: "
     )
     assert len(ran.stderr.splitlines()) == 1
 
@@ -198,7 +199,7 @@ def test_what_is_damaged_is_kept(tmp_path):
     part.write_bytes(stream)
     program = Receiver(tmp_path, "--format", "arrow")
     try:
-        line = f"{len(stream) - offset} bytes behind them can't be read, see "
+        line = f"{len(stream) - offset} bytes after them cannot be read, see "
         assert line.replace(str(len(stream) - offset), f"{len(stream) - offset:,}") in str(program)
     finally:
         program.close()
@@ -257,14 +258,14 @@ def test_events_that_can_not_be_encoded(tmp_path, monkeypatch, chosen, before):
     one = files(tmp_path, chosen)
     for _ in range(before):
         one.write(events)
-    write = RowsOut.write
+    write = RowWriter.write
 
-    def fail(rows: RowsOut, table: Any, *others: Any) -> None:
+    def fail(rows: RowWriter, table: Any, *others: Any) -> None:
         write(rows, table.slice(0, 1))
         raise KeyError("Colour")
 
     with monkeypatch.context() as patched:
-        patched.setattr(RowsOut, "write", fail)
+        patched.setattr(RowWriter, "write", fail)
         with pytest.raises(KeyError):
             one.write(events)
     one.write(events)
@@ -315,13 +316,13 @@ def test_a_handler_that_fails_otherwise_is_told_once(tmp_path):
     program = """
 import sys
 from fastdimse.cli import main
-from fastdimse.cli.row_files.read import RowsOut
-write = RowsOut.write
+from fastdimse.cli.row_files.read import RowWriter
+write = RowWriter.write
 def fail(rows, table, *others):
     if table.num_rows and table["AffectedSOPInstanceUID"][0].as_py() == "1.2.1":
         raise KeyError("Colour")
     write(rows, table, *others)
-RowsOut.write = fail
+RowWriter.write = fail
 main(sys.argv[1:])
 """
     arguments = ["receive", "0", "-o", tmp_path, "--host", HOST]
@@ -342,9 +343,9 @@ main(sys.argv[1:])
     assert statuses == [[0], [0x0110], [0x0110], [0x0110], [0]]
     assert process.returncode == 0
     assert err.splitlines() == [
-        "events that can't be written are answered with 0110H: KeyError: 'Colour'"
+        "events that cannot be written get Status 0110H: KeyError: 'Colour'"
     ]
-    assert "3 events answered with 0110H: KeyError: 'Colour'" in out
+    assert "3 events with Status 0110H: KeyError: 'Colour'" in out
     assert found(tmp_path) == ["1.2.0", "1.2.2"]
 
 
@@ -388,7 +389,7 @@ def test_a_sender_keeps_what_a_full_disk_did_not_take(tmp_path):
     # One line each: of the receiver, and of what the sender was told.
     assert len(err.splitlines()) == 1
     assert "No space left on device" in err
-    assert "events answered with 0110H" in out or "event answered with 0110H" in out
+    assert "events with Status 0110H" in out or "event with Status 0110H" in out
     assert first.stderr.decode().count("0x0110") <= 1
     written = int(out.split(" events in ")[0].replace(",", ""))
     assert 100 < written < 2000
@@ -398,7 +399,7 @@ def test_a_sender_keeps_what_a_full_disk_did_not_take(tmp_path):
     receiver = subprocess.Popen([*command, "--host", HOST], stderr=subprocess.PIPE, text=True)
     try:
         assert receiver.stderr is not None
-        assert "listens on" in receiver.stderr.readline()
+        assert "listening on" in receiver.stderr.readline()
         second = run(*arguments)
         receiver.send_signal(signal.SIGINT)
         receiver.communicate(timeout=30)

@@ -138,7 +138,7 @@ def test_the_command_keeps_what_was_declined_for_the_next_run(tmp_path):
         arguments = ("send", file, HOST, peer.port, "--outbox", outbox)
         ran = run(*arguments, "--give-up-after", "0.5")
         assert ran.returncode == 1
-        assert "due still: 0x0110 Processing Failure" in ran.stdout.decode()
+        assert "not delivered: 0x0110 Processing Failure" in ran.stdout.decode()
         assert ran.stderr.decode().count("0x0110") == 1
         peer.statuses = [0]
         ran = run(*arguments)
@@ -155,11 +155,11 @@ def test_what_an_earlier_run_settled_counts(tmp_path):
         arguments = ("send", file, HOST, peer.port, "--outbox", outbox, "--retry-status", "none")
         ran = run(*arguments)
         assert ran.returncode == 1
-        assert "settled before" not in ran.stderr.decode()
+        assert "failed earlier" not in ran.stderr.decode()
         again = run(*arguments)
         assert again.returncode == 1
         for outcome in ("0x0110 Processing Failure", "0x0112 No such SOP Instance"):
-            line = f"1 event of this content settled before: {outcome}"
+            line = f"1 event of this file failed earlier: {outcome}"
             assert line in again.stderr.decode()
         # Another content is another matter.
         ran = run("send", other, HOST, peer.port, "--outbox", outbox)

@@ -107,7 +107,7 @@ def test_several_peers_get_the_same_events(tmp_path):
     assert set(found["Status"][:100]) == {0}
     assert set(found["Failure"][100:]) == {"due"}
     assert "DEAD@::1:1" in ran.stdout.decode()
-    assert "due still: no connection" in ran.stdout.decode()
+    assert "not delivered: no connection" in ran.stdout.decode()
     # Once is enough.
     assert ran.stderr.decode().count("no connection") == 1
 
@@ -122,7 +122,9 @@ def test_an_outbox_goes_on_where_it_was(tmp_path):
         assert ran.returncode == 1
         ran = run("send", file, HOST, port, "--outbox", outbox)
         assert ran.returncode == 0
-        assert f"ANY-SCP@{HOST}:1 from EVENT-SCP: 50 events due too" in ran.stderr.decode()
+        assert (
+            f"ANY-SCP@{HOST}:1 from EVENT-SCP: 50 events due, but this run" in ran.stderr.decode()
+        )
         again = run("send", file, HOST, port, "--outbox", outbox)
         assert again.returncode == 0
     assert one.instances == instances(50)
@@ -170,7 +172,7 @@ def test_a_signal_leaves_in_order(tmp_path, number):
         assert process.returncode == 130, err
         assert got == instances(3)
         assert b"0x0000 Success" in out
-        assert b"waiting for the answers" in err
+        assert b"waiting for outstanding responses" in err
         assert run("send", *arguments).returncode == 0
     assert got == instances(20)
 
@@ -242,9 +244,15 @@ def test_a_picture(tmp_path, suffix):
         (["nothing.ndjson", HOST, 1], "No such file or directory: 'nothing.ndjson'"),
         (["reports.ndjson", HOST, 1, "--peer", "host"], "must be HOST:PORT or HOST:PORT:AE"),
         (["reports.ndjson", HOST, 1, "--peer", f"{HOST}:1"], "occurs 2 times"),
-        (["reports.ndjson", HOST, 1, "--picture", "p.gif"], "p.gif: a picture is .svg or .png"),
-        (["reports.ndjson", HOST, 1, "--outcomes", "o.txt"], "no format is known"),
-        (["capture.pcap", HOST, 1, "--transfer-syntax", "1.2.840.10008.1.2"], "says its transfer"),
+        (
+            ["reports.ndjson", HOST, 1, "--picture", "p.gif"],
+            "p.gif: the suffix of --picture must",
+        ),
+        (["reports.ndjson", HOST, 1, "--outcomes", "o.txt"], "unknown suffix"),
+        (
+            ["capture.pcap", HOST, 1, "--transfer-syntax", "1.2.840.10008.1.2"],
+            "cannot be used",
+        ),
         (["reports.ndjson", HOST, 1, "--transfer-syntax", "1.2"], "1.2"),
         (["reports.ndjson", HOST, 1, "--called-ae", "far too long a title"], "called_ae"),
         (["columns.ndjson", HOST, 1], "unknown column 'Colour'"),

@@ -1,16 +1,17 @@
 """The command line: ``fastdimse encode``, ``decode``, ``validate``, ``send``, ``receive``,
 ``echo`` and ``bench``.
 
-Exit codes: 0 all good, 1 rows or messages rejected or not delivered, 2 bad usage or unreadable
-input, 130 interrupted, 141 the reader of standard output went away.
+`app` is the typer application, and `main` runs it. Each command has a module of its name; `options`
+has the options that several commands share, and `exit_codes` the exit codes.
 """
 
-import functools
+import inspect
 import os
+import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import Annotated, ParamSpec
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -21,55 +22,36 @@ from .bench import bench
 from .decode import decode
 from .echo import echo
 from .encode import encode
+from .errors import InputError
+from .exit_codes import ExitCode
 from .receive import receive
-from .row_files.rows import InputError
 from .send import send
 from .terminal import error_line
 from .validate import validate
 
-_P = ParamSpec("_P")
-
 app = typer.Typer(
     name="fastdimse",
-    help="DICOM N-EVENT-REPORT messages (PS3.7 10.1.1): rows to bytes and back, "
-    "sent to peers and taken in.",
-    epilog="Exit codes: 0 all good, 1 rows rejected or not delivered, 2 bad usage or unreadable "
-    "input.",
+    help="DICOM N-EVENT-REPORT (PS3.7 10.1.1): encode, decode, send and receive events.",
+    epilog="Exit codes: 0 success; 1 rows or messages were rejected, or events not delivered; 2 "
+    "invalid options, unreadable input or unwritable output; 130 interrupted by Ctrl-C; 141 the "
+    "reader closed standard output; 143 ended by SIGTERM.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-def _broken_pipe() -> typer.Exit:
-    """Silence standard output, whose reader has gone, and end as the shell would."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return typer.Exit(128 + signal.SIGPIPE)
-
-
-def _reported(command: Callable[_P, None]) -> Callable[_P, None]:
-    """Return `command` with its expected failures as one line and an exit code."""
-
-    @functools.wraps(command)
-    def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            raise _broken_pipe() from None
-        except (InputError, OSError, DeliveryError) as error:
-            error_line(str(error))
-            raise typer.Exit(2) from None
-
-    return run
+def _help(docstring: str | None) -> str:
+    """Return a docstring with each paragraph on one line, which typer wraps."""
+    return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(docstring or ""))
 
 
 for _command in (encode, decode, validate, send, receive, echo, bench):
-    app.command()(_reported(_command))
+    app.command(help=_help(_command.__doc__))(_command)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"fastdimse {fastdimse.__version__}")
         raise typer.Exit
 
@@ -78,14 +60,20 @@ def _print_version(wanted: bool) -> None:
 def _fastdimse(
     version: Annotated[
         bool,
-        typer.Option("--version", is_eager=True, callback=_print_version),
+        typer.Option(
+            "--version",
+            metavar="",
+            is_eager=True,
+            callback=_print_version,
+            help="Print the version and exit.",
+        ),
     ] = False,
 ) -> None:
     pass
 
 
-def _terminated(signum: int, frame: object) -> None:
-    # An exception, so that unfinished outputs are removed on the way out.
+def _terminate(signum: int, frame: object) -> NoReturn:
+    # An exception, so that temporary files are removed.
     raise SystemExit(128 + signum)
 
 
@@ -95,15 +83,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Parameters
     ----------
     arguments : Sequence[str], optional
-        What follows the program's name; from ``sys.argv`` if not given.
+        The arguments; those of the process by default.
     """
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, _terminate)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    if sys.stdout is None:
+        error_line("standard output is closed")
+        sys.exit(ExitCode.ERROR)
     words = list(sys.argv[1:] if arguments is None else arguments)
+    code = _run(words or ["--help"])
     try:
-        code = app(words or ["--help"], "fastdimse", standalone_mode=False)
+        sys.stdout.flush()
+    except OSError:
+        # Python would try again when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def _run(words: list[str]) -> int:
+    """Run a command, and return its exit code. Expected errors become one line."""
+    try:
+        code = app(words, "fastdimse", standalone_mode=False)
+        sys.stdout.flush()
     except typer.TyperException as error:
         error_line(f"{error.format_message()} (fastdimse --help shows the usage)")
-        sys.exit(2)
+        return ExitCode.ERROR
     except typer.Abort:
-        sys.exit(128 + signal.SIGINT)
-    sys.exit(code)
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        return ExitCode.BROKEN_PIPE
+    except (InputError, OSError, DeliveryError) as error:
+        error_line(str(error))
+        return ExitCode.ERROR
+    except SystemExit as error:
+        # rich exits with code 1 where the reader of a help text closes the pipe.
+        if isinstance(error.__context__, BrokenPipeError):
+            return ExitCode.BROKEN_PIPE
+        raise
+    return int(code or ExitCode.SUCCESS)

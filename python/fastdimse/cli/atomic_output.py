@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all."""
+"""Output files that appear when they are complete."""
 
 import os
 import secrets
@@ -9,48 +9,47 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from .row_files.read import PIPE
-from .row_files.rows import InputError
+from .errors import InputError
+from .inputs import PIPE
 
 
 @contextmanager
-def whole_output(path: str) -> Iterator[BinaryIO]:
-    """Open an output that takes the place of `path` when the block ends well.
+def atomic_output(path: str) -> Iterator[BinaryIO]:
+    """Open an output that replaces `path` when the block ends without an exception.
 
     Parameters
     ----------
     path : str
-        A file, or `PIPE` for standard output. A device or a named pipe is written as it
-        is: another file must not take its place.
+        A file, or `PIPE` for standard output. A device or a named pipe is written directly: a
+        file must not replace it.
 
     Yields
     ------
     BinaryIO
-        What to write to. When the block raises, it is removed, and what was at `path`
-        before is still there.
+        The output. It is removed when the block raises, and the previous file at `path` stays.
     """
     if path == PIPE:
         if sys.stdout.isatty():
-            raise InputError("binary output on a terminal: -o FILE, or pipe it on")
+            raise InputError("binary output to a terminal: use -o FILE, or redirect it")
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
     target = Path(path).resolve()
     if target.is_dir():
-        raise InputError(f"{path}: a directory, not a file")
+        raise InputError(f"{path}: must be a file, not a directory")
     if target.exists() and not target.is_file():
         with target.open("wb") as sink:
             yield sink
         return
-    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
-        with aside.open("xb") as sink:
+        with temporary.open("xb") as sink:
             yield sink
         if target.exists():
-            shutil.copymode(target, aside)
-        os.replace(aside, target)
+            shutil.copymode(target, temporary)
+        os.replace(temporary, target)
     except FileNotFoundError:
         raise InputError(f"{path}: its directory does not exist") from None
     finally:
         with suppress(FileNotFoundError):
-            aside.unlink()
+            temporary.unlink()

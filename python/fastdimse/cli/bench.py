@@ -1,4 +1,4 @@
-"""``fastdimse bench``: how fast this machine encodes and decodes, beside pynetdicom."""
+"""``fastdimse bench``: speed of bulk encoding and decoding, compared with pynetdicom."""
 
 import importlib.util
 import json
@@ -17,7 +17,8 @@ from rich.table import Table
 
 from fastdimse import __version__, decode_events, encode_events
 
-from .row_files.rows import InputError
+from .errors import InputError
+from .options import flag, in_range
 from .terminal import note, print_table
 
 # Storage Commitment Push Model, and its well-known instance (PS3.4 J.3.5).
@@ -33,12 +34,12 @@ _CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 
 _CONTEXT_ID = 1
 _MAX_PDU_LENGTH = 16382
-# pynetdicom needs about half a millisecond for an event.
+# pynetdicom takes about half a millisecond per event.
 _PYNETDICOM_ROWS = 500
 
 
 class Figure(NamedTuple):
-    """What was measured."""
+    """A measurement."""
 
     operation: str
     library: str
@@ -48,18 +49,28 @@ class Figure(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Events a second."""
+        """Events per second."""
         return self.events / self.seconds
 
 
 def bench(
-    rows: Annotated[int, typer.Option(min=1, help="Events to encode and decode.")] = 100_000,
-    repeat: Annotated[int, typer.Option(min=1, help="Rounds; the fastest counts.")] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
+    rows: Annotated[
+        int,
+        typer.Option(
+            metavar="N", callback=in_range(1), help="Number of events to encode and decode."
+        ),
+    ] = 100_000,
+    repeat: Annotated[
+        int,
+        typer.Option(
+            metavar="N", callback=in_range(1), help="Number of rounds. The fastest is reported."
+        ),
+    ] = 5,
+    as_json: Annotated[bool, flag("--json", "Print a JSON object instead of a table.")] = False,
 ) -> None:
-    """Measure bulk encoding and decoding of storage-commitment events.
+    """Measure bulk encoding and decoding of storage commitment events on this machine.
 
-    pynetdicom is measured in the same rounds, on fewer events, where it is installed.
+    If pynetdicom is installed, it is measured in the same rounds, with fewer events.
 
     Example: fastdimse bench --rows 1000000 --json
     """
@@ -68,7 +79,7 @@ def bench(
     if importlib.util.find_spec("pynetdicom") is not None:
         steps.update(_pynetdicom_steps(events.slice(0, _PYNETDICOM_ROWS)))
     elif not as_json:
-        note("pynetdicom is not installed: nothing to compare with")
+        note("pynetdicom is not installed: no comparison")
     best = dict.fromkeys(steps, float("inf"))
     for _ in range(repeat):
         for step, (_, run) in steps.items():
@@ -95,7 +106,7 @@ def _uid(text: str) -> bytes:
 
 
 def _event_information(number: int) -> bytes:
-    """Return the report that one instance is committed (PS3.4 Table J.3-2)."""
+    """Return a report that one instance is committed (PS3.4 Table J.3-2)."""
     item = _element(_REFERENCED_SOP_CLASS_UID, _uid(_CT_IMAGE_STORAGE)) + _element(
         _REFERENCED_SOP_INSTANCE_UID, _uid(f"2.25.{number + (1 << 100)}")
     )
@@ -128,7 +139,7 @@ def _pynetdicom_steps(events: Any) -> _Steps:
     rows = events.to_pylist()
     stream = _pynetdicom_encode(rows)
     if b"".join(stream) != bytes(encode_events(events)):
-        raise InputError("pynetdicom encodes these events to other bytes: not comparable")
+        raise InputError("pynetdicom encodes these events differently: no comparison")
     return {
         ("encode", "pynetdicom"): (len(rows), lambda: _pynetdicom_encode(rows)),
         ("decode", "pynetdicom"): (len(rows), lambda: _pynetdicom_decode(stream)),
@@ -136,7 +147,7 @@ def _pynetdicom_steps(events: Any) -> _Steps:
 
 
 def _pynetdicom_encode(rows: list[dict[str, Any]]) -> list[bytes]:
-    """Return the PDUs that pynetdicom would send for `rows`."""
+    """Return the PDUs that pynetdicom sends for `rows`."""
     from pynetdicom.dimse_messages import N_EVENT_REPORT_RQ
     from pynetdicom.dimse_primitives import N_EVENT_REPORT
     from pynetdicom.pdu import P_DATA_TF
@@ -156,7 +167,7 @@ def _pynetdicom_encode(rows: list[dict[str, Any]]) -> list[bytes]:
 
 
 def _pynetdicom_decode(stream: list[bytes]) -> list[Any]:
-    """Return the primitives that pynetdicom reads from received PDUs."""
+    """Return the primitives that pynetdicom decodes from PDUs."""
     from pynetdicom.dimse_messages import DIMSEMessage
     from pynetdicom.pdu import P_DATA_TF
 
@@ -185,8 +196,8 @@ def _report(figures: list[Figure], repeat: int) -> dict[str, Any]:
 
 
 def _table(figures: list[Figure]) -> Table:
-    table = Table("", "library")
-    for heading in ("events/s", "ns an event", "times pynetdicom"):
+    table = Table("operation", "library")
+    for heading in ("events/s", "ns/event", "times pynetdicom"):
         table.add_column(heading, justify="right")
     rivals = {f.operation: f.rate for f in figures if f.library == "pynetdicom"}
     for figure in sorted(figures, key=lambda f: f.operation, reverse=True):

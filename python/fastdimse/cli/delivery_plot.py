@@ -1,31 +1,31 @@
-"""A delivery as a picture: how long answers took, and how many came when."""
+"""A plot of a delivery: a histogram of latencies, and the rate over time."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .row_files.rows import InputError
+from .errors import InputError
 
 _FORMATS = {".svg": "svg", ".png": "png"}
 _BARS = 60
-# Readable on a light page and on a dark one.
+# Readable on light and dark pages.
 _GREY = "#808080"
 
 
 def picture_format(path: Path) -> str:
-    """Return the format by the suffix of `path`; matplotlib must be there."""
+    """Return the format that the suffix of `path` names, and check for matplotlib."""
     found = _FORMATS.get(path.suffix.lower())
     if found is None:
-        raise InputError(f"{path}: a picture is {' or '.join(_FORMATS)} by its suffix")
+        raise InputError(f"{path}: the suffix of --picture must be {' or '.join(_FORMATS)}")
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise InputError("a picture needs matplotlib: pip install 'fastdimse[picture]'") from None
+        raise InputError("--picture needs matplotlib: pip install 'fastdimse[picture]'") from None
     return found
 
 
 def draw(deliveries: Sequence[tuple[str, Mapping[str, Sequence[Any]]]], path: Path) -> None:
-    """Draw what became of events.
+    """Plot the outcomes of events.
 
     Parameters
     ----------
@@ -40,22 +40,22 @@ def draw(deliveries: Sequence[tuple[str, Mapping[str, Sequence[Any]]]], path: Pa
     from matplotlib import pyplot
 
     figure, (histogram, rate) = pyplot.subplots(2, 1, figsize=(9, 7), layout="constrained")
-    answered = [
+    with_responses = [
         (name, columns)
         for name, columns in deliveries
         if any(t is not None for t in columns["Time"])
     ]
-    for name, columns in answered:
+    for name, columns in with_responses:
         _draw_latencies(histogram, name, columns)
-    begin = min((min(_known(columns["Time"])) for _, columns in answered), default=0)
-    for name, columns in answered:
+    begin = min((min(_known(columns["Time"])) for _, columns in with_responses), default=0)
+    for name, columns in with_responses:
         _draw_rate(rate, name, columns, begin)
     histogram.set_xscale("log")
     histogram.set(xlabel="latency in ms", ylabel="events")
     rate.set(xlabel="time in s", ylabel="events/s")
     rate.set_ylim(bottom=0)
     for axes in (histogram, rate):
-        _style(axes, named=bool(answered))
+        _style(axes, named=bool(with_responses))
     figure.savefig(path, transparent=path.suffix.lower() == ".svg", dpi=120)
     pyplot.close(figure)
 

@@ -1,4 +1,4 @@
-"""Deliveries as people see them: how far each is, and what came of it."""
+"""Tables of a delivery: its progress, and its outcomes."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,14 +12,14 @@ from .terminal import print_table
 
 
 def milliseconds(seconds: float | None) -> str:
-    """Return a latency as people read it."""
+    """Return a latency as text."""
     return "" if seconds is None else f"{1000 * seconds:,.3g} ms"
 
 
 def delivery_table(all_progress: Sequence[Progress], total: int | None, rate: float) -> Table:
-    """Return a table of how far they are: of `total` events each, if that is known."""
+    """Return the progress of each peer; `total` is the number of events, if it is known."""
     table = Table(title=f"{rate:,.0f} events/s", title_justify="left")
-    for heading in ("peer", "state", "why"):
+    for heading in ("peer", "state", "reason"):
         table.add_column(heading, overflow="fold")
     for heading in ("answered", "due", "failed", "median", "99 %"):
         table.add_column(heading, justify="right")
@@ -34,7 +34,7 @@ def delivery_table(all_progress: Sequence[Progress], total: int | None, rate: fl
 
 
 def print_summary(all_progress: Sequence[Progress], seconds: float) -> None:
-    """Print what came of each delivery, a line for each kind of outcome."""
+    """Print a table with a row for each peer and kind of outcome."""
     table = Table()
     for heading in ("peer", "outcome"):
         table.add_column(heading, overflow="fold")
@@ -51,14 +51,14 @@ def print_summary(all_progress: Sequence[Progress], seconds: float) -> None:
 
 
 def _outcomes(progress: Progress) -> Iterator[tuple[str, int]]:
-    """Give the kinds of outcomes, with how many events had them."""
-    found = False
+    """Yield each kind of outcome, and the number of events that had it."""
+    is_empty = True
     for status, events in sorted(progress.statuses.items()):
-        found = True
+        is_empty = False
         yield describe_status(status), events
     for code, events in sorted(progress.failures.items()):
-        found = True
+        is_empty = False
         yield f"not sent: {code}", events
-    if progress.due or not found:
-        why = f": {progress.failure}" if progress.failure and progress.due else ""
-        yield f"due still{why}", progress.due
+    if progress.due or is_empty:
+        reason = f": {progress.failure}" if progress.failure and progress.due else ""
+        yield f"not delivered{reason}", progress.due

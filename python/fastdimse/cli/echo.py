@@ -1,4 +1,4 @@
-"""``fastdimse echo``: whether a peer is there."""
+"""``fastdimse echo``: verify the connection to a peer with C-ECHO."""
 
 import time
 from typing import Annotated
@@ -8,34 +8,54 @@ import typer
 from fastdimse import AssociationError, Peer
 
 from .delivery_table import milliseconds
-from .row_files.rows import refused_values
-from .terminal import error_line, printable
-from .tls_options import (
+from .errors import invalid_options
+from .exit_codes import ExitCode
+from .options import (
     Ca,
     Certificate,
+    Host,
     Key,
+    LocalAE,
     NoHostnameCheck,
     Passcode,
+    PeerAE,
+    Port,
     ServerName,
     Username,
-    UseTls,
+    UseTLS,
     client_tls,
+    in_range,
 )
+from .terminal import error_line, printable
 
 
 def echo(
-    host: Annotated[str, typer.Argument(help="The peer's name or address.")],
-    port: Annotated[int, typer.Argument(help="Its port.", min=1, max=65535)],
-    called_ae: Annotated[str, typer.Option(help="The peer's AE title.")] = "ANY-SCP",
-    calling_ae: Annotated[str, typer.Option(help="This end's AE title.")] = "EVENT-SCP",
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How often to ask.")] = 1,
+    host: Host,
+    port: Port,
+    called_ae: PeerAE = "ANY-SCP",
+    calling_ae: LocalAE = "EVENT-SCP",
+    count: Annotated[
+        int,
+        typer.Option(
+            "--count",
+            "-n",
+            metavar="N",
+            callback=in_range(1),
+            help="Number of C-ECHO requests.",
+        ),
+    ] = 1,
     interval: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="How long to wait in between.")
+        float,
+        typer.Option(metavar="SECONDS", callback=in_range(0), help="Time between two requests."),
     ] = 1.0,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="How long each step may take.")
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            help="Timeout of each step: the connection, the association, the response.",
+        ),
     ] = 5.0,
-    tls: UseTls = False,
+    tls: UseTLS = False,
     ca: Ca = None,
     certificate: Certificate = None,
     key: Key = None,
@@ -44,9 +64,9 @@ def echo(
     username: Username = None,
     passcode: Passcode = None,
 ) -> None:
-    """Ask a peer whether it is there: C-ECHO, each on an association of its own.
+    """Verify the connection to a peer: C-ECHO, each on a new association.
 
-    The exit code is 1 where an answer is missing.
+    The exit code is 1 if a response is missing.
 
     Example: fastdimse echo pacs.example.org 104 --called-ae PACS
     """
@@ -58,7 +78,7 @@ def echo(
         server_name=server_name,
         no_hostname_check=no_hostname_check,
     )
-    with refused_values():
+    with invalid_options():
         peer = Peer(
             host,
             port,
@@ -76,11 +96,11 @@ def echo(
         if number:
             time.sleep(interval)
         try:
-            took = peer.echo()
+            latency = peer.echo()
         except AssociationError as error:
             missing += 1
             error_line(f"{called_ae}@{host}:{port}: {error}")
         else:
-            print(printable(f"{called_ae}@{host}:{port} answered in {milliseconds(took)}"))
+            print(printable(f"{called_ae}@{host}:{port}: response in {milliseconds(latency)}"))
     if missing:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.INCOMPLETE)

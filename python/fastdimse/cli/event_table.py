@@ -1,4 +1,4 @@
-"""Events as people see them: a row for each, what repeats by its name."""
+"""A table of events for the terminal."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +13,8 @@ from rich.text import Text
 
 from fastdimse import events as standard
 
-from .data_sets import readable
-from .row_files.json_objects import DATA_SETS
+from .data_set_text import data_set_texts
+from .row_files.columns import DATA_SETS
 from .terminal import plural, print_table, printable
 from .uid_names import uid_name, uid_with_name
 
@@ -23,16 +23,16 @@ Event = dict[str, Any]
 
 
 class Column(NamedTuple):
-    """A column of the table that is shown.
+    """A column of the table.
 
     Attributes
     ----------
     heading : str
-        What stands above it.
+        The heading.
     justify : {"left", "right"}
-        Where its cells stand.
+        The alignment of its cells.
     cell : Callable[[Event], str]
-        Makes a cell of an event.
+        Returns the cell of an event.
     """
 
     heading: str
@@ -43,26 +43,26 @@ class Column(NamedTuple):
 def print_events(
     events: Any, head: int, columns: Sequence[Column], transfer_syntax: str | None
 ) -> None:
-    """Print the first `head` events, or all if it is 0.
+    """Print the first `head` events, or all if `head` is 0.
 
     Parameters
     ----------
     events : pyarrow.Table
         The events.
     head : int
-        How many to show.
+        The number of events to print.
     columns : Sequence[Column]
-        What to show of each.
+        The columns before the data sets.
     transfer_syntax : str, optional
-        What their data sets are encoded in; else that of each event.
+        The transfer syntax of all data sets; None to use the one in each row.
     """
     shown = min(head or events.num_rows, events.num_rows)
     some = events.slice(0, shown)
     syntaxes = some.column("TransferSyntaxUID") if transfer_syntax is None else transfer_syntax
-    rows = _without_times(_with_readable(some, syntaxes)).to_pylist()
+    rows = _without_times(_with_data_set_texts(some, syntaxes)).to_pylist()
     print_table(_table(rows, columns), sys.stdout, narrow=_paragraphs(rows, columns))
     if shown < events.num_rows:
-        print(f"and {plural(events.num_rows - shown, 'more event')}; --head 0 shows all")
+        print(f"{plural(events.num_rows - shown, 'more event')}; --head 0 prints all")
 
 
 def _table(events: list[Event], columns: Sequence[Column]) -> Table:
@@ -75,11 +75,11 @@ def _table(events: list[Event], columns: Sequence[Column]) -> Table:
 
 
 def _paragraphs(events: list[Event], columns: Sequence[Column]) -> Group:
-    """Return a paragraph for each event: what is short in a line, below it the data set."""
+    """Return a paragraph for each event: its short fields in a line, then its data sets."""
     paragraphs: list[RenderableType] = []
     for event in events:
         cells = ((column, column.cell(event)) for column in columns)
-        # A number by itself says nothing.
+        # Numbers need their headings.
         named = (
             f"{column.heading} {cell}" if column.justify == "right" else cell
             for column, cell in cells
@@ -92,7 +92,7 @@ def _paragraphs(events: list[Event], columns: Sequence[Column]) -> Group:
 
 
 def with_names(events: Any) -> Any:
-    """Return the table with the names of event types and statuses, where the standard has them."""
+    """Return the events with columns of names of event types and statuses, where they have any."""
     names = {
         f"{uid} {one.id}": one.name
         for sop_class in standard.SOP_CLASSES
@@ -103,27 +103,27 @@ def with_names(events: Any) -> Any:
     of_type = events.column("EventTypeID").cast(pa.string())
     keys = pa.compute.binary_join_element_wise(of_class, of_type, " ")
     statuses = {one.code: one.name for one in standard.STATUSES}
-    return events.append_column("EventTypeName", _looked_up(keys, names)).append_column(
-        "StatusName", _looked_up(events.column("Status").cast(pa.int64()), statuses)
+    return events.append_column("EventTypeName", _look_up(keys, names)).append_column(
+        "StatusName", _look_up(events.column("Status").cast(pa.int64()), statuses)
     )
 
 
-def _looked_up(keys: Any, names: Mapping[Any, str | None]) -> Any:
+def _look_up(keys: Any, names: Mapping[Any, str | None]) -> Any:
     places = pa.compute.index_in(keys, value_set=pa.array(list(names)))
     return pa.array(list(names.values()), pa.string()).take(places.combine_chunks())
 
 
-def _with_readable(events: Any, transfer_syntax: Any) -> Any:
-    """Return the events with readable text for data sets."""
+def _with_data_set_texts(events: Any, transfer_syntax: Any) -> Any:
+    """Return the events with data sets as text."""
     for name in DATA_SETS:
-        texts = readable(events.column(name), transfer_syntax)
+        texts = data_set_texts(events.column(name), transfer_syntax)
         index = events.column_names.index(name)
         events = events.set_column(index, name, pa.array(texts, pa.string()))
     return events
 
 
 def _without_times(events: Any) -> Any:
-    """Return times as text and spans of time as numbers: Python's have no nanoseconds."""
+    """Return times as text and durations as numbers: Python's types have no nanoseconds."""
     for index, field in enumerate(events.schema):
         if pa.types.is_timestamp(field.type):
             text = events.column(index).cast(pa.string())
@@ -147,8 +147,8 @@ def _kind(event: Event) -> str:
 
 
 def _message_id(event: Event) -> str:
-    answers = event["MessageIDBeingRespondedTo"]
-    return _text(event["MessageID"] if answers is None else answers)
+    responded_to = event["MessageIDBeingRespondedTo"]
+    return _text(event["MessageID"] if responded_to is None else responded_to)
 
 
 def _sop_class(event: Event) -> str:
@@ -162,10 +162,10 @@ def _sop_class_name(event: Event) -> str:
 
 
 def _event_type(event: Event) -> str:
-    """Return the Event Type ID with the name that the standard gives it."""
+    """Return the Event Type ID, followed by its name in PS3.4 if it has one."""
     uid, number = event["AffectedSOPClassUID"], event["EventTypeID"]
-    known = None if uid is None or number is None else standard.event_type(uid, number)
-    return _text(number) if known is None else f"{number} {known}"
+    name = None if uid is None or number is None else standard.event_type(uid, number)
+    return _text(number) if name is None else f"{number} {name}"
 
 
 def _status(event: Event) -> str:
@@ -177,11 +177,11 @@ def _data_sets(event: Event) -> str:
     information, reply = (event[name] for name in DATA_SETS)
     if reply is None:
         return information or ""
-    return f"{information}\nand its reply\n{reply}" if information else f"{reply}"
+    return f"{information}\nEvent Reply:\n{reply}" if information else f"{reply}"
 
 
 DATA_SET = Column("data set", "left", _data_sets)
-"""The last column of all tables."""
+"""The last column of both tables."""
 
 DECODED = (
     Column("kind", "left", _kind),
@@ -191,29 +191,26 @@ DECODED = (
     Column("Event Type", "left", _event_type),
     Column("Status", "left", _status),
 )
-"""The columns of a stream's events."""
+"""The columns of messages in a stream."""
 
 
 def _time(event: Event) -> str:
-    """Return the time with as many digits as it has: of seconds, six or nine."""
+    """Return the time with six decimals, or nine if it has nanoseconds."""
     time = event["Time"]
     return "" if time is None else time.removesuffix("Z").removesuffix("000")
 
 
-def _end(side: str) -> Callable[[Event], str]:
-    def end(event: Event) -> str:
-        address, port = event[f"{side}Address"], event[f"{side}Port"]
-        return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-    return end
+def _address(event: Event, side: str) -> str:
+    address, port = event[f"{side}Address"], event[f"{side}Port"]
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def _ends(event: Event) -> str:
-    return f"{_end('Source')(event)} → {_end('Destination')(event)}"
+def _addresses(event: Event) -> str:
+    return f"{_address(event, 'Source')} → {_address(event, 'Destination')}"
 
 
 def _titles(event: Event) -> str:
-    """Return who called whom; the caller need not be who sends the event."""
+    """Return the calling and the called AE title; either can be the sender of the event."""
     calling, called = event["CallingAETitle"], event["CalledAETitle"]
     return f"{_text(calling) or '?'} → {_text(called) or '?'}"
 
@@ -225,7 +222,7 @@ def _latency(event: Event) -> str:
 
 CAPTURED = (
     Column("time (UTC)", "left", _time),
-    Column("from → to", "left", _ends),
+    Column("from → to", "left", _addresses),
     Column("AE titles", "left", _titles),
     Column("stream", "right", _field("Association")),
     Column("Message ID", "right", _message_id),
@@ -234,4 +231,4 @@ CAPTURED = (
     Column("Status", "left", _status),
     Column("latency", "right", _latency),
 )
-"""The columns of a capture's events."""
+"""The columns of events in a capture."""

@@ -1,4 +1,4 @@
-"""``fastdimse receive``: events taken in and written to files."""
+"""``fastdimse receive``: receive events, and write them to files."""
 
 import signal
 import time
@@ -14,78 +14,155 @@ from rich.table import Table
 
 from fastdimse import Listener, ReceivedEvents, listen
 
-from .data_sets import DataSets
+from .errors import InputError, invalid_options
+from .options import (
+    ASSOCIATION,
+    FILES,
+    Certificate,
+    ClientCa,
+    DataSetForm,
+    Key,
+    flag,
+    in_range,
+    server_tls,
+)
 from .received_files.writer import ReceivedFiles
-from .row_files.read import RowFormat, shorten
-from .row_files.rows import InputError, refused_values
+from .row_files.formats import RowFormat
+from .row_files.read import first_line
 from .terminal import LiveTable, note, plural, printable
-from .tls_options import Ca, Certificate, Key, server_tls
 
-# How what the listener says of an event begins that it refused.
+# The beginning of a listener's text about an event that it refused.
 _REFUSED = "an event was refused with Status"
-# The most reasons that are told apart: peers choose their texts.
-_MOST_REASONS = 100
-# Seconds between two looks at what came in.
-_LOOK = 0.1
+# The most different reasons that are counted: a peer can choose their text.
+_MAX_REASONS = 100
+# Seconds between two updates.
+_UPDATE_INTERVAL = 0.1
 _SUCCESS = 0x0000
-# What can't be written, the sender keeps (PS3.7 C.5).
+# The sender keeps an event with this Status (PS3.7 C.5).
 _PROCESSING_FAILURE = 0x0110
 
 
 def receive(
-    port: Annotated[int, typer.Argument(help="The port; 0 is any that is free.", min=0, max=65535)],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where the files go.")],
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "0.0.0.0",
+    port: Annotated[
+        int,
+        typer.Argument(
+            metavar="PORT",
+            callback=in_range(0, 65535),
+            help="Port to listen on. 0: a free port.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Directory to write files to.")
+    ],
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="Local address to listen on.")
+    ] = "0.0.0.0",
     row_format: Annotated[
-        RowFormat, typer.Option("--format", "-f", help="The format of the files; not CSV.")
+        RowFormat,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="FORMAT",
+            help="Format of the files: parquet, arrow or ndjson.",
+            rich_help_panel=FILES,
+        ),
     ] = RowFormat.PARQUET,
     rotate_events: Annotated[
-        int, typer.Option(min=1, help="A file has at most about so many events.")
+        int,
+        typer.Option(
+            metavar="N",
+            callback=in_range(1),
+            help="Complete a file when it has about this many events.",
+            rich_help_panel=FILES,
+        ),
     ] = 1_000_000,
     rotate_seconds: Annotated[
-        float, typer.Option(min=0.1, help="A file is whole after so long.")
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            callback=in_range(0.1),
+            help="Complete a file after this time.",
+            rich_help_panel=FILES,
+        ),
     ] = 3600.0,
     data_sets: Annotated[
-        DataSets, typer.Option(help="What data sets are: bytes, or in NDJSON structured.")
-    ] = DataSets.BYTES,
+        DataSetForm,
+        typer.Option(
+            metavar="FORM",
+            help="Data sets in the files: bytes, or, in NDJSON, structured (attributes by "
+            "keyword).",
+            rich_help_panel=FILES,
+        ),
+    ] = DataSetForm.BYTES,
     sync: Annotated[
-        bool, typer.Option("--sync", help="Answer when events are on the disk, not only in files.")
+        bool,
+        flag("--sync", "Sync events to the disk before responding.", FILES),
     ] = False,
     stop_after: Annotated[
-        int | None, typer.Option(min=1, metavar="EVENTS", help="Take in so many, and end.")
+        int | None,
+        typer.Option(metavar="N", callback=in_range(1), help="Exit after this many events."),
     ] = None,
     called_ae: Annotated[
-        str | None, typer.Option(help="The AE title by which this end must be called.")
+        str | None,
+        typer.Option(
+            metavar="AE",
+            help="Local AE title that peers must call. Default: any.",
+            rich_help_panel=ASSOCIATION,
+        ),
     ] = None,
     calling_aes: Annotated[
         list[str] | None,
-        typer.Option("--calling-ae", help="Who may call, all if not given; can be repeated."),
+        typer.Option(
+            "--calling-ae",
+            metavar="AE",
+            help="AE title of an accepted peer. Repeatable. Default: any.",
+            rich_help_panel=ASSOCIATION,
+        ),
     ] = None,
     window: Annotated[
-        int, typer.Option(min=0, max=65535, help="How many events may be unanswered; 0 is any.")
+        int,
+        typer.Option(
+            metavar="N",
+            callback=in_range(0, 65535),
+            help="Maximum number of outstanding requests to accept from a peer. 0: no limit.",
+            rich_help_panel=ASSOCIATION,
+        ),
     ] = 0,
-    max_connections: Annotated[int, typer.Option(min=1, help="How many may be open.")] = 256,
+    max_connections: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            callback=in_range(1),
+            help="Maximum number of open connections.",
+            rich_help_panel=ASSOCIATION,
+        ),
+    ] = 256,
     idle_timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="How long the next event may take.")
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            help="Abort an association after this time without a message.",
+            rich_help_panel=ASSOCIATION,
+        ),
     ] = 60.0,
-    ca: Ca = None,
+    ca: ClientCa = None,
     certificate: Certificate = None,
     key: Key = None,
 ) -> None:
-    """Take events in and write them to files, each answered when it has been written.
+    """Receive events and write them to files; respond when an event is in a file.
 
-    Files in DIR are whole, except the one that ends in .part. When this is killed, what is
-    in that file is not lost: the next run makes a whole file of it. Several processes can
-    write to DIR at the same time. Ctrl-C ends the associations and makes the last file
-    whole; a second Ctrl-C leaves at once. With --certificate connections are secure; with
-    --ca the peer needs a certificate of its authorities.
+    A file ends in .part until it is complete. If the process is killed, the next run recovers the
+    events of that file. Several processes can write to DIR at the same time.
+
+    Ctrl-C (or SIGTERM) closes the associations, completes the last file and exits with code 0. A
+    second signal exits immediately.
 
     Example: fastdimse receive 11112 -o events
     """
     if row_format is RowFormat.CSV:
-        raise InputError("CSV is not written here: Parquet, Arrow or NDJSON")
-    if data_sets is DataSets.DICOM_JSON:
-        raise InputError("--data-sets is bytes or structured here")
+        raise InputError("--format must be parquet, arrow or ndjson, not csv")
+    if data_sets is DataSetForm.DICOM_JSON:
+        raise InputError("--data-sets must be bytes or structured, not dicom-json")
     secure = server_tls(ca, certificate, key)
     files = ReceivedFiles(
         out,
@@ -93,19 +170,19 @@ def receive(
         events=rotate_events,
         seconds=rotate_seconds,
         sync=sync,
-        structured=data_sets is DataSets.STRUCTURED,
+        structured=data_sets is DataSetForm.STRUCTURED,
     )
     for line in files.recover():
         note(line)
     failures: Counter[str] = Counter()
-    answers = _Answers(files)
+    handler = _Handler(files)
     begin = time.monotonic()
-    with _signals() as is_told_to_end:
-        with refused_values():
+    with _signals() as is_signalled:
+        with invalid_options():
             listener = listen(
                 port,
                 host=host,
-                batch_handler=answers.to,
+                batch_handler=handler.write,
                 called_ae=called_ae,
                 calling_aes=calling_aes,
                 window=window,
@@ -114,68 +191,67 @@ def receive(
                 tls=secure,
             )
         try:
-            note(f"listens on {host}:{listener.port}")
-            _watch(listener, files, failures, stop_after, is_told_to_end)
+            note(f"listening on {host}:{listener.port}")
+            _watch(listener, files, failures, stop_after, is_signalled)
         finally:
-            _count(listener, failures)
+            _count_failures(listener, failures)
             listener.close()
             files.close()
-            _summarize(files, failures, time.monotonic() - begin, out)
-            answers.summarize()
+            _print_summary(files, failures, time.monotonic() - begin, out)
+            handler.print_summary()
     if files.failure is not None:
         raise files.failure
 
 
-class _Answers:
-    """Statuses of events: Success when they are written."""
+class _Handler:
+    """Writes events, and returns their Status: Success when they are in a file."""
 
     def __init__(self, files: ReceivedFiles) -> None:
         self._files = files
         self._refused: Counter[str] = Counter()
 
-    def to(self, received: ReceivedEvents) -> int:
+    def write(self, received: ReceivedEvents) -> int:
         """Write events, and return their Status."""
         try:
             self._files.write(received)
         except OSError as error:
-            # It ends the run, which says so.
+            # The main thread reports this error and ends the run.
             self._refused[str(error)] += len(received)
             return _PROCESSING_FAILURE
         except Exception as error:
-            why = f"{type(error).__name__}: {shorten(error)}"
-            if why not in self._refused:
-                note(f"events that can't be written are answered with 0110H: {why}")
-            self._refused[why] += len(received)
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            if reason not in self._refused:
+                note(f"events that cannot be written get Status 0110H: {reason}")
+            self._refused[reason] += len(received)
             return _PROCESSING_FAILURE
         return _SUCCESS
 
-    def summarize(self) -> None:
-        """Say how many events were not taken."""
-        for why, count in self._refused.most_common():
-            print(printable(f"{plural(count, 'event')} answered with 0110H: {why}"))
+    def print_summary(self) -> None:
+        """Print the number of events that were not written."""
+        for reason, count in self._refused.most_common():
+            print(printable(f"{plural(count, 'event')} with Status 0110H: {reason}"))
 
 
 @contextmanager
 def _signals() -> Iterator[Callable[[], bool]]:
-    """Note signals instead of raising them: a file must not be left in the middle of its end.
+    """Record the first signal instead of raising it, which could interrupt a write.
 
-    What is given says whether one has come. The next one is raised.
+    Yields a function that returns whether a signal was received. The second signal has its usual
+    effect.
     """
-    told = []
+    received = []
 
-    def note_signal(number: int, frame: FrameType | None) -> None:
-        told.append(number)
+    def record(number: int, frame: FrameType | None) -> None:
+        received.append(number)
         restore()
 
     def restore() -> None:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
-    before = {
-        number: signal.signal(number, note_signal) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    previous = {number: signal.signal(number, record) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(told)
+        yield lambda: bool(received)
     finally:
         restore()
 
@@ -185,31 +261,31 @@ def _watch(
     files: ReceivedFiles,
     failures: Counter[str],
     stop_after: int | None,
-    is_told_to_end: Callable[[], bool],
+    is_signalled: Callable[[], bool],
 ) -> None:
-    with LiveTable() as shown:
+    with LiveTable() as live:
         while files.failure is None and (stop_after is None or files.events < stop_after):
-            if is_told_to_end():
+            if is_signalled():
                 return
-            time.sleep(_LOOK)
+            time.sleep(_UPDATE_INTERVAL)
             files.rotate()
-            _count(listener, failures)
-            shown.show(files.events, lambda rate: _table(listener, files, failures, rate))
+            _count_failures(listener, failures)
+            live.show(files.events, lambda rate: _table(listener, files, failures, rate))
     if stop_after is not None:
-        # Those who sent have their answers before the end of their associations.
+        # Peers get their last responses and can release their associations.
         end = time.monotonic() + 1
         while listener.connections and time.monotonic() < end:
             time.sleep(0.01)
 
 
-def _count(listener: Listener, failures: Counter[str]) -> None:
+def _count_failures(listener: Listener, failures: Counter[str]) -> None:
     for line in listener.take_failures():
         reason = line.partition(": ")[2]
         if reason.startswith(_REFUSED):
-            # What is behind the Status is different for each event.
+            # The text after the Status differs for each event.
             reason = reason.partition(": ")[0]
         if reason not in failures:
-            if len(failures) < _MOST_REASONS:
+            if len(failures) < _MAX_REASONS:
                 note(line)
             else:
                 reason = "other reasons"
@@ -220,7 +296,7 @@ def _table(listener: Listener, files: ReceivedFiles, failures: Counter[str], rat
     table = Table()
     for heading in ("events", "events/s", "connections", "failures", "files"):
         table.add_column(heading, justify="right")
-    table.add_column("now", overflow="fold")
+    table.add_column("current file", overflow="fold")
     table.add_row(
         f"{files.events:,}",
         f"{rate:,.0f}",
@@ -232,7 +308,7 @@ def _table(listener: Listener, files: ReceivedFiles, failures: Counter[str], rat
     return table
 
 
-def _summarize(files: ReceivedFiles, failures: Counter[str], seconds: float, out: Path) -> None:
+def _print_summary(files: ReceivedFiles, failures: Counter[str], seconds: float, out: Path) -> None:
     in_files = f"{plural(files.events, 'event')} in {plural(files.files, 'file')} of {out}"
     print(printable(f"{in_files}, {seconds:,.1f} s"))
     for reason, count in failures.most_common():

@@ -1,18 +1,21 @@
-"""What was rejected, or could not be read: counted, the first of it kept, all in a file."""
+"""Rejected rows and messages, and faults in captures: counted, the first shown, all in a file."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
+from rich.table import Table
+from rich.text import Text
 
 from fastdimse import Fault, Faults, Rejection, Rejections
 
-from .atomic_output import whole_output
-from .row_files.read import RowsOut, row_format
-from .terminal import fault_table, note, plural, print_table, rejection_table
+from .atomic_output import atomic_output
+from .row_files.formats import row_format
+from .row_files.write import RowWriter
+from .terminal import note, plural, print_table, printable
 
-_SCHEMA = pa.schema(
+_REJECTION_COLUMNS = pa.schema(
     [
         ("row", pa.uint64()),
         ("field", pa.string()),
@@ -21,7 +24,7 @@ _SCHEMA = pa.schema(
         ("offset", pa.uint64()),
     ]
 )
-_FAULTS_SCHEMA = pa.schema(
+_FAULT_COLUMNS = pa.schema(
     [
         ("stream", pa.uint32()),
         ("source", pa.string()),
@@ -33,62 +36,102 @@ _FAULTS_SCHEMA = pa.schema(
         ("reason", pa.string()),
     ]
 )
-# The most that a table on standard error shows.
-_SHOWN = 20
+# The most rows of a table on standard error.
+_MAX_SHOWN = 20
 
 
-class Rejects:
-    """What a command rejected.
+class RejectionLog:
+    """The rejections of a command, or the faults in its capture.
 
     Parameters
     ----------
-    out : RowsOut, optional
-        Where to write all of it.
+    out : RowWriter, optional
+        Receives all of them.
 
     Attributes
     ----------
     count : int
-        How many there are.
+        The number of rejections or faults.
     first : list[Rejection] or list[Fault]
-        The first of them, as many as a table shows.
+        The first of them, as many as are shown.
     """
 
-    def __init__(self, out: RowsOut | None = None) -> None:
+    def __init__(self, out: RowWriter | None = None) -> None:
         self.count = 0
         self.first: list[Rejection | Fault] = []
         self._out = out
 
     def add(self, rejections: Rejections | Faults) -> None:
-        """Take in what a batch rejected, or what could not be read of a capture."""
+        """Add the rejections of a batch, or the faults in a capture."""
         self.count += len(rejections)
-        room = min(_SHOWN - len(self.first), len(rejections))
+        room = min(_MAX_SHOWN - len(self.first), len(rejections))
         self.first.extend(rejections[i] for i in range(room))
         if self._out is not None:
             self._out.write(pa.table(rejections))
 
-    def show(self, *, first: str = "row") -> None:
-        """Show the first rejections on standard error; `first` names their numbers."""
+    def show(self, *, counted: str = "row") -> None:
+        """Print the first rejections on standard error; `counted` names what their rows number."""
         if not self.first:
             return
         faults = [one for one in self.first if isinstance(one, Fault)]
         rejections = [one for one in self.first if isinstance(one, Rejection)]
-        table = fault_table(faults) if faults else rejection_table(rejections, first=first)
+        table = fault_table(faults) if faults else rejection_table(rejections, counted=counted)
         print_table(table, sys.stderr)
         if self.count > len(self.first):
-            note(
-                f"and {plural(self.count - len(self.first), 'more rejection')}; "
-                "--rejects FILE has them all"
-            )
+            more = plural(self.count - len(self.first), "more rejection")
+            note(f"{more}; --rejects FILE writes all of them")
 
 
 @contextmanager
-def open_rejects(path: str | None, *, faults: bool = False) -> Iterator[Rejects]:
-    """Open the file that ``--rejects`` names, if it names one: of rejections, or of faults."""
+def open_rejections(path: str | None, *, faults: bool = False) -> Iterator[RejectionLog]:
+    """Open a log of rejections, or of faults, that also writes to the file of ``--rejects``."""
     if path is None:
-        yield Rejects()
+        yield RejectionLog()
         return
-    chosen = row_format(path)
-    with whole_output(path) as sink:
-        out = RowsOut(sink, path, chosen, _FAULTS_SCHEMA if faults else _SCHEMA)
-        yield Rejects(out)
+    chosen = row_format(path, option="")
+    with atomic_output(path) as sink:
+        out = RowWriter(sink, path, chosen, _FAULT_COLUMNS if faults else _REJECTION_COLUMNS)
+        yield RejectionLog(out)
         out.close()
+
+
+def rejection_table(rejections: Sequence[Rejection], *, counted: str = "row") -> Table:
+    """Return a table of rejections, with a column of offsets where one has an offset.
+
+    Parameters
+    ----------
+    rejections : Sequence[Rejection]
+        The rejections.
+    counted : str, optional
+        The heading of `Rejection.row`.
+    """
+    has_offsets = any(rejection.offset is not None for rejection in rejections)
+    table = Table()
+    for heading in (counted, "byte") if has_offsets else (counted,):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("field", "code", "reason"):
+        table.add_column(heading, overflow="fold")
+    for rejection in rejections:
+        numbers = [rejection.row, rejection.offset] if has_offsets else [rejection.row]
+        texts = (rejection.field or "", rejection.code, printable(rejection.reason))
+        table.add_row(*map(_number, numbers), *map(Text, texts))
+    return table
+
+
+def fault_table(faults: Sequence[Fault]) -> Table:
+    """Return a table of the faults in a capture."""
+    table = Table()
+    for heading in ("stream", "frame", "byte"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("from → to", "field", "code", "reason"):
+        table.add_column(heading, overflow="fold")
+    for fault in faults:
+        numbers = (fault.stream, fault.frame, fault.offset)
+        ends = "" if fault.source is None else f"{fault.source} → {fault.destination}"
+        texts = (ends, fault.field or "", fault.code, printable(fault.reason))
+        table.add_row(*map(_number, numbers), *map(Text, texts))
+    return table
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""``fastdimse send``: events delivered to peers."""
+"""``fastdimse send``: deliver events to peers."""
 
 import hashlib
 import re
@@ -15,28 +15,42 @@ from fastdimse import Delivery, Peer
 from fastdimse._core import describe_status, status_category
 from fastdimse._delivery import RETRY_STATUSES
 
-from .atomic_output import whole_output
+from .atomic_output import atomic_output
 from .delivery_plot import draw, picture_format
 from .delivery_table import delivery_table, print_summary
-from .encode import refusals
-from .row_files.read import PIPE, RowFormat, RowsOut
-from .row_files.read import row_format as format_of
-from .row_files.rows import InputError, refused_values
-from .send_input import Requests, open_requests
-from .terminal import LiveTable, note, plural
-from .tls_options import (
+from .errors import InputError, invalid_options
+from .exit_codes import ExitCode
+from .inputs import PIPE
+from .options import (
+    ASSOCIATION,
+    DELIVERY,
+    RESULTS,
     Ca,
     Certificate,
+    EncodedSyntax,
+    Host,
+    InputFormat,
     Key,
+    LenientUIDs,
+    LocalAE,
     NoHostnameCheck,
     Passcode,
+    PeerAE,
+    Port,
     ServerName,
     Username,
-    UseTls,
+    UseTLS,
     client_tls,
+    in_range,
 )
+from .row_files.formats import RowFormat
+from .row_files.formats import row_format as format_of
+from .row_files.rows import invalid_rows
+from .row_files.write import RowWriter
+from .send_input import EventsToSend, open_events
+from .terminal import LiveTable, note, plural
 
-_OUTCOMES = pa.schema(
+_OUTCOME_COLUMNS = pa.schema(
     [
         ("Peer", pa.string()),
         ("Event", pa.int64()),
@@ -49,13 +63,13 @@ _OUTCOMES = pa.schema(
         ("Reason", pa.string()),
     ]
 )
-# Statuses with which the peer took the event (PS3.7 C).
-_TAKEN = ("Success", "Warning")
-# Seconds between two looks at the deliveries.
-_LOOK = 0.1
-_INTERRUPTED = 130
-# States in which a peer is sent nothing more.
-_ENDS = ("refused", "given up", "failed")
+# Categories of a Status of an event that the peer processed (PS3.7 C).
+_DELIVERED = ("Success", "Warning")
+# Seconds between two updates of the progress.
+_UPDATE_INTERVAL = 0.1
+# States of a peer to which nothing more is sent.
+_FINAL_STATES = ("refused", "given up", "failed")
+_DEFAULT_AE = "ANY-SCP"
 
 
 def send(
@@ -63,44 +77,50 @@ def send(
         str,
         typer.Argument(
             metavar="IN",
-            help="Rows (Parquet, Arrow, NDJSON, CSV), a stream (.bin), or a capture; - is stdin.",
+            help="Rows (Parquet, Arrow, NDJSON, CSV), a P-DATA stream (.bin), or a capture (.pcap, "
+            ".pcapng); - for rows from standard input.",
         ),
     ],
-    host: Annotated[str, typer.Argument(help="The peer's name or address.")],
-    port: Annotated[int, typer.Argument(help="Its port.", min=1, max=65535)],
-    row_format: Annotated[
-        RowFormat | None,
-        typer.Option("--format", "-f", help="The format of IN; by its suffix if not given."),
-    ] = None,
-    called_ae: Annotated[str, typer.Option(help="The peer's AE title.")] = "ANY-SCP",
-    calling_ae: Annotated[str, typer.Option(help="This end's AE title.")] = "EVENT-SCP",
+    host: Host,
+    port: Port,
+    row_format: InputFormat = None,
+    called_ae: PeerAE = _DEFAULT_AE,
+    calling_ae: LocalAE = "EVENT-SCP",
     peers: Annotated[
         list[str] | None,
         typer.Option(
             "--peer",
-            metavar="HOST:PORT[:AE]",
-            help="Another peer that gets the same events; can be repeated.",
+            metavar="PEER",
+            help="Another peer to send the same events to, as HOST:PORT or HOST:PORT:AE. "
+            "Repeatable.",
+            rich_help_panel=DELIVERY,
         ),
     ] = None,
     window: Annotated[
         int,
         typer.Option(
-            min=0, max=65535, help="How many events may be unanswered, if the peer agrees; 0: any."
+            metavar="N",
+            callback=in_range(0, 65535),
+            help="Maximum number of outstanding requests to propose to the peer. 0: no limit.",
+            rich_help_panel=ASSOCIATION,
         ),
     ] = 64,
     outbox: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Keep events here until they are answered: the same command goes on after a kill.",
+            help="Store events in this file until they are delivered. After a crash, the same "
+            "command continues.",
+            rich_help_panel=DELIVERY,
         ),
     ] = None,
     give_up_after: Annotated[
         float,
         typer.Option(
             metavar="SECONDS",
-            min=0,
-            help="Give up a peer that has given no answer for so long; inf: never.",
+            callback=in_range(0),
+            help="Give up a peer when it has completed no event for this time. inf: never.",
+            rich_help_panel=DELIVERY,
         ),
     ] = 60.0,
     retry_statuses: Annotated[
@@ -108,36 +128,38 @@ def send(
         typer.Option(
             "--retry-status",
             metavar="STATUS",
-            help="A Status, in hexadecimal, with which an event is sent again, until "
-            "--give-up-after ends; can be repeated. 0110 and 0213 if not given; none: every Status "
-            "settles.",
+            help="Retry an event whose response has this Status (hexadecimal). Repeatable. "
+            "Default: 0110 and 0213. none: accept every Status as the outcome.",
+            rich_help_panel=DELIVERY,
         ),
     ] = None,
     response_timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="How long an answer may take.")
-    ] = 30.0,
-    transfer_syntax: Annotated[
-        str | None,
+        float,
         typer.Option(
-            metavar="UID",
-            help="What data sets that are bytes are encoded in, Implicit VR Little Endian, the "
-            "default, or Explicit VR Little Endian. A capture says it itself.",
+            metavar="SECONDS",
+            help="Abort the association if a response takes longer.",
+            rich_help_panel=ASSOCIATION,
         ),
-    ] = None,
-    lenient_uids: Annotated[
-        bool, typer.Option("--lenient-uids", help="Accept UIDs against PS3.5 9.1.")
-    ] = False,
+    ] = 30.0,
+    transfer_syntax: EncodedSyntax = None,
+    lenient_uids: LenientUIDs = False,
     outcomes: Annotated[
         str | None,
-        typer.Option(metavar="OUT", help="Write what became of each event; format by the suffix."),
+        typer.Option(
+            metavar="FILE",
+            help="Write the outcome of each event to this file of rows; format by the suffix.",
+            rich_help_panel=RESULTS,
+        ),
     ] = None,
     picture: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Draw latencies and the rate over time, .svg or .png by suffix."
+            metavar="FILE",
+            help="Plot the latencies, and the rate over time, as .svg or .png.",
+            rich_help_panel=RESULTS,
         ),
     ] = None,
-    tls: UseTls = False,
+    tls: UseTLS = False,
     ca: Ca = None,
     certificate: Certificate = None,
     key: Key = None,
@@ -146,20 +168,21 @@ def send(
     username: Username = None,
     passcode: Passcode = None,
 ) -> None:
-    """Send events to a peer, or to several, and say what became of them.
+    """Deliver events to one or more peers, and report the outcomes.
 
-    Associations that fail are opened again, and what was not answered is sent again.
-    Ctrl-C sends no more, waits for the answers to what was sent and releases the
-    associations; once more leaves at once. The exit code is 1 where an event was not
-    delivered, or was answered with a Status that is a failure, in an earlier run with
-    this outbox too; 130 after Ctrl-C.
+    If an association fails, a new one is opened, and events without a response are sent again.
+
+    Ctrl-C stops sending, waits for the outstanding responses, releases the associations and exits
+    with code 130. A second Ctrl-C exits immediately. The exit code is 1 if an event was not
+    delivered, or if the Status of its response is a failure. With --outbox, this includes the
+    events of IN that an earlier run completed.
 
     Example: fastdimse send reports.ndjson pacs.example.org 104 --called-ae PACS
     """
-    chosen = None if outcomes is None else format_of(outcomes)
+    outcomes_format = None if outcomes is None else format_of(outcomes, option="")
     if picture is not None:
         picture_format(picture)
-    options: dict[str, Any] = {
+    common: dict[str, Any] = {
         "calling_ae": calling_ae,
         "window": window,
         "response_timeout": response_timeout,
@@ -175,48 +198,51 @@ def send(
         ),
     }
     addresses = [(host, port, called_ae), *map(_address, peers or ())]
-    retry = _retry_statuses(retry_statuses)
-    with refused_values():
-        to = [Peer(host, port, called_ae=title, **options) for host, port, title in addresses]
-    with open_requests(events, row_format, transfer_syntax) as requests:
-        source = None if outbox is None else _source(events)
-        with refused_values():
+    retry = _parse_statuses(retry_statuses)
+    with invalid_options():
+        to = [Peer(host, port, called_ae=title, **common) for host, port, title in addresses]
+    with open_events(events, row_format, transfer_syntax) as to_send:
+        source = None if outbox is None else _content_id(events)
+        with invalid_options():
             delivery = Delivery(
                 to, outbox=outbox, give_up_after=give_up_after, retry_statuses=retry
             )
         sources: list[str] = []
-        _tell_what_is_there(delivery)
+        _report_outbox(delivery)
         begin = time.monotonic()
         try:
-            putting = _Putting(delivery, requests, source, sources, lenient_uids=lenient_uids)
-            was_interrupted = _deliver(delivery, putting, requests, source)
+            putter = _Putter(delivery, to_send, source, sources, lenient_uids=lenient_uids)
+            was_interrupted = _deliver(delivery, putter, to_send, source)
         finally:
             if any(one.due or one.answered or one.failures for one in delivery.progress()):
                 print_summary(delivery.progress(), time.monotonic() - begin)
-    for line in requests.left_out:
+    for line in to_send.omitted:
         note(f"not sent: {line}")
-    if outcomes is not None and chosen is not None:
-        _write(delivery, outcomes, chosen)
+    if outcomes is not None and outcomes_format is not None:
+        _write_outcomes(delivery, outcomes, outcomes_format)
     if picture is not None:
         draw([(peer.name, delivery.outcomes(peer)) for peer in delivery.peers], picture)
     if was_interrupted:
-        raise typer.Exit(_INTERRUPTED)
-    is_all_taken = _were_all_taken_before(delivery, sources) and _is_all_taken(delivery)
-    if requests.left_out or not is_all_taken:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    all_delivered = _report_earlier_failures(delivery, sources) and _all_delivered(delivery)
+    if to_send.omitted or not all_delivered:
+        raise typer.Exit(ExitCode.INCOMPLETE)
+
+
+# -------------------------------------------------------------------- options
 
 
 def _address(text: str) -> tuple[str, int, str]:
-    """Read ``HOST:PORT`` or ``HOST:PORT:AE``, an IPv6 address in brackets."""
+    """Parse ``HOST:PORT`` or ``HOST:PORT:AE``; an IPv6 address is in brackets."""
     host, _, rest = text[1:].partition("]:") if text[:1] == "[" else text.partition(":")
     port, _, title = rest.partition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise InputError(f"--peer {text}: it must be HOST:PORT or HOST:PORT:AE")
-    return host, int(port), title or "ANY-SCP"
+        raise InputError(f"--peer must be HOST:PORT or HOST:PORT:AE, not '{text}'")
+    return host, int(port), title or _DEFAULT_AE
 
 
-def _retry_statuses(given: list[str] | None) -> list[int]:
-    """Read Statuses: ``0110``, ``0x0110`` or ``0110H``, or ``none`` alone."""
+def _parse_statuses(given: list[str] | None) -> list[int]:
+    """Parse Statuses: ``0110``, ``0x0110`` or ``0110H``, or the single word ``none``."""
     if given is None:
         return list(RETRY_STATUSES)
     if given == ["none"]:
@@ -224,53 +250,48 @@ def _retry_statuses(given: list[str] | None) -> list[int]:
     for text in given:
         if re.fullmatch(r"(0[xX])?[0-9a-fA-F]{1,4}[hH]?", text) is None:
             raise InputError(
-                f"--retry-status {text}: it must be a Status in hexadecimal, such as 0110, or none"
+                f"--retry-status must be a hexadecimal Status such as 0110, or none, not '{text}'"
             )
     return [int(text.rstrip("hH"), 16) for text in given]
 
 
-def _source(path: str) -> str | None:
-    """Return a name for what is in a file, whatever the file is called."""
+def _content_id(path: str) -> str | None:
+    """Return an identifier of the content of a file; None for standard input."""
     if path == PIPE:
         return None
     with open(path, "rb") as file:
         return f"SHA-256 {hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-def _tell_what_is_there(delivery: Delivery) -> None:
-    for progress in delivery.progress():
-        if progress.due:
-            note(f"{progress.peer.name}: {plural(progress.due, 'event')} due from before")
-    for name, due in delivery.due_to_other_peers().items():
-        note(f"{name}: {plural(due, 'event')} due too, but not named now")
+# ------------------------------------------------------------------- delivery
 
 
-class _Putting(threading.Thread):
-    """Events on their way into a delivery, while another thread watches it."""
+class _Putter(threading.Thread):
+    """Puts events into a delivery while the main thread shows its progress."""
 
     def __init__(
         self,
         delivery: Delivery,
-        requests: Requests,
+        to_send: EventsToSend,
         source: str | None,
         sources: list[str],
         *,
         lenient_uids: bool,
     ) -> None:
-        # A daemon: what it reads may be a pipe in which nothing comes.
+        # A daemon: it may block on a pipe that stays empty.
         super().__init__(daemon=True)
         self.count = 0
         self.failure: BaseException | None = None
         self._delivery = delivery
-        self._requests = requests
+        self._to_send = to_send
         self._source = source
         self._sources = sources
         self._lenient_uids = lenient_uids
 
     def run(self) -> None:
-        """Put them."""
+        """Put all events."""
         try:
-            for number, (events, transfer_syntax) in enumerate(self._requests.parts):
+            for number, (events, transfer_syntax) in enumerate(self._to_send.parts):
                 source = None if self._source is None else f"{self._source}, part {number}"
                 if source is not None:
                     self._sources.append(source)
@@ -285,34 +306,36 @@ class _Putting(threading.Thread):
             self.failure = error
 
 
-def _deliver(delivery: Delivery, putting: _Putting, requests: Requests, source: str | None) -> bool:
-    """Deliver everything that is put, and return whether that was interrupted."""
-    with LiveTable() as shown:
+def _deliver(
+    delivery: Delivery, putter: _Putter, to_send: EventsToSend, source: str | None
+) -> bool:
+    """Deliver all events, and return whether a signal interrupted that."""
+    with LiveTable() as live:
         try:
-            putting.start()
-            while putting.is_alive() or not delivery.wait(_LOOK):
-                putting.join(_LOOK)
+            putter.start()
+            while putter.is_alive() or not delivery.wait(_UPDATE_INTERVAL):
+                putter.join(_UPDATE_INTERVAL)
                 progress = delivery.progress()
-                table = partial(delivery_table, progress, requests.total)
-                shown.show(sum(one.answered for one in progress), table)
-                if all(one.state in _ENDS for one in progress):
+                table = partial(delivery_table, progress, to_send.total)
+                live.show(sum(one.answered for one in progress), table)
+                if all(one.state in _FINAL_STATES for one in progress):
                     delivery.wait(0)
                     break
         except (KeyboardInterrupt, SystemExit):
-            note("waiting for the answers to what was sent; once more to leave at once")
+            note("waiting for outstanding responses; press Ctrl-C again to exit immediately")
             _close(delivery)
             return True
         except BaseException:
             delivery.close()
             raise
-    # What it raises from now on is that the delivery is closed.
-    failure = putting.failure
+    # Before the delivery is closed: the thread fails after that in any case.
+    failure = putter.failure
     _close(delivery)
     if failure is not None:
-        _raise(failure, requests)
-    if source is not None and requests.total is not None and putting.count < requests.total:
-        before = requests.total - putting.count
-        note(f"{plural(before, 'event')} of this content put into the outbox before")
+        _raise(failure, to_send)
+    if source is not None and to_send.total is not None and putter.count < to_send.total:
+        earlier = to_send.total - putter.count
+        note(f"{plural(earlier, 'event')} of this file already in the outbox")
     return False
 
 
@@ -323,29 +346,40 @@ def _close(delivery: Delivery) -> None:
         delivery.close(at_once=True)
 
 
-def _raise(failure: BaseException, requests: Requests) -> None:
-    """Raise what putting raised, what the user gave as `InputError`."""
-    if requests.rows is None:
+def _raise(failure: BaseException, to_send: EventsToSend) -> None:
+    """Raise the exception of the thread that put events."""
+    if to_send.rows is None:
         raise failure
-    with refusals(requests.rows):
+    with invalid_rows(to_send.rows):
         raise failure
 
 
-def _is_all_taken(delivery: Delivery) -> bool:
+# -------------------------------------------------------------------- results
+
+
+def _report_outbox(delivery: Delivery) -> None:
+    for progress in delivery.progress():
+        if progress.due:
+            note(f"{progress.peer.name}: {plural(progress.due, 'event')} due from an earlier run")
+    for name, due in delivery.due_to_other_peers().items():
+        note(f"{name}: {plural(due, 'event')} due, but this run does not send to that peer")
+
+
+def _all_delivered(delivery: Delivery) -> bool:
     return all(
         not progress.due
         and not progress.failures
-        and all(status_category(status) in _TAKEN for status in progress.statuses)
+        and all(status_category(status) in _DELIVERED for status in progress.statuses)
         for progress in delivery.progress()
     )
 
 
-def _were_all_taken_before(delivery: Delivery, sources: list[str]) -> bool:
-    """Return whether earlier runs delivered what they settled of this content, and tell."""
-    all_taken = True
+def _report_earlier_failures(delivery: Delivery, sources: list[str]) -> bool:
+    """Report events of this file that failed in earlier runs; return whether there are none."""
+    none_failed = True
     for progress in delivery.progress():
         for (status, code), count in delivery.count_outcomes(progress.peer, sources).items():
-            if status is not None and status_category(status) in _TAKEN:
+            if status is not None and status_category(status) in _DELIVERED:
                 continue
             now = progress.failures.get(code or "", 0)
             outcome = f"not sent: {code}"
@@ -353,16 +387,17 @@ def _were_all_taken_before(delivery: Delivery, sources: list[str]) -> bool:
                 now, outcome = progress.statuses.get(status, 0), describe_status(status)
             if count > now:
                 events = plural(count - now, "event")
-                note(f"{progress.peer.name}: {events} of this content settled before: {outcome}")
-                all_taken = False
-    return all_taken
+                note(f"{progress.peer.name}: {events} of this file failed earlier: {outcome}")
+                none_failed = False
+    return none_failed
 
 
-def _write(delivery: Delivery, path: str, chosen: RowFormat) -> None:
-    with whole_output(path) as sink:
-        rows = RowsOut(sink, path, chosen, _OUTCOMES)
+def _write_outcomes(delivery: Delivery, path: str, chosen: RowFormat) -> None:
+    with atomic_output(path) as sink:
+        rows = RowWriter(sink, path, chosen, _OUTCOME_COLUMNS)
         for peer in delivery.peers:
             columns = delivery.outcomes(peer)
             count = len(columns["Event"])
-            rows.write(pa.table({"Peer": [peer.name] * count, **columns}, schema=_OUTCOMES))
+            table = pa.table({"Peer": [peer.name] * count, **columns}, schema=_OUTCOME_COLUMNS)
+            rows.write(table)
         rows.close()

@@ -1,4 +1,4 @@
-"""Events to be sent: rows of a file, or the requests of a stream or a capture."""
+"""Events to send: rows of a file, or the requests of a stream or a capture."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,51 +10,47 @@ import pyarrow.compute
 
 from fastdimse import DecodeError, decode_capture, decode_events
 
-from .data_sets import IMPLICIT_VR
-from .decode import open_stream
-from .row_files.read import (
-    EVENT_COLUMNS,
-    P_DATA_SUFFIXES,
-    RowFormat,
-    capture_format,
-    open_rows,
-    plain_schema,
-)
-from .row_files.rows import ArrowRows, InputError, MappedRows
+from .errors import InputError
+from .inputs import input_name, read_input
+from .options import IMPLICIT_VR
+from .row_files.columns import EVENT_COLUMNS, plain_schema
+from .row_files.formats import P_DATA_SUFFIXES, RowFormat, capture_format
+from .row_files.read import open_rows
+from .row_files.rows import ArrowRows, MappedRows
 from .terminal import plural
 
-# What a request has (PS3.7 10.1.1): a capture's rows have their answers beside it.
-_OF_A_REQUEST = [
+# The fields of a request (PS3.7 10.1.1). Rows of a capture also have those of its response.
+_REQUEST_COLUMNS = [
     *("MessageID", "AffectedSOPClassUID", "AffectedSOPInstanceUID", "EventTypeID"),
     "EventInformation",
 ]
 
 
-class Requests(NamedTuple):
-    """Events to be sent.
+class EventsToSend(NamedTuple):
+    """Events to send.
 
     Attributes
     ----------
     parts : iterator of tuple
-        The events, with the UID of the transfer syntax of their data sets where those are bytes.
+        The events, with the UID of the transfer syntax of their encoded data sets.
     total : int or None
-        How many there are, where that is known.
-    left_out : list of str
-        What of the file is not sent, and why.
+        The number of events, if it is known.
+    omitted : list of str
+        The content of the file that is not sent, and the reasons.
     rows : ArrowRows or MappedRows or None
-        The rows, where the file has rows.
+        The rows of a file of rows.
     """
 
     parts: Iterator[tuple[Any, str]]
     total: int | None
-    left_out: list[str]
+    omitted: list[str]
     rows: ArrowRows | MappedRows | None = None
 
 
 @contextmanager
-def open_requests(
+def open_events(
     path: str, given: RowFormat | None, transfer_syntax: str | None
-) -> Iterator[Requests]:
+) -> Iterator[EventsToSend]:
     """Open the events of a file, or of standard input.
 
     Parameters
@@ -62,58 +58,56 @@ def open_requests(
     path : str
         The file, or `PIPE`.
     given : RowFormat, optional
-        Its format, if it has rows; by its suffix if not given.
+        The format of rows; the suffix of `path` decides if it is None.
     transfer_syntax : str, optional
-        The UID of the transfer syntax of data sets that are bytes; Implicit VR Little Endian if
-        not given. A capture says it itself.
+        The UID of the transfer syntax of encoded data sets; Implicit VR Little Endian by default.
+        A capture states its own.
 
     Yields
     ------
-    Requests
+    EventsToSend
         The events.
     """
     syntax = transfer_syntax or IMPLICIT_VR
     if given is None and Path(path).suffix.lower() in P_DATA_SUFFIXES:
-        with open_stream(path) as stream:
-            yield _of_stream(path, stream, syntax)
+        yield _from_stream(path, syntax)
     elif given is None and capture_format(path) is not None:
         if transfer_syntax is not None:
-            raise InputError("a capture says its transfer syntaxes itself: leave the option out")
-        with open_stream(path) as capture:
-            yield _of_capture(capture)
+            raise InputError("--transfer-syntax cannot be used for a capture, which states its own")
+        yield _from_capture(path)
     else:
         with open_rows(path, given, EVENT_COLUMNS) as rows:
-            yield Requests(iter([(rows, syntax)]), rows.total, [], rows)
+            yield EventsToSend(iter([(rows, syntax)]), rows.total, [], rows)
 
 
-def _of_stream(path: str, stream: Any, syntax: str) -> Requests:
+def _from_stream(path: str, syntax: str) -> EventsToSend:
     try:
-        decoded = decode_events(stream, on_invalid="skip")
+        decoded = decode_events(read_input(path), on_invalid="skip")
     except DecodeError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{input_name(path)}: {error}") from error
     table = pa.table(decoded)
     table = table.cast(plain_schema(table.schema))
     requests = table.filter(pa.compute.is_null(table["MessageIDBeingRespondedTo"]))
-    left_out = [str(one) for one in decoded.rejected]
+    omitted = [str(one) for one in decoded.rejected]
     if responses := table.num_rows - requests.num_rows:
-        left_out.append(f"{plural(responses, 'response')}: only requests are sent")
-    part = requests.select(_OF_A_REQUEST)
-    return Requests(iter([(part, syntax)]), part.num_rows, left_out)
+        omitted.append(f"{plural(responses, 'response')}: only requests are sent")
+    part = requests.select(_REQUEST_COLUMNS)
+    return EventsToSend(iter([(part, syntax)]), part.num_rows, omitted)
 
 
-def _of_capture(capture: Any) -> Requests:
-    decoded = decode_capture(capture, on_invalid="skip")
+def _from_capture(path: str) -> EventsToSend:
+    decoded = decode_capture(read_input(path), on_invalid="skip")
     table = pa.table(decoded)
-    left_out = [str(one) for one in decoded.faults]
-    return Requests(_in_one_syntax(table), table.num_rows, left_out)
+    omitted = [str(one) for one in decoded.faults]
+    return EventsToSend(_split_by_syntax(table), table.num_rows, omitted)
 
 
-def _in_one_syntax(table: Any) -> Iterator[tuple[Any, str]]:
-    """Cut a table where the transfer syntax changes."""
+def _split_by_syntax(table: Any) -> Iterator[tuple[Any, str]]:
+    """Split a table where the transfer syntax changes."""
     syntaxes = table["TransferSyntaxUID"].to_pylist()
     begin = 0
     for row, syntax in enumerate(syntaxes):
         if row + 1 == len(syntaxes) or syntaxes[row + 1] != syntax:
-            part = table.slice(begin, row + 1 - begin).select(_OF_A_REQUEST)
+            part = table.slice(begin, row + 1 - begin).select(_REQUEST_COLUMNS)
             yield part, syntax or IMPLICIT_VR
             begin = row + 1

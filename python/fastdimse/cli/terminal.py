@@ -1,8 +1,8 @@
-"""What people see on the terminal: tables, counts, progress, and errors in a line."""
+"""Output on the terminal: tables, notes, errors and progress."""
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self, TextIO
@@ -24,35 +24,33 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from fastdimse import Fault, Rejection
-
-# The rate that is shown is that of so many seconds.
+# The displayed rate is an average over this time.
 _RATE_SECONDS = 2.0
 
 
 class _PipedConsole(Console):
-    """A console that leaves a broken pipe to the command."""
+    """A console that raises an error for a broken pipe, which `main` handles."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
 
 def printable(text: str) -> str:
-    """Return `text` with what could steer a terminal escaped."""
+    """Return `text` with control characters escaped."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def print_table(table: Table, file: TextIO, narrow: RenderableType | None = None) -> None:
-    """Print a table: in the width of a terminal, or as wide as it is elsewhere.
+    """Print a table: in the width of a terminal, or in its own width elsewhere.
 
     Parameters
     ----------
     table : rich.table.Table
         The table.
     file : TextIO
-        Where it goes.
+        The output.
     narrow : rich.console.RenderableType, optional
-        What is printed in its place on a terminal that is not as wide.
+        Printed instead on a terminal that is narrower than the table.
     """
     console = _PipedConsole(file=file)
     unbound = console.options.update(width=10_000)
@@ -63,12 +61,12 @@ def print_table(table: Table, file: TextIO, narrow: RenderableType | None = None
 
 
 def error_line(text: str) -> None:
-    """Print an error in one line on standard error."""
+    """Print an error as one line on standard error."""
     print(f"fastdimse: error: {printable(text)}", file=sys.stderr)
 
 
 def note(text: str) -> None:
-    """Print what was done in one line on standard error."""
+    """Print a line on standard error."""
     print(printable(text), file=sys.stderr)
 
 
@@ -77,51 +75,8 @@ def plural(count: int, thing: str) -> str:
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
-def rejection_table(rejections: Sequence[Rejection], *, first: str = "row") -> Table:
-    """Return a table of rejections, with a column of bytes where one has an offset.
-
-    Parameters
-    ----------
-    rejections : Sequence[Rejection]
-        What to show.
-    first : str, optional
-        What is counted by `Rejection.row`.
-    """
-    decoded = any(rejection.offset is not None for rejection in rejections)
-    table = Table()
-    for heading in (first, "byte") if decoded else (first,):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for heading in ("field", "rule", "reason"):
-        table.add_column(heading, overflow="fold")
-    for rejection in rejections:
-        where = [rejection.row, rejection.offset] if decoded else [rejection.row]
-        what = (rejection.field or "", rejection.code, printable(rejection.reason))
-        table.add_row(
-            *("" if number is None else str(number) for number in where),
-            *(Text(text) for text in what),
-        )
-    return table
-
-
-def fault_table(faults: Sequence[Fault]) -> Table:
-    """Return a table of what could not be read of a capture."""
-    table = Table()
-    for heading in ("stream", "frame", "byte"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for heading in ("from → to", "field", "fault", "reason"):
-        table.add_column(heading, overflow="fold")
-    for fault in faults:
-        numbers = (fault.stream, fault.frame, fault.offset)
-        ends = "" if fault.source is None else f"{fault.source} → {fault.destination}"
-        table.add_row(
-            *("" if number is None else str(number) for number in numbers),
-            *map(Text, (ends, fault.field or "", fault.code, printable(fault.reason))),
-        )
-    return table
-
-
 class _Rate(ProgressColumn):
-    """Events a second."""
+    """Events per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -137,16 +92,17 @@ def progress(
     Parameters
     ----------
     doing : str
-        What is being done.
+        The label of the bar.
     total : int, optional
-        How many events there are, if that is known.
+        The number of events, if it is known.
     on_stdout : bool, optional
-        Whether lines go to standard output meanwhile: no bar is drawn between them.
+        Whether rows are printed on standard output at the same time. No bar is drawn if that is a
+        terminal.
 
     Yields
     ------
     Callable[[int], None]
-        To be called with each number of events that were done.
+        Adds a number of events to the bar.
     """
     bar = Progress(
         SpinnerColumn(),
@@ -165,7 +121,7 @@ def progress(
 
 
 class LiveTable:
-    """A table that changes, with the rate of what is counted, if standard error is a terminal."""
+    """A table on standard error that is updated in place, if that is a terminal."""
 
     def __init__(self) -> None:
         self._counts = [(time.monotonic(), 0)]
@@ -175,7 +131,7 @@ class LiveTable:
         self._is_shown = sys.stderr.isatty()
 
     def __enter__(self) -> Self:
-        """Begin to show it."""
+        """Show the table."""
         if self._is_shown:
             self._live.start()
         return self
@@ -186,12 +142,12 @@ class LiveTable:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Take it away."""
+        """Remove the table."""
         if self._is_shown:
             self._live.stop()
 
     def show(self, count: int, table: Callable[[float], Table]) -> None:
-        """Show the table that is made with how many were counted in each of the last seconds."""
+        """Update the table; `table` gets the rate at which `count` has grown."""
         if self._is_shown:
             self._live.update(table(self._rate(count)), refresh=True)
 

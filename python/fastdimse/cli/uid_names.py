@@ -1,4 +1,4 @@
-"""Names of UIDs, where pydicom is there to know them."""
+"""Names of UIDs, if pydicom is installed."""
 
 from functools import cache
 
@@ -7,7 +7,7 @@ from .terminal import printable
 
 @cache
 def uid_name(uid: str) -> str:
-    """Return the name of a UID that PS3.6 registers, or the UID."""
+    """Return the name of a UID in PS3.6, or the UID if it has none."""
     try:
         from pydicom.config import IGNORE
         from pydicom.uid import UID
@@ -17,6 +17,6 @@ def uid_name(uid: str) -> str:
 
 
 def uid_with_name(uid: str) -> str:
-    """Return the UID, and behind it its name if it has one."""
+    """Return the UID, followed by its name if it has one."""
     name = uid_name(uid)
     return name if name == printable(uid) else f"{printable(uid)} {name}"

@@ -1,6 +1,6 @@
-"""Rows as objects of JSON whose data sets are objects too, with attributes by keyword.
+"""NDJSON rows whose data sets are objects: attributes by keyword.
 
-JSON has no bytes: those of a data set that is encoded are base64, those inside an object are
+JSON has no bytes: an encoded data set is base64, and bytes inside an object are
 ``{"InlineBinary": base64}``, as in DICOM JSON (PS3.18 F.2.7).
 """
 
@@ -13,24 +13,24 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute
 
-from .rows import InputError
-
-DATA_SETS = ("EventInformation", "EventReply")
-# Behind its name: the column with the bytes of those data sets of a column that can't be read.
-UNREAD = ":bytes"
+from ..errors import InputError
+from .columns import DATA_SETS, RAW_SUFFIX
 
 _BLOCK_ROWS = 1024
 
 
+# -------------------------------------------------------------------- reading
+
+
 def read_objects(lines: Iterable[bytes], names: set[str]) -> Iterator[list[dict[str, Any]]]:
-    """Read a row of each line that is not empty.
+    """Read one row from each line that is not empty.
 
     Parameters
     ----------
     lines : Iterable[bytes]
         The file.
     names : set of str
-        Columns that each row is to have, null where the line does not say it.
+        Columns that every row gets, null where the line omits them.
 
     Yields
     ------
@@ -40,7 +40,7 @@ def read_objects(lines: Iterable[bytes], names: set[str]) -> Iterator[list[dict[
     Raises
     ------
     InputError
-        With the line that can't be read.
+        If a line cannot be read. The text has the line number.
     """
     absent = dict.fromkeys(sorted(names))
     numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
@@ -50,16 +50,16 @@ def read_objects(lines: Iterable[bytes], names: set[str]) -> Iterator[list[dict[
 
 def _row(number: int, line: bytes) -> dict[str, Any]:
     try:
-        row = json.loads(line, object_pairs_hook=_object, parse_constant=_no_number)
+        row = json.loads(line, object_pairs_hook=_object, parse_constant=_reject_constant)
         if not isinstance(row, dict):
-            raise ValueError("a row is an object, { … }")
+            raise ValueError("a row must be an object, { … }")
         for name in DATA_SETS:
             if isinstance(row.get(name), str):
-                row[name] = _of_base64(row[name])
+                row[name] = _from_base64(row[name])
     except ValueError as error:
         raise InputError(f"line {number}: {error}") from error
     except RecursionError as error:
-        raise InputError(f"line {number}: it is nested deeper than any data set") from error
+        raise InputError(f"line {number}: nested deeper than any data set") from error
     return row
 
 
@@ -68,25 +68,28 @@ def _object(pairs: list[tuple[str, Any]]) -> Any:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"'{twice}' is there more than once")
-    return _of_base64(found["InlineBinary"]) if found.keys() == {"InlineBinary"} else found
+        raise ValueError(f"'{twice}' occurs more than once")
+    return _from_base64(found["InlineBinary"]) if found.keys() == {"InlineBinary"} else found
 
 
-def _of_base64(text: Any) -> bytes:
+def _from_base64(text: Any) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (TypeError, ValueError) as error:
         raise ValueError(f"not base64: {error}") from error
 
 
-def _no_number(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
+def _reject_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is not a JSON number")
+
+
+# -------------------------------------------------------------------- writing
 
 
 def to_rows(array: Any) -> list[Any]:
-    """Return what `array.to_pylist()` does, without the fields of structs that are null.
+    """Return what `array.to_pylist()` returns, without null fields of structs.
 
-    Data sets of many kinds have far more of these than of others.
+    In a table of data sets of many kinds, most fields of a struct are null.
     """
     if pa.types.is_struct(array.type):
         rows: list[Any] = [{} if valid else None for valid in array.is_valid().to_pylist()]
@@ -103,10 +106,10 @@ def to_rows(array: Any) -> list[Any]:
 
 
 def to_line(row: dict[str, Any]) -> str:
-    """Return a row as a line, nulls left out."""
+    """Return a row as a line of NDJSON without nulls."""
     for name in DATA_SETS:
-        if (unread := row.pop(name + UNREAD, None)) is not None:
-            row[name] = unread
+        if (raw := row.pop(name + RAW_SUFFIX, None)) is not None:
+            row[name] = raw
     return json.dumps(
         _without_nulls(row), default=_inline_binary, ensure_ascii=False, separators=(",", ":")
     )
@@ -121,4 +124,4 @@ def _without_nulls(value: Any) -> Any:
 def _inline_binary(value: object) -> object:
     if isinstance(value, bytes):
         return {"InlineBinary": base64.b64encode(value).decode()}
-    raise TypeError(f"{type(value)} has no place in JSON")
+    raise TypeError(f"{type(value)} cannot be written as JSON")

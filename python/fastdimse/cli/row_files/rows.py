@@ -1,4 +1,4 @@
-"""Rows of a file on their way into an encoder: one by one, or as an Arrow stream."""
+"""Rows of a file as an encoder reads them: mappings, or an Arrow stream."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -6,38 +6,27 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from ..errors import InputError
+
 _T = TypeVar("_T")
 
 
-class InputError(Exception):
-    """Something the user gave can't be used; its text is one line for them."""
-
-
-@contextmanager
-def refused_values() -> Iterator[None]:
-    """Let a `ValueError` about what the user gave leave as `InputError`."""
-    try:
-        yield
-    except ValueError as error:
-        raise InputError(str(error)) from error
-
-
 class Rows:
-    """Rows of a file, counted as they are read.
+    """Rows of a file, counted while they are read.
 
     Parameters
     ----------
     total : int, optional
-        How many there are, where the file says so beforehand.
+        The number of rows, where the file states it.
 
     Attributes
     ----------
     read : int
-        How many rows have been read.
+        The number of rows read so far.
     advanced : Callable[[int], None]
-        Called with a number of rows whenever so many more are done.
+        Called with the number of rows after each part.
     failure : BaseException or None
-        What reading raised. An Arrow stream hands on only the text of an error.
+        The exception that reading raised: the Arrow stream interface passes on only its text.
     """
 
     def __init__(self, total: int | None = None) -> None:
@@ -70,7 +59,7 @@ class ArrowRows(Rows):
     batches : Iterable[pyarrow.RecordBatch]
         The rows.
     total : int, optional
-        How many there are, where the file says so beforehand.
+        The number of rows, where the file states it.
     """
 
     def __init__(self, schema: Any, batches: Iterable[Any], total: int | None = None) -> None:
@@ -99,6 +88,17 @@ class MappedRows(Rows):
         self._blocks = blocks
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        """Give the rows one by one."""
+        """Yield the rows one by one."""
         for block in self._counted(self._blocks, len):
             yield from block
+
+
+@contextmanager
+def invalid_rows(rows: ArrowRows | MappedRows) -> Iterator[None]:
+    """Raise errors of an encoder about columns and options as `InputError`."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if rows.failure is not None:
+            raise
+        raise InputError(str(error)) from error

@@ -1,0 +1,75 @@
+"""Columns of events and of captures."""
+
+from typing import Any
+
+import pyarrow as pa
+
+from ..errors import InputError
+
+DATA_SETS = ("EventInformation", "EventReply")
+"""The columns of data sets."""
+
+RAW_SUFFIX = ":bytes"
+"""Ends the name of the column with those data sets of a structured column that stay bytes."""
+
+# Wider than the VR US: a number that is too large then rejects the row, not the file.
+EVENT_COLUMNS = pa.schema(
+    [
+        ("PresentationContextID", pa.int64()),
+        ("MessageID", pa.int64()),
+        ("MessageIDBeingRespondedTo", pa.int64()),
+        ("AffectedSOPClassUID", pa.string()),
+        ("AffectedSOPInstanceUID", pa.string()),
+        ("EventTypeID", pa.int64()),
+        ("EventInformation", pa.binary()),
+        ("EventReply", pa.binary()),
+        ("Status", pa.int64()),
+        ("ErrorComment", pa.string()),
+        ("ErrorID", pa.int64()),
+    ]
+)
+CAPTURE_COLUMNS = pa.schema(
+    [
+        *EVENT_COLUMNS,
+        ("Time", pa.timestamp("ns", "UTC")),
+        ("SourceAddress", pa.string()),
+        ("SourcePort", pa.int64()),
+        ("DestinationAddress", pa.string()),
+        ("DestinationPort", pa.int64()),
+        ("CallingAETitle", pa.string()),
+        ("CalledAETitle", pa.string()),
+        ("Association", pa.int64()),
+        ("Frame", pa.int64()),
+        ("TransferSyntaxUID", pa.string()),
+        ("Latency", pa.duration("ns")),
+    ]
+)
+
+
+def check_columns(names: list[str], columns: Any) -> None:
+    """Raise `InputError` for a name that is not in `columns`, or occurs more than once."""
+    for name in names:
+        if name not in columns.names:
+            raise InputError(f"unknown column '{name}' ({accepted(columns)})")
+        if names.count(name) > 1:
+            raise InputError(f"column '{name}' occurs more than once")
+
+
+def accepted(columns: Any) -> str:
+    """Return the names of `columns` for an error text."""
+    return f"accepted columns: {', '.join(columns.names)}"
+
+
+def _plain_type(data_type: Any) -> Any:
+    if pa.types.is_dictionary(data_type):
+        return data_type.value_type
+    if pa.types.is_string_view(data_type):
+        return pa.string()
+    if pa.types.is_binary_view(data_type):
+        return pa.binary()
+    return data_type
+
+
+def plain_schema(schema: Any) -> Any:
+    """Return `schema` without views and dictionaries, which some readers do not support."""
+    return pa.schema(field.with_type(_plain_type(field.type)) for field in schema)

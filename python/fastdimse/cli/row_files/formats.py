@@ -1,0 +1,79 @@
+"""Formats of files, by option or by suffix."""
+
+from enum import StrEnum
+from pathlib import Path
+
+from ..errors import InputError
+from ..inputs import PIPE
+
+
+class RowFormat(StrEnum):
+    """A file format for rows."""
+
+    PARQUET = "parquet"
+    ARROW = "arrow"
+    NDJSON = "ndjson"
+    CSV = "csv"
+
+
+_ROW_SUFFIXES = {
+    ".parquet": RowFormat.PARQUET,
+    ".arrow": RowFormat.ARROW,
+    ".arrows": RowFormat.ARROW,
+    ".feather": RowFormat.ARROW,
+    ".ipc": RowFormat.ARROW,
+    ".ndjson": RowFormat.NDJSON,
+    ".jsonl": RowFormat.NDJSON,
+    ".csv": RowFormat.CSV,
+}
+P_DATA_SUFFIXES = (".bin", ".pdata", ".dimse")
+_CAPTURE_SUFFIXES = {".pcap": "pcap", ".pcapng": "pcapng"}
+
+
+def row_format(path: str, given: RowFormat | None = None, *, option: str = "--format") -> RowFormat:
+    """Return the format of the rows in `path`.
+
+    Parameters
+    ----------
+    path : str
+        The file, or `PIPE`.
+    given : RowFormat, optional
+        The format that the user named; the suffix of `path` decides otherwise.
+    option : str, optional
+        The option that names the format, for error texts; empty where there is none.
+    """
+    if given is not None:
+        return given
+    suffix = Path(path).suffix.lower()
+    if suffix in _ROW_SUFFIXES:
+        return _ROW_SUFFIXES[suffix]
+    formats = ", ".join(RowFormat)
+    if path == PIPE:
+        if not option:
+            raise InputError(f"rows of this kind cannot be written to '{PIPE}': name a file")
+        raise InputError(f"{option} is required for standard input and output ({formats})")
+    if suffix in P_DATA_SUFFIXES or suffix in _CAPTURE_SUFFIXES:
+        kind = "capture" if suffix in _CAPTURE_SUFFIXES else "P-DATA stream"
+        raise InputError(
+            f"{path}: must be a file of rows, but the suffix is that of a {kind}; "
+            "'fastdimse decode' and 'fastdimse encode' convert between them"
+        )
+    hint = f", or name the format with {option} ({formats})" if option else ""
+    raise InputError(
+        f"{path}: unknown suffix '{suffix}': use one of {' '.join(_ROW_SUFFIXES)}{hint}"
+    )
+
+
+def reject_row_suffix(path: str) -> None:
+    """Raise `InputError` where a stream or a capture is needed and `path` names rows."""
+    if Path(path).suffix.lower() in _ROW_SUFFIXES:
+        raise InputError(
+            f"{path}: must be a P-DATA stream or a capture "
+            f"({' '.join((*P_DATA_SUFFIXES, *_CAPTURE_SUFFIXES))}), but the suffix is that of a "
+            "file of rows"
+        )
+
+
+def capture_format(path: str) -> str | None:
+    """Return the capture format that the suffix of `path` names, or None."""
+    return _CAPTURE_SUFFIXES.get(Path(path).suffix.lower())
