@@ -23,7 +23,7 @@ from .decode import decode
 from .echo import echo
 from .encode import encode
 from .errors import InputError
-from .exit_codes import ExitCode
+from .exit_codes import EXIT_CODES, ExitCode
 from .receive import receive
 from .send import send
 from .terminal import error_line
@@ -32,9 +32,7 @@ from .validate import validate
 app = typer.Typer(
     name="fastdimse",
     help="DICOM N-EVENT-REPORT (PS3.7 10.1.1): encode, decode, send and receive events.",
-    epilog="Exit codes: 0 success; 1 rows or messages were rejected, or events not delivered; 2 "
-    "invalid options, unreadable input or unwritable output; 130 interrupted by Ctrl-C; 141 the "
-    "reader closed standard output; 143 ended by SIGTERM.",
+    epilog=EXIT_CODES,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -1,19 +1,27 @@
-"""Exit codes of the command line."""
+"""Exit codes of the command line. docs/command_line.md lists what each command returns."""
 
 from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Exit codes of all commands; docs/command_line.md lists what each command returns."""
+    """An exit code. Those above 128 are 128 plus the number of a signal, as in a shell."""
 
     SUCCESS = 0
     INCOMPLETE = 1
-    """Rows or messages were rejected, or events were not delivered."""
     ERROR = 2
-    """Invalid options, unreadable input or unwritable output."""
     INTERRUPTED = 130
-    """Ended by SIGINT (128 + 2), as a shell reports it."""
     BROKEN_PIPE = 141
-    """The reader closed standard output (128 + SIGPIPE)."""
     TERMINATED = 143
-    """Ended by SIGTERM (128 + 15)."""
+
+
+_MEANINGS = {
+    ExitCode.SUCCESS: "success",
+    ExitCode.INCOMPLETE: "rows or messages rejected, or events not delivered",
+    ExitCode.ERROR: "invalid options, unreadable input, unwritable output",
+    ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
+    ExitCode.BROKEN_PIPE: "standard output closed by its reader",
+    ExitCode.TERMINATED: "ended by SIGTERM",
+}
+
+EXIT_CODES = "\n".join(["Exit codes:", *(f"{code.value:3} {_MEANINGS[code]}" for code in ExitCode)])
+"""A text that lists all exit codes."""
