@@ -316,7 +316,7 @@ def test_a_handler_that_fails_otherwise_is_told_once(tmp_path):
     program = """
 import sys
 from fastdimse.cli import main
-from fastdimse.cli.row_files.read import RowWriter
+from fastdimse.cli.row_files.write import RowWriter
 write = RowWriter.write
 def fail(rows, table, *others):
     if table.num_rows and table["AffectedSOPInstanceUID"][0].as_py() == "1.2.1":

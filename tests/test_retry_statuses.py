@@ -170,7 +170,7 @@ def test_what_an_earlier_run_settled_counts(tmp_path):
 @pytest.mark.parametrize(
     ("status", "text"),
     [
-        ("slow", "--retry-status slow: it must be a Status in hexadecimal"),
+        ("slow", "--retry-status must be a hexadecimal Status such as 0110"),
         ("0000H", "0x0000 Success: with this Status the peer has accepted the event"),
     ],
 )
