@@ -21,12 +21,14 @@ extensions = [
 ]
 exclude_patterns = ["_extensions", "_templates"]
 templates_path = ["_templates"]
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 highlight_language = "python"
 
 # `#heading` in a link is resolved as GitHub resolves it.
 myst_heading_anchors = 3
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["colon_fence"]
 
 autosummary_generate = True
 autosummary_ignore_module_all = False

@@ -39,9 +39,9 @@ def command(name: str, found: Any, parent: typer.Context) -> Iterator[str]:
     context = typer.Context(found, info_name=name, parent=parent)
     yield f"## fastdimse {name}"
     yield ""
-    yield from paragraphs(found.help or "")
     usage = " ".join(found.collect_usage_pieces(context)).replace("{", "").replace("}", "")
     yield from ["```text", f"fastdimse {name} {usage}", "```", ""]
+    yield from paragraphs(found.help or "")
     yield from [f":::{{program}} fastdimse {name}", ":::", ""]
     for one in found.get_params(context):
         record = one.get_help_record(context)
