@@ -57,7 +57,7 @@ class CommandReference(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return the sections."""
         group = typer.main.get_command(app)
-        parent = typer.Context(group, info_name="fastdimse")
+        parent = typer.Context(group, info_name="fastdimse", **group.context_settings)
         lines: list[str] = []
         for name, found in group.commands.items():
             lines += command(name, found, parent)
