@@ -1,8 +1,8 @@
-"""A listener that answers events and writes each as a line of NDJSON.
+"""Receive events, and write each as a line of NDJSON.
 
-It takes N-EVENT-REPORT of Storage Commitment (PS3.4 J.3.3), of Modality Performed Procedure Step
-Notification (F.9), of UPS Event (CC.2.4), and of Print Job and Printer (H.4.5, H.4.6). A line has
-the fields of the message by keyword, the data set as DICOM JSON (PS3.18 Annex F).
+The listener accepts N-EVENT-REPORT of Storage Commitment (PS3.4 J.3.3), Modality Performed
+Procedure Step Notification (F.9), UPS Event (CC.2.4), Print Job and Printer (H.4.5, H.4.6). A line
+has the fields of the message by keyword, and the data set as DICOM JSON (PS3.18 Annex F).
 
     python examples/event_listener.py --port 11113 --output events.ndjson
 """
@@ -36,17 +36,17 @@ SOP_CLASSES = [
 
 
 class Journal:
-    """Writes events of many associations, one after the other."""
+    """Writes the events of all associations, one at a time."""
 
     def __init__(self, output: TextIO) -> None:
         self._output = output
         self._lock = threading.Lock()
 
     def write(self, event: evt.Event) -> tuple[int, None]:
-        """Write an event, then answer it.
+        """Write an event, and return the Status of the response.
 
-        What can't be read or written raises, and pynetdicom answers 0110H: the sender learns that
-        its event was not kept.
+        If the event cannot be decoded or written, the exception makes pynetdicom respond with
+        0110H, so that the sender keeps the event.
         """
         request = event.request
         line = json.dumps(
@@ -57,7 +57,7 @@ class Journal:
                 "AffectedSOPClassUID": request.AffectedSOPClassUID,
                 "AffectedSOPInstanceUID": request.AffectedSOPInstanceUID,
                 "EventTypeID": request.EventTypeID,
-                # It is optional; a procedure step's notification has none.
+                # Optional: notifications of procedure steps have no data set.
                 "EventInformation": event.event_information.to_json_dict() or None,
             }
         )
@@ -68,14 +68,14 @@ class Journal:
 
 
 def listen(address: tuple[str, int], ae_title: str, output: TextIO) -> None:
-    """Listen until SIGINT or SIGTERM comes."""
+    """Listen until SIGINT or SIGTERM is received."""
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     ae = AE(ae_title)
     ae.add_supported_context(Verification)
     for sop_class in SOP_CLASSES:
-        # Who sends events is the SCP, also where it requests the association (PS3.7 D.3.3.4).
+        # The sender of events is the SCP, even as the association requestor (PS3.7 D.3.3.4).
         ae.add_supported_context(sop_class, scu_role=False, scp_role=True)
     handlers = [(evt.EVT_N_EVENT_REPORT, Journal(output).write)]
     server = ae.start_server(address, block=False, evt_handlers=handlers)
@@ -86,12 +86,14 @@ def listen(address: tuple[str, int], ae_title: str, output: TextIO) -> None:
 
 
 def main() -> None:
-    """Read the command line."""
+    """Parse the command line, and listen."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
-    parser.add_argument("--port", type=int, default=11113, help="0: any (%(default)s)")
-    parser.add_argument("--ae-title", default="LISTENER", help="(%(default)s)")
-    parser.add_argument("--output", default="-", help="a file to append to (standard output)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=11113, help="port to listen on; 0: any free port (%(default)s)"
+    )
+    parser.add_argument("--ae-title", default="LISTENER", help="local AE title (%(default)s)")
+    parser.add_argument("--output", default="-", help="file to append to (standard output)")
     arguments = parser.parse_args()
     fastdimse.pynetdicom.install()
     address = (arguments.host, arguments.port)

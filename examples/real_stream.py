@@ -1,7 +1,7 @@
-"""The main job on a real stream: decode it, show it, encode it again, compare the bytes.
+"""Decode a real stream, print it, encode it again, and compare the bytes.
 
-The stream is what an Orthanc server sent, and what a listener answered, in 24 storage-commitment
-reports; each file holds one direction of 24 associations, handshakes included.
+The stream has 24 storage commitment reports of an Orthanc server, and the responses of a listener.
+Each file contains one direction of 24 associations, handshakes included.
 
     python examples/real_stream.py
 """
@@ -43,7 +43,7 @@ def cells(event: N_EVENT_REPORT) -> list[str]:
 
 
 def p_data(stream: bytes) -> bytes:
-    """Return the P-DATA-TF PDUs of a stream (PS3.8 9.3.5), without all others."""
+    """Return only the P-DATA-TF PDUs of a stream (PS3.8 9.3.5)."""
     found, at = [], 0
     while at < len(stream):
         end = at + 6 + int.from_bytes(stream[at + 2 : at + 6], "big")
@@ -54,7 +54,7 @@ def p_data(stream: bytes) -> bytes:
 
 
 def main() -> int:
-    """Do it for both directions; return 0 if every byte came out as it went in."""
+    """Process both directions; return 0 if the encoded bytes are those of the stream."""
     expected = json.loads((HERE / f"{STREAM}.expected.json").read_text())
     good = True
     for direction in ("requests", "responses"):

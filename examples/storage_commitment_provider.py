@@ -1,8 +1,8 @@
 """A storage commitment provider for a folder of DICOM files.
 
-It answers requests (N-ACTION, PS3.4 J.3.2), and reports what is in the folder (N-EVENT-REPORT,
-PS3.4 J.3.3): to a requester whose address it was told on an association of its own, to others on
-the association of the request.
+The provider responds to requests (N-ACTION, PS3.4 J.3.2), and reports which instances are in the
+folder (N-EVENT-REPORT, PS3.4 J.3.3). If it has the address of a requester, it opens an association
+to report. Otherwise it reports on the association of the request.
 
     python examples/storage_commitment_provider.py FOLDER --peer MODALITY 127.0.0.1 11113
 """
@@ -34,27 +34,27 @@ log = logging.getLogger("storage_commitment_provider")
 
 @cache
 def uids(path: Path, changed: int) -> tuple[str, str] | None:
-    """Return the SOP Instance and Class UID of a file, none of a file of another kind."""
+    """Return the SOP Instance UID and SOP Class UID of a file, or None if it is not DICOM."""
     try:
         found = dcmread(path, specific_tags=["SOPClassUID", "SOPInstanceUID"])
         return str(found.SOPInstanceUID), str(found.SOPClassUID)
     except (InvalidDicomError, AttributeError) as error:
-        log.warning("%s is not counted: %s", path, error)
+        log.warning("%s is skipped: %s", path, error)
         return None
 
 
 def instances(folder: Path) -> dict[str, str]:
-    """Return the SOP Class UID of each instance that is in a folder now."""
+    """Return the SOP Class UIDs of the instances in a folder, by SOP Instance UID."""
     found = []
     for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # removed meanwhile
+        with suppress(FileNotFoundError):  # removed since the listing
             if path.is_file():
                 found.append(uids(path, path.stat().st_mtime_ns))
     return dict(filter(None, found))
 
 
 def result(request: Dataset, there: dict[str, str]) -> tuple[int, Dataset]:
-    """Return the event type and the event information that answer a request."""
+    """Return the event type and the event information of the report for a request."""
     information = Dataset()
     information.TransactionUID = request.TransactionUID
     good, failed = [], []
@@ -73,15 +73,15 @@ def result(request: Dataset, there: dict[str, str]) -> tuple[int, Dataset]:
 
 
 class Provider:
-    """Answers at once, and then reports from other threads."""
+    """Responds to requests at once, and reports in other threads."""
 
     def __init__(self, ae: AE, folder: Path, peers: dict[str, tuple[str, int]]) -> None:
         self._ae, self._folder, self._peers = ae, folder, peers
-        self._taken: dict[Association, Dataset] = {}
+        self._accepted: dict[Association, Dataset] = {}
         self.reports = ThreadPoolExecutor(max_workers=4)
 
-    def answer(self, event: evt.Event) -> tuple[int, None]:
-        """Answer a request: it is taken, or what is wrong with it (PS3.7 10.1.4.1.10)."""
+    def respond(self, event: evt.Event) -> tuple[int, None]:
+        """Check a request, and return the Status of the response (PS3.7 10.1.4.1.10)."""
         if event.action_type != REQUEST_STORAGE_COMMITMENT:
             return 0x0123, None  # no such action
         if event.request.RequestedSOPInstanceUID != StorageCommitmentPushModelInstance:
@@ -92,24 +92,24 @@ class Provider:
         complete = items and all(name in item for item in items for name in references)
         if not complete or "TransactionUID" not in request:
             return 0x0115, None  # invalid argument value
-        self._taken[event.assoc] = request
+        self._accepted[event.assoc] = request
         return 0x0000, None
 
-    def answered(self, event: evt.Event) -> None:
-        """Report when the answer has been sent, which is the next PDU that the requester gets."""
-        request = self._taken.pop(event.assoc, None)
+    def on_pdu_sent(self, event: evt.Event) -> None:
+        """Start the report when the response, the next PDU to the requester, has been sent."""
+        request = self._accepted.pop(event.assoc, None)
         if request is not None:
             self.reports.submit(self.report, event.assoc, request)
 
     def report(self, association: Association, request: Dataset) -> None:
-        """Report the result of a request. A requester that hears nothing asks again."""
+        """Report the result of a request. A requester without a report repeats its request."""
         requester = association.requestor.ae_title.strip()
         what = f"transaction {request.TransactionUID} of {requester}"
         address = self._peers.get(requester)
         try:
             event_type, information = result(request, instances(self._folder))
             if address:
-                # Who reports is the SCP, though it requests the association (PS3.7 D.3.3.4).
+                # The sender of events is the SCP, even as the requestor (PS3.7 D.3.3.4).
                 roles = [build_role(StorageCommitmentPushModel, scp_role=True)]
                 association = self._ae.associate(*address, ae_title=requester, ext_neg=roles)
             status, _ = association.send_n_event_report(
@@ -124,24 +124,26 @@ class Provider:
             log.error("%s is not reported: %s", what, error)
             return
         failed = len(information.get("FailedSOPSequence", []))
-        answer = f"{status.Status:04X}H" if "Status" in status else "nothing"
-        log.info("%s: %d failed, the answer is %s", what, failed, answer)
+        response = f"{status.Status:04X}H" if "Status" in status else "none"
+        log.info("%s: %d failed, response: %s", what, failed, response)
 
 
 def main() -> None:
-    """Serve until SIGINT or SIGTERM comes."""
+    """Parse the command line, and serve until SIGINT or SIGTERM is received."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("folder", type=Path, help="what it commits to keep")
-    parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
-    parser.add_argument("--port", type=int, default=11112, help="0: any (%(default)s)")
-    parser.add_argument("--ae-title", default="PROVIDER", help="(%(default)s)")
+    parser.add_argument("folder", type=Path, help="folder of the committed instances")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=11112, help="port to listen on; 0: any free port (%(default)s)"
+    )
+    parser.add_argument("--ae-title", default="PROVIDER", help="local AE title (%(default)s)")
     parser.add_argument(
         "--peer",
         nargs=3,
         action="append",
         default=[],
         metavar=("AE_TITLE", "HOST", "PORT"),
-        help="where a requester takes reports",
+        help="address for the reports of a requester; repeatable",
     )
     arguments = parser.parse_args()
     if not arguments.folder.is_dir():
@@ -163,7 +165,7 @@ def main() -> None:
     ae.add_requested_context(StorageCommitmentPushModel)
     provider = Provider(ae, arguments.folder, peers)
     address = (arguments.host, arguments.port)
-    handlers = [(evt.EVT_N_ACTION, provider.answer), (evt.EVT_PDU_SENT, provider.answered)]
+    handlers = [(evt.EVT_N_ACTION, provider.respond), (evt.EVT_PDU_SENT, provider.on_pdu_sent)]
     server = ae.start_server(address, block=False, evt_handlers=handlers)
     log.info("%s listens on %s:%d", arguments.ae_title, *server.socket.getsockname()[:2])
     ended.wait()

@@ -1,8 +1,8 @@
-"""A watcher of Unified Procedure Steps.
+"""Watch Unified Procedure Steps.
 
-It subscribes to all of an SCP's procedure steps, or to one (N-ACTION, UPS Watch SOP Class, PS3.4
-CC.2.3), prints the events that come (N-EVENT-REPORT, UPS Event SOP Class, CC.2.4), and ends its
-subscription when it ends. The SCP must know where the watcher's AE title listens.
+The watcher subscribes to all procedure steps of an SCP, or to one (N-ACTION, UPS Watch SOP Class,
+PS3.4 CC.2.3). It prints received events (N-EVENT-REPORT, UPS Event SOP Class, CC.2.4), and
+unsubscribes when it ends. The SCP must be configured with the address of the watcher's AE title.
 
     python examples/ups_watcher.py 127.0.0.1 11112 --listen-port 11113
 """
@@ -37,7 +37,7 @@ EVENT_TYPES = {  # PS3.4 Table CC.2.4-1
 
 
 class Watcher:
-    """Prints events, until enough have come or it is told to end."""
+    """Prints events, and sets `ended` after `count` of them."""
 
     def __init__(self, count: int | None) -> None:
         self.ended = threading.Event()
@@ -45,7 +45,7 @@ class Watcher:
         self._lock = threading.Lock()
 
     def show(self, event: evt.Event) -> tuple[int, None]:
-        """Print an event, and answer it."""
+        """Print an event, and return the Status of the response."""
         name = EVENT_TYPES.get(event.event_type)
         if name is None:
             return 0x0113, None  # no such event type, PS3.7 10.1.1.1.8
@@ -61,7 +61,7 @@ class Watcher:
 
 
 def described(data_set: Dataset, indent: str) -> Iterator[str]:
-    """Yield a line for each attribute, sequences by their items."""
+    """Yield a line for each attribute, and for the attributes of items."""
     for element in data_set:
         if element.VR != "SQ":
             yield f"{indent}{element.name}: {element.value}"
@@ -73,7 +73,7 @@ def described(data_set: Dataset, indent: str) -> Iterator[str]:
 
 
 def act(ae: AE, arguments: argparse.Namespace, action_type: int) -> None:
-    """Subscribe or unsubscribe our AE title, on an association of its own."""
+    """Subscribe or unsubscribe the local AE title, on a new association."""
     information = Dataset()
     information.ReceivingAE = arguments.ae_title
     if action_type == SUBSCRIBE:
@@ -83,7 +83,7 @@ def act(ae: AE, arguments: argparse.Namespace, action_type: int) -> None:
     if not association.is_established:
         raise SystemExit(f"{peer} doesn't accept an association")
     try:
-        # Every UPS is of the Push SOP Class, whatever was negotiated (PS3.4 CC.3.1).
+        # The SOP class of a UPS is UPS Push on every presentation context (PS3.4 CC.3.1).
         status, _ = association.send_n_action(
             information,
             action_type,
@@ -97,7 +97,7 @@ def act(ae: AE, arguments: argparse.Namespace, action_type: int) -> None:
         if association.is_established:
             association.release()
     if "Status" not in status:
-        raise SystemExit(f"{peer} doesn't answer")
+        raise SystemExit(f"{peer} sends no response")
     category, meaning = MEANINGS.get(status.Status, ("Failure", "unknown status"))
     if category != "Success":
         print(f"{peer}: {category} {status.Status:04X}H, {meaning}", file=sys.stderr, flush=True)
@@ -106,17 +106,27 @@ def act(ae: AE, arguments: argparse.Namespace, action_type: int) -> None:
 
 
 def main() -> None:
-    """Read the command line, and watch."""
+    """Parse the command line, and watch."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("host", help="the SCP's")
-    parser.add_argument("port", type=int)
-    parser.add_argument("--called-ae-title", default="ANY-SCP", help="(%(default)s)")
-    parser.add_argument("--ae-title", default="WATCHER", help="(%(default)s)")
-    parser.add_argument("--listen-host", default="127.0.0.1", help="(%(default)s)")
-    parser.add_argument("--listen-port", type=int, default=11113, help="0: any (%(default)s)")
-    parser.add_argument("--instance", default=UPSGlobalSubscriptionInstance, help="one UPS (all)")
-    parser.add_argument("--deletion-lock", action="store_true", help="keep what we watch")
-    parser.add_argument("--count", type=int, help="end after so many events")
+    parser.add_argument("host", help="address of the SCP")
+    parser.add_argument("port", type=int, help="port of the SCP")
+    parser.add_argument(
+        "--called-ae-title", default="ANY-SCP", help="AE title of the SCP (%(default)s)"
+    )
+    parser.add_argument("--ae-title", default="WATCHER", help="local AE title (%(default)s)")
+    parser.add_argument(
+        "--listen-host", default="127.0.0.1", help="address to listen on (%(default)s)"
+    )
+    parser.add_argument(
+        "--listen-port", type=int, default=11113, help="0: any free port (%(default)s)"
+    )
+    parser.add_argument(
+        "--instance", default=UPSGlobalSubscriptionInstance, help="watch one UPS (all)"
+    )
+    parser.add_argument(
+        "--deletion-lock", action="store_true", help="ask the SCP to keep watched steps"
+    )
+    parser.add_argument("--count", type=int, help="end after this number of events")
     arguments = parser.parse_args()
     fastdimse.pynetdicom.install()
 
@@ -126,9 +136,9 @@ def main() -> None:
     ae = AE(arguments.ae_title)
     ae.connection_timeout = 10
     ae.add_requested_context(UnifiedProcedureStepWatch)
-    # We are the SCU of events, on associations that the SCP requests (PS3.7 D.3.3.4).
+    # The watcher is the SCU of events, on associations that the SCP requests (PS3.7 D.3.3.4).
     ae.add_supported_context(UnifiedProcedureStepEvent, scu_role=False, scp_role=True)
-    # First: the SCP sends the present states at once, it may be before it answers.
+    # Listen before subscribing: the SCP may send the current states before its response.
     address = (arguments.listen_host, arguments.listen_port)
     handlers = [(evt.EVT_N_EVENT_REPORT, watcher.show)]
     server = ae.start_server(address, block=False, evt_handlers=handlers)
@@ -138,7 +148,7 @@ def main() -> None:
         act(ae, arguments, SUBSCRIBE)
         watcher.ended.wait()
         act(ae, arguments, UNSUBSCRIBE)
-        # The last event's answer is on its way, and the SCP then ends its association.
+        # Let the SCP read the last response and release its association.
         end = time.monotonic() + 2
         while server.active_associations and time.monotonic() < end:
             time.sleep(0.01)

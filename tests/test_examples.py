@@ -149,8 +149,8 @@ def test_commitment_is_reported(tmp_path, peer, own):
         assert Dataset.from_json(report["information"]).TransactionUID == made.TransactionUID
         assert references_in(report, "ReferencedSOPSequence") == [(*one, None) for one in there]
         assert references_in(report, "FailedSOPSequence") == []
-        program.find(r"notes\.txt is not counted")
-        program.find(rf"{made.TransactionUID} of PEER: 0 failed, the answer is 0000H")
+        program.find(r"notes\.txt is skipped")
+        program.find(rf"{made.TransactionUID} of PEER: 0 failed, response: 0000H")
 
         # What comes later counts, what goes doesn't.
         later = write_instance(tmp_path / "folder" / "later", MRImageStorage)
@@ -163,7 +163,7 @@ def test_commitment_is_reported(tmp_path, peer, own):
         assert references_in(report, "ReferencedSOPSequence") == good
         failed = [(*there[0], 0x0112), (*other_class, 0x0119)]
         assert references_in(report, "FailedSOPSequence") == failed
-        program.find(r"2 failed, the answer is 0000H")
+        program.find(r"2 failed, response: 0000H")
 
 
 def test_commitment_is_not_requested_so(tmp_path, peer):
