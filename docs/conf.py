@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+import numpydoc.xref
+
 import fastdimse
 
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
@@ -36,6 +38,17 @@ autodoc_typehints = "none"
 # The class docstrings list the attributes; the members are documented below them.
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
+# Types of parameters and results are links if they are public classes. numpydoc's own aliases need
+# the inventory of Python's documentation.
+numpydoc.xref.DEFAULT_LINKS.clear()
+numpydoc_xref_param_type = True
+numpydoc_xref_ignore = "all"
+numpydoc_xref_aliases = {
+    name: f"fastdimse.{name}"
+    for name in fastdimse.__all__
+    if isinstance(getattr(fastdimse, name), type)
+}
+toc_object_entries_show_parents = "hide"
 
 # Inventories of other sites are not downloaded, so that the build needs no network. Names of the
 # standard library and of other packages are shown without a link.
@@ -43,6 +56,7 @@ nitpick_ignore_regex = [(r"py:.*", r"(?!fastdimse).*")]
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"fastdimse {release}"
+html_sidebars = {"index": [], "get_started": []}
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
