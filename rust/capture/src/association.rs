@@ -12,7 +12,7 @@ use fastdimse_core::pdu::associate::{
 use fastdimse_core::pdu::read::NAMES;
 use fastdimse_core::pdu::write::PDU_HEADER;
 
-use crate::fault::Fault;
+use crate::fault::FaultKind;
 
 const FIXED: usize = ITEMS_AT - PDU_HEADER;
 const APPLICATION_CONTEXT: u8 = 0x10;
@@ -41,13 +41,13 @@ pub fn begins(stream: &[u8]) -> bool {
 impl Associate {
     /// Reads the PDU at the beginning of a stream that [`begins`] with one, as much of it as there
     /// is, and tells what is wrong with it.
-    pub fn read(stream: &[u8]) -> (Self, Option<Fault>) {
+    pub fn read(stream: &[u8]) -> (Self, Option<FaultKind>) {
         let name = NAMES[usize::from(stream[0]) - 1];
         let length = u32::from_be_bytes([stream[2], stream[3], stream[4], stream[5]]) as usize;
         let pdu = &stream[..stream.len().min(PDU_HEADER + length)];
         match parse(pdu) {
             Ok(found) => (found, None),
-            Err(why) => (Self::read_by_item(pdu), Some(Fault::Associate(name, why))),
+            Err(why) => (Self::read_by_item(pdu), Some(FaultKind::Associate(name, why))),
         }
     }
 

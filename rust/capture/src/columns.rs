@@ -18,7 +18,7 @@ use thiserror::Error;
 /// A column that tells where an event was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Seen {
+pub enum CaptureColumn {
     Time,
     Latency,
     SourceAddress,
@@ -32,7 +32,7 @@ pub enum Seen {
     TransferSyntaxUID,
 }
 
-impl Seen {
+impl CaptureColumn {
     /// All of them.
     pub const ALL: [Self; 11] = [
         Self::Time,
@@ -66,7 +66,7 @@ impl Seen {
     }
 
     /// The column with this name.
-    pub fn of_name(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|column| column.name() == name)
     }
 
@@ -119,7 +119,7 @@ pub enum TableError {
 }
 
 /// The names of all columns, parted by commas.
-// Written one by one: of a text that is joined from names it knows, the compiler follows the length
+// EncodedCapture one by one: of a text that is joined from names it knows, the compiler follows the length
 // through all of them, for minutes.
 struct Names;
 
@@ -128,7 +128,7 @@ impl fmt::Display for Names {
         for (at, column) in Captured::ALL.into_iter().enumerate() {
             f.write_str(if at == 0 { "" } else { ", " })?;
             f.write_str(match column {
-                Captured::Seen(seen) => seen.name(),
+                Captured::CaptureColumn(seen) => seen.name(),
                 Captured::Message(field) | Captured::Response(field) => field.keyword(),
             })?;
         }
@@ -144,7 +144,7 @@ pub fn check_names(schema: &SchemaRef) -> Result<(), TableError> {
         let name = column.name();
         if Field::from_keyword(name).is_some() {
             events.push(column.clone());
-        } else if Seen::of_name(name).is_none() {
+        } else if CaptureColumn::from_name(name).is_none() {
             return Err(TableError::Unknown(name.clone()));
         } else if schema.fields()[..at].iter().any(|other| other.name() == name) {
             return Err(SchemaError::Twice(name.clone()).into());
@@ -154,13 +154,13 @@ pub fn check_names(schema: &SchemaRef) -> Result<(), TableError> {
 }
 
 /// The events of a table alone, and what it tells of where they were seen.
-pub fn apart(table: &RecordBatch) -> Result<(RecordBatch, SeenColumns), TableError> {
+pub fn split(table: &RecordBatch) -> Result<(RecordBatch, CaptureColumns), TableError> {
     let schema = table.schema();
     check_names(&schema)?;
     let mut events = Vec::new();
-    let mut seen = SeenColumns::default();
+    let mut seen = CaptureColumns::default();
     for (index, column) in schema.fields().iter().enumerate() {
-        match Seen::of_name(column.name()) {
+        match CaptureColumn::from_name(column.name()) {
             Some(column) => seen.put(column, table.column(index))?,
             None => events.push(index),
         }
@@ -170,10 +170,10 @@ pub fn apart(table: &RecordBatch) -> Result<(RecordBatch, SeenColumns), TableErr
 
 /// What a table tells of where its events were seen.
 #[derive(Debug, Default)]
-pub struct SeenColumns([Option<ArrayRef>; Seen::ALL.len()]);
+pub struct CaptureColumns([Option<ArrayRef>; CaptureColumn::ALL.len()]);
 
-impl SeenColumns {
-    fn put(&mut self, column: Seen, array: &ArrayRef) -> Result<(), TableError> {
+impl CaptureColumns {
+    fn put(&mut self, column: CaptureColumn, array: &ArrayRef) -> Result<(), TableError> {
         let (to, wanted) = column.read_as();
         // Text becomes str, also on the way to a time.
         array.to_data().validate_full().map_err(|error| TableError::Type {
@@ -197,13 +197,13 @@ impl SeenColumns {
     }
 
     /// The number in a row, `None` where it is null or the column isn't there.
-    pub fn number(&self, column: Seen, row: usize) -> Option<i64> {
+    pub fn number(&self, column: CaptureColumn, row: usize) -> Option<i64> {
         let array = self.0[column as usize].as_ref()?.as_primitive::<Int64Type>();
         array.is_valid(row).then(|| array.value(row))
     }
 
     /// The text in a row, `None` where it is null or the column isn't there.
-    pub fn text(&self, column: Seen, row: usize) -> Option<&str> {
+    pub fn text(&self, column: CaptureColumn, row: usize) -> Option<&str> {
         let array = self.0[column as usize].as_ref()?.as_string::<i64>();
         array.is_valid(row).then(|| array.value(row))
     }
@@ -213,7 +213,7 @@ impl SeenColumns {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Captured {
     /// Where it was seen.
-    Seen(Seen),
+    CaptureColumn(CaptureColumn),
     /// A field of the request, or of a response that is alone.
     Message(Field),
     /// A field of the response.
@@ -223,19 +223,19 @@ pub enum Captured {
 impl Captured {
     /// All columns in their order.
     pub const ALL: [Self; 22] = {
-        use Captured::{Message, Response, Seen as S};
+        use Captured::{CaptureColumn as S, Message, Response};
         [
-            S(Seen::Time),
-            S(Seen::SourceAddress),
-            S(Seen::SourcePort),
-            S(Seen::DestinationAddress),
-            S(Seen::DestinationPort),
-            S(Seen::CallingAETitle),
-            S(Seen::CalledAETitle),
-            S(Seen::Association),
-            S(Seen::Frame),
+            S(CaptureColumn::Time),
+            S(CaptureColumn::SourceAddress),
+            S(CaptureColumn::SourcePort),
+            S(CaptureColumn::DestinationAddress),
+            S(CaptureColumn::DestinationPort),
+            S(CaptureColumn::CallingAETitle),
+            S(CaptureColumn::CalledAETitle),
+            S(CaptureColumn::Association),
+            S(CaptureColumn::Frame),
             Message(Field::PresentationContextID),
-            S(Seen::TransferSyntaxUID),
+            S(CaptureColumn::TransferSyntaxUID),
             Message(Field::MessageID),
             Message(Field::MessageIDBeingRespondedTo),
             Message(Field::AffectedSOPClassUID),
@@ -246,13 +246,13 @@ impl Captured {
             Response(Field::ErrorComment),
             Response(Field::ErrorID),
             Response(Field::EventReply),
-            S(Seen::Latency),
+            S(CaptureColumn::Latency),
         ]
     };
 
     fn column(self) -> Column {
         match self {
-            Self::Seen(seen) => Column::new(seen.name(), seen.data_type(), true),
+            Self::CaptureColumn(seen) => Column::new(seen.name(), seen.data_type(), true),
             Self::Message(field) | Self::Response(field) => decode::columns::schema()
                 .field_with_name(field.keyword())
                 .expect("every field is a column")

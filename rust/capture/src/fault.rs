@@ -10,7 +10,7 @@ use fastdimse_core::rejection::Reason;
 /// A reason why a part of a capture can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Fault {
+pub enum FaultKind {
     /// Neither .pcap nor .pcapng.
     #[error(
         "not a capture: it begins with neither the magic number of .pcap nor the section header \
@@ -98,7 +98,7 @@ fn passed_over(bytes: usize) -> String {
     }
 }
 
-impl Fault {
+impl FaultKind {
     /// A short name that programs can rely on.
     pub fn code(&self) -> &'static str {
         match self {
@@ -133,7 +133,7 @@ pub struct Direction {
 
 /// A fault and where it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broken {
+pub struct Fault {
     /// The direction of the stream; none for a fault of the file. Shared, since hostile streams
     /// have many faults.
     pub direction: Option<Arc<Direction>>,
@@ -144,36 +144,36 @@ pub struct Broken {
     /// The field by keyword.
     pub field: Option<Field>,
     /// What was wrong.
-    pub fault: Fault,
+    pub kind: FaultKind,
 }
 
-impl Broken {
+impl Fault {
     /// A fault of the file.
-    pub fn file(fault: impl Into<Fault>, frame: Option<u64>) -> Self {
-        Self { direction: None, frame, offset: None, field: None, fault: fault.into() }
+    pub fn file(kind: impl Into<FaultKind>, frame: Option<u64>) -> Self {
+        Self { direction: None, frame, offset: None, field: None, kind: kind.into() }
     }
 
     /// A fault of a stream.
     pub fn stream(
         direction: &Arc<Direction>,
-        fault: impl Into<Fault>,
+        kind: impl Into<FaultKind>,
         offset: u64,
         frame: Option<u64>,
     ) -> Self {
         let (direction, offset) = (Some(direction.clone()), Some(offset));
-        Self { direction, frame, offset, field: None, fault: fault.into() }
+        Self { direction, frame, offset, field: None, kind: kind.into() }
     }
 
     /// The field, and where in its data set.
     pub fn path(&self) -> Option<String> {
-        match &self.fault {
-            Fault::Message(reason) => reason.path(self.field),
+        match &self.kind {
+            FaultKind::Message(reason) => reason.path(self.field),
             _ => self.field.map(|field| field.keyword().to_owned()),
         }
     }
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(direction) = &self.direction {
             let Direction { stream, source, destination } = direction.as_ref();
@@ -188,6 +188,6 @@ impl fmt::Display for Broken {
         if let Some(path) = self.path() {
             write!(f, "{path}: ")?;
         }
-        write!(f, "{}", self.fault)
+        write!(f, "{}", self.kind)
     }
 }

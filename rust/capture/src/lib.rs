@@ -1,21 +1,11 @@
-//! Captures of DICOM associations: files of packets (.pcap, .pcapng) as events, and events as
-//! such files.
+//! Captures of DICOM associations: .pcap and .pcapng files to events, and events to such files.
 //!
-//! One way through: a file's packets ([`packets`]) become TCP streams ([`tcp`]), the PDUs of those
-//! that are associations ([`association`], [`pdus`]) become events, each with its answer
-//! ([`read`]), with the attributes of its data sets if that is asked for ([`structured`]). Back, events become the packets of associations ([`write`]). There is no Python here
-//! and no I/O.
+//! [`read`] turns packets into TCP streams, associations and events with their responses; [`write`]
+//! turns events into the packets of associations. Both share the A-ASSOCIATE PDUs ([`association`]),
+//! the [`columns`] of captured events and the [`fault`]s. There is no Python here and no I/O.
 
 pub mod association;
 pub mod columns;
-pub mod conversation;
 pub mod fault;
-pub mod file;
-pub mod packets;
-pub mod pdus;
-pub mod plan;
 pub mod read;
-pub mod rows;
-pub mod structured;
-pub mod tcp;
 pub mod write;

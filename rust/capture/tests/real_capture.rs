@@ -1,14 +1,14 @@
-//! The capture of an Orthanc server's storage-commitment reports, whole and broken.
+//! The capture of an Orthanc server's storage-commitment reports, whole and faults.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use fastdimse_capture::columns::Seen;
-use fastdimse_capture::file::Format;
-use fastdimse_capture::plan::End;
+use fastdimse_capture::columns::CaptureColumn;
 use fastdimse_capture::read::{Capture, read};
+use fastdimse_capture::write::Endpoint;
+use fastdimse_capture::write::file::Format;
 use fastdimse_capture::write::{Options, write};
 use fastdimse_core::options::OnInvalid;
 
@@ -31,7 +31,7 @@ fn records() -> Vec<usize> {
 }
 
 fn options(format: Format) -> Options {
-    let end = |last, port| End { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)), port };
+    let end = |last, port| Endpoint { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)), port };
     Options {
         calling: "A".into(),
         called: "B".into(),
@@ -45,7 +45,7 @@ fn options(format: Format) -> Options {
     }
 }
 
-fn without(batch: &RecordBatch, names: &[Seen]) -> RecordBatch {
+fn without(batch: &RecordBatch, names: &[CaptureColumn]) -> RecordBatch {
     let schema = batch.schema();
     let kept = (0..schema.fields().len())
         .filter(|&index| !names.iter().any(|name| name.name() == schema.field(index).name()));
@@ -58,7 +58,7 @@ fn every_event_and_every_answer() {
     assert_eq!((capture.packets, capture.streams, capture.associations), (614, 25, 25));
     assert_eq!(capture.events.num_rows(), 24);
     assert!(capture.rows.iter().all(|(request, answer)| request.is_some() && answer.is_some()));
-    assert_eq!(capture.broken, []);
+    assert_eq!(capture.faults, []);
 }
 
 #[test]
@@ -69,9 +69,9 @@ fn what_is_read_can_be_written_and_read_again() {
             write(std::slice::from_ref(&first), &options(format), vec![]).expect("all is good");
         let again = reading(&written.bytes);
         assert_eq!((again.packets, again.associations), (written.packets, written.associations));
-        assert_eq!(again.broken, []);
+        assert_eq!(again.faults, []);
         // Other connections were in the first capture too.
-        let elsewhere = [Seen::Association, Seen::Frame];
+        let elsewhere = [CaptureColumn::Association, CaptureColumn::Frame];
         assert_eq!(without(&again.events, &elsewhere), without(&first, &elsewhere));
     }
 }
@@ -79,7 +79,7 @@ fn what_is_read_can_be_written_and_read_again() {
 #[test]
 fn a_cut_file_gives_what_was_before_the_cut() {
     let frames = |capture: &Capture| -> Vec<u64> {
-        capture.events[Seen::Frame.name()].as_primitive::<UInt64Type>().values().to_vec()
+        capture.events[CaptureColumn::Frame.name()].as_primitive::<UInt64Type>().values().to_vec()
     };
     let all = frames(&reading(FILE));
     let records = records();
@@ -89,7 +89,7 @@ fn a_cut_file_gives_what_was_before_the_cut() {
         let expected: Vec<u64> =
             all.iter().copied().filter(|&frame| frame <= capture.packets).collect();
         assert_eq!(frames(&capture), expected);
-        let told = capture.broken.iter().any(|broken| broken.fault.code() == "file-ends");
+        let told = capture.faults.iter().any(|faults| faults.kind.code() == "file-ends");
         assert_eq!(told, !records.contains(&end), "{end}");
     }
 }
@@ -101,7 +101,7 @@ fn the_order_of_packets_does_not_matter_but_their_times_do() {
     parts.reverse();
     let file = [&[&FILE[..FILE_HEADER]], &parts[..]].concat().concat();
     let capture = reading(&file);
-    assert_eq!(capture.broken, []);
-    let elsewhere = [Seen::Association, Seen::Frame];
+    assert_eq!(capture.faults, []);
+    let elsewhere = [CaptureColumn::Association, CaptureColumn::Frame];
     assert_eq!(without(&capture.events, &elsewhere), without(&reading(FILE).events, &elsewhere));
 }

@@ -131,9 +131,9 @@ fn main() {
     let of_data_sets = DataSetOptions { syntax, conformant_uids: true };
     let [two, ten] = [2, 10].map(reports);
     let encode_reports = |reports: &RecordBatch| {
-        let (encoded, broken) =
+        let (encoded, faults) =
             encode_structured(black_box(reports), of_data_sets, 0).expect("attributes");
-        assert!(broken.is_empty());
+        assert!(faults.is_empty());
         encoded
     };
     let data_sets = encode_reports(&ten);

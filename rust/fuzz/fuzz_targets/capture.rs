@@ -9,9 +9,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use fastdimse_capture::file::Format;
-use fastdimse_capture::packets::is_capture;
-use fastdimse_capture::plan::End;
+use fastdimse_capture::write::file::Format;
+use fastdimse_capture::read::packets::is_capture;
+use fastdimse_capture::write::Endpoint;
 use fastdimse_capture::read::read;
 use fastdimse_capture::write::{Options, write};
 use fastdimse_core::options::OnInvalid;
@@ -80,7 +80,7 @@ fn file_of_segments(mut rest: &[u8]) -> Vec<u8> {
 }
 
 fn options() -> Options {
-    let end = |last, port| End { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)), port };
+    let end = |last, port| Endpoint { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)), port };
     Options {
         calling: "A".into(),
         called: "B".into(),
@@ -102,9 +102,9 @@ fuzz_target!(|bytes: &[u8]| {
     let taken = MOST.load(Relaxed) - before;
     assert!(taken <= TIMES * file.len() + BESIDES, "{taken} bytes for {}", file.len());
     assert_eq!(capture.rows.len(), capture.events.num_rows());
-    assert!(capture.associations > 0 || !capture.broken.is_empty());
-    for broken in &capture.broken {
-        assert!(broken.frame.is_none_or(|frame| frame <= capture.packets + 1), "{broken}");
+    assert!(capture.associations > 0 || !capture.faults.is_empty());
+    for faults in &capture.faults {
+        assert!(faults.frame.is_none_or(|frame| frame <= capture.packets + 1), "{faults}");
     }
     let rows = capture.events.num_rows();
     let has_times = capture.events["Time"].null_count() == 0;

@@ -1,7 +1,7 @@
 //! Everything that can go wrong, as Python's exceptions: rendered here and nowhere else.
 
 use fastdimse_capture::columns::TableError;
-use fastdimse_capture::fault::Broken;
+use fastdimse_capture::fault;
 use fastdimse_core::conformance::Deviation;
 use fastdimse_core::rejection::Rejection;
 use fastdimse_core::schema_error::SchemaError;
@@ -93,15 +93,15 @@ pub fn decode_error(py: Python<'_>, rejection: &Rejection) -> PyErr {
 }
 
 /// The exception for a capture that can't be read in full.
-pub fn capture_error(py: Python<'_>, broken: &Broken) -> PyErr {
-    let error = PyErr::from_type(DecodeError::type_object(py), broken.to_string());
+pub fn capture_error(py: Python<'_>, found: &fault::Fault) -> PyErr {
+    let error = PyErr::from_type(DecodeError::type_object(py), found.to_string());
     with(error, |error| {
-        let (code, reason) = (broken.fault.code(), broken.fault.to_string());
-        let field = broken.path();
-        set_event(py, error, None, field.as_deref(), code, &reason, broken.offset)?;
+        let (code, reason) = (found.kind.code(), found.kind.to_string());
+        let field = found.path();
+        set_event(py, error, None, field.as_deref(), code, &reason, found.offset)?;
         error.value(py).setattr(intern!(py, "events"), py.None())?;
-        let stream = broken.direction.as_ref().map(|direction| direction.stream);
-        set_packet(py, error, stream, broken.frame)
+        let stream = found.direction.as_ref().map(|direction| direction.stream);
+        set_packet(py, error, stream, found.frame)
     })
 }
 

@@ -10,13 +10,13 @@ use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_buffer::Buffer;
 use arrow_cast::parse::string_to_timestamp_nanos;
 use arrow_schema::SchemaRef;
-use fastdimse_capture::columns::{Seen, check_names};
-use fastdimse_capture::fault::Broken;
-use fastdimse_capture::file::Format;
-use fastdimse_capture::plan::End;
+use fastdimse_capture::columns::{CaptureColumn, check_names};
+use fastdimse_capture::fault;
+use fastdimse_capture::read::decode_structured;
 use fastdimse_capture::read::read;
-use fastdimse_capture::structured::decode_structured;
-use fastdimse_capture::write::{self, Options, Refused};
+use fastdimse_capture::write::Endpoint;
+use fastdimse_capture::write::file::Format;
+use fastdimse_capture::write::{self, Options, WriteError};
 use fastdimse_core::data_set::encode::DataSetOptions;
 use fastdimse_core::data_set::error::{DataSetError, DataSetReason};
 use fastdimse_core::event_columns::is_structured;
@@ -93,16 +93,17 @@ pub fn decode_capture(
     let on_invalid = self::on_invalid(on_invalid)?;
     let fields = structured_fields(py, event_information, event_reply)?;
     let file = bytes_like(data)?;
-    let mut capture =
-        py.detach(|| read(&file)).map_err(|fault| capture_error(py, &Broken::file(fault, None)))?;
+    let mut capture = py
+        .detach(|| read(&file))
+        .map_err(|fault| capture_error(py, &fault::Fault::file(fault, None)))?;
     let (events, omitted) = py.detach(|| decode_structured(&mut capture, &fields));
-    let first = capture.broken.first().cloned().filter(|_| on_invalid == OnInvalid::Raise);
+    let first = capture.faults.first().cloned().filter(|_| on_invalid == OnInvalid::Raise);
     let events = CapturedEvents {
         events,
         omitted,
         messages: capture.messages,
         rows: capture.rows,
-        faults: Faults::new(capture.broken),
+        faults: Faults::new(capture.faults),
         skipped: capture.skipped,
         packets: capture.packets,
         streams: capture.streams,
@@ -110,8 +111,8 @@ pub fn decode_capture(
     };
     match first {
         None => Ok(events),
-        Some(broken) => {
-            let error = capture_error(py, &broken);
+        Some(found) => {
+            let error = capture_error(py, &found);
             error.value(py).setattr(intern!(py, "events"), Py::new(py, events)?)?;
             Err(error)
         }
@@ -296,8 +297,8 @@ pub fn encode_capture(
     let written =
         py.detach(|| write::write(&batches, &options, broken)).map_err(
             |refused| match refused {
-                Refused::Table(error) => table_error(py, &error),
-                Refused::Rejected(rejection) => encode_error(py, &rejection),
+                WriteError::Table(error) => table_error(py, &error),
+                WriteError::Rejected(rejection) => encode_error(py, &rejection),
             },
         )?;
     Ok(EncodedCapture {
@@ -320,7 +321,7 @@ fn encode_in_their_syntaxes(
     let mut encoded = Vec::new();
     let mut done = 0;
     for (batch, broken) in batches {
-        let syntaxes = match batch.column_by_name(Seen::TransferSyntaxUID.name()) {
+        let syntaxes = match batch.column_by_name(CaptureColumn::TransferSyntaxUID.name()) {
             Some(uids) => transfer_syntaxes::of_array(uids, default)?,
             None => TransferSyntaxColumn::from_uids(repeat_n(None, batch.num_rows()), default),
         };
@@ -369,18 +370,19 @@ fn format(name: &str) -> PyResult<Format> {
 }
 
 /// Addresses that are nobody's (RFC 5737), and DICOM's port.
-const SOURCE: End = End { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), port: None };
-const DESTINATION: End = End { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), port: Some(104) };
+const SOURCE: Endpoint = Endpoint { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), port: None };
+const DESTINATION: Endpoint =
+    Endpoint { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), port: Some(104) };
 
 /// An address, or an address and a port.
-fn end(name: &str, given: Option<Bound<'_, PyAny>>, default: End) -> PyResult<End> {
+fn end(name: &str, given: Option<Bound<'_, PyAny>>, default: Endpoint) -> PyResult<Endpoint> {
     let Some(given) = given else { return Ok(default) };
     let (address, port) = match given.extract::<(Bound<'_, PyAny>, u16)>() {
         Ok((address, port)) => (address, Some(port)),
         Err(_) => (given.clone(), default.port),
     };
     match address.str()?.to_str()?.parse() {
-        Ok(address) => Ok(End { address, port }),
+        Ok(address) => Ok(Endpoint { address, port }),
         Err(_) => Err(PyValueError::new_err(format!(
             "{name} must be an IP address, or a tuple of one and a port, not {}",
             given.repr()?
@@ -397,11 +399,11 @@ impl Columns for OfCaptures {
     }
 
     fn column(&self, name: &str, values: &Bound<'_, PyAny>) -> PyResult<Option<MappedColumn>> {
-        Seen::of_name(name).map(|column| from_values(column, values)).transpose()
+        CaptureColumn::from_name(name).map(|column| from_values(column, values)).transpose()
     }
 }
 
-fn from_values(column: Seen, values: &Bound<'_, PyAny>) -> PyResult<MappedColumn> {
+fn from_values(column: CaptureColumn, values: &Bound<'_, PyAny>) -> PyResult<MappedColumn> {
     if let Some(array) = arrow_array(values, column.name())? {
         return Ok(MappedColumn::Array(array));
     }
@@ -415,8 +417,8 @@ fn from_values(column: Seen, values: &Bound<'_, PyAny>) -> PyResult<MappedColumn
         return from_iterator(column, [Ok(values.clone())].into_iter()).map(MappedColumn::Repeated);
     }
     let unit = match column {
-        Seen::Time => Some("datetime64[ns]"),
-        Seen::Latency => Some("timedelta64[ns]"),
+        CaptureColumn::Time => Some("datetime64[ns]"),
+        CaptureColumn::Latency => Some("timedelta64[ns]"),
         _ => None,
     };
     let values = match unit {
@@ -430,10 +432,10 @@ fn from_values(column: Seen, values: &Bound<'_, PyAny>) -> PyResult<MappedColumn
 }
 
 fn from_iterator<'py>(
-    column: Seen,
+    column: CaptureColumn,
     values: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,
 ) -> PyResult<ArrayRef> {
-    use Seen::*;
+    use CaptureColumn::*;
     match column {
         SourceAddress | DestinationAddress | CallingAETitle | CalledAETitle | TransferSyntaxUID => {
             let texts = values.enumerate().map(|(row, value)| text(column, row, &value?));
@@ -446,7 +448,7 @@ fn from_iterator<'py>(
     }
 }
 
-fn text(column: Seen, row: usize, value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+fn text(column: CaptureColumn, row: usize, value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
     if value.is_none() {
         return Ok(None);
     }
@@ -456,21 +458,27 @@ fn text(column: Seen, row: usize, value: &Bound<'_, PyAny>) -> PyResult<Option<S
     }
 }
 
-fn number(column: Seen, row: usize, value: &Bound<'_, PyAny>) -> PyResult<Option<i64>> {
+fn number(column: CaptureColumn, row: usize, value: &Bound<'_, PyAny>) -> PyResult<Option<i64>> {
     if value.is_none() {
         return Ok(None);
     }
     let accepted = match column {
-        Seen::Time if of_datetime(value, "datetime")? => return nanoseconds_of_time(value),
-        Seen::Time if value.is_instance_of::<PyString>() => {
+        CaptureColumn::Time if of_datetime(value, "datetime")? => {
+            return nanoseconds_of_time(value);
+        }
+        CaptureColumn::Time if value.is_instance_of::<PyString>() => {
             return string_to_timestamp_nanos(value.extract()?).map(Some).map_err(|why| {
                 let reason = format!("a time as ISO 8601 has it: {why}");
                 wrong_value(column, row, value, &reason)
             });
         }
-        Seen::Latency if of_datetime(value, "timedelta")? => return nanoseconds(value).map(Some),
-        Seen::Time => "a datetime, a str of ISO 8601, an int of nanoseconds since 1970, or None",
-        Seen::Latency => "a timedelta, an int of nanoseconds, or None",
+        CaptureColumn::Latency if of_datetime(value, "timedelta")? => {
+            return nanoseconds(value).map(Some);
+        }
+        CaptureColumn::Time => {
+            "a datetime, a str of ISO 8601, an int of nanoseconds since 1970, or None"
+        }
+        CaptureColumn::Latency => "a timedelta, an int of nanoseconds, or None",
         _ => "an int or None",
     };
     match value.extract() {
@@ -479,7 +487,12 @@ fn number(column: Seen, row: usize, value: &Bound<'_, PyAny>) -> PyResult<Option
     }
 }
 
-fn wrong_value(column: Seen, row: usize, value: &Bound<'_, PyAny>, accepted: &str) -> PyErr {
+fn wrong_value(
+    column: CaptureColumn,
+    row: usize,
+    value: &Bound<'_, PyAny>,
+    accepted: &str,
+) -> PyErr {
     let found = value.repr().map_or_else(|_| "something".to_owned(), |repr| repr.to_string());
     PyTypeError::new_err(format!(
         "row {row} of the column '{}' is {found}, it must be {accepted}",

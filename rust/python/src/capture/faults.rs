@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use arrow_schema::{DataType, Field as Column, Schema, SchemaRef};
-use fastdimse_capture::fault::Broken;
+use fastdimse_capture::fault;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
@@ -51,32 +51,32 @@ pub struct Fault {
     shown: String,
 }
 
-impl From<&Broken> for Fault {
-    fn from(broken: &Broken) -> Self {
+impl From<&fault::Fault> for Fault {
+    fn from(found: &fault::Fault) -> Self {
         Self {
-            stream: stream(broken),
-            source: source(broken),
-            destination: destination(broken),
-            frame: broken.frame,
-            offset: broken.offset,
-            field: broken.path(),
-            code: broken.fault.code(),
-            reason: broken.fault.to_string(),
-            shown: broken.to_string(),
+            stream: stream(found),
+            source: source(found),
+            destination: destination(found),
+            frame: found.frame,
+            offset: found.offset,
+            field: found.path(),
+            code: found.kind.code(),
+            reason: found.kind.to_string(),
+            shown: found.to_string(),
         }
     }
 }
 
-fn stream(broken: &Broken) -> Option<u32> {
-    broken.direction.as_ref().map(|direction| direction.stream)
+fn stream(found: &fault::Fault) -> Option<u32> {
+    found.direction.as_ref().map(|direction| direction.stream)
 }
 
-fn source(broken: &Broken) -> Option<String> {
-    broken.direction.as_ref().map(|direction| direction.source.to_string())
+fn source(found: &fault::Fault) -> Option<String> {
+    found.direction.as_ref().map(|direction| direction.source.to_string())
 }
 
-fn destination(broken: &Broken) -> Option<String> {
-    broken.direction.as_ref().map(|direction| direction.destination.to_string())
+fn destination(found: &fault::Fault) -> Option<String> {
+    found.direction.as_ref().map(|direction| direction.destination.to_string())
 }
 
 #[pymethods]
@@ -96,16 +96,16 @@ impl Fault {
 #[pyclass(frozen, sequence, module = "fastdimse")]
 #[derive(Clone)]
 pub struct Faults {
-    broken: Arc<Vec<Broken>>,
+    faults: Arc<Vec<fault::Fault>>,
 }
 
 impl Faults {
-    pub fn new(broken: Vec<Broken>) -> Self {
-        Self { broken: Arc::new(broken) }
+    pub fn new(faults: Vec<fault::Fault>) -> Self {
+        Self { faults: Arc::new(faults) }
     }
 
     pub fn count(&self) -> usize {
-        self.broken.len()
+        self.faults.len()
     }
 
     fn schema() -> SchemaRef {
@@ -122,16 +122,16 @@ impl Faults {
     }
 
     fn batch(&self) -> RecordBatch {
-        let all = || self.broken.iter();
-        let reasons = all().map(|one| one.fault.to_string());
+        let all = || self.faults.iter();
+        let reasons = all().map(|one| one.kind.to_string());
         let columns: Vec<ArrayRef> = vec![
             Arc::new(all().map(stream).collect::<UInt32Array>()),
             Arc::new(all().map(source).collect::<StringArray>()),
             Arc::new(all().map(destination).collect::<StringArray>()),
             Arc::new(all().map(|one| one.frame).collect::<UInt64Array>()),
             Arc::new(all().map(|one| one.offset).collect::<UInt64Array>()),
-            Arc::new(all().map(Broken::path).collect::<StringArray>()),
-            Arc::new(StringArray::from_iter_values(all().map(|one| one.fault.code()))),
+            Arc::new(all().map(fault::Fault::path).collect::<StringArray>()),
+            Arc::new(StringArray::from_iter_values(all().map(|one| one.kind.code()))),
             Arc::new(StringArray::from_iter_values(reasons)),
         ];
         RecordBatch::try_new(Self::schema(), columns).expect("the columns fit the schema")
@@ -146,7 +146,7 @@ impl Faults {
 
     fn __getitem__(&self, index: &Bound<'_, PyAny>) -> PyResult<Fault> {
         let index = from_end(index, self.count())?;
-        Ok((&self.broken[index]).into())
+        Ok((&self.faults[index]).into())
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> SequenceIterator {

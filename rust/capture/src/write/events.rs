@@ -2,88 +2,43 @@
 
 use arrow_array::RecordBatch;
 use arrow_select::concat::concat_batches;
-use fastdimse_core::encode::{self, Encoded};
-use fastdimse_core::excerpt::excerpt;
-use fastdimse_core::options::{Framing, OnInvalid};
-use fastdimse_core::pdu::associate::{
-    IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, check_ae_title,
-};
-use fastdimse_core::pdu::write::{MaxPduLength, PDU_HEADER};
-use fastdimse_core::rejection::{Reason, Rejection};
+use fastdimse_core::encode::Encoded;
+use fastdimse_core::options::OnInvalid;
+use fastdimse_core::pdu::associate::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
+use fastdimse_core::pdu::write::PDU_HEADER;
+use fastdimse_core::rejection::Rejection;
 use fastdimse_core::schema_error::SchemaError;
-use fastdimse_core::uid;
 
 use crate::association::Association;
-use crate::columns::{TableError, apart};
-use crate::conversation::{Conversation, Packet, segment_size};
-use crate::file::{File, Format};
-use crate::plan::{End, Plan, Planned, Sent, check_ends};
-use crate::rows::{Rejected, Rows, Which};
-
-/// How to write.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The AE title of who sends events and opens the association.
-    pub calling: String,
-    /// The AE title of who answers.
-    pub called: String,
-    /// Who sends events.
-    pub source: End,
-    /// Who answers.
-    pub destination: End,
-    /// The transfer syntax of event information and replies.
-    pub transfer_syntax: String,
-    /// The most that a PDU may hold; both ends say so.
-    pub max_pdu_length: i128,
-    /// The file's format.
-    pub format: Format,
-    /// What to do with bad rows.
-    pub on_invalid: OnInvalid,
-    /// Whether UIDs must be conformant to PS3.5 9.1, or only short ASCII.
-    pub conformant_uids: bool,
-}
-
-impl Options {
-    fn check(&self) -> Result<encode::Options, Rejection> {
-        let fail = |text: String| Rejection::new(Reason::Value(text.into()));
-        check_ae_title(&self.calling).map_err(fail)?;
-        check_ae_title(&self.called).map_err(fail)?;
-        uid::check_lenient(self.transfer_syntax.as_bytes()).map_err(|why| {
-            Rejection::new(Reason::Uid(excerpt(self.transfer_syntax.as_bytes()), why))
-        })?;
-        check_ends([self.source, self.destination]).map_err(Rejection::new)?;
-        Ok(encode::Options {
-            context_id: 1,
-            max_pdu_length: MaxPduLength::new(self.max_pdu_length)?.even(),
-            framing: Framing::PData,
-            on_invalid: OnInvalid::Skip,
-            conformant_uids: self.conformant_uids,
-        })
-    }
-}
+use crate::columns::{TableError, split};
+use crate::write::conversation::{Conversation, Packet, segment_size};
+use crate::write::file::{File, Format};
+use crate::write::options::Options;
+use crate::write::plan::{Plan, PlannedAssociation, ScheduledMessage};
+use crate::write::rows::{MessageOfRow, Rejected, Rows};
 
 /// Why nothing was written.
 #[derive(Debug)]
-pub enum Refused {
+pub enum WriteError {
     /// The table can't be read as events.
     Table(TableError),
     /// An option breaks a rule, or with [`OnInvalid::Raise`] a row.
     Rejected(Rejection),
 }
 
-impl From<TableError> for Refused {
+impl From<TableError> for WriteError {
     fn from(error: TableError) -> Self {
         Self::Table(error)
     }
 }
 
-impl From<SchemaError> for Refused {
+impl From<SchemaError> for WriteError {
     fn from(error: SchemaError) -> Self {
         Self::Table(error.into())
     }
 }
 
-impl From<Rejection> for Refused {
+impl From<Rejection> for WriteError {
     fn from(rejection: Rejection) -> Self {
         Self::Rejected(rejection)
     }
@@ -91,7 +46,7 @@ impl From<Rejection> for Refused {
 
 /// A capture.
 #[derive(Debug)]
-pub struct Written {
+pub struct EncodedCapture {
     /// The file.
     pub bytes: Vec<u8>,
     /// The rows that were left out.
@@ -102,7 +57,7 @@ pub struct Written {
     pub associations: u64,
 }
 
-/// Writes the rows of `batches`, all of one schema, as a capture. `broken` holds what was already
+/// Writes the rows of `batches`, all of one schema, as a capture. `faults` holds what was already
 /// found wrong with rows before they became columns.
 ///
 /// Messages are sent in the order of their times; a row without one comes a millisecond after the
@@ -111,32 +66,32 @@ pub struct Written {
 pub fn write(
     batches: &[RecordBatch],
     options: &Options,
-    broken: Vec<Rejection>,
-) -> Result<Written, Refused> {
+    faults: Vec<Rejection>,
+) -> Result<EncodedCapture, WriteError> {
     let encoding = options.check()?;
     let Some(first) = batches.first() else {
         let bytes = File::new(options.format, 0).finish();
-        return Ok(Written { bytes, rejected: Vec::new(), packets: 0, associations: 0 });
+        return Ok(EncodedCapture { bytes, rejected: Vec::new(), packets: 0, associations: 0 });
     };
     let table = match batches {
         [only] => only.clone(),
         _ => concat_batches(&first.schema(), batches).expect("the batches are of one schema"),
     };
-    let (events, seen) = apart(&table)?;
+    let (events, seen) = split(&table)?;
     let rows = Rows::new(&events)?;
     let mut rejected = Rejected::default();
-    rows.check(&encoding, broken, &mut rejected)?;
+    rows.check(&encoding, faults, &mut rejected)?;
     let plan = Plan::new(options, &rows, &seen, &mut rejected);
     if options.on_invalid == OnInvalid::Raise
         && let Some(rejection) = rejected.first()
     {
         return Err(rejection.clone().into());
     }
-    let own = rows.encode(Which::Own, &plan.chosen, &encoding)?;
-    let answers = rows.encode(Which::Answer, &plan.chosen, &encoding)?;
+    let own = rows.encode(MessageOfRow::Own, &plan.chosen, &encoding)?;
+    let answers = rows.encode(MessageOfRow::Answer, &plan.chosen, &encoding)?;
     let packets = packets(&plan.associations, &own, &answers, options);
     let bytes = file(&plan.associations, &packets, options.format);
-    Ok(Written {
+    Ok(EncodedCapture {
         bytes,
         rejected: rejected.into_all(),
         packets: packets.len() as u64,
@@ -149,13 +104,13 @@ type Numbered<'a> = (usize, Packet<'a>);
 
 /// The packets of all associations in the order of their times.
 fn packets<'a>(
-    associations: &[Planned],
+    associations: &[PlannedAssociation],
     own: &'a Encoded,
     answers: &'a Encoded,
     options: &Options,
 ) -> Vec<Numbered<'a>> {
-    let bytes = |sent: &Sent| {
-        let encoded = if sent.which == Which::Own { own } else { answers };
+    let bytes = |sent: &ScheduledMessage| {
+        let encoded = if sent.which == MessageOfRow::Own { own } else { answers };
         let (begin, end) = (encoded.offsets[sent.index], encoded.offsets[sent.index + 1]);
         &encoded.bytes[begin as usize..end as usize]
     };
@@ -174,8 +129,8 @@ const RELEASE: [[u8; 10]; 2] = [[5, 0, 0, 0, 0, 4, 0, 0, 0, 0], [6, 0, 0, 0, 0, 
 /// An association from its beginning to its end: SYN, A-ASSOCIATE, messages, A-RELEASE, FIN.
 fn converse<'a>(
     number: usize,
-    planned: &Planned,
-    bytes: impl Fn(&Sent) -> &'a [u8],
+    planned: &PlannedAssociation,
+    bytes: impl Fn(&ScheduledMessage) -> &'a [u8],
     options: &Options,
 ) -> Vec<Packet<'a>> {
     let association = Association {
@@ -214,7 +169,7 @@ fn pdus(mut message: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-fn file(associations: &[Planned], packets: &[Numbered<'_>], format: Format) -> Vec<u8> {
+fn file(associations: &[PlannedAssociation], packets: &[Numbered<'_>], format: Format) -> Vec<u8> {
     let room = packets.iter().map(|(_, packet)| packet.length()).sum::<usize>() + 256;
     let mut file = File::new(format, room);
     let mut frame = Vec::new();

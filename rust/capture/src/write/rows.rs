@@ -43,9 +43,9 @@ impl Rejected {
     }
 }
 
-/// Which of a row's messages.
+/// MessageOfRow of a row's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
+pub enum MessageOfRow {
     /// Its own: the request, or a response that is alone.
     Own,
     /// The answer to its request.
@@ -54,18 +54,18 @@ pub enum Which {
 
 /// A message that is to be encoded.
 #[derive(Debug, Clone, Copy)]
-pub struct Chosen {
+pub struct ChosenMessage {
     /// Its row.
     pub row: usize,
-    /// Which of the row's.
-    pub which: Which,
+    /// MessageOfRow of the row's.
+    pub which: MessageOfRow,
     /// Its presentation context.
     pub context_id: u8,
 }
 
 /// What a row is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum RowKind {
     /// A request that is not answered.
     Request,
     /// A request and its response.
@@ -80,7 +80,7 @@ pub struct Rows {
     /// The columns of all.
     pub columns: EventColumns,
     /// What each row is.
-    pub kinds: Vec<Kind>,
+    pub kinds: Vec<RowKind>,
     /// For each row its own message.
     own: RecordBatch,
     /// For each row that is answered its answer.
@@ -94,9 +94,9 @@ impl Rows {
     pub fn new(events: &RecordBatch) -> Result<Self, SchemaError> {
         let events = numbered(events)?;
         let columns = EventColumns::new(&events)?;
-        let kinds: Vec<Kind> = (0..columns.rows).map(|row| kind_of_row(&columns, row)).collect();
+        let kinds: Vec<RowKind> = (0..columns.rows).map(|row| kind_of_row(&columns, row)).collect();
         let answered: Vec<usize> =
-            (0..kinds.len()).filter(|&row| kinds[row] == Kind::Answered).collect();
+            (0..kinds.len()).filter(|&row| kinds[row] == RowKind::Answered).collect();
         let own = without_answers(&events, &kinds);
         let answers = answers_of(&events, &answered);
         Ok(Self { columns, kinds, own, answers, answered })
@@ -106,10 +106,10 @@ impl Rows {
     pub fn check(
         &self,
         options: &Options,
-        broken: Vec<Rejection>,
+        faults: Vec<Rejection>,
         rejected: &mut Rejected,
     ) -> Result<(), SchemaError> {
-        for rejection in validate(&[EventColumns::new(&self.own)?], options, 0, broken) {
+        for rejection in validate(&[EventColumns::new(&self.own)?], options, 0, faults) {
             rejected.add(rejection);
         }
         if self.answered.is_empty() {
@@ -125,20 +125,20 @@ impl Rows {
     /// Encodes the chosen messages of one kind, in their order.
     pub fn encode(
         &self,
-        which: Which,
-        chosen: &[Chosen],
+        which: MessageOfRow,
+        chosen: &[ChosenMessage],
         options: &Options,
     ) -> Result<Encoded, Rejection> {
-        let chosen: Vec<&Chosen> = chosen.iter().filter(|one| one.which == which).collect();
+        let chosen: Vec<&ChosenMessage> = chosen.iter().filter(|one| one.which == which).collect();
         if chosen.is_empty() {
             return Ok(Encoded::default());
         }
         let place = |row: usize| match which {
-            Which::Own => row,
+            MessageOfRow::Own => row,
             // Each row that was chosen is there.
-            Which::Answer => self.answered.partition_point(|&answered| answered < row),
+            MessageOfRow::Answer => self.answered.partition_point(|&answered| answered < row),
         };
-        let batch = if which == Which::Own { &self.own } else { &self.answers };
+        let batch = if which == MessageOfRow::Own { &self.own } else { &self.answers };
         let rows = UInt64Array::from_iter_values(chosen.iter().map(|one| place(one.row) as u64));
         let batch = take_record_batch(batch, &rows).expect("the rows are there");
         let contexts = UInt8Array::from_iter_values(chosen.iter().map(|one| one.context_id));
@@ -148,14 +148,14 @@ impl Rows {
     }
 }
 
-fn kind_of_row(columns: &EventColumns, row: usize) -> Kind {
+fn kind_of_row(columns: &EventColumns, row: usize) -> RowKind {
     match (
         columns.integer(Field::MessageIDBeingRespondedTo, row),
         columns.integer(Field::Status, row),
     ) {
-        (Some(_), _) => Kind::Response,
-        (None, Some(_)) => Kind::Answered,
-        (None, None) => Kind::Request,
+        (Some(_), _) => RowKind::Response,
+        (None, Some(_)) => RowKind::Answered,
+        (None, None) => RowKind::Request,
     }
 }
 
@@ -189,8 +189,9 @@ fn with(batch: &RecordBatch, field: Field, array: impl Array + 'static) -> Recor
 const OF_ANSWERS: [Field; 4] =
     [Field::Status, Field::ErrorComment, Field::ErrorID, Field::EventReply];
 
-fn without_answers(events: &RecordBatch, kinds: &[Kind]) -> RecordBatch {
-    let answered: BooleanArray = kinds.iter().map(|kind| Some(*kind == Kind::Answered)).collect();
+fn without_answers(events: &RecordBatch, kinds: &[RowKind]) -> RecordBatch {
+    let answered: BooleanArray =
+        kinds.iter().map(|kind| Some(*kind == RowKind::Answered)).collect();
     let schema = events.schema();
     let columns = schema.fields().iter().zip(events.columns()).map(|(column, array)| {
         let field = Field::from_keyword(column.name());

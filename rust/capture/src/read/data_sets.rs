@@ -16,12 +16,12 @@ use fastdimse_core::standard::transfer_syntax::{
     TransferSyntax, TransferSyntaxColumn, TransferSyntaxes,
 };
 
-use crate::columns::Seen;
-use crate::fault::Broken;
-use crate::read::Capture;
+use crate::columns::CaptureColumn;
+use crate::fault::Fault;
+use crate::read::events::Capture;
 
 /// Decodes the data sets of these fields into the attributes of a schema, or into all that they have.
-/// Those that can't be read are null, and told in [`Capture::broken`]. Returns the events, and how many
+/// Those that can't be read are null, and told in [`Capture::faults`]. Returns the events, and how many
 /// elements were left out by a schema, by their paths.
 pub fn decode_structured(
     capture: &mut Capture,
@@ -38,32 +38,32 @@ pub fn decode_structured(
         let found = decode_data_sets(data_sets, TransferSyntaxes::Each(&syntaxes), schema.as_ref());
         omitted.extend(found.omitted_of(*field));
         for (row, error) in found.wrong {
-            let broken = broken(capture, *field, row, error);
-            capture.broken.push(broken);
+            let fault = fault(capture, *field, row, error);
+            capture.faults.push(fault);
         }
         structured = replaced(&structured, *field, Arc::new(found.rows));
     }
-    capture.broken.sort_by_key(|one| one.frame.unwrap_or(u64::MAX));
+    capture.faults.sort_by_key(|one| one.frame.unwrap_or(u64::MAX));
     (structured, omitted)
 }
 
 /// Where the capture does not say it, it is the default one (PS3.5 10.1).
 fn syntaxes(events: &RecordBatch) -> TransferSyntaxColumn {
-    let uids = events[Seen::TransferSyntaxUID.name()].as_dictionary::<Int32Type>();
+    let uids = events[CaptureColumn::TransferSyntaxUID.name()].as_dictionary::<Int32Type>();
     let uids = uids.downcast_dict::<StringArray>().expect("they are text");
     TransferSyntaxColumn::from_uids(uids.into_iter(), TransferSyntax::default())
 }
 
-fn broken(capture: &Capture, field: Field, row: usize, error: Box<DataSetError>) -> Broken {
+fn fault(capture: &Capture, field: Field, row: usize, error: Box<DataSetError>) -> Fault {
     let (request, response) = capture.rows[row];
     let message = if field == Field::EventReply { response } else { request };
     let place = message.and_then(|message| capture.places[message].as_ref());
-    let fault = Reason::DataSet(error).into();
-    Broken {
+    let kind = Reason::DataSet(error).into();
+    Fault {
         direction: place.map(|place| place.direction.clone()),
         frame: place.map(|place| place.frame),
         offset: place.map(|place| place.offset),
         field: Some(field),
-        fault,
+        kind,
     }
 }

@@ -19,11 +19,11 @@ use fastdimse_core::pdu::read::NAMES;
 use fastdimse_core::rejection::{Reason, Rejection};
 
 use crate::association::{self, Associate};
-use crate::columns::{Captured, Seen, Texts, schema};
-use crate::fault::{Broken, Direction, Fault};
-use crate::packets::{Content, NO_TIME, Packet, Packets, content};
-use crate::pdus::{Readable, SEPARATOR, next_message};
-use crate::tcp::{self, Connection, Connections, Stream};
+use crate::columns::{CaptureColumn, Captured, Texts, schema};
+use crate::fault::{Direction, Fault, FaultKind};
+use crate::read::packets::{Content, NO_TIME, Packet, Packets, content};
+use crate::read::pdus::{Readable, SEPARATOR, next_message};
+use crate::read::tcp::{self, Connection, Connections, Stream};
 
 /// All that is told by a capture.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub struct Capture {
     /// Where each of `messages` was seen, as far as an event is made of it.
     pub places: Vec<Option<Place>>,
     /// What could not be read, in the order of the packets.
-    pub broken: Vec<Broken>,
+    pub faults: Vec<Fault>,
     /// Other PDUs and other DIMSE messages by name, and how many there were.
     pub skipped: BTreeMap<&'static str, u64>,
     /// How many packets there were.
@@ -62,28 +62,28 @@ pub struct Place {
 /// Reads a .pcap or .pcapng file.
 ///
 /// # Errors
-/// If it is neither. All else that is wrong is told in [`Capture::broken`].
-pub fn read(file: &[u8]) -> Result<Capture, Fault> {
-    let mut broken = Vec::new();
-    let (connections, packets) = connections(Packets::new(file)?, &mut broken);
+/// If it is neither. All else that is wrong is told in [`Capture::faults`].
+pub fn read(file: &[u8]) -> Result<Capture, FaultKind> {
+    let mut faults = Vec::new();
+    let (connections, packets) = connections(Packets::new(file)?, &mut faults);
     let streams = connections.len() as u64;
     let mut associations = Associations::default();
     for connection in connections {
-        associations.add(connection, &mut broken);
+        associations.add(connection, &mut faults);
     }
     if associations.all.is_empty() {
-        broken.push(Broken::file(Fault::NoAssociation { streams, packets }, None));
+        faults.push(Fault::file(FaultKind::NoAssociation { streams, packets }, None));
     }
     let count = associations.all.len() as u64;
-    let (joined, skipped) = associations.join(&mut broken);
-    broken.sort_by_key(|one| one.frame.unwrap_or(u64::MAX));
+    let (joined, skipped) = associations.join(&mut faults);
+    faults.sort_by_key(|one| one.frame.unwrap_or(u64::MAX));
     let Joined { events, messages, rows, places } = joined;
     Ok(Capture {
         events,
         messages,
         rows,
         places,
-        broken,
+        faults,
         skipped,
         packets,
         streams,
@@ -95,21 +95,21 @@ pub fn read(file: &[u8]) -> Result<Capture, Fault> {
 /// in the order of their times.
 fn connections<'a>(
     mut packets: Packets<'a>,
-    broken: &mut Vec<Broken>,
+    faults: &mut Vec<Fault>,
 ) -> (Vec<Connection<'a>>, u64) {
     let mut sorter = Sorter::default();
     if packets.clone().flatten().is_sorted_by_key(|packet| packet.time) {
         for packet in &mut packets {
-            sorter.add(packet, broken);
+            sorter.add(packet, faults);
         }
     } else {
         let mut all: Vec<_> = packets.by_ref().collect();
         all.sort_by_key(|packet| packet.as_ref().map_or(NO_TIME, |packet| packet.time));
         for packet in all {
-            sorter.add(packet, broken);
+            sorter.add(packet, faults);
         }
     }
-    sorter.passed_over(broken);
+    sorter.passed_over(faults);
     (sorter.connections.finish(), packets.frames())
 }
 
@@ -124,10 +124,10 @@ struct Sorter<'a> {
 }
 
 impl<'a> Sorter<'a> {
-    fn add(&mut self, packet: Result<Packet<'a>, Broken>, broken: &mut Vec<Broken>) {
+    fn add(&mut self, packet: Result<Packet<'a>, Fault>, faults: &mut Vec<Fault>) {
         let packet = match packet {
             Ok(packet) => packet,
-            Err(found) => return broken.push(found),
+            Err(found) => return faults.push(found),
         };
         let passed_over = match content(&packet) {
             Content::Tcp(segment) => return self.connections.add(&packet, &segment),
@@ -141,12 +141,16 @@ impl<'a> Sorter<'a> {
         passed_over.0 += 1;
     }
 
-    fn passed_over(&self, broken: &mut Vec<Broken>) {
-        let told = |fault, frame| Broken::file(fault, Some(frame));
-        broken.extend(self.fragments.map(|(count, first)| told(Fault::IpFragments(count), first)));
-        broken.extend(self.headers_cut.map(|(count, first)| told(Fault::HeadersCut(count), first)));
+    fn passed_over(&self, faults: &mut Vec<Fault>) {
+        let fault_at = |fault, frame| Fault::file(fault, Some(frame));
+        faults.extend(
+            self.fragments.map(|(count, first)| fault_at(FaultKind::IpFragments(count), first)),
+        );
+        faults.extend(
+            self.headers_cut.map(|(count, first)| fault_at(FaultKind::HeadersCut(count), first)),
+        );
         for (&link, &(packets, first)) in &self.unknown_links {
-            broken.push(told(Fault::LinkType { link, packets }, first));
+            faults.push(fault_at(FaultKind::LinkType { link, packets }, first));
         }
     }
 }
@@ -179,7 +183,7 @@ struct Associations {
 
 impl Associations {
     /// Adds a connection, if it is an association.
-    fn add(&mut self, mut connection: Connection<'_>, broken: &mut Vec<Broken>) {
+    fn add(&mut self, mut connection: Connection<'_>, faults: &mut Vec<Fault>) {
         if connection.begins_otherwise() {
             return;
         }
@@ -194,12 +198,12 @@ impl Associations {
                 association.associate.merge(associate);
                 let frame = run.marks.first().map(|mark| mark.frame);
                 let direction = &association.directions[side];
-                broken.extend(fault.map(|fault| Broken::stream(direction, fault, 0, frame)));
+                faults.extend(fault.map(|fault| Fault::stream(direction, fault, 0, frame)));
             }
         }
         for (side, stream) in streams.iter().enumerate() {
             let direction = 2 * self.all.len() + side;
-            self.add_stream(direction, &association.directions[side], stream, broken);
+            self.add_stream(direction, &association.directions[side], stream, faults);
         }
         self.all.push(association);
     }
@@ -209,7 +213,7 @@ impl Associations {
         number: usize,
         direction: &Arc<Direction>,
         stream: &Stream,
-        broken: &mut Vec<Broken>,
+        faults: &mut Vec<Fault>,
     ) {
         let mut end = 0;
         for run in &stream.runs {
@@ -218,12 +222,12 @@ impl Associations {
             let from = if known { Some(0) } else { next_message(&run.bytes, 0) };
             let behind = from.unwrap_or(run.bytes.len());
             if run.missing > 0 {
-                let fault = Fault::MissingBytes { missing: run.missing, behind };
-                broken.push(Broken::stream(direction, fault, run.offset - run.missing, first));
+                let fault = FaultKind::MissingBytes { missing: run.missing, behind };
+                faults.push(Fault::stream(direction, fault, run.offset - run.missing, first));
             } else if !known {
-                broken.push(Broken::stream(
+                faults.push(Fault::stream(
                     direction,
-                    Fault::BeginsInside(behind),
+                    FaultKind::BeginsInside(behind),
                     run.offset,
                     first,
                 ));
@@ -233,16 +237,16 @@ impl Associations {
             {
                 let at = rejection.offset.unwrap_or_default();
                 let frame = tcp::mark_of(&run.marks, at as usize).map(|mark| mark.frame);
-                broken.push(Broken {
+                faults.push(Fault {
                     field: rejection.field,
-                    ..Broken::stream(direction, rejection.reason, run.offset + at, frame)
+                    ..Fault::stream(direction, rejection.reason, run.offset + at, frame)
                 });
             }
             end = run.offset + run.bytes.len() as u64;
         }
         if stream.missing > 0 {
-            let fault = Fault::MissingBytes { missing: stream.missing, behind: 0 };
-            broken.push(Broken::stream(direction, fault, end, None));
+            let fault = FaultKind::MissingBytes { missing: stream.missing, behind: 0 };
+            faults.push(Fault::stream(direction, fault, end, None));
         }
     }
 
@@ -250,7 +254,7 @@ impl Associations {
         &self.all[number / 2].directions[number % 2]
     }
 
-    fn join(mut self, broken: &mut Vec<Broken>) -> (Joined, BTreeMap<&'static str, u64>) {
+    fn join(mut self, faults: &mut Vec<Fault>) -> (Joined, BTreeMap<&'static str, u64>) {
         let bytes = std::mem::take(&mut self.readable.bytes).into();
         let decoded = decode(&bytes, Framing::PData, OnInvalid::Skip);
         let Decoded { events: messages, offsets, rejected, mut skipped } = decoded;
@@ -259,8 +263,8 @@ impl Associations {
             *count -= self.readable.parts();
         }
         skipped.retain(|_, count| *count > 0);
-        broken.reserve_exact(rejected.len());
-        broken.extend(rejected.into_iter().filter_map(|one| self.broken(one, separator)));
+        faults.reserve_exact(rejected.len());
+        faults.extend(rejected.into_iter().filter_map(|one| self.fault(one, separator)));
         let seen = self.readable.last_bytes(&offsets);
         let columns = MessageColumns(&messages);
         let all = (0..messages.num_rows()).filter_map(|row| {
@@ -272,7 +276,7 @@ impl Associations {
         let mut places = vec![None; messages.num_rows()];
         all.iter().for_each(|message| places[message.row] = Some(self.place(message)));
         all.sort_by_key(|message| (message.direction / 2, message.seen, message.row));
-        let mut events = self.pair(&all, &columns, broken);
+        let mut events = self.pair(&all, &columns, faults);
         events.sort_by_key(|event| (event.message.seen, event.message.row));
         let rows = events.iter().map(Event::rows).collect();
         let events = self.events(&events, &messages);
@@ -285,7 +289,7 @@ impl Associations {
     }
 
     /// `None` where a message ends because of what has been told already.
-    fn broken(&self, rejection: Rejection, separator: &str) -> Option<Broken> {
+    fn fault(&self, rejection: Rejection, separator: &str) -> Option<Fault> {
         let place = self.readable.place(rejection.offset? as usize)?;
         let reason = match rejection.reason {
             Reason::AssociationEnds(name) if name == separator => {
@@ -298,7 +302,7 @@ impl Associations {
         };
         let (direction, frame) = (self.direction(place.direction), Some(place.mark.frame));
         let field = rejection.field;
-        Some(Broken { field, ..Broken::stream(direction, reason, place.offset, frame) })
+        Some(Fault { field, ..Fault::stream(direction, reason, place.offset, frame) })
     }
 
     /// Joins each request with its response: the first after it, in the other direction of its
@@ -307,7 +311,7 @@ impl Associations {
         &self,
         messages: &[Message],
         columns: &MessageColumns<'_>,
-        broken: &mut Vec<Broken>,
+        faults: &mut Vec<Fault>,
     ) -> Vec<Event> {
         let mut events: Vec<Event> = Vec::with_capacity(messages.len());
         let mut outstanding: HashMap<(usize, u16), usize> = HashMap::new();
@@ -316,9 +320,9 @@ impl Associations {
             if association.replace(message.direction / 2) != Some(message.direction / 2) {
                 outstanding.clear();
             }
-            let tell = |fault: Fault, field| Broken {
+            let fault_at = |fault: FaultKind, field| Fault {
                 field,
-                ..Broken::stream(
+                ..Fault::stream(
                     self.direction(message.direction),
                     fault,
                     message.offset,
@@ -337,11 +341,14 @@ impl Associations {
                     let request = &mut events[event];
                     request.response = Some(message);
                     for (field, fault) in columns.differences(request.message.row, message.row) {
-                        broken.push(tell(fault, Some(field)));
+                        faults.push(fault_at(fault, Some(field)));
                     }
                 }
                 None => {
-                    broken.push(tell(Fault::NoRequest(id), Some(Field::MessageIDBeingRespondedTo)));
+                    faults.push(fault_at(
+                        FaultKind::NoRequest(id),
+                        Some(Field::MessageIDBeingRespondedTo),
+                    ));
                     events.push(Event { message, is_request: false, response: Some(message) });
                 }
             }
@@ -357,14 +364,14 @@ impl Associations {
             take(&messages[field.keyword()], rows, None).expect("the rows are there")
         };
         let columns = Captured::ALL.map(|column| match column {
-            Captured::Seen(seen) => self.seen(seen, events, messages),
+            Captured::CaptureColumn(seen) => self.seen(seen, events, messages),
             Captured::Message(field) => taken(field, &of_message),
             Captured::Response(field) => taken(field, &of_response),
         });
         RecordBatch::try_new(schema(), columns.to_vec()).expect("the columns fit the schema")
     }
 
-    fn seen(&self, column: Seen, events: &[Event], messages: &RecordBatch) -> ArrayRef {
+    fn seen(&self, column: CaptureColumn, events: &[Event], messages: &RecordBatch) -> ArrayRef {
         let direction = |event: &Event| self.direction(event.message.direction);
         let associate = |event: &Event| &self.all[event.message.direction / 2].associate;
         let texts = |of: &dyn Fn(&Event) -> Option<String>| {
@@ -373,36 +380,38 @@ impl Associations {
             texts.finish()
         };
         match column {
-            Seen::Time => {
+            CaptureColumn::Time => {
                 let times = events.iter().map(|event| known(event.message.seen.time));
                 Arc::new(times.collect::<TimestampNanosecondArray>().with_timezone("UTC"))
             }
-            Seen::Latency => {
+            CaptureColumn::Latency => {
                 Arc::new(events.iter().map(Event::latency).collect::<DurationNanosecondArray>())
             }
-            Seen::SourceAddress => texts(&|event| Some(direction(event).source.ip().to_string())),
-            Seen::SourcePort => {
+            CaptureColumn::SourceAddress => {
+                texts(&|event| Some(direction(event).source.ip().to_string()))
+            }
+            CaptureColumn::SourcePort => {
                 let ports = events.iter().map(|event| direction(event).source.port());
                 Arc::new(UInt16Array::from_iter_values(ports))
             }
-            Seen::DestinationAddress => {
+            CaptureColumn::DestinationAddress => {
                 texts(&|event| Some(direction(event).destination.ip().to_string()))
             }
-            Seen::DestinationPort => {
+            CaptureColumn::DestinationPort => {
                 let ports = events.iter().map(|event| direction(event).destination.port());
                 Arc::new(UInt16Array::from_iter_values(ports))
             }
-            Seen::CallingAETitle => texts(&|event| associate(event).calling.clone()),
-            Seen::CalledAETitle => texts(&|event| associate(event).called.clone()),
-            Seen::Association => {
+            CaptureColumn::CallingAETitle => texts(&|event| associate(event).calling.clone()),
+            CaptureColumn::CalledAETitle => texts(&|event| associate(event).called.clone()),
+            CaptureColumn::Association => {
                 let numbers = events.iter().map(|event| direction(event).stream);
                 Arc::new(UInt32Array::from_iter_values(numbers))
             }
-            Seen::Frame => {
+            CaptureColumn::Frame => {
                 let frames = events.iter().map(|event| event.message.seen.frame);
                 Arc::new(UInt64Array::from_iter_values(frames))
             }
-            Seen::TransferSyntaxUID => {
+            CaptureColumn::TransferSyntaxUID => {
                 let contexts =
                     messages[Field::PresentationContextID.keyword()].as_primitive::<UInt8Type>();
                 texts(&|event| {
@@ -454,7 +463,7 @@ struct Message {
     row: usize,
     direction: usize,
     offset: u64,
-    seen: tcp::Seen,
+    seen: tcp::CaptureTime,
 }
 
 /// A row of the result.
@@ -503,7 +512,7 @@ impl MessageColumns<'_> {
     }
 
     /// The fields that a response has from its request (PS3.7 10.1.1.1), where they differ.
-    fn differences(&self, request: usize, response: usize) -> Vec<(Field, Fault)> {
+    fn differences(&self, request: usize, response: usize) -> Vec<(Field, FaultKind)> {
         const SAME: [Field; 4] = [
             Field::AffectedSOPClassUID,
             Field::AffectedSOPInstanceUID,
@@ -513,7 +522,7 @@ impl MessageColumns<'_> {
         let differing = |field: Field| {
             let (request, response) = (self.text(field, request), self.text(field, response)?);
             let request = request.unwrap_or_default();
-            (request != response).then_some((field, Fault::Differs { response, request }))
+            (request != response).then_some((field, FaultKind::Differs { response, request }))
         };
         SAME.into_iter().filter_map(differing).collect()
     }

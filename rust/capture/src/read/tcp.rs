@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
-use crate::packets::{Packet, Segment};
+use crate::read::packets::{Packet, Segment};
 
 /// A connection between two ends.
 #[derive(Debug)]
@@ -41,12 +41,12 @@ struct Half<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Piece<'a> {
     bytes: &'a [u8],
-    seen: Seen,
+    seen: CaptureTime,
 }
 
 /// When a packet was captured: by its time, of one time by its number in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Seen {
+pub struct CaptureTime {
     /// In nanoseconds since 1970 (UTC).
     pub time: i64,
     /// From 1.
@@ -61,7 +61,7 @@ pub struct Mark {
     /// The packet's number in the file.
     pub frame: u64,
     /// When all bytes up to the packet's last had been seen.
-    pub complete: Seen,
+    pub complete: CaptureTime,
 }
 
 /// The mark of the byte at `at`.
@@ -211,7 +211,7 @@ impl<'a> Half<'a> {
         }
         self.lowest = Some(self.lowest.map_or(at, |lowest| lowest.min(at)));
         if !segment.payload.is_empty() {
-            let seen = Seen { time: packet.time, frame: packet.frame };
+            let seen = CaptureTime { time: packet.time, frame: packet.frame };
             self.fill(at, Piece { bytes: segment.payload, seen });
         }
         let end = at + segment.payload.len() as u64 + u64::from(segment.cut);
@@ -263,7 +263,7 @@ impl<'a> Half<'a> {
                 runs.push(Run { offset, missing, bytes: Vec::new(), marks: Vec::new() });
             }
             let run = runs.last_mut().expect("there is one now");
-            let whole = complete.map_or(piece.seen, |before: Seen| before.max(piece.seen));
+            let whole = complete.map_or(piece.seen, |before: CaptureTime| before.max(piece.seen));
             run.marks.push(Mark { at: run.bytes.len(), frame: piece.seen.frame, complete: whole });
             run.bytes.extend_from_slice(bytes);
             expected = at + bytes.len() as u64;
@@ -292,9 +292,9 @@ mod tests {
     const SERVER: ([u8; 4], u16) = ([192, 0, 2, 2], 104);
 
     /// Sender, sequence number, flags (S, F, R), payload.
-    type Sent<'a> = (([u8; 4], u16), u32, &'a str, &'a [u8]);
+    type ScheduledMessage<'a> = (([u8; 4], u16), u32, &'a str, &'a [u8]);
 
-    fn connections<'a>(sent: &[Sent<'a>]) -> Vec<Connection<'a>> {
+    fn connections<'a>(sent: &[ScheduledMessage<'a>]) -> Vec<Connection<'a>> {
         let mut connections = Connections::default();
         for (number, &(source, sequence, flags, payload)) in sent.iter().enumerate() {
             let frame = number as u64 + 1;
@@ -322,7 +322,7 @@ mod tests {
         connections.finish()
     }
 
-    fn only_stream(sent: &[Sent<'_>]) -> Stream {
+    fn only_stream(sent: &[ScheduledMessage<'_>]) -> Stream {
         let mut all = connections(sent);
         assert_eq!(all.len(), 1);
         all[0].stream(0)
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn sequence_numbers_come_round() {
-        let sent: Vec<Sent<'_>> = (0..5)
+        let sent: Vec<ScheduledMessage<'_>> = (0..5)
             .map(|n: u32| (CLIENT, (u32::MAX - 4).wrapping_add(3 * n), "", &b"abc"[..]))
             .collect();
         let stream = only_stream(&[&[(CLIENT, u32::MAX - 5, "S", &b""[..])], &sent[..]].concat());
@@ -389,9 +389,9 @@ mod tests {
 
     #[test]
     fn a_syn_may_come_late_but_not_after_the_end() {
-        let late: [Sent<'_>; 2] = [(CLIENT, 8, "", b"data"), (CLIENT, 7, "S", b"")];
+        let late: [ScheduledMessage<'_>; 2] = [(CLIENT, 8, "", b"data"), (CLIENT, 7, "S", b"")];
         assert_eq!(connections(&late).len(), 1);
-        let after: [Sent<'_>; 3] =
+        let after: [ScheduledMessage<'_>; 3] =
             [(CLIENT, 8, "", b"data"), (SERVER, 9, "R", b""), (CLIENT, 7, "S", b"")];
         assert_eq!(connections(&after).len(), 2);
     }

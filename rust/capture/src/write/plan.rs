@@ -1,8 +1,8 @@
-//! Which association each row belongs to, in which presentation context its messages are, and when
+//! MessageOfRow association each row belongs to, in which presentation context its messages are, and when
 //! they are sent.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use fastdimse_core::excerpt::excerpt;
 use fastdimse_core::field::Field;
@@ -11,24 +11,15 @@ use fastdimse_core::rejection::{Reason, Rejection};
 use fastdimse_core::uid;
 
 use crate::association::Context;
-use crate::columns::{Seen, SeenColumns};
-use crate::rows::{Chosen, Kind, Rejected, Rows, Which};
-use crate::write::Options;
-
-/// One end of an association.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct End {
-    /// Its address.
-    pub address: IpAddr,
-    /// Its port; `None` is a port of each association's own.
-    pub port: Option<u16>,
-}
+use crate::columns::{CaptureColumn, CaptureColumns};
+use crate::write::options::{Endpoint, Options, check_ends};
+use crate::write::rows::{ChosenMessage, MessageOfRow, Rejected, RowKind, Rows};
 
 /// An association that is to be written.
 #[derive(Debug)]
-pub struct Planned {
+pub struct PlannedAssociation {
     /// The requestor, which is the first to send an event, and the acceptor.
-    ends: [End; 2],
+    ends: [Endpoint; 2],
     /// The calling AE title.
     pub calling: String,
     /// The called AE title.
@@ -36,36 +27,39 @@ pub struct Planned {
     /// Its presentation contexts by ID.
     pub contexts: BTreeMap<u8, Context>,
     /// Its messages.
-    pub sent: Vec<Sent>,
+    pub sent: Vec<ScheduledMessage>,
     /// When it is opened, in nanoseconds since 1970 (UTC).
     pub opened: i64,
 }
 
 /// When a message is sent, and by which end.
 #[derive(Debug, Clone, Copy)]
-pub struct Sent {
+pub struct ScheduledMessage {
     /// In nanoseconds since 1970 (UTC).
     pub time: i64,
     /// 0 is the requestor.
     pub side: usize,
     /// Its row.
     row: usize,
-    /// Which of the row's messages.
-    pub which: Which,
-    /// Which of the messages chosen of this kind.
+    /// MessageOfRow of the row's messages.
+    pub which: MessageOfRow,
+    /// MessageOfRow of the messages chosen of this kind.
     pub index: usize,
 }
 
-/// How far rows without times are apart, and the opening of an association from its first message.
+/// How far rows without times are split, and the opening of an association from its first message.
 const STEP: i64 = 1_000_000;
+
 /// How long an answer takes of which no latency is known.
 const ANSWERED_AFTER: i64 = STEP / 2;
+
 /// The first of the ports that are nobody's, and how many there are (RFC 6335).
 const DYNAMIC_PORTS: (u16, usize) = (49152, 16384);
+
 /// The SOP class of contexts that are needed, but whose SOP class no row tells: Verification.
 const ANY_SOP_CLASS: &str = "1.2.840.10008.1.1";
 
-impl Planned {
+impl PlannedAssociation {
     /// The ends, with the ports of the association that is the `number`th.
     pub fn sockets(&self, number: usize) -> [SocketAddr; 2] {
         let own = DYNAMIC_PORTS.0 + (number % DYNAMIC_PORTS.1) as u16;
@@ -76,11 +70,11 @@ impl Planned {
         self.sent.iter().map(|sent| sent.time).max().unwrap_or(self.opened)
     }
 
-    /// Which of the ends sends a row's event, if the row fits.
+    /// MessageOfRow of the ends sends a row's event, if the row fits.
     fn side(&self, place: &Place<'_>) -> Result<usize, Reason> {
         for (column, here, row) in [
-            (Seen::CallingAETitle, &self.calling, place.calling),
-            (Seen::CalledAETitle, &self.called, place.called),
+            (CaptureColumn::CallingAETitle, &self.calling, place.calling),
+            (CaptureColumn::CalledAETitle, &self.called, place.called),
         ] {
             if here != row {
                 let text = format!("'{row}', but '{here}' in another row of its association");
@@ -90,7 +84,7 @@ impl Planned {
         match self.ends.iter().position(|end| *end == place.ends[0]) {
             Some(side) if self.ends[1 - side] == place.ends[1] => Ok(side),
             _ => Err(wrong(
-                Seen::Association,
+                CaptureColumn::Association,
                 "rows of one association have the same two ends".into(),
             )),
         }
@@ -129,7 +123,7 @@ impl Planned {
                 "'{}', but '{here}' in another row of presentation context {id}",
                 place.transfer_syntax
             );
-            return Err(wrong(Seen::TransferSyntaxUID, text));
+            return Err(wrong(CaptureColumn::TransferSyntaxUID, text));
         }
         match side {
             0 => context.requestor_is_scp = true,
@@ -143,7 +137,7 @@ impl Planned {
 struct Place<'a> {
     number: Option<i64>,
     /// Who sends the event, and who answers it.
-    ends: [End; 2],
+    ends: [Endpoint; 2],
     calling: &'a str,
     called: &'a str,
     context_id: Option<u8>,
@@ -157,18 +151,18 @@ struct Place<'a> {
 #[derive(PartialEq, Eq, Hash)]
 enum Key {
     Number(i64),
-    Ends([End; 2], String, String),
+    Ends([Endpoint; 2], String, String),
 }
 
 /// The plan.
 pub struct Plan<'a> {
     options: &'a Options,
     rows: &'a Rows,
-    seen: &'a SeenColumns,
+    seen: &'a CaptureColumns,
     /// The associations in the order in which they are opened.
-    pub associations: Vec<Planned>,
+    pub associations: Vec<PlannedAssociation>,
     /// The messages that are to be encoded.
-    pub chosen: Vec<Chosen>,
+    pub chosen: Vec<ChosenMessage>,
     known: HashMap<Key, usize>,
     /// The time of the last row.
     clock: i64,
@@ -181,7 +175,7 @@ impl<'a> Plan<'a> {
     pub fn new(
         options: &'a Options,
         rows: &'a Rows,
-        seen: &'a SeenColumns,
+        seen: &'a CaptureColumns,
         rejected: &mut Rejected,
     ) -> Self {
         let mut plan = Self {
@@ -217,7 +211,7 @@ impl<'a> Plan<'a> {
             }
         };
         let index = *self.known.entry(key).or_insert_with(|| {
-            self.associations.push(Planned {
+            self.associations.push(PlannedAssociation {
                 ends: place.ends,
                 calling: place.calling.to_owned(),
                 called: place.called.to_owned(),
@@ -230,18 +224,18 @@ impl<'a> Plan<'a> {
         let association = &mut self.associations[index];
         let side = association.side(&place)?;
         let context_id = association.context(&place, side)?;
-        let mut send = |which: Which, side, time| {
+        let mut send = |which: MessageOfRow, side, time| {
             let index = self.counts[which as usize];
             self.counts[which as usize] += 1;
-            association.sent.push(Sent { time, side, row, which, index });
-            self.chosen.push(Chosen { row, which, context_id });
+            association.sent.push(ScheduledMessage { time, side, row, which, index });
+            self.chosen.push(ChosenMessage { row, which, context_id });
         };
         match self.rows.kinds[row] {
-            Kind::Request => send(Which::Own, side, place.time),
-            Kind::Response => send(Which::Own, 1 - side, place.time),
-            Kind::Answered => {
-                send(Which::Own, side, place.time);
-                send(Which::Answer, 1 - side, place.answered);
+            RowKind::Request => send(MessageOfRow::Own, side, place.time),
+            RowKind::Response => send(MessageOfRow::Own, 1 - side, place.time),
+            RowKind::Answered => {
+                send(MessageOfRow::Own, side, place.time);
+                send(MessageOfRow::Answer, 1 - side, place.answered);
             }
         }
         self.clock = place.time;
@@ -255,11 +249,11 @@ impl<'a> Plan<'a> {
             Some(title) => check_ae_title(title).map_err(|why| wrong(column, why)).map(|()| title),
             None => Ok(default),
         };
-        let transfer_syntax = match seen.text(Seen::TransferSyntaxUID, row) {
+        let transfer_syntax = match seen.text(CaptureColumn::TransferSyntaxUID, row) {
             Some(text) => {
                 uid::check_lenient(text.as_bytes()).map_err(|why| {
                     wrong(
-                        Seen::TransferSyntaxUID,
+                        CaptureColumn::TransferSyntaxUID,
                         Reason::Uid(excerpt(text.as_bytes()), why).to_string(),
                     )
                 })?;
@@ -271,10 +265,10 @@ impl<'a> Plan<'a> {
         let context_id = columns.integer(Field::PresentationContextID, row);
         let (time, answered) = self.times(row)?;
         Ok(Place {
-            number: seen.number(Seen::Association, row),
+            number: seen.number(CaptureColumn::Association, row),
             ends: self.ends(row)?,
-            calling: title(Seen::CallingAETitle, &options.calling)?,
-            called: title(Seen::CalledAETitle, &options.called)?,
+            calling: title(CaptureColumn::CallingAETitle, &options.calling)?,
+            called: title(CaptureColumn::CalledAETitle, &options.called)?,
             // Both were checked with the row's messages.
             context_id: context_id.and_then(|id| u8::try_from(id).ok()),
             sop_class: sop_class.and_then(|uid| std::str::from_utf8(uid).ok()),
@@ -285,9 +279,9 @@ impl<'a> Plan<'a> {
     }
 
     /// Who sends the event of a row and who answers it; a row is sent from its source.
-    fn ends(&self, row: usize) -> Result<[End; 2], Reason> {
-        let alone = self.rows.kinds[row] == Kind::Response;
-        let end = |address: Seen, port: Seen, default: End| {
+    fn ends(&self, row: usize) -> Result<[Endpoint; 2], Reason> {
+        let alone = self.rows.kinds[row] == RowKind::Response;
+        let end = |address: CaptureColumn, port: CaptureColumn, default: Endpoint| {
             let address = match self.seen.text(address, row) {
                 None => default.address,
                 Some(text) => text.parse().map_err(|_| {
@@ -301,12 +295,13 @@ impl<'a> Plan<'a> {
                         .map_err(|_| wrong(port, format!("{number} is not a port: 0 to 65535")))?,
                 ),
             };
-            Ok(End { address, port })
+            Ok(Endpoint { address, port })
         };
         let (event, answer) = (self.options.source, self.options.destination);
         let defaults = if alone { [answer, event] } else { [event, answer] };
-        let source = end(Seen::SourceAddress, Seen::SourcePort, defaults[0])?;
-        let destination = end(Seen::DestinationAddress, Seen::DestinationPort, defaults[1])?;
+        let source = end(CaptureColumn::SourceAddress, CaptureColumn::SourcePort, defaults[0])?;
+        let destination =
+            end(CaptureColumn::DestinationAddress, CaptureColumn::DestinationPort, defaults[1])?;
         let ends = if alone { [destination, source] } else { [source, destination] };
         check_ends(ends).map(|()| ends)
     }
@@ -314,21 +309,25 @@ impl<'a> Plan<'a> {
     /// When a row's own message is sent, and when its answer.
     fn times(&self, row: usize) -> Result<(i64, i64), Reason> {
         let last = self.options.format.last_time();
-        let latency = self.seen.number(Seen::Latency, row);
-        if latency.is_some() && self.rows.kinds[row] != Kind::Answered {
-            return Err(wrong(Seen::Latency, "only an event with a Status has one".into()));
+        let latency = self.seen.number(CaptureColumn::Latency, row);
+        if latency.is_some() && self.rows.kinds[row] != RowKind::Answered {
+            return Err(wrong(
+                CaptureColumn::Latency,
+                "only an event with a Status has one".into(),
+            ));
         }
         if let Some(latency @ ..0) = latency {
             let text = format!("{latency} ns: the response would come before its request");
-            return Err(wrong(Seen::Latency, text));
+            return Err(wrong(CaptureColumn::Latency, text));
         }
-        let time = self.seen.number(Seen::Time, row).unwrap_or(self.clock.saturating_add(STEP));
+        let time =
+            self.seen.number(CaptureColumn::Time, row).unwrap_or(self.clock.saturating_add(STEP));
         let answered = time.saturating_add(latency.unwrap_or(ANSWERED_AFTER));
         match (0..=last).contains(&time) && answered <= last {
             true => Ok((time, answered)),
             false => {
                 let text = format!("{time} ns since 1970 can't be said in a file of this format");
-                Err(wrong(Seen::Time, text))
+                Err(wrong(CaptureColumn::Time, text))
             }
         }
     }
@@ -351,7 +350,7 @@ impl<'a> Plan<'a> {
             if first < free {
                 let text = "another association has the same ends at the same time";
                 for sent in &association.sent {
-                    let reason = wrong(Seen::Association, text.into());
+                    let reason = wrong(CaptureColumn::Association, text.into());
                     rejected.add(Rejection::new(reason).row(sent.row as u64));
                 }
                 continue;
@@ -364,19 +363,6 @@ impl<'a> Plan<'a> {
 }
 
 /// What is wrong with a value of a column that no event has.
-fn wrong(column: Seen, why: String) -> Reason {
+fn wrong(column: CaptureColumn, why: String) -> Reason {
     Reason::Value(format!("{}: {why}", column.name()).into())
-}
-
-/// Checks that a connection is possible between two ends.
-pub fn check_ends([source, destination]: [End; 2]) -> Result<(), Reason> {
-    let text = if source.address.is_ipv4() != destination.address.is_ipv4() {
-        "one is an IPv4 address and the other one of IPv6"
-    } else if source == destination {
-        "both ends have the same address and port"
-    } else {
-        return Ok(());
-    };
-    let ends = format!("{} and {}", source.address, destination.address);
-    Err(Reason::Value(format!("{ends}: {text}").into()))
 }

@@ -12,7 +12,7 @@ use pcap_parser::{
     parse_pcap_frame_modified, parse_pcap_header,
 };
 
-use crate::fault::{Broken, Fault};
+use crate::fault::{Fault, FaultKind};
 
 /// The time of a packet whose time the file doesn't say.
 pub const NO_TIME: i64 = i64::MIN;
@@ -96,11 +96,11 @@ impl Interface {
 
 impl<'a> Packets<'a> {
     /// Starts at the first packet of a file.
-    pub fn new(file: &'a [u8]) -> Result<Self, Fault> {
+    pub fn new(file: &'a [u8]) -> Result<Self, FaultKind> {
         let (rest, format) = if file.starts_with(&SECTION_HEADER) {
             (file, Format::PcapNg { big_endian: false, interfaces: Vec::new() })
         } else {
-            let (rest, header) = parse_pcap_header(file).map_err(|_| Fault::NotACapture)?;
+            let (rest, header) = parse_pcap_header(file).map_err(|_| FaultKind::NotACapture)?;
             (rest, Format::Pcap(header))
         };
         Ok(Self { file, rest, format, frames: 0 })
@@ -111,7 +111,7 @@ impl<'a> Packets<'a> {
         self.frames
     }
 
-    fn next_packet(&mut self) -> Result<Option<Packet<'a>>, Fault> {
+    fn next_packet(&mut self) -> Result<Option<Packet<'a>>, FaultKind> {
         while !self.rest.is_empty() {
             let found = match &self.format {
                 Format::Pcap(_) => self.next_record().map(Some),
@@ -124,7 +124,7 @@ impl<'a> Packets<'a> {
         Ok(None)
     }
 
-    fn next_record(&mut self) -> Result<Packet<'a>, Fault> {
+    fn next_record(&mut self) -> Result<Packet<'a>, FaultKind> {
         let Format::Pcap(header) = &self.format else { unreachable!("a .pcap file") };
         let parse = match header {
             _ if header.is_modified_format() => parse_pcap_frame_modified,
@@ -132,7 +132,7 @@ impl<'a> Packets<'a> {
             _ => parse_pcap_frame,
         };
         let Ok((rest, record)) = parse(self.rest) else {
-            return Err(Fault::FileEnds(std::mem::take(&mut self.rest).len()));
+            return Err(FaultKind::FileEnds(std::mem::take(&mut self.rest).len()));
         };
         self.rest = rest;
         self.frames += 1;
@@ -144,7 +144,7 @@ impl<'a> Packets<'a> {
         Ok(Packet { frame: self.frames, time, link, data, cut: origlen.saturating_sub(caplen) })
     }
 
-    fn next_block(&mut self) -> Result<Option<Packet<'a>>, Fault> {
+    fn next_block(&mut self) -> Result<Option<Packet<'a>>, FaultKind> {
         let Format::PcapNg { big_endian, interfaces } = &mut self.format else {
             unreachable!("a .pcapng file")
         };
@@ -156,17 +156,17 @@ impl<'a> Packets<'a> {
         }
         let Some(length) = block_length(rest, *big_endian) else {
             self.rest = &[];
-            return Err(Fault::FileEnds(rest.len()));
+            return Err(FaultKind::FileEnds(rest.len()));
         };
         if length < BLOCK_FRAME || opens && is_big_endian(rest).is_none() {
             self.rest = &[];
             let onwards = "nothing behind it can be read";
             let why = "a block without a length or a byte order".into();
-            return Err(Fault::NoPacket { at, why, onwards });
+            return Err(FaultKind::NoPacket { at, why, onwards });
         }
         let Some(whole) = rest.get(..length) else {
             self.rest = &[];
-            return Err(Fault::FileEnds(rest.len()));
+            return Err(FaultKind::FileEnds(rest.len()));
         };
         self.rest = &rest[length..];
         let parse = if *big_endian { parse_block_be } else { parse_block_le };
@@ -185,8 +185,9 @@ impl<'a> Packets<'a> {
             }
             Block::EnhancedPacket(found) => {
                 self.frames += 1;
-                let interface =
-                    interfaces.get(found.if_id as usize).ok_or(Fault::Interface(found.if_id))?;
+                let interface = interfaces
+                    .get(found.if_id as usize)
+                    .ok_or(FaultKind::Interface(found.if_id))?;
                 Packet {
                     frame: self.frames,
                     time: interface.nanoseconds(found.ts_high, found.ts_low),
@@ -197,7 +198,7 @@ impl<'a> Packets<'a> {
             }
             Block::SimplePacket(found) => {
                 self.frames += 1;
-                let interface = interfaces.first().ok_or(Fault::Interface(0))?;
+                let interface = interfaces.first().ok_or(FaultKind::Interface(0))?;
                 // It has no time, and its length is the least of three.
                 let most = match interface.snaplen {
                     0 => found.origlen,
@@ -238,8 +239,8 @@ fn block_length(rest: &[u8], big_endian: bool) -> Option<usize> {
     Some((length as usize).next_multiple_of(4))
 }
 
-fn passed_over(at: u64, why: Box<str>) -> Fault {
-    Fault::NoPacket { at, why, onwards: "it is passed over" }
+fn passed_over(at: u64, why: Box<str>) -> FaultKind {
+    FaultKind::NoPacket { at, why, onwards: "it is passed over" }
 }
 
 fn why(error: &nom::Err<PcapError<&[u8]>>) -> Box<str> {
@@ -256,13 +257,13 @@ fn why(error: &nom::Err<PcapError<&[u8]>>) -> Box<str> {
 }
 
 impl<'a> Iterator for Packets<'a> {
-    type Item = Result<Packet<'a>, Broken>;
+    type Item = Result<Packet<'a>, Fault>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let found = self.next_packet().map_err(|fault| {
             // The packet that breaks off would be the next.
-            let frame = self.frames + u64::from(matches!(fault, Fault::FileEnds(_)));
-            Broken::file(fault, Some(frame))
+            let frame = self.frames + u64::from(matches!(fault, FaultKind::FileEnds(_)));
+            Fault::file(fault, Some(frame))
         });
         found.transpose()
     }

@@ -6,7 +6,7 @@ use fastdimse_core::pdu::write::{COMMAND, LAST, PDU_HEADER, PDV_HEADER};
 use fastdimse_core::rejection::{Reason, Rejection};
 use memchr::memmem;
 
-use crate::tcp::{Mark, Run, mark_of};
+use crate::read::tcp::{Mark, Run, mark_of};
 
 /// Stands behind each part, so that no message goes on in the next: an A-ASSOCIATE-RJ, which no
 /// stream has behind a message.
@@ -180,7 +180,7 @@ fn begin_of_message(stream: &[u8], pattern: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tcp::Seen;
+    use crate::read::tcp::CaptureTime;
 
     /// A P-DATA-TF PDU of one PDV.
     fn p_data(control: u8, fragment: &[u8]) -> Vec<u8> {
@@ -196,7 +196,7 @@ mod tests {
     const RELEASE: [u8; 10] = [5, 0, 0, 0, 0, 4, 0, 0, 0, 0];
 
     fn run(bytes: Vec<u8>) -> Run {
-        let complete = Seen { time: 0, frame: 1 };
+        let complete = CaptureTime { time: 0, frame: 1 };
         let mark = |at| Mark { at, frame: 1 + at as u64, complete };
         let marks = (0..bytes.len()).step_by(10).map(mark).collect();
         Run { offset: 1000, missing: 0, bytes, marks }

@@ -1,0 +1,15 @@
+//! A capture to events (PS3.8 9.3, PS3.7 10.1.1).
+//!
+//! In: the bytes of a .pcap or .pcapng file.
+//! Out: a row for each event with its response, and the faults of the file.
+//! Packets become TCP streams, the streams of associations become PDUs, and their messages are
+//! decoded together and paired.
+
+mod data_sets;
+mod events;
+pub mod packets;
+mod pdus;
+mod tcp;
+
+pub use data_sets::*;
+pub use events::*;
