@@ -1,4 +1,4 @@
-//! A-ASSOCIATE-RQ and -AC (PS3.8 9.3.2 and 9.3.3): what an association is, read and written.
+//! The A-ASSOCIATE-RQ and -AC PDUs of captures (PS3.8 9.3.2 and 9.3.3), read and written.
 
 use std::collections::BTreeMap;
 
@@ -17,18 +17,18 @@ use crate::fault::FaultKind;
 const FIXED: usize = ITEMS_AT - PDU_HEADER;
 const APPLICATION_CONTEXT: u8 = 0x10;
 
-/// What an A-ASSOCIATE PDU says.
+/// The contents of an A-ASSOCIATE PDU that captures use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Associate {
-    /// The calling AE title, if there is one.
+    /// The calling AE title, if present.
     pub calling: Option<String>,
-    /// The called AE title, if there is one.
+    /// The called AE title, if present.
     pub called: Option<String>,
-    /// The transfer syntaxes that were accepted, by presentation context ID.
+    /// The accepted transfer syntaxes, by presentation context ID.
     pub accepted: BTreeMap<u8, String>,
 }
 
-/// Whether a stream begins with an A-ASSOCIATE-RQ or -AC, as far as it goes.
+/// Whether a stream begins with an A-ASSOCIATE-RQ or -AC. The PDU may be incomplete.
 pub fn begins(stream: &[u8]) -> bool {
     let [1 | 2, _, l0, l1, l2, l3, _, version, _, _, ..] = *stream else { return false };
     let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
@@ -39,8 +39,8 @@ pub fn begins(stream: &[u8]) -> bool {
 }
 
 impl Associate {
-    /// Reads the PDU at the beginning of a stream that [`begins`] with one, as much of it as there
-    /// is, and tells what is wrong with it.
+    /// Reads the PDU at the beginning of a stream for which [`begins`] is true, as far as it is
+    /// complete. Also returns the fault of the PDU.
     pub fn read(stream: &[u8]) -> (Self, Option<FaultKind>) {
         let name = NAMES[usize::from(stream[0]) - 1];
         let length = u32::from_be_bytes([stream[2], stream[3], stream[4], stream[5]]) as usize;
@@ -51,7 +51,7 @@ impl Associate {
         }
     }
 
-    /// One bad item spoils the whole of a PDU: each is tried alone.
+    /// One invalid item makes the whole PDU unreadable, so each item is read on its own.
     fn read_by_item(pdu: &[u8]) -> Self {
         let title = |at: usize| trimmed(&String::from_utf8_lossy(pdu.get(at..at + 16)?));
         let mut all = Self { called: title(10), calling: title(26), accepted: BTreeMap::new() };
@@ -66,7 +66,7 @@ impl Associate {
     }
 }
 
-/// A PDU with the application context and one more item.
+/// A PDU with the application context and one other item.
 fn alone(pdu: &[u8], item: &[u8]) -> Vec<u8> {
     let name = APPLICATION_CONTEXT_NAME.as_bytes();
     let length = FIXED + ITEM_HEADER + name.len() + item.len();
@@ -109,33 +109,33 @@ fn accepted(context: PresentationContextResult) -> Option<(u8, String)> {
     (accepted && !transfer_syntax.is_empty()).then(|| (context.id, transfer_syntax.to_owned()))
 }
 
-/// A presentation context that is written.
+/// A presentation context to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
     /// The SOP class.
     pub abstract_syntax: String,
-    /// The transfer syntax proposed and accepted.
+    /// The proposed and accepted transfer syntax.
     pub transfer_syntax: String,
-    /// Whether the requestor sends events of it.
+    /// Whether the requestor sends events of the SOP class.
     pub requestor_is_scp: bool,
-    /// Whether the acceptor sends events of it.
+    /// Whether the acceptor sends events of the SOP class.
     pub acceptor_is_scp: bool,
 }
 
-/// An association that is written.
+/// An association to write.
 #[derive(Debug, Clone)]
 pub struct Association<'a> {
     /// The calling AE title.
     pub calling: &'a str,
     /// The called AE title.
     pub called: &'a str,
-    /// The presentation contexts by ID.
+    /// The presentation contexts, by ID.
     pub contexts: &'a BTreeMap<u8, Context>,
-    /// The longest PDU that either end receives.
+    /// The maximum PDU length of both sides.
     pub max_pdu_length: u32,
-    /// Who wrote it.
+    /// The implementation class UID.
     pub implementation_class: &'a str,
-    /// Its version.
+    /// The implementation version name.
     pub implementation_version: &'a str,
 }
 
@@ -157,7 +157,7 @@ impl Association<'_> {
         }))
     }
 
-    /// The A-ASSOCIATE-AC that accepts all of it.
+    /// The A-ASSOCIATE-AC that accepts everything.
     pub fn accept(&self) -> Vec<u8> {
         let result = |(&id, context): (&u8, &Context)| PresentationContextResult {
             id,
@@ -180,7 +180,8 @@ impl Association<'_> {
             UserVariableItem::ImplementationClassUID(self.implementation_class.to_owned()),
             UserVariableItem::ImplementationVersionName(self.implementation_version.to_owned()),
         ];
-        // An event is sent by the SCP of its SOP class (PS3.7 10.1.1): by default the acceptor.
+        // The SCP of a SOP class sends its events (PS3.7 10.1.1). By default the acceptor is the
+        // SCP.
         let mut roles: BTreeMap<&str, RequestorRoles> = BTreeMap::new();
         for context in self.contexts.values().filter(|context| context.requestor_is_scp) {
             let no_roles = RequestorRoles { scu: false, scp: false };
@@ -245,7 +246,7 @@ mod tests {
     fn a_bad_item_does_not_spoil_the_others() {
         let contexts = contexts();
         let mut pdu = association(&contexts).accept();
-        // Accepted without a transfer syntax, whose sub-item has another type.
+        // Accepted without a transfer syntax: the sub-item has another type.
         let first_context = ITEMS_AT + ITEM_HEADER + APPLICATION_CONTEXT_NAME.len();
         pdu[first_context + ITEM_HEADER + 4] = 0x41;
         let (read, fault) = Associate::read(&pdu);
@@ -261,7 +262,7 @@ mod tests {
         let first_context = ITEMS_AT + ITEM_HEADER + APPLICATION_CONTEXT_NAME.len();
         let result = first_context + ITEM_HEADER + 2;
         for (reason, sub_item) in [(3, 0x40), (4, 0x99), (9, 0x40)] {
-            // Reserved bytes, a context that was rejected, and the sub-item behind it.
+            // Reserved bytes, a rejected context, and its sub-item.
             (pdu[1], pdu[8], pdu[9]) = (1, 2, 3);
             (pdu[result], pdu[result + 2]) = (reason, sub_item);
             assert!(begins(&pdu));

@@ -1,4 +1,5 @@
-//! The columns of captured events: those of an event, those of its answer, and where it was seen.
+//! The columns of captured events: the fields of the event and of its response, and where both were
+//! captured.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,7 +16,7 @@ use fastdimse_core::field::Field;
 use fastdimse_core::schema_error::SchemaError;
 use thiserror::Error;
 
-/// A column that tells where an event was seen.
+/// A column with a property of the capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum CaptureColumn {
@@ -33,7 +34,7 @@ pub enum CaptureColumn {
 }
 
 impl CaptureColumn {
-    /// All of them.
+    /// All columns.
     pub const ALL: [Self; 11] = [
         Self::Time,
         Self::Latency,
@@ -48,7 +49,7 @@ impl CaptureColumn {
         Self::TransferSyntaxUID,
     ];
 
-    /// The column's name.
+    /// The name of the column.
     pub fn name(self) -> &'static str {
         match self {
             Self::Time => "Time",
@@ -70,7 +71,7 @@ impl CaptureColumn {
         Self::ALL.into_iter().find(|column| column.name() == name)
     }
 
-    /// Its type in captured events.
+    /// The type of the column in captured events.
     pub fn data_type(self) -> DataType {
         match self {
             Self::Time => DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
@@ -82,7 +83,7 @@ impl CaptureColumn {
         }
     }
 
-    /// The types through which a column of a table is read, and what they are called.
+    /// The types to which a column of a table is cast, and their description.
     fn read_as(self) -> (Vec<DataType>, &'static str) {
         match self {
             Self::Time => (vec![self.data_type(), DataType::Int64], "times (timestamp)"),
@@ -95,32 +96,31 @@ impl CaptureColumn {
     }
 }
 
-/// Why a table can't be written as a capture at all.
+/// A table that cannot be written as a capture.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TableError {
-    /// The columns of its events.
+    /// An invalid column of an event.
     #[error(transparent)]
     Events(#[from] SchemaError),
-    /// A column that neither an event nor a capture has.
+    /// An unknown column.
     #[error("unknown column '{0}'; the columns of captured events are {all}", all = Names)]
     Unknown(String),
-    /// A column whose values can't be taken as what they should be.
+    /// A column whose values cannot be converted.
     #[error("the column '{column}' is {found}, it must be {wanted}: {why}")]
     Type {
         /// The column.
         column: &'static str,
         /// Its Arrow type.
         found: DataType,
-        /// What would be right.
+        /// The accepted types.
         wanted: &'static str,
-        /// What went wrong.
+        /// The error of the conversion.
         why: Box<str>,
     },
 }
 
-/// The names of all columns, parted by commas.
-// EncodedCapture one by one: of a text that is joined from names it knows, the compiler follows the length
-// through all of them, for minutes.
+/// The names of all columns, separated by commas. Written one by one: for a text joined from
+/// constants, the compiler takes minutes.
 struct Names;
 
 impl fmt::Display for Names {
@@ -136,8 +136,8 @@ impl fmt::Display for Names {
     }
 }
 
-/// Checks that every column is known, none is there twice, and events of one kind at least are
-/// possible.
+/// Checks that every column is known, that no name occurs twice, and that the required columns of a
+/// request or of a response are present.
 pub fn check_names(schema: &SchemaRef) -> Result<(), TableError> {
     let mut events = Vec::new();
     for (at, column) in schema.fields().iter().enumerate() {
@@ -153,7 +153,7 @@ pub fn check_names(schema: &SchemaRef) -> Result<(), TableError> {
     Ok(event_columns::check_names(&Arc::new(Schema::new(events)))?)
 }
 
-/// The events of a table alone, and what it tells of where they were seen.
+/// Splits a table into the columns of events and the columns of the capture.
 pub fn split(table: &RecordBatch) -> Result<(RecordBatch, CaptureColumns), TableError> {
     let schema = table.schema();
     check_names(&schema)?;
@@ -168,21 +168,21 @@ pub fn split(table: &RecordBatch) -> Result<(RecordBatch, CaptureColumns), Table
     Ok((table.project(&events).expect("the columns are there"), seen))
 }
 
-/// What a table tells of where its events were seen.
+/// The columns of the capture in a table.
 #[derive(Debug, Default)]
 pub struct CaptureColumns([Option<ArrayRef>; CaptureColumn::ALL.len()]);
 
 impl CaptureColumns {
     fn put(&mut self, column: CaptureColumn, array: &ArrayRef) -> Result<(), TableError> {
         let (to, wanted) = column.read_as();
-        // Text becomes str, also on the way to a time.
+        // Arrow text becomes `str` here, also when it is converted to a time. Check it first.
         array.to_data().validate_full().map_err(|error| TableError::Type {
             column: column.name(),
             found: array.data_type().clone(),
             wanted,
             why: error.to_string().into(),
         })?;
-        // What does not fit is an error, not a null.
+        // A value that cannot be converted is an error, not a null.
         let options = CastOptions { safe: false, ..CastOptions::default() };
         let read = to.iter().try_fold(array.clone(), |array, to| {
             cast_with_options(&array, to, &options).map_err(|error| TableError::Type {
@@ -196,13 +196,13 @@ impl CaptureColumns {
         Ok(())
     }
 
-    /// The number in a row, `None` where it is null or the column isn't there.
+    /// The number of a row; `None` if it is null or the column is missing.
     pub fn number(&self, column: CaptureColumn, row: usize) -> Option<i64> {
         let array = self.0[column as usize].as_ref()?.as_primitive::<Int64Type>();
         array.is_valid(row).then(|| array.value(row))
     }
 
-    /// The text in a row, `None` where it is null or the column isn't there.
+    /// The text of a row; `None` if it is null or the column is missing.
     pub fn text(&self, column: CaptureColumn, row: usize) -> Option<&str> {
         let array = self.0[column as usize].as_ref()?.as_string::<i64>();
         array.is_valid(row).then(|| array.value(row))
@@ -212,16 +212,16 @@ impl CaptureColumns {
 /// A column of captured events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Captured {
-    /// Where it was seen.
+    /// A property of the capture.
     CaptureColumn(CaptureColumn),
-    /// A field of the request, or of a response that is alone.
+    /// A field of the request, or of a response without a request.
     Message(Field),
     /// A field of the response.
     Response(Field),
 }
 
 impl Captured {
-    /// All columns in their order.
+    /// All columns, in order.
     pub const ALL: [Self; 22] = {
         use Captured::{CaptureColumn as S, Message, Response};
         [
@@ -261,12 +261,12 @@ impl Captured {
     }
 }
 
-/// The columns of captured events.
+/// The schema of captured events.
 pub fn schema() -> SchemaRef {
     Arc::new(Schema::new(Captured::ALL.map(Captured::column).to_vec()))
 }
 
-/// Texts that repeat, as a dictionary of those that occur.
+/// A dictionary of repeated texts.
 #[derive(Debug, Default)]
 pub struct Texts {
     keys: Vec<Option<i32>>,

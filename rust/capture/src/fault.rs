@@ -1,4 +1,4 @@
-//! Everything that can be wrong with a capture, as one enum, and where it was found.
+//! Faults of captures: the reason, and where it was found.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,11 +7,11 @@ use std::sync::Arc;
 use fastdimse_core::field::Field;
 use fastdimse_core::rejection::Reason;
 
-/// A reason why a part of a capture can't be read.
+/// Why a part of a capture cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FaultKind {
-    /// Neither .pcap nor .pcapng.
+    /// The file is neither .pcap nor .pcapng.
     #[error(
         "not a capture: it begins with neither the magic number of .pcap nor the section header \
          of .pcapng"
@@ -20,86 +20,86 @@ pub enum FaultKind {
     /// The file ends inside a packet.
     #[error("the file ends inside a packet: {0} bytes are left over")]
     FileEnds(usize),
-    /// Bytes in the file that are no packet.
+    /// Bytes of the file that are not a packet.
     #[error("no packet can be read at byte {at} of the file ({why}); {onwards}")]
     NoPacket {
-        /// Where they begin.
+        /// The offset in the file.
         at: u64,
-        /// What is wrong with them.
+        /// What is wrong.
         why: Box<str>,
-        /// What that means for the rest of the file.
+        /// What this means for the rest of the file.
         onwards: &'static str,
     },
-    /// Packets of a link layer that is not known.
+    /// Packets of an unsupported link layer.
     #[error(
-        "{packets} packets of link type {link} are passed over: Ethernet, Linux cooked, raw IP and \
-         loopback are read"
+        "{packets} packets of link type {link} are skipped: only Ethernet, Linux cooked, raw IP and \
+         loopback are supported"
     )]
     LinkType {
         /// The link type.
         link: i32,
-        /// How many packets there are of it.
+        /// The number of such packets.
         packets: u64,
     },
-    /// Parts of IP packets.
-    #[error("{0} fragments of IP packets are passed over: they are not put together")]
+    /// Fragments of IP packets.
+    #[error("{0} fragments of IP packets are skipped: they are not reassembled")]
     IpFragments(u64),
-    /// Packets of which so little was captured that they can't be told apart.
-    #[error("{0} packets are passed over: their capture ends inside their headers")]
+    /// Packets with incomplete headers.
+    #[error("{0} packets are skipped: their headers were not captured completely")]
     HeadersCut(u64),
-    /// A packet of an interface that the file has not described.
-    #[error("a packet of interface {0}, which the file has not described, is passed over")]
+    /// A packet of an undescribed interface.
+    #[error("a packet of interface {0} is skipped: the file does not describe the interface")]
     Interface(u32),
-    /// Nothing of DICOM.
+    /// A capture without a DICOM association.
     #[error("no DICOM association begins in the {streams} TCP streams of {packets} packets")]
     NoAssociation {
-        /// How many streams there are.
+        /// The number of TCP streams.
         streams: u64,
-        /// How many packets.
+        /// The number of packets.
         packets: u64,
     },
-    /// A part of a TCP stream that was not captured.
-    #[error("{missing} bytes of the TCP stream are missing{rest}", rest = passed_over(*.behind))]
+    /// Bytes of a TCP stream that were not captured.
+    #[error("{missing} bytes of the TCP stream are missing{rest}", rest = skipped(*.behind))]
     MissingBytes {
-        /// How many.
+        /// The number of missing bytes.
         missing: u64,
-        /// How many bytes behind them belong to no message that begins there.
+        /// The number of bytes after them that are skipped.
         behind: usize,
     },
-    /// A capture that began when the association was there already.
+    /// A capture that begins inside an association.
     #[error(
-        "the beginning of the stream, and its A-ASSOCIATE with it, was not captured{rest}",
-        rest = passed_over(*.0)
+        "the beginning of the stream with its A-ASSOCIATE PDUs was not captured{rest}",
+        rest = skipped(*.0)
     )]
     BeginsInside(usize),
-    /// An A-ASSOCIATE PDU against PS3.8 9.3.2 or 9.3.3.
+    /// An A-ASSOCIATE PDU that violates PS3.8 9.3.2 or 9.3.3.
     #[error("the {0} can't be read: {1}")]
     Associate(&'static str, Box<str>),
-    /// A response whose request is not there.
-    #[error("a response to Message ID {0}, of which no request is outstanding: its row is alone")]
+    /// A response without a request.
+    #[error("a response to Message ID {0} without an outstanding request: its row has no request")]
     NoRequest(u16),
-    /// A response that says other than its request in a field of both (PS3.7 10.1.1.1).
-    #[error("the response has '{response}', its request '{request}': the row has the request's")]
+    /// A field that differs between the response and its request (PS3.7 10.1.1.1).
+    #[error("the response has '{response}', but its request has '{request}', which the row keeps")]
     Differs {
-        /// What the response has.
+        /// The value of the response.
         response: Box<str>,
-        /// What the request has.
+        /// The value of the request.
         request: Box<str>,
     },
-    /// A message that can't be decoded.
+    /// A message that cannot be decoded.
     #[error(transparent)]
     Message(#[from] Reason),
 }
 
-fn passed_over(bytes: usize) -> String {
+fn skipped(bytes: usize) -> String {
     match bytes {
         0 => String::new(),
-        _ => format!(", and {bytes} bytes are passed over in which no message begins"),
+        _ => format!(", and {bytes} bytes without the beginning of a message are skipped"),
     }
 }
 
 impl FaultKind {
-    /// A short name that programs can rely on.
+    /// A stable short name of the fault.
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotACapture => "not-a-capture",
@@ -123,27 +123,27 @@ impl FaultKind {
 /// One direction of a TCP stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Direction {
-    /// The stream's number, counted as Wireshark's `tcp.stream`.
+    /// The number of the stream, as Wireshark's `tcp.stream`.
     pub stream: u32,
-    /// Who sends.
+    /// The sender.
     pub source: SocketAddr,
-    /// Who receives.
+    /// The receiver.
     pub destination: SocketAddr,
 }
 
-/// A fault and where it was found.
+/// A fault of a capture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The direction of the stream; none for a fault of the file. Shared, since hostile streams
+    /// The direction of the stream; `None` for a fault of the file. Shared, because hostile streams
     /// have many faults.
     pub direction: Option<Arc<Direction>>,
-    /// The packet's number in the file, from 1 as Wireshark's `frame.number`.
+    /// The number of the packet in the file, from 1, as Wireshark's `frame.number`.
     pub frame: Option<u64>,
-    /// The byte of the direction's stream.
+    /// The byte offset in the direction.
     pub offset: Option<u64>,
-    /// The field by keyword.
+    /// The field.
     pub field: Option<Field>,
-    /// What was wrong.
+    /// The reason.
     pub kind: FaultKind,
 }
 
@@ -164,7 +164,7 @@ impl Fault {
         Self { direction, frame, offset, field: None, kind: kind.into() }
     }
 
-    /// The field, and where in its data set.
+    /// The path of the fault: the field, and the path inside its data set.
     pub fn path(&self) -> Option<String> {
         match &self.kind {
             FaultKind::Message(reason) => reason.path(self.field),

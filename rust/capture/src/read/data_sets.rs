@@ -1,4 +1,5 @@
-//! Structured data sets of captured events, each in the transfer syntax of its association.
+//! Decodes the data sets of captured events, each in the transfer syntax of its presentation
+//! context.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,9 +21,9 @@ use crate::columns::CaptureColumn;
 use crate::fault::Fault;
 use crate::read::events::Capture;
 
-/// Decodes the data sets of these fields into the attributes of a schema, or into all that they have.
-/// Those that can't be read are null, and told in [`Capture::faults`]. Returns the events, and how many
-/// elements were left out by a schema, by their paths.
+/// Decodes the data sets of these fields into the attributes of a schema, or into all their
+/// attributes. Invalid data sets are null, and listed in [`Capture::faults`]. Returns the events,
+/// and the number of elements that are not part of a schema, by path.
 pub fn decode_structured(
     capture: &mut Capture,
     fields: &[(Field, Option<DataSetSchema>)],
@@ -47,7 +48,8 @@ pub fn decode_structured(
     (structured, omitted)
 }
 
-/// Where the capture does not say it, it is the default one (PS3.5 10.1).
+/// The default transfer syntax applies if the capture does not contain the negotiated one (PS3.5
+/// 10.1).
 fn syntaxes(events: &RecordBatch) -> TransferSyntaxColumn {
     let uids = events[CaptureColumn::TransferSyntaxUID.name()].as_dictionary::<Int32Type>();
     let uids = uids.downcast_dict::<StringArray>().expect("they are text");

@@ -1,4 +1,4 @@
-//! A capture to events, each with its answer.
+//! Reads a capture as events with their responses.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -25,44 +25,45 @@ use crate::read::packets::{Content, NO_TIME, Packet, Packets, content};
 use crate::read::pdus::{Readable, SEPARATOR, next_message};
 use crate::read::tcp::{self, Connection, Connections, Stream};
 
-/// All that is told by a capture.
+/// The contents of a capture.
 #[derive(Debug)]
 pub struct Capture {
-    /// A row for each event; the columns of [`schema`].
+    /// One row for each event, with the columns of [`schema`].
     pub events: RecordBatch,
-    /// The messages, as they were decoded.
+    /// The decoded messages.
     pub messages: RecordBatch,
-    /// For each event the rows of its request and of its response in `messages`.
+    /// For each event, the rows of its request and of its response in `messages`.
     pub rows: Vec<(Option<usize>, Option<usize>)>,
-    /// Where each of `messages` was seen, as far as an event is made of it.
+    /// Where each of `messages` was captured; `None` for a message without an event.
     pub places: Vec<Option<Place>>,
-    /// What could not be read, in the order of the packets.
+    /// The faults, in packet order.
     pub faults: Vec<Fault>,
-    /// Other PDUs and other DIMSE messages by name, and how many there were.
+    /// The numbers of other PDUs and other DIMSE messages, by name.
     pub skipped: BTreeMap<&'static str, u64>,
-    /// How many packets there were.
+    /// The number of packets.
     pub packets: u64,
-    /// How many TCP streams.
+    /// The number of TCP streams.
     pub streams: u64,
-    /// How many of them were associations.
+    /// The number of associations.
     pub associations: u64,
 }
 
-/// Where a message was seen.
+/// Where a message was captured.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// Who sent it.
+    /// The direction in which it was sent.
     pub direction: Arc<Direction>,
-    /// Where it begins in the direction's stream.
+    /// Its offset in the direction.
     pub offset: u64,
-    /// The packet that completes it.
+    /// The number of the packet that completes it.
     pub frame: u64,
 }
 
 /// Reads a .pcap or .pcapng file.
 ///
 /// # Errors
-/// If it is neither. All else that is wrong is told in [`Capture::faults`].
+///
+/// If the file is neither. All other problems are listed in [`Capture::faults`].
 pub fn read(file: &[u8]) -> Result<Capture, FaultKind> {
     let mut faults = Vec::new();
     let (connections, packets) = connections(Packets::new(file)?, &mut faults);
@@ -91,8 +92,8 @@ pub fn read(file: &[u8]) -> Result<Capture, FaultKind> {
     })
 }
 
-/// The connections of a file, and how many packets it has. Packets that lie out of order are taken
-/// in the order of their times.
+/// The TCP connections of a file, and its number of packets. Packets are processed in the order of
+/// their times.
 fn connections<'a>(
     mut packets: Packets<'a>,
     faults: &mut Vec<Fault>,
@@ -109,15 +110,15 @@ fn connections<'a>(
             sorter.add(packet, faults);
         }
     }
-    sorter.passed_over(faults);
+    sorter.skipped(faults);
     (sorter.connections.finish(), packets.frames())
 }
 
-/// Sorts packets by what is in them.
+/// Adds packets to connections, and counts those that cannot be used.
 #[derive(Default)]
 struct Sorter<'a> {
     connections: Connections<'a>,
-    /// How many there are, and the first of them.
+    /// The number of such packets, and the first of them.
     fragments: Option<(u64, u64)>,
     headers_cut: Option<(u64, u64)>,
     unknown_links: BTreeMap<i32, (u64, u64)>,
@@ -129,7 +130,7 @@ impl<'a> Sorter<'a> {
             Ok(packet) => packet,
             Err(found) => return faults.push(found),
         };
-        let passed_over = match content(&packet) {
+        let skipped = match content(&packet) {
             Content::Tcp(segment) => return self.connections.add(&packet, &segment),
             Content::Other => return,
             Content::IpFragment => self.fragments.get_or_insert((0, packet.frame)),
@@ -138,10 +139,10 @@ impl<'a> Sorter<'a> {
                 self.unknown_links.entry(packet.link.0).or_insert((0, packet.frame))
             }
         };
-        passed_over.0 += 1;
+        skipped.0 += 1;
     }
 
-    fn passed_over(&self, faults: &mut Vec<Fault>) {
+    fn skipped(&self, faults: &mut Vec<Fault>) {
         let fault_at = |fault, frame| Fault::file(fault, Some(frame));
         faults.extend(
             self.fragments.map(|(count, first)| fault_at(FaultKind::IpFragments(count), first)),
@@ -155,10 +156,10 @@ impl<'a> Sorter<'a> {
     }
 }
 
-/// What is known of an association.
+/// An association of the capture.
 #[derive(Debug)]
 struct Association {
-    /// In which each end sends.
+    /// The directions of both ends.
     directions: [Arc<Direction>; 2],
     associate: Associate,
 }
@@ -173,8 +174,8 @@ impl Association {
     }
 }
 
-/// The associations of a capture, and all of their PDUs. The directions are counted through, two
-/// for each association.
+/// The associations of a capture, and all their PDUs. Directions are numbered, two for each
+/// association.
 #[derive(Debug, Default)]
 struct Associations {
     all: Vec<Association>,
@@ -182,7 +183,7 @@ struct Associations {
 }
 
 impl Associations {
-    /// Adds a connection, if it is an association.
+    /// Adds a connection if it is an association.
     fn add(&mut self, mut connection: Connection<'_>, faults: &mut Vec<Fault>) {
         if connection.begins_otherwise() {
             return;
@@ -288,7 +289,7 @@ impl Associations {
         Place { direction, offset: message.offset, frame: message.seen.frame }
     }
 
-    /// `None` where a message ends because of what has been told already.
+    /// `None` if the message ends because of a fault that was already reported.
     fn fault(&self, rejection: Rejection, separator: &str) -> Option<Fault> {
         let place = self.readable.place(rejection.offset? as usize)?;
         let reason = match rejection.reason {
@@ -305,8 +306,8 @@ impl Associations {
         Some(Fault { field, ..Fault::stream(direction, reason, place.offset, frame) })
     }
 
-    /// Joins each request with its response: the first after it, in the other direction of its
-    /// association, to its Message ID. An ID may come again (PS3.7 E.1); the last request counts.
+    /// Pairs each request with its response: the first one after it, in the other direction of its
+    /// association, with its Message ID. An ID may be reused (PS3.7 E.1): the last request counts.
     fn pair(
         &self,
         messages: &[Message],
@@ -427,7 +428,7 @@ fn first_run(stream: &Stream) -> Option<&tcp::Run> {
     stream.runs.first().filter(|run| run.missing == 0)
 }
 
-/// By its A-ASSOCIATE; where the capture lacks a beginning, by any message.
+/// A connection with an A-ASSOCIATE PDU, or, if the beginning was not captured, with any message.
 fn is_association(streams: &[Stream; 2]) -> bool {
     let begins =
         |stream: &Stream| first_run(stream).is_some_and(|run| association::begins(&run.bytes));
@@ -438,7 +439,7 @@ fn is_association(streams: &[Stream; 2]) -> bool {
 }
 
 impl Associate {
-    /// What the request says counts; the acceptor says it again (PS3.8 9.3.3).
+    /// The values of the request count; the acceptor repeats them (PS3.8 9.3.3).
     fn merge(&mut self, other: Self) {
         self.calling = self.calling.take().or(other.calling);
         self.called = self.called.take().or(other.called);
@@ -457,7 +458,7 @@ struct Joined {
     places: Vec<Option<Place>>,
 }
 
-/// A message, request or response.
+/// A request or a response.
 #[derive(Debug, Clone, Copy)]
 struct Message {
     row: usize,
@@ -487,7 +488,7 @@ impl Event {
     }
 }
 
-/// The columns by which messages are joined.
+/// The columns by which messages are paired.
 struct MessageColumns<'a>(&'a RecordBatch);
 
 impl MessageColumns<'_> {
@@ -511,7 +512,7 @@ impl MessageColumns<'_> {
         Some(excerpt(text.as_bytes()))
     }
 
-    /// The fields that a response has from its request (PS3.7 10.1.1.1), where they differ.
+    /// The fields in which a response differs from its request (PS3.7 10.1.1.1).
     fn differences(&self, request: usize, response: usize) -> Vec<(Field, FaultKind)> {
         const SAME: [Field; 4] = [
             Field::AffectedSOPClassUID,

@@ -1,4 +1,4 @@
-//! The packets of a .pcap or .pcapng file, and the TCP segments in them.
+//! Reads the packets of a .pcap or .pcapng file, and their TCP segments.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,37 +14,38 @@ use pcap_parser::{
 
 use crate::fault::{Fault, FaultKind};
 
-/// The time of a packet whose time the file doesn't say.
+/// The time of a packet without a timestamp.
 pub const NO_TIME: i64 = i64::MIN;
 
-/// A packet as it was captured.
+/// A captured packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet<'a> {
-    /// Its number in the file, from 1.
+    /// The number of the packet in the file, from 1.
     pub frame: u64,
-    /// When it was captured, in nanoseconds since 1970 (UTC), or [`NO_TIME`].
+    /// The time of capture, in nanoseconds since 1970 (UTC), or [`NO_TIME`].
     pub time: i64,
-    /// What its first header is.
+    /// The type of its first header.
     pub link: Linktype,
-    /// Its bytes.
+    /// The captured bytes.
     pub data: &'a [u8],
-    /// How many bytes it had that were not captured.
+    /// The number of bytes that were not captured.
     pub cut: u32,
 }
 
-/// Whether a file begins as a capture does.
+/// Whether a file begins as a .pcap or .pcapng file.
 pub fn is_capture(file: &[u8]) -> bool {
     file.starts_with(&SECTION_HEADER) || parse_pcap_header(file).is_ok()
 }
 
-/// The type of a section header block, the same in both byte orders.
+/// The block type of a section header, which is the same in both byte orders.
 const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
-/// Type, length, and the length again at the end.
+/// Length of the block type, the block length, and the block length at the end.
 const BLOCK_FRAME: usize = 12;
-/// The packet block that the enhanced one took the place of.
+/// The obsolete packet block, which the enhanced packet block replaced.
 const OBSOLETE_PACKET: u32 = 2;
 
-/// Steps through a file. Where no packet can be found any more it ends with an error.
+/// Iterates over the packets of a file. Iteration ends with an error if no further packet can be
+/// found.
 #[derive(Debug, Clone)]
 pub struct Packets<'a> {
     file: &'a [u8],
@@ -59,20 +60,20 @@ enum Format {
     PcapNg { big_endian: bool, interfaces: Vec<Interface> },
 }
 
-/// What a .pcapng file says of an interface.
+/// The description of an interface in a .pcapng file.
 #[derive(Debug, Clone)]
 struct Interface {
     link: Linktype,
     snaplen: u32,
-    /// What a unit of its timestamps is, as the option if_tsresol says it.
+    /// The unit of its timestamps, as in the option if_tsresol.
     resolution: u8,
-    /// Seconds to be added.
+    /// Seconds to add to its timestamps.
     offset: i64,
 }
 
 impl Interface {
     fn new(block: &InterfaceDescriptionBlock<'_>, big_endian: bool) -> Self {
-        // The crate reads this option little endian in any section.
+        // The crate reads this option as little endian in every section.
         let swapped = if big_endian { i64::swap_bytes } else { |offset| offset };
         Self {
             link: block.linktype,
@@ -106,7 +107,7 @@ impl<'a> Packets<'a> {
         Ok(Self { file, rest, format, frames: 0 })
     }
 
-    /// How many packets there have been.
+    /// The number of packets so far.
     pub fn frames(&self) -> u64 {
         self.frames
     }
@@ -139,7 +140,7 @@ impl<'a> Packets<'a> {
         let LegacyPcapBlock { ts_sec, ts_usec, caplen, origlen, data } = record;
         let unit = if header.is_nanosecond_precision() { 1 } else { 1_000 };
         let time = i64::from(ts_sec) * 1_000_000_000 + i64::from(ts_usec) * unit;
-        // Above these bits the field says how long the frame check sequence is.
+        // The upper bits are the length of the frame check sequence.
         let link = Linktype(header.network.0 & 0x0fff_ffff);
         Ok(Packet { frame: self.frames, time, link, data, cut: origlen.saturating_sub(caplen) })
     }
@@ -172,7 +173,7 @@ impl<'a> Packets<'a> {
         let parse = if *big_endian { parse_block_be } else { parse_block_le };
         let block = match parse(whole) {
             Ok((_, block)) => block,
-            Err(error) => return Err(passed_over(at, why(&error))),
+            Err(error) => return Err(skipped(at, why(&error))),
         };
         let packet = match block {
             Block::SectionHeader(SectionHeaderBlock { .. }) => {
@@ -199,7 +200,7 @@ impl<'a> Packets<'a> {
             Block::SimplePacket(found) => {
                 self.frames += 1;
                 let interface = interfaces.first().ok_or(FaultKind::Interface(0))?;
-                // It has no time, and its length is the least of three.
+                // The block has no time, and its length is the minimum of three.
                 let most = match interface.snaplen {
                     0 => found.origlen,
                     snaplen => found.origlen.min(snaplen),
@@ -210,7 +211,7 @@ impl<'a> Packets<'a> {
             }
             Block::Unknown(found) if in_order(found.block_type, *big_endian) == OBSOLETE_PACKET => {
                 self.frames += 1;
-                return Err(passed_over(at, "a packet block of the obsolete kind".into()));
+                return Err(skipped(at, "a packet block of the obsolete kind".into()));
             }
             _ => return Ok(None),
         };
@@ -218,12 +219,12 @@ impl<'a> Packets<'a> {
     }
 }
 
-/// A number that the crate has read little endian.
+/// Corrects a number that the crate has read as little endian.
 fn in_order(number: u32, big_endian: bool) -> u32 {
     if big_endian { number.swap_bytes() } else { number }
 }
 
-/// What a section header says of its byte order, if it says so rightly.
+/// The byte order of a valid section header.
 fn is_big_endian(section: &[u8]) -> Option<bool> {
     match section.get(8..)?.first_chunk()? {
         [0x4d, 0x3c, 0x2b, 0x1a] => Some(false),
@@ -235,19 +236,19 @@ fn is_big_endian(section: &[u8]) -> Option<bool> {
 fn block_length(rest: &[u8], big_endian: bool) -> Option<usize> {
     let length = *rest.get(4..)?.first_chunk()?;
     let length = if big_endian { u32::from_be_bytes(length) } else { u32::from_le_bytes(length) };
-    // Padded to 32 bits, whatever it says.
+    // Padded to 32 bits, whatever the block says.
     Some((length as usize).next_multiple_of(4))
 }
 
-fn passed_over(at: u64, why: Box<str>) -> FaultKind {
-    FaultKind::NoPacket { at, why, onwards: "it is passed over" }
+fn skipped(at: u64, why: Box<str>) -> FaultKind {
+    FaultKind::NoPacket { at, why, onwards: "it is skipped" }
 }
 
 fn why(error: &nom::Err<PcapError<&[u8]>>) -> Box<str> {
     match error {
         nom::Err::Incomplete(_) => "a block that is too short for what it holds".into(),
         nom::Err::Error(error) | nom::Err::Failure(error) => match error {
-            // With its input it would show the rest of the file.
+            // The input would print the rest of the file.
             PcapError::NomError(_, kind) | PcapError::OwnedNomError(_, kind) => {
                 format!("a block against the rules: {kind:?}").into()
             }
@@ -261,7 +262,7 @@ impl<'a> Iterator for Packets<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let found = self.next_packet().map_err(|fault| {
-            // The packet that breaks off would be the next.
+            // The truncated packet would be the next one.
             let frame = self.frames + u64::from(matches!(fault, FaultKind::FileEnds(_)));
             Fault::file(fault, Some(frame))
         });
@@ -272,49 +273,51 @@ impl<'a> Iterator for Packets<'a> {
 /// A TCP segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment<'a> {
-    /// Who sends.
+    /// The sender.
     pub source: SocketAddr,
-    /// Who receives.
+    /// The receiver.
     pub destination: SocketAddr,
     /// The sequence number of its first byte.
     pub sequence: u32,
-    /// What it acknowledges.
+    /// The acknowledgement number.
     pub acknowledged: Option<u32>,
-    /// It opens the connection.
+    /// Whether it opens the connection.
     pub syn: bool,
-    /// It is the sender's last.
+    /// Whether it is the last segment of the sender.
     pub fin: bool,
-    /// It resets the connection.
+    /// Whether it resets the connection.
     pub rst: bool,
-    /// What it carries, as far as it was captured.
+    /// The captured payload.
     pub payload: &'a [u8],
-    /// How many bytes more it carried.
+    /// The number of payload bytes that were not captured.
     pub cut: u32,
 }
 
-/// What there is in a packet.
+/// The content of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content<'a> {
     /// A TCP segment.
     Tcp(Segment<'a>),
-    /// A part of an IP packet that may be a TCP segment's.
+    /// A fragment of an IP packet, which may contain a TCP segment.
     IpFragment,
-    /// A packet whose capture ends inside its headers.
+    /// A packet with incomplete headers.
     HeadersCut,
-    /// Something else.
+    /// Any other packet.
     Other,
-    /// A link layer that is not known.
+    /// A packet of an unsupported link layer.
     UnknownLink,
 }
 
-/// The TCP segment of a packet, if it holds one.
+/// The TCP segment of a packet, if it has one.
 pub fn content<'a>(packet: &Packet<'a>) -> Content<'a> {
     let data = packet.data;
     let sliced = match packet.link {
         Linktype::ETHERNET => LaxSlicedPacket::from_ethernet(data).ok(),
-        // An address family in the capturing machine's byte order; IP tells its version itself.
+        // The header is an address family in the byte order of the capturing machine. IP has its
+        // own version field.
         Linktype::NULL | Linktype::LOOP => data.get(4..).and_then(from_ip),
-        // The EtherType is the last field of the cooked header, or its first.
+        // The EtherType is the last field of version 1 of the cooked header, and the first one of
+        // version 2.
         Linktype::LINUX_SLL => from_ether_type(data, 14, 16),
         Linktype::LINUX_SLL2 => from_ether_type(data, 0, 20),
         Linktype::RAW | Linktype::IPV4 | Linktype::IPV6 | RAW_OF_BSD | RAW_OF_OPENBSD => {
@@ -347,7 +350,7 @@ fn from_ether_type(data: &[u8], type_at: usize, header: usize) -> Option<LaxSlic
     Some(LaxSlicedPacket::from_ether_type(ether_type, data.get(header..)?))
 }
 
-/// `None` where no IP header, or no TCP header, can be seen.
+/// `None` without a complete IP header and TCP header.
 fn segment<'a>(sliced: &LaxSlicedPacket<'a>, packet_cut: u32) -> Option<Content<'a>> {
     let (source, destination, ip, announced) = match &sliced.net {
         Some(LaxNetSlice::Ipv4(v4)) => {
@@ -377,7 +380,8 @@ fn segment<'a>(sliced: &LaxSlicedPacket<'a>, packet_cut: u32) -> Option<Content<
     let Some(TransportSlice::Tcp(tcp)) = &sliced.transport else { return None };
     let cut = match ip.len_source {
         _ if ip.incomplete => announced.saturating_sub(ip.payload.len()) as u32,
-        // A packet that was handed to the network card whole has no length of its own.
+        // A packet that was passed to the network card before segmentation has no length of its
+        // own.
         LenSource::Slice => packet_cut,
         _ => 0,
     };

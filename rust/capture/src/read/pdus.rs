@@ -1,5 +1,4 @@
-//! The PDUs of many streams, one after another as far as they can be read, with the way back to the
-//! packets they came in.
+//! Joins the readable PDUs of all streams, and maps bytes back to the packets that carried them.
 
 use fastdimse_core::pdu::read::{Item, Pdus};
 use fastdimse_core::pdu::write::{COMMAND, LAST, PDU_HEADER, PDV_HEADER};
@@ -8,50 +7,50 @@ use memchr::memmem;
 
 use crate::read::tcp::{Mark, Run, mark_of};
 
-/// Stands behind each part, so that no message goes on in the next: an A-ASSOCIATE-RJ, which no
-/// stream has behind a message.
+/// Separates the parts, so that no message continues in the next part: an A-ASSOCIATE-RJ, which
+/// never follows a message.
 pub const SEPARATOR: [u8; 10] = [3, 0, 0, 0, 0, 4, 0, 1, 1, 1];
 
-/// Whole PDUs without holes, from one direction of one stream.
+/// Complete PDUs without gaps, from one direction of a stream.
 #[derive(Debug, Clone, Copy)]
 struct Part {
-    /// Where it begins among all.
+    /// Its offset in the joined bytes.
     at: usize,
-    /// Whose it is.
+    /// Its direction.
     direction: usize,
-    /// Where it begins in its stream.
+    /// Its offset in the direction.
     offset: u64,
-    /// Whether something is wrong right behind it.
+    /// Whether a fault follows it.
     broken_off: bool,
 }
 
-/// All that can be read.
+/// All readable PDUs.
 #[derive(Debug, Default)]
 pub struct Readable {
-    /// The PDUs, with [`SEPARATOR`] behind each part.
+    /// The PDUs, with a [`SEPARATOR`] after each part.
     pub bytes: Vec<u8>,
     parts: Vec<Part>,
     marks: Vec<Mark>,
-    /// Where each message's first PDU begins and where its last fragment ends.
+    /// The beginning of the first PDU of each message, and the end of its last fragment.
     messages: Vec<(usize, usize)>,
 }
 
-/// The place of a byte.
+/// The origin of a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// The direction it is of.
+    /// The direction.
     pub direction: usize,
-    /// Where in the direction's stream.
+    /// The offset in the direction.
     pub offset: u64,
-    /// The packet it came in.
+    /// The packet that carried it.
     pub mark: Mark,
-    /// Whether something was wrong right behind its part.
+    /// Whether a fault follows its part.
     pub broken_off: bool,
 }
 
 impl Readable {
-    /// Adds what can be read of a run from the byte `from` on, which must be the first of a PDU,
-    /// and gives what is wrong with it.
+    /// Adds the readable PDUs of a run, beginning with the PDU at byte `from`, and returns the
+    /// fault that ends them.
     pub fn add(&mut self, direction: usize, run: &Run, from: usize) -> Vec<Rejection> {
         let mut wrong = Vec::new();
         let mut from = Some(from);
@@ -69,7 +68,7 @@ impl Readable {
         wrong
     }
 
-    /// How many bytes of `rest` are whole PDUs, and what is wrong behind them.
+    /// The number of bytes of `rest` that are complete PDUs, and the fault after them.
     fn add_messages(&mut self, rest: &[u8]) -> (usize, Option<Rejection>) {
         let base = self.bytes.len();
         let mut in_command = false;
@@ -112,12 +111,12 @@ impl Readable {
         self.bytes.extend_from_slice(&SEPARATOR);
     }
 
-    /// How many parts there are, and so separators.
+    /// The number of parts, which is the number of separators.
     pub fn parts(&self) -> u64 {
         self.parts.len() as u64
     }
 
-    /// Where a byte comes from.
+    /// The origin of a byte.
     pub fn place(&self, at: usize) -> Option<Place> {
         let part = self.parts[..self.parts.partition_point(|part| part.at <= at)].last()?;
         let offset = part.offset + (at - part.at) as u64;
@@ -125,7 +124,7 @@ impl Readable {
         Some(Place { direction: part.direction, offset, mark, broken_off: part.broken_off })
     }
 
-    /// The last byte of each message, by the beginnings of the messages in their order.
+    /// The last byte of each message, given the beginnings of the messages in order.
     pub fn last_bytes(&self, begins: &[i64]) -> Vec<usize> {
         let mut messages = self.messages.iter().peekable();
         let last_byte = |&begin: &i64| {
@@ -140,16 +139,16 @@ impl Readable {
     }
 }
 
-/// Tag and length of Command Group Length (0000,0000), which every command set begins with; an
-/// A-RELEASE PDU has the same bytes.
+/// Tag and length of Command Group Length (0000,0000), with which every command set begins. An
+/// A-RELEASE PDU contains the same bytes.
 const GROUP_LENGTH: [u8; 8] = [0, 0, 0, 0, 4, 0, 0, 0];
 
-/// Where the next message plausibly begins, from the byte `from` on: a P-DATA-TF PDU with the
-/// beginning of a command set, or an A-RELEASE PDU that is the last of all.
+/// Searches for the next plausible beginning of a message, from byte `from` on: a P-DATA-TF PDU
+/// with the beginning of a command set, or an A-RELEASE PDU at the end.
 pub fn next_message(stream: &[u8], from: usize) -> Option<usize> {
     let searched = stream.get(from..)?;
     let finder = memmem::Finder::new(&GROUP_LENGTH);
-    // Patterns may overlap, so each search begins one byte behind the last find.
+    // Patterns may overlap: each search begins one byte after the last match.
     let mut at = 0;
     while let Some(found) = finder.find(&searched[at..]) {
         let pattern = at + found;
@@ -161,7 +160,7 @@ pub fn next_message(stream: &[u8], from: usize) -> Option<usize> {
     None
 }
 
-/// The first byte of the PDU that has [`GROUP_LENGTH`] at `pattern` where it belongs.
+/// The first byte of a PDU with [`GROUP_LENGTH`] at `pattern`.
 fn begin_of_message(stream: &[u8], pattern: usize) -> Option<usize> {
     if let Some(begin) = pattern.checked_sub(PDU_HEADER + PDV_HEADER)
         && let [4, 0, p0, p1, p2, p3, v0, v1, v2, v3, context_id, control] = stream[begin..pattern]
@@ -182,7 +181,7 @@ mod tests {
     use super::*;
     use crate::read::tcp::CaptureTime;
 
-    /// A P-DATA-TF PDU of one PDV.
+    /// A P-DATA-TF PDU with one PDV.
     fn p_data(control: u8, fragment: &[u8]) -> Vec<u8> {
         let length = fragment.len() as u8;
         let header = [4, 0, 0, 0, 0, length + 6, 0, 0, 0, length + 2, 1, control];
@@ -216,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pdu_is_passed_over_up_to_the_next_message() {
+    fn other_bytes_are_skipped_up_to_the_next_message() {
         let stream = [&command()[..], b"\xffgarbage\0\0\0\0\x04\0\0\0", &command()].concat();
         let mut readable = Readable::default();
         let wrong = readable.add(0, &run(stream.clone()), 0);

@@ -1,40 +1,40 @@
-//! TCP streams put together: retransmissions, reordering, holes, both directions.
+//! Reassembles TCP streams: retransmissions, reordering, gaps, both directions.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
 use crate::read::packets::{Packet, Segment};
 
-/// A connection between two ends.
+/// A TCP connection.
 #[derive(Debug)]
 pub struct Connection<'a> {
-    /// Its number, counted as Wireshark's `tcp.stream`.
+    /// The number of the connection, as Wireshark's `tcp.stream`.
     pub number: u32,
-    /// The end that sent the first packet seen, and the other one.
+    /// The sender of the first captured packet, and the other end.
     pub ends: [SocketAddr; 2],
-    /// The number of its first packet in the file.
+    /// The number of the first packet in the file.
     first_frame: u64,
-    /// It was reset.
+    /// Whether it was reset.
     reset: bool,
-    /// What each of the ends sent.
+    /// The directions of both ends.
     halves: [Half<'a>; 2],
 }
 
-/// What one end sent, as it was captured.
+/// One direction of a connection as captured.
 #[derive(Debug, Default)]
 struct Half<'a> {
     /// The sequence number of the SYN.
     syn: Option<u32>,
-    /// The place of the first byte behind the SYN.
+    /// The position of the first byte after the SYN.
     begin: Option<u64>,
-    /// The lowest and the highest place seen; sequence numbers are counted on from the highest.
+    /// The lowest and the highest position. Sequence numbers are extended from the highest.
     lowest: Option<u64>,
     highest: Option<u64>,
-    /// By their places, none over another.
+    /// The captured pieces by position, without overlaps.
     pieces: BTreeMap<u64, Piece<'a>>,
-    /// How far the stream is known to go: what was sent or acknowledged.
+    /// The known end of the stream: the highest position that was sent or acknowledged.
     end: u64,
-    /// The place of the FIN.
+    /// The position of the FIN.
     fin: Option<u64>,
 }
 
@@ -44,23 +44,23 @@ struct Piece<'a> {
     seen: CaptureTime,
 }
 
-/// When a packet was captured: by its time, of one time by its number in the file.
+/// When a packet was captured: ordered by time, then by number in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CaptureTime {
     /// In nanoseconds since 1970 (UTC).
     pub time: i64,
-    /// From 1.
+    /// The number of the packet, from 1.
     pub frame: u64,
 }
 
-/// The packet that bytes came in.
+/// The packet that carried a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
-    /// Where they begin.
+    /// The index of its first byte.
     pub at: usize,
-    /// The packet's number in the file.
+    /// The number of the packet in the file.
     pub frame: u64,
-    /// When all bytes up to the packet's last had been seen.
+    /// When all bytes up to the last one of the packet were captured.
     pub complete: CaptureTime,
 }
 
@@ -69,40 +69,40 @@ pub fn mark_of(marks: &[Mark], at: usize) -> Option<&Mark> {
     marks[..marks.partition_point(|mark| mark.at <= at)].last()
 }
 
-/// A part of one direction without holes.
+/// A contiguous part of one direction.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Run {
-    /// Where in the direction's stream it begins.
+    /// Its offset in the direction.
     pub offset: u64,
-    /// How many bytes are missing in front of it.
+    /// The number of missing bytes before it.
     pub missing: u64,
-    /// Its bytes.
+    /// The bytes.
     pub bytes: Vec<u8>,
-    /// Its packets, in the order of their bytes.
+    /// The packets, in byte order.
     pub marks: Vec<Mark>,
 }
 
-/// One direction, put together.
+/// One reassembled direction.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stream {
-    /// Its beginning was captured.
+    /// Whether its beginning was captured.
     pub begins: bool,
-    /// Its parts, with holes between them.
+    /// The contiguous parts.
     pub runs: Vec<Run>,
-    /// How many bytes are missing at its end.
+    /// The number of missing bytes at its end.
     pub missing: u64,
 }
 
-/// Connections while packets are read, in the order of their times.
+/// The connections, while packets are added in the order of their times.
 #[derive(Debug, Default)]
 pub struct Connections<'a> {
     all: Vec<Connection<'a>>,
-    /// The last connection between two ends, whose ports may be used again.
+    /// The last connection between two endpoints. Ports may be reused.
     last: HashMap<[SocketAddr; 2], usize>,
 }
 
 impl<'a> Connections<'a> {
-    /// Adds a packet's segment.
+    /// Adds the segment of a packet.
     pub fn add(&mut self, packet: &Packet<'a>, segment: &Segment<'a>) {
         let mut key = [segment.source, segment.destination];
         key.sort();
@@ -115,7 +115,7 @@ impl<'a> Connections<'a> {
         self.all[index].add(packet, segment);
     }
 
-    /// All of them, in the order of their first packets in the file.
+    /// All connections, in the order of their first packets in the file.
     pub fn finish(mut self) -> Vec<Connection<'a>> {
         self.all.sort_by_key(|connection| connection.first_frame);
         for (number, connection) in self.all.iter_mut().enumerate() {
@@ -125,7 +125,7 @@ impl<'a> Connections<'a> {
     }
 }
 
-/// How far behind data its SYN may come.
+/// The maximum distance of a late SYN after data.
 const LATE: u64 = 1 << 16;
 
 impl<'a> Connection<'a> {
@@ -147,7 +147,7 @@ impl<'a> Connection<'a> {
         self.reset || self.halves.iter().all(|half| half.fin.is_some())
     }
 
-    /// Whether a segment is this connection's, or opens another one on the same ports.
+    /// Whether a segment belongs to this connection, and not to a new one on the same ports.
     fn goes_on(&self, segment: &Segment<'_>) -> bool {
         let half = &self.halves[self.side(segment.source)];
         match (half.syn, half.lowest) {
@@ -164,7 +164,7 @@ impl<'a> Connection<'a> {
     fn add(&mut self, packet: &Packet<'a>, segment: &Segment<'a>) {
         self.first_frame = self.first_frame.min(packet.frame);
         if segment.rst {
-            // Its numbers may be anything.
+            // The sequence numbers of a reset are arbitrary.
             self.reset = true;
             return;
         }
@@ -176,24 +176,25 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Whether what an end sent can't be an association: both begin with a PDU (PS3.8 9.3).
+    /// Whether a direction begins with anything but a PDU. Both directions of an association begin
+    /// with one (PS3.8 9.3).
     pub fn begins_otherwise(&self) -> bool {
         self.halves
             .iter()
             .any(|half| half.first_byte().is_some_and(|byte| !(1..=7).contains(&byte)))
     }
 
-    /// What the end `side` sent.
+    /// The stream of the end `side`.
     pub fn stream(&mut self, side: usize) -> Stream {
         std::mem::take(&mut self.halves[side]).join()
     }
 }
 
-/// Where counting begins: far enough from 0 that nothing comes before it.
+/// The origin of positions, so far from 0 that no position is before it.
 const ORIGIN: u64 = 1 << 40;
 
 impl<'a> Half<'a> {
-    /// A sequence number, which comes round again after 4 GiB, as a place.
+    /// Extends a sequence number, which repeats after 4 GiB, to a position.
     fn place(&mut self, sequence: u32) -> u64 {
         let highest = *self.highest.get_or_insert(ORIGIN + u64::from(sequence));
         let ahead = sequence.wrapping_sub(highest as u32) as i32;
@@ -223,7 +224,7 @@ impl<'a> Half<'a> {
         }
     }
 
-    /// Adds of a piece what was not there before: of two copies the first counts.
+    /// Adds the new bytes of a piece. Of two copies the first one counts.
     fn fill(&mut self, begin: u64, piece: Piece<'a>) {
         let end = begin + piece.bytes.len() as u64;
         let before = self.pieces.range(..=begin).next_back();
@@ -242,7 +243,7 @@ impl<'a> Half<'a> {
         }
     }
 
-    /// The very first byte, where it was captured.
+    /// The first byte of the stream, if it was captured.
     fn first_byte(&self) -> Option<u8> {
         self.pieces.get(&self.begin?).map(|piece| piece.bytes[0])
     }
@@ -276,7 +277,7 @@ impl<'a> Half<'a> {
     fn missing_at_the_end(&self, expected: u64) -> u64 {
         match self.fin {
             Some(fin) => fin.saturating_sub(expected),
-            // An acknowledgement of one byte more may be that of a FIN that was not captured.
+            // An acknowledgement of one more byte may acknowledge a FIN that was not captured.
             None => self.end.saturating_sub(expected).saturating_sub(1),
         }
     }
@@ -292,9 +293,9 @@ mod tests {
     const SERVER: ([u8; 4], u16) = ([192, 0, 2, 2], 104);
 
     /// Sender, sequence number, flags (S, F, R), payload.
-    type ScheduledMessage<'a> = (([u8; 4], u16), u32, &'a str, &'a [u8]);
+    type Sent<'a> = (([u8; 4], u16), u32, &'a str, &'a [u8]);
 
-    fn connections<'a>(sent: &[ScheduledMessage<'a>]) -> Vec<Connection<'a>> {
+    fn connections<'a>(sent: &[Sent<'a>]) -> Vec<Connection<'a>> {
         let mut connections = Connections::default();
         for (number, &(source, sequence, flags, payload)) in sent.iter().enumerate() {
             let frame = number as u64 + 1;
@@ -322,7 +323,7 @@ mod tests {
         connections.finish()
     }
 
-    fn only_stream(sent: &[ScheduledMessage<'_>]) -> Stream {
+    fn only_stream(sent: &[Sent<'_>]) -> Stream {
         let mut all = connections(sent);
         assert_eq!(all.len(), 1);
         all[0].stream(0)
@@ -341,14 +342,14 @@ mod tests {
         ]);
         let [run] = &stream.runs[..] else { panic!("{stream:?}") };
         assert_eq!((run.bytes.as_slice(), run.missing, stream.missing), (&b"abcdefgXhi"[..], 0, 0));
-        // The bytes of the second packet were of use only once the third had come.
+        // The bytes of the second packet were usable only after the third one.
         let frames = |at| mark_of(&run.marks, at).map(|mark| (mark.frame, mark.complete.frame));
         assert_eq!([frames(0), frames(3), frames(7)], [Some((3, 3)), Some((2, 3)), Some((5, 5))]);
     }
 
     #[test]
     fn sequence_numbers_come_round() {
-        let sent: Vec<ScheduledMessage<'_>> = (0..5)
+        let sent: Vec<Sent<'_>> = (0..5)
             .map(|n: u32| (CLIENT, (u32::MAX - 4).wrapping_add(3 * n), "", &b"abc"[..]))
             .collect();
         let stream = only_stream(&[&[(CLIENT, u32::MAX - 5, "S", &b""[..])], &sent[..]].concat());
@@ -389,9 +390,9 @@ mod tests {
 
     #[test]
     fn a_syn_may_come_late_but_not_after_the_end() {
-        let late: [ScheduledMessage<'_>; 2] = [(CLIENT, 8, "", b"data"), (CLIENT, 7, "S", b"")];
+        let late: [Sent<'_>; 2] = [(CLIENT, 8, "", b"data"), (CLIENT, 7, "S", b"")];
         assert_eq!(connections(&late).len(), 1);
-        let after: [ScheduledMessage<'_>; 3] =
+        let after: [Sent<'_>; 3] =
             [(CLIENT, 8, "", b"data"), (SERVER, 9, "R", b""), (CLIENT, 7, "S", b"")];
         assert_eq!(connections(&after).len(), 2);
     }

@@ -1,17 +1,16 @@
-//! The packets of a TCP connection between two ends (RFC 9293), from the handshake to the last
-//! acknowledgement.
+//! The packets of a TCP connection (RFC 9293), from the handshake to the last acknowledgement.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{PacketBuilder, PacketBuilderStep, TcpHeader, TcpOptionElement};
 
-/// A packet that is sent.
+/// A packet to write.
 #[derive(Debug, Clone)]
 pub struct Packet<'a> {
-    /// When, in nanoseconds since 1970 (UTC).
+    /// The time, in nanoseconds since 1970 (UTC).
     pub time: i64,
-    /// By which of the two ends.
+    /// The sender: end 0 or 1.
     pub side: usize,
     sequence: u32,
     acknowledged: Option<u32>,
@@ -27,22 +26,22 @@ enum Flags {
     Fin,
 }
 
-/// A connection while it is written.
+/// A connection while packets are added.
 #[derive(Debug)]
 pub struct Conversation<'a> {
     segment: usize,
     /// The next sequence number of each end.
     next: [u32; 2],
-    /// How many bytes of each end the other has not yet acknowledged.
+    /// The unacknowledged bytes of each end.
     in_flight: [usize; 2],
     packets: Vec<Packet<'a>>,
 }
 
 const WINDOW: u16 = u16::MAX;
-/// A receiver acknowledges long before the sender has filled its window.
+/// A receiver acknowledges long before the window of the sender is full.
 const ACKNOWLEDGED_AFTER: usize = WINDOW as usize / 4;
 
-/// What an Ethernet frame has room for behind the headers of IP and TCP.
+/// The payload of an Ethernet frame after the IP and TCP headers.
 pub fn segment_size(address: IpAddr) -> u16 {
     match address {
         IpAddr::V4(_) => 1460,
@@ -51,7 +50,7 @@ pub fn segment_size(address: IpAddr) -> u16 {
 }
 
 impl<'a> Conversation<'a> {
-    /// Opens a connection at `time`: end 0 calls. `number` makes its sequence numbers its own.
+    /// Opens a connection at `time`, by end 0. `number` determines its sequence numbers.
     pub fn open(number: u32, segment: u16, time: i64) -> Self {
         let first = number.wrapping_add(1).wrapping_mul(0x9e37_79b1);
         let mut opened = Self {
@@ -66,7 +65,7 @@ impl<'a> Conversation<'a> {
         opened
     }
 
-    /// Sends bytes in segments of their own.
+    /// Sends bytes in separate segments.
     pub fn send(&mut self, side: usize, bytes: impl Into<Cow<'a, [u8]>>, time: i64) {
         match bytes.into() {
             Cow::Borrowed(bytes) => {
@@ -91,7 +90,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Closes the connection, end 0 first.
+    /// Closes the connection, beginning with end 0.
     pub fn close(mut self, time: i64) -> Vec<Packet<'a>> {
         self.push(0, Flags::Fin, Cow::Borrowed(&[]), time);
         self.push(1, Flags::Fin, Cow::Borrowed(&[]), time);
@@ -101,7 +100,7 @@ impl<'a> Conversation<'a> {
 
     fn push(&mut self, side: usize, flags: Flags, payload: Cow<'a, [u8]>, time: i64) {
         let (sequence, other) = (self.next[side], 1 - side);
-        // The first packet has nothing to acknowledge.
+        // The first packet acknowledges nothing.
         let acknowledged = (!self.packets.is_empty()).then_some(self.next[other]);
         let counted = payload.len() as u32 + u32::from(matches!(flags, Flags::Syn | Flags::Fin));
         self.next[side] = sequence.wrapping_add(counted);
@@ -111,12 +110,12 @@ impl<'a> Conversation<'a> {
     }
 }
 
-/// Locally administered addresses: nobody's.
+/// Locally administered addresses, which belong to no device.
 const HARDWARE: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
 const HOPS: u8 = 64;
 
 impl Packet<'_> {
-    /// Appends the packet as an Ethernet frame. Both ends are of one IP version.
+    /// Appends the packet as an Ethernet frame. Both ends have the same IP version.
     pub fn write(&self, out: &mut Vec<u8>, ends: [SocketAddr; 2]) {
         let (from, to) = (ends[self.side], ends[1 - self.side]);
         let ethernet = PacketBuilder::ethernet2(HARDWARE[self.side], HARDWARE[1 - self.side]);
@@ -151,7 +150,7 @@ impl Packet<'_> {
         }
     }
 
-    /// About how long it is in a file.
+    /// An estimate of its length in a file.
     pub fn length(&self) -> usize {
         // Headers of the file, Ethernet, IPv6, TCP with an option, and padding.
         32 + 14 + 40 + 24 + 3 + self.payload.len()

@@ -1,4 +1,4 @@
-//! Events, and their answers, to a capture.
+//! Writes events with their responses as a capture.
 
 use arrow_array::RecordBatch;
 use arrow_select::concat::concat_batches;
@@ -17,12 +17,12 @@ use crate::write::options::Options;
 use crate::write::plan::{Plan, PlannedAssociation, ScheduledMessage};
 use crate::write::rows::{MessageOfRow, Rejected, Rows};
 
-/// Why nothing was written.
+/// Why no capture was written.
 #[derive(Debug)]
 pub enum WriteError {
-    /// The table can't be read as events.
+    /// The table cannot be read as events.
     Table(TableError),
-    /// An option breaks a rule, or with [`OnInvalid::Raise`] a row.
+    /// An invalid option, or, with [`OnInvalid::Raise`], a rejected row.
     Rejected(Rejection),
 }
 
@@ -44,25 +44,25 @@ impl From<Rejection> for WriteError {
     }
 }
 
-/// A capture.
+/// A written capture.
 #[derive(Debug)]
 pub struct EncodedCapture {
     /// The file.
     pub bytes: Vec<u8>,
-    /// The rows that were left out.
+    /// The rejected rows.
     pub rejected: Vec<Rejection>,
-    /// How many packets it has.
+    /// The number of packets.
     pub packets: u64,
-    /// How many associations.
+    /// The number of associations.
     pub associations: u64,
 }
 
-/// Writes the rows of `batches`, all of one schema, as a capture. `faults` holds what was already
-/// found wrong with rows before they became columns.
+/// Writes the rows of `batches`, which have the same schema, as a capture. `faults` holds the
+/// rejections that are known already.
 ///
-/// Messages are sent in the order of their times; a row without one comes a millisecond after the
-/// row before. Rows are of one association if their number of it says so or, where they have none,
-/// if they have the same ends and AE titles.
+/// Messages are sent in the order of their times. A row without a time follows one millisecond
+/// after the row before. Rows belong to the same association if they have the same Association
+/// number or, without a number, the same ends and AE titles.
 pub fn write(
     batches: &[RecordBatch],
     options: &Options,
@@ -99,10 +99,10 @@ pub fn write(
     })
 }
 
-/// Whose packet it is, and the packet.
+/// The index of an association, and one of its packets.
 type Numbered<'a> = (usize, Packet<'a>);
 
-/// The packets of all associations in the order of their times.
+/// The packets of all associations, in the order of their times.
 fn packets<'a>(
     associations: &[PlannedAssociation],
     own: &'a Encoded,
@@ -126,7 +126,7 @@ fn packets<'a>(
 /// A-RELEASE-RQ and -RP (PS3.8 9.3.6 and 9.3.7).
 const RELEASE: [[u8; 10]; 2] = [[5, 0, 0, 0, 0, 4, 0, 0, 0, 0], [6, 0, 0, 0, 0, 4, 0, 0, 0, 0]];
 
-/// An association from its beginning to its end: SYN, A-ASSOCIATE, messages, A-RELEASE, FIN.
+/// A complete association: SYN, A-ASSOCIATE, messages, A-RELEASE, FIN.
 fn converse<'a>(
     number: usize,
     planned: &PlannedAssociation,
@@ -148,7 +148,8 @@ fn converse<'a>(
     conversation.send(0, association.request(), between);
     conversation.send(1, association.accept(), between);
     for sent in &planned.sent {
-        // Wireshark loses its place behind a fragmented command set in the middle of a segment.
+        // Each PDU has its own segment: Wireshark cannot follow a fragmented command set in the
+        // middle of a segment.
         for pdu in pdus(bytes(sent)) {
             conversation.send(sent.side, pdu, sent.time);
         }

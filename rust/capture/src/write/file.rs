@@ -1,4 +1,4 @@
-//! A .pcap or .pcapng file while it is written, its times in nanoseconds.
+//! Writes a .pcap or .pcapng file with times in nanoseconds.
 
 use std::borrow::Cow;
 
@@ -17,13 +17,13 @@ pub enum Format {
     PcapNg,
 }
 
-/// The most bytes that Wireshark takes for a packet.
+/// The maximum packet length that Wireshark accepts.
 const SNAPLEN: u32 = 262_144;
 const NANOSECONDS: u32 = 0xa1b2_3c4d;
 const SECOND: i64 = 1_000_000_000;
 
 impl Format {
-    /// The last time that it can say, in nanoseconds since 1970.
+    /// The latest time of the format, in nanoseconds since 1970.
     pub fn last_time(self) -> i64 {
         match self {
             Self::Pcap => i64::from(u32::MAX) * SECOND + SECOND - 1,
@@ -40,7 +40,7 @@ pub struct File {
 }
 
 impl File {
-    /// The beginning of a file of Ethernet packets, with room for so many bytes.
+    /// Begins a file of Ethernet packets, with a capacity of `room` bytes.
     pub fn new(format: Format, room: usize) -> Self {
         let mut file = Self { format, bytes: Vec::with_capacity(room) };
         match format {
@@ -88,7 +88,7 @@ impl File {
         self.bytes.extend_from_slice(&bytes);
     }
 
-    /// Its bytes.
+    /// The finished file.
     pub fn finish(self) -> Vec<u8> {
         self.bytes
     }
@@ -107,7 +107,7 @@ fn section() -> SectionHeaderBlock<'static> {
         bom: BOM_MAGIC,
         major_version: 1,
         minor_version: 0,
-        // Not said beforehand.
+        // Unknown in advance.
         section_len: -1,
         options: vec![writer],
         block_len2: 0,
@@ -123,7 +123,7 @@ fn interface() -> InterfaceDescriptionBlock<'static> {
         snaplen: SNAPLEN,
         options: Vec::new(),
         block_len2: 0,
-        // 10 to the power of -9 seconds.
+        // A resolution of 10^-9 seconds.
         if_tsresol: 9,
         if_tsoffset: 0,
     }

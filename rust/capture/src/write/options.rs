@@ -12,31 +12,31 @@ use fastdimse_core::uid;
 
 use crate::write::file::Format;
 
-/// How to write.
+/// How to write a capture.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The AE title of who sends events and opens the association.
+    /// The AE title of the SCP, which sends the events and opens the association.
     pub calling: String,
-    /// The AE title of who answers.
+    /// The AE title of the SCU, which responds.
     pub called: String,
-    /// Who sends events.
+    /// The SCP.
     pub source: Endpoint,
-    /// Who answers.
+    /// The SCU.
     pub destination: Endpoint,
     /// The transfer syntax of event information and replies.
     pub transfer_syntax: String,
-    /// The most that a PDU may hold; both ends say so.
+    /// The maximum PDU length of both ends.
     pub max_pdu_length: i128,
-    /// The file's format.
+    /// The format of the file.
     pub format: Format,
-    /// What to do with bad rows.
+    /// What to do with invalid rows.
     pub on_invalid: OnInvalid,
-    /// Whether UIDs must be conformant to PS3.5 9.1, or only short ASCII.
+    /// Whether UIDs must conform to PS3.5 9.1, or only to the lenient rule.
     pub conformant_uids: bool,
 }
 
 impl Options {
-    /// Checks the options, and returns those of encoding events.
+    /// Checks the options, and returns the options of encoding events.
     pub fn check(&self) -> Result<encode::Options, Rejection> {
         let fail = |text: String| Rejection::new(Reason::Value(text.into()));
         check_ae_title(&self.calling).map_err(fail)?;
@@ -58,13 +58,13 @@ impl Options {
 /// One end of an association.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
-    /// Its address.
+    /// The address.
     pub address: IpAddr,
-    /// Its port; `None` is a port of each association's own.
+    /// The port; `None` for a different port in each association.
     pub port: Option<u16>,
 }
 
-/// Checks that a connection is possible between two ends.
+/// Checks that two ends can have a connection.
 pub fn check_ends([source, destination]: [Endpoint; 2]) -> Result<(), Reason> {
     let text = if source.address.is_ipv4() != destination.address.is_ipv4() {
         "one is an IPv4 address and the other one of IPv6"

@@ -1,5 +1,4 @@
-//! MessageOfRow association each row belongs to, in which presentation context its messages are, and when
-//! they are sent.
+//! Assigns each row to an association, a presentation context and a time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -15,52 +14,53 @@ use crate::columns::{CaptureColumn, CaptureColumns};
 use crate::write::options::{Endpoint, Options, check_ends};
 use crate::write::rows::{ChosenMessage, MessageOfRow, Rejected, RowKind, Rows};
 
-/// An association that is to be written.
+/// An association to write.
 #[derive(Debug)]
 pub struct PlannedAssociation {
-    /// The requestor, which is the first to send an event, and the acceptor.
+    /// The requestor, which sends the first event, and the acceptor.
     ends: [Endpoint; 2],
     /// The calling AE title.
     pub calling: String,
     /// The called AE title.
     pub called: String,
-    /// Its presentation contexts by ID.
+    /// The presentation contexts, by ID.
     pub contexts: BTreeMap<u8, Context>,
-    /// Its messages.
+    /// The messages.
     pub sent: Vec<ScheduledMessage>,
-    /// When it is opened, in nanoseconds since 1970 (UTC).
+    /// The time at which it is opened, in nanoseconds since 1970 (UTC).
     pub opened: i64,
 }
 
-/// When a message is sent, and by which end.
+/// A message with its time and its sender.
 #[derive(Debug, Clone, Copy)]
 pub struct ScheduledMessage {
-    /// In nanoseconds since 1970 (UTC).
+    /// The time, in nanoseconds since 1970 (UTC).
     pub time: i64,
-    /// 0 is the requestor.
+    /// The sender; 0 is the requestor.
     pub side: usize,
-    /// Its row.
+    /// The row.
     row: usize,
-    /// MessageOfRow of the row's messages.
+    /// Which message of the row.
     pub which: MessageOfRow,
-    /// MessageOfRow of the messages chosen of this kind.
+    /// The index among the messages of this kind.
     pub index: usize,
 }
 
-/// How far rows without times are split, and the opening of an association from its first message.
+/// The time between rows without times, and between the opening of an association and its first
+/// message.
 const STEP: i64 = 1_000_000;
 
-/// How long an answer takes of which no latency is known.
+/// The time until a response without a latency.
 const ANSWERED_AFTER: i64 = STEP / 2;
 
-/// The first of the ports that are nobody's, and how many there are (RFC 6335).
+/// The first of the dynamic ports, and their number (RFC 6335).
 const DYNAMIC_PORTS: (u16, usize) = (49152, 16384);
 
-/// The SOP class of contexts that are needed, but whose SOP class no row tells: Verification.
+/// The SOP class of presentation contexts for which no row has a SOP class: Verification.
 const ANY_SOP_CLASS: &str = "1.2.840.10008.1.1";
 
 impl PlannedAssociation {
-    /// The ends, with the ports of the association that is the `number`th.
+    /// The endpoints of the association with this number.
     pub fn sockets(&self, number: usize) -> [SocketAddr; 2] {
         let own = DYNAMIC_PORTS.0 + (number % DYNAMIC_PORTS.1) as u16;
         self.ends.map(|end| (end.address, end.port.unwrap_or(own)).into())
@@ -70,7 +70,7 @@ impl PlannedAssociation {
         self.sent.iter().map(|sent| sent.time).max().unwrap_or(self.opened)
     }
 
-    /// MessageOfRow of the ends sends a row's event, if the row fits.
+    /// The end that sends the event of a row.
     fn side(&self, place: &Place<'_>) -> Result<usize, Reason> {
         for (column, here, row) in [
             (CaptureColumn::CallingAETitle, &self.calling, place.calling),
@@ -90,7 +90,7 @@ impl PlannedAssociation {
         }
     }
 
-    /// The presentation context of a row's messages: the one that it names, or one for its SOP
+    /// The presentation context of the messages of a row: the one it names, or one with its SOP
     /// class and transfer syntax.
     fn context(&mut self, place: &Place<'_>, side: usize) -> Result<u8, Reason> {
         let known = match (place.context_id, place.sop_class) {
@@ -108,7 +108,7 @@ impl PlannedAssociation {
         let free = || (1..=255).step_by(2).find(|id| !self.contexts.contains_key(id));
         let id = known.or_else(free).ok_or_else(|| {
             let text = "an association has at most 128 presentation contexts, and this row needs one \
-                        more: give its PresentationContextID, or another Association";
+                        more: give it a PresentationContextID of the association or another Association";
             Reason::Value(text.into())
         })?;
         let context = self.contexts.entry(id).or_insert_with(|| Context {
@@ -136,7 +136,7 @@ impl PlannedAssociation {
 /// Where a row belongs.
 struct Place<'a> {
     number: Option<i64>,
-    /// Who sends the event, and who answers it.
+    /// The sender of the event, and the sender of the response.
     ends: [Endpoint; 2],
     calling: &'a str,
     called: &'a str,
@@ -147,7 +147,7 @@ struct Place<'a> {
     answered: i64,
 }
 
-/// What rows of one association have in common.
+/// The common properties of the rows of one association.
 #[derive(PartialEq, Eq, Hash)]
 enum Key {
     Number(i64),
@@ -159,19 +159,19 @@ pub struct Plan<'a> {
     options: &'a Options,
     rows: &'a Rows,
     seen: &'a CaptureColumns,
-    /// The associations in the order in which they are opened.
+    /// The associations, in the order in which they are opened.
     pub associations: Vec<PlannedAssociation>,
-    /// The messages that are to be encoded.
+    /// The messages to encode.
     pub chosen: Vec<ChosenMessage>,
     known: HashMap<Key, usize>,
     /// The time of the last row.
     clock: i64,
-    /// How many messages of each kind were chosen.
+    /// The number of messages of each kind.
     counts: [usize; 2],
 }
 
 impl<'a> Plan<'a> {
-    /// Plans all rows that are not rejected, and rejects those that have no place.
+    /// Plans all rows that are not rejected, and rejects rows that do not fit.
     pub fn new(
         options: &'a Options,
         rows: &'a Rows,
@@ -269,7 +269,7 @@ impl<'a> Plan<'a> {
             ends: self.ends(row)?,
             calling: title(CaptureColumn::CallingAETitle, &options.calling)?,
             called: title(CaptureColumn::CalledAETitle, &options.called)?,
-            // Both were checked with the row's messages.
+            // Both were checked together with the messages of the row.
             context_id: context_id.and_then(|id| u8::try_from(id).ok()),
             sop_class: sop_class.and_then(|uid| std::str::from_utf8(uid).ok()),
             transfer_syntax,
@@ -278,7 +278,8 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// Who sends the event of a row and who answers it; a row is sent from its source.
+    /// The senders of the event and of the response of a row. The source of a row sends its own
+    /// message.
     fn ends(&self, row: usize) -> Result<[Endpoint; 2], Reason> {
         let alone = self.rows.kinds[row] == RowKind::Response;
         let end = |address: CaptureColumn, port: CaptureColumn, default: Endpoint| {
@@ -306,7 +307,7 @@ impl<'a> Plan<'a> {
         check_ends(ends).map(|()| ends)
     }
 
-    /// When a row's own message is sent, and when its answer.
+    /// The times of a row's own message and of its response.
     fn times(&self, row: usize) -> Result<(i64, i64), Reason> {
         let last = self.options.format.last_time();
         let latency = self.seen.number(CaptureColumn::Latency, row);
@@ -332,8 +333,8 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Puts all in the order of their times, and rejects the rows of associations that would be
-    /// between the same ends at the same time.
+    /// Sorts all messages by time, and rejects the rows of associations that would use the same
+    /// endpoints at the same time.
     fn order(&mut self, rejected: &mut Rejected) {
         for association in &mut self.associations {
             association.sent.sort_by_key(|sent| sent.time);
@@ -362,7 +363,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// What is wrong with a value of a column that no event has.
+/// The reason of an invalid value in a column of the capture.
 fn wrong(column: CaptureColumn, why: String) -> Reason {
     Reason::Value(format!("{}: {why}", column.name()).into())
 }

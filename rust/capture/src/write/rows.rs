@@ -1,4 +1,5 @@
-//! The rows of a table as messages: each its own, and of a row with a status its answer too.
+//! The messages of the rows of a table: one for each row, and a response for a request with a
+//! Status.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,12 +16,12 @@ use fastdimse_core::field::Field;
 use fastdimse_core::rejection::Rejection;
 use fastdimse_core::schema_error::SchemaError;
 
-/// Rejections by row, the first of each.
+/// The first rejection of each row.
 #[derive(Debug, Default)]
 pub struct Rejected(BTreeMap<u64, Rejection>);
 
 impl Rejected {
-    /// Adds one, if its row has none yet.
+    /// Adds a rejection, unless its row has one.
     pub fn add(&mut self, rejection: Rejection) {
         if let Some(row) = rejection.row {
             self.0.entry(row).or_insert(rejection);
@@ -32,65 +33,65 @@ impl Rejected {
         self.0.contains_key(&(row as u64))
     }
 
-    /// The first of all.
+    /// The rejection of the first rejected row.
     pub fn first(&self) -> Option<&Rejection> {
         self.0.first_key_value().map(|(_, rejection)| rejection)
     }
 
-    /// All of them in the order of their rows.
+    /// All rejections, in row order.
     pub fn into_all(self) -> Vec<Rejection> {
         self.0.into_values().collect()
     }
 }
 
-/// MessageOfRow of a row's messages.
+/// A message of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageOfRow {
-    /// Its own: the request, or a response that is alone.
+    /// Its own message: a request, or a response without a request.
     Own,
-    /// The answer to its request.
+    /// The response to its request.
     Answer,
 }
 
-/// A message that is to be encoded.
+/// A message to encode.
 #[derive(Debug, Clone, Copy)]
 pub struct ChosenMessage {
-    /// Its row.
+    /// The row.
     pub row: usize,
-    /// MessageOfRow of the row's.
+    /// Which message of the row.
     pub which: MessageOfRow,
-    /// Its presentation context.
+    /// The presentation context ID.
     pub context_id: u8,
 }
 
-/// What a row is.
+/// The content of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowKind {
-    /// A request that is not answered.
+    /// A request without a response.
     Request,
-    /// A request and its response.
+    /// A request with its response.
     Answered,
-    /// A response alone.
+    /// A response without a request.
     Response,
 }
 
-/// The rows, and the messages in them.
+/// The rows and their messages.
 #[derive(Debug)]
 pub struct Rows {
-    /// The columns of all.
+    /// The columns of all rows.
     pub columns: EventColumns,
-    /// What each row is.
+    /// The content of each row.
     pub kinds: Vec<RowKind>,
-    /// For each row its own message.
+    /// The own message of each row.
     own: RecordBatch,
-    /// For each row that is answered its answer.
+    /// The response of each row that has one.
     answers: RecordBatch,
-    /// The rows that are answered.
+    /// The rows with a response.
     answered: Vec<usize>,
 }
 
 impl Rows {
-    /// Finds the messages in the rows.
+    /// Finds the messages of the rows.
     pub fn new(events: &RecordBatch) -> Result<Self, SchemaError> {
         let events = numbered(events)?;
         let columns = EventColumns::new(&events)?;
@@ -122,7 +123,7 @@ impl Rows {
         Ok(())
     }
 
-    /// Encodes the chosen messages of one kind, in their order.
+    /// Encodes the selected messages of one kind, in order.
     pub fn encode(
         &self,
         which: MessageOfRow,
@@ -135,7 +136,7 @@ impl Rows {
         }
         let place = |row: usize| match which {
             MessageOfRow::Own => row,
-            // Each row that was chosen is there.
+            // Every selected row is in the list.
             MessageOfRow::Answer => self.answered.partition_point(|&answered| answered < row),
         };
         let batch = if which == MessageOfRow::Own { &self.own } else { &self.answers };
@@ -159,7 +160,7 @@ fn kind_of_row(columns: &EventColumns, row: usize) -> RowKind {
     }
 }
 
-/// With Message IDs from 1 to 65535 and round again, where there is no column of them.
+/// Adds Message IDs from 1 to 65535, again and again, if there is no column of them.
 fn numbered(events: &RecordBatch) -> Result<RecordBatch, SchemaError> {
     let columns = EventColumns::new(events)?;
     if columns.has(Field::MessageID) {
@@ -173,7 +174,7 @@ fn numbered(events: &RecordBatch) -> Result<RecordBatch, SchemaError> {
     Ok(with(events, Field::MessageID, numbers))
 }
 
-/// The batch with a column put in or replaced.
+/// Adds or replaces a column.
 fn with(batch: &RecordBatch, field: Field, array: impl Array + 'static) -> RecordBatch {
     let array: ArrayRef = Arc::new(array);
     let others = batch.schema();
@@ -208,7 +209,7 @@ fn without_answers(events: &RecordBatch, kinds: &[RowKind]) -> RecordBatch {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("the schema is the same")
 }
 
-/// The response in each row that has one, to the Message ID of its request.
+/// The response of each row that has one, with the Message ID of its request.
 fn answers_of(events: &RecordBatch, answered: &[usize]) -> RecordBatch {
     let rows: UInt64Array = answered.iter().map(|&row| row as u64).collect();
     let schema = events.schema();
