@@ -11,13 +11,12 @@ use arrow_array::{
 use arrow_buffer::{Buffer, MutableBuffer};
 use pyo3::buffer::{PyBuffer, PyUntypedBuffer};
 use pyo3::exceptions::{PyBufferError, PyTypeError};
-use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
 
-use crate::bulk::encode::EncodedEvents;
-use crate::capture::decode::EncodedCapture;
+use crate::output::encoded_capture::EncodedCapture;
+use crate::output::encoded_events::EncodedEvents;
 
 /// The bytes of what a user handed over as data.
 pub fn bytes_like(data: &Bound<'_, PyAny>) -> PyResult<Buffer> {
@@ -85,25 +84,4 @@ pub fn numbers(values: &Bound<'_, PyAny>) -> PyResult<Option<ArrayRef>> {
         f64 => Float64Array, f32 => Float32Array
     );
     Ok(None)
-}
-
-/// Lends bytes out, read-only, through the buffer protocol.
-///
-/// # Safety
-/// `view` is null or valid to be filled; `bytes` are `owner`'s, live as long and are never written
-/// to.
-pub unsafe fn lend(
-    owner: &Bound<'_, PyAny>,
-    bytes: &Buffer,
-    view: *mut ffi::Py_buffer,
-    flags: std::ffi::c_int,
-) -> PyResult<()> {
-    if view.is_null() {
-        return Err(PyBufferError::new_err("no view to fill"));
-    }
-    let (start, length) = (bytes.as_ptr().cast_mut(), bytes.len() as ffi::Py_ssize_t);
-    // SAFETY: as above; the view is read-only, and keeps a reference to `owner`.
-    let filled =
-        unsafe { ffi::PyBuffer_FillInfo(view, owner.as_ptr(), start.cast(), length, 1, flags) };
-    if filled == 0 { Ok(()) } else { Err(PyErr::fetch(owner.py())) }
 }

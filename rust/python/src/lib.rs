@@ -22,15 +22,17 @@ mod _core {
     #[pymodule_export]
     use crate::bulk::decode::{DecodedEvents, decode_events};
     #[pymodule_export]
-    use crate::bulk::encode::{
-        EncodedBatches, EncodedEvents, Offsets, encode_batches, encode_events,
-    };
+    use crate::bulk::encode::encode_events;
+    #[pymodule_export]
+    use crate::bulk::encode_batches::{EncodedBatches, encode_batches};
     #[pymodule_export]
     use crate::bulk::event_batches::{EventBatch, EventBatches, event_batches};
     #[pymodule_export]
     use crate::bulk::validate::validate_events;
     #[pymodule_export]
-    use crate::capture::decode::{CapturedEvents, EncodedCapture, decode_capture, encode_capture};
+    use crate::capture::decode::{CapturedEvents, decode_capture};
+    #[pymodule_export]
+    use crate::capture::encode::encode_capture;
     #[pymodule_export]
     use crate::capture::faults::{Fault, Faults};
     #[pymodule_export]
@@ -38,7 +40,9 @@ mod _core {
     #[pymodule_export]
     use crate::network::association::{Association, OutcomeBatches};
     #[pymodule_export]
-    use crate::network::listener::{Listener, listen};
+    use crate::network::listen::listen;
+    #[pymodule_export]
+    use crate::network::listener::Listener;
     #[pymodule_export]
     use crate::network::outcomes::Outcomes;
     #[pymodule_export]
@@ -48,11 +52,17 @@ mod _core {
     #[pymodule_export]
     use crate::network::tls::Tls;
     #[pymodule_export]
+    use crate::output::encoded_capture::EncodedCapture;
+    #[pymodule_export]
+    use crate::output::encoded_events::EncodedEvents;
+    #[pymodule_export]
+    use crate::output::offsets::Offsets;
+    #[pymodule_export]
     use crate::output::rejections::{Rejection, Rejections};
     #[pymodule_export]
-    use crate::primitive::class::{DIMSEPrimitive, register_primitive};
-    #[pymodule_export]
     use crate::primitive::message::{frame_message, read_message};
+    #[pymodule_export]
+    use crate::primitive::slots::{DIMSEPrimitive, register_primitive};
     #[pymodule_export]
     use crate::standard::{
         check_event, describe_status, standard_sop_classes, standard_statuses, status_category,

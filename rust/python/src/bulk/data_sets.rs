@@ -19,11 +19,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyString, PyTuple};
 use pyo3_arrow::ffi::{to_array_pycapsules, to_schema_pycapsule};
 
-use crate::bulk::encode::on_invalid;
 use crate::errors::decode_error;
-use crate::input::data_sets::encode::of_schema;
-use crate::input::events::{arrow_array, data_set};
+use crate::input::columns::arrow_array;
+use crate::input::data_sets::schema::of_schema;
+use crate::input::options::on_invalid;
 use crate::input::transfer_syntaxes::{self, transfer_syntax};
+use crate::input::values::data_set;
 use crate::interrupts::interruptible;
 use crate::output::rejections::Rejections;
 

@@ -2,29 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, UInt16Type};
-use arrow_array::{Array, RecordBatch};
+use arrow_array::RecordBatch;
 use arrow_buffer::ScalarBuffer;
-use fastdimse_core::command_set::{Value, Vr};
 use fastdimse_core::decode::decode_in_threads;
 use fastdimse_core::decode::{Structure, StructuredEvents, decode_structured};
-use fastdimse_core::field::{Field, Kind};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyCapsule};
+use pyo3::types::PyCapsule;
 use pyo3::{PyResult, intern};
 
 use crate::buffer::bytes_like;
-use crate::bulk::encode::{Offsets, framing, on_invalid, thread_count};
 use crate::errors::decode_error;
-use crate::input::data_sets::encode::structured_fields;
-use crate::input::events::export_batch;
+use crate::input::data_sets::schema::structured_fields;
+use crate::input::options::{framing, on_invalid, thread_count};
 use crate::input::transfer_syntaxes::transfer_syntax;
+use crate::output::arrow::export_batch;
+use crate::output::offsets::Offsets;
 use crate::output::rejections::Rejections;
 use crate::output::sequence::{SequenceIterator, from_end};
-use crate::primitive::class::primitive_type;
-use crate::primitive::codec::set_decoded;
-use crate::primitive::stream::bytes_io;
+use crate::primitive::from_columns::primitive;
 
 /// Decode a stream of messages into columns.
 ///
@@ -132,73 +127,6 @@ pub struct DecodedEvents {
     rejected: Rejections,
     skipped: BTreeMap<&'static str, u64>,
     omitted: BTreeMap<String, u64>,
-}
-
-/// A row of decoded events as a primitive.
-pub fn primitive<'py>(
-    py: Python<'py>,
-    events: &RecordBatch,
-    row: usize,
-) -> PyResult<Bound<'py, PyAny>> {
-    let event = primitive_type(py)?.call0()?;
-    for field in Field::ALL {
-        match field {
-            Field::AffectedSOPClassUID | Field::AffectedSOPInstanceUID => {
-                set_text(&event, field, Vr::Ui, events, row)?;
-            }
-            Field::ErrorComment => set_text(&event, field, Vr::Lo, events, row)?,
-            Field::EventInformation => set_data_set(&event, Kind::Request, events, row)?,
-            Field::EventReply => set_data_set(&event, Kind::Response, events, row)?,
-            Field::PresentationContextID => {}
-            _ => set_decoded(&event, field, Vr::Us, number(events, field, row))?,
-        }
-    }
-    Ok(event)
-}
-
-fn number(events: &RecordBatch, field: Field, row: usize) -> Value<'_> {
-    let column = events[field.keyword()].as_primitive::<UInt16Type>();
-    if column.is_valid(row) { Value::Us(column.value(row)) } else { Value::Absent }
-}
-
-fn text(events: &RecordBatch, field: Field, row: usize) -> Option<&str> {
-    let column = &events[field.keyword()];
-    if column.is_null(row) {
-        return None;
-    }
-    if field != Field::AffectedSOPClassUID {
-        return Some(column.as_string_view().value(row));
-    }
-    let classes = column.as_dictionary::<Int32Type>();
-    Some(classes.values().as_string::<i32>().value(classes.key(row)?))
-}
-
-fn set_text(
-    event: &Bound<'_, PyAny>,
-    field: Field,
-    vr: Vr,
-    events: &RecordBatch,
-    row: usize,
-) -> PyResult<()> {
-    // The command set's bytes were Latin-1, and are taken as such again.
-    let text: Option<Vec<u8>> =
-        text(events, field, row).map(|text| text.chars().map(|one| one as u8).collect());
-    set_decoded(event, field, vr, text.as_deref().map_or(Value::Absent, Value::Text))
-}
-
-fn set_data_set(
-    event: &Bound<'_, PyAny>,
-    kind: Kind,
-    events: &RecordBatch,
-    row: usize,
-) -> PyResult<()> {
-    let field = kind.data_set();
-    let column = events[field.keyword()].as_binary_view();
-    if column.is_null(row) {
-        return Ok(());
-    }
-    let bytes = PyBytes::new(event.py(), column.value(row));
-    event.setattr(field.keyword(), bytes_io(event.py())?.call1((bytes,))?)
 }
 
 #[pymethods]

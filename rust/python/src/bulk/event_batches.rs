@@ -10,7 +10,9 @@ use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule};
 
-use crate::input::events::{Events, arrow_error, export_batch};
+use crate::input::arrow::error::arrow_error;
+use crate::input::events::Events;
+use crate::output::arrow::export_batch;
 use crate::output::rejections::Rejections;
 
 /// Read events as batches.

@@ -3,8 +3,10 @@
 //! In: events as [`crate::input`] reads them, or a stream of P-DATA-TF PDUs (PS3.8 9.3.5).
 //! Out: encoded streams, Arrow columns, and the rows that were rejected.
 
+pub mod columns;
 pub mod data_sets;
 pub mod decode;
 pub mod encode;
+pub mod encode_batches;
 pub mod event_batches;
 pub mod validate;

@@ -9,9 +9,10 @@ use fastdimse_core::rejection::Rejection;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::bulk::encode::{data_set_options, options, thread_count, to_columns};
+use crate::bulk::columns::to_columns;
 use crate::input::data_sets::encode::{cut, encode_structured};
 use crate::input::events::Events;
+use crate::input::options::{data_set_options, options, thread_count};
 use crate::output::rejections::{Rejections, Row};
 
 /// Check events as :func:`encode_events` does, without encoding them; or further.

@@ -8,7 +8,7 @@ use fastdimse_capture::fault;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
-use crate::input::events::export_batch;
+use crate::output::arrow::export_batch;
 use crate::output::sequence::{SequenceIterator, from_end};
 
 /// A place in a capture that could not be read.

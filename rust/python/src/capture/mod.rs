@@ -4,5 +4,7 @@
 //! Out: requests joined with their responses as Arrow columns and the faults found in a capture, or the bytes
 //! of a file.
 
+pub mod columns;
 pub mod decode;
+pub mod encode;
 pub mod faults;

@@ -5,8 +5,14 @@
 //! that can't be a row of such a batch.
 
 pub mod arrow;
+pub mod columns;
 pub mod data_sets;
 pub mod events;
+pub mod mapping;
+pub mod options;
 pub mod pandas;
 pub mod primitives;
+pub mod rows;
+pub mod sparse;
 pub mod transfer_syntaxes;
+pub mod values;

@@ -15,11 +15,12 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyIterator;
 
-use crate::input::data_sets::columns as rows;
-use crate::input::events::{Batch, Columns, arrow_error};
+use crate::input::arrow::error::arrow_error;
+use crate::input::columns::{Batch, Columns};
+use crate::input::rows;
 use crate::interrupts::interruptible;
-use crate::primitive::class::{DIMSEPrimitive, as_plain};
-use crate::primitive::codec::{Held, HeldEvent, Refused};
+use crate::primitive::attributes::{Held, HeldEvent, Refused};
+use crate::primitive::slots::{DIMSEPrimitive, as_plain};
 use crate::primitive::stream::data_set_bytes;
 
 /// The next primitives, at most `most`, as a batch; the rows before them were `done`, and about

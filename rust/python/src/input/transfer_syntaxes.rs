@@ -8,8 +8,8 @@ use fastdimse_core::standard::transfer_syntax::{TransferSyntax, TransferSyntaxCo
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::input::arrow::check::{is_arrow, utf8_array};
-use crate::input::events::wrong_value;
+use crate::input::arrow::import::{is_arrow, utf8_array};
+use crate::input::values::wrong_value;
 use crate::interrupts::interruptible;
 
 /// Reads `transfer_syntax`.

@@ -5,8 +5,14 @@
 //! functions that are called for these.
 
 pub mod association;
+pub mod authenticate;
+pub mod batch_handler;
+pub mod calls;
+pub mod exit;
 pub mod handlers;
+pub mod listen;
 pub mod listener;
+pub mod options;
 pub mod outcomes;
 pub mod peer;
 pub mod received_events;

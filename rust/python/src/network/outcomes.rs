@@ -14,7 +14,7 @@ use fastdimse_delivery::send::Answer;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
 
-use crate::input::events::export_batch;
+use crate::output::arrow::export_batch;
 
 /// Why an event has no Status: a code for programs, a text for people.
 type Failure = (&'static str, Arc<str>);

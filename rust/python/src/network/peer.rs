@@ -1,26 +1,19 @@
 //! Peers that associations are opened with, and what is asked of them.
 
-use std::time::Duration;
-
-use fastdimse_core::pdu::associate::check_ae_title;
-use fastdimse_core::standard::sop_classes::negotiated;
 use fastdimse_core::standard::status::describe;
-use fastdimse_core::standard::transfer_syntax::TransferSyntax;
-use fastdimse_core::uid;
 use fastdimse_delivery::connection::Patience;
 use fastdimse_delivery::messages::MAX_MESSAGE_LENGTH;
-use fastdimse_delivery::negotiation::{MOST_CONTEXTS, Proposal, User, finite_pdu_length};
+use fastdimse_delivery::negotiation::{Proposal, finite_pdu_length};
 use fastdimse_delivery::send::Sender;
 use fastdimse_delivery::tls::ClientTls;
 use fastdimse_delivery::verification::{self, VERIFICATION};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::errors::{association_error, status_error};
-use crate::input::transfer_syntaxes::transfer_syntax;
 use crate::interrupts::{detached, interrupted};
 use crate::network::association::Association;
+use crate::network::options::{check_max_pdu_length, seconds, sop_classes, syntaxes, title, user};
 use crate::network::tls::client_tls;
 
 /// Who associations are opened with.
@@ -302,76 +295,4 @@ fn peer<'py>(
 ) -> PyResult<Bound<'py, Peer>> {
     let peer = host.py().get_type::<Peer>().call((host, port), options)?;
     Ok(peer.cast_into()?)
-}
-
-fn user(name: Option<String>, passcode: Option<String>) -> PyResult<Option<User>> {
-    // Both have 16 bits for their lengths (PS3.7 Table D.3-14).
-    let is_long = |text: &Option<String>| text.as_ref().is_some_and(|text| text.len() > 0x7FFF);
-    match (name, passcode) {
-        (name, passcode) if is_long(&name) || is_long(&passcode) => {
-            Err(PyValueError::new_err("username and passcode must have at most 32767 bytes"))
-        }
-        (Some(name), passcode) => Ok(Some(User { name, passcode })),
-        (None, None) => Ok(None),
-        (None, Some(_)) => Err(PyValueError::new_err("a passcode needs a username")),
-    }
-}
-
-pub fn title(name: &str, title: &str) -> PyResult<String> {
-    match check_ae_title(title) {
-        Ok(()) => Ok(title.to_owned()),
-        Err(why) => Err(PyValueError::new_err(format!("{name}: {why}"))),
-    }
-}
-
-pub fn seconds(name: &str, given: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(given)
-        .ok()
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| PyValueError::new_err(format!("{name} must be more than 0 s, not {given}")))
-}
-
-/// Texts, or one alone.
-pub fn texts(given: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
-    if let Ok(text) = given.extract() {
-        return Ok(vec![text]);
-    }
-    given.try_iter()?.map(|one| one?.extract()).collect()
-}
-
-pub fn sop_classes(given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
-    let Some(given) = given else {
-        return Ok(negotiated().map(str::to_owned).collect());
-    };
-    let uids = texts(given)?;
-    if !(1..=MOST_CONTEXTS).contains(&uids.len()) {
-        return Err(PyValueError::new_err(format!(
-            "sop_classes must be 1 to {MOST_CONTEXTS} UIDs, not {}",
-            uids.len()
-        )));
-    }
-    for (at, uid) in uids.iter().enumerate() {
-        uid::check_lenient(uid.as_bytes())
-            .map_err(|why| PyValueError::new_err(format!("sop_classes[{at}], '{uid}': {why}")))?;
-    }
-    Ok(uids)
-}
-
-fn syntaxes(given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<TransferSyntax>> {
-    let Some(given) = given else { return Ok(TransferSyntax::ALL.to_vec()) };
-    let syntaxes: Vec<TransferSyntax> =
-        texts(given)?.iter().map(|uid| transfer_syntax(uid)).collect::<PyResult<_>>()?;
-    match syntaxes.is_empty() {
-        true => Err(PyValueError::new_err("transfer_syntaxes must not be empty")),
-        false => Ok(syntaxes),
-    }
-}
-
-pub fn check_max_pdu_length(length: u32) -> PyResult<()> {
-    match length {
-        1..4096 => Err(PyValueError::new_err(format!(
-            "max_pdu_length must be 0, or 4096 and more, not {length}"
-        ))),
-        _ => Ok(()),
-    }
 }

@@ -5,7 +5,7 @@ use fastdimse_delivery::received;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
-use crate::input::events::export_batch;
+use crate::output::arrow::export_batch;
 
 /// Events that were taken in: an Arrow stream of columns.
 ///

@@ -10,7 +10,7 @@ use fastdimse_core::rejection;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
-use crate::input::events::export_batch;
+use crate::output::arrow::export_batch;
 use crate::output::sequence::{SequenceIterator, from_end};
 
 /// One event that could not be encoded or decoded.

@@ -1,87 +1,15 @@
 //! The attributes of `N_EVENT_REPORT`, with the values, types, errors and habits of pynetdicom's.
 
-use fastdimse_core::command_set::{CommandSet, Value};
-use fastdimse_core::field::{Field, Kind};
 use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyString, PyTuple, PyType};
 
 use crate::primitive::codec;
-use crate::primitive::stream::{bytes_io, is_plain_stream};
+use crate::primitive::slots::{DIMSEPrimitive, KEYWORDS, Slot, get, is_plain};
+use crate::primitive::stream::bytes_io;
 use crate::primitive::uid::{UidSlot, set_uid, to_uid};
-
-/// The face's `N_EVENT_REPORT`, in which no property is overridden.
-static PRIMITIVE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-
-/// Make `cls` the class of decoded events, whose attributes are read without looking them up.
-///
-/// Parameters
-/// ----------
-/// cls : type
-///     The subclass of :class:`DIMSEPrimitive` that users know as ``N_EVENT_REPORT``.
-///
-/// Returns
-/// -------
-/// type
-///     The same class, so that this can decorate it.
-#[pyfunction]
-pub fn register_primitive<'py>(cls: Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> {
-    let py = cls.py();
-    KEYWORDS.get_or_try_init(py, || {
-        let of = |name| cls.getattr(name).map(Bound::unbind);
-        PyResult::Ok([of("REQUEST_KEYWORDS")?, of("RESPONSE_KEYWORDS")?])
-    })?;
-    PRIMITIVE.get_or_init(py, || cls.clone().unbind());
-    Ok(cls)
-}
-
-/// The registered class's own `REQUEST_KEYWORDS` and `RESPONSE_KEYWORDS`.
-static KEYWORDS: PyOnceLock<[Py<PyAny>; 2]> = PyOnceLock::new();
-
-/// The class of decoded events.
-pub fn primitive_type<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyType>> {
-    match PRIMITIVE.get(py) {
-        Some(cls) => Ok(cls.bind(py)),
-        None => Err(PyTypeError::new_err("fastdimse is not imported")),
-    }
-}
-
-/// Whether `object` is exactly an `N_EVENT_REPORT`: subclasses may override anything.
-pub fn is_plain(object: &Bound<'_, PyAny>) -> bool {
-    let py = object.py();
-    PRIMITIVE.get(py).is_some_and(|cls| object.get_type_ptr() == cls.bind(py).as_type_ptr())
-}
-
-/// The same, as what it is then.
-pub fn as_plain<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, DIMSEPrimitive>> {
-    if is_plain(object) { object.cast().ok() } else { None }
-}
-
-type Slot = Option<Py<PyAny>>;
-
-/// The attributes and the codec of an N-EVENT-REPORT primitive.
-#[pyclass(subclass, module = "fastdimse._core")]
-#[derive(Default)]
-pub struct DIMSEPrimitive {
-    pub message_id: Slot,
-    pub responded_to: Slot,
-    pub sop_class: UidSlot,
-    pub sop_instance: UidSlot,
-    pub event_type: Slot,
-    /// Event Information and Event Reply are one slot, as in pynetdicom.
-    pub data_set: Slot,
-    pub status: Slot,
-    /// `None` where the attribute was deleted; Python's `None` is a value.
-    pub error_comment: Slot,
-    pub error_id: Slot,
-}
-
-fn get(py: Python<'_>, slot: &Slot) -> Py<PyAny> {
-    slot.as_ref().map_or_else(|| py.None(), |value| value.clone_ref(py))
-}
 
 /// Puts `value` in the slot and drops what was there only after the borrow has ended: dropping
 /// may run Python code that comes back to this object.
@@ -104,7 +32,11 @@ fn int_or_none(value: &Bound<'_, PyAny>, text: &'static str) -> PyResult<Slot> {
     }
 }
 
-fn message_id(value: &Bound<'_, PyAny>, type_error: &'static str, name: &str) -> PyResult<Slot> {
+pub fn message_id(
+    value: &Bound<'_, PyAny>,
+    type_error: &'static str,
+    name: &str,
+) -> PyResult<Slot> {
     let slot = int_or_none(value, type_error)?;
     if slot.is_some() && value.extract::<u16>().is_err() {
         let text = format!("{name} must be between 0 and 65535, inclusive");
@@ -113,7 +45,7 @@ fn message_id(value: &Bound<'_, PyAny>, type_error: &'static str, name: &str) ->
     Ok(slot)
 }
 
-fn data_set(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Slot> {
+pub fn data_set(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Slot> {
     if value.is_none() {
         return Ok(None);
     }
@@ -635,98 +567,6 @@ impl DIMSEPrimitive {
     fn __clear__(&mut self) {
         *self = Self::default();
     }
-}
-
-impl DIMSEPrimitive {
-    /// Every slot but the UIDs, under pynetdicom's private name.
-    fn slots(&mut self) -> [(&'static str, &mut Slot); 7] {
-        [
-            ("_message_id", &mut self.message_id),
-            ("_message_id_being_responded_to", &mut self.responded_to),
-            ("_event_type_id", &mut self.event_type),
-            ("_dataset", &mut self.data_set),
-            ("_status", &mut self.status),
-            ("ErrorComment", &mut self.error_comment),
-            ("ErrorID", &mut self.error_id),
-        ]
-    }
-
-    /// The values straight from the slots, for objects that override nothing, with numbers that
-    /// fit, UIDs in ASCII, no error comment and no error ID, and a plain stream or none; `None` for
-    /// all others.
-    #[inline]
-    pub fn values<'py>(&self, py: Python<'py>) -> Option<Values<'_, 'py>> {
-        let none = |slot: &Slot| slot.as_ref().is_some_and(|value| value.is_none(py));
-        let number = |slot: &Slot| match slot {
-            Some(value) => value.extract(py).ok().map(Some),
-            None => Some(None),
-        };
-        let plain = match &self.data_set {
-            Some(stream) => is_plain_stream(stream.bind(py)).ok()?,
-            None => true,
-        };
-        if !plain || !none(&self.error_comment) || !none(&self.error_id) {
-            return None;
-        }
-        Some(Values {
-            kind: if self.responded_to.is_some() { Kind::Response } else { Kind::Request },
-            numbers: [
-                (Field::MessageID, number(&self.message_id)?),
-                (Field::MessageIDBeingRespondedTo, number(&self.responded_to)?),
-                (Field::EventTypeID, number(&self.event_type)?),
-                (Field::Status, number(&self.status)?),
-            ],
-            texts: [
-                (Field::AffectedSOPClassUID, self.sop_class.ascii(py)?),
-                (Field::AffectedSOPInstanceUID, self.sop_instance.ascii(py)?),
-            ],
-            data_set: self.data_set.as_ref().map(|stream| stream.bind(py)),
-        })
-    }
-
-    /// The value of a field, for objects that override nothing; `None` where it was deleted.
-    pub fn slot(&self, py: Python<'_>, field: Field) -> Slot {
-        Some(match field {
-            Field::MessageID => get(py, &self.message_id),
-            Field::MessageIDBeingRespondedTo => get(py, &self.responded_to),
-            Field::EventTypeID => get(py, &self.event_type),
-            Field::EventInformation | Field::EventReply => get(py, &self.data_set),
-            Field::Status => get(py, &self.status),
-            Field::ErrorComment => self.error_comment.as_ref()?.clone_ref(py),
-            Field::ErrorID => self.error_id.as_ref()?.clone_ref(py),
-            Field::AffectedSOPClassUID => uid_or_none(py, &self.sop_class),
-            Field::AffectedSOPInstanceUID => uid_or_none(py, &self.sop_instance),
-            Field::PresentationContextID => py.None(),
-        })
-    }
-}
-
-/// The values of a primitive that has nothing out of the ordinary.
-pub struct Values<'a, 'py> {
-    pub kind: Kind,
-    /// In the order of [`Field::NUMBERS`].
-    pub numbers: [(Field, Option<u16>); 4],
-    /// In the order of [`Field::TEXTS`].
-    pub texts: [(Field, Option<&'a [u8]>); 2],
-    pub data_set: Option<&'a Bound<'py, PyAny>>,
-}
-
-impl<'a> Values<'a, '_> {
-    /// The command set that holds them.
-    pub fn command_set(&self) -> CommandSet<'a> {
-        let mut command_set = CommandSet::new(self.kind, self.data_set.is_some());
-        for (field, number) in self.numbers {
-            command_set.set(field, number.map_or(Value::Absent, Value::Us));
-        }
-        for (field, text) in self.texts {
-            command_set.set(field, text.map_or(Value::Absent, Value::Text));
-        }
-        command_set
-    }
-}
-
-fn uid_or_none(py: Python<'_>, slot: &UidSlot) -> Py<PyAny> {
-    slot.text(py).map_or_else(|| py.None(), |text| text.into_any().unbind())
 }
 
 /// The error of a property written in Python that has no setter or no deleter.

@@ -1,276 +1,25 @@
 //! One primitive to bytes and back.
 
-use fastdimse_core::command_set::{CommandSet, ELEMENTS, Message, Source, Usage, Value, Vr};
-use fastdimse_core::field::{Field, Kind};
+use fastdimse_core::command_set::{CommandSet, Message, Value};
+use fastdimse_core::field::Field;
 use fastdimse_core::pdu::write::{MaxPduLength, write_message};
 use fastdimse_core::rejection::{Reason, Rejection};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyType};
 
 use crate::buffer::to_arrow;
 use crate::errors::{decode_error, encode_error};
-use crate::primitive::class::{DIMSEPrimitive, as_plain, is_plain};
+use crate::primitive::attributes::{HeldEvent, Refused};
+use crate::primitive::decoded::{event_of, set};
+use crate::primitive::slots::as_plain;
 use crate::primitive::stream::{data_set_bytes, to_stream};
-use crate::primitive::uid::{logger, set_uid};
-
-/// A value of a primitive, on its way into a command set.
-pub enum Held<'py> {
-    /// `None`: the element is left out.
-    Absent,
-    /// A number.
-    Us(u16),
-    /// Several numbers, or an element without a value.
-    UsMany(Vec<u16>),
-    /// ASCII text.
-    Str(Bound<'py, PyString>),
-    /// Other text, as it is sent.
-    Bytes(Vec<u8>),
-}
-
-impl Held<'_> {
-    fn as_value(&self) -> Value<'_> {
-        match self {
-            Self::Absent => Value::Absent,
-            Self::Us(value) => Value::Us(*value),
-            Self::UsMany(values) => Value::UsMany(values),
-            Self::Str(text) => Value::Text(text.to_str().unwrap_or_default().as_bytes()),
-            Self::Bytes(text) => Value::Text(text),
-        }
-    }
-}
-
-/// Why a value can't go into a command set: a rule of the core, or a Python error on the way.
-pub enum Refused {
-    /// It breaks a rule.
-    Rule(Reason),
-    /// Python code raised.
-    Raised(PyErr),
-}
-
-impl From<PyErr> for Refused {
-    fn from(error: PyErr) -> Self {
-        Self::Raised(error)
-    }
-}
-
-/// The values of a primitive, ours or pynetdicom's.
-pub struct HeldEvent<'py> {
-    /// What it is.
-    pub kind: Kind,
-    values: [(Field, Held<'py>); 8],
-    /// The data set's stream.
-    pub data_set: Option<Bound<'py, PyAny>>,
-}
-
-/// The elements of the table that hold fields, in the order of their tags.
-const FIELDS: [(Field, usize); 8] = {
-    let mut fields = [(Field::MessageID, 0); 8];
-    let (mut row, mut found) = (0, 0);
-    while row < ELEMENTS.len() {
-        if let Source::Field(field) = ELEMENTS[row].source {
-            fields[found] = (field, row);
-            found += 1;
-        }
-        row += 1;
-    }
-    fields
-};
-
-impl<'py> HeldEvent<'py> {
-    /// Reads the attributes of `object` that its message carries.
-    ///
-    /// # Errors
-    /// The field whose value was refused.
-    pub fn of(object: &Bound<'py, PyAny>) -> Result<Self, (Field, Refused)> {
-        let plain = as_plain(object);
-        let get = |field: Field| -> PyResult<Option<Bound<'py, PyAny>>> {
-            match plain {
-                Some(plain) => {
-                    let value = plain.try_borrow()?.slot(object.py(), field);
-                    Ok(value.map(|value| value.into_bound(object.py())))
-                }
-                None => object.getattr_opt(field.keyword()),
-            }
-        };
-        let of_field = |field| get(field).map_err(|error| (field, Refused::Raised(error)));
-        let responded_to = of_field(Field::MessageIDBeingRespondedTo)?;
-        let kind = match responded_to {
-            Some(value) if !value.is_none() => Kind::Response,
-            _ => Kind::Request,
-        };
-        let mut values = FIELDS.map(|(field, _)| (field, Held::Absent));
-        for ((field, held), (_, row)) in values.iter_mut().zip(FIELDS) {
-            let element = &ELEMENTS[row];
-            if element.usage(kind) != Usage::Absent {
-                *held = hold(of_field(*field)?, *field, element.vr).map_err(|why| (*field, why))?;
-            }
-        }
-        let data_set = of_field(kind.data_set())?.filter(|data_set| !data_set.is_none());
-        Ok(Self { kind, values, data_set })
-    }
-
-    /// The value of a field.
-    pub fn get(&self, field: Field) -> &Held<'py> {
-        match self.values.iter().find(|(of, _)| *of == field) {
-            Some((_, held)) => held,
-            None => &Held::Absent,
-        }
-    }
-
-    /// Its command set, which announces a data set or none.
-    fn command_set(&self, announced: bool) -> CommandSet<'_> {
-        let mut command_set = CommandSet::new(self.kind, announced);
-        for (field, held) in &self.values {
-            command_set.set(*field, held.as_value());
-        }
-        command_set
-    }
-}
-
-/// A value as pydicom would write it. An attribute that isn't there is an element without a
-/// value, as in pynetdicom.
-fn hold<'py>(value: Option<Bound<'py, PyAny>>, field: Field, vr: Vr) -> Result<Held<'py>, Refused> {
-    let without_value = || match vr {
-        Vr::Us | Vr::Ul => Held::UsMany(Vec::new()),
-        Vr::Ui | Vr::Lo => Held::Bytes(Vec::new()),
-    };
-    let Some(value) = value else { return Ok(without_value()) };
-    if value.is_none() {
-        return Ok(Held::Absent);
-    }
-    // The class takes anything for these two, and pydicom makes what it can of it.
-    if matches!(field, Field::ErrorComment | Field::ErrorID) {
-        if value.is_instance_of::<PyByteArray>() && vr == Vr::Lo && value.len()? > 1 {
-            return Err(refused(&value, COMMENT));
-        }
-        let value = sole_item(value)?;
-        if value.is_none() || value.len().is_ok_and(|length| length == 0) {
-            return Ok(without_value());
-        }
-        return if vr == Vr::Lo { hold_comment(&value) } else { hold_numbers(&value) };
-    }
-    if vr == Vr::Ui { hold_uid(&value) } else { us(&value).map(Held::Us) }
-}
-
-/// pydicom takes a list of one for the one.
-fn sole_item(value: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
-    if value.hasattr(intern!(value.py(), "append"))? && value.len()? == 1 {
-        value.get_item(0)
-    } else {
-        Ok(value)
-    }
-}
-
-const COMMENT: &str = "a str of at most 64 characters";
-
-fn refused(value: &Bound<'_, PyAny>, accepted: &str) -> Refused {
-    // `ascii` leaves nothing that can't be printed.
-    match PyString::new(value.py(), "{!a}").call_method1("format", (value,)) {
-        Ok(shown) => {
-            let text: String = shown.to_string().chars().take(70).collect();
-            Refused::Rule(Reason::Value(format!("{text} is not {accepted}").into()))
-        }
-        Err(error) => Refused::Raised(error),
-    }
-}
-
-fn hold_numbers<'py>(value: &Bound<'py, PyAny>) -> Result<Held<'py>, Refused> {
-    // pydicom packs the items of a list, and nothing else that has several.
-    if !value.hasattr(intern!(value.py(), "append"))? {
-        return us(value).map(Held::Us);
-    }
-    let numbers: Result<_, Refused> = value.try_iter()?.map(|number| us(&number?)).collect();
-    numbers.map(Held::UsMany)
-}
-
-/// Whether it holds several values: a list, a tuple, pydicom's MultiValue, but no text or bytes.
-fn is_sequence(value: &Bound<'_, PyAny>) -> PyResult<bool> {
-    if value.is_instance_of::<PyString>() || PyUntypedBuffer::get(value).is_ok() {
-        return Ok(false);
-    }
-    Ok(value.is_instance_of::<PyTuple>() || value.hasattr(intern!(value.py(), "append"))?)
-}
-
-/// A number that fits the VR US, from anything with `__index__`.
-fn us(value: &Bound<'_, PyAny>) -> Result<u16, Refused> {
-    if let Ok(number) = value.extract::<u16>() {
-        return Ok(number);
-    }
-    match value.extract::<i128>() {
-        Ok(number) => Err(Refused::Rule(Reason::OutOfRange(number))),
-        Err(_) => Err(refused(value, "an integer from 0 to 65535 (VR US)")),
-    }
-}
-
-fn hold_uid<'py>(value: &Bound<'py, PyAny>) -> Result<Held<'py>, Refused> {
-    let Ok(text) = value.cast::<PyString>() else {
-        return Err(refused(value, "a UID"));
-    };
-    match text.to_str() {
-        Ok(ascii) if ascii.is_ascii() => Ok(Held::Str(text.clone())),
-        Ok(other) => latin_1(other).map(Held::Bytes).ok_or_else(|| {
-            refused(value, "text that the default repertoire has (ISO 646, PS3.5 6.1.2.1)")
-        }),
-        Err(_) => Err(refused(value, "a UID")),
-    }
-}
-
-/// What pydicom writes of text: Latin-1, which has the default repertoire as its half.
-fn latin_1(text: &str) -> Option<Vec<u8>> {
-    text.chars().map(|character| u8::try_from(character).ok()).collect()
-}
-
-fn hold_comment<'py>(value: &Bound<'py, PyAny>) -> Result<Held<'py>, Refused> {
-    if let Ok(text) = value.cast_exact::<PyString>()
-        && text.to_str().is_ok_and(str::is_ascii)
-    {
-        return Ok(Held::Str(text.clone()));
-    }
-    comment_bytes(value, true).map(Held::Bytes)
-}
-
-/// Text, bytes, or several of them, which a backslash parts (PS3.5 6.2).
-fn comment_bytes(value: &Bound<'_, PyAny>, several: bool) -> Result<Vec<u8>, Refused> {
-    if let Ok(text) = value.cast::<PyString>() {
-        return match text.to_str().ok().and_then(latin_1) {
-            Some(bytes) => Ok(bytes),
-            None => Ok(replaced(text)?),
-        };
-    }
-    if let Ok(bytes) = value.cast::<PyBytes>() {
-        return Ok(bytes.as_bytes().to_vec());
-    }
-    if let Ok(bytes) = value.cast::<PyByteArray>() {
-        return Ok(bytes.to_vec());
-    }
-    if several && is_sequence(value)? {
-        let values: Vec<Bound<'_, PyAny>> = value.try_iter()?.collect::<PyResult<_>>()?;
-        let texts = values.iter().filter(|value| value.is_instance_of::<PyString>()).count();
-        if texts != 0 && texts != values.len() {
-            return Err(refused(value, "of one kind: all str, or all bytes"));
-        }
-        let values: Result<Vec<Vec<u8>>, Refused> =
-            values.iter().map(|value| comment_bytes(value, false)).collect();
-        return Ok(values?.join(&b'\\'));
-    }
-    Err(refused(value, COMMENT))
-}
-
-/// pydicom writes a question mark for what Latin-1 does not have, and warns.
-fn replaced(text: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
-    let py = text.py();
-    let message = "ErrorComment has characters that can't be sent: '?' is sent for each";
-    py.import(intern!(py, "warnings"))?.call_method1(intern!(py, "warn"), (message,))?;
-    let codec = (intern!(py, "iso8859-1"), intern!(py, "replace"));
-    let bytes = text.call_method1(intern!(py, "encode"), codec)?;
-    Ok(bytes.cast::<PyBytes>()?.as_bytes().to_vec())
-}
+use crate::primitive::uid::logger;
 
 /// Raises what kept a primitive from being encoded.
-fn held<'py>(object: &Bound<'py, PyAny>) -> PyResult<HeldEvent<'py>> {
+pub fn held<'py>(object: &Bound<'py, PyAny>) -> PyResult<HeldEvent<'py>> {
     HeldEvent::of(object).map_err(|(field, refused)| match refused {
         Refused::Rule(reason) => encode_error(object.py(), &Rejection::new(reason).field(field)),
         Refused::Raised(error) => error,
@@ -375,22 +124,6 @@ pub fn decode_command_set<'py>(
     Ok(event)
 }
 
-/// A primitive of class `cls` with the values of a command set, or the field that it refused.
-/// `before` is called before each field is set.
-pub fn event_of<'py>(
-    cls: &Bound<'py, PyType>,
-    command_set: &CommandSet<'_>,
-    before: impl Fn(Field) -> PyResult<()>,
-) -> Result<Bound<'py, PyAny>, (Field, PyErr)> {
-    let event = cls.call0().map_err(|error| (Field::MessageID, error))?;
-    for (field, row) in FIELDS {
-        before(field)
-            .and_then(|()| set_decoded(&event, field, ELEMENTS[row].vr, command_set.get(field)))
-            .map_err(|error| (field, error))?;
-    }
-    Ok(event)
-}
-
 fn warn_of_several(py: Python<'_>, field: Field, count: usize) -> PyResult<()> {
     let keyword = field.keyword();
     let text = format!("Non-conformant VM {count} for '{keyword}', taking the first value");
@@ -413,65 +146,4 @@ fn refused_by_setter(
     let at = value.text().map_or(0, |text| text.as_ptr() as usize - bytes.as_ptr() as usize);
     let reason = Reason::Value(error.value(py).to_string().into());
     decode_error(py, &Rejection::new(reason).field(field).at(at))
-}
-
-/// Sets a decoded value as the class would have it.
-pub fn set_decoded(
-    event: &Bound<'_, PyAny>,
-    field: Field,
-    vr: Vr,
-    value: Value<'_>,
-) -> PyResult<()> {
-    let py = event.py();
-    match value {
-        Value::Absent => Ok(()),
-        Value::Us(number) => set(event, field, number.into_pyobject(py)?.into_any()),
-        Value::UsMany(_) => Ok(()),
-        Value::Text(text) => {
-            let text = match std::str::from_utf8(text) {
-                Ok(ascii) if ascii.is_ascii() => PyString::new(py, ascii),
-                // As pydicom reads it: Latin-1.
-                _ => PyString::new(py, &text.iter().copied().map(char::from).collect::<String>()),
-            };
-            let text = text.into_any();
-            if vr != Vr::Ui || is_plain(event) {
-                return set(event, field, text);
-            }
-            let uid = py.import(intern!(py, "pydicom.uid"))?.getattr(intern!(py, "UID"))?;
-            set(event, field, uid.call1((text,))?)
-        }
-    }
-}
-
-/// Sets an attribute; where nothing is overridden the slots of numbers are filled directly.
-fn set(event: &Bound<'_, PyAny>, field: Field, value: Bound<'_, PyAny>) -> PyResult<()> {
-    let Some(plain) = as_plain(event) else {
-        return event.setattr(field.keyword(), value);
-    };
-    let slot = match field {
-        Field::AffectedSOPClassUID => {
-            let uid = set_uid(&value, "Affected SOP Class UID")?;
-            plain.try_borrow_mut()?.sop_class = uid;
-            return Ok(());
-        }
-        Field::AffectedSOPInstanceUID => {
-            let uid = set_uid(&value, "Affected SOP Instance UID")?;
-            plain.try_borrow_mut()?.sop_instance = uid;
-            return Ok(());
-        }
-        Field::MessageID => |this: &mut DIMSEPrimitive, value| this.message_id = value,
-        Field::MessageIDBeingRespondedTo => |this: &mut DIMSEPrimitive, value| {
-            this.responded_to = value;
-        },
-        Field::EventTypeID => |this: &mut DIMSEPrimitive, value| this.event_type = value,
-        Field::Status => |this: &mut DIMSEPrimitive, value| this.status = value,
-        Field::ErrorComment => |this: &mut DIMSEPrimitive, value| this.error_comment = value,
-        Field::ErrorID => |this: &mut DIMSEPrimitive, value| this.error_id = value,
-        Field::EventInformation | Field::EventReply => {
-            |this: &mut DIMSEPrimitive, value| this.data_set = value
-        }
-        Field::PresentationContextID => return event.setattr(field.keyword(), value),
-    };
-    slot(&mut *plain.try_borrow_mut()?, Some(value.unbind()));
-    Ok(())
 }

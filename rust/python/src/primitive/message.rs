@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::errors::encode_error;
-use crate::primitive::class::primitive_type;
-use crate::primitive::codec::event_of;
+use crate::primitive::decoded::event_of;
+use crate::primitive::slots::primitive_type;
 
 /// Read a command set that leaves no doubt into a primitive.
 ///

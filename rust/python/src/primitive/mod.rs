@@ -4,8 +4,12 @@
 //! Out: the same attributes with pynetdicom's types and errors, a command set (PS3.7 6.3.1), or P-DATA-TF
 //! PDUs (PS3.8 9.3.5).
 
+pub mod attributes;
 pub mod class;
 pub mod codec;
+pub mod decoded;
+pub mod from_columns;
 pub mod message;
+pub mod slots;
 pub mod stream;
 pub mod uid;

@@ -4,3 +4,8 @@
 //! Out: arrow-rs arrays, record batches and fields, checked as far as the interface allows.
 
 pub mod check;
+pub mod data_type;
+pub mod error;
+pub mod import;
+pub mod source;
+pub mod values;

@@ -1,58 +1,12 @@
 //! Structured data sets: encoded before their events are, decoded after them.
 
 use fastdimse_core::data_set::encode::DataSetOptions;
-use fastdimse_core::data_set::schema::DataSetSchema;
 use fastdimse_core::encode::encode_each_structured;
 use fastdimse_core::event_columns::is_structured;
-use fastdimse_core::field::Field;
-use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 
 use crate::errors::schema_error;
-use crate::input::arrow::check::fields;
-use crate::input::events::Batch;
-
-/// Which data sets are given back structured, and the schema of each where one is given.
-pub type StructuredFields = Vec<(Field, Option<DataSetSchema>)>;
-
-/// Reads `event_information` and `event_reply`: how data sets are given back.
-pub fn structured_fields(
-    py: Python<'_>,
-    event_information: Option<&Bound<'_, PyAny>>,
-    event_reply: Option<&Bound<'_, PyAny>>,
-) -> PyResult<StructuredFields> {
-    let mut fields = Vec::new();
-    let given = [(Field::EventInformation, event_information), (Field::EventReply, event_reply)];
-    for (field, given) in given {
-        let Some(given) = given else { continue };
-        match given.cast::<PyString>() {
-            Ok(name) if name == "binary" => {}
-            Ok(name) if name == "structured" => fields.push((field, None)),
-            _ => fields.push((field, Some(schema(py, field, given)?))),
-        }
-    }
-    Ok(fields)
-}
-
-fn schema(py: Python<'_>, field: Field, given: &Bound<'_, PyAny>) -> PyResult<DataSetSchema> {
-    if !given.hasattr(intern!(py, "__arrow_c_schema__"))? {
-        return Err(PyValueError::new_err(format!(
-            "the {} of decoded events is 'binary', 'structured' or an Arrow schema of its \
-             attributes, not {}",
-            field.keyword(),
-            given.repr()?
-        )));
-    }
-    of_schema(given, field.keyword())
-}
-
-/// The attributes that an Arrow schema names; `path` is where it stands.
-pub fn of_schema(schema: &Bound<'_, PyAny>, path: &str) -> PyResult<DataSetSchema> {
-    DataSetSchema::from_fields(&fields(schema, path)?, path)
-        .map_err(|error| schema_error(schema.py(), &error))
-}
+use crate::input::columns::Batch;
 
 /// The most rows whose data sets are encoded at a time in a thread.
 const ROWS: usize = 1 << 14;

@@ -6,3 +6,4 @@
 pub mod columns;
 pub mod encode;
 pub mod reader;
+pub mod schema;

@@ -1,0 +1,192 @@
+//! Bulk encoding of a stream of rows, a batch at a time.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use fastdimse_core::data_set::encode::DataSetOptions;
+use fastdimse_core::encode::{self, Encoded, Options};
+use fastdimse_core::options::Framing;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::bulk::columns::{table, to_columns};
+use crate::errors::encode_error;
+use crate::input::columns::Batch;
+use crate::input::data_sets::encode::encode_structured;
+use crate::input::events::Events;
+use crate::input::options::{data_set_options, options, thread_count};
+use crate::output::encoded_events::EncodedEvents;
+
+/// Encode events a batch at a time, in bounded memory.
+///
+/// Parameters
+/// ----------
+/// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT
+///     As for :func:`encode_events`; a stream is read only as far as it is needed.
+/// batch_size : int, optional
+///     The most rows of a batch.
+/// context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance : optional
+///     As for :func:`encode_events`.
+/// threads : int, optional
+///     The most threads that encode at once. With more than one so many batches are read before the
+///     first of them is handed out, of small ones (16384 rows together) up to four for each thread.
+///     The others wait in memory for their turn, as does an error that ends them.
+///
+/// Returns
+/// -------
+/// EncodedBatches
+///     An iterator of :class:`EncodedEvents`. Rows are counted, and numbered, through all of them.
+///
+/// Examples
+/// --------
+/// >>> from fastdimse import encode_batches
+/// >>> events = {
+/// ...     "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+/// ...     "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+/// ...     "EventTypeID": [1, 2, 1],
+/// ... }
+/// >>> [len(batch) for batch in encode_batches(events, batch_size=2)]
+/// [2, 1]
+#[pyfunction]
+#[pyo3(signature = (
+    events, *, batch_size = 65536, context_id = 1, max_pdu_length = 16382, framing = "p-data",
+    on_invalid = "raise", enforce_uid_conformance = true, transfer_syntax = "1.2.840.10008.1.2",
+    threads = 1,
+))]
+#[allow(clippy::too_many_arguments)]
+pub fn encode_batches(
+    py: Python<'_>,
+    events: &Bound<'_, PyAny>,
+    batch_size: i64,
+    context_id: i64,
+    max_pdu_length: i64,
+    framing: &str,
+    on_invalid: &str,
+    enforce_uid_conformance: bool,
+    transfer_syntax: &str,
+    threads: i64,
+) -> PyResult<EncodedBatches> {
+    let options =
+        options(py, context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance)?;
+    let data_sets = data_set_options(transfer_syntax, enforce_uid_conformance)?;
+    let batch_size =
+        usize::try_from(batch_size).ok().filter(|&size| size > 0).ok_or_else(|| {
+            PyValueError::new_err(format!("batch_size must be at least 1, not {batch_size}"))
+        })?;
+    let threads = thread_count(threads)?;
+    let events = Events::of(events)?;
+    let ready = VecDeque::new();
+    let done = 0;
+    let encoder = BatchEncoder { events, options, data_sets, batch_size, threads, done, ready };
+    Ok(EncodedBatches(Mutex::new(encoder)))
+}
+
+/// The iterator of :func:`encode_batches`.
+#[pyclass(frozen, module = "fastdimse")]
+pub struct EncodedBatches(Mutex<BatchEncoder>);
+
+/// The start of a thread takes as long as some hundred rows do: each has several batches that have
+/// fewer rows together than this.
+const FEW_ROWS: usize = 1 << 14;
+/// The most of these.
+const SMALL_BATCHES: usize = 4;
+
+struct BatchEncoder {
+    events: Events,
+    options: Options,
+    data_sets: DataSetOptions,
+    batch_size: usize,
+    threads: usize,
+    done: u64,
+    /// What was read ahead, in the order in which it is handed out: batches, what was wrong with one
+    /// or with the reader, the end.
+    ready: VecDeque<PyResult<Option<EncodedEvents>>>,
+}
+
+impl BatchEncoder {
+    fn next(&mut self, py: Python<'_>) -> PyResult<Option<EncodedEvents>> {
+        loop {
+            match self.ready.pop_front() {
+                Some(next) => return next,
+                None => self.read_ahead(py),
+            }
+        }
+    }
+
+    /// Encodes a batch for each thread, or some small ones, or all up to the end or an error.
+    fn read_ahead(&mut self, py: Python<'_>) {
+        let first_row = self.done;
+        let mut batches: Vec<Batch> = Vec::new();
+        let mut behind = None;
+        while behind.is_none() && self.has_room_behind(&batches) {
+            match self.next_batch(py) {
+                Ok(Some(batch)) => batches.push(batch),
+                Ok(None) => behind = Some(Ok(None)),
+                Err(error) => behind = Some(Err(error)),
+            }
+        }
+        let batches = match self.options.framing {
+            Framing::PData => batches.into_iter().map(Ok).collect(),
+            Framing::CommandSet => {
+                encode_structured(py, batches, self.data_sets, first_row, self.threads)
+            }
+        };
+        let mut tables = Vec::with_capacity(batches.len());
+        let mut first_row = first_row;
+        for batch in batches {
+            match batch.and_then(|batch| table(py, batch, first_row, self.data_sets)) {
+                Ok(table) => {
+                    first_row += table.columns.rows as u64;
+                    tables.push(table);
+                }
+                // What is behind it does not count any more.
+                Err(error) => {
+                    behind = Some(Err(error));
+                    break;
+                }
+            }
+        }
+        let encoded = py.detach(|| encode::encode_each(tables, &self.options, self.threads));
+        let to_python = |one: Result<Encoded, _>| {
+            one.map(|encoded| Some(encoded.into())).map_err(|error| encode_error(py, &error))
+        };
+        self.ready.extend(encoded.into_iter().map(to_python).chain(behind));
+    }
+
+    fn has_room_behind(&self, batches: &[Batch]) -> bool {
+        let (count, threads) = (batches.len(), self.threads);
+        let rows: usize = batches.iter().map(|(batch, _)| batch.num_rows()).sum();
+        let few = rows < threads.saturating_mul(FEW_ROWS);
+        count < threads || threads > 1 && few && count < threads.saturating_mul(SMALL_BATCHES)
+    }
+
+    fn next_batch(&mut self, py: Python<'_>) -> PyResult<Option<Batch>> {
+        while let Some(batch) = self.events.next(py, self.batch_size, self.done)? {
+            self.done += batch.0.num_rows() as u64;
+            // Producers hand out empty batches too; users have no use for them, unless they are
+            // wrong.
+            if batch.0.num_rows() > 0 {
+                return Ok(Some(batch));
+            }
+            for empty in encode_structured(py, vec![batch], self.data_sets, self.done, 1) {
+                to_columns(py, vec![empty?], self.data_sets)?;
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[pymethods]
+impl EncodedBatches {
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<EncodedEvents>> {
+        // Not waited for: the thread that has it may be waiting for the GIL.
+        match self.0.try_lock() {
+            Ok(mut encoder) => encoder.next(py),
+            Err(_) => Err(PyValueError::new_err("encode_batches already executing")),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Events, and their responses, written as a capture.
+
+use std::iter::repeat_n;
+use std::net::{IpAddr, Ipv4Addr};
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, RecordBatch};
+use fastdimse_capture::columns::CaptureColumn;
+use fastdimse_capture::write::Endpoint;
+use fastdimse_capture::write::file::Format;
+use fastdimse_capture::write::{self, Options, WriteError};
+use fastdimse_core::data_set::encode::DataSetOptions;
+use fastdimse_core::data_set::error::{DataSetError, DataSetReason};
+use fastdimse_core::event_columns::is_structured;
+use fastdimse_core::field::Field;
+use fastdimse_core::rejection::{Reason, Rejection};
+use fastdimse_core::standard::transfer_syntax::{TransferSyntaxColumn, TransferSyntaxError};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::capture::columns::OfCaptures;
+use crate::errors::{encode_error, table_error};
+use crate::input::columns::Batch;
+use crate::input::data_sets::encode::encode_structured;
+use crate::input::events::{Events, all_batches};
+use crate::input::options::on_invalid;
+use crate::input::transfer_syntaxes::{self, transfer_syntax};
+use crate::output::encoded_capture::EncodedCapture;
+
+/// Encode events, and their answers, as a capture that Wireshark opens.
+///
+/// Each association is there from its first packet to its last: TCP and DICOM handshakes, the
+/// messages, the release. Its presentation contexts are those of the SOP classes that occur, and
+/// roles are negotiated so that who sends events is the SCP.
+///
+/// Parameters
+/// ----------
+/// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT or mappings
+///     As for :func:`encode_events`. In addition a row with *MessageID* and *Status* is a request
+///     and its response, and these columns tell where a row was seen: *Time*, *Latency*,
+///     *SourceAddress*, *SourcePort*, *DestinationAddress*, *DestinationPort*, *CallingAETitle*,
+///     *CalledAETitle*, *Association*, *TransferSyntaxUID*. All of them may be null or left out.
+/// format : {"pcap", "pcapng"}, optional
+///     The format of the file.
+/// calling_ae, called_ae : str, optional
+///     The AE titles, of rows that have none of their own.
+/// source, destination : str or tuple of str and int, optional
+///     The addresses, of rows that have none of their own: IPv4 or IPv6, with or without a port. A
+///     response that stands alone goes the other way.
+/// transfer_syntax : str, optional
+///     What event information and replies are encoded in, where a row does not say so. Structured
+///     ones are written in Implicit or Explicit VR Little Endian.
+/// max_pdu_length : int, optional
+///     The maximum PDU length of both ends (PS3.8 D.1): 0 for no limit, or 7 and more.
+/// on_invalid : {"raise", "skip"}, optional
+///     Raise at the first bad row, or leave bad rows out and list them in ``rejected``.
+/// enforce_uid_conformance : bool, optional
+///     Whether UIDs must be conformant to PS3.5 9.1; ``False`` takes any 1 to 64 visible ASCII
+///     characters.
+///
+/// Returns
+/// -------
+/// EncodedCapture
+///     The file, with the buffer protocol.
+///
+/// Raises
+/// ------
+/// EncodeError
+///     If a row breaks a rule: the first such row, its field and the rule.
+/// ColumnError
+///     If a column is missing or unknown.
+/// TypeError
+///     If a column's type does not fit.
+///
+/// Examples
+/// --------
+/// >>> from fastdimse import encode_capture
+/// >>> capture = encode_capture({
+/// ...     "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+/// ...     "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+/// ...     "EventTypeID": [1, 2],
+/// ...     "Status": 0x0000,
+/// ... })
+/// >>> capture
+/// <EncodedCapture: 14 packets, 1 association, 0 rejected>
+#[pyfunction]
+#[pyo3(signature = (
+    events, *, format = "pcap", calling_ae = "EVENT-SCP", called_ae = "EVENT-SCU",
+    source = None, destination = None, transfer_syntax = "1.2.840.10008.1.2",
+    max_pdu_length = 16382, on_invalid = "raise", enforce_uid_conformance = true,
+))]
+#[allow(clippy::too_many_arguments)]
+pub fn encode_capture(
+    py: Python<'_>,
+    events: &Bound<'_, PyAny>,
+    format: &str,
+    calling_ae: &str,
+    called_ae: &str,
+    source: Option<Bound<'_, PyAny>>,
+    destination: Option<Bound<'_, PyAny>>,
+    transfer_syntax: &str,
+    max_pdu_length: i64,
+    on_invalid: &str,
+    enforce_uid_conformance: bool,
+) -> PyResult<EncodedCapture> {
+    let options = Options {
+        calling: calling_ae.to_owned(),
+        called: called_ae.to_owned(),
+        source: end("source", source, SOURCE)?,
+        destination: end("destination", destination, DESTINATION)?,
+        transfer_syntax: transfer_syntax.to_owned(),
+        max_pdu_length: max_pdu_length.into(),
+        format: self::format(format)?,
+        on_invalid: self::on_invalid(on_invalid)?,
+        conformant_uids: enforce_uid_conformance,
+    };
+    let mut batches = all_batches(py, Events::with_columns(events, &OfCaptures)?)?;
+    if batches.iter().any(|(batch, _)| is_structured(&batch.schema())) {
+        batches = encode_in_their_syntaxes(py, batches, transfer_syntax, enforce_uid_conformance)?;
+    }
+    let (batches, broken): (Vec<_>, Vec<_>) = batches.into_iter().unzip();
+    let broken = broken.into_iter().flatten().collect();
+    let written =
+        py.detach(|| write::write(&batches, &options, broken)).map_err(
+            |refused| match refused {
+                WriteError::Table(error) => table_error(py, &error),
+                WriteError::Rejected(rejection) => encode_error(py, &rejection),
+            },
+        )?;
+    Ok(written.into())
+}
+
+/// The batches with their structured data sets encoded, each row's in its own transfer syntax, or
+/// in the `default` one. Each run of rows in the same one becomes a batch.
+fn encode_in_their_syntaxes(
+    py: Python<'_>,
+    batches: Vec<Batch>,
+    default: &str,
+    conformant_uids: bool,
+) -> PyResult<Vec<Batch>> {
+    let default = transfer_syntax(default)?;
+    let mut encoded = Vec::new();
+    let mut done = 0;
+    for (batch, broken) in batches {
+        let syntaxes = match batch.column_by_name(CaptureColumn::TransferSyntaxUID.name()) {
+            Some(uids) => transfer_syntaxes::of_array(uids, default)?,
+            None => TransferSyntaxColumn::from_uids(repeat_n(None, batch.num_rows()), default),
+        };
+        let first_run = encoded.len();
+        for (rows, syntax) in syntaxes.runs() {
+            let data_sets = DataSetOptions { syntax: syntax.unwrap_or(default), conformant_uids };
+            let part = vec![(batch.slice(rows.start, rows.len()), Vec::new())];
+            for part in encode_structured(py, part, data_sets, done + rows.start as u64, 1) {
+                encoded.push(part?);
+            }
+        }
+        // What is wrong with rows goes by their numbers, not by the batch that it stands beside.
+        if let Some((_, found)) = encoded.get_mut(first_run) {
+            found.extend(broken.into_iter().chain(unwritten(&batch, syntaxes.unknown(), done)));
+            found.sort_by_key(|rejection| rejection.row);
+        }
+        done += batch.num_rows() as u64;
+    }
+    Ok(encoded)
+}
+
+/// What is wrong with structured data sets whose transfer syntax is `unknown`.
+fn unwritten(
+    batch: &RecordBatch,
+    unknown: &[(usize, TransferSyntaxError)],
+    first_row: u64,
+) -> Vec<Rejection> {
+    let of_row = |(row, error): &(usize, TransferSyntaxError)| {
+        let is_structured = |field: &Field| {
+            let column = batch.column_by_name(field.keyword());
+            column.and_then(|column| column.as_struct_opt()).is_some_and(|one| one.is_valid(*row))
+        };
+        let field = Field::DATA_SETS.into_iter().find(is_structured)?;
+        let error = DataSetError::new(DataSetReason::TransferSyntax(error.clone()));
+        Some(Rejection::new(Reason::DataSet(error)).field(field).row(first_row + *row as u64))
+    };
+    unknown.iter().filter_map(of_row).collect()
+}
+
+pub fn format(name: &str) -> PyResult<Format> {
+    match name {
+        "pcap" => Ok(Format::Pcap),
+        "pcapng" => Ok(Format::PcapNg),
+        _ => Err(PyValueError::new_err(format!("format must be 'pcap' or 'pcapng', not '{name}'"))),
+    }
+}
+
+/// Addresses that are nobody's (RFC 5737), and DICOM's port.
+const SOURCE: Endpoint = Endpoint { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), port: None };
+const DESTINATION: Endpoint =
+    Endpoint { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), port: Some(104) };
+
+/// An address, or an address and a port.
+fn end(name: &str, given: Option<Bound<'_, PyAny>>, default: Endpoint) -> PyResult<Endpoint> {
+    let Some(given) = given else { return Ok(default) };
+    let (address, port) = match given.extract::<(Bound<'_, PyAny>, u16)>() {
+        Ok((address, port)) => (address, Some(port)),
+        Err(_) => (given.clone(), default.port),
+    };
+    match address.str()?.to_str()?.parse() {
+        Ok(address) => Ok(Endpoint { address, port }),
+        Err(_) => Err(PyValueError::new_err(format!(
+            "{name} must be an IP address, or a tuple of one and a port, not {}",
+            given.repr()?
+        ))),
+    }
+}

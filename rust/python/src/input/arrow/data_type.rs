@@ -1,0 +1,141 @@
+//! Schemas of the Arrow C Data Interface as Arrow types.
+
+use std::ffi::{CStr, c_char};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use arrow_array::ffi::FFI_ArrowSchema;
+use arrow_schema::{DataType, Field};
+
+use crate::input::arrow::error::{Fault, Place};
+
+/// Types are read to this depth: data sets have 64 levels, each a list of structs.
+const DEEPEST: usize = 200;
+/// The most bytes of a value of fixed size.
+const WIDEST: i32 = 1 << 20;
+/// The most entries of a field's metadata.
+const MOST_METADATA: i32 = 1 << 16;
+
+pub fn field(schema: &FFI_ArrowSchema, place: &Place, depth: usize) -> Result<Field, Fault> {
+    // SAFETY: names end in a null byte and live as long as their schema.
+    let name = unsafe { text(schema.name) }.unwrap_or_default();
+    let name =
+        name.to_str().map_err(|_| place.type_fault("has a field whose name is not UTF-8"))?;
+    let place = place.inside(name);
+    let data_type = data_type(schema, &place, depth)?;
+    let field = Field::new(name, data_type, schema.nullable());
+    if schema.metadata.is_null() {
+        return Ok(field);
+    }
+    // SAFETY: metadata begins with the number of its entries.
+    let entries = unsafe { schema.metadata.cast::<i32>().read_unaligned() };
+    match entries {
+        // What is not UTF-8 says nothing that is read here.
+        0..=MOST_METADATA => Ok(field.with_metadata(schema.metadata().unwrap_or_default())),
+        _ => Err(place.type_fault(&format!("has {entries} entries of metadata"))),
+    }
+}
+
+pub fn children<'a>(
+    schema: &'a FFI_ArrowSchema,
+    place: &Place,
+) -> Result<Vec<&'a FFI_ArrowSchema>, Fault> {
+    // SAFETY: a schema with children has pointers to as many.
+    unsafe { pointers(schema.children, schema.n_children) }
+        .ok_or_else(|| place.type_fault("is no valid Arrow type: it lacks children that it counts"))
+}
+
+/// The text at a pointer, which may be null.
+///
+/// # Safety
+/// It ends in a null byte, and lives long enough.
+pub unsafe fn text<'a>(at: *const c_char) -> Option<&'a CStr> {
+    // SAFETY: as above.
+    (!at.is_null()).then(|| unsafe { CStr::from_ptr(at) })
+}
+
+/// References to what `count` pointers point to; `None` if one of them is null.
+///
+/// # Safety
+/// There are as many, and what they point to lives long enough.
+pub unsafe fn pointers<'a, T>(first: *mut *mut T, count: i64) -> Option<Vec<&'a T>> {
+    let count = usize::try_from(count).ok()?;
+    if count > 0 && first.is_null() {
+        return None;
+    }
+    // SAFETY: as above.
+    (0..count).map(|place| unsafe { first.add(place).read_unaligned().as_ref() }).collect()
+}
+
+pub fn data_type(schema: &FFI_ArrowSchema, place: &Place, depth: usize) -> Result<DataType, Fault> {
+    if depth > DEEPEST {
+        // Its path is as long as it is deep.
+        let column = place.path.as_deref().and_then(|path| path.split('.').next());
+        let column = column.unwrap_or_default();
+        return Err(Fault::Data(format!(
+            "the column '{column}' is nested too deep: a data set has at most 64 levels of sequences"
+        )));
+    }
+    // SAFETY: a format ends in a null byte and lives as long as its schema.
+    let format = unsafe { text(schema.format) }.and_then(|format| format.to_str().ok());
+    let Some(format) = format else {
+        return Err(place.type_fault("has no Arrow type: its format is missing or not UTF-8"));
+    };
+    let unknown = |why: &dyn std::fmt::Display| {
+        place.type_fault(&format!("has the Arrow type '{format}', which can't be read: {why}"))
+    };
+    if let Some(values) = schema.dictionary() {
+        let keys = leaf(format, schema).map_err(|why| unknown(&why))?;
+        if !keys.is_dictionary_key_type() {
+            return Err(unknown(&"the keys of a dictionary must be integers"));
+        }
+        let values = data_type(values, place, depth + 1)?;
+        return Ok(DataType::Dictionary(Box::new(keys), Box::new(values)));
+    }
+    if !format.starts_with('+') {
+        return leaf(format, schema).map_err(|why| unknown(&why));
+    }
+    let inner = children(schema, place)?;
+    let inner = inner.into_iter().map(|child| field(child, place, depth + 1));
+    let inner = inner.collect::<Result<Vec<Field>, Fault>>()?;
+    let only = || match &inner[..] {
+        [one] => Ok(Arc::new(one.clone())),
+        others => Err(unknown(&format!("it has {} children, it must have one", others.len()))),
+    };
+    Ok(match format {
+        "+s" => DataType::Struct(inner.into()),
+        "+l" => DataType::List(only()?),
+        "+L" => DataType::LargeList(only()?),
+        "+vl" => DataType::ListView(only()?),
+        "+vL" => DataType::LargeListView(only()?),
+        "+m" => DataType::Map(only()?, schema.map_keys_sorted()),
+        "+r" => match &inner[..] {
+            [ends, values] => {
+                DataType::RunEndEncoded(Arc::new(ends.clone()), Arc::new(values.clone()))
+            }
+            others => return Err(unknown(&format!("it has {} children, not two", others.len()))),
+        },
+        other => match other.strip_prefix("+w:").and_then(|length| length.parse().ok()) {
+            Some(length @ 0..=WIDEST) => DataType::FixedSizeList(only()?, length),
+            _ => return Err(unknown(&"it is none that a column may have")),
+        },
+    })
+}
+
+/// A type without children.
+fn leaf(format: &str, schema: &FFI_ArrowSchema) -> Result<DataType, String> {
+    if format.starts_with('+') {
+        return Err("it has children".to_owned());
+    }
+    let mut alone = FFI_ArrowSchema::empty();
+    alone.format = schema.format;
+    let found = catch_unwind(AssertUnwindSafe(|| DataType::try_from(&alone)));
+    match found {
+        Ok(Ok(DataType::FixedSizeBinary(width))) if !(0..=WIDEST).contains(&width) => {
+            Err(format!("a width of {width} bytes"))
+        }
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("its format is wrong".to_owned()),
+    }
+}

@@ -1,0 +1,144 @@
+//! Arrow arrays, tables, streams and schemas of Python objects.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi_and_data_type};
+use arrow_array::{
+    Array, ArrayRef, RecordBatch, RecordBatchOptions, RecordBatchReader, StructArray, make_array,
+    new_empty_array,
+};
+use arrow_schema::{ArrowError, DataType, Fields, Schema, SchemaRef};
+use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyCapsule;
+
+use crate::input::arrow::check::check;
+use crate::input::arrow::data_type::data_type;
+use crate::input::arrow::error::{Fault, Place, arrow_error};
+use crate::input::arrow::source::{Source, pointer, source};
+use crate::input::arrow::values::checked;
+
+/// Whether an object is an Arrow array, table or stream.
+pub fn is_arrow(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = object.py();
+    Ok(object.hasattr(intern!(py, "__arrow_c_array__"))?
+        || object.hasattr(intern!(py, "__arrow_c_stream__"))?)
+}
+
+/// The batches of an Arrow table or stream.
+pub fn batches(object: &Bound<'_, PyAny>) -> PyResult<Box<dyn RecordBatchReader + Send>> {
+    let place = Place::table();
+    let (source, schema) = source(object)?;
+    let DataType::Struct(fields) = data_type(&schema, &place, 0)? else {
+        let text = "events must be a table, the Arrow data is an array of no structs";
+        return Err(PyTypeError::new_err(text));
+    };
+    Ok(Box::new(Batches { source, schema: Arc::new(Schema::new(fields)), done: 0 }))
+}
+
+/// The Arrow array `object`, its chunks as one; `name` is what errors call it.
+pub fn array(object: &Bound<'_, PyAny>, name: &str) -> PyResult<ArrayRef> {
+    let place = Place::column(name);
+    let (mut source, schema) = source(object)?;
+    let data_type = data_type(&schema, &place, 0)?;
+    let mut chunks = Vec::new();
+    while let Some(array) = object.py().detach(|| source.next())? {
+        chunks.push(import(array, &data_type, &place)?);
+    }
+    let chunks: Vec<&dyn Array> = chunks.iter().map(AsRef::as_ref).collect();
+    match chunks[..] {
+        [] => Ok(new_empty_array(&data_type)),
+        _ => arrow_select::concat::concat(&chunks).map_err(arrow_error),
+    }
+}
+
+/// The same, of which all text is UTF-8.
+pub fn utf8_array(object: &Bound<'_, PyAny>, name: &str) -> PyResult<ArrayRef> {
+    let array = array(object, name)?;
+    let wrong = |error| Place::column(name).fault(&format!("{error}"));
+    array.to_data().validate_full().map_err(wrong)?;
+    Ok(array)
+}
+
+/// The fields of an Arrow schema or struct type; `name` is what errors call it.
+pub fn fields(object: &Bound<'_, PyAny>, name: &str) -> PyResult<Fields> {
+    let found = object.getattr_opt(intern!(object.py(), "__arrow_c_schema__"))?;
+    let not_schema = || {
+        let found = object.get_type().name()?;
+        let text = format!("{name} must be an Arrow schema or struct type, not {found}");
+        Err(PyTypeError::new_err(text))
+    };
+    let Some(export) = found else { return not_schema() };
+    let capsule = export.call0()?.cast_into::<PyCapsule>()?;
+    let schema = pointer::<FFI_ArrowSchema>(&capsule, c"arrow_schema")?;
+    // SAFETY: a capsule of this name has a schema, which lives as long as the capsule.
+    match data_type(unsafe { schema.as_ref() }, &Place::column(name), 0)? {
+        DataType::Struct(fields) => Ok(fields),
+        _ => not_schema(),
+    }
+}
+
+/// Takes an array over, all of it checked.
+fn import(array: FFI_ArrowArray, data_type: &DataType, place: &Place) -> Result<ArrayRef, Fault> {
+    check(&array, data_type, place)?;
+    if array.length == 0 {
+        return Ok(new_empty_array(data_type));
+    }
+    // The last net: arrow-rs panics where data is wrong.
+    let taken = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: what arrow-rs relies on was checked, and the rest is before it is relied on.
+        let data = unsafe { from_ffi_and_data_type(array, data_type.clone()) };
+        let data = data.map_err(|error| place.fault(&error.to_string()))?;
+        Ok(make_array(checked(data, place)?))
+    }));
+    taken.unwrap_or_else(|_| Err(place.fault("it can't be read")))
+}
+
+struct Batches {
+    source: Source,
+    schema: SchemaRef,
+    /// How many batches there were.
+    done: usize,
+}
+
+impl Batches {
+    fn batch(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
+        let external = |fault: Fault| ArrowError::ExternalError(Box::new(fault));
+        let Some(array) = self.source.next().map_err(external)? else { return Ok(None) };
+        self.done += 1;
+        let data_type = DataType::Struct(self.schema.fields().clone());
+        let array = import(array, &data_type, &Place::table()).map_err(|fault| match fault {
+            Fault::Data(why) => external(Fault::Data(format!("batch {}: {why}", self.done))),
+            fault => external(fault),
+        })?;
+        let rows = array.as_any().downcast_ref::<StructArray>().expect("its type is a struct");
+        if rows.null_count() > 0 {
+            let text = format!("batch {} has {} rows that are null", self.done, rows.null_count());
+            return Err(external(Fault::Data(text)));
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let columns = rows.columns().to_vec();
+        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map(Some)
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.batch();
+        // The producer's release may be Python code: it is not to run when an exception is on its way.
+        if batch.is_err() {
+            self.source = Source::Ended;
+        }
+        batch.transpose()
+    }
+}
+
+impl RecordBatchReader for Batches {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+}

@@ -1,0 +1,90 @@
+//! Arrays and streams that Python objects export.
+
+use std::ffi::CStr;
+use std::ptr::NonNull;
+
+use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
+use arrow_array::ffi_stream::FFI_ArrowArrayStream;
+use pyo3::exceptions::PyValueError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyCapsule;
+
+use crate::input::arrow::data_type::text;
+use crate::input::arrow::error::Fault;
+
+/// An array, or a stream of arrays.
+pub enum Source {
+    Array(Option<FFI_ArrowArray>),
+    Stream(FFI_ArrowArrayStream),
+    /// It has ended or failed: it is not to be asked again.
+    Ended,
+}
+
+pub fn source(object: &Bound<'_, PyAny>) -> PyResult<(Source, FFI_ArrowSchema)> {
+    let py = object.py();
+    if let Some(export) = object.getattr_opt(intern!(py, "__arrow_c_array__"))? {
+        let (schema, array): (Bound<'_, PyCapsule>, Bound<'_, PyCapsule>) =
+            export.call0()?.extract()?;
+        let schema = pointer::<FFI_ArrowSchema>(&schema, c"arrow_schema")?;
+        let array = pointer::<FFI_ArrowArray>(&array, c"arrow_array")?;
+        // SAFETY: capsules of these names have them; they are moved out of these, as is agreed.
+        let (schema, array) = unsafe {
+            (FFI_ArrowSchema::from_raw(schema.as_ptr()), FFI_ArrowArray::from_raw(array.as_ptr()))
+        };
+        if array.is_released() {
+            return Err(PyValueError::new_err("the Arrow array has been released already"));
+        }
+        return Ok((Source::Array(Some(array)), schema));
+    }
+    let export = object.getattr(intern!(py, "__arrow_c_stream__"))?;
+    let capsule = export.call0()?.cast_into::<PyCapsule>()?;
+    let stream = pointer::<FFI_ArrowArrayStream>(&capsule, c"arrow_array_stream")?;
+    // SAFETY: a capsule of this name has a stream, which is moved out of it, as is agreed.
+    let mut stream = unsafe { FFI_ArrowArrayStream::from_raw(stream.as_ptr()) };
+    let Some(get_schema) = stream.get_schema.filter(|_| stream.release.is_some()) else {
+        return Err(PyValueError::new_err("the Arrow stream has been released already"));
+    };
+    let mut schema = FFI_ArrowSchema::empty();
+    // SAFETY: the stream is not released, and there is a schema to fill.
+    match unsafe { get_schema(&mut stream, &mut schema) } {
+        0 => Ok((Source::Stream(stream), schema)),
+        code => Err(failed(&mut stream, code).into()),
+    }
+}
+
+pub fn pointer<T>(capsule: &Bound<'_, PyCapsule>, name: &CStr) -> PyResult<NonNull<T>> {
+    Ok(capsule.pointer_checked(Some(name))?.cast::<T>())
+}
+
+/// What a stream says of its failure.
+pub fn failed(stream: &mut FFI_ArrowArrayStream, code: i32) -> Fault {
+    // SAFETY: the stream is not released; what it says lives until it is called again.
+    let text = stream.get_last_error.and_then(|last| unsafe { text(last(stream)) });
+    match text {
+        Some(text) => Fault::Failed(text.to_string_lossy().into_owned()),
+        None => Fault::Failed(format!("its error code is {code}, and it gives no reason")),
+    }
+}
+
+impl Source {
+    pub fn next(&mut self) -> Result<Option<FFI_ArrowArray>, Fault> {
+        let stream = match self {
+            Self::Array(array) => return Ok(array.take()),
+            Self::Ended => return Ok(None),
+            Self::Stream(stream) => stream,
+        };
+        let mut array = FFI_ArrowArray::empty();
+        let Some(get_next) = stream.get_next else {
+            return Err(Fault::Failed("it has no get_next".to_owned()));
+        };
+        // SAFETY: the stream is not released, and there is an array to fill.
+        let found = match unsafe { get_next(stream, &mut array) } {
+            0 if array.is_released() => Ok(None),
+            0 => return Ok(Some(array)),
+            code => Err(failed(stream, code)),
+        };
+        *self = Self::Ended;
+        found
+    }
+}

@@ -1,0 +1,155 @@
+//! Checks of the values that refer to others: offsets, views and dictionary keys.
+
+use arrow_array::types::*;
+use arrow_buffer::{ArrowNativeType, Buffer, NullBuffer, ScalarBuffer};
+use arrow_data::{ArrayData, ByteView, MAX_INLINE_VIEW_LEN};
+use arrow_schema::DataType;
+
+use crate::input::arrow::check::fields_of;
+use crate::input::arrow::error::{Fault, Place};
+
+/// Checks the values that say where others are: offsets, keys and views. Nulls are counted again, and what
+/// a null has in their place, which may be anything, becomes one that is right.
+pub fn checked(data: ArrayData, place: &Place) -> Result<ArrayData, Fault> {
+    use DataType::*;
+    let nulls = data.nulls().map(|nulls| NullBuffer::new(nulls.inner().clone()));
+    let inner = data.child_data().iter().enumerate().map(|(number, child)| {
+        let field = fields_of(data.data_type()).get(number);
+        match field {
+            Some(field) => checked(child.clone(), &place.inside(field.name())),
+            None => checked(child.clone(), place),
+        }
+    });
+    let inner = inner.collect::<Result<Vec<ArrayData>, Fault>>()?;
+    let bytes = || data.buffers()[1].len();
+    let buffers = match data.data_type() {
+        Utf8 | Binary => check_offsets::<i32>(&data, bytes(), place)?,
+        LargeUtf8 | LargeBinary => check_offsets::<i64>(&data, bytes(), place)?,
+        List(_) => check_offsets::<i32>(&data, inner[0].len(), place)?,
+        LargeList(_) => check_offsets::<i64>(&data, inner[0].len(), place)?,
+        Utf8View | BinaryView => checked_views(&data, nulls.as_ref(), place)?,
+        Dictionary(keys, _) => {
+            let values = inner[0].len();
+            let buffer = checked_keys(keys, &data, nulls.as_ref(), values, place)?;
+            buffer.map(|keys| vec![keys])
+        }
+        _ => None,
+    };
+    let mut builder = data.into_builder().nulls(nulls).child_data(inner);
+    if let Some(buffers) = buffers {
+        builder = builder.buffers(buffers);
+    }
+    // SAFETY: all of it is checked.
+    Ok(unsafe { builder.build_unchecked() })
+}
+
+/// The rows of an array in its buffer 0.
+pub fn values<T: ArrowNativeType>(data: &ArrayData, more: usize) -> &[T] {
+    &data.buffers()[0].typed_data::<T>()[data.offset()..][..data.len() + more]
+}
+
+/// Checks that offsets go up, to at most `end`.
+fn check_offsets<O: ArrowNativeType>(
+    data: &ArrayData,
+    end: usize,
+    place: &Place,
+) -> Result<Option<Vec<Buffer>>, Fault> {
+    let offsets = values::<O>(data, 1);
+    let zero = O::default();
+    // Without a branch for each row the machine compares many at once.
+    let ascend = offsets.iter().zip(&offsets[1..]).fold(true, |ok, (one, next)| ok & (one <= next));
+    let last = offsets[offsets.len() - 1];
+    if ascend && offsets[0] >= zero && last.as_usize() <= end {
+        return Ok(None);
+    }
+    let row = offsets.windows(2).position(|two| two[0] < zero || two[0] > two[1]);
+    Err(place.fault(&match row {
+        Some(row) => {
+            let (one, next) = (offsets[row], offsets[row + 1]);
+            format!("row {row} of it lies from offset {one:?} to {next:?}")
+        }
+        None => format!("its last offset is {last:?}, there are {end} values"),
+    }))
+}
+
+/// Where rows that are not null have no value; `None` if all have one.
+fn wrong_row(
+    rows: usize,
+    nulls: Option<&NullBuffer>,
+    is_right: impl Fn(usize) -> bool,
+) -> Option<usize> {
+    (0..rows).find(|&row| nulls.is_none_or(|nulls| nulls.is_valid(row)) && !is_right(row))
+}
+
+/// The buffers of views that are all within them; `None` if they are as they were.
+fn checked_views(
+    data: &ArrayData,
+    nulls: Option<&NullBuffer>,
+    place: &Place,
+) -> Result<Option<Vec<Buffer>>, Fault> {
+    let views = values::<u128>(data, 0);
+    let lengths: Vec<usize> = data.buffers()[1..].iter().map(Buffer::len).collect();
+    let fits = |view: u128| {
+        let ByteView { length, buffer_index, offset, .. } = ByteView::from(view);
+        length <= MAX_INLINE_VIEW_LEN
+            || lengths.get(buffer_index as usize).is_some_and(|&end| {
+                offset as usize <= end && length as usize <= end - offset as usize
+            })
+    };
+    if views.iter().fold(true, |ok, &view| ok & fits(view)) {
+        return Ok(None);
+    }
+    if let Some(row) = wrong_row(views.len(), nulls, |row| fits(views[row])) {
+        return Err(place.fault(&format!("the view of its row {row} is outside its buffers")));
+    }
+    let right = views.iter().map(|&view| if fits(view) { view } else { 0 });
+    let before = std::iter::repeat_n(0, data.offset());
+    let right: ScalarBuffer<u128> = before.chain(right).collect();
+    let mut buffers = data.buffers().to_vec();
+    buffers[0] = right.into_inner();
+    Ok(Some(buffers))
+}
+
+/// The buffer of keys that all have a value; `None` if they are as they were.
+fn checked_keys(
+    keys: &DataType,
+    data: &ArrayData,
+    nulls: Option<&NullBuffer>,
+    count: usize,
+    place: &Place,
+) -> Result<Option<Buffer>, Fault> {
+    macro_rules! keys {
+        ($($name:ident => $kind:ty),*) => {
+            match keys {
+                $(DataType::$name => {
+                    keys_of::<<$kind as ArrowPrimitiveType>::Native>(data, nulls, count, place)
+                })*
+                _ => Err(place.type_fault(&format!("has keys of the type {keys}"))),
+            }
+        };
+    }
+    keys!(Int8 => Int8Type, Int16 => Int16Type, Int32 => Int32Type, Int64 => Int64Type,
+          UInt8 => UInt8Type, UInt16 => UInt16Type, UInt32 => UInt32Type, UInt64 => UInt64Type)
+}
+
+fn keys_of<K: ArrowNativeType>(
+    data: &ArrayData,
+    nulls: Option<&NullBuffer>,
+    count: usize,
+    place: &Place,
+) -> Result<Option<Buffer>, Fault> {
+    let keys = values::<K>(data, 0);
+    // A negative one is more than there can be.
+    let fits = |key: K| key.as_usize() < count;
+    if keys.iter().fold(true, |ok, &key| ok & fits(key)) {
+        return Ok(None);
+    }
+    if let Some(row) = wrong_row(keys.len(), nulls, |row| fits(keys[row])) {
+        let key = keys[row];
+        return Err(place.fault(&format!("the key of its row {row} is {key:?}, of {count} values")));
+    }
+    let right = keys.iter().map(|&key| if fits(key) { key } else { K::default() });
+    let before = std::iter::repeat_n(K::default(), data.offset());
+    let right: ScalarBuffer<K> = before.chain(right).collect();
+    Ok(Some(right.into_inner()))
+}

@@ -1,0 +1,66 @@
+//! Keyword options that several functions share.
+
+use fastdimse_core::data_set::encode::DataSetOptions;
+use fastdimse_core::encode::{Options, check_context_id};
+use fastdimse_core::options::{Framing, OnInvalid};
+use fastdimse_core::pdu::write::MaxPduLength;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::errors::encode_error;
+use crate::input::transfer_syntaxes::transfer_syntax;
+
+/// Reads `framing`.
+pub fn framing(name: &str) -> PyResult<Framing> {
+    match name {
+        "p-data" => Ok(Framing::PData),
+        "command-set" => Ok(Framing::CommandSet),
+        _ => Err(PyValueError::new_err(format!(
+            "framing must be 'p-data' or 'command-set', not '{name}'"
+        ))),
+    }
+}
+
+/// Reads `on_invalid`.
+pub fn on_invalid(name: &str) -> PyResult<OnInvalid> {
+    match name {
+        "raise" => Ok(OnInvalid::Raise),
+        "skip" => Ok(OnInvalid::Skip),
+        _ => Err(PyValueError::new_err(format!(
+            "on_invalid must be 'raise' or 'skip', not '{name}'"
+        ))),
+    }
+}
+
+/// Reads the options of encoding.
+pub fn options(
+    py: Python<'_>,
+    context_id: i64,
+    max_pdu_length: i64,
+    framing_name: &str,
+    on_invalid_name: &str,
+    conformant_uids: bool,
+) -> PyResult<Options> {
+    let fail = |rejection| encode_error(py, &rejection);
+    Ok(Options {
+        context_id: check_context_id(context_id.into()).map_err(fail)?,
+        max_pdu_length: MaxPduLength::new(max_pdu_length.into()).map_err(fail)?.even(),
+        framing: framing(framing_name)?,
+        on_invalid: on_invalid(on_invalid_name)?,
+        conformant_uids,
+    })
+}
+
+/// Reads `threads`.
+pub fn thread_count(threads: i64) -> PyResult<usize> {
+    usize::try_from(threads)
+        .ok()
+        .filter(|&threads| threads > 0)
+        .ok_or_else(|| PyValueError::new_err(format!("threads must be at least 1, not {threads}")))
+}
+
+/// Reads those of structured data sets.
+pub fn data_set_options(uid: &str, conformant_uids: bool) -> PyResult<DataSetOptions> {
+    let syntax = transfer_syntax(uid)?;
+    Ok(DataSetOptions { syntax, conformant_uids })
+}

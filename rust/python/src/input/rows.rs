@@ -1,0 +1,101 @@
+//! Rows that are mappings, converted to a record batch.
+
+use std::collections::HashMap;
+
+use arrow_array::RecordBatch;
+use fastdimse_core::field::Field;
+use fastdimse_core::rejection::Rejection;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyIterator, PyList, PyMapping, PyString};
+
+use crate::input::arrow::error::arrow_error;
+use crate::input::columns::{Batch, Columns, MappedColumn, unknown_column};
+use crate::input::sparse::spread;
+use crate::input::values::from_iterator;
+use crate::interrupts::interruptible;
+
+/// Whether it is a row and not a primitive.
+pub fn is_row(object: &Bound<'_, PyAny>) -> bool {
+    object.cast::<PyMapping>().is_ok()
+}
+
+/// The `first` row and those behind it, at most `most`, as a batch; those before it were `done`.
+/// Beside an event's there may be the columns that are `accepted`.
+pub fn to_batch<'py>(
+    first: Bound<'py, PyAny>,
+    rest: &Bound<'py, PyIterator>,
+    most: usize,
+    done: u64,
+    accepted: &dyn Columns,
+) -> PyResult<Batch> {
+    let py = first.py();
+    let mut found = ByName::default();
+    let objects = [Ok(first)].into_iter().chain(rest.clone().take(most - 1));
+    for (row, object) in (done..).zip(interruptible(py, objects)) {
+        let mapping = object?.cast_into::<PyMapping>().map_err(|error| {
+            let found = error.into_inner().get_type().to_string();
+            PyTypeError::new_err(format!(
+                "row {row} is {found}, where the rows before are mappings"
+            ))
+        })?;
+        found.add(row, &mapping)?;
+    }
+    let mut columns = Vec::new();
+    let mut broken: Vec<Rejection> = Vec::new();
+    for (name, values) in found.columns {
+        let none = || py.None().into_bound(py);
+        let values = spread(found.rows, values).map(|value| value.unwrap_or_else(none));
+        let column = match Field::from_keyword(&name) {
+            Some(field) => from_iterator(field, values.map(Ok), done, &mut broken)?,
+            None => {
+                let values: Vec<_> = values.collect();
+                match accepted.column(&name, PyList::new(py, values)?.as_any())? {
+                    Some(MappedColumn::Array(column) | MappedColumn::Repeated(column)) => column,
+                    None => return Err(unknown_column(py, &name, accepted)),
+                }
+            }
+        };
+        columns.push((name, column, true));
+    }
+    broken.sort_by_key(|rejection| rejection.row);
+    broken.dedup_by_key(|rejection| rejection.row);
+    let batch = RecordBatch::try_from_iter_with_nullable(columns).map_err(arrow_error)?;
+    Ok((batch, broken))
+}
+
+/// The values of a column that are there, each with its row.
+type Values<'py> = Vec<(usize, Bound<'py, PyAny>)>;
+
+/// Columns, in the order in which their names come first, with the values that there are.
+#[derive(Default)]
+struct ByName<'py> {
+    columns: Vec<(String, Values<'py>)>,
+    numbers: HashMap<String, usize>,
+    rows: usize,
+}
+
+impl<'py> ByName<'py> {
+    fn add(&mut self, row: u64, mapping: &Bound<'py, PyMapping>) -> PyResult<()> {
+        for item in mapping.items()? {
+            let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+            let name = name.cast_into::<PyString>().map_err(|_| {
+                PyTypeError::new_err(format!("row {row}: names of fields must be str"))
+            })?;
+            let number = self.number(name.to_str()?);
+            self.columns[number].1.push((self.rows, value));
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    fn number(&mut self, name: &str) -> usize {
+        if let Some(&number) = self.numbers.get(name) {
+            return number;
+        }
+        let number = self.columns.len();
+        self.columns.push((name.to_owned(), Vec::new()));
+        self.numbers.insert(name.to_owned(), number);
+        number
+    }
+}

@@ -1,0 +1,41 @@
+//! The function that accepts or rejects the users of associations.
+
+use dicom_ul::pdu::{UserIdentity, UserIdentityType};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::PyBool;
+
+use crate::network::calls::{Callable, attach, log};
+use crate::network::handlers::{AUTHENTICATE_FAILED, coroutine_hint, shown};
+
+/// Asks a Python function whether a user is let in.
+pub fn admits(authenticate: &Callable, user: Option<&UserIdentity>) -> bool {
+    let (name, passcode) = match user.map(|user| (user.identity_type(), user)) {
+        None => (None, None),
+        Some((UserIdentityType::Username, user)) => (Some(user.primary_field()), None),
+        Some((UserIdentityType::UsernamePassword, user)) => {
+            (Some(user.primary_field()), Some(user.secondary_field()))
+        }
+        Some(_) => return false,
+    };
+    attach(|py| {
+        let text = |bytes: Option<Vec<u8>>| bytes.map(String::from_utf8).transpose();
+        // Both are UTF-8 (PS3.7 Table D.3-14).
+        let (Ok(name), Ok(passcode)) = (text(name), text(passcode)) else { return false };
+        let admitted = authenticate.call1(py, (name, passcode)).and_then(|one| is_true(&one));
+        admitted.unwrap_or_else(|error| {
+            log(py, error, AUTHENTICATE_FAILED);
+            false
+        })
+    })
+    .unwrap_or(false)
+}
+
+/// Whether it is `True`. Many objects are true in Python, a coroutine among them: only a bool decides.
+fn is_true(given: &Bound<'_, PyAny>) -> PyResult<bool> {
+    given.cast::<PyBool>().map(|given| given.is_true()).map_err(|_| {
+        let shown = shown(given);
+        let hint = coroutine_hint(given);
+        PyTypeError::new_err(format!("authenticate returned {shown}, not True or False{hint}"))
+    })
+}

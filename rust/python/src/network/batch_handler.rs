@@ -1,0 +1,147 @@
+//! The handler of batches of received events.
+
+use std::cmp::Ordering;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, UInt16Array};
+use arrow_cast::cast;
+use arrow_schema::DataType;
+use fastdimse_core::command_set::CommandSet;
+use fastdimse_delivery::receive::{Answer, Chunk, Origin, Taken, Taker};
+use fastdimse_delivery::received::received;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyFrozenSet, PyMapping, PyMemoryView, PySet, PyString};
+
+use crate::input::arrow::error::arrow_error;
+use crate::input::arrow::import::{is_arrow, utf8_array};
+use crate::network::calls::{Callable, attach, log};
+use crate::network::handlers::{BATCH, HANDLER_FAILED, PROCESSING_FAILURE, status};
+use crate::network::received_events::ReceivedEvents;
+
+/// What a thread that takes batches is asked.
+struct Asked {
+    chunk: Chunk,
+    answer: Sender<Taken>,
+}
+
+/// Asks for what has come, whatever association it came on.
+pub struct BatchHandler {
+    ask: Sender<Asked>,
+}
+
+impl BatchHandler {
+    /// Starts the thread that calls the handler: it ends when nobody can ask any more.
+    pub fn start(handler: Callable) -> PyResult<Self> {
+        let (ask, asked) = channel();
+        thread::Builder::new().spawn(move || call_for_batches(&asked, &handler))?;
+        Ok(Self { ask })
+    }
+}
+
+impl Taker for BatchHandler {
+    fn answer(&self, _: &CommandSet<'_>, _: &[u8], _: u8, _: &Origin) -> Option<Answer> {
+        None
+    }
+
+    fn take(&self, chunk: Chunk) -> Taken {
+        let (answer, answered) = channel();
+        let asked = self.ask.send(Asked { chunk, answer });
+        asked.ok().and_then(|()| answered.recv().ok()).unwrap_or(Taken::Nobody)
+    }
+}
+
+fn call_for_batches(asked: &Receiver<Asked>, handler: &Callable) {
+    while let Ok(first) = asked.recv() {
+        let mut count = first.chunk.events;
+        let mut all = vec![first];
+        while count < BATCH
+            && let Ok(next) = asked.try_recv()
+        {
+            count += next.chunk.events;
+            all.push(next);
+        }
+        let (chunks, answers): (Vec<_>, Vec<_>) =
+            all.into_iter().map(|one| (one.chunk, one.answer)).unzip();
+        let mut statuses = statuses(handler, &chunks).into_iter();
+        for (chunk, answer) in chunks.into_iter().zip(answers) {
+            let some = statuses.by_ref().take(chunk.events).collect();
+            // Who asked may have gone.
+            let _ = answer.send(Taken::Answered(chunk.bytes, some));
+        }
+    }
+}
+
+/// The Statuses of the events in chunks.
+fn statuses(handler: &Callable, chunks: &[Chunk]) -> Vec<u16> {
+    let events = received(chunks);
+    let rows = events.num_rows();
+    let called = attach(|py| {
+        let called = call_for_batch(py, handler, events.into(), rows);
+        called.map_err(|error| log(py, error, HANDLER_FAILED)).ok()
+    });
+    called.flatten().unwrap_or_else(|| vec![PROCESSING_FAILURE; rows])
+}
+
+fn call_for_batch(
+    py: Python<'_>,
+    handler: &Callable,
+    events: ReceivedEvents,
+    rows: usize,
+) -> PyResult<Vec<u16>> {
+    let answer = handler.call1(py, (events,))?;
+    let statuses: Vec<u16> = if is_arrow(&answer)? {
+        // Its name in errors: the handler gives it none.
+        column_of_statuses(&utf8_array(&answer, "Status")?)?
+    } else if is_column(&answer)? {
+        // No more than can be wrong already: an iterator may have no end.
+        answer.try_iter()?.take(rows + 1).map(|one| status(&one?)).collect::<PyResult<_>>()?
+    } else {
+        vec![status(&answer)?; rows]
+    };
+    let given = match statuses.len().cmp(&rows) {
+        Ordering::Equal => return Ok(statuses),
+        Ordering::Less => statuses.len().to_string(),
+        Ordering::Greater => format!("more than {rows}"),
+    };
+    let text = format!("the batch handler gave {given} Statuses for {rows} events");
+    Err(PyValueError::new_err(text))
+}
+
+/// Whether it has a Status for each event. Texts, bytes, mappings and sets can be iterated over too, but say
+/// nothing of an event.
+fn is_column(given: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let is_other = given.is_instance_of::<PyString>()
+        || given.is_instance_of::<PyBytes>()
+        || given.is_instance_of::<PyByteArray>()
+        || given.is_instance_of::<PyMemoryView>()
+        || given.is_instance_of::<PySet>()
+        || given.is_instance_of::<PyFrozenSet>()
+        || given.cast::<PyMapping>().is_ok();
+    Ok(!is_other && given.hasattr("__iter__")?)
+}
+
+/// The Statuses of a column, which says of each event what became of it: a null says nothing.
+fn column_of_statuses(column: &ArrayRef) -> PyResult<Vec<u16>> {
+    let wrong = |row: usize, why: &str| {
+        PyValueError::new_err(format!(
+            "row {row} of the batch handler's column {why}: a Status must be an integer of 0 to 65535"
+        ))
+    };
+    if !column.data_type().is_integer() {
+        return Err(PyTypeError::new_err(format!(
+            "the batch handler returned a column of {}: Statuses must be integers of 0 to 65535",
+            column.data_type()
+        )));
+    }
+    let numbers = cast(column, &DataType::UInt16).map_err(arrow_error)?;
+    let numbers: &UInt16Array = numbers.as_primitive();
+    let status = |row: usize| match (column.is_valid(row), numbers.is_valid(row)) {
+        (_, true) => Ok(numbers.value(row)),
+        (true, false) => Err(wrong(row, "does not fit")),
+        (false, false) => Err(wrong(row, "is null")),
+    };
+    (0..numbers.len()).map(status).collect()
+}

@@ -1,0 +1,214 @@
+//! `listen`: a listener from its options.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use fastdimse_core::command_set::CommandSet;
+use fastdimse_delivery::acceptance::Terms;
+use fastdimse_delivery::connection::Patience;
+use fastdimse_delivery::listener::{self};
+use fastdimse_delivery::negotiation::finite_pdu_length;
+use fastdimse_delivery::receive::{Admits, Answer, Chunk, Origin, Service, Taken, Taker};
+use fastdimse_delivery::waiting::Waiting;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::network::authenticate::admits;
+use crate::network::batch_handler::BatchHandler;
+use crate::network::calls::Callable;
+use crate::network::exit::end_with_interpreter;
+use crate::network::handlers::Handler;
+use crate::network::listener::Listener;
+use crate::network::options::{check_max_pdu_length, seconds, sop_classes, texts, title};
+use crate::network::tls::{Tls, server_tls};
+
+/// Listen for events.
+///
+/// Associations are accepted by threads of their own, C-ECHO is answered, and so is each event: with
+/// Success, or with what a handler says.
+///
+/// Parameters
+/// ----------
+/// port : int
+///     The port; 0 for any that is free.
+/// host : str, optional
+///     The address to listen on; all of this machine's IPv4 addresses if not given.
+/// handler : callable, optional
+///     Called with each :class:`N_EVENT_REPORT` and the AE title of its sender; returns the Status,
+///     ``None`` for Success, or a Status and an Event Reply: bytes, a pydicom ``Dataset``, or a mapping
+///     of attributes by keyword. An exception of it is logged and answered with 0110H. It is called in
+///     the thread of the association, so several calls may run at the same time. Without a handler
+///     events are to be taken with :meth:`Listener.receive`, or by iterating.
+/// batch_handler : callable, optional
+///     Called with :class:`ReceivedEvents`, all that have come on any association and are not
+///     answered; returns the Status of all, ``None`` for Success, or a list or an Arrow column of
+///     Statuses. It is called by one thread at a time. It can't be given together with *handler*.
+/// sop_classes : str or iterable of str, optional
+///     The UIDs of the SOP classes to accept, beside Verification; all that PS3.4 has events of if not
+///     given.
+/// called_ae : str, optional
+///     The AE title by which this end must be called; any if not given.
+/// calling_aes : str or iterable of str, optional
+///     The AE titles of those who may call; all may if not given.
+/// window : int, optional
+///     How many events may be unanswered at a time, if the peer asks for a window; 0 for any number.
+/// max_pdu_length : int, optional
+///     The longest PDU that is taken: 4096 and more, or 0 for as long as *max_message_length* allows.
+/// max_message_length : int, optional
+///     The most bytes of a message.
+/// max_connections : int, optional
+///     How many connections may be open at a time. Those beyond are rejected for now.
+/// max_waiting : int, optional
+///     How many bytes of events may wait until they are taken: then those who send wait too.
+/// association_timeout, idle_timeout : float, optional
+///     How many seconds to wait for all of an association's request, and as long for all of a
+///     handshake of TLS; and for the next bytes of events.
+/// tls : TLS, optional
+///     How connections are secure; it must have a certificate. Where it has authorities too, who
+///     connects must have a certificate of them.
+/// authenticate : callable, optional
+///     Called with the user name and the passcode of who asks for an association (PS3.7 D.3.3.7),
+///     each ``None`` where there is none; returns whether it is accepted. With it, associations of
+///     other kinds of user identities, such as tickets, are rejected.
+///
+/// Returns
+/// -------
+/// Listener
+///     The listener: a context manager that closes it.
+///
+/// Raises
+/// ------
+/// OSError
+///     If the port can't be listened on.
+///
+/// Examples
+/// --------
+/// >>> import pyarrow
+/// >>> from fastdimse import connect, listen
+/// >>> events = {
+/// ...     "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+/// ...     "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+/// ...     "EventTypeID": [1, 2],
+/// ... }
+/// >>> with listen(0, host="localhost") as listener:
+/// ...     with connect("localhost", listener.port) as association:
+/// ...         outcomes = association.send(events)
+/// ...     received = pyarrow.table(listener.receive())
+/// >>> outcomes
+/// <Outcomes: 2 events, 2 answered>
+/// >>> received["EventTypeID"].to_pylist()
+/// [1, 2]
+#[pyfunction]
+#[pyo3(signature = (
+    port, *, host = "0.0.0.0", handler = None, batch_handler = None, sop_classes = None, called_ae = None,
+    calling_aes = None, window = 0, max_pdu_length = 16382, max_message_length = 67_108_864,
+    max_connections = 256, max_waiting = 67_108_864, association_timeout = 30.0, idle_timeout = 60.0, tls = None,
+    authenticate = None,
+))]
+#[allow(clippy::too_many_arguments)]
+pub fn listen(
+    py: Python<'_>,
+    port: u16,
+    host: &str,
+    handler: Option<Py<PyAny>>,
+    batch_handler: Option<Py<PyAny>>,
+    sop_classes: Option<&Bound<'_, PyAny>>,
+    called_ae: Option<&str>,
+    calling_aes: Option<&Bound<'_, PyAny>>,
+    window: u16,
+    max_pdu_length: u32,
+    max_message_length: usize,
+    max_connections: usize,
+    max_waiting: usize,
+    association_timeout: f64,
+    idle_timeout: f64,
+    tls: Option<&Bound<'_, Tls>>,
+    authenticate: Option<Py<PyAny>>,
+) -> PyResult<Listener> {
+    check_max_pdu_length(max_pdu_length)?;
+    if [max_connections, max_message_length, max_waiting].contains(&0) {
+        return Err(PyValueError::new_err(
+            "max_connections, max_message_length and max_waiting must be 1 and more",
+        ));
+    }
+    let calling = calling_aes.map(|titles| {
+        let titles = texts(titles)?;
+        titles.iter().map(|one| title("calling_aes", one)).collect::<PyResult<BTreeSet<_>>>()
+    });
+    let terms = Terms {
+        sop_classes: self::sop_classes(sop_classes)?.into_iter().collect(),
+        called: called_ae.map(|called| title("called_ae", called)).transpose()?,
+        calling: calling.transpose()?,
+        max_pdu_length: finite_pdu_length(max_pdu_length, max_message_length),
+        window,
+    };
+    let association = seconds("association_timeout", association_timeout)?;
+    let patience = Patience {
+        connection: association,
+        association,
+        response: seconds("idle_timeout", idle_timeout)?,
+        // Signals are handled in the main thread, and associations have threads of their own.
+        interrupt: None,
+    };
+    let tls = server_tls(tls.map(Bound::get))?;
+    let callable = |name: &str, given: Option<Py<PyAny>>| {
+        given.map(|given| Callable::new(py, name, given)).transpose()
+    };
+    let handler = callable("handler", handler)?;
+    let batch_handler = callable("batch_handler", batch_handler)?;
+    let authenticate = callable("authenticate", authenticate)?;
+    let admits = authenticate
+        .clone()
+        .map(|authenticate| -> Admits { Box::new(move |user| admits(&authenticate, user)) });
+    let service = Service {
+        terms,
+        admits,
+        tls,
+        patience,
+        max_message_length,
+        stopping: AtomicBool::new(false),
+    };
+    let waiting = Arc::new(Waiting::new(max_waiting));
+    let callables = [&handler, &batch_handler, &authenticate].into_iter().flatten().cloned();
+    let callables: Vec<Callable> = callables.collect();
+    let has_handler = handler.is_some() || batch_handler.is_some();
+    let taker: Arc<dyn Taker> = match (handler, batch_handler) {
+        (Some(_), Some(_)) => {
+            let text = "handler and batch_handler can't be given together";
+            return Err(PyValueError::new_err(text));
+        }
+        (Some(handler), None) => Arc::new(Handler { handler }),
+        (None, Some(handler)) => Arc::new(BatchHandler::start(handler)?),
+        (None, None) => Arc::new(Collector { waiting: waiting.clone() }),
+    };
+    let bound =
+        py.detach(|| listener::Listener::bind((host, port), service, max_connections, taker));
+    let listener = Arc::new(bound?);
+    end_with_interpreter(py, &listener, &waiting)?;
+    Ok(Listener {
+        port: listener.address().port(),
+        process: std::process::id(),
+        listener: Some(listener),
+        closed: AtomicBool::new(false),
+        waiting,
+        has_handler,
+        callables,
+    })
+}
+
+/// Hands events on to who receives them.
+pub struct Collector {
+    waiting: Arc<Waiting>,
+}
+
+impl Taker for Collector {
+    fn answer(&self, _: &CommandSet<'_>, _: &[u8], _: u8, _: &Origin) -> Option<Answer> {
+        Some(Answer::SUCCESS)
+    }
+
+    fn take(&self, chunk: Chunk) -> Taken {
+        self.waiting.put(chunk);
+        Taken::Kept
+    }
+}

@@ -1,0 +1,70 @@
+//! A capture that was encoded: the bytes of a file.
+
+use arrow_buffer::Buffer;
+use fastdimse_capture::write;
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use crate::output::buffer::lend;
+use crate::output::rejections::Rejections;
+
+/// A capture: the buffer protocol over a ``.pcap`` or ``.pcapng`` file.
+///
+/// ``file.write(capture)`` and ``memoryview(capture)`` take it without a copy.
+///
+/// Attributes
+/// ----------
+/// nbytes : int
+///     The length of the file.
+/// packets, associations : int
+///     How many packets and associations it has.
+/// rejected : Rejections
+///     The rows that were left out.
+#[pyclass(frozen, module = "fastdimse")]
+pub struct EncodedCapture {
+    bytes: Buffer,
+    #[pyo3(get)]
+    rejected: Rejections,
+    #[pyo3(get)]
+    packets: u64,
+    #[pyo3(get)]
+    associations: u64,
+}
+
+impl From<write::EncodedCapture> for EncodedCapture {
+    fn from(written: write::EncodedCapture) -> Self {
+        Self {
+            bytes: Buffer::from_vec(written.bytes),
+            rejected: Rejections::new(written.rejected),
+            packets: written.packets,
+            associations: written.associations,
+        }
+    }
+}
+
+#[pymethods]
+impl EncodedCapture {
+    fn __repr__(&self) -> String {
+        let Self { packets, associations, rejected, .. } = self;
+        let plural = if *associations == 1 { "" } else { "s" };
+        let rejected = rejected.count();
+        format!(
+            "<EncodedCapture: {packets} packets, {associations} association{plural}, {rejected} \
+             rejected>"
+        )
+    }
+
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: std::ffi::c_int,
+    ) -> PyResult<()> {
+        // SAFETY: called by Python with a `view` to fill; nothing ever writes to the bytes.
+        unsafe { lend(slf.as_any(), &slf.get().bytes, view, flags) }
+    }
+}

@@ -1,0 +1,112 @@
+//! Encoded messages: one stream of bytes, and where each message begins.
+
+use std::sync::Arc;
+
+use arrow_array::LargeBinaryArray;
+use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use arrow_schema::DataType;
+use fastdimse_core::encode::Encoded;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyCapsule, PyMemoryView, PySlice, PyTuple};
+use pyo3_arrow::ffi::to_schema_pycapsule;
+
+use crate::output::arrow::export_array;
+use crate::output::buffer::lend;
+use crate::output::offsets::Offsets;
+use crate::output::rejections::Rejections;
+use crate::output::sequence::{SequenceIterator, from_end};
+
+/// Encoded messages: the buffer protocol over the whole stream, and a sequence of the messages.
+///
+/// ``memoryview(encoded)``, ``file.write(encoded)`` and ``socket.sendall(encoded)`` take the
+/// stream without a copy; ``encoded[i]`` and iteration give a :class:`memoryview` of one message.
+/// As an Arrow array (``pyarrow.array(encoded)``) it is a large_binary array of the messages.
+/// Views and arrays keep the memory alive.
+#[pyclass(frozen, sequence, module = "fastdimse")]
+pub struct EncodedEvents {
+    bytes: Buffer,
+    offsets: ScalarBuffer<i64>,
+    rejected: Rejections,
+}
+
+impl From<Encoded> for EncodedEvents {
+    fn from(encoded: Encoded) -> Self {
+        let Encoded { bytes, offsets, rejected } = encoded;
+        Self { bytes, offsets, rejected: Rejections::new(rejected) }
+    }
+}
+
+impl EncodedEvents {
+    fn count(&self) -> usize {
+        self.offsets.len() - 1
+    }
+}
+
+#[pymethods]
+impl EncodedEvents {
+    fn __len__(&self) -> usize {
+        self.count()
+    }
+
+    fn __getitem__<'py>(
+        slf: &Bound<'py, Self>,
+        index: &Bound<'_, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let this = slf.get();
+        let index = from_end(index, this.count())?;
+        let (start, end) = (this.offsets[index] as isize, this.offsets[index + 1] as isize);
+        PyMemoryView::from(slf.as_any())?.get_item(PySlice::new(slf.py(), start, end, 1))
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> SequenceIterator {
+        SequenceIterator::new(slf.into_any())
+    }
+
+    fn __repr__(&self) -> String {
+        let (count, bytes, rejected) = (self.count(), self.bytes.len(), self.rejected.count());
+        format!("<EncodedEvents: {count} messages, {bytes} bytes, {rejected} rejected>")
+    }
+
+    /// The length of the stream in bytes.
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Where each message begins, and last the length of the stream: an Arrow int64 array.
+    #[getter]
+    fn offsets(&self) -> Offsets {
+        Offsets(self.offsets.clone())
+    }
+
+    /// The rows that were left out.
+    #[getter]
+    fn rejected(&self) -> Rejections {
+        self.rejected.clone()
+    }
+
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        Ok(to_schema_pycapsule(py, &DataType::LargeBinary)?)
+    }
+
+    #[pyo3(signature = (requested_schema = None))]
+    fn __arrow_c_array__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyCapsule>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let offsets = OffsetBuffer::new(self.offsets.clone());
+        let array = LargeBinaryArray::new(offsets, self.bytes.clone(), None);
+        export_array(py, Arc::new(array), requested_schema)
+    }
+
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: std::ffi::c_int,
+    ) -> PyResult<()> {
+        // SAFETY: called by Python with a `view` to fill; nothing ever writes to the bytes.
+        unsafe { lend(slf.as_any(), &slf.get().bytes, view, flags) }
+    }
+}

@@ -1,0 +1,54 @@
+//! Byte offsets of messages in a stream.
+
+use std::sync::Arc;
+
+use arrow_array::Int64Array;
+use arrow_buffer::ScalarBuffer;
+use arrow_schema::DataType;
+use pyo3::prelude::*;
+use pyo3::types::{PyCapsule, PyList, PyTuple};
+use pyo3_arrow::ffi::to_schema_pycapsule;
+
+use crate::output::arrow::export_array;
+use crate::output::sequence::{SequenceIterator, from_end};
+
+/// Byte offsets: an Arrow int64 array, and a sequence of int.
+#[pyclass(frozen, sequence, module = "fastdimse")]
+pub struct Offsets(pub ScalarBuffer<i64>);
+
+#[pymethods]
+impl Offsets {
+    fn __len__(&self) -> usize {
+        self.0.len()
+    }
+
+    fn __getitem__(&self, index: &Bound<'_, PyAny>) -> PyResult<i64> {
+        Ok(self.0[from_end(index, self.0.len())?])
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> SequenceIterator {
+        SequenceIterator::new(slf.into_any())
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Offsets: {}>", self.0.len())
+    }
+
+    /// The offsets as a list of int.
+    fn tolist<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        PyList::new(py, self.0.iter())
+    }
+
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        Ok(to_schema_pycapsule(py, &DataType::Int64)?)
+    }
+
+    #[pyo3(signature = (requested_schema = None))]
+    fn __arrow_c_array__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyCapsule>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        export_array(py, Arc::new(Int64Array::new(self.0.clone(), None)), requested_schema)
+    }
+}

@@ -1,0 +1,81 @@
+//! A row of decoded columns as a primitive.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, UInt16Type};
+use arrow_array::{Array, RecordBatch};
+use fastdimse_core::command_set::{Value, Vr};
+use fastdimse_core::field::{Field, Kind};
+use pyo3::PyResult;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::primitive::decoded::set_decoded;
+use crate::primitive::slots::primitive_type;
+use crate::primitive::stream::bytes_io;
+
+/// A row of decoded events as a primitive.
+pub fn primitive<'py>(
+    py: Python<'py>,
+    events: &RecordBatch,
+    row: usize,
+) -> PyResult<Bound<'py, PyAny>> {
+    let event = primitive_type(py)?.call0()?;
+    for field in Field::ALL {
+        match field {
+            Field::AffectedSOPClassUID | Field::AffectedSOPInstanceUID => {
+                set_text(&event, field, Vr::Ui, events, row)?;
+            }
+            Field::ErrorComment => set_text(&event, field, Vr::Lo, events, row)?,
+            Field::EventInformation => set_data_set(&event, Kind::Request, events, row)?,
+            Field::EventReply => set_data_set(&event, Kind::Response, events, row)?,
+            Field::PresentationContextID => {}
+            _ => set_decoded(&event, field, Vr::Us, number(events, field, row))?,
+        }
+    }
+    Ok(event)
+}
+
+fn number(events: &RecordBatch, field: Field, row: usize) -> Value<'_> {
+    let column = events[field.keyword()].as_primitive::<UInt16Type>();
+    if column.is_valid(row) { Value::Us(column.value(row)) } else { Value::Absent }
+}
+
+fn text(events: &RecordBatch, field: Field, row: usize) -> Option<&str> {
+    let column = &events[field.keyword()];
+    if column.is_null(row) {
+        return None;
+    }
+    if field != Field::AffectedSOPClassUID {
+        return Some(column.as_string_view().value(row));
+    }
+    let classes = column.as_dictionary::<Int32Type>();
+    Some(classes.values().as_string::<i32>().value(classes.key(row)?))
+}
+
+fn set_text(
+    event: &Bound<'_, PyAny>,
+    field: Field,
+    vr: Vr,
+    events: &RecordBatch,
+    row: usize,
+) -> PyResult<()> {
+    // The command set's bytes were Latin-1, and are taken as such again.
+    let text: Option<Vec<u8>> =
+        text(events, field, row).map(|text| text.chars().map(|one| one as u8).collect());
+    set_decoded(event, field, vr, text.as_deref().map_or(Value::Absent, Value::Text))
+}
+
+fn set_data_set(
+    event: &Bound<'_, PyAny>,
+    kind: Kind,
+    events: &RecordBatch,
+    row: usize,
+) -> PyResult<()> {
+    let field = kind.data_set();
+    let column = events[field.keyword()].as_binary_view();
+    if column.is_null(row) {
+        return Ok(());
+    }
+    let bytes = PyBytes::new(event.py(), column.value(row));
+    event.setattr(field.keyword(), bytes_io(event.py())?.call1((bytes,))?)
+}
