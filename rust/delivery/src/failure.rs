@@ -4,10 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use fastdimse_core::rejection::Rejection;
+use rustls::{AlertDescription, InvalidMessage};
 use thiserror::Error;
-
-use crate::socket::Interrupted;
-use crate::tls::of_tls;
 
 /// Why an association failed, or none came about.
 #[derive(Debug, Error)]
@@ -49,16 +47,16 @@ pub enum Failure {
     Closed(bool),
     /// Nothing, or nothing whole, for too long.
     #[error("the peer said nothing whole for {} s", .0.as_secs_f64())]
-    Silent(Duration),
+    ReadTimeout(Duration),
     /// Nothing that was written was taken for too long.
     #[error("the peer took nothing in for {} s", .0.as_secs_f64())]
-    Deaf(Duration),
+    WriteTimeout(Duration),
     /// This end would not wait.
     #[error("this end was told to leave")]
     Interrupted,
     /// A connection that broke.
     #[error("the connection broke: {0}")]
-    Broken(io::Error),
+    Io(io::Error),
     /// A PDU or message against the rules.
     #[error("what the peer sent can't be read: {0}")]
     Message(#[from] Rejection),
@@ -112,9 +110,9 @@ impl Failure {
             Self::Aborted(_) => "aborted",
             Self::Released => "released",
             Self::Closed(_) => "closed",
-            Self::Silent(_) | Self::Deaf(_) => "silent",
+            Self::ReadTimeout(_) | Self::WriteTimeout(_) => "silent",
             Self::Interrupted => "interrupted",
-            Self::Broken(_) => "broken",
+            Self::Io(_) => "broken",
             Self::Message(_) => "message",
             Self::Unexpected { .. } => "unexpected",
             Self::PduLength { .. } => "pdu-length",
@@ -135,7 +133,7 @@ impl Failure {
     }
 
     /// A connection that did not come about.
-    pub fn of_connect(error: io::Error) -> Self {
+    pub fn from_connect(error: io::Error) -> Self {
         match is_interrupt(&error) {
             true => Self::Interrupted,
             false => Self::Connect(error),
@@ -143,7 +141,7 @@ impl Failure {
     }
 
     /// A read or write that failed; `late` is what it means that it took too long.
-    pub fn of_io(error: io::Error, late: Self) -> Self {
+    pub fn from_io(error: io::Error, late: Self) -> Self {
         match error.kind() {
             io::ErrorKind::TimedOut => late,
             io::ErrorKind::ConnectionReset
@@ -153,10 +151,28 @@ impl Failure {
             | io::ErrorKind::UnexpectedEof => Self::Closed(false),
             _ if is_interrupt(&error) => Self::Interrupted,
             _ => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                Some(error) => of_tls(error),
-                None => Self::Broken(error),
+                Some(error) => Failure::from_tls(error),
+                None => Self::Io(error),
             },
         }
+    }
+
+    /// What it means that TLS failed.
+    pub fn from_tls(error: &rustls::Error) -> Self {
+        let why = match error {
+            rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+                "the peer does not speak TLS".into()
+            }
+            error => error.to_string().into(),
+        };
+        // The one is a peer that can't just now, the other one that does not want any more.
+        let permanent = !matches!(
+            error,
+            rustls::Error::AlertReceived(
+                AlertDescription::InternalError | AlertDescription::UserCanceled
+            )
+        );
+        Self::Tls { permanent, why }
     }
 }
 
@@ -164,3 +180,8 @@ impl Failure {
 fn is_interrupt(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<Interrupted>())
 }
+
+/// What a read or write fails with that was told to leave.
+#[derive(Debug, Error)]
+#[error("this end was told to leave")]
+pub struct Interrupted;

@@ -11,7 +11,7 @@ pub const MAX_MESSAGE_LENGTH: usize = 64 << 20;
 
 /// A message that is complete.
 #[derive(Debug)]
-pub struct Arrived<'a> {
+pub struct ReceivedMessage<'a> {
     /// The presentation context.
     pub context_id: u8,
     /// What its command set says.
@@ -65,7 +65,7 @@ impl Messages {
     pub fn take(
         &mut self,
         pdu: &[u8],
-        mut arrived: impl FnMut(Arrived<'_>) -> Result<(), Failure>,
+        mut arrived: impl FnMut(ReceivedMessage<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         for item in Pdus::new(pdu) {
             let Item::Pdv(pdv) = item? else { continue };
@@ -90,7 +90,7 @@ impl Messages {
     fn take_command(
         &mut self,
         pdv: &Pdv<'_>,
-        arrived: &mut impl FnMut(Arrived<'_>) -> Result<(), Failure>,
+        arrived: &mut impl FnMut(ReceivedMessage<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         if self.awaits_data_set {
             return Err(Rejection::new(Reason::MissingDataSet).at(pdv.at).into());
@@ -101,7 +101,12 @@ impl Messages {
             let message = CommandSet::read(pdv.fragment)?;
             if !message.data_set() {
                 let command_set = pdv.fragment;
-                return arrived(Arrived { context_id, message, command_set, data_set: &[] });
+                return arrived(ReceivedMessage {
+                    context_id,
+                    message,
+                    command_set,
+                    data_set: &[],
+                });
             }
         }
         self.count(pdv)?;
@@ -115,7 +120,7 @@ impl Messages {
             return Ok(());
         }
         let command_set = &self.command_set;
-        let taken = arrived(Arrived { context_id, message, command_set, data_set: &[] });
+        let taken = arrived(ReceivedMessage { context_id, message, command_set, data_set: &[] });
         self.clear();
         taken
     }
@@ -123,7 +128,7 @@ impl Messages {
     fn take_data(
         &mut self,
         pdv: &Pdv<'_>,
-        arrived: &mut impl FnMut(Arrived<'_>) -> Result<(), Failure>,
+        arrived: &mut impl FnMut(ReceivedMessage<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         if !self.awaits_data_set {
             return Err(Rejection::new(Reason::OrphanDataSet).at(pdv.at).into());
@@ -136,7 +141,7 @@ impl Messages {
         let (command_set, data_set) = (&self.command_set, &self.data_set);
         let message = CommandSet::read(command_set)?;
         let context_id = pdv.context_id;
-        let taken = arrived(Arrived { context_id, message, command_set, data_set });
+        let taken = arrived(ReceivedMessage { context_id, message, command_set, data_set });
         self.clear();
         taken
     }
@@ -195,7 +200,7 @@ mod tests {
 
     fn taken(messages: &mut Messages, pdus: &[u8]) -> Vec<(u8, Option<u16>, Vec<u8>)> {
         let mut all = Vec::new();
-        let arrived = |one: Arrived<'_>| {
+        let arrived = |one: ReceivedMessage<'_>| {
             let command_set = one.message.event().unwrap();
             let id = command_set.get(Field::MessageID).us();
             all.push((one.context_id, id, one.data_set.to_vec()));

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use fastdimse_core::command_set::CommandSet;
 use fastdimse_core::field::Field;
-use fastdimse_delivery::acceptance::Terms;
-use fastdimse_delivery::connection::Patience;
+use fastdimse_delivery::association::acceptance::AcceptorOptions;
+use fastdimse_delivery::timeouts::Timeouts;
 use fastdimse_delivery::messages::Messages;
-use fastdimse_delivery::receive::{Answer, Chunk, Origin, Service, Taken, Taker, serve};
-use fastdimse_delivery::received::received;
+use fastdimse_delivery::receive::receiver::{Answer, Chunk, Origin, Service, Taken, EventSink, serve};
+use fastdimse_delivery::receive::event_columns::received;
 use libfuzzer_sys::fuzz_target;
 
 static LISTENER: LazyLock<TcpListener> =
@@ -31,7 +31,7 @@ struct Both {
     chunks: Mutex<Vec<Chunk>>,
 }
 
-impl Taker for Both {
+impl EventSink for Both {
     fn answer(&self, _: &CommandSet<'_>, data_set: &[u8], _: u8, _: &Origin) -> Option<Answer> {
         let event_reply = (!data_set.is_empty()).then(|| data_set.to_vec());
         self.at_once.then_some(Answer { status: STATUS, event_reply })
@@ -80,7 +80,7 @@ fn handed_on(chunks: &[Chunk]) -> Vec<u16> {
 
 fuzz_target!(|data: &[u8]| {
     let Some((&first, bytes)) = data.split_first() else { return };
-    let terms = Terms {
+    let terms = AcceptorOptions {
         sop_classes: BTreeSet::from(["1.2.840.10008.1.20.1".to_owned()]),
         called: (first & 2 > 0).then(|| "LISTENER".to_owned()),
         calling: None,
@@ -88,7 +88,7 @@ fuzz_target!(|data: &[u8]| {
         window: 0,
     };
     let second = Duration::from_secs(1);
-    let patience = Patience {
+    let timeouts = Timeouts {
         connection: second,
         association: second,
         response: second,
@@ -96,9 +96,9 @@ fuzz_target!(|data: &[u8]| {
     };
     let service = Service {
         terms,
-        admits: None,
+        authenticate: None,
         tls: None,
-        patience,
+        timeouts,
         max_message_length: 1 << 16,
         stopping: AtomicBool::new(false),
     };

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use fastdimse_delivery::association::negotiation::Agreement;
 use fastdimse_delivery::failure::Failure;
-use fastdimse_delivery::negotiation::Agreement;
-use fastdimse_delivery::send::Sender;
+use fastdimse_delivery::send::sender::Sender;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -15,7 +15,7 @@ use crate::errors::association_error;
 use crate::input::events::Events;
 use crate::interrupts::detached;
 use crate::network::outcomes::Outcomes;
-use crate::network::sending::{LEAVE, SEND_NO_MORE, Sending, Terms};
+use crate::network::sending::{AcceptorOptions, LEAVE, SEND_NO_MORE, Sending};
 
 enum State {
     Open(Box<Sender>),
@@ -44,7 +44,7 @@ pub struct Association {
     state: Mutex<State>,
     agreement: Agreement,
     unexpected_responses: Mutex<Vec<Box<str>>>,
-    orders: AtomicU8,
+    control: AtomicU8,
 }
 
 impl Association {
@@ -55,7 +55,7 @@ impl Association {
             state,
             agreement,
             unexpected_responses: Mutex::default(),
-            orders: AtomicU8::default(),
+            control: AtomicU8::default(),
         }
     }
 
@@ -64,11 +64,11 @@ impl Association {
         &self,
         py: Python<'_>,
         events: &mut Events,
-        terms: &Terms,
+        terms: &AcceptorOptions,
         first_row: u64,
         most: usize,
     ) -> PyResult<Outcomes> {
-        let mut sending = Sending::new(self.take()?, &self.orders, terms, first_row);
+        let mut sending = Sending::new(self.take()?, &self.control, terms, first_row);
         let done = sending.some(py, events, most);
         let (sender, outcomes) = sending.finish();
         let mut known =
@@ -179,7 +179,7 @@ impl Association {
         transfer_syntax: &str,
         enforce_uid_conformance: bool,
     ) -> PyResult<Outcomes> {
-        let terms = Terms::of(transfer_syntax, enforce_uid_conformance)?;
+        let terms = AcceptorOptions::of(transfer_syntax, enforce_uid_conformance)?;
         self.send_some(py, &mut Events::of(events)?, &terms, 0, usize::MAX)
     }
 
@@ -234,7 +234,7 @@ impl Association {
             return Err(PyValueError::new_err("batch_size must be 1 and more, not 0"));
         }
         let events = Mutex::new(Some(Ahead { events: Events::of(events)?, done: 0 }));
-        let terms = Terms::of(transfer_syntax, enforce_uid_conformance)?;
+        let terms = AcceptorOptions::of(transfer_syntax, enforce_uid_conformance)?;
         Ok(OutcomeBatches { association: slf.unbind(), events, batch_size, terms })
     }
 
@@ -249,7 +249,7 @@ impl Association {
     ///     Wait for nothing: the association is aborted.
     #[pyo3(signature = (*, at_once = false))]
     fn stop(&self, at_once: bool) {
-        self.orders.store(if at_once { LEAVE } else { SEND_NO_MORE }, Ordering::Relaxed);
+        self.control.store(if at_once { LEAVE } else { SEND_NO_MORE }, Ordering::Relaxed);
     }
 
     /// Release the association.
@@ -315,7 +315,7 @@ pub struct OutcomeBatches {
     association: Py<Association>,
     events: Mutex<Option<Ahead>>,
     batch_size: usize,
-    terms: Terms,
+    terms: AcceptorOptions,
 }
 
 #[pymethods]

@@ -9,7 +9,7 @@ use crate::network::calls::{Callable, attach, log};
 use crate::network::handlers::{AUTHENTICATE_FAILED, coroutine_hint, shown};
 
 /// Asks a Python function whether a user is let in.
-pub fn admits(authenticate: &Callable, user: Option<&UserIdentity>) -> bool {
+pub fn is_authenticated(authenticate: &Callable, user: Option<&UserIdentity>) -> bool {
     let (name, passcode) = match user.map(|user| (user.identity_type(), user)) {
         None => (None, None),
         Some((UserIdentityType::Username, user)) => (Some(user.primary_field()), None),

@@ -9,8 +9,8 @@ use arrow_array::{Array, ArrayRef, UInt16Array};
 use arrow_cast::cast;
 use arrow_schema::DataType;
 use fastdimse_core::command_set::CommandSet;
-use fastdimse_delivery::receive::{Answer, Chunk, Origin, Taken, Taker};
-use fastdimse_delivery::received::received;
+use fastdimse_delivery::receive::event_columns::received;
+use fastdimse_delivery::receive::receiver::{Answer, Chunk, EventSink, Origin, Taken};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyFrozenSet, PyMapping, PyMemoryView, PySet, PyString};
@@ -41,7 +41,7 @@ impl BatchHandler {
     }
 }
 
-impl Taker for BatchHandler {
+impl EventSink for BatchHandler {
     fn answer(&self, _: &CommandSet<'_>, _: &[u8], _: u8, _: &Origin) -> Option<Answer> {
         None
     }

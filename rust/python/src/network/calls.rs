@@ -81,10 +81,10 @@ pub fn attach<T>(run: impl FnOnce(Python<'_>) -> T) -> Option<T> {
 
 /// Lets no thread of a listener call Python any more, and waits until those return that do, for so long at
 /// most: a thread that comes back to an interpreter that is taken apart ends the process.
-pub fn end_calls(patience: Duration) {
+pub fn end_calls(timeout: Duration) {
     let mut state = CALLS.lock();
     state.ended = true;
-    let waited = CALLS.returned.wait_timeout_while(state, patience, |state| state.count > 0);
+    let waited = CALLS.returned.wait_timeout_while(state, timeout, |state| state.count > 0);
     drop(waited.unwrap_or_else(PoisonError::into_inner));
 }
 

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use fastdimse_delivery::listener::{self};
-use fastdimse_delivery::waiting::Waiting;
+use fastdimse_delivery::receive::listener::{self};
+use fastdimse_delivery::receive::queue::EventQueue;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
@@ -14,7 +14,7 @@ use crate::network::calls::end_calls;
 struct Running {
     process: u32,
     listener: Weak<listener::Listener>,
-    waiting: Weak<Waiting>,
+    waiting: Weak<EventQueue>,
 }
 
 /// The listeners that may be running.
@@ -29,7 +29,7 @@ fn running() -> MutexGuard<'static, Vec<Running>> {
 pub fn end_with_interpreter(
     py: Python<'_>,
     listener: &Arc<listener::Listener>,
-    waiting: &Arc<Waiting>,
+    waiting: &Arc<EventQueue>,
 ) -> PyResult<()> {
     static REGISTERED: PyOnceLock<()> = PyOnceLock::new();
     REGISTERED.get_or_try_init(py, || {

@@ -9,7 +9,7 @@ use fastdimse_core::data_set::encode::DataSetOptions;
 use fastdimse_core::encode::encode_structured;
 use fastdimse_core::field::Field;
 use fastdimse_core::standard::transfer_syntax::TransferSyntax;
-use fastdimse_delivery::receive::{Answer, Chunk, Origin, Taken, Taker};
+use fastdimse_delivery::receive::receiver::{Answer, Chunk, EventSink, Origin, Taken};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyTuple};
@@ -36,7 +36,7 @@ pub struct Handler {
     pub handler: Callable,
 }
 
-impl Taker for Handler {
+impl EventSink for Handler {
     fn answer(
         &self,
         event: &CommandSet<'_>,

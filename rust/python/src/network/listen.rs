@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use fastdimse_core::command_set::CommandSet;
-use fastdimse_delivery::acceptance::Terms;
-use fastdimse_delivery::connection::Patience;
-use fastdimse_delivery::listener::{self};
-use fastdimse_delivery::negotiation::finite_pdu_length;
-use fastdimse_delivery::receive::{Admits, Answer, Chunk, Origin, Service, Taken, Taker};
-use fastdimse_delivery::waiting::Waiting;
+use fastdimse_delivery::association::acceptance::AcceptorOptions;
+use fastdimse_delivery::association::negotiation::finite_pdu_length;
+use fastdimse_delivery::receive::listener::{self};
+use fastdimse_delivery::receive::queue::EventQueue;
+use fastdimse_delivery::receive::receiver::{
+    Answer, Authenticate, Chunk, EventSink, Origin, Service, Taken,
+};
+use fastdimse_delivery::timeouts::Timeouts;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::network::authenticate::admits;
+use crate::network::authenticate::is_authenticated;
 use crate::network::batch_handler::BatchHandler;
 use crate::network::calls::Callable;
 use crate::network::exit::end_with_interpreter;
@@ -136,7 +138,7 @@ pub fn listen(
         let titles = texts(titles)?;
         titles.iter().map(|one| title("calling_aes", one)).collect::<PyResult<BTreeSet<_>>>()
     });
-    let terms = Terms {
+    let terms = AcceptorOptions {
         sop_classes: self::sop_classes(sop_classes)?.into_iter().collect(),
         called: called_ae.map(|called| title("called_ae", called)).transpose()?,
         calling: calling.transpose()?,
@@ -144,7 +146,7 @@ pub fn listen(
         window,
     };
     let association = seconds("association_timeout", association_timeout)?;
-    let patience = Patience {
+    let timeouts = Timeouts {
         connection: association,
         association,
         response: seconds("idle_timeout", idle_timeout)?,
@@ -158,22 +160,22 @@ pub fn listen(
     let handler = callable("handler", handler)?;
     let batch_handler = callable("batch_handler", batch_handler)?;
     let authenticate = callable("authenticate", authenticate)?;
-    let admits = authenticate
-        .clone()
-        .map(|authenticate| -> Admits { Box::new(move |user| admits(&authenticate, user)) });
+    let authenticates = authenticate.clone().map(|callable| -> Authenticate {
+        Box::new(move |user| is_authenticated(&callable, user))
+    });
     let service = Service {
         terms,
-        admits,
+        authenticate: authenticates,
         tls,
-        patience,
+        timeouts,
         max_message_length,
         stopping: AtomicBool::new(false),
     };
-    let waiting = Arc::new(Waiting::new(max_waiting));
+    let waiting = Arc::new(EventQueue::new(max_waiting));
     let callables = [&handler, &batch_handler, &authenticate].into_iter().flatten().cloned();
     let callables: Vec<Callable> = callables.collect();
     let has_handler = handler.is_some() || batch_handler.is_some();
-    let taker: Arc<dyn Taker> = match (handler, batch_handler) {
+    let taker: Arc<dyn EventSink> = match (handler, batch_handler) {
         (Some(_), Some(_)) => {
             let text = "handler and batch_handler can't be given together";
             return Err(PyValueError::new_err(text));
@@ -199,10 +201,10 @@ pub fn listen(
 
 /// Hands events on to who receives them.
 pub struct Collector {
-    waiting: Arc<Waiting>,
+    waiting: Arc<EventQueue>,
 }
 
-impl Taker for Collector {
+impl EventSink for Collector {
     fn answer(&self, _: &CommandSet<'_>, _: &[u8], _: u8, _: &Origin) -> Option<Answer> {
         Some(Answer::SUCCESS)
     }

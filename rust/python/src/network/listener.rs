@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use fastdimse_delivery::listener::{self, Report, Reports};
-use fastdimse_delivery::receive::Chunk;
-use fastdimse_delivery::received;
-use fastdimse_delivery::waiting::{self, Waiting};
+use fastdimse_delivery::receive::event_columns;
+use fastdimse_delivery::receive::listener::{self, Report, Reports};
+use fastdimse_delivery::receive::queue::{self, EventQueue};
+use fastdimse_delivery::receive::receiver::Chunk;
 use pyo3::exceptions::{PyResourceWarning, PyRuntimeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -41,7 +41,7 @@ pub struct Listener {
     /// Taken out only when it is dropped.
     pub(super) listener: Option<Arc<listener::Listener>>,
     pub(super) closed: AtomicBool,
-    pub(super) waiting: Arc<Waiting>,
+    pub(super) waiting: Arc<EventQueue>,
     pub(super) has_handler: bool,
     /// What the threads call. The listener owns it, so that a cycle of both can be collected.
     pub(super) callables: Vec<Callable>,
@@ -76,23 +76,23 @@ impl Listener {
         &self,
         py: Python<'_>,
         events: usize,
-        patience: Option<Duration>,
+        timeout: Option<Duration>,
         linger: Duration,
     ) -> PyResult<Option<Vec<Chunk>>> {
         let begin = Instant::now();
         loop {
-            let left = patience.map(|patience| patience.saturating_sub(begin.elapsed()));
+            let left = timeout.map(|timeout| timeout.saturating_sub(begin.elapsed()));
             let some = left.map_or(SIGNALS, |left| left.min(SIGNALS));
             if py.detach(|| self.waiting.wait_for(1, some)) {
                 self.linger(py, events, linger)?;
             }
             match py.detach(|| self.waiting.take(events, Duration::ZERO, Duration::ZERO)) {
-                waiting::Taken::Chunks(chunks) => return Ok(Some(chunks)),
-                waiting::Taken::Closed => return Ok(None),
-                waiting::Taken::Nothing if left.is_some_and(|left| left.is_zero()) => {
+                queue::Taken::Chunks(chunks) => return Ok(Some(chunks)),
+                queue::Taken::Closed => return Ok(None),
+                queue::Taken::Nothing if left.is_some_and(|left| left.is_zero()) => {
                     return Ok(None);
                 }
-                waiting::Taken::Nothing => {
+                queue::Taken::Nothing => {
                     py.check_signals()?;
                     if self.has_ended() {
                         self.waiting.close();
@@ -177,7 +177,7 @@ impl Listener {
         let wrong = |name, value| PyValueError::new_err(format!("{name} is {value}"));
         let duration =
             |name, value: f64| Duration::try_from_secs_f64(value).map_err(|_| wrong(name, value));
-        let patience = timeout.map(|timeout| duration("timeout", timeout)).transpose()?;
+        let timeout = timeout.map(|timeout| duration("timeout", timeout)).transpose()?;
         let linger = duration("linger", linger)?;
         if self.has_handler {
             let text = "events can't be received here: the listener has a handler that takes them";
@@ -185,8 +185,8 @@ impl Listener {
         }
         self.check_process()?;
         let most = batch_size.max(1);
-        let Some(chunks) = self.chunks(py, most, patience, linger)? else { return Ok(None) };
-        Ok(Some(py.detach(|| received::received(&chunks)).into()))
+        let Some(chunks) = self.chunks(py, most, timeout, linger)? else { return Ok(None) };
+        Ok(Some(py.detach(|| event_columns::received(&chunks)).into()))
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {

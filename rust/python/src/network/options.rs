@@ -6,7 +6,7 @@ use fastdimse_core::pdu::associate::check_ae_title;
 use fastdimse_core::standard::sop_classes::negotiated;
 use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 use fastdimse_core::uid;
-use fastdimse_delivery::negotiation::{MOST_CONTEXTS, User};
+use fastdimse_delivery::association::negotiation::{MAX_CONTEXTS, User};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -52,9 +52,9 @@ pub fn sop_classes(given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
         return Ok(negotiated().map(str::to_owned).collect());
     };
     let uids = texts(given)?;
-    if !(1..=MOST_CONTEXTS).contains(&uids.len()) {
+    if !(1..=MAX_CONTEXTS).contains(&uids.len()) {
         return Err(PyValueError::new_err(format!(
-            "sop_classes must be 1 to {MOST_CONTEXTS} UIDs, not {}",
+            "sop_classes must be 1 to {MAX_CONTEXTS} UIDs, not {}",
             uids.len()
         )));
     }

@@ -10,7 +10,7 @@ use arrow_array::{
 use arrow_schema::{DataType, Field as Column, Schema, SchemaRef, TimeUnit};
 use fastdimse_core::rejection::Rejection;
 use fastdimse_core::standard::status::describe;
-use fastdimse_delivery::send::Answer;
+use fastdimse_delivery::send::sender::Answer;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
 

@@ -1,12 +1,13 @@
 //! Peers that associations are opened with, and what is asked of them.
 
 use fastdimse_core::standard::status::describe;
-use fastdimse_delivery::connection::Patience;
+use fastdimse_delivery::association::negotiation::VERIFICATION;
+use fastdimse_delivery::association::negotiation::{Proposal, finite_pdu_length};
 use fastdimse_delivery::messages::MAX_MESSAGE_LENGTH;
-use fastdimse_delivery::negotiation::{Proposal, finite_pdu_length};
-use fastdimse_delivery::send::Sender;
-use fastdimse_delivery::tls::ClientTls;
-use fastdimse_delivery::verification::{self, VERIFICATION};
+use fastdimse_delivery::send::echo::verify;
+use fastdimse_delivery::send::sender::Sender;
+use fastdimse_delivery::timeouts::Timeouts;
+use fastdimse_delivery::transport::tls::ClientTls;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -72,7 +73,7 @@ pub struct Peer {
     #[pyo3(get)]
     name: String,
     proposal: Proposal,
-    patience: Patience,
+    timeouts: Timeouts,
     tls: Option<ClientTls>,
 }
 
@@ -114,7 +115,7 @@ impl Peer {
             window,
             user: user(username, passcode)?,
         };
-        let patience = Patience {
+        let timeouts = Timeouts {
             connection: seconds("connection_timeout", connection_timeout)?,
             association: seconds("association_timeout", association_timeout)?,
             response: seconds("response_timeout", response_timeout)?,
@@ -122,7 +123,7 @@ impl Peer {
         };
         let tls = client_tls(tls, &host)?;
         let name = name.unwrap_or_else(|| format!("{called_ae}@{host}:{port} from {calling_ae}"));
-        Ok(Self { host, port, name, proposal, patience, tls })
+        Ok(Self { host, port, name, proposal, timeouts, tls })
     }
 
     #[getter]
@@ -148,7 +149,7 @@ impl Peer {
     ///     As :func:`connect`.
     fn connect(&self, py: Python<'_>) -> PyResult<Association> {
         let address = (self.host.clone(), self.port);
-        detached(py, || Sender::open(address, self.tls.as_ref(), &self.proposal, self.patience))?
+        detached(py, || Sender::open(address, self.tls.as_ref(), &self.proposal, self.timeouts))?
             .map(Association::of)
             .map_err(|failure| association_error(py, &failure))
     }
@@ -173,9 +174,7 @@ impl Peer {
             ..self.proposal.clone()
         };
         let address = (self.host.clone(), self.port);
-        let echo = detached(py, || {
-            verification::echo(address, self.tls.as_ref(), &proposal, &self.patience)
-        });
+        let echo = detached(py, || verify(address, self.tls.as_ref(), &proposal, &self.timeouts));
         let echo = echo?.map_err(|failure| association_error(py, &failure))?;
         match echo.status {
             0 => Ok(echo.latency.as_secs_f64()),

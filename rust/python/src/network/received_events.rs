@@ -1,7 +1,7 @@
 //! Events that were taken in, as columns.
 
 use arrow_array::RecordBatch;
-use fastdimse_delivery::received;
+use fastdimse_delivery::receive::event_columns;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
@@ -36,7 +36,7 @@ impl ReceivedEvents {
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        Ok(pyo3_arrow::ffi::to_schema_pycapsule(py, received::schema().as_ref())?)
+        Ok(pyo3_arrow::ffi::to_schema_pycapsule(py, event_columns::schema().as_ref())?)
     }
 
     #[pyo3(signature = (requested_schema = None))]

@@ -7,8 +7,8 @@ use arrow_array::RecordBatch;
 use fastdimse_core::rejection::Rejection;
 use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 use fastdimse_delivery::failure::Failure;
-use fastdimse_delivery::requests::{EncodedRequests, encode_requests};
-use fastdimse_delivery::send::{Answer, Order, Requests, Sender};
+use fastdimse_delivery::send::requests::{EncodedRequests, encode_requests};
+use fastdimse_delivery::send::sender::{Answer, Control, Requests, Sender};
 use pyo3::prelude::*;
 
 use crate::errors::schema_error;
@@ -32,12 +32,12 @@ const NOT_SENT: &str = "not-sent";
 const STOPPED: &str = "this end was told to send no more";
 
 /// How events are sent.
-pub struct Terms {
+pub struct AcceptorOptions {
     encoded_in: TransferSyntax,
     conformant_uids: bool,
 }
 
-impl Terms {
+impl AcceptorOptions {
     pub fn of(encoded_in: &str, conformant_uids: bool) -> PyResult<Self> {
         Ok(Self { encoded_in: transfer_syntax(encoded_in)?, conformant_uids })
     }
@@ -46,11 +46,11 @@ impl Terms {
 /// Events on their way out.
 pub struct Sending<'a> {
     sender: Box<Sender>,
-    orders: Orders<'a>,
+    control: ControlFn<'a>,
     outcomes: OutcomesBuilder,
     /// The row of each message.
     rows: Vec<usize>,
-    terms: &'a Terms,
+    terms: &'a AcceptorOptions,
     /// The number of the first row.
     first_row: u64,
     /// Whether an order came to send no more.
@@ -58,30 +58,35 @@ pub struct Sending<'a> {
 }
 
 /// Who asks what to do.
-struct Orders<'a> {
+struct ControlFn<'a> {
     given: &'a AtomicU8,
     asked: Instant,
 }
 
-impl Orders<'_> {
-    fn order(&mut self, now: Instant) -> Order {
+impl ControlFn<'_> {
+    fn order(&mut self, now: Instant) -> Control {
         match self.given.load(Ordering::Relaxed) {
-            0 if now - self.asked < SIGNALS => Order::GoOn,
+            0 if now - self.asked < SIGNALS => Control::Continue,
             0 => {
                 self.asked = now;
-                if interrupted() { Order::Leave } else { Order::GoOn }
+                if interrupted() { Control::Cancel } else { Control::Continue }
             }
-            SEND_NO_MORE => Order::SendNoMore,
-            _ => Order::Leave,
+            SEND_NO_MORE => Control::StopSending,
+            _ => Control::Cancel,
         }
     }
 }
 
 impl<'a> Sending<'a> {
-    pub fn new(sender: Box<Sender>, given: &'a AtomicU8, terms: &'a Terms, first_row: u64) -> Self {
-        let orders = Orders { given, asked: Instant::now() };
+    pub fn new(
+        sender: Box<Sender>,
+        given: &'a AtomicU8,
+        terms: &'a AcceptorOptions,
+        first_row: u64,
+    ) -> Self {
+        let control = ControlFn { given, asked: Instant::now() };
         let (outcomes, rows) = (OutcomesBuilder::default(), Vec::new());
-        Self { sender, orders, outcomes, rows, terms, first_row, stopped: false }
+        Self { sender, control, outcomes, rows, terms, first_row, stopped: false }
     }
 
     pub fn finish(self) -> (Box<Sender>, OutcomesBuilder) {
@@ -133,7 +138,7 @@ impl<'a> Sending<'a> {
         {
             let found = py.detach(|| {
                 let first_row = self.first_row + self.outcomes.count() as u64;
-                let Terms { encoded_in, conformant_uids } = *self.terms;
+                let AcceptorOptions { encoded_in, conformant_uids } = *self.terms;
                 let agreement = self.sender.agreement();
                 encode_requests(&batch, broken, encoded_in, agreement, first_row, conformant_uids)
             });
@@ -153,7 +158,7 @@ impl<'a> Sending<'a> {
         let (bytes, offsets) = (&encoded.bytes, &encoded.offsets);
         let (mut sent, mut answers) = (0, Vec::new());
         let requests = Requests { bytes, offsets, message_ids, first: first as u64 };
-        let mut order = |now| self.orders.order(now);
+        let mut order = |now| self.control.order(now);
         let result = self.sender.send(requests, &mut sent, &mut answers, &mut order);
         self.answered(&answers);
         let failure = result.err();
@@ -168,7 +173,7 @@ impl<'a> Sending<'a> {
     /// Waits for the answers that are still due.
     fn rest(&mut self) -> Option<Failure> {
         let mut answers = Vec::new();
-        let mut order = |now| self.orders.order(now);
+        let mut order = |now| self.control.order(now);
         let result = self.sender.finish(&mut answers, &mut order);
         self.answered(&answers);
         self.failed(result.err()?)

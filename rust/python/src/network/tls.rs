@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use fastdimse_delivery::tls::{ClientTls, Credentials, TlsError};
+use fastdimse_delivery::transport::tls::{ClientTls, Credentials, TlsError};
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use rustls::ServerConfig;

@@ -8,10 +8,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::acceptance::too_many;
-use crate::connection::Connection;
+use crate::association::acceptance::too_many;
 use crate::failure::Failure;
-use crate::receive::{Service, Taker, serve};
+use crate::receive::receiver::{EventSink, Service, serve};
+use crate::transport::connection::Connection;
 
 /// What went wrong on an association.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Reports {
 }
 
 /// How long to wait after a connection that can't be accepted.
-const RESPITE: Duration = Duration::from_millis(10);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(10);
 
 /// How long associations have to write the responses to what they took, once the listener stops.
 const LAST_RESPONSES: Duration = Duration::from_secs(1);
@@ -60,7 +60,7 @@ pub struct Listener {
 struct Shared {
     service: Service,
     max_connections: usize,
-    taker: Arc<dyn Taker>,
+    taker: Arc<dyn EventSink>,
     threads: Mutex<Threads>,
     /// A thread has ended.
     ended: Condvar,
@@ -83,7 +83,7 @@ impl Listener {
         address: impl ToSocketAddrs,
         service: Service,
         max_connections: usize,
-        taker: Arc<dyn Taker>,
+        taker: Arc<dyn EventSink>,
     ) -> io::Result<Self> {
         let socket = Arc::new(TcpListener::bind(address)?);
         let address = socket.local_addr()?;
@@ -149,13 +149,13 @@ impl Listener {
         let _ = TcpStream::connect_timeout(&to, Duration::from_secs(1));
     }
 
-    /// Waits until all threads have ended, once it was stopped; `false` if some have not within `patience`.
+    /// Waits until all threads have ended, once it was stopped; `false` if some have not within `timeout`.
     ///
     /// A thread of its own must not call this: it would wait for itself.
-    pub fn wait(&self, patience: Duration) -> bool {
+    pub fn wait(&self, timeout: Duration) -> bool {
         let threads = lock(&self.shared.threads);
         let running = |threads: &mut Threads| threads.accepting || !threads.open.is_empty();
-        let waited = self.shared.ended.wait_timeout_while(threads, patience, running);
+        let waited = self.shared.ended.wait_timeout_while(threads, timeout, running);
         !running(&mut waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 
@@ -164,11 +164,11 @@ impl Listener {
     /// # Errors
     /// What `go_on` returns.
     pub fn close<E>(&self, mut go_on: impl FnMut() -> Result<(), E>) -> Result<(), E> {
-        const SLICE: Duration = Duration::from_millis(50);
+        const POLL_INTERVAL: Duration = Duration::from_millis(50);
         self.stop();
         let begin = Instant::now();
         let mut patient = true;
-        while !self.wait(SLICE) {
+        while !self.wait(POLL_INTERVAL) {
             go_on()?;
             if patient && begin.elapsed() >= LAST_RESPONSES {
                 // A peer that reads nothing is not waited for.
@@ -218,7 +218,7 @@ fn accept(socket: &TcpListener, shared: &Arc<Shared>) {
             Ok((connection, peer)) => start(connection, peer, number, shared),
             // What fails here is the connection that came, or the system has no descriptor left for it:
             // others must end first.
-            Err(_) => thread::sleep(RESPITE),
+            Err(_) => thread::sleep(ACCEPT_RETRY_DELAY),
         }
     }
 }
@@ -272,8 +272,8 @@ impl Drop for Serving {
 
 /// Nothing is read of one too many: its request, or handshake, could take its time.
 fn refuse(connection: TcpStream, shared: &Shared) {
-    let Service { tls: None, patience, .. } = &shared.service else { return };
-    if let Ok(mut connection) = Connection::accept(connection, None, 0, patience) {
+    let Service { tls: None, timeouts, .. } = &shared.service else { return };
+    if let Ok(mut connection) = Connection::accept(connection, None, 0, timeouts) {
         let _ = connection.write_pdu(&too_many());
     }
 }

@@ -18,10 +18,13 @@ use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 
 use crate::failure::Failure;
 
+/// The Verification SOP Class (PS3.4 A.4).
+pub const VERIFICATION: &str = "1.2.840.10008.1.1";
+
 /// The asynchronous operations window's sub-item (PS3.7 D.3.3.3.1).
 pub(crate) const OPERATIONS_WINDOW: u8 = 0x53;
 /// Presentation context IDs are the odd numbers to 255 (PS3.8 9.3.2.2).
-pub const MOST_CONTEXTS: usize = 128;
+pub const MAX_CONTEXTS: usize = 128;
 
 /// What is proposed by an end that sends events.
 #[derive(Debug, Clone)]

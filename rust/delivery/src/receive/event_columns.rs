@@ -17,7 +17,7 @@ use fastdimse_core::decode::decode;
 use fastdimse_core::field::Field;
 use fastdimse_core::options::{Framing, OnInvalid};
 
-use crate::receive::{Chunk, Origin};
+use crate::receive::receiver::{Chunk, Origin};
 
 /// The columns of events that were taken in.
 pub fn schema() -> SchemaRef {

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::receive::Chunk;
+use crate::receive::receiver::Chunk;
 
 /// What a chunk takes beside its bytes, or more.
 const OVERHEAD: usize = 256;
 
 /// Chunks that wait.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct EventQueue {
     state: Mutex<State>,
     /// There is what somebody waits for who takes.
     arrived: Condvar,
@@ -45,7 +45,7 @@ pub enum Taken {
     Closed,
 }
 
-impl Waiting {
+impl EventQueue {
     /// Room for about so many bytes.
     pub fn new(most: usize) -> Self {
         let (state, arrived, room) = (Mutex::default(), Condvar::new(), Condvar::new());
@@ -74,8 +74,8 @@ impl Waiting {
 
     /// Takes chunks of about so many events: waits for at most so long for the first of them, and then
     /// so long for others.
-    pub fn take(&self, events: usize, patience: Duration, linger: Duration) -> Taken {
-        let mut state = self.wait(self.lock(), 1, patience);
+    pub fn take(&self, events: usize, timeout: Duration, linger: Duration) -> Taken {
+        let mut state = self.wait(self.lock(), 1, timeout);
         if state.chunks.is_empty() {
             return if state.closed { Taken::Closed } else { Taken::Nothing };
         }
@@ -102,8 +102,8 @@ impl Waiting {
 
     /// Waits for so many events, for so long at most, and takes none. Returns whether there are as many, or
     /// no more are to be waited for.
-    pub fn wait_for(&self, events: usize, patience: Duration) -> bool {
-        let state = self.wait(self.lock(), events, patience);
+    pub fn wait_for(&self, events: usize, timeout: Duration) -> bool {
+        let state = self.wait(self.lock(), events, timeout);
         state.closed || state.events >= events || 2 * state.bytes >= self.most
     }
 
@@ -111,11 +111,11 @@ impl Waiting {
         &self,
         mut state: MutexGuard<'a, State>,
         wanted: usize,
-        patience: Duration,
+        timeout: Duration,
     ) -> MutexGuard<'a, State> {
         state.wanted = Some(wanted);
         let too_few = |state: &mut State| !self.is_enough(state);
-        let waited = self.arrived.wait_timeout_while(state, patience, too_few);
+        let waited = self.arrived.wait_timeout_while(state, timeout, too_few);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
         state.wanted = None;
         state
@@ -151,8 +151,8 @@ mod tests {
     use std::time::{Instant, SystemTime};
 
     use super::*;
-    use crate::acceptance::Accepted;
-    use crate::receive::Origin;
+    use crate::association::acceptance::Accepted;
+    use crate::receive::receiver::Origin;
 
     fn chunk(number: u64, length: usize) -> Chunk {
         let accepted =
@@ -167,7 +167,7 @@ mod tests {
     }
 
     /// Takes one.
-    fn number(waiting: &Waiting) -> Option<u64> {
+    fn number(waiting: &EventQueue) -> Option<u64> {
         match waiting.take(1, Duration::from_secs(10), Duration::ZERO) {
             Taken::Chunks(chunks) => chunks.first().map(|chunk| chunk.origin.number),
             Taken::Nothing | Taken::Closed => None,
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn who_puts_waits_for_room_and_nothing_is_lost() {
-        let waiting = Arc::new(Waiting::new(10_000));
+        let waiting = Arc::new(EventQueue::new(10_000));
         let of_thread = waiting.clone();
         let putting = thread::spawn(move || {
             (0..100).for_each(|number| of_thread.put(chunk(number, 4_000)));
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn who_takes_is_woken_for_enough_and_not_for_less() {
-        let waiting = Arc::new(Waiting::new(1 << 20));
+        let waiting = Arc::new(EventQueue::new(1 << 20));
         let of_thread = waiting.clone();
         let putting = thread::spawn(move || {
             for number in 0..10 {
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_more_than_there_is_room_for_gets_what_there_is() {
-        let waiting = Arc::new(Waiting::new(10_000));
+        let waiting = Arc::new(EventQueue::new(10_000));
         let of_thread = waiting.clone();
         let putting =
             thread::spawn(move || (0..9).for_each(|one| of_thread.put(chunk(one, 2_000))));
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn what_is_there_when_it_is_closed_can_be_taken() {
-        let waiting = Arc::new(Waiting::new(1));
+        let waiting = Arc::new(EventQueue::new(1));
         waiting.put(chunk(1, 10));
         let of_thread = waiting.clone();
         let putting = thread::spawn(move || of_thread.put(chunk(2, 10)));

@@ -17,41 +17,38 @@ use fastdimse_core::rejection::{Reason, Rejection};
 use rustls::ServerConfig;
 
 use crate::failure::Failure;
-use crate::negotiation::{Agreement, Proposal};
-use crate::socket::{Deadline, Interrupt, SLICE, Socket, ask};
-use crate::tls::{ClientTls, Stream};
+use crate::timeouts::{Deadline, POLL_INTERVAL, Timeouts, check_interrupt};
+use crate::transport::socket::Socket;
+use crate::transport::tls::{ClientTls, Stream};
 
 const ASSOCIATE_REQUEST: u8 = 0x01;
+
 const ASSOCIATE_ACCEPT: u8 = 0x02;
+
 const ASSOCIATE_REJECT: u8 = 0x03;
+
 /// P-DATA-TF (PS3.8 9.3.5).
 pub const P_DATA: u8 = 0x04;
+
 const RELEASE_REQUEST: u8 = 0x05;
+
 const RELEASE_RESPONSE: u8 = 0x06;
+
 const ABORT: u8 = 0x07;
+
 /// The result of an A-ASSOCIATE-RJ that may be another one later (PS3.8 9.3.4).
 const REJECTED_TRANSIENT: u8 = 2;
+
 const UNKNOWN_REASON: &str = "for a reason that no standard knows";
 
 /// The most that is read at once.
 const CHUNK: usize = 1 << 16;
+
 /// The most memory for PDUs that a connection keeps while none is begun.
 const KEPT: usize = 1 << 20;
+
 /// The longest A-ASSOCIATE that is read: 128 contexts with all there is to say about them.
 const LONGEST_ASSOCIATE: u32 = 1 << 20;
-
-/// How long to wait.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// For a connection, and for each write.
-    pub connection: Duration,
-    /// For an answer to an A-ASSOCIATE or A-RELEASE.
-    pub association: Duration,
-    /// For an answer to a message.
-    pub response: Duration,
-    /// Asked meanwhile whether to leave, if anybody is to be asked.
-    pub interrupt: Option<Interrupt>,
-}
 
 /// A connection.
 #[derive(Debug)]
@@ -67,7 +64,7 @@ pub struct Connection {
 
 /// A PDU that came in: its type, and all of its bytes.
 #[derive(Debug, Clone, Copy)]
-pub struct Raw<'a> {
+pub struct RawPdu<'a> {
     /// Its type, 1 to 7.
     pub kind: u8,
     /// Its bytes.
@@ -80,13 +77,13 @@ impl Connection {
         address: impl ToSocketAddrs + Send + 'static,
         tls: Option<&ClientTls>,
         max_pdu_length: u32,
-        patience: &Patience,
+        timeouts: &Timeouts,
     ) -> Result<Self, Failure> {
-        let socket = connect(address, patience).map_err(Failure::of_connect)?;
-        let socket = Socket::new(socket, patience.connection, patience.interrupt)
-            .map_err(Failure::of_connect)?;
+        let socket = connect(address, timeouts).map_err(Failure::from_connect)?;
+        let socket = Socket::new(socket, timeouts.connection, timeouts.interrupt)
+            .map_err(Failure::from_connect)?;
         let stream = match tls {
-            Some(tls) => Stream::client(socket, tls, patience.association)?,
+            Some(tls) => Stream::client(socket, tls, timeouts.association)?,
             None => Stream::Plain(socket),
         };
         Ok(Self::of(stream, max_pdu_length))
@@ -100,12 +97,12 @@ impl Connection {
         socket: TcpStream,
         tls: Option<&Arc<ServerConfig>>,
         max_pdu_length: u32,
-        patience: &Patience,
+        timeouts: &Timeouts,
     ) -> Result<Self, Failure> {
-        let socket = Socket::new(socket, patience.connection, patience.interrupt)
+        let socket = Socket::new(socket, timeouts.connection, timeouts.interrupt)
             .map_err(Failure::Connect)?;
         let stream = match tls {
-            Some(config) => Stream::server(socket, config, patience.association)?,
+            Some(config) => Stream::server(socket, config, timeouts.association)?,
             None => Stream::Plain(socket),
         };
         Ok(Self::of(stream, max_pdu_length))
@@ -127,8 +124,8 @@ impl Connection {
     /// Writes bytes that are whole PDUs.
     pub fn write(&mut self, pdus: &[u8]) -> Result<(), Failure> {
         let written = self.stream.write_all(pdus).and_then(|()| self.stream.flush());
-        let deaf = Failure::Deaf(self.stream.socket().write_patience());
-        written.map_err(|error| Failure::of_io(error, deaf))
+        let late = Failure::WriteTimeout(self.stream.socket().write_timeout());
+        written.map_err(|error| Failure::from_io(error, late))
     }
 
     /// Writes a PDU other than P-DATA-TF.
@@ -140,7 +137,7 @@ impl Connection {
     }
 
     /// The next PDU of those that have come in whole.
-    pub fn next_read(&mut self) -> Result<Option<Raw<'_>>, Failure> {
+    pub fn next_read(&mut self) -> Result<Option<RawPdu<'_>>, Failure> {
         Ok(self.whole()?.map(|length| self.hand_out(length)))
     }
 
@@ -151,7 +148,7 @@ impl Connection {
             return Ok(None);
         };
         if NAMES.get(usize::from(kind).wrapping_sub(1)).is_none() {
-            return Err(if self.stream.is_met_with_tls([kind, second]) {
+            return Err(if self.stream.is_plain_and_met_with_tls([kind, second]) {
                 let why = "the peer speaks TLS, this end does not".into();
                 Failure::Tls { permanent: true, why }
             } else {
@@ -167,10 +164,10 @@ impl Connection {
         Ok((rest.len() >= length).then_some(length))
     }
 
-    fn hand_out(&mut self, length: usize) -> Raw<'_> {
+    fn hand_out(&mut self, length: usize) -> RawPdu<'_> {
         let at = self.read;
         self.read += length;
-        Raw { kind: self.bytes[at], bytes: &self.bytes[at..self.read] }
+        RawPdu { kind: self.bytes[at], bytes: &self.bytes[at..self.read] }
     }
 
     /// Waits for bytes and reads those that are there.
@@ -192,12 +189,12 @@ impl Connection {
                 self.end += found;
                 Ok(())
             }
-            Err(error) => Err(Failure::of_io(error, Failure::Silent(deadline.patience()))),
+            Err(error) => Err(Failure::from_io(error, Failure::ReadTimeout(deadline.timeout()))),
         }
     }
 
     /// Waits for a PDU.
-    pub fn wait_for_raw(&mut self, deadline: Deadline) -> Result<Raw<'_>, Failure> {
+    pub fn wait_for_raw(&mut self, deadline: Deadline) -> Result<RawPdu<'_>, Failure> {
         let length = loop {
             match self.whole()? {
                 Some(length) => break length,
@@ -211,15 +208,15 @@ impl Connection {
     pub fn wait_for_pdu(
         &mut self,
         expected: &'static str,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Pdu, Failure> {
-        read(self.wait_for_raw(Deadline::after(patience))?, expected)
+        read(self.wait_for_raw(Deadline::after(timeout))?, expected)
     }
 
     /// Releases the association (PS3.8 7.2), on which nothing is unanswered, and closes the connection. A
     /// peer that closes it first has ended the association too.
-    pub fn release(mut self, patience: Duration) -> Result<(), Failure> {
-        match self.ask_for_release(patience) {
+    pub fn release(mut self, timeout: Duration) -> Result<(), Failure> {
+        match self.ask_for_release(timeout) {
             Err(failure @ Failure::Interrupted) => {
                 self.fail(&failure);
                 Err(failure)
@@ -234,14 +231,14 @@ impl Connection {
         }
     }
 
-    fn ask_for_release(&mut self, patience: Duration) -> Result<(), Failure> {
+    fn ask_for_release(&mut self, timeout: Duration) -> Result<(), Failure> {
         let expected = NAMES[usize::from(RELEASE_RESPONSE) - 1];
-        let deadline = Deadline::after(patience);
+        let deadline = Deadline::after(timeout);
         self.write_pdu(&Pdu::ReleaseRQ)?;
         let answer = loop {
             match self.wait_for_raw(deadline)? {
                 // It may have been on its way (PS3.8 9.2, Sta7).
-                Raw { kind: P_DATA, .. } => {}
+                RawPdu { kind: P_DATA, .. } => {}
                 raw => break read(raw, expected)?,
             }
         };
@@ -260,10 +257,10 @@ impl Connection {
         let reason = match failure {
             Failure::NoContext(_) | Failure::Internal => return self.abort(),
             Failure::Interrupted => {
-                self.stream.socket().hurry();
+                self.stream.socket().shorten_timeouts();
                 return self.abort();
             }
-            Failure::Silent(_) => {
+            Failure::ReadTimeout(_) => {
                 // Who says nothing does not close the connection either: it is not waited for.
                 let _ = self.write_pdu(&Pdu::AbortRQ { source: AbortRQSource::ServiceUser });
                 return self.close();
@@ -310,19 +307,19 @@ impl Connection {
 /// can take long, and the system offers no way to do part of it.
 fn connect(
     address: impl ToSocketAddrs + Send + 'static,
-    patience: &Patience,
+    timeouts: &Timeouts,
 ) -> io::Result<TcpStream> {
-    let wait = patience.connection;
-    if patience.interrupt.is_none() {
+    let wait = timeouts.connection;
+    if timeouts.interrupt.is_none() {
         return connect_to_any(address, wait);
     }
     let (found, connected) = channel();
     // When this end leaves, nobody takes the connection, and it is closed.
     thread::Builder::new().spawn(move || found.send(connect_to_any(address, wait)))?;
     loop {
-        match connected.recv_timeout(SLICE) {
+        match connected.recv_timeout(POLL_INTERVAL) {
             Ok(connection) => return connection,
-            Err(RecvTimeoutError::Timeout) => ask(patience.interrupt)?,
+            Err(RecvTimeoutError::Timeout) => check_interrupt(timeouts.interrupt)?,
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(io::Error::other("the thread that connects failed"));
             }
@@ -342,40 +339,8 @@ fn connect_to_any(address: impl ToSocketAddrs, wait: Duration) -> io::Result<Tcp
     Err(last)
 }
 
-/// Opens a connection, and an association on it.
-///
-/// # Errors
-/// If there is no connection, or the peer agrees to nothing.
-pub fn associate(
-    address: impl ToSocketAddrs + Send + 'static,
-    tls: Option<&ClientTls>,
-    proposal: &Proposal,
-    patience: &Patience,
-) -> Result<(Connection, Agreement), Failure> {
-    let mut connection = Connection::open(address, tls, proposal.max_pdu_length, patience)?;
-    match negotiate(&mut connection, proposal, patience.association) {
-        Ok(agreement) => Ok((connection, agreement)),
-        Err(failure) => {
-            connection.fail(&failure);
-            Err(failure)
-        }
-    }
-}
-
-fn negotiate(
-    connection: &mut Connection,
-    proposal: &Proposal,
-    patience: Duration,
-) -> Result<Agreement, Failure> {
-    connection.write_pdu(&proposal.request())?;
-    match connection.wait_for_pdu("A-ASSOCIATE-AC", patience)? {
-        Pdu::AssociationAC(accepted) => proposal.agreement(&accepted),
-        other => Err(ended_by(&other, "A-ASSOCIATE-AC")),
-    }
-}
-
 /// Reads a PDU other than P-DATA-TF.
-fn read(raw: Raw<'_>, expected: &'static str) -> Result<Pdu, Failure> {
+fn read(raw: RawPdu<'_>, expected: &'static str) -> Result<Pdu, Failure> {
     let name = NAMES[usize::from(raw.kind) - 1];
     let associate = match raw.kind {
         ASSOCIATE_REQUEST | ASSOCIATE_ACCEPT => significant(raw.bytes),
@@ -414,7 +379,7 @@ pub fn ended_by(pdu: &Pdu, expected: &'static str) -> Failure {
 }
 
 /// What the bytes of a PDU that is not P-DATA-TF mean where only P-DATA-TF is due.
-pub fn ended(raw: Raw<'_>) -> Failure {
+pub fn ended(raw: RawPdu<'_>) -> Failure {
     match (raw.kind, read_pdu(raw.bytes, LONGEST_ASSOCIATE, false)) {
         (RELEASE_REQUEST, _) => Failure::Released,
         (ABORT, Ok(Some(pdu))) => ended_by(&pdu, NAMES[usize::from(P_DATA) - 1]),

@@ -7,15 +7,16 @@ use fastdimse_core::command_set::{CommandSet, Message, Value};
 use fastdimse_core::field::{Field, Kind};
 use fastdimse_core::pdu::write::write_message;
 
-use crate::connection::{Connection, P_DATA, Patience, associate, ended};
+use crate::association::negotiation::VERIFICATION;
+use crate::association::negotiation::{Proposal, max_pdu_length};
+use crate::association::request::associate;
 use crate::failure::Failure;
 use crate::messages::Messages;
-use crate::negotiation::{Proposal, max_pdu_length};
-use crate::socket::Deadline;
-use crate::tls::ClientTls;
+use crate::timeouts::Deadline;
+use crate::timeouts::Timeouts;
+use crate::transport::connection::{Connection, P_DATA, ended};
+use crate::transport::tls::ClientTls;
 
-/// The Verification SOP Class (PS3.4 A.4).
-pub const VERIFICATION: &str = "1.2.840.10008.1.1";
 /// C-ECHO-RQ and C-ECHO-RSP (PS3.7 E.1).
 pub(crate) const C_ECHO_RQ: u16 = 0x0030;
 const C_ECHO_RSP: u16 = 0x8030;
@@ -34,13 +35,13 @@ pub struct Echo {
 ///
 /// # Errors
 /// If there is no association, or no answer.
-pub fn echo(
+pub fn verify(
     address: impl ToSocketAddrs + Send + 'static,
     tls: Option<&ClientTls>,
     proposal: &Proposal,
-    patience: &Patience,
+    timeouts: &Timeouts,
 ) -> Result<Echo, Failure> {
-    let (mut connection, agreement) = associate(address, tls, proposal, patience)?;
+    let (mut connection, agreement) = associate(address, tls, proposal, timeouts)?;
     let context = agreement.contexts.values().next().expect("one was accepted");
     let mut request = CommandSet::new(Kind::Request, false);
     request.set(Field::AffectedSOPClassUID, Value::Text(VERIFICATION.as_bytes()));
@@ -51,10 +52,10 @@ pub fn echo(
     write_message(&mut pdus, context.id, longest, write, &[]);
     let begin = Instant::now();
     connection.write(&pdus)?;
-    match response(&mut connection, patience.response) {
+    match response(&mut connection, timeouts.response) {
         Ok(status) => {
             let latency = begin.elapsed();
-            connection.release(patience.association)?;
+            connection.release(timeouts.association)?;
             Ok(Echo { status, latency })
         }
         Err(failure) => {
@@ -64,8 +65,8 @@ pub fn echo(
     }
 }
 
-fn response(connection: &mut Connection, patience: Duration) -> Result<u16, Failure> {
-    let deadline = Deadline::after(patience);
+fn response(connection: &mut Connection, timeout: Duration) -> Result<u16, Failure> {
+    let deadline = Deadline::after(timeout);
     let mut messages = Messages::default();
     let mut found = None;
     while found.is_none() {

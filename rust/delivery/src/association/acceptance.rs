@@ -14,15 +14,15 @@ use fastdimse_core::pdu::associate::{
 };
 use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 
-use crate::negotiation::{OPERATIONS_WINDOW, uid, unlimited};
-use crate::verification::VERIFICATION;
+use crate::association::negotiation::VERIFICATION;
+use crate::association::negotiation::{OPERATIONS_WINDOW, uid, unlimited};
 
 /// The sub-item that answers a user identity, with no server response (PS3.7 D.3.3.7.2).
 const USER_IDENTITY_ANSWER: u8 = 0x59;
 
 /// What is accepted.
 #[derive(Debug, Clone)]
-pub struct Terms {
+pub struct AcceptorOptions {
     /// The SOP classes of events.
     pub sop_classes: BTreeSet<String>,
     /// The title by which this end must be called, if it must.
@@ -55,7 +55,7 @@ pub struct AcceptedContext {
     pub transfer_syntax: TransferSyntax,
 }
 
-impl Terms {
+impl AcceptorOptions {
     /// The answer to a request, and what was accepted if it is accepted.
     pub fn answer(&self, request: &AssociationRQ) -> (Pdu, Option<Accepted>) {
         let (calling, called) = (uid(&request.calling_ae_title), uid(&request.called_ae_title));

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant, SystemTime};
 use fastdimse_core::command_set::Message;
 use fastdimse_core::field::{Field, Kind};
 
-use crate::connection::{Connection, P_DATA, Patience, associate, ended};
+use crate::association::negotiation::{Agreement, Proposal};
+use crate::association::request::associate;
 use crate::failure::Failure;
-use crate::messages::{Arrived, Messages};
-use crate::negotiation::{Agreement, Proposal};
-use crate::socket::{Deadline, SLICE};
-use crate::tls::ClientTls;
+use crate::messages::{Messages, ReceivedMessage};
+use crate::timeouts::Timeouts;
+use crate::timeouts::{Deadline, POLL_INTERVAL};
+use crate::transport::connection::{Connection, P_DATA, ended};
+use crate::transport::tls::ClientTls;
 
 /// Encoded requests, each with its number among all that are sent.
 #[derive(Debug, Clone, Copy)]
@@ -48,20 +50,20 @@ pub struct Answer {
 
 /// What who sends is told while it works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub enum Control {
     /// All is well.
-    GoOn,
+    Continue,
     /// What was sent is to be answered still, but nothing more is to be sent.
-    SendNoMore,
+    StopSending,
     /// Nothing is to be waited for.
-    Leave,
+    Cancel,
 }
 
-/// Asked for an order again and again, at least every [`SLICE`].
-pub type Orders<'a> = &'a mut dyn FnMut(Instant) -> Order;
+/// Asked for an order again and again, at least every [`POLL_INTERVAL`].
+pub type ControlFn<'a> = &'a mut dyn FnMut(Instant) -> Control;
 
 /// So much is kept of what answers nothing: a peer can send without an end.
-const MOST_STRAYS: usize = 1000;
+const MAX_UNEXPECTED: usize = 1000;
 
 #[derive(Debug, Clone, Copy)]
 struct Outstanding {
@@ -74,7 +76,7 @@ struct Outstanding {
 pub struct Sender {
     connection: Connection,
     agreement: Agreement,
-    patience: Patience,
+    timeouts: Timeouts,
     messages: Messages,
     outstanding: HashMap<u16, Outstanding>,
     /// When the last answer came, or the first request of those went out that have none.
@@ -93,13 +95,13 @@ impl Sender {
         address: impl ToSocketAddrs + Send + 'static,
         tls: Option<&ClientTls>,
         proposal: &Proposal,
-        patience: Patience,
+        timeouts: Timeouts,
     ) -> Result<Self, Failure> {
-        let (connection, agreement) = associate(address, tls, proposal, &patience)?;
+        let (connection, agreement) = associate(address, tls, proposal, &timeouts)?;
         Ok(Self {
             connection,
             agreement,
-            patience,
+            timeouts,
             messages: Messages::default(),
             outstanding: HashMap::new(),
             answered: Instant::now(),
@@ -128,27 +130,27 @@ impl Sender {
         requests: Requests<'_>,
         sent: &mut usize,
         answers: &mut Vec<Answer>,
-        orders: Orders<'_>,
+        control: ControlFn<'_>,
     ) -> Result<(), Failure> {
         let window = usize::from(self.agreement.window);
         *sent = 0;
         while *sent < requests.message_ids.len() {
             let now = Instant::now();
-            match orders(now) {
-                Order::GoOn => {}
-                Order::SendNoMore => break,
-                Order::Leave => return Err(Failure::Interrupted),
+            match control(now) {
+                Control::Continue => {}
+                Control::StopSending => break,
+                Control::Cancel => return Err(Failure::Interrupted),
             }
             let end = self.note(&requests, *sent, now);
             if end == *sent {
-                self.receive(answers, orders)?;
+                self.receive(answers, control)?;
                 continue;
             }
             let from = std::mem::replace(sent, end);
             self.connection.write(requests.pdus(from, end))?;
             // Half a window at a time goes out in one write, and the peer is never without work.
             while self.outstanding.len() > window / 2 {
-                self.receive(answers, orders)?;
+                self.receive(answers, control)?;
             }
         }
         Ok(())
@@ -175,24 +177,32 @@ impl Sender {
     ///
     /// # Errors
     /// If the association fails before.
-    pub fn finish(&mut self, answers: &mut Vec<Answer>, orders: Orders<'_>) -> Result<(), Failure> {
+    pub fn finish(
+        &mut self,
+        answers: &mut Vec<Answer>,
+        control: ControlFn<'_>,
+    ) -> Result<(), Failure> {
         while !self.outstanding.is_empty() {
-            self.receive(answers, orders)?;
+            self.receive(answers, control)?;
         }
         Ok(())
     }
 
     /// Waits a while for something, and takes all that is there.
-    fn receive(&mut self, answers: &mut Vec<Answer>, orders: Orders<'_>) -> Result<(), Failure> {
-        match self.connection.fill(Deadline::after(self.patience.response.min(SLICE))) {
+    fn receive(
+        &mut self,
+        answers: &mut Vec<Answer>,
+        control: ControlFn<'_>,
+    ) -> Result<(), Failure> {
+        match self.connection.fill(Deadline::after(self.timeouts.response.min(POLL_INTERVAL))) {
             // Whether it is silent for too long is seen below.
-            Err(Failure::Silent(_)) => {}
+            Err(Failure::ReadTimeout(_)) => {}
             filled => filled?,
         }
         let (now, time) = (Instant::now(), SystemTime::now());
         let Self { connection, messages, outstanding, answered, unexpected_responses, .. } = self;
         let mut stray = |text| {
-            if unexpected_responses.len() < MOST_STRAYS {
+            if unexpected_responses.len() < MAX_UNEXPECTED {
                 unexpected_responses.push(text);
             }
         };
@@ -219,25 +229,25 @@ impl Sender {
         }
         // A peer that talks of other things is as silent as one that says nothing.
         self.check_silence(now)?;
-        self.ask(now, orders)
+        self.check_interrupt(now, control)
     }
 
     /// Asks whether to wait on, if that was not asked just now.
-    fn ask(&mut self, now: Instant, orders: Orders<'_>) -> Result<(), Failure> {
-        if now - self.asked < SLICE {
+    fn check_interrupt(&mut self, now: Instant, control: ControlFn<'_>) -> Result<(), Failure> {
+        if now - self.asked < POLL_INTERVAL {
             return Ok(());
         }
         self.asked = now;
-        match orders(now) {
-            Order::Leave => Err(Failure::Interrupted),
-            Order::GoOn | Order::SendNoMore => Ok(()),
+        match control(now) {
+            Control::Cancel => Err(Failure::Interrupted),
+            Control::Continue | Control::StopSending => Ok(()),
         }
     }
 
     fn check_silence(&self, now: Instant) -> Result<(), Failure> {
-        let patience = self.patience.response;
-        match !self.outstanding.is_empty() && now - self.answered >= patience {
-            true => Err(Failure::Silent(patience)),
+        let timeout = self.timeouts.response;
+        match !self.outstanding.is_empty() && now - self.answered >= timeout {
+            true => Err(Failure::ReadTimeout(timeout)),
             false => Ok(()),
         }
     }
@@ -247,7 +257,7 @@ impl Sender {
     /// # Errors
     /// If the peer does not agree to that.
     pub fn release(self) -> Result<(), Failure> {
-        self.connection.release(self.patience.association)
+        self.connection.release(self.timeouts.association)
     }
 
     /// Ends the association after a failure.
@@ -261,7 +271,7 @@ impl Sender {
     }
 }
 
-fn answer(arrived: &Arrived<'_>) -> Option<(u16, u16)> {
+fn answer(arrived: &ReceivedMessage<'_>) -> Option<(u16, u16)> {
     let Message::Event { command_set, .. } = &arrived.message else { return None };
     let response = command_set.kind == Kind::Response;
     let number = |field| command_set.get(field).us().filter(|_| response);

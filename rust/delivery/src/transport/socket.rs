@@ -2,51 +2,16 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use thiserror::Error;
-
-/// Asked again and again while something is waited for, and whenever a signal interrupts the wait: whether
-/// to leave instead of waiting on.
-pub type Interrupt = fn() -> bool;
-
-/// The longest wait without asking whether to leave.
-pub const SLICE: Duration = Duration::from_millis(100);
-
-/// What a read or write fails with that was told to leave.
-#[derive(Debug, Error)]
-#[error("this end was told to leave")]
-pub struct Interrupted;
-
-/// By when something must have come in whole.
-#[derive(Debug, Clone, Copy)]
-pub struct Deadline {
-    patience: Duration,
-    /// There is none if it is later than the clock can say.
-    end: Option<Instant>,
-}
-
-impl Deadline {
-    /// So long from now.
-    pub fn after(patience: Duration) -> Self {
-        Self { patience, end: Instant::now().checked_add(patience) }
-    }
-
-    /// How long it was when it began.
-    pub fn patience(&self) -> Duration {
-        self.patience
-    }
-
-    /// How much of it is left.
-    pub fn left(&self) -> Duration {
-        self.end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()))
-    }
-}
+use crate::timeouts::{Deadline, Interrupt, POLL_INTERVAL, check_interrupt};
 
 /// How long a peer has to close a connection that is of no more use.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The same, where the user has interrupted this end.
-const HURRY: Duration = Duration::from_millis(200);
+const INTERRUPTED_TIMEOUT: Duration = Duration::from_millis(200);
+
 /// So much later may a read end than it should: the system is told anew only where it matters.
 const TOLERANCE: Duration = Duration::from_millis(1);
 
@@ -59,7 +24,7 @@ pub struct Socket {
     /// How long a read may take, as the system was told last.
     told: Duration,
     write: Duration,
-    farewell: Duration,
+    close_timeout: Duration,
     interrupt: Option<Interrupt>,
 }
 
@@ -79,18 +44,18 @@ impl Socket {
         socket.set_write_timeout(Some(slice(write, interrupt)))?;
         socket.set_read_timeout(None)?;
         let (deadline, told) = (Deadline::after(Duration::MAX), Duration::MAX);
-        Ok(Self { socket, deadline, told, write, farewell: FAREWELL, interrupt })
+        Ok(Self { socket, deadline, told, write, close_timeout: CLOSE_TIMEOUT, interrupt })
     }
 
     /// Lets the writes that follow, and the wait for the peer's end, take no more than a moment: the user
     /// waits for the control to come back.
-    pub fn hurry(&mut self) {
-        self.write = self.write.min(HURRY);
-        self.farewell = HURRY;
+    pub fn shorten_timeouts(&mut self) {
+        self.write = self.write.min(INTERRUPTED_TIMEOUT);
+        self.close_timeout = INTERRUPTED_TIMEOUT;
     }
 
     /// How long a write may take.
-    pub fn write_patience(&self) -> Duration {
+    pub fn write_timeout(&self) -> Duration {
         self.write
     }
 
@@ -102,7 +67,7 @@ impl Socket {
     /// Waits until the peer closes the connection, for a second at most: if this end closed it with bytes
     /// unread, the peer might lose what it was told last.
     pub fn wait_for_end(&mut self) {
-        self.read_until(Deadline::after(self.farewell));
+        self.read_until(Deadline::after(self.close_timeout));
         let mut passed_over = [0; 4096];
         while self.read(&mut passed_over).is_ok_and(|found| found > 0) {}
     }
@@ -126,7 +91,7 @@ impl Read for Socket {
                 self.told = some;
             }
             match self.socket.read(bytes) {
-                Err(error) if goes_on(&error) => ask(self.interrupt)?,
+                Err(error) if is_retryable(&error) => check_interrupt(self.interrupt)?,
                 done => return done,
             }
         }
@@ -159,10 +124,10 @@ impl Socket {
             match write(&mut self.socket) {
                 // Some systems say that a socket with a timeout would block, which rustls takes for a socket
                 // that does not wait: so the error is always TimedOut.
-                Err(error) if goes_on(&error) && deadline.left() < TOLERANCE => {
+                Err(error) if is_retryable(&error) && deadline.left() < TOLERANCE => {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
-                Err(error) if goes_on(&error) => ask(self.interrupt)?,
+                Err(error) if is_retryable(&error) => check_interrupt(self.interrupt)?,
                 done => return done,
             }
         }
@@ -171,27 +136,20 @@ impl Socket {
 
 /// How much of a wait is waited at once.
 fn slice(wait: Duration, interrupt: Option<Interrupt>) -> Duration {
-    interrupt.map_or(wait, |_| wait.min(SLICE))
+    interrupt.map_or(wait, |_| wait.min(POLL_INTERVAL))
 }
 
 /// Whether a wait goes on after this error: a slice of it is over, or a signal came (EINTR).
-fn goes_on(error: &io::Error) -> bool {
+fn is_retryable(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
     matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
-}
-
-/// Fails if this end is told to leave.
-pub fn ask(interrupt: Option<Interrupt>) -> io::Result<()> {
-    match interrupt {
-        Some(leaves) if leaves() => Err(io::Error::other(Interrupted)),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
     use std::thread;
+    use std::time::Instant;
 
     use super::*;
 

@@ -19,8 +19,8 @@ use fastdimse_core::rejection::{Reason, Rejection};
 use fastdimse_core::schema_error::SchemaError;
 use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 
+use crate::association::negotiation::{Agreement, Context, max_pdu_length};
 use crate::messages::Messages;
-use crate::negotiation::{Agreement, Context, max_pdu_length};
 
 /// Requests that are ready to be sent.
 #[derive(Debug)]

@@ -16,13 +16,17 @@ use fastdimse_core::standard::sop_classes::travels_on;
 use fastdimse_core::standard::status::describe;
 use rustls::ServerConfig;
 
-use crate::acceptance::{Accepted, AcceptedContext, Terms, unknown_user, user};
-use crate::connection::{Connection, P_DATA, Patience, ended, ended_by};
+use crate::association::acceptance::{
+    Accepted, AcceptedContext, AcceptorOptions, unknown_user, user,
+};
+use crate::association::negotiation::VERIFICATION;
+use crate::association::negotiation::{longest_pdu, max_pdu_length};
 use crate::failure::Failure;
-use crate::messages::{Arrived, Messages};
-use crate::negotiation::{longest_pdu, max_pdu_length};
-use crate::socket::Deadline;
-use crate::verification::{C_ECHO_RQ, VERIFICATION};
+use crate::messages::{Messages, ReceivedMessage};
+use crate::send::echo::C_ECHO_RQ;
+use crate::timeouts::Deadline;
+use crate::timeouts::Timeouts;
+use crate::transport::connection::{Connection, P_DATA, ended, ended_by};
 
 const RESPONSE: u16 = 0x8000;
 /// Unrecognized operation (PS3.7 C.5.17).
@@ -72,8 +76,8 @@ impl Answer {
     pub const SUCCESS: Self = Self { status: 0, event_reply: None };
 }
 
-/// Who takes events. An answer is written only after [`Taker::take`] has returned with its event.
-pub trait Taker: Send + Sync {
+/// Who takes events. An answer is written only after [`EventSink::take`] has returned with its event.
+pub trait EventSink: Send + Sync {
     /// The answer to an event, where it is known before it is taken: for all events or for none.
     fn answer(
         &self,
@@ -90,7 +94,7 @@ pub trait Taker: Send + Sync {
 /// What became of a chunk.
 #[derive(Debug)]
 pub enum Taken {
-    /// It is in safe hands; its events were answered by [`Taker::answer`].
+    /// It is in safe hands; its events were answered by [`EventSink::answer`].
     Kept,
     /// It was looked at: its bytes, and the Status of each of its events.
     Answered(Vec<u8>, Vec<u16>),
@@ -99,18 +103,18 @@ pub enum Taken {
 }
 
 /// Says whether an association is accepted from a user, of whom the request may say nothing.
-pub type Admits = Box<dyn Fn(Option<&UserIdentity>) -> bool + Send + Sync>;
+pub type Authenticate = Box<dyn Fn(Option<&UserIdentity>) -> bool + Send + Sync>;
 
 /// How an association is served.
 pub struct Service {
     /// What is accepted.
-    pub terms: Terms,
+    pub terms: AcceptorOptions,
     /// Who is let in; all are if nobody says it.
-    pub admits: Option<Admits>,
+    pub authenticate: Option<Authenticate>,
     /// Whether connections are secure, and how.
     pub tls: Option<Arc<ServerConfig>>,
     /// How long to wait.
-    pub patience: Patience,
+    pub timeouts: Timeouts,
     /// The most bytes of a message.
     pub max_message_length: usize,
     /// Set when no further event is to be taken.
@@ -135,22 +139,22 @@ pub fn serve(
     socket: TcpStream,
     number: u64,
     service: &Service,
-    taker: &dyn Taker,
+    taker: &dyn EventSink,
     report: &dyn Fn(String),
 ) -> Result<(), Failure> {
     let peer = socket.peer_addr().map_err(Failure::Connect)?;
-    let Service { terms, admits, tls, patience, .. } = service;
-    let mut connection = Connection::accept(socket, tls.as_ref(), terms.max_pdu_length, patience)?;
-    let request = match request(&mut connection, patience.association) {
+    let Service { terms, authenticate, tls, timeouts, .. } = service;
+    let mut connection = Connection::accept(socket, tls.as_ref(), terms.max_pdu_length, timeouts)?;
+    let request = match request(&mut connection, timeouts.association) {
         Ok(request) => request,
         // There is no association to abort yet (PS3.8 9.2, AA-2).
-        Err(failure @ Failure::Silent(_)) => return Err(failure),
+        Err(failure @ Failure::ReadTimeout(_)) => return Err(failure),
         Err(failure) => {
             connection.fail(&failure);
             return Err(failure);
         }
     };
-    if admits.as_ref().is_some_and(|admits| !admits(user(&request))) {
+    if authenticate.as_ref().is_some_and(|authenticate| !authenticate(user(&request))) {
         connection.write_pdu(&unknown_user())?;
         connection.end();
         return Ok(());
@@ -188,8 +192,8 @@ pub fn serve(
     }
 }
 
-fn request(connection: &mut Connection, patience: Duration) -> Result<AssociationRQ, Failure> {
-    match connection.wait_for_pdu("A-ASSOCIATE-RQ", patience)? {
+fn request(connection: &mut Connection, timeout: Duration) -> Result<AssociationRQ, Failure> {
+    match connection.wait_for_pdu("A-ASSOCIATE-RQ", timeout)? {
         Pdu::AssociationRQ(request) => Ok(request),
         abort @ Pdu::AbortRQ { .. } => Err(ended_by(&abort, "A-ASSOCIATE-RQ")),
         other => {
@@ -200,9 +204,9 @@ fn request(connection: &mut Connection, patience: Duration) -> Result<Associatio
 }
 
 /// So many bytes of responses are written, whatever else has come in: an Event Reply can be long.
-const MOST_HELD: usize = 1 << 20;
+const MAX_HELD_BYTES: usize = 1 << 20;
 /// So long may responses wait for those to what came in at the same time: a handler can be slow.
-const LONGEST_HELD: Duration = Duration::from_millis(100);
+const MAX_HELD_TIME: Duration = Duration::from_millis(100);
 
 /// What was read.
 enum Read {
@@ -216,7 +220,7 @@ enum Read {
 
 struct Receiver<'a> {
     service: &'a Service,
-    taker: &'a dyn Taker,
+    taker: &'a dyn EventSink,
     report: &'a dyn Fn(String),
     origin: Arc<Origin>,
     /// The longest PDU that the peer takes.
@@ -236,13 +240,13 @@ impl Receiver<'_> {
         loop {
             let read = self.read(connection);
             // In this order: an event that is answered is in somebody's hands, whatever comes next.
-            self.hand_on()?;
+            self.deliver()?;
             // Whatever came at once is answered in one write, and what was whole before something that
             // is wrong.
             if !self.answers.is_empty() {
                 connection.write(&self.answers)?;
                 self.answers.clear();
-                self.answers.shrink_to(MOST_HELD);
+                self.answers.shrink_to(MAX_HELD_BYTES);
             }
             match read? {
                 Read::Release => {
@@ -256,7 +260,7 @@ impl Receiver<'_> {
             if self.messages.incomplete().is_some() {
                 connection.acknowledge();
             }
-            match connection.fill(Deadline::after(self.service.patience.response)) {
+            match connection.fill(Deadline::after(self.service.timeouts.response)) {
                 Err(closed @ Failure::Closed(_)) => {
                     self.service.check_stopping()?;
                     self.check_complete("closed the connection")?;
@@ -292,7 +296,7 @@ impl Receiver<'_> {
             if let Some(id) = self.messages.context_id() {
                 self.check_context(id)?;
             }
-            if self.answers.len() >= MOST_HELD || begin.elapsed() >= LONGEST_HELD {
+            if self.answers.len() >= MAX_HELD_BYTES || begin.elapsed() >= MAX_HELD_TIME {
                 return Ok(Read::Some);
             }
         }
@@ -304,7 +308,7 @@ impl Receiver<'_> {
     }
 
     /// Takes a message.
-    fn take(&mut self, arrived: &Arrived<'_>) -> Result<(), Failure> {
+    fn take(&mut self, arrived: &ReceivedMessage<'_>) -> Result<(), Failure> {
         self.service.check_stopping()?;
         self.check_context(arrived.context_id)?;
         match &arrived.message {
@@ -322,8 +326,12 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    fn take_event(&mut self, event: &CommandSet<'_>, arrived: &Arrived<'_>) -> Result<(), Failure> {
-        let Arrived { context_id, command_set, data_set, .. } = *arrived;
+    fn take_event(
+        &mut self,
+        event: &CommandSet<'_>,
+        arrived: &ReceivedMessage<'_>,
+    ) -> Result<(), Failure> {
+        let ReceivedMessage { context_id, command_set, data_set, .. } = *arrived;
         let Some(message_id) = event.get(Field::MessageID).us() else {
             // What can't be answered is not taken.
             return Err(Rejection::new(Reason::MissingElement("Message ID (0000,0110)")).into());
@@ -377,7 +385,7 @@ impl Receiver<'_> {
     }
 
     /// Hands on what is complete, and answers what was not answered before.
-    fn hand_on(&mut self) -> Result<(), Failure> {
+    fn deliver(&mut self) -> Result<(), Failure> {
         if self.events == 0 {
             return Ok(());
         }

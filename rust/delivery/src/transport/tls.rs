@@ -13,14 +13,14 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, ClientConnection, ConnectionCommon,
-    DigitallySignedStruct, Error, InvalidMessage, RootCertStore, ServerConfig, ServerConnection,
-    SignatureScheme, StreamOwned,
+    CertificateError, ClientConfig, ClientConnection, ConnectionCommon, DigitallySignedStruct,
+    Error, RootCertStore, ServerConfig, ServerConnection, SignatureScheme, StreamOwned,
 };
 use thiserror::Error as ThisError;
 
 use crate::failure::Failure;
-use crate::socket::{Deadline, Socket};
+use crate::timeouts::Deadline;
+use crate::transport::socket::Socket;
 
 /// Why there is no TLS with the files that were given.
 #[derive(Debug, ThisError)]
@@ -239,7 +239,9 @@ impl ServerCertVerifier for Verifier {
 
 /// How records begin.
 const ALERT: u8 = 0x15;
+
 const HANDSHAKE: u8 = 0x16;
+
 const LEGACY_VERSION: u8 = 0x03;
 
 /// What a peer's certificate must be.
@@ -264,10 +266,11 @@ pub enum Stream {
 
 impl Stream {
     /// Makes a connection secure that this end has opened, in so long at most.
-    pub fn client(socket: Socket, tls: &ClientTls, patience: Duration) -> Result<Self, Failure> {
+    pub fn client(socket: Socket, tls: &ClientTls, timeout: Duration) -> Result<Self, Failure> {
         let connection = ClientConnection::new(tls.config.clone(), tls.server_name.clone());
-        let mut stream = StreamOwned::new(connection.map_err(|error| of_tls(&error))?, socket);
-        shake_hands(&mut stream.conn, &mut stream.sock, patience)?;
+        let mut stream =
+            StreamOwned::new(connection.map_err(|error| Failure::from_tls(&error))?, socket);
+        shake_hands(&mut stream.conn, &mut stream.sock, timeout)?;
         Ok(Self::Client(Box::new(stream)))
     }
 
@@ -275,17 +278,18 @@ impl Stream {
     pub fn server(
         socket: Socket,
         config: &Arc<ServerConfig>,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Self, Failure> {
-        let connection = ServerConnection::new(config.clone()).map_err(|error| of_tls(&error))?;
+        let connection =
+            ServerConnection::new(config.clone()).map_err(|error| Failure::from_tls(&error))?;
         let mut stream = StreamOwned::new(connection, socket);
-        shake_hands(&mut stream.conn, &mut stream.sock, patience)?;
+        shake_hands(&mut stream.conn, &mut stream.sock, timeout)?;
         Ok(Self::Server(Box::new(stream)))
     }
 
     /// Whether a peer speaks TLS where it should not, as the first bytes of what it sends say: a record
     /// that opens a connection, or ends it (RFC 8446 5.1).
-    pub fn is_met_with_tls(&self, first: [u8; 2]) -> bool {
+    pub fn is_plain_and_met_with_tls(&self, first: [u8; 2]) -> bool {
         matches!(self, Self::Plain(_)) && matches!(first, [ALERT | HANDSHAKE, LEGACY_VERSION])
     }
 
@@ -313,11 +317,11 @@ impl Stream {
 fn shake_hands<Data>(
     connection: &mut ConnectionCommon<Data>,
     socket: &mut Socket,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<(), Failure> {
-    socket.read_until(Deadline::after(patience));
+    socket.read_until(Deadline::after(timeout));
     let Err(error) = connection.complete_io(socket) else { return Ok(()) };
-    match Failure::of_io(error, Failure::Silent(patience)) {
+    match Failure::from_io(error, Failure::ReadTimeout(timeout)) {
         // A peer with too much to do, or one that begins or ends, does so, and one that is not of TLS.
         Failure::Closed(_) => Err(Failure::Tls {
             permanent: false,
@@ -333,22 +337,6 @@ fn shake_hands<Data>(
         }
         failure => Err(failure),
     }
-}
-
-/// What it means that TLS failed.
-pub fn of_tls(error: &Error) -> Failure {
-    let why = match error {
-        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "the peer does not speak TLS".into()
-        }
-        error => error.to_string().into(),
-    };
-    // The one is a peer that can't just now, the other one that does not want any more.
-    let permanent = !matches!(
-        error,
-        Error::AlertReceived(AlertDescription::InternalError | AlertDescription::UserCanceled)
-    );
-    Failure::Tls { permanent, why }
 }
 
 impl Read for Stream {
