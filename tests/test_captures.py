@@ -758,7 +758,7 @@ def test_ports_are_used_again():
         ({"on_invalid": "stop"}, ValueError, "'raise' or 'skip'"),
         ({"calling_ae": " " * 16}, EncodeError, "AE title"),
         ({"called_ae": "A\\B"}, EncodeError, "AE title"),
-        ({"max_pdu_length": 6}, EncodeError, "maximum PDU length"),
+        ({"max_pdu_length": 6}, EncodeError, "max_pdu_length must be 0"),
         ({"transfer_syntax": ""}, EncodeError, "''"),
         ({"source": "host"}, ValueError, "source must be an IP address"),
         ({"source": ("192.0.2.1", 70000)}, ValueError, "source must be an IP address"),

@@ -92,14 +92,14 @@ def ends_in_time(listener: Listener) -> None:
     until(lambda: listener.connections == 0)
     assert time.monotonic() - begin < PATIENCE + LATE
     [failure] = listener.take_failures()
-    assert f"nothing whole for {PATIENCE} s" in failure
+    assert f"sent no complete PDU for {PATIENCE} s" in failure
 
 
 @contextmanager
 def fails_in_time() -> Iterator[None]:
     """See that a call bears its peer no longer than it should."""
     begin = time.monotonic()
-    with pytest.raises(AssociationError, match=f"nothing whole for {PATIENCE} s") as caught:
+    with pytest.raises(AssociationError, match=f"sent no complete PDU for {PATIENCE} s") as caught:
         yield
     assert time.monotonic() - begin < PATIENCE + LATE
     assert (caught.value.code, caught.value.permanent) == ("silent", False)
@@ -229,5 +229,5 @@ def test_a_peer_that_takes_nothing_in():
         outcomes = association.send(events(1, EventInformation=[large]))
         assert time.monotonic() - begin < 2 * PATIENCE + LATE
         done.set()
-    assert outcomes.failure == f"the peer took nothing in for {PATIENCE} s"
+    assert outcomes.failure == f"the peer accepted no data for {PATIENCE} s"
     assert outcomes.to_pydict()["Failure"] == ["silent"]

@@ -363,7 +363,7 @@ def reply_without_an_end(talk: Conversation) -> None:
 
 
 FAULTS = {
-    "a reply without an end": (reply_without_an_end, "more than the 67108864 bytes"),
+    "a reply without an end": (reply_without_an_end, "more than the maximum of 67108864 bytes"),
     "closed": (lambda talk: None, "the peer closed the connection"),
     "closed inside a PDU": (lambda talk: talk.write(response(3)[:20]), "inside a PDU"),
     "reset": (
@@ -375,9 +375,9 @@ FAULTS = {
     "aborted": (lambda talk: talk.write(A_ABORT), "the peer aborted the association"),
     "released": (lambda talk: talk.write(A_RELEASE_RQ), "the peer released the association"),
     "no PDU": (lambda talk: talk.write(b"\xff" * 6), "0xff is not a PDU type"),
-    "a long PDU": (lambda talk: talk.write(b"\x04\0\xff\xff\xff\xff"), "16382 were agreed on"),
-    "another PDU": (lambda talk: talk.write(b"\x02\0\0\0\0\0"), "A-ASSOCIATE-AC where P-DATA-TF"),
-    "a wrong PDV": (lambda talk: talk.write(b"\x04\0\0\0\0\x04\0\0\0\xff"), "a PDV of 255 bytes"),
+    "a long PDU": (lambda talk: talk.write(b"\x04\0\xff\xff\xff\xff"), "the maximum is 16382"),
+    "another PDU": (lambda talk: talk.write(b"\x02\0\0\0\0\0"), "A-ASSOCIATE-AC instead of P-DATA-TF"),
+    "a wrong PDV": (lambda talk: talk.write(b"\x04\0\0\0\0\x04\0\0\0\xff"), "the PDV length is 255"),
 }
 
 
@@ -488,7 +488,7 @@ def test_a_peer_that_never_answers():
         outcomes = association.send(events(2))
         assert time.monotonic() - begin < 5
     assert column(outcomes, "Failure") == [None, "silent"]
-    assert "nothing whole for 0.2 s" in outcomes.failure
+    assert "sent no complete PDU for 0.2 s" in outcomes.failure
 
 
 def test_a_peer_that_talks_of_other_things():
@@ -649,7 +649,7 @@ def test_an_unknown_reason_is_a_reason(pdu, code, permanent):
 
     with (
         peer(script) as port,
-        pytest.raises(AssociationError, match="reason that no standard knows") as raised,
+        pytest.raises(AssociationError, match="for an unknown reason") as raised,
     ):
         connect(HOST, port)
     assert (raised.value.code, raised.value.permanent) == (code, permanent)
@@ -703,7 +703,7 @@ def test_nobody_listens():
     assert isinstance(raised.value, ConnectionError)
     with socket.create_server((HOST, 0)) as server:
         begin = time.monotonic()
-        with pytest.raises(AssociationError, match="nothing whole"):
+        with pytest.raises(AssociationError, match="no complete PDU"):
             connect(HOST, server.getsockname()[1], association_timeout=0.2)
         assert time.monotonic() - begin < 5
 

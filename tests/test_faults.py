@@ -70,7 +70,7 @@ TWICE = [*ALL[:3], *ALL[2:]]
         ("cut", TWICE, "the peer closed the connection inside a PDU"),
         ("aborted", TWICE, "the peer aborted the association"),
         ("rejected for now", ALL, "the peer rejected the association for now"),
-        ("silent", TWICE, "the peer said nothing whole for 0.5 s"),
+        ("silent", TWICE, "the peer sent no complete PDU for 0.5 s"),
         ("in reverse", ALL, None),
         ("twice and unknown", ALL, None),
         ("explicit", ALL, None),

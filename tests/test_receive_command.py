@@ -372,7 +372,7 @@ def test_no_echo():
     with peer(silent, lambda talk: talk.reject(1, 1, 7)) as port:
         ran = run("echo", HOST, port, "--timeout", 0.3)
         assert ran.returncode == 1
-        assert b"the peer said nothing whole for 0.3 s" in ran.stderr
+        assert b"the peer sent no complete PDU for 0.3 s" in ran.stderr
         ran = run("echo", HOST, port)
         assert ran.returncode == 1
         assert b"called AE title not recognized" in ran.stderr

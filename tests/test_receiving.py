@@ -404,22 +404,22 @@ RQ, AC, RJ, DATA, RELEASE, RELEASED, ABORT = range(1, 8)
         ((request(), EVENT * 3 + A_RELEASE_RQ), [AC, DATA, DATA, DATA, RELEASED], None),
         ((b"GET / HTTP/1.1\r\n\r\n",), [ABORT], "0x47 is not a PDU type"),
         ((b"\x01\0\xff\xff\xff\xff",), [ABORT], "4294967295 bytes"),
-        ((EVENT,), [ABORT], "P-DATA-TF where A-ASSOCIATE-RQ"),
-        ((request()[:-1],), [], "nothing whole"),
+        ((EVENT,), [ABORT], "P-DATA-TF instead of A-ASSOCIATE-RQ"),
+        ((request()[:-1],), [], "no complete PDU"),
         ((A_RELEASE_RQ,), [ABORT], "A-ASSOCIATE-RQ"),
         ((request(), b"\x04\0\xff\xff\xff\xff"), [AC, ABORT], "4294967295 bytes"),
-        ((request(), EVENT, b"\x04\0\0\0\0\x04\0\0\0\xff"), [AC, DATA, ABORT], "a PDV of 255"),
+        ((request(), EVENT, b"\x04\0\0\0\0\x04\0\0\0\xff"), [AC, DATA, ABORT], "the PDV length is 255"),
         ((request(), b"\xff" * 100), [AC, ABORT], "0xff is not a PDU type"),
         ((request(), request()), [AC, ABORT], "A-ASSOCIATE-RQ"),
         ((request(), EVENT, b"\x07\0\0\0\0\x04\0\0\0\0"), [AC, DATA], "aborted"),
-        ((request(), EVENT[:-5]), [AC, ABORT], "nothing whole"),
+        ((request(), EVENT[:-5]), [AC, ABORT], "no complete PDU"),
         # Something wrong behind an event in its PDU: the event is complete, received and answered.
-        ((request(), with_rest(EVENT)), [AC, DATA, ABORT], "a PDV"),
+        ((request(), with_rest(EVENT)), [AC, DATA, ABORT], "the PDV"),
         # Incomplete events, however the association ends.
         (
             (request(), EVENT, BEGUN, A_RELEASE_RQ),
             [AC, DATA, RELEASED],
-            "released the association in",
+            "released the association after",
         ),
         ((request(), BEGUN, b"\x07\0\0\0\0\x04\0\0\0\0"), [AC], "aborted"),
     ],
@@ -483,7 +483,7 @@ def test_a_pdu_is_no_longer_than_a_message_may_be():
         too_long = b"\x04\0" + struct.pack(">I", longest + 7)
         assert kinds(talk_plainly(listener.port, request(), too_long)) == [AC, ABORT]
         until(lambda: listener.connections == 0)
-        assert f"{longest + 6} were agreed on" in listener.take_failures()[0]
+        assert f"the maximum is {longest + 6}" in listener.take_failures()[0]
 
 
 @pytest.mark.parametrize("fragment", [b"", b"x"])

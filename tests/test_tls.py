@@ -236,27 +236,27 @@ def test_plain_where_tls_is_due(ours):
     tls = TLS(**ours.certify("localhost"))
     with listen(0, host=HOST, tls=tls) as listener:
         with pytest.raises(
-            AssociationError, match="the peer speaks TLS, this end does not"
+            AssociationError, match="the peer uses TLS, but the local side does not"
         ) as caught:
             connect(HOST, listener.port)
         assert (caught.value.code, caught.value.permanent) == ("tls", True)
         until(lambda: listener.connections == 0)
-        assert "no secure connection: the peer does not speak TLS" in listener.take_failures()[0]
+        assert "no secure connection: the peer does not use TLS" in listener.take_failures()[0]
 
 
 def test_tls_where_plain_is_due(ours):
     with listen(0, host=HOST) as listener:
-        with pytest.raises(AssociationError, match="the peer does not speak TLS") as caught:
+        with pytest.raises(AssociationError, match="the peer does not use TLS") as caught:
             connect(HOST, listener.port, tls=TLS(ca=ours.file))
         assert (caught.value.code, caught.value.permanent) == ("tls", True)
         until(lambda: listener.connections == 0)
-        assert "the peer speaks TLS, this end does not" in listener.take_failures()[0]
+        assert "the peer uses TLS, but the local side does not" in listener.take_failures()[0]
 
 
 def test_tls_at_a_plain_listener_of_pynetdicom(ours):
     with (
         pynetdicom_listener(None) as (port, _),
-        pytest.raises(AssociationError, match="does not speak TLS") as caught,
+        pytest.raises(AssociationError, match="does not use TLS") as caught,
     ):
         connect(HOST, port, tls=TLS(ca=ours.file))
     assert caught.value.code == "tls"
@@ -268,14 +268,14 @@ def test_a_secure_listener_that_is_full_is_tried_again(ours):
     sender = TLS(ca=ours.file, server_name="localhost")
     with listen(0, host=HOST, tls=tls, max_connections=1) as listener:
         first = connect(HOST, listener.port, tls=sender)
-        with pytest.raises(AssociationError, match="takes no more for now") as caught:
+        with pytest.raises(AssociationError, match="overloaded") as caught:
             connect(HOST, listener.port, tls=sender)
         assert (caught.value.code, caught.value.permanent) == ("tls", False)
         delivery = Delivery(Peer(HOST, listener.port, tls=sender))
         with closing(delivery):
             delivery.put(numbered(3))
             until(lambda: delivery.progress()[0].attempts >= 3)
-            assert "takes no more for now" in (delivery.progress()[0].failure or "")
+            assert "overloaded" in (delivery.progress()[0].failure or "")
             first.release()
             assert delivery.wait(DEADLINE)
             assert delivery.progress()[0].answered == 3
@@ -317,7 +317,7 @@ def test_a_peer_that_hangs_in_the_handshake(ours):
     with socket.create_server((HOST, 0)) as server:
         port = server.getsockname()[1]
         begin = time.monotonic()
-        with pytest.raises(AssociationError, match=r"nothing whole for 0\.3 s"):
+        with pytest.raises(AssociationError, match=r"no complete PDU for 0\.3 s"):
             connect(HOST, port, tls=TLS(ca=ours.file), association_timeout=0.3)
         assert time.monotonic() - begin < 5
 
@@ -341,10 +341,10 @@ def test_files_that_are_wrong(ours, tmp_path):
     other_key = ours.certify("other")["key"]
     for options, error, why in [
         ({"ca": tmp_path / "nothing.pem"}, FileNotFoundError, "nothing.pem"),
-        ({"ca": text}, ValueError, "text.pem: no certificate is there"),
+        ({"ca": text}, ValueError, "text.pem: the file has no certificate"),
         ({"certificate": files["certificate"]}, ValueError, "a certificate needs its key"),
         ({"key": files["key"]}, ValueError, "a key needs its certificate"),
-        ({**files, "key": text}, ValueError, "text.pem: no private key is there"),
+        ({**files, "key": text}, ValueError, "text.pem: the file has no private key"),
     ]:
         with pytest.raises(error, match=why):
             TLS(**options)

@@ -94,7 +94,7 @@ fn parse(pdu: &[u8]) -> Result<Associate, Box<str>> {
             called: trimmed(&accept.called_ae_title),
             accepted: accept.presentation_contexts.into_iter().filter_map(accepted).collect(),
         }),
-        _ => Err("it is cut short".into()),
+        _ => Err("it is incomplete".into()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Everything by which an association can fail, as one enum.
+//! The ways in which an association can fail.
 
 use std::io;
 use std::time::Duration;
@@ -7,99 +7,100 @@ use fastdimse_core::rejection::Rejection;
 use rustls::{AlertDescription, InvalidMessage};
 use thiserror::Error;
 
-/// Why an association failed, or none came about.
+/// Why an association failed, or could not be established.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Failure {
-    /// No connection.
+    /// The connection could not be established.
     #[error("no connection: {0}")]
     Connect(io::Error),
-    /// No secure connection: a certificate that is not trusted, or a peer that wants none or another.
+    /// TLS could not be established: a certificate is not trusted or missing, or the peer does not
+    /// use TLS.
     #[error("no secure connection: {why}")]
     Tls {
-        /// Whether it would be so again.
+        /// Whether another attempt would fail in the same way.
         permanent: bool,
-        /// What is wrong.
+        /// The reason.
         why: Box<str>,
     },
     /// An A-ASSOCIATE-RJ (PS3.8 9.3.4).
     #[error("the peer rejected the association{}: {why}", if *.permanent { "" } else { " for now" })]
     Rejected {
-        /// Whether it says that it will always do so.
+        /// Whether the rejection is permanent.
         permanent: bool,
-        /// What it says.
+        /// The reason of the peer.
         why: Box<str>,
     },
-    /// Nothing that was proposed was accepted.
+    /// The peer accepted none of the proposed presentation contexts.
     #[error("the peer accepted no presentation context: {0}")]
     NoContext(Box<str>),
-    /// A title or UID that no A-ASSOCIATE can have.
-    #[error("no A-ASSOCIATE-RQ can be written: {0}")]
+    /// An AE title or UID that an A-ASSOCIATE-RQ cannot contain.
+    #[error("invalid A-ASSOCIATE-RQ: {0}")]
     Request(Box<str>),
     /// An A-ABORT (PS3.8 9.3.8).
     #[error("the peer aborted the association: {0}")]
     Aborted(Box<str>),
-    /// An A-RELEASE-RQ before everything was answered.
+    /// An A-RELEASE-RQ while requests were outstanding.
     #[error("the peer released the association")]
     Released,
-    /// The end of the connection.
+    /// The peer closed the connection.
     #[error("the peer closed the connection{}", if *.0 { " inside a PDU" } else { "" })]
     Closed(bool),
-    /// Nothing, or nothing whole, for too long.
-    #[error("the peer said nothing whole for {} s", .0.as_secs_f64())]
+    /// The peer sent no complete PDU in time.
+    #[error("the peer sent no complete PDU for {} s", .0.as_secs_f64())]
     ReadTimeout(Duration),
-    /// Nothing that was written was taken for too long.
-    #[error("the peer took nothing in for {} s", .0.as_secs_f64())]
+    /// The peer accepted no data in time.
+    #[error("the peer accepted no data for {} s", .0.as_secs_f64())]
     WriteTimeout(Duration),
-    /// This end would not wait.
-    #[error("this end was told to leave")]
+    /// The local side was interrupted.
+    #[error("the association was interrupted locally")]
     Interrupted,
-    /// A connection that broke.
-    #[error("the connection broke: {0}")]
+    /// An error of the connection.
+    #[error("the connection failed: {0}")]
     Io(io::Error),
-    /// A PDU or message against the rules.
-    #[error("what the peer sent can't be read: {0}")]
+    /// A PDU or message that violates the standard.
+    #[error("the peer sent invalid data: {0}")]
     Message(#[from] Rejection),
-    /// A PDU that has no place here.
-    #[error("the peer sent {found} where {expected} was due")]
+    /// A PDU that is not allowed at this point.
+    #[error("the peer sent {found} instead of {expected}")]
     Unexpected {
-        /// What it sent.
+        /// The PDU.
         found: Box<str>,
-        /// What was due.
+        /// The expected PDU.
         expected: &'static str,
     },
-    /// A PDU that is longer than was agreed on.
-    #[error("the peer sent a PDU of {length} bytes, {most} were agreed on")]
+    /// A PDU that exceeds the negotiated length.
+    #[error("the peer sent a PDU of {length} bytes, the maximum is {most}")]
     PduLength {
-        /// How long it is.
+        /// The length of the PDU.
         length: u32,
-        /// The most that it may be.
+        /// The maximum.
         most: u32,
     },
-    /// An association that ends inside a message.
-    #[error("the peer {how} inside a message, of which it had sent {length} bytes")]
+    /// An association that ended inside a message.
+    #[error("the peer {how} after {length} bytes of an incomplete message")]
     Incomplete {
-        /// What the peer did.
+        /// How it ended.
         how: &'static str,
-        /// How many bytes of the message there are.
+        /// The number of bytes of the message.
         length: usize,
     },
     /// A message on a presentation context that was not accepted (PS3.8 9.2.3).
     #[error("the peer sent a message on presentation context {0}, which was not accepted")]
     Context(u8),
-    /// Events that nobody takes any more, or a thread that ended before its association did.
-    #[error("the association ended by an error of this program, see its log")]
+    /// The sink was closed, or a thread ended before its association.
+    #[error("the association ended because of a local error; see the log")]
     Internal,
-    /// A message that is longer than is taken.
-    #[error("a message has more than the {most} bytes that are taken")]
+    /// A message that exceeds the maximum length.
+    #[error("a message has more than the maximum of {most} bytes")]
     MessageLength {
-        /// The most that it may have.
+        /// The maximum.
         most: usize,
     },
 }
 
 impl Failure {
-    /// A short name that programs can rely on.
+    /// A stable short name of the failure.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Connect(_) => "connect",
@@ -123,7 +124,7 @@ impl Failure {
         }
     }
 
-    /// Whether another try would fail in the same way.
+    /// Whether another attempt would fail in the same way.
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Rejected { permanent, .. } | Self::Tls { permanent, .. } => *permanent,
@@ -132,7 +133,7 @@ impl Failure {
         }
     }
 
-    /// A connection that did not come about.
+    /// The failure of an attempt to connect.
     pub fn from_connect(error: io::Error) -> Self {
         match is_interrupt(&error) {
             true => Self::Interrupted,
@@ -140,14 +141,14 @@ impl Failure {
         }
     }
 
-    /// A read or write that failed; `late` is what it means that it took too long.
+    /// The failure of a read or a write; `late` is the failure for a timeout.
     pub fn from_io(error: io::Error, late: Self) -> Self {
         match error.kind() {
             io::ErrorKind::TimedOut => late,
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::BrokenPipe
-            // Many peers end a secure connection without a word.
+            // Many peers close a secure connection without a close_notify alert.
             | io::ErrorKind::UnexpectedEof => Self::Closed(false),
             _ if is_interrupt(&error) => Self::Interrupted,
             _ => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
@@ -157,15 +158,15 @@ impl Failure {
         }
     }
 
-    /// What it means that TLS failed.
+    /// The failure of TLS.
     pub fn from_tls(error: &rustls::Error) -> Self {
         let why = match error {
             rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-                "the peer does not speak TLS".into()
+                "the peer does not use TLS".into()
             }
             error => error.to_string().into(),
         };
-        // The one is a peer that can't just now, the other one that does not want any more.
+        // The first alert means that the peer cannot accept now, the second one that it cancels.
         let permanent = !matches!(
             error,
             rustls::Error::AlertReceived(
@@ -176,12 +177,12 @@ impl Failure {
     }
 }
 
-/// Whether a read, write or connect was told to leave.
+/// Whether a read, write or connect was interrupted.
 fn is_interrupt(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<Interrupted>())
 }
 
-/// What a read or write fails with that was told to leave.
+/// The error of an interrupted read or write.
 #[derive(Debug, Error)]
-#[error("this end was told to leave")]
+#[error("the association was interrupted locally")]
 pub struct Interrupted;

@@ -1,4 +1,4 @@
-//! Messages put together from the PDVs they come in (PS3.8 E).
+//! Assembles messages from their PDVs (PS3.8 E).
 
 use fastdimse_core::command_set::{CommandSet, Message};
 use fastdimse_core::pdu::read::{Item, Pdus, Pdv};
@@ -6,34 +6,34 @@ use fastdimse_core::rejection::{Reason, Rejection};
 
 use crate::failure::Failure;
 
-/// The most bytes of a message, unless another limit is given.
+/// The default maximum length of a message in bytes.
 pub const MAX_MESSAGE_LENGTH: usize = 64 << 20;
 
-/// A message that is complete.
+/// A complete message.
 #[derive(Debug)]
 pub struct ReceivedMessage<'a> {
-    /// The presentation context.
+    /// The presentation context ID.
     pub context_id: u8,
-    /// What its command set says.
+    /// The command set.
     pub message: Message<'a>,
-    /// The bytes of its command set.
+    /// The bytes of the command set.
     pub command_set: &'a [u8],
-    /// Its data set, of no bytes where there is none.
+    /// The data set; empty if there is none.
     pub data_set: &'a [u8],
 }
 
-/// Puts messages together. What is kept between two PDUs is the message that has begun, and no more of
-/// it than the limit allows.
+/// Assembles messages. Between two PDUs it keeps only the incomplete message, up to the maximum
+/// length.
 #[derive(Debug)]
 pub struct Messages {
     command_set: Vec<u8>,
     data_set: Vec<u8>,
-    /// The context of the message that has begun.
+    /// The presentation context ID of the incomplete message.
     context_id: Option<u8>,
-    /// Whether its command set is complete, and its data set is awaited.
+    /// Whether the command set is complete and the data set is not.
     awaits_data_set: bool,
-    /// What the message that has begun counts against the limit: each fragment its length, and an empty
-    /// one a byte, so that no message is without an end.
+    /// The length of the incomplete message. An empty fragment counts as one byte, so that no
+    /// message is endless.
     length: usize,
     max_length: usize,
 }
@@ -45,7 +45,7 @@ impl Default for Messages {
 }
 
 impl Messages {
-    /// Takes messages of at most so many bytes.
+    /// Accepts messages of up to `max_length` bytes.
     pub fn new(max_length: usize) -> Self {
         Self {
             command_set: Vec::new(),
@@ -57,11 +57,13 @@ impl Messages {
         }
     }
 
-    /// Takes the PDVs of a whole P-DATA-TF PDU, and gives each message that is complete then.
+    /// Adds the PDVs of a complete P-DATA-TF PDU, and passes each message that is now complete to
+    /// `arrived`.
     ///
     /// # Errors
-    /// If a PDV or a command set breaks the rules, a message is too long, or `arrived` fails. The
-    /// messages before it have been given.
+    ///
+    /// If a PDV or a command set violates the standard, a message is too long, or `arrived` fails.
+    /// The messages before it have been passed on.
     pub fn take(
         &mut self,
         pdu: &[u8],
@@ -77,12 +79,12 @@ impl Messages {
         Ok(())
     }
 
-    /// The bytes of the message that has begun, `None` between messages.
+    /// The number of bytes of the incomplete message; `None` between messages.
     pub fn incomplete(&self) -> Option<usize> {
         self.context_id.map(|_| self.command_set.len() + self.data_set.len())
     }
 
-    /// The context of the message that has begun.
+    /// The presentation context ID of the incomplete message.
     pub fn context_id(&self) -> Option<u8> {
         self.context_id
     }
@@ -96,7 +98,8 @@ impl Messages {
             return Err(Rejection::new(Reason::MissingDataSet).at(pdv.at).into());
         }
         let context_id = pdv.context_id;
-        // Most come in one piece, and most answers have no data set: then nothing is copied.
+        // Most command sets are complete in one PDV, and most responses have no data set: nothing
+        // is copied then.
         if self.context_id.is_none() && pdv.is_last() && pdv.fragment.len() <= self.max_length {
             let message = CommandSet::read(pdv.fragment)?;
             if !message.data_set() {
@@ -146,7 +149,8 @@ impl Messages {
         taken
     }
 
-    /// Counts a fragment of the message. All fragments of a message have its context (PS3.8 E.1).
+    /// Counts a fragment. All fragments of a message have the same presentation context (PS3.8
+    /// E.1).
     fn count(&mut self, pdv: &Pdv<'_>) -> Result<(), Failure> {
         let begun = *self.context_id.get_or_insert(pdv.context_id);
         if begun != pdv.context_id {
@@ -160,7 +164,7 @@ impl Messages {
         }
     }
 
-    /// Forgets the message. A long one does not keep its memory.
+    /// Drops the message, and the memory of a long one.
     fn clear(&mut self) {
         const KEPT: usize = 1 << 20;
         for bytes in [&mut self.command_set, &mut self.data_set] {
@@ -188,7 +192,7 @@ mod tests {
         bytes
     }
 
-    /// A request as PDUs.
+    /// The PDUs of a request.
     fn pdus_of(message_id: u16, data_set: &[u8], context_id: u8, max_pdu_length: i128) -> Vec<u8> {
         let mut pdus = Vec::new();
         let max = MaxPduLength::new(max_pdu_length).unwrap();
@@ -217,7 +221,7 @@ mod tests {
             pdus.extend(pdus_of(8, b"", 5, max_pdu_length));
             let expected = [(3, Some(7), b"data set".to_vec()), (5, Some(8), Vec::new())];
             assert_eq!(taken(&mut Messages::default(), &pdus), expected, "{max_pdu_length}");
-            // PDU by PDU.
+            // One PDU after another.
             let (mut messages, mut all, mut at) = (Messages::default(), Vec::new(), 0);
             while at < pdus.len() {
                 let length = u32::from_be_bytes(pdus[at + 2..at + 6].try_into().unwrap());

@@ -1,56 +1,56 @@
-//! How long to wait for a peer, and how to stop waiting.
+//! Timeouts and deadlines of an association, and how to interrupt a wait.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use crate::failure::Interrupted;
 
-/// How long to wait.
+/// The timeouts of an association.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// For a connection, and for each write.
+    /// For establishing the connection, and for each write.
     pub connection: Duration,
-    /// For an answer to an A-ASSOCIATE or A-RELEASE.
+    /// For the response to an A-ASSOCIATE or A-RELEASE request.
     pub association: Duration,
-    /// For an answer to a message.
+    /// For the response to a message.
     pub response: Duration,
-    /// Asked meanwhile whether to leave, if anybody is to be asked.
+    /// Called during all waits; the wait ends if it returns true.
     pub interrupt: Option<Interrupt>,
 }
 
-/// Asked again and again while something is waited for, and whenever a signal interrupts the wait: whether
-/// to leave instead of waiting on.
+/// A function that is called again and again during a wait, and after each signal. The wait ends if
+/// it returns true.
 pub type Interrupt = fn() -> bool;
 
-/// The longest wait without asking whether to leave.
+/// The maximum time between two calls of [`Interrupt`].
 pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// By when something must have come in whole.
+/// The time at which something must be complete.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     timeout: Duration,
-    /// There is none if it is later than the clock can say.
+    /// `None` if the time is beyond the range of the clock.
     end: Option<Instant>,
 }
 
 impl Deadline {
-    /// So long from now.
+    /// A deadline `timeout` from now.
     pub fn after(timeout: Duration) -> Self {
         Self { timeout, end: Instant::now().checked_add(timeout) }
     }
 
-    /// How long it was when it began.
+    /// The timeout from which the deadline was made.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// How much of it is left.
+    /// The remaining time.
     pub fn left(&self) -> Duration {
         self.end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()))
     }
 }
 
-/// Fails if this end is told to leave.
+/// Fails if the local side is interrupted.
 pub fn check_interrupt(interrupt: Option<Interrupt>) -> io::Result<()> {
     match interrupt {
         Some(leaves) if leaves() => Err(io::Error::other(Interrupted)),

@@ -83,14 +83,23 @@ def _open_parquet(source: BinaryIO, columns: Any) -> ArrowRows:
     return ArrowRows(file.schema_arrow, batches, file.metadata.num_rows)
 
 
+def _native_file(source: BinaryIO) -> pa.NativeFile:
+    """Return a file that pyarrow reads without Python code.
+
+    pyarrow reads a Python file in threads, which can abort the process when it exits right after an
+    error. A file of the user is not mapped: it could be truncated while it is read.
+    """
+    if isinstance(source.name, str):
+        return pa.OSFile(source.name)
+    mapped = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
+    return pa.BufferReader(pa.py_buffer(mapped))
+
+
 def _open_arrow(source: BinaryIO, columns: Any) -> ArrowRows:
     magic = source.read(6)
     source.seek(0)
     if magic == b"ARROW1":
-        # pyarrow reads a Python file in threads, which can abort the process when it exits right
-        # after an error. It reads memory in the calling thread.
-        mapped = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
-        file = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapped)))
+        file = pa.ipc.open_file(_native_file(source))
         batches = (file.get_batch(i) for i in range(file.num_record_batches))
         return ArrowRows(file.schema, batches)
     stream = pa.ipc.open_stream(source)

@@ -1,4 +1,4 @@
-//! What an end that takes events answers to a proposal (PS3.7 D.3, PS3.8 9.3.3).
+//! Accepts or rejects the proposal of a peer that sends events (PS3.7 D.3, PS3.8 9.3.3).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,46 +17,46 @@ use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 use crate::association::negotiation::VERIFICATION;
 use crate::association::negotiation::{OPERATIONS_WINDOW, uid, unlimited};
 
-/// The sub-item that answers a user identity, with no server response (PS3.7 D.3.3.7.2).
+/// The sub-item that responds to a user identity, without a server response (PS3.7 D.3.3.7.2).
 const USER_IDENTITY_ANSWER: u8 = 0x59;
 
-/// What is accepted.
+/// What the local side accepts.
 #[derive(Debug, Clone)]
 pub struct AcceptorOptions {
     /// The SOP classes of events.
     pub sop_classes: BTreeSet<String>,
-    /// The title by which this end must be called, if it must.
+    /// The required called AE title, if there is one.
     pub called: Option<String>,
-    /// The titles of those who may call, if not all may.
+    /// The accepted calling AE titles; `None` for all.
     pub calling: Option<BTreeSet<String>>,
-    /// The longest PDU that is taken.
+    /// The maximum PDU length that the local side accepts.
     pub max_pdu_length: u32,
-    /// How many requests may be unanswered at a time, 0 for any number.
+    /// The maximum number of outstanding requests; 0 for any number.
     pub window: u16,
 }
 
-/// An association that was accepted.
+/// An accepted association.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
-    /// Who called.
+    /// The calling AE title.
     pub calling: String,
-    /// By which title.
+    /// The called AE title.
     pub called: String,
-    /// The presentation contexts that were accepted, by ID.
+    /// The accepted presentation contexts, by ID.
     pub contexts: BTreeMap<u8, AcceptedContext>,
 }
 
-/// A presentation context that was accepted.
+/// An accepted presentation context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptedContext {
-    /// Its abstract syntax: the SOP class that it is for.
+    /// The abstract syntax.
     pub abstract_syntax: String,
-    /// The transfer syntax of its data sets.
+    /// The transfer syntax.
     pub transfer_syntax: TransferSyntax,
 }
 
 impl AcceptorOptions {
-    /// The answer to a request, and what was accepted if it is accepted.
+    /// The response to a request, and the association if it is accepted.
     pub fn answer(&self, request: &AssociationRQ) -> (Pdu, Option<Accepted>) {
         let (calling, called) = (uid(&request.calling_ae_title), uid(&request.called_ae_title));
         if uid(&request.application_context_name) != APPLICATION_CONTEXT_NAME {
@@ -71,7 +71,7 @@ impl AcceptorOptions {
         let mut contexts = BTreeMap::new();
         let results = request.presentation_contexts.iter().map(|proposed| {
             let (mut reason, transfer_syntax) = self.context(proposed);
-            // IDs are odd, and each is that of one context (PS3.8 9.3.2.2).
+            // IDs are odd and unique (PS3.8 9.3.2.2).
             if proposed.id % 2 == 0 || contexts.contains_key(&proposed.id) {
                 reason = PresentationContextResultReason::NoReason;
             }
@@ -120,7 +120,7 @@ impl AcceptorOptions {
         ];
         for item in proposed {
             match item {
-                // This end is the SCU of events: the other one may be the SCP, and nothing else.
+                // The local side is the SCU of events, so the peer may only be the SCP.
                 UserVariableItem::ScuScpRoleSelectionSubItem(sop_class, roles)
                     if self.sop_classes.contains(&uid(sop_class)) =>
                 {
@@ -136,7 +136,7 @@ impl AcceptorOptions {
                     let answer = [both, 1].map(u16::to_be_bytes).concat();
                     variables.push(UserVariableItem::Unknown(OPERATIONS_WINDOW, answer));
                 }
-                // Who it is was looked at before (PS3.7 D.3.3.7.2).
+                // The user was authenticated before (PS3.7 D.3.3.7.2).
                 UserVariableItem::UserIdentityItem(user) if user.positive_response_requested() => {
                     variables.push(UserVariableItem::Unknown(USER_IDENTITY_ANSWER, vec![0, 0]));
                 }
@@ -147,7 +147,7 @@ impl AcceptorOptions {
     }
 }
 
-/// Who asks, as the request says (PS3.7 D.3.3.7).
+/// The user identity of the request (PS3.7 D.3.3.7).
 pub fn user(request: &AssociationRQ) -> Option<&UserIdentity> {
     request.user_variables.iter().find_map(|item| match item {
         UserVariableItem::UserIdentityItem(user) => Some(user),
@@ -155,7 +155,7 @@ pub fn user(request: &AssociationRQ) -> Option<&UserIdentity> {
     })
 }
 
-/// The answer to a user who is not let in.
+/// The response to a user who is not authenticated.
 pub fn unknown_user() -> Pdu {
     rejected(AssociationRJServiceUserReason::NoReasonGiven).0
 }
@@ -166,7 +166,7 @@ fn rejected(reason: AssociationRJServiceUserReason) -> (Pdu, Option<Accepted>) {
     (Pdu::AssociationRJ(AssociationRJ { result, source }), None)
 }
 
-/// The answer where there are as many associations as there may be.
+/// The response if the maximum number of associations is reached.
 pub fn too_many() -> Pdu {
     let reason = AssociationRJServiceProviderPresentationReason::LocalLimitExceeded;
     let source = AssociationRJSource::ServiceProviderPresentation(reason);

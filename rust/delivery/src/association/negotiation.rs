@@ -1,5 +1,5 @@
-//! What two ends agree on (PS3.7 D.3, PS3.8 9.3.2 and 9.3.3): presentation contexts, roles, the length
-//! of PDUs, and how many operations may be outstanding.
+//! Proposes an association, and evaluates the response (PS3.7 D.3, PS3.8 9.3.2 and 9.3.3):
+//! presentation contexts, roles, PDU length and operations window.
 
 use std::collections::BTreeMap;
 
@@ -21,44 +21,44 @@ use crate::failure::Failure;
 /// The Verification SOP Class (PS3.4 A.4).
 pub const VERIFICATION: &str = "1.2.840.10008.1.1";
 
-/// The asynchronous operations window's sub-item (PS3.7 D.3.3.3.1).
+/// The type of the asynchronous operations window sub-item (PS3.7 D.3.3.3.1).
 pub(crate) const OPERATIONS_WINDOW: u8 = 0x53;
-/// Presentation context IDs are the odd numbers to 255 (PS3.8 9.3.2.2).
+/// The maximum number of presentation contexts: IDs are the odd numbers up to 255 (PS3.8 9.3.2.2).
 pub const MAX_CONTEXTS: usize = 128;
 
-/// What is proposed by an end that sends events.
+/// The proposal of an SCU or SCP of events.
 #[derive(Debug, Clone)]
 pub struct Proposal {
-    /// Who asks.
+    /// The calling AE title.
     pub calling: String,
-    /// Who is asked.
+    /// The called AE title.
     pub called: String,
     /// The SOP classes of the events.
     pub sop_classes: Vec<String>,
-    /// Whether this end is their SCP.
+    /// Whether the local side proposes to be their SCP.
     pub scp: bool,
-    /// The transfer syntaxes of their data sets, the first preferred.
+    /// The transfer syntaxes, in order of preference.
     pub transfer_syntaxes: Vec<TransferSyntax>,
-    /// The longest PDU that is taken.
+    /// The maximum PDU length that the local side accepts.
     pub max_pdu_length: u32,
-    /// How many events may be unanswered at a time, 0 for any number.
+    /// The maximum number of outstanding events; 0 for any number.
     pub window: u16,
-    /// Who asks, if the peer is to know.
+    /// The user identity, if the peer is to receive one.
     pub user: Option<User>,
 }
 
 /// A user (PS3.7 D.3.3.7.1).
 #[derive(Clone)]
 pub struct User {
-    /// The name.
+    /// The user name.
     pub name: String,
-    /// What nobody else knows.
+    /// The passcode.
     pub passcode: Option<String>,
 }
 
 impl std::fmt::Debug for User {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // A passcode has no place in a log.
+        // Logs must not contain passcodes.
         out.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
     }
 }
@@ -70,37 +70,38 @@ impl User {
             None => (UserIdentityType::Username, &[][..]),
         };
         let name = self.name.as_bytes().to_vec();
-        // Peers that don't know user identities don't answer: then who asked for it would have to leave.
+        // No positive response is requested: a peer without user identities would not send one, and
+        // the association would have to be aborted.
         let item = UserIdentity::new(false, kind, name, passcode.to_vec());
         UserVariableItem::UserIdentityItem(item)
     }
 }
 
-/// A presentation context that was accepted.
+/// An accepted presentation context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
-    /// Its ID.
+    /// The ID.
     pub id: u8,
-    /// The transfer syntax of its data sets.
+    /// The transfer syntax.
     pub transfer_syntax: TransferSyntax,
 }
 
-/// What was agreed on.
+/// The result of the negotiation.
 #[derive(Debug, Clone)]
 pub struct Agreement {
-    /// The accepted contexts, by SOP class.
+    /// The accepted presentation contexts, by SOP class.
     pub contexts: BTreeMap<String, Context>,
-    /// Why those that are not there are not, by SOP class.
+    /// The reasons of rejected presentation contexts, by SOP class.
     pub refused: BTreeMap<String, &'static str>,
-    /// The longest PDU that the peer takes, 0 for any.
+    /// The maximum PDU length that the peer accepts; 0 for no limit.
     pub max_pdu_length: u32,
-    /// How many events may be unanswered at a time.
+    /// The maximum number of outstanding events.
     pub window: u16,
 }
 
 impl Agreement {
-    /// The context for events with this Affected SOP Class UID, which need not be its abstract syntax;
-    /// or why there is none.
+    /// The presentation context for events with this Affected SOP Class UID, which may differ from
+    /// the abstract syntax; or the reason why there is none.
     pub fn context(&self, affected: &str) -> Result<&Context, &'static str> {
         let found = abstract_syntaxes(affected).find_map(|uid| self.contexts.get(uid));
         found.ok_or_else(|| {
@@ -141,13 +142,13 @@ impl Proposal {
             UserVariableItem::ImplementationVersionName(IMPLEMENTATION_VERSION_NAME.to_owned()),
         ];
         if self.window != 1 {
-            // Invoked by this end, and performed by it.
+            // Operations invoked and performed by the local side.
             let [invoked, performed] = [self.window, 1].map(u16::to_be_bytes);
             let both = [invoked, performed].concat();
             variables.push(UserVariableItem::Unknown(OPERATIONS_WINDOW, both));
         }
-        // The SCP sends events (PS3.7 10.1.1), and the one that asks is the SCU if it does not say
-        // otherwise (PS3.7 D.3.3.4).
+        // The SCP sends events (PS3.7 10.1.1). Without role selection the requestor is the SCU
+        // (PS3.7 D.3.3.4).
         let roles = RequestorRoles { scu: false, scp: true };
         if self.scp {
             variables.extend(self.sop_classes.iter().map(|sop_class| {
@@ -158,7 +159,7 @@ impl Proposal {
         variables
     }
 
-    /// What the peer made of it.
+    /// Evaluates the response of the peer.
     pub fn agreement(&self, accepted: &AssociationAC) -> Result<Agreement, Failure> {
         let mut contexts = BTreeMap::new();
         let mut refused = BTreeMap::new();
@@ -182,7 +183,7 @@ impl Proposal {
         Ok(Agreement { contexts, refused, max_pdu_length, window })
     }
 
-    /// The transfer syntax of an accepted context, or why it is none.
+    /// The transfer syntax of an accepted presentation context, or the reason of its rejection.
     fn accepted(
         &self,
         sop_class: &str,
@@ -203,8 +204,8 @@ impl Proposal {
             .ok_or("the peer accepted it with a transfer syntax that was not proposed")
     }
 
-    /// What the peer does not answer is one at a time (PS3.7 D.3.3.3); what it answers with may be less
-    /// than what was proposed, and 0 is any number.
+    /// Without a response, one operation is outstanding at a time (PS3.7 D.3.3.3). The response may
+    /// lower the proposed number, and 0 means any number.
     fn window_of(&self, variables: &[UserVariableItem]) -> u16 {
         let answered = variables.iter().find_map(|item| match item {
             UserVariableItem::Unknown(OPERATIONS_WINDOW, numbers) => {
@@ -219,7 +220,8 @@ impl Proposal {
     }
 }
 
-/// An item that is not there refuses nothing: many peers that take events don't know role selection.
+/// A missing sub-item does not reject the role: many peers that accept events do not support role
+/// selection.
 fn refuses_scp(variables: &[UserVariableItem], of: &str) -> bool {
     variables.iter().any(|item| match item {
         UserVariableItem::ScuScpRoleSelectionSubItem(sop_class, roles) => {
@@ -229,7 +231,7 @@ fn refuses_scp(variables: &[UserVariableItem], of: &str) -> bool {
     })
 }
 
-/// The longest PDU that an end takes (PS3.8 D.1), 0 for any.
+/// The maximum PDU length of an A-ASSOCIATE PDU (PS3.8 D.1); 0 for no limit.
 pub(crate) fn longest_pdu(variables: &[UserVariableItem]) -> u32 {
     let length = variables.iter().find_map(|item| match item {
         UserVariableItem::MaxLength(length) => Some(*length),
@@ -238,8 +240,8 @@ pub(crate) fn longest_pdu(variables: &[UserVariableItem]) -> u32 {
     length.unwrap_or(0)
 }
 
-/// The longest PDU that an end takes, where 0 asks for no limit: as long as a message may be. The peer is told
-/// this number, since a PDU is held in memory until it is complete.
+/// Replaces 0, no limit, by the maximum message length. The peer must learn a limit, because a PDU
+/// is kept in memory until it is complete.
 pub fn finite_pdu_length(max_pdu_length: u32, max_message_length: usize) -> u32 {
     match max_pdu_length {
         0 => u32::try_from(max_message_length.saturating_add(PDV_HEADER)).unwrap_or(u32::MAX),
@@ -247,14 +249,14 @@ pub fn finite_pdu_length(max_pdu_length: u32, max_message_length: usize) -> u32 
     }
 }
 
-/// The same for who writes PDUs. An end that takes less than a fragment of one byte takes nothing; it is
-/// sent what it can't take.
+/// The maximum PDU length for writing. A maximum with less than one byte of a fragment is treated
+/// as the smallest possible one.
 pub(crate) fn max_pdu_length(longest: u32) -> MaxPduLength {
     let length = if longest == 0 { 0 } else { longest.max(7) };
     MaxPduLength::new(length.into()).expect("it is 0, or 7 and more").even()
 }
 
-/// 0 operations are any number of them.
+/// 0 operations mean any number.
 pub(crate) fn unlimited(operations: u16) -> u16 {
     if operations == 0 { u16::MAX } else { operations }
 }

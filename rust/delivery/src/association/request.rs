@@ -11,10 +11,11 @@ use crate::timeouts::Timeouts;
 use crate::transport::connection::{Connection, ended_by};
 use crate::transport::tls::ClientTls;
 
-/// Opens a connection, and an association on it.
+/// Opens a connection and establishes an association on it.
 ///
 /// # Errors
-/// If there is no connection, or the peer agrees to nothing.
+///
+/// If the connection fails, or the peer accepts nothing.
 pub fn associate(
     address: impl ToSocketAddrs + Send + 'static,
     tls: Option<&ClientTls>,

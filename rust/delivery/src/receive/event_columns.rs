@@ -1,4 +1,4 @@
-//! Events that were taken in, as columns: each with when and from whom it came.
+//! The columns of received events: the event, the time, and the peer.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use fastdimse_core::options::{Framing, OnInvalid};
 
 use crate::receive::receiver::{Chunk, Origin};
 
-/// The columns of events that were taken in.
+/// The schema of received events.
 pub fn schema() -> SchemaRef {
     let text = || DataType::Dictionary(DataType::Int32.into(), DataType::Utf8.into());
     let time = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
@@ -36,7 +36,7 @@ pub fn schema() -> SchemaRef {
     Arc::new(Schema::new(columns))
 }
 
-/// Makes columns of events that were received: a row for each, the columns of [`schema`].
+/// Converts received events to columns: one row for each event, with the columns of [`schema`].
 pub fn received(chunks: &[Chunk]) -> RecordBatch {
     let parts: Vec<&[u8]> = chunks.iter().map(|chunk| chunk.bytes.as_slice()).collect();
     let decoded = decode(&Buffer::from_vec(parts.concat()), Framing::PData, OnInvalid::Skip);
@@ -73,7 +73,7 @@ pub fn received(chunks: &[Chunk]) -> RecordBatch {
     RecordBatch::try_new(schema(), columns).expect("the columns fit the schema")
 }
 
-/// A text of each event's association, as a dictionary.
+/// A property of the association of each event, as a dictionary.
 fn texts(chunks: &[Chunk], places: &[usize], of: &dyn Fn(&Origin) -> String) -> ArrayRef {
     let mut known: HashMap<String, i32> = HashMap::new();
     let mut values = Vec::new();

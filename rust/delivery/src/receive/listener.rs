@@ -1,4 +1,4 @@
-//! A port on which associations are accepted: a thread for each, and no more than there may be.
+//! Listens on a port: accepts associations, each in a thread, up to a maximum.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,23 +13,23 @@ use crate::failure::Failure;
 use crate::receive::receiver::{EventSink, Service, serve};
 use crate::transport::connection::Connection;
 
-/// What went wrong on an association.
+/// A problem of an association.
 #[derive(Debug)]
 pub struct Report {
-    /// The association's number, from 1.
+    /// The number of the association, from 1.
     pub number: u64,
-    /// Who the peer is.
+    /// The address of the peer.
     pub peer: SocketAddr,
-    /// What went wrong.
+    /// The description of the problem.
     pub text: String,
 }
 
-/// Reports that were kept, and how many were not.
+/// The kept reports, and the number of the others.
 #[derive(Debug, Default)]
 pub struct Reports {
-    /// The first of them, at most a thousand.
+    /// The first reports, up to a thousand.
     pub kept: Vec<Report>,
-    /// How many came after them.
+    /// The number of later ones.
     pub omitted: u64,
 }
 
@@ -43,17 +43,17 @@ impl Reports {
     }
 }
 
-/// How long to wait after a connection that can't be accepted.
+/// The delay after a failed accept.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(10);
 
-/// How long associations have to write the responses to what they took, once the listener stops.
+/// How long associations may write the responses to stored events after the listener stops.
 const LAST_RESPONSES: Duration = Duration::from_secs(1);
 
-/// A listener. It stops when it is dropped, and its threads end then without being waited for.
+/// A listener. Dropping it stops it, without waiting for its threads.
 pub struct Listener {
     shared: Arc<Shared>,
     address: SocketAddr,
-    /// The accepting thread owns it.
+    /// Owned by the accepting thread.
     socket: Weak<TcpListener>,
 }
 
@@ -62,14 +62,14 @@ struct Shared {
     max_connections: usize,
     taker: Arc<dyn EventSink>,
     threads: Mutex<Threads>,
-    /// A thread has ended.
+    /// Notified when a thread ends.
     ended: Condvar,
     reports: Mutex<Reports>,
 }
 
-/// The threads that run.
+/// The running threads.
 struct Threads {
-    /// The connections that are open, by number, each with a thread of its own.
+    /// The open connections by number, each with a thread.
     open: HashMap<u64, TcpStream>,
     accepting: bool,
 }
@@ -78,7 +78,8 @@ impl Listener {
     /// Listens on an address.
     ///
     /// # Errors
-    /// If the address can't be listened on.
+    ///
+    /// If the address cannot be bound.
     pub fn bind(
         address: impl ToSocketAddrs,
         service: Service,
@@ -105,23 +106,23 @@ impl Listener {
         Ok(Self { shared, address, socket: of_listener })
     }
 
-    /// Where it listens.
+    /// The local address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How many connections are open.
+    /// The number of open connections.
     pub fn open(&self) -> usize {
         lock(&self.shared.threads).open.len()
     }
 
-    /// Takes out what went wrong since this was called last.
+    /// Returns and clears the reports.
     pub fn take_reports(&self) -> Reports {
         std::mem::take(&mut *lock(&self.shared.reports))
     }
 
-    /// Accepts no more connections, and takes no more events: associations write the responses to
-    /// those that they have taken, and abort. It waits for nothing.
+    /// Accepts no more connections and no more events. Associations write the responses to stored
+    /// events and abort. Does not wait for them.
     pub fn stop(&self) {
         if self.shared.service.stopping.swap(true, Ordering::SeqCst) {
             return;
@@ -130,15 +131,16 @@ impl Listener {
         self.wake();
     }
 
-    /// Lets the accepting thread go on, which waits for a connection.
+    /// Wakes the accepting thread.
     fn wake(&self) {
-        // Linux ends the wait, and closes the port even where a forked child has the socket too.
+        // On Linux this ends the accept, and closes the port even if a forked child has a copy of
+        // the socket.
         if let Some(socket) = self.socket.upgrade()
             && socket2::SockRef::from(&*socket).shutdown(Shutdown::Both).is_ok()
         {
             return;
         }
-        // Other systems do not: the thread gets a connection.
+        // On other systems the accepting thread needs a connection.
         let mut to = self.address;
         if to.ip().is_unspecified() {
             to.set_ip(match to {
@@ -149,9 +151,10 @@ impl Listener {
         let _ = TcpStream::connect_timeout(&to, Duration::from_secs(1));
     }
 
-    /// Waits until all threads have ended, once it was stopped; `false` if some have not within `timeout`.
+    /// Waits until all threads have ended after a stop. Returns `false` if some have not within
+    /// `timeout`.
     ///
-    /// A thread of its own must not call this: it would wait for itself.
+    /// A thread of the listener must not call this: it would wait for itself.
     pub fn wait(&self, timeout: Duration) -> bool {
         let threads = lock(&self.shared.threads);
         let running = |threads: &mut Threads| threads.accepting || !threads.open.is_empty();
@@ -159,10 +162,12 @@ impl Listener {
         !running(&mut waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 
-    /// Stops it, and waits until all threads have ended. `go_on` is asked again and again whether to wait.
+    /// Stops, and waits until all threads have ended. `go_on` is called again and again during the
+    /// wait.
     ///
     /// # Errors
-    /// What `go_on` returns.
+    ///
+    /// The error of `go_on`.
     pub fn close<E>(&self, mut go_on: impl FnMut() -> Result<(), E>) -> Result<(), E> {
         const POLL_INTERVAL: Duration = Duration::from_millis(50);
         self.stop();
@@ -171,7 +176,7 @@ impl Listener {
         while !self.wait(POLL_INTERVAL) {
             go_on()?;
             if patient && begin.elapsed() >= LAST_RESPONSES {
-                // A peer that reads nothing is not waited for.
+                // Do not wait for a peer that reads nothing.
                 self.shared.shutdown(Shutdown::Both);
                 patient = false;
             }
@@ -183,7 +188,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.stop();
-        // Nobody is there who would do it later.
+        // No later call would do it.
         self.shared.shutdown(Shutdown::Both);
     }
 }
@@ -216,8 +221,8 @@ fn accept(socket: &TcpListener, shared: &Arc<Shared>) {
         }
         match accepted {
             Ok((connection, peer)) => start(connection, peer, number, shared),
-            // What fails here is the connection that came, or the system has no descriptor left for it:
-            // others must end first.
+            // Either the new connection failed, or the process has no file descriptor left: other
+            // connections must end first.
             Err(_) => thread::sleep(ACCEPT_RETRY_DELAY),
         }
     }
@@ -234,15 +239,15 @@ fn start(connection: TcpStream, peer: SocketAddr, number: u64, shared: &Arc<Shar
     threads.open.insert(number, handle);
     drop(threads);
     let serving = Serving { shared: shared.clone(), number, peer, result: Err(Failure::Internal) };
-    // Where no thread can be started, what it would own is dropped, and so the connection ends.
+    // If no thread can be started, its resources are dropped, and the connection is closed.
     let _ = thread::Builder::new().spawn(move || serving.serve(connection));
-    // It may have been stopped since it was asked for.
+    // The listener may have stopped meanwhile.
     if shared.is_stopping() {
         shared.shutdown(Shutdown::Read);
     }
 }
 
-/// An association that is served. However its thread ends, it is noted as ended.
+/// A served association. Dropping it marks its thread as ended, however the thread ends.
 struct Serving {
     shared: Arc<Shared>,
     number: u64,
@@ -270,7 +275,7 @@ impl Drop for Serving {
     }
 }
 
-/// Nothing is read of one too many: its request, or handshake, could take its time.
+/// Rejects a connection without reading its request, which could take long.
 fn refuse(connection: TcpStream, shared: &Shared) {
     let Service { tls: None, timeouts, .. } = &shared.service else { return };
     if let Ok(mut connection) = Connection::accept(connection, None, 0, timeouts) {

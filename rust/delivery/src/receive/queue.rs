@@ -1,4 +1,4 @@
-//! Events that wait until somebody takes them: so many bytes of them, then those who send wait too.
+//! A queue of received events with a maximum size in bytes. Receivers wait while it is full.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use crate::receive::receiver::Chunk;
 
-/// What a chunk takes beside its bytes, or more.
+/// An upper bound of the memory of a chunk besides its bytes.
 const OVERHEAD: usize = 256;
 
-/// Chunks that wait.
+/// A bounded queue of chunks.
 #[derive(Debug)]
 pub struct EventQueue {
     state: Mutex<State>,
-    /// There is what somebody waits for who takes.
+    /// Notified when enough events are queued.
     arrived: Condvar,
-    /// There is room again.
+    /// Notified when there is room.
     room: Condvar,
     most: usize,
 }
@@ -25,34 +25,34 @@ struct State {
     chunks: VecDeque<Chunk>,
     bytes: usize,
     events: usize,
-    /// How many events somebody waits for, if somebody does. Nobody is woken for fewer: on a machine
-    /// with few processors that would cost as much as all the rest of an event.
+    /// The number of events that a consumer waits for. It is not woken for fewer: on a machine with
+    /// few processors, a wake-up costs as much as the rest of an event.
     wanted: Option<usize>,
-    /// Nobody waits for room any more.
+    /// Whether producers no longer wait for room.
     stopping: bool,
-    /// Nothing comes any more.
+    /// Whether no more chunks will be queued.
     closed: bool,
 }
 
-/// What came of waiting for chunks.
+/// The result of a wait for chunks.
 #[derive(Debug)]
 pub enum Taken {
-    /// Chunks, one and more.
+    /// At least one chunk.
     Chunks(Vec<Chunk>),
-    /// None came in time.
+    /// The timeout has passed.
     Nothing,
-    /// None will come.
+    /// The queue is closed and empty.
     Closed,
 }
 
 impl EventQueue {
-    /// Room for about so many bytes.
+    /// A queue for about `most` bytes.
     pub fn new(most: usize) -> Self {
         let (state, arrived, room) = (Mutex::default(), Condvar::new(), Condvar::new());
         Self { state, arrived, room, most }
     }
 
-    /// Puts a chunk in as soon as there is room, or at once where nobody waits for room any more.
+    /// Queues a chunk when there is room; immediately after [`EventQueue::stop`].
     pub fn put(&self, chunk: Chunk) {
         let full = |state: &mut State| state.bytes >= self.most && !state.stopping;
         let mut state =
@@ -65,15 +65,15 @@ impl EventQueue {
         }
     }
 
-    /// Whether who waits need wait no more: it is not to be waited for what there is no room for.
+    /// Whether a consumer must not wait any longer: there are enough events, or no room for more.
     fn is_enough(&self, state: &State) -> bool {
         state.closed
             || state.wanted.is_some_and(|wanted| state.events >= wanted)
             || 2 * state.bytes >= self.most && state.wanted.is_some()
     }
 
-    /// Takes chunks of about so many events: waits for at most so long for the first of them, and then
-    /// so long for others.
+    /// Takes chunks of about `events` events. Waits up to `timeout` for the first chunk, then up to
+    /// `linger` for more.
     pub fn take(&self, events: usize, timeout: Duration, linger: Duration) -> Taken {
         let mut state = self.wait(self.lock(), 1, timeout);
         if state.chunks.is_empty() {
@@ -83,7 +83,7 @@ impl EventQueue {
             state = self.wait(state, events, linger);
         }
         if state.chunks.is_empty() {
-            // Another one took them meanwhile.
+            // Another consumer has taken them.
             return if state.closed { Taken::Closed } else { Taken::Nothing };
         }
         let mut chunks = Vec::new();
@@ -100,8 +100,8 @@ impl EventQueue {
         Taken::Chunks(chunks)
     }
 
-    /// Waits for so many events, for so long at most, and takes none. Returns whether there are as many, or
-    /// no more are to be waited for.
+    /// Waits up to `timeout` for `events` events without taking them. Returns whether there are
+    /// enough, or no more will come.
     pub fn wait_for(&self, events: usize, timeout: Duration) -> bool {
         let state = self.wait(self.lock(), events, timeout);
         state.closed || state.events >= events || 2 * state.bytes >= self.most
@@ -121,20 +121,20 @@ impl EventQueue {
         state
     }
 
-    /// Lets those go on who wait for room. What they put in can still be taken.
+    /// Ends the waits for room. Queued chunks can still be taken.
     pub fn stop(&self) {
         self.lock().stopping = true;
         self.room.notify_all();
     }
 
-    /// Lets those go on who wait for chunks: none come any more.
+    /// Ends the waits for chunks: no more will be queued.
     pub fn close(&self) {
         self.stop();
         self.lock().closed = true;
         self.arrived.notify_all();
     }
 
-    /// How many events wait.
+    /// The number of queued events.
     pub fn events(&self) -> usize {
         self.lock().events
     }
@@ -166,7 +166,7 @@ mod tests {
         }
     }
 
-    /// Takes one.
+    /// Takes one chunk.
     fn number(waiting: &EventQueue) -> Option<u64> {
         match waiting.take(1, Duration::from_secs(10), Duration::ZERO) {
             Taken::Chunks(chunks) => chunks.first().map(|chunk| chunk.origin.number),
@@ -182,7 +182,7 @@ mod tests {
             (0..100).for_each(|number| of_thread.put(chunk(number, 4_000)));
         });
         thread::sleep(Duration::from_millis(100));
-        // Two are fewer bytes than there is room for, so there is a third.
+        // Two chunks need less room than there is, so a third one fits.
         assert_eq!(waiting.lock().chunks.len(), 3);
         let all: Vec<_> = (0..100).map(|_| number(&waiting)).collect();
         assert_eq!(all, (0..100).map(Some).collect::<Vec<_>>());
@@ -201,11 +201,11 @@ mod tests {
                 of_thread.put(chunk(number, 100));
             }
         });
-        // Five are there long before these ten seconds are over.
+        // Five events are there long before ten seconds have passed.
         let ten_seconds = Duration::from_secs(10);
         let Taken::Chunks(five) = waiting.take(5, ten_seconds, ten_seconds) else { panic!() };
         assert_eq!(five.len(), 5);
-        // Of the others those are taken that come in time.
+        // Later events are taken if they come in time.
         putting.join().unwrap();
         let begin = Instant::now();
         let Taken::Chunks(five) = waiting.take(9, ten_seconds, Duration::from_millis(50)) else {

@@ -1,4 +1,5 @@
-//! Events received on an association. Each is handed on as soon as it is complete, then it is answered.
+//! Receives the events of an association. Each event is given to the sink before its response is
+//! written.
 
 use std::mem;
 use std::net::TcpStream;
@@ -31,38 +32,38 @@ use crate::transport::connection::{Connection, P_DATA, ended, ended_by};
 const RESPONSE: u16 = 0x8000;
 /// Unrecognized operation (PS3.7 C.5.17).
 const UNRECOGNIZED_OPERATION: u16 = 0x0211;
-/// Invalid SOP Instance: its UID breaks the rules (PS3.7 C.5).
+/// Invalid SOP Instance: the UID violates the rules (PS3.7 C.5).
 const INVALID_SOP_INSTANCE: u16 = 0x0117;
-/// No such SOP Class: nobody here takes it (PS3.7 C.5).
+/// No such SOP Class: the local side does not accept it (PS3.7 C.5).
 const NO_SUCH_SOP_CLASS: u16 = 0x0118;
-/// SOP Class not supported: not on this presentation context (PS3.7 C.5).
+/// SOP Class not supported on this presentation context (PS3.7 C.5).
 const SOP_CLASS_NOT_SUPPORTED: u16 = 0x0122;
 
-/// An association that events came in on.
+/// The association on which events were received.
 #[derive(Debug)]
 pub struct Origin {
-    /// Its number, from 1.
+    /// The number of the association, from 1.
     pub number: u64,
-    /// Where it came from.
+    /// The address of the peer.
     pub peer: std::net::SocketAddr,
-    /// What was accepted.
+    /// The accepted association.
     pub accepted: Accepted,
 }
 
-/// Events of one association, in the order in which they came.
+/// Events of one association, in the order of arrival.
 #[derive(Debug)]
 pub struct Chunk {
-    /// Whose they are.
+    /// The association.
     pub origin: Arc<Origin>,
-    /// Their PDUs: each event has its own, whatever PDUs it came in.
+    /// The PDUs. Each event has PDUs of its own, whatever PDUs it arrived in.
     pub bytes: Vec<u8>,
-    /// How many events they are.
+    /// The number of events.
     pub events: usize,
-    /// When the last of them was complete.
+    /// When the last event was complete.
     pub time: SystemTime,
 }
 
-/// What an event is answered with.
+/// The response to an event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
     /// The Status (PS3.7 10.1.1.1.8).
@@ -76,9 +77,11 @@ impl Answer {
     pub const SUCCESS: Self = Self { status: 0, event_reply: None };
 }
 
-/// Who takes events. An answer is written only after [`EventSink::take`] has returned with its event.
+/// Receives events. A response is written only after [`EventSink::take`] has returned for its
+/// event.
 pub trait EventSink: Send + Sync {
-    /// The answer to an event, where it is known before it is taken: for all events or for none.
+    /// The response to an event, if it is known before the event is taken: for all events or for
+    /// none.
     fn answer(
         &self,
         event: &CommandSet<'_>,
@@ -91,38 +94,38 @@ pub trait EventSink: Send + Sync {
     fn take(&self, chunk: Chunk) -> Taken;
 }
 
-/// What became of a chunk.
+/// The result of taking a chunk.
 #[derive(Debug)]
 pub enum Taken {
-    /// It is in safe hands; its events were answered by [`EventSink::answer`].
+    /// The events are stored, and [`EventSink::answer`] has given their responses.
     Kept,
-    /// It was looked at: its bytes, and the Status of each of its events.
+    /// The events were processed: their bytes, and the Status of each event.
     Answered(Vec<u8>, Vec<u16>),
-    /// Nobody takes events any more.
+    /// The sink is closed.
     Nobody,
 }
 
-/// Says whether an association is accepted from a user, of whom the request may say nothing.
+/// Decides whether the user of an association request, if there is one, is accepted.
 pub type Authenticate = Box<dyn Fn(Option<&UserIdentity>) -> bool + Send + Sync>;
 
-/// How an association is served.
+/// How associations are served.
 pub struct Service {
     /// What is accepted.
     pub terms: AcceptorOptions,
-    /// Who is let in; all are if nobody says it.
+    /// Decides about users; all are accepted without it.
     pub authenticate: Option<Authenticate>,
-    /// Whether connections are secure, and how.
+    /// The configuration of TLS, for secure connections.
     pub tls: Option<Arc<ServerConfig>>,
-    /// How long to wait.
+    /// The timeouts.
     pub timeouts: Timeouts,
-    /// The most bytes of a message.
+    /// The maximum length of a message in bytes.
     pub max_message_length: usize,
-    /// Set when no further event is to be taken.
+    /// Set when no more events are accepted.
     pub stopping: AtomicBool,
 }
 
 impl Service {
-    /// Fails if no further event is to be taken.
+    /// Fails if no more events are accepted.
     fn check_stopping(&self) -> Result<(), Failure> {
         match self.stopping.load(Ordering::SeqCst) {
             true => Err(Failure::Interrupted),
@@ -131,10 +134,12 @@ impl Service {
     }
 }
 
-/// Serves an association from its request to its end. What is said of single messages goes to `report`.
+/// Serves an association from its request to its end. Problems of single messages are passed to
+/// `report`.
 ///
 /// # Errors
-/// If it does not end in order.
+///
+/// If the association does not end with a release.
 pub fn serve(
     socket: TcpStream,
     number: u64,
@@ -147,7 +152,7 @@ pub fn serve(
     let mut connection = Connection::accept(socket, tls.as_ref(), terms.max_pdu_length, timeouts)?;
     let request = match request(&mut connection, timeouts.association) {
         Ok(request) => request,
-        // There is no association to abort yet (PS3.8 9.2, AA-2).
+        // Without an association there is nothing to abort (PS3.8 9.2, AA-2).
         Err(failure @ Failure::ReadTimeout(_)) => return Err(failure),
         Err(failure) => {
             connection.fail(&failure);
@@ -203,18 +208,19 @@ fn request(connection: &mut Connection, timeout: Duration) -> Result<Association
     }
 }
 
-/// So many bytes of responses are written, whatever else has come in: an Event Reply can be long.
+/// Responses are written when they have this many bytes, even if more PDUs are waiting: an Event
+/// Reply can be long.
 const MAX_HELD_BYTES: usize = 1 << 20;
-/// So long may responses wait for those to what came in at the same time: a handler can be slow.
+/// The maximum time for which responses wait for those of other events: a handler can be slow.
 const MAX_HELD_TIME: Duration = Duration::from_millis(100);
 
-/// What was read.
+/// The result of reading PDUs.
 enum Read {
-    /// All PDUs that had come in whole were read.
+    /// All complete PDUs were read.
     All,
-    /// Some of them were read, and their responses must be written before others are.
+    /// Some PDUs were read, and their responses must be written first.
     Some,
-    /// The peer asks for the release.
+    /// The peer requests the release.
     Release,
 }
 
@@ -223,26 +229,27 @@ struct Receiver<'a> {
     taker: &'a dyn EventSink,
     report: &'a dyn Fn(String),
     origin: Arc<Origin>,
-    /// The longest PDU that the peer takes.
+    /// The maximum PDU length that the peer accepts.
     max_pdu_length: MaxPduLength,
     messages: Messages,
-    /// Events that are not handed on, each in PDUs of its own.
+    /// Events for the sink, each in PDUs of its own.
     chunk: Vec<u8>,
-    /// How many they are.
+    /// The number of these events.
     events: usize,
-    /// Responses that are not written. They belong to events in the chunk, or to other messages.
+    /// Responses to write, to the events in `chunk` and to other messages.
     answers: Vec<u8>,
 }
 
 impl Receiver<'_> {
-    /// Takes all events until the association is released.
+    /// Receives all events until the association is released.
     fn receive_all(&mut self, connection: &mut Connection) -> Result<(), Failure> {
         loop {
             let read = self.read(connection);
-            // In this order: an event that is answered is in somebody's hands, whatever comes next.
+            // The order matters: the response to an event is written after the sink has taken it,
+            // whatever follows.
             self.deliver()?;
-            // Whatever came at once is answered in one write, and what was whole before something that
-            // is wrong.
+            // The responses to everything that arrived together are written at once, including
+            // those before a fault.
             if !self.answers.is_empty() {
                 connection.write(&self.answers)?;
                 self.answers.clear();
@@ -278,7 +285,7 @@ impl Receiver<'_> {
         }
     }
 
-    /// Takes the PDUs that have come in whole, and no more of them than can be answered soon.
+    /// Reads the complete PDUs, and stops when their responses should be written.
     fn read(&mut self, connection: &mut Connection) -> Result<Read, Failure> {
         let begin = Instant::now();
         while let Some(raw) = connection.next_read()? {
@@ -292,7 +299,8 @@ impl Receiver<'_> {
             let taken = messages.take(raw.bytes, |arrived| self.take(&arrived));
             self.messages = messages;
             taken?;
-            // Not only when a message is complete: one that can't be taken need not be waited for.
+            // Checked before the message is complete: a message on a wrong context need not be
+            // received.
             if let Some(id) = self.messages.context_id() {
                 self.check_context(id)?;
             }
@@ -307,7 +315,7 @@ impl Receiver<'_> {
         self.origin.accepted.contexts.get(&id).ok_or(Failure::Context(id))
     }
 
-    /// Takes a message.
+    /// Processes a message.
     fn take(&mut self, arrived: &ReceivedMessage<'_>) -> Result<(), Failure> {
         self.service.check_stopping()?;
         self.check_context(arrived.context_id)?;
@@ -321,7 +329,10 @@ impl Receiver<'_> {
                 let (most, answers) = (self.max_pdu_length, &mut self.answers);
                 answer_other(*command_field, *id, arrived.context_id, most, answers);
             }
-            message => (self.report)(format!("{} was ignored: nobody waits for it", name(message))),
+            message => (self.report)(format!(
+                "{} was ignored: it is not a response to an outstanding request",
+                name(message)
+            )),
         }
         Ok(())
     }
@@ -333,7 +344,7 @@ impl Receiver<'_> {
     ) -> Result<(), Failure> {
         let ReceivedMessage { context_id, command_set, data_set, .. } = *arrived;
         let Some(message_id) = event.get(Field::MessageID).us() else {
-            // What can't be answered is not taken.
+            // An event without a response is not taken.
             return Err(Rejection::new(Reason::MissingElement("Message ID (0000,0110)")).into());
         };
         if let Some((status, why)) = self.refusal(event, context_id) {
@@ -349,7 +360,7 @@ impl Receiver<'_> {
         let write = |out: &mut Vec<u8>| out.extend_from_slice(command_set);
         write_message(&mut self.chunk, context_id, MaxPduLength::UNLIMITED, write, data_set);
         if event.data_set && data_set.is_empty() {
-            // The command set says that a data set follows: one of no bytes must follow.
+            // The command set announces a data set, so an empty one must follow.
             self.chunk.extend(headers(context_id, LAST, 0));
         }
         self.events += 1;
@@ -359,7 +370,7 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    /// The Status of an event that nobody is given, and why (PS3.7 10.1.1.1.8).
+    /// The Status and the reason for an event that is not given to the sink (PS3.7 10.1.1.1.8).
     fn refusal(&self, event: &CommandSet<'_>, context_id: u8) -> Option<(u16, String)> {
         if let Err(rejection) = check_uids(event) {
             let status = match rejection.field {
@@ -377,14 +388,14 @@ impl Receiver<'_> {
             true => SOP_CLASS_NOT_SUPPORTED,
             false => NO_SUCH_SOP_CLASS,
         };
-        Some((status, format!("{class} does not travel on a presentation context of {negotiated}")))
+        Some((status, format!("{class} is not allowed on a presentation context of {negotiated}")))
     }
 
     fn answer(&mut self, event: &CommandSet<'_>, answer: &Answer, context_id: u8) {
         answer_event(event, answer, context_id, self.max_pdu_length, &mut self.answers);
     }
 
-    /// Hands on what is complete, and answers what was not answered before.
+    /// Gives the complete events to the sink, and adds their responses if these are not known yet.
     fn deliver(&mut self) -> Result<(), Failure> {
         if self.events == 0 {
             return Ok(());
@@ -395,7 +406,7 @@ impl Receiver<'_> {
             Taken::Kept => Ok(()),
             Taken::Answered(bytes, statuses) => self.answer_all(&bytes, statuses),
             Taken::Nobody => {
-                // Their answers say Success, which nobody keeps.
+                // These responses say Success, but no one has stored the events.
                 self.answers.clear();
                 Err(Failure::Internal)
             }
@@ -413,7 +424,7 @@ impl Receiver<'_> {
     }
 }
 
-/// The event without UIDs that no response may repeat.
+/// The event without UIDs that are too long for a response.
 fn without_long_uids(mut event: CommandSet<'_>) -> CommandSet<'_> {
     while let Err(Rejection { field: Some(field), .. }) = check_uids(&event) {
         event.set(field, Value::Absent);
@@ -421,7 +432,7 @@ fn without_long_uids(mut event: CommandSet<'_>) -> CommandSet<'_> {
     event
 }
 
-/// What to call a message.
+/// The name of a message.
 fn name(message: &Message<'_>) -> &'static str {
     match message {
         Message::Event { command_set, .. } => command_set.kind.name(),
@@ -429,7 +440,7 @@ fn name(message: &Message<'_>) -> &'static str {
     }
 }
 
-/// Appends the answer to an event.
+/// Appends the response to an event.
 fn answer_event(
     request: &CommandSet<'_>,
     answer: &Answer,
@@ -449,7 +460,7 @@ fn answer_event(
     write_message(answers, context_id, max_pdu_length, write, reply);
 }
 
-/// Appends the answer to another request.
+/// Appends the response to another request.
 fn answer_other(
     command_field: u16,
     message_id: u16,

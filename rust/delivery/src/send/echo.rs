@@ -1,4 +1,4 @@
-//! Verification (PS3.4 A): whether a peer is there and answers.
+//! Verifies that a peer responds: C-ECHO (PS3.4 A, PS3.7 9.1.5).
 
 use std::net::ToSocketAddrs;
 use std::time::{Duration, Instant};
@@ -17,24 +17,25 @@ use crate::timeouts::Timeouts;
 use crate::transport::connection::{Connection, P_DATA, ended};
 use crate::transport::tls::ClientTls;
 
-/// C-ECHO-RQ and C-ECHO-RSP (PS3.7 E.1).
+/// Command Fields of C-ECHO-RQ and C-ECHO-RSP (PS3.7 E.1).
 pub(crate) const C_ECHO_RQ: u16 = 0x0030;
 const C_ECHO_RSP: u16 = 0x8030;
 const MESSAGE_ID: u16 = 1;
 
-/// A peer's answer to a C-ECHO.
+/// The response to a C-ECHO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Echo {
     /// The Status (PS3.7 9.1.5.1.4).
     pub status: u16,
-    /// From the write of the request to the read of the response.
+    /// The time from writing the request to reading the response.
     pub latency: Duration,
 }
 
-/// Opens an association for Verification alone, sends a C-ECHO and releases the association.
+/// Establishes an association for Verification, sends a C-ECHO, and releases the association.
 ///
 /// # Errors
-/// If there is no association, or no answer.
+///
+/// If the association fails, or there is no response.
 pub fn verify(
     address: impl ToSocketAddrs + Send + 'static,
     tls: Option<&ClientTls>,

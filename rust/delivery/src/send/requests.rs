@@ -1,5 +1,5 @@
-//! Rows of events as the requests of an association: each on the presentation context of its SOP class,
-//! its data set in the transfer syntax that was accepted there.
+//! Encodes rows of events as requests: each on the presentation context of its SOP class, with its
+//! data set in the accepted transfer syntax.
 
 use std::sync::Arc;
 
@@ -22,20 +22,22 @@ use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 use crate::association::negotiation::{Agreement, Context, max_pdu_length};
 use crate::messages::Messages;
 
-/// Requests that are ready to be sent.
+/// Encoded requests.
 #[derive(Debug)]
 pub struct EncodedRequests {
-    /// Their PDUs, and the rows that are none.
+    /// Their PDUs, and the rejected rows.
     pub encoded: Encoded,
     /// Their Message IDs.
     pub message_ids: Vec<u16>,
 }
 
-/// Encodes rows; the first of them is row `first_row`, by which they are numbered where they have no
-/// Message IDs. Data sets that are bytes are `encoded_in` a transfer syntax; others are encoded in the one that was
-/// accepted for them. `broken` holds what is known to be wrong with the rows already.
+/// Encodes rows. The first row has the number `first_row`, which gives the Message IDs of a table
+/// without a MessageID column. Data sets given as bytes are `encoded_in` a transfer syntax;
+/// structured ones are encoded in the accepted one. `broken` holds the rejections that are known
+/// already.
 ///
 /// # Errors
+///
 /// If the columns are not those of events.
 pub fn encode_requests(
     batch: &RecordBatch,
@@ -54,7 +56,7 @@ pub fn encode_requests(
         columns.push(EventColumns::new(&part)?);
         broken.extend(found);
     }
-    // What is found first in a row is what is said of it.
+    // The first rejection of a row counts.
     broken.sort_by_key(|rejection| rejection.row);
     broken.dedup_by_key(|rejection| rejection.row);
     let options = encode::Options {
@@ -69,8 +71,8 @@ pub fn encode_requests(
     Ok(EncodedRequests { encoded, message_ids })
 }
 
-/// The context of each row. Where there is none, and where a row is no request of one, that is added to
-/// `broken`; a row without a SOP class has none, which is found by who encodes it.
+/// The presentation context of each row. Adds a rejection to `broken` if a row has none, or is not
+/// a request; a row without a SOP class is rejected by the encoder.
 fn contexts<'a>(
     batch: &RecordBatch,
     encoded_in: TransferSyntax,
@@ -113,7 +115,7 @@ fn sop_classes(batch: &RecordBatch) -> Option<LargeStringArray> {
     Some(cast(column, &DataType::LargeUtf8).ok()?.as_string().clone())
 }
 
-/// The batch, each row on its context.
+/// The batch with the presentation context ID of each row.
 fn with_context_ids(batch: &RecordBatch, contexts: &[Option<&Context>]) -> RecordBatch {
     let ids = contexts.iter().map(|context| context.map_or(1, |context| context.id));
     let ids: ArrayRef = Arc::new(UInt8Array::from_iter_values(ids));
@@ -128,8 +130,8 @@ fn with_context_ids(batch: &RecordBatch, contexts: &[Option<&Context>]) -> Recor
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).expect("as many rows as before")
 }
 
-/// The batch, cut where the transfer syntax of structured data sets changes: each part with its first row
-/// and its syntax.
+/// Splits the batch where the transfer syntax of structured data sets changes. Returns each part
+/// with its first row and its transfer syntax.
 fn in_one_syntax(
     batch: &RecordBatch,
     contexts: &[Option<&Context>],

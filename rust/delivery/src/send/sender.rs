@@ -1,4 +1,5 @@
-//! Events sent to a peer: as many unanswered at a time as it takes, each answer matched with its event.
+//! Sends events to a peer, with as many outstanding as agreed, and matches each response with its
+//! event.
 
 use std::collections::HashMap;
 use std::net::ToSocketAddrs;
@@ -16,16 +17,16 @@ use crate::timeouts::{Deadline, POLL_INTERVAL};
 use crate::transport::connection::{Connection, P_DATA, ended};
 use crate::transport::tls::ClientTls;
 
-/// Encoded requests, each with its number among all that are sent.
+/// Encoded requests.
 #[derive(Debug, Clone, Copy)]
 pub struct Requests<'a> {
     /// Their PDUs.
     pub bytes: &'a [u8],
-    /// Where each begins, and last their end.
+    /// The offset of each request, and the end of the last one.
     pub offsets: &'a [i64],
-    /// Their Message IDs.
+    /// The Message IDs.
     pub message_ids: &'a [u16],
-    /// The number of the first of them.
+    /// The number of the first request, counted over all that are sent.
     pub first: u64,
 }
 
@@ -35,34 +36,34 @@ impl Requests<'_> {
     }
 }
 
-/// An answer to an event.
+/// The response to an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
-    /// The event's number.
+    /// The number of the event.
     pub request: u64,
     /// The Status (PS3.7 10.1.1.1.8).
     pub status: u16,
-    /// From the write of the request to the read of the response.
+    /// The time from writing the request to reading the response.
     pub latency: Duration,
-    /// When that was read.
+    /// When the response was read.
     pub time: SystemTime,
 }
 
-/// What who sends is told while it works.
+/// How sending continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
-    /// All is well.
+    /// Send and wait.
     Continue,
-    /// What was sent is to be answered still, but nothing more is to be sent.
+    /// Send no more, but wait for outstanding responses.
     StopSending,
-    /// Nothing is to be waited for.
+    /// Stop waiting.
     Cancel,
 }
 
-/// Asked for an order again and again, at least every [`POLL_INTERVAL`].
+/// Called again and again, at least every [`POLL_INTERVAL`].
 pub type ControlFn<'a> = &'a mut dyn FnMut(Instant) -> Control;
 
-/// So much is kept of what answers nothing: a peer can send without an end.
+/// The maximum number of unexpected responses to keep: a peer may send any number.
 const MAX_UNEXPECTED: usize = 1000;
 
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +72,7 @@ struct Outstanding {
     sent: Instant,
 }
 
-/// An association on which this end sends events.
+/// An association on which the local side sends events.
 #[derive(Debug)]
 pub struct Sender {
     connection: Connection,
@@ -79,18 +80,19 @@ pub struct Sender {
     timeouts: Timeouts,
     messages: Messages,
     outstanding: HashMap<u16, Outstanding>,
-    /// When the last answer came, or the first request of those went out that have none.
+    /// When the last response was read, or the first outstanding request was written.
     answered: Instant,
-    /// When an order was asked for.
+    /// When `control` was called last.
     asked: Instant,
     unexpected_responses: Vec<Box<str>>,
 }
 
 impl Sender {
-    /// Opens an association.
+    /// Establishes an association.
     ///
     /// # Errors
-    /// If there is no connection, or the peer agrees to nothing.
+    ///
+    /// If the connection fails, or the peer accepts nothing.
     pub fn open(
         address: impl ToSocketAddrs + Send + 'static,
         tls: Option<&ClientTls>,
@@ -110,21 +112,23 @@ impl Sender {
         })
     }
 
-    /// What was agreed on.
+    /// The result of the negotiation.
     pub fn agreement(&self) -> &Agreement {
         &self.agreement
     }
 
-    /// What came in and answers nothing, in its order.
+    /// The messages that were not responses to outstanding requests, in order.
     pub fn unexpected_responses(&self) -> &[Box<str>] {
         &self.unexpected_responses
     }
 
-    /// Sends requests, and gives the answers that come in meanwhile. How many are sent is in `sent`, also
-    /// of those before a failure; it is fewer than there are if no more were to be sent.
+    /// Sends requests, and returns the responses that arrive meanwhile in `answers`. `sent` is the
+    /// number of requests sent, also after a failure; it is lower than the number given if control
+    /// stopped the sending.
     ///
     /// # Errors
-    /// If the association fails; what is unanswered then remains so.
+    ///
+    /// If the association fails. Outstanding requests remain without a response.
     pub fn send(
         &mut self,
         requests: Requests<'_>,
@@ -148,7 +152,7 @@ impl Sender {
             }
             let from = std::mem::replace(sent, end);
             self.connection.write(requests.pdus(from, end))?;
-            // Half a window at a time goes out in one write, and the peer is never without work.
+            // Half a window is written at once, so that the peer always has work.
             while self.outstanding.len() > window / 2 {
                 self.receive(answers, control)?;
             }
@@ -156,8 +160,8 @@ impl Sender {
         Ok(())
     }
 
-    /// Notes the requests from this one on that can be sent, and returns where they end: a Message ID is
-    /// not used again before it is answered (PS3.7 10.1.1.1.1).
+    /// Registers the requests, from this one on, that can be sent, and returns their end. A Message
+    /// ID is not reused while it is outstanding (PS3.7 10.1.1.1.1).
     fn note(&mut self, requests: &Requests<'_>, from: usize, sent: Instant) -> usize {
         let window = usize::from(self.agreement.window);
         if self.outstanding.is_empty() {
@@ -173,10 +177,11 @@ impl Sender {
         requests.message_ids.len()
     }
 
-    /// Waits until all that was sent is answered.
+    /// Waits for all outstanding responses.
     ///
     /// # Errors
-    /// If the association fails before.
+    ///
+    /// If the association fails.
     pub fn finish(
         &mut self,
         answers: &mut Vec<Answer>,
@@ -188,14 +193,14 @@ impl Sender {
         Ok(())
     }
 
-    /// Waits a while for something, and takes all that is there.
+    /// Waits for data, and processes everything that has arrived.
     fn receive(
         &mut self,
         answers: &mut Vec<Answer>,
         control: ControlFn<'_>,
     ) -> Result<(), Failure> {
         match self.connection.fill(Deadline::after(self.timeouts.response.min(POLL_INTERVAL))) {
-            // Whether it is silent for too long is seen below.
+            // The response timeout is checked below.
             Err(Failure::ReadTimeout(_)) => {}
             filled => filled?,
         }
@@ -227,12 +232,12 @@ impl Sender {
                 Ok(())
             })?;
         }
-        // A peer that talks of other things is as silent as one that says nothing.
+        // Messages that are not responses do not extend the response timeout.
         self.check_silence(now)?;
         self.check_interrupt(now, control)
     }
 
-    /// Asks whether to wait on, if that was not asked just now.
+    /// Calls `control`, unless it was called just before.
     fn check_interrupt(&mut self, now: Instant, control: ControlFn<'_>) -> Result<(), Failure> {
         if now - self.asked < POLL_INTERVAL {
             return Ok(());
@@ -255,7 +260,8 @@ impl Sender {
     /// Releases the association.
     ///
     /// # Errors
-    /// If the peer does not agree to that.
+    ///
+    /// If the peer does not respond to the release.
     pub fn release(self) -> Result<(), Failure> {
         self.connection.release(self.timeouts.association)
     }

@@ -1,4 +1,4 @@
-//! A connection whose bytes are PDUs (PS3.8 9.3).
+//! A connection that carries PDUs (PS3.8 9.3).
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
@@ -36,43 +36,43 @@ const RELEASE_RESPONSE: u8 = 0x06;
 
 const ABORT: u8 = 0x07;
 
-/// The result of an A-ASSOCIATE-RJ that may be another one later (PS3.8 9.3.4).
+/// The result of a transient A-ASSOCIATE-RJ (PS3.8 9.3.4).
 const REJECTED_TRANSIENT: u8 = 2;
 
-const UNKNOWN_REASON: &str = "for a reason that no standard knows";
+const UNKNOWN_REASON: &str = "for an unknown reason";
 
-/// The most that is read at once.
+/// The maximum number of bytes of one read.
 const CHUNK: usize = 1 << 16;
 
-/// The most memory for PDUs that a connection keeps while none is begun.
+/// The maximum memory that a connection keeps between PDUs.
 const KEPT: usize = 1 << 20;
 
-/// The longest A-ASSOCIATE that is read: 128 contexts with all there is to say about them.
+/// The maximum length of an A-ASSOCIATE PDU: 128 presentation contexts with all their items.
 const LONGEST_ASSOCIATE: u32 = 1 << 20;
 
 /// A connection.
 #[derive(Debug)]
 pub struct Connection {
     stream: Stream,
-    /// What came in stands in front of `end`; in front of `read` it has been handed out.
+    /// Received bytes are before `end`; those before `read` have been returned.
     bytes: Vec<u8>,
     read: usize,
     end: usize,
-    /// The longest P-DATA-TF that is taken.
+    /// The maximum P-DATA-TF length that is accepted.
     max_pdu_length: u32,
 }
 
-/// A PDU that came in: its type, and all of its bytes.
+/// A received PDU: its type, and all its bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct RawPdu<'a> {
-    /// Its type, 1 to 7.
+    /// The type, 1 to 7.
     pub kind: u8,
-    /// Its bytes.
+    /// The bytes.
     pub bytes: &'a [u8],
 }
 
 impl Connection {
-    /// Connects. An address that does not answer leaves the others to be tried.
+    /// Connects to the first address that accepts the connection.
     pub fn open(
         address: impl ToSocketAddrs + Send + 'static,
         tls: Option<&ClientTls>,
@@ -89,10 +89,11 @@ impl Connection {
         Ok(Self::of(stream, max_pdu_length))
     }
 
-    /// That of a peer that connected.
+    /// Wraps the connection of a peer.
     ///
     /// # Errors
-    /// If it is to be secure, and does not come to that.
+    ///
+    /// If TLS is required and cannot be established.
     pub fn accept(
         socket: TcpStream,
         tls: Option<&Arc<ServerConfig>>,
@@ -113,15 +114,15 @@ impl Connection {
         Self { stream, bytes, read: 0, end: 0, max_pdu_length }
     }
 
-    /// Lets what has been read be acknowledged at once. A peer without TCP_NODELAY holds the rest of a
-    /// message back until then, and the system would wait 40 ms for something to send it along with.
+    /// Acknowledges the received data at once. A peer without TCP_NODELAY holds the rest of a
+    /// message back until then; the system would delay the acknowledgement by 40 ms.
     pub fn acknowledge(&mut self) {
-        // Only Linux knows it, and it only saves time.
+        // Available on Linux only; it only saves time.
         #[cfg(target_os = "linux")]
         let _ = socket2::SockRef::from(self.stream.socket().tcp()).set_tcp_quickack(true);
     }
 
-    /// Writes bytes that are whole PDUs.
+    /// Writes complete PDUs.
     pub fn write(&mut self, pdus: &[u8]) -> Result<(), Failure> {
         let written = self.stream.write_all(pdus).and_then(|()| self.stream.flush());
         let late = Failure::WriteTimeout(self.stream.socket().write_timeout());
@@ -136,20 +137,20 @@ impl Connection {
         self.write(&bytes)
     }
 
-    /// The next PDU of those that have come in whole.
+    /// The next complete PDU, if one has been received.
     pub fn next_read(&mut self) -> Result<Option<RawPdu<'_>>, Failure> {
         Ok(self.whole()?.map(|length| self.hand_out(length)))
     }
 
-    /// The length of the next PDU, if all of it is there.
+    /// The length of the next PDU, if it is complete.
     fn whole(&self) -> Result<Option<usize>, Failure> {
         let rest = &self.bytes[self.read..self.end];
         let Some(&[kind, second, l0, l1, l2, l3]) = rest.first_chunk::<PDU_HEADER>() else {
             return Ok(None);
         };
         if NAMES.get(usize::from(kind).wrapping_sub(1)).is_none() {
-            return Err(if self.stream.is_plain_and_met_with_tls([kind, second]) {
-                let why = "the peer speaks TLS, this end does not".into();
+            return Err(if self.stream.is_tls_on_plain_connection([kind, second]) {
+                let why = "the peer uses TLS, but the local side does not".into();
                 Failure::Tls { permanent: true, why }
             } else {
                 Rejection::new(Reason::PduType(kind)).into()
@@ -170,12 +171,12 @@ impl Connection {
         RawPdu { kind: self.bytes[at], bytes: &self.bytes[at..self.read] }
     }
 
-    /// Waits for bytes and reads those that are there.
+    /// Waits for bytes, and reads those that have arrived.
     pub fn fill(&mut self, deadline: Deadline) -> Result<(), Failure> {
         self.bytes.copy_within(self.read..self.end, 0);
         self.end -= self.read;
         self.read = 0;
-        // A long PDU does not keep its memory.
+        // Free the memory of a long PDU.
         if self.end == 0 && self.bytes.len() > KEPT {
             self.bytes = vec![0; CHUNK];
         }
@@ -204,7 +205,7 @@ impl Connection {
         Ok(self.hand_out(length))
     }
 
-    /// Waits for a PDU of an association that is not there yet.
+    /// Waits for a PDU before the association is established.
     pub fn wait_for_pdu(
         &mut self,
         expected: &'static str,
@@ -213,8 +214,8 @@ impl Connection {
         read(self.wait_for_raw(Deadline::after(timeout))?, expected)
     }
 
-    /// Releases the association (PS3.8 7.2), on which nothing is unanswered, and closes the connection. A
-    /// peer that closes it first has ended the association too.
+    /// Releases the association (PS3.8 7.2), which has no outstanding request, and closes the
+    /// connection. A peer that closes first has ended the association, too.
     pub fn release(mut self, timeout: Duration) -> Result<(), Failure> {
         match self.ask_for_release(timeout) {
             Err(failure @ Failure::Interrupted) => {
@@ -237,21 +238,21 @@ impl Connection {
         self.write_pdu(&Pdu::ReleaseRQ)?;
         let answer = loop {
             match self.wait_for_raw(deadline)? {
-                // It may have been on its way (PS3.8 9.2, Sta7).
+                // It may have been sent before the peer received the request (PS3.8 9.2, Sta7).
                 RawPdu { kind: P_DATA, .. } => {}
                 raw => break read(raw, expected)?,
             }
         };
         match answer {
             Pdu::ReleaseRP => Ok(()),
-            // Both ends release at once (PS3.8 7.2.2.7).
+            // Release collision (PS3.8 7.2.2.7).
             Pdu::ReleaseRQ => self.write_pdu(&Pdu::ReleaseRP),
             other => Err(ended_by(&other, expected)),
         }
     }
 
-    /// Ends the connection after a failure: with an A-ABORT, unless the peer has ended it (PS3.8 9.2, AA-1
-    /// and AA-8).
+    /// Ends the connection after a failure, with an A-ABORT unless the peer has ended it (PS3.8
+    /// 9.2, AA-1 and AA-8).
     pub fn fail(mut self, failure: &Failure) {
         use AbortRQServiceProviderReason::{InvalidPduParameter, UnexpectedPdu, UnrecognizedPdu};
         let reason = match failure {
@@ -261,7 +262,7 @@ impl Connection {
                 return self.abort();
             }
             Failure::ReadTimeout(_) => {
-                // Who says nothing does not close the connection either: it is not waited for.
+                // A silent peer will not close the connection either: do not wait for it.
                 let _ = self.write_pdu(&Pdu::AbortRQ { source: AbortRQSource::ServiceUser });
                 return self.close();
             }
@@ -283,13 +284,13 @@ impl Connection {
     }
 
     fn abort_as(mut self, source: AbortRQSource) {
-        // The peer may be gone; then it knows.
+        // The peer may be gone already.
         let _ = self.write_pdu(&Pdu::AbortRQ { source });
         self.end();
     }
 
-    /// Leaves it to the peer to close the connection (PS3.8 9.2, Sta13): were it closed at once, the peer
-    /// might lose the last PDU. One that takes too long has had its time.
+    /// Lets the peer close the connection (PS3.8 9.2, Sta13): if it were closed at once, the peer
+    /// could lose the last PDU. Closes it after a timeout.
     pub fn end(mut self) {
         self.stream.finish();
         self.stream.socket().wait_for_end();
@@ -303,8 +304,8 @@ impl Connection {
     }
 }
 
-/// Connects. Where somebody is to be asked whether to leave, a thread looks the host up and connects: both
-/// can take long, and the system offers no way to do part of it.
+/// Connects. If the wait can be interrupted, another thread resolves the host and connects, since
+/// the system offers no partial steps.
 fn connect(
     address: impl ToSocketAddrs + Send + 'static,
     timeouts: &Timeouts,
@@ -314,7 +315,7 @@ fn connect(
         return connect_to_any(address, wait);
     }
     let (found, connected) = channel();
-    // When this end leaves, nobody takes the connection, and it is closed.
+    // After an interrupt no one receives the connection, and it is closed.
     thread::Builder::new().spawn(move || found.send(connect_to_any(address, wait)))?;
     loop {
         match connected.recv_timeout(POLL_INTERVAL) {
@@ -327,7 +328,7 @@ fn connect(
     }
 }
 
-/// Connects to the first of the host's addresses that answers.
+/// Connects to the first address of the host that accepts the connection.
 fn connect_to_any(address: impl ToSocketAddrs, wait: Duration) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     for address in address.to_socket_addrs()? {
@@ -351,7 +352,7 @@ fn read(raw: RawPdu<'_>, expected: &'static str) -> Result<Pdu, Failure> {
         P_DATA => name.into(),
         kind => match read_pdu(bytes, LONGEST_ASSOCIATE, false) {
             Ok(Some(pdu)) => return Ok(pdu),
-            Ok(None) => format!("{name} that is cut short").into(),
+            Ok(None) => format!("{name} that is incomplete").into(),
             Err(_) if kind == ASSOCIATE_REJECT && raw.bytes.len() > PDU_HEADER + 1 => {
                 let permanent = raw.bytes[PDU_HEADER + 1] != REJECTED_TRANSIENT;
                 return Err(Failure::Rejected { permanent, why: UNKNOWN_REASON.into() });
@@ -363,7 +364,7 @@ fn read(raw: RawPdu<'_>, expected: &'static str) -> Result<Pdu, Failure> {
     Err(Failure::Unexpected { found, expected })
 }
 
-/// What it means that this PDU came where `expected` was due.
+/// The failure for a PDU that arrived instead of `expected`.
 pub fn ended_by(pdu: &Pdu, expected: &'static str) -> Failure {
     match pdu {
         Pdu::AbortRQ { source } => Failure::Aborted(abort_reason(source)),
@@ -378,7 +379,7 @@ pub fn ended_by(pdu: &Pdu, expected: &'static str) -> Failure {
     }
 }
 
-/// What the bytes of a PDU that is not P-DATA-TF mean where only P-DATA-TF is due.
+/// The failure for a PDU that arrived instead of P-DATA-TF.
 pub fn ended(raw: RawPdu<'_>) -> Failure {
     match (raw.kind, read_pdu(raw.bytes, LONGEST_ASSOCIATE, false)) {
         (RELEASE_REQUEST, _) => Failure::Released,
@@ -394,7 +395,7 @@ pub fn ended(raw: RawPdu<'_>) -> Failure {
 fn abort_reason(source: &AbortRQSource) -> Box<str> {
     match source {
         AbortRQSource::ServiceUser => "sent by its service user".into(),
-        AbortRQSource::Reserved => "it does not say why".into(),
+        AbortRQSource::Reserved => "without a reason".into(),
         AbortRQSource::ServiceProvider(reason) => match reason {
             AbortRQServiceProviderReason::ReasonNotSpecified => {
                 "sent by its service provider".into()

@@ -1,4 +1,4 @@
-//! A socket on which a wait ends when it is due to, however few bytes come at a time.
+//! A socket whose reads and writes end at a deadline.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use crate::timeouts::{Deadline, Interrupt, POLL_INTERVAL, check_interrupt};
 
-/// How long a peer has to close a connection that is of no more use.
+/// How long to wait for the peer to close the connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The same, where the user has interrupted this end.
+/// How long to wait after an interrupt.
 const INTERRUPTED_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// So much later may a read end than it should: the system is told anew only where it matters.
+/// How much later a read may end. The timeout of the system's socket is changed only beyond that.
 const TOLERANCE: Duration = Duration::from_millis(1);
 
-/// A socket whose reads keep to a deadline. The system bounds one read only: a peer that sends a byte now
-/// and then could keep who waits for more than a byte for ever.
+/// A socket whose reads end at a deadline. The system limits single reads only: a peer that sends a
+/// byte now and then could delay a longer read forever.
 #[derive(Debug)]
 pub struct Socket {
     socket: TcpStream,
     deadline: Deadline,
-    /// How long a read may take, as the system was told last.
+    /// The read timeout that is set on the system's socket.
     told: Duration,
     write: Duration,
     close_timeout: Duration,
@@ -29,17 +29,17 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// A socket that sends what is written at once; a write may take `write`. If there is an `interrupt`,
-    /// it is asked during all waits.
+    /// A socket without delay; a write may take `write`. `interrupt` is called during all waits.
     ///
     /// # Errors
-    /// If it is closed already.
+    ///
+    /// If the socket is closed.
     pub fn new(
         socket: TcpStream,
         write: Duration,
         interrupt: Option<Interrupt>,
     ) -> io::Result<Self> {
-        // An answer is waited for: what is written is to leave.
+        // The local side waits for a response, so its data must leave at once.
         socket.set_nodelay(true)?;
         socket.set_write_timeout(Some(slice(write, interrupt)))?;
         socket.set_read_timeout(None)?;
@@ -47,32 +47,32 @@ impl Socket {
         Ok(Self { socket, deadline, told, write, close_timeout: CLOSE_TIMEOUT, interrupt })
     }
 
-    /// Lets the writes that follow, and the wait for the peer's end, take no more than a moment: the user
-    /// waits for the control to come back.
+    /// Shortens the timeouts of further writes and of the wait for the peer's close: the user
+    /// waits.
     pub fn shorten_timeouts(&mut self) {
         self.write = self.write.min(INTERRUPTED_TIMEOUT);
         self.close_timeout = INTERRUPTED_TIMEOUT;
     }
 
-    /// How long a write may take.
+    /// The timeout of a write.
     pub fn write_timeout(&self) -> Duration {
         self.write
     }
 
-    /// Sets by when the reads that follow must be done.
+    /// Sets the deadline of the next reads.
     pub fn read_until(&mut self, deadline: Deadline) {
         self.deadline = deadline;
     }
 
-    /// Waits until the peer closes the connection, for a second at most: if this end closed it with bytes
-    /// unread, the peer might lose what it was told last.
+    /// Waits up to a second until the peer closes the connection. If it were closed with unread
+    /// bytes, the peer could lose the last data.
     pub fn wait_for_end(&mut self) {
         self.read_until(Deadline::after(self.close_timeout));
         let mut passed_over = [0; 4096];
         while self.read(&mut passed_over).is_ok_and(|found| found > 0) {}
     }
 
-    /// The socket itself.
+    /// The system's socket.
     pub fn tcp(&self) -> &TcpStream {
         &self.socket
     }
@@ -103,7 +103,7 @@ impl Write for Socket {
         self.until_written(|socket| socket.write(bytes))
     }
 
-    /// Records of TLS leave together: an alert is the last that is written, and has one write.
+    /// TLS records are written together: an alert is the last one, and has one write.
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         self.until_written(|socket| socket.write_vectored(parts))
     }
@@ -114,7 +114,7 @@ impl Write for Socket {
 }
 
 impl Socket {
-    /// Writes until the socket took something, or the time for a write is over.
+    /// Retries until data was written, or the write timeout has passed.
     fn until_written(
         &mut self,
         mut write: impl FnMut(&mut TcpStream) -> io::Result<usize>,
@@ -122,8 +122,8 @@ impl Socket {
         let deadline = Deadline::after(self.write);
         loop {
             match write(&mut self.socket) {
-                // Some systems say that a socket with a timeout would block, which rustls takes for a socket
-                // that does not wait: so the error is always TimedOut.
+                // Some systems return WouldBlock for a timeout, which rustls treats as a
+                // non-blocking socket. The error is therefore always TimedOut.
                 Err(error) if is_retryable(&error) && deadline.left() < TOLERANCE => {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
@@ -134,12 +134,12 @@ impl Socket {
     }
 }
 
-/// How much of a wait is waited at once.
+/// The part of a wait between two checks for an interrupt.
 fn slice(wait: Duration, interrupt: Option<Interrupt>) -> Duration {
     interrupt.map_or(wait, |_| wait.min(POLL_INTERVAL))
 }
 
-/// Whether a wait goes on after this error: a slice of it is over, or a signal came (EINTR).
+/// Whether to retry after this error: a part of the wait is over, or a signal arrived (EINTR).
 fn is_retryable(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
     matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
@@ -168,7 +168,7 @@ mod tests {
                 while drips && peer.write_all(b"x").is_ok() {
                     thread::sleep(Duration::from_millis(20));
                 }
-                // It stays open until the other end is done.
+                // Keeps the socket open until the other end is done.
                 let _ = peer.read(&mut [0]);
             });
             let begin = Instant::now();
@@ -191,7 +191,7 @@ mod tests {
         let mut bytes = [0; 2];
         socket.read_exact(&mut bytes).unwrap();
         assert_eq!(&bytes, b"ab");
-        // A deadline that has passed is one, whatever has come in.
+        // A deadline in the past fails, whatever has arrived.
         peer.write_all(b"c").unwrap();
         socket.read_until(Deadline::after(Duration::ZERO));
         let error = socket.read(&mut bytes).unwrap_err();

@@ -1,4 +1,4 @@
-//! Secure connections (PS3.15 B): TLS 1.2 and 1.3, with certificates of files.
+//! Secure connections (PS3.15 B): TLS 1.2 and 1.3 with certificates from files.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -22,31 +22,31 @@ use crate::failure::Failure;
 use crate::timeouts::Deadline;
 use crate::transport::socket::Socket;
 
-/// Why there is no TLS with the files that were given.
+/// Files or options with which TLS cannot be used.
 #[derive(Debug, ThisError)]
 pub enum TlsError {
-    /// A file that can't be opened or read.
+    /// A file that cannot be read.
     #[error("{}: {error}", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         error: io::Error,
     },
-    /// A file that has not what it should.
+    /// A file with wrong contents.
     #[error("{}: {why}", path.display())]
     Content {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong.
         why: String,
     },
-    /// What can't be used together.
+    /// Options that cannot be combined.
     #[error("{0}")]
     Options(String),
 }
 
-/// The files of one end, as they are used.
+/// The certificates and the key of one side.
 #[derive(Debug)]
 pub struct Credentials {
     own: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
@@ -55,11 +55,12 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Reads the files: this end's certificate, with those between it and its authority, and its key;
-    /// and the authorities that the other end's certificate may be of. All are PEM.
+    /// Reads PEM files: the local certificate with its chain, its key, and the authorities of the
+    /// peer's certificate.
     ///
     /// # Errors
-    /// If one can't be read or has not what it should.
+    ///
+    /// If a file cannot be read or has wrong contents.
     pub fn read(
         certificate: Option<&Path>,
         key: Option<&Path>,
@@ -80,11 +81,13 @@ impl Credentials {
         Ok(Self { own, trusted, provider })
     }
 
-    /// For who connects. Where no authorities were given, those of the system are trusted. A peer that
-    /// needs no certificate for its very name is a device that has been given one for all of its kind.
+    /// The configuration of a client. Without given authorities, those of the system are trusted.
+    /// Without `check_hostname` the host name in the peer's certificate is not checked: some
+    /// devices share one certificate.
     ///
     /// # Errors
-    /// If the key does not fit the certificate, or the system knows no authority.
+    ///
+    /// If the key does not match the certificate, or the system has no authorities.
     pub fn client(&self, check_hostname: bool) -> Result<Arc<ClientConfig>, TlsError> {
         let trusted = match &self.trusted {
             Some(trusted) => trusted.clone(),
@@ -106,10 +109,12 @@ impl Credentials {
         Ok(Arc::new(config))
     }
 
-    /// For who listens. Where authorities were given, who connects must have a certificate of them.
+    /// The configuration of a server. With given authorities, a client must have a certificate of
+    /// one of them.
     ///
     /// # Errors
-    /// If there is no certificate, or the key does not fit it.
+    ///
+    /// If there is no certificate, or the key does not match it.
     pub fn server(&self) -> Result<Arc<ServerConfig>, TlsError> {
         let Some((chain, key)) = &self.own else {
             let text = "who listens needs a certificate and its key".to_owned();
@@ -144,7 +149,7 @@ fn content(path: &Path, error: rustls::pki_types::pem::Error, what: &str) -> Tls
     match error {
         PemError::Io(error) => TlsError::File { path, error },
         PemError::NoItemsFound => {
-            TlsError::Content { path, why: format!("no {what} is there (PEM)") }
+            TlsError::Content { path, why: format!("the file has no {what} (PEM)") }
         }
         error => TlsError::Content { path, why: format!("no {what} can be read: {error}") },
     }
@@ -179,7 +184,7 @@ fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
 
 fn system_roots() -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    // Of hundreds some may be of a kind that is not known here.
+    // Some of the system's authorities may be unsupported.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     match roots.is_empty() {
         true => {
@@ -189,7 +194,7 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
     }
 }
 
-/// Verifies a peer's certificate, its name only if that is asked for.
+/// Verifies the peer's certificate, and its host name if required.
 #[derive(Debug)]
 struct Verifier {
     verifier: Arc<WebPkiServerVerifier>,
@@ -205,7 +210,7 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        // The name is checked last, when all else is right.
+        // The host name is checked last, after everything else.
         match self.verifier.verify_server_cert(certificate, others, name, ocsp, now) {
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
@@ -237,35 +242,35 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// How records begin.
+/// The first byte of an alert record.
 const ALERT: u8 = 0x15;
 
 const HANDSHAKE: u8 = 0x16;
 
 const LEGACY_VERSION: u8 = 0x03;
 
-/// What a peer's certificate must be.
+/// The requirements of a client for the peer's certificate.
 #[derive(Debug, Clone)]
 pub struct ClientTls {
-    /// How certificates are verified, and which is this end's.
+    /// The configuration of rustls.
     pub config: Arc<ClientConfig>,
-    /// The peer's name.
+    /// The host name of the peer.
     pub server_name: ServerName<'static>,
 }
 
-/// The bytes of a connection.
+/// The byte stream of a connection.
 #[derive(Debug)]
 pub enum Stream {
-    /// As they are.
+    /// Plain.
     Plain(Socket),
-    /// Secure, this end has connected.
+    /// Secure, opened by the local side.
     Client(Box<StreamOwned<ClientConnection, Socket>>),
-    /// Secure, this end has listened.
+    /// Secure, accepted by the local side.
     Server(Box<StreamOwned<ServerConnection, Socket>>),
 }
 
 impl Stream {
-    /// Makes a connection secure that this end has opened, in so long at most.
+    /// Performs the handshake of a client within the timeout.
     pub fn client(socket: Socket, tls: &ClientTls, timeout: Duration) -> Result<Self, Failure> {
         let connection = ClientConnection::new(tls.config.clone(), tls.server_name.clone());
         let mut stream =
@@ -274,7 +279,7 @@ impl Stream {
         Ok(Self::Client(Box::new(stream)))
     }
 
-    /// The same, of one that this end has accepted.
+    /// Performs the handshake of a server within the timeout.
     pub fn server(
         socket: Socket,
         config: &Arc<ServerConfig>,
@@ -287,13 +292,13 @@ impl Stream {
         Ok(Self::Server(Box::new(stream)))
     }
 
-    /// Whether a peer speaks TLS where it should not, as the first bytes of what it sends say: a record
-    /// that opens a connection, or ends it (RFC 8446 5.1).
-    pub fn is_plain_and_met_with_tls(&self, first: [u8; 2]) -> bool {
+    /// Whether the peer uses TLS on a plain connection: its first bytes are those of a handshake or
+    /// alert record (RFC 8446 5.1).
+    pub fn is_tls_on_plain_connection(&self, first: [u8; 2]) -> bool {
         matches!(self, Self::Plain(_)) && matches!(first, [ALERT | HANDSHAKE, LEGACY_VERSION])
     }
 
-    /// The socket below.
+    /// The underlying socket.
     pub fn socket(&mut self) -> &mut Socket {
         match self {
             Self::Plain(socket) => socket,
@@ -302,14 +307,14 @@ impl Stream {
         }
     }
 
-    /// Says that nothing more is sent.
+    /// Sends close_notify.
     pub fn finish(&mut self) {
         match self {
             Self::Plain(_) => return,
             Self::Client(stream) => stream.conn.send_close_notify(),
             Self::Server(stream) => stream.conn.send_close_notify(),
         }
-        // The peer may be gone; then it knows.
+        // The peer may be gone already.
         let _ = self.flush();
     }
 }
@@ -322,15 +327,15 @@ fn shake_hands<Data>(
     socket.read_until(Deadline::after(timeout));
     let Err(error) = connection.complete_io(socket) else { return Ok(()) };
     match Failure::from_io(error, Failure::ReadTimeout(timeout)) {
-        // A peer with too much to do, or one that begins or ends, does so, and one that is not of TLS.
+        // The peer closed during the handshake: it may be overloaded, restarting, or not use TLS.
         Failure::Closed(_) => Err(Failure::Tls {
             permanent: false,
-            why: "the peer closed the connection in the handshake: it takes no more for now, or does not \
-                  speak TLS"
+            why: "the peer closed the connection during the handshake: it is overloaded, or does not \
+                  use TLS"
                 .into(),
         }),
         failure @ Failure::Tls { .. } => {
-            // The alert is to arrive, and to be known for the last.
+            // Lets the alert arrive as the last data.
             let _ = socket.tcp().shutdown(Shutdown::Write);
             socket.wait_for_end();
             Err(failure)
