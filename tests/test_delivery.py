@@ -831,7 +831,7 @@ def test_batches_number_their_rows_on():
     assert [len(batch) for batch in batches] == [3, 2]
     assert column(batches[1], "Failure") == ["out-of-range", None]
     assert [one[2] for one in got] == [1, 2, 3, 1]
-    with pytest.raises(ValueError, match="batch_size must be 1 and more"):
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
         association.send_batches(given, batch_size=0)
 
 

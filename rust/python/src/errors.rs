@@ -1,134 +1,186 @@
-//! Everything that can go wrong, as Python's exceptions: rendered here and nowhere else.
+//! Every error of the core, of captures and of associations, rendered as an exception of Python.
 
 use fastdimse_capture::columns::TableError;
 use fastdimse_capture::fault;
 use fastdimse_core::conformance::Deviation;
 use fastdimse_core::rejection::Rejection;
 use fastdimse_core::schema_error::SchemaError;
+use fastdimse_core::standard::status::describe;
 use fastdimse_delivery::failure::Failure;
 use pyo3::exceptions::{PyConnectionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::{PyTypeInfo, create_exception, intern};
+use pyo3::{PyClass, create_exception, intern};
 
 create_exception!(
     fastdimse,
     EventError,
     PyValueError,
-    "An event that can't be encoded or decoded.\n\n\
+    "An event cannot be encoded or decoded.\n\n\
      Attributes\n----------\n\
-     row : int or None\n    The row, or the number of the event in the stream, from 0.\n\
-     field : str or None\n    The field's DICOM keyword, and where in its data set.\n\
-     code : str\n    A short name of the rule, for programs.\n\
-     reason : str\n    What was wrong, for people.\n\
-     offset : int or None\n    The byte of the stream."
+     row : int or None\n    The row of the input, or the number of the event in the stream, from \
+     0.\n\
+     field : str or None\n    The field's DICOM keyword, with the path inside a structured data \
+     set.\n\
+     code : str\n    The violated rule as a short name, for programs.\n\
+     reason : str\n    What is wrong, for people.\n\
+     offset : int or None\n    The byte of the stream, when decoding."
 );
-create_exception!(fastdimse, EncodeError, EventError, "An event that can't be encoded.");
+create_exception!(fastdimse, EncodeError, EventError, "An event cannot be encoded.");
 create_exception!(
     fastdimse,
     DecodeError,
     EventError,
-    "Bytes that can't be decoded.\n\n\
+    "Bytes cannot be decoded.\n\n\
      Attributes\n----------\n\
      events : DecodedEvents, CapturedEvents or None\n    The events before the error, from \
-     :func:`decode_events`, or all that :func:`decode_capture` could read.\n\
-     stream, frame : int or None\n    The TCP stream and the packet of a capture, as in \
+     :func:`decode_events`, or every event that :func:`decode_capture` could read.\n\
+     stream, frame : int or None\n    The TCP stream and the packet of a capture, numbered as in \
      Wireshark."
 );
 create_exception!(
     fastdimse,
     AssociationError,
     PyConnectionError,
-    "An association that did not come about, or could not be ended in order.\n\n\
+    "An association could not be established or released.\n\n\
      Attributes\n----------\n\
-     code : str\n    A short name of the failure, for programs.\n\
-     permanent : bool\n    Whether another try would fail in the same way."
+     code : str\n    The kind of failure as a short name, for programs.\n\
+     permanent : bool\n    Whether another attempt would fail in the same way."
 );
 create_exception!(
     fastdimse,
     ColumnError,
     PyValueError,
-    "A table that lacks a column, or has one too many.\n\n\
+    "A table lacks a column, or has an unknown one.\n\n\
      Attributes\n----------\n\
-     column : str\n    The column's name."
+     column : str\n    The name of the column."
 );
 
-/// The exception for an association that failed.
-pub fn association_error(py: Python<'_>, failure: &Failure) -> PyErr {
-    let error = PyErr::from_type(AssociationError::type_object(py), failure.to_string());
-    with(error, |error| {
-        error.value(py).setattr(intern!(py, "code"), failure.code())?;
-        error.value(py).setattr(intern!(py, "permanent"), failure.is_permanent())
-    })
+/// An error that becomes an exception of Python.
+pub enum Error {
+    /// An event cannot be encoded.
+    Encode(Rejection),
+    /// Bytes cannot be decoded.
+    Decode(Rejection),
+    /// An event deviates from the standard.
+    Deviation(Deviation),
+    /// A capture cannot be read in full.
+    Capture(fault::Fault),
+    /// An association failed.
+    Association(Failure),
+    /// A response has a Status other than Success.
+    Status(u16),
+    /// A table cannot be read as events.
+    Schema(SchemaError),
+    /// A table cannot be written as a capture.
+    Table(TableError),
+    /// A column is missing, unknown, or of another length than the others.
+    Column {
+        /// Its name.
+        column: String,
+        /// What is wrong.
+        text: String,
+    },
 }
 
-/// The exception for an answer with a Status that is not Success.
-pub fn status_error(py: Python<'_>, status: &str) -> PyErr {
-    let text = format!("the peer answered {status}");
-    let error = PyErr::from_type(AssociationError::type_object(py), text);
-    with(error, |error| {
-        error.value(py).setattr(intern!(py, "code"), "status")?;
-        error.value(py).setattr(intern!(py, "permanent"), false)
-    })
-}
-
-/// The exception for an event that can't be encoded.
-pub fn encode_error(py: Python<'_>, rejection: &Rejection) -> PyErr {
-    event_error::<EncodeError>(py, rejection)
-}
-
-/// The exception for an event that is not as the standard has it.
-pub fn deviation_error(py: Python<'_>, deviation: &Deviation) -> PyErr {
-    let (path, code, reason) = (deviation.path(), deviation.code(), deviation.to_string());
-    let error = PyErr::from_type(EncodeError::type_object(py), format!("{path}: {reason}"));
-    with(error, |error| set_event(py, error, None, Some(path), code, &reason, None))
-}
-
-/// The exception for bytes that can't be decoded.
-pub fn decode_error(py: Python<'_>, rejection: &Rejection) -> PyErr {
-    let error = event_error::<DecodeError>(py, rejection);
-    with(error, |error| {
-        error.value(py).setattr(intern!(py, "events"), py.None())?;
-        set_packet(py, error, None, None)
-    })
-}
-
-/// The exception for a capture that can't be read in full.
-pub fn capture_error(py: Python<'_>, found: &fault::Fault) -> PyErr {
-    let error = PyErr::from_type(DecodeError::type_object(py), found.to_string());
-    with(error, |error| {
-        let (code, reason) = (found.kind.code(), found.kind.to_string());
-        let field = found.path();
-        set_event(py, error, None, field.as_deref(), code, &reason, found.offset)?;
-        error.value(py).setattr(intern!(py, "events"), py.None())?;
-        let stream = found.direction.as_ref().map(|direction| direction.stream);
-        set_packet(py, error, stream, found.frame)
-    })
-}
-
-fn with(error: PyErr, set: impl FnOnce(&PyErr) -> PyResult<()>) -> PyErr {
-    match set(&error) {
-        Ok(()) => error,
-        Err(failed) => failed,
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        Python::attach(|py| error.render(py).unwrap_or_else(|failed| failed))
     }
 }
 
-fn set_packet(
-    py: Python<'_>,
-    error: &PyErr,
-    stream: Option<u32>,
-    frame: Option<u64>,
-) -> PyResult<()> {
-    error.value(py).setattr(intern!(py, "stream"), stream)?;
-    error.value(py).setattr(intern!(py, "frame"), frame)
+impl Error {
+    /// The exception, with its attributes.
+    fn render(&self, py: Python<'_>) -> PyResult<PyErr> {
+        Ok(match self {
+            Self::Encode(rejection) => {
+                let error = EncodeError::new_err(rejection.to_string());
+                set_rejection(py, &error, rejection)?;
+                error
+            }
+            Self::Decode(rejection) => {
+                let error = DecodeError::new_err(rejection.to_string());
+                set_rejection(py, &error, rejection)?;
+                set_place_in_capture(py, &error, None, None)?;
+                error
+            }
+            Self::Deviation(deviation) => {
+                let (path, reason) = (deviation.path(), deviation.to_string());
+                let error = EncodeError::new_err(format!("{path}: {reason}"));
+                set_event(py, &error, None, Some(path), deviation.code(), &reason, None)?;
+                error
+            }
+            Self::Capture(broken) => {
+                let error = DecodeError::new_err(broken.to_string());
+                let (code, reason) = (broken.kind.code(), broken.kind.to_string());
+                let field = broken.path();
+                set_event(py, &error, None, field.as_deref(), code, &reason, broken.offset)?;
+                let stream = broken.direction.as_ref().map(|direction| direction.stream);
+                set_place_in_capture(py, &error, stream, broken.frame)?;
+                error
+            }
+            Self::Association(failure) => {
+                let text = failure.to_string();
+                association_error(py, text, failure.code(), failure.is_permanent())?
+            }
+            Self::Status(status) => {
+                let text = format!("the peer responded with Status {}", describe(*status));
+                association_error(py, text, "status", false)?
+            }
+            Self::Schema(error) => schema_error(py, error)?,
+            Self::Table(error) => match error {
+                TableError::Events(error) => schema_error(py, error)?,
+                TableError::Unknown(column) => column_error(py, error.to_string(), column)?,
+                TableError::Type { .. } => PyTypeError::new_err(error.to_string()),
+            },
+            Self::Column { column, text } => column_error(py, text.clone(), column)?,
+        })
+    }
+
+    /// The exception for bytes of which some could be decoded: these `events` are its attribute.
+    pub fn with_events<T: PyClass>(
+        self,
+        py: Python<'_>,
+        events: impl Into<PyClassInitializer<T>>,
+    ) -> PyResult<PyErr> {
+        let error = PyErr::from(self);
+        error.value(py).setattr(intern!(py, "events"), Py::new(py, events)?)?;
+        Ok(error)
+    }
 }
 
-fn event_error<E: PyTypeInfo>(py: Python<'_>, rejection: &Rejection) -> PyErr {
-    let error = PyErr::from_type(E::type_object(py), rejection.to_string());
-    with(error, |error| {
-        let (code, reason) = (rejection.reason.code(), rejection.reason.to_string());
-        let path = rejection.path();
-        set_event(py, error, rejection.row, path.as_deref(), code, &reason, rejection.offset)
-    })
+fn schema_error(py: Python<'_>, error: &SchemaError) -> PyResult<PyErr> {
+    let text = error.to_string();
+    match error {
+        SchemaError::Type { .. } | SchemaError::VrType { .. } => Ok(PyTypeError::new_err(text)),
+        SchemaError::TooDeep { .. } => Ok(PyValueError::new_err(text)),
+        SchemaError::Attribute { path, .. } => column_error(py, text, path),
+        SchemaError::Unknown(column) | SchemaError::Twice(column) => column_error(py, text, column),
+        SchemaError::Missing(column) => column_error(py, text, column),
+    }
+}
+
+fn column_error(py: Python<'_>, text: String, column: &str) -> PyResult<PyErr> {
+    let error = ColumnError::new_err(text);
+    error.value(py).setattr(intern!(py, "column"), column)?;
+    Ok(error)
+}
+
+fn association_error(
+    py: Python<'_>,
+    text: String,
+    code: &str,
+    is_permanent: bool,
+) -> PyResult<PyErr> {
+    let error = AssociationError::new_err(text);
+    error.value(py).setattr(intern!(py, "code"), code)?;
+    error.value(py).setattr(intern!(py, "permanent"), is_permanent)?;
+    Ok(error)
+}
+
+fn set_rejection(py: Python<'_>, error: &PyErr, rejection: &Rejection) -> PyResult<()> {
+    let (code, reason) = (rejection.reason.code(), rejection.reason.to_string());
+    let path = rejection.path();
+    set_event(py, error, rejection.row, path.as_deref(), code, &reason, rejection.offset)
 }
 
 fn set_event(
@@ -148,33 +200,15 @@ fn set_event(
     value.setattr(intern!(py, "offset"), offset)
 }
 
-/// The exception for a table that can't be read as events.
-pub fn schema_error(py: Python<'_>, error: &SchemaError) -> PyErr {
-    let text = error.to_string();
-    match error {
-        SchemaError::Type { .. } | SchemaError::VrType { .. } => PyTypeError::new_err(text),
-        SchemaError::TooDeep { .. } => PyValueError::new_err(text),
-        SchemaError::Attribute { path, .. } => column_error(py, text, path),
-        SchemaError::Unknown(column) | SchemaError::Twice(column) => column_error(py, text, column),
-        SchemaError::Missing(column) => column_error(py, text, column),
-    }
-}
-
-/// The exception for a table that can't be written as a capture.
-pub fn table_error(py: Python<'_>, error: &TableError) -> PyErr {
-    let text = error.to_string();
-    match error {
-        TableError::Events(error) => schema_error(py, error),
-        TableError::Unknown(column) => column_error(py, text, column),
-        TableError::Type { .. } => PyTypeError::new_err(text),
-    }
-}
-
-/// A [`ColumnError`] that names its column.
-pub fn column_error(py: Python<'_>, text: String, column: &str) -> PyErr {
-    let error = ColumnError::new_err(text);
-    match error.value(py).setattr(intern!(py, "column"), column) {
-        Ok(()) => error,
-        Err(failed) => failed,
-    }
+/// Sets the attributes that only a [`DecodeError`] has.
+fn set_place_in_capture(
+    py: Python<'_>,
+    error: &PyErr,
+    stream: Option<u32>,
+    frame: Option<u64>,
+) -> PyResult<()> {
+    let value = error.value(py);
+    value.setattr(intern!(py, "events"), py.None())?;
+    value.setattr(intern!(py, "stream"), stream)?;
+    value.setattr(intern!(py, "frame"), frame)
 }

@@ -7,7 +7,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
-use crate::errors::deviation_error;
+use crate::errors::Error;
 
 /// The table of SOP Classes, as nested tuples.
 ///
@@ -87,13 +87,12 @@ pub fn describe_status(code: u16) -> String {
 ///     If it is not as the standard has it: ``field`` is the path of what is wrong.
 #[pyfunction]
 pub fn check_event(
-    py: Python<'_>,
     sop_class_uid: &str,
     sop_instance_uid: &str,
     event_type_id: u16,
     information: Option<Bound<'_, PyAny>>,
 ) -> PyResult<()> {
-    let fail = |deviation| deviation_error(py, &deviation);
+    let fail = |deviation| PyErr::from(Error::Deviation(deviation));
     let class = sop_class_uid.as_bytes();
     check_instance(class, sop_instance_uid.as_bytes()).map_err(fail)?;
     match Event::find(class, event_type_id).transpose().map_err(fail)? {

@@ -6,21 +6,17 @@ use fastdimse_core::encode::Table;
 use fastdimse_core::event_columns::EventColumns;
 use pyo3::prelude::*;
 
-use crate::errors::schema_error;
+use crate::errors::Error;
 use crate::input::columns::Batch;
 
 type Columns = (Vec<EventColumns>, Vec<fastdimse_core::rejection::Rejection>);
 
 /// The columns of batches, and what is wrong with their rows, in order.
-pub fn to_columns(
-    py: Python<'_>,
-    batches: Vec<Batch>,
-    data_sets: DataSetOptions,
-) -> PyResult<Columns> {
+pub fn to_columns(batches: Vec<Batch>, data_sets: DataSetOptions) -> PyResult<Columns> {
     let mut columns = Vec::with_capacity(batches.len());
     let mut broken = Vec::new();
     for (batch, found) in batches {
-        columns.push(event_columns(py, &batch, data_sets)?);
+        columns.push(event_columns(&batch, data_sets)?);
         broken.extend(found);
     }
     // What was known beforehand stands beside the first batch.
@@ -28,19 +24,10 @@ pub fn to_columns(
     Ok((columns, broken))
 }
 
-fn event_columns(
-    py: Python<'_>,
-    batch: &RecordBatch,
-    data_sets: DataSetOptions,
-) -> PyResult<EventColumns> {
-    EventColumns::with_structured(batch, data_sets).map_err(|error| schema_error(py, &error))
+fn event_columns(batch: &RecordBatch, data_sets: DataSetOptions) -> PyResult<EventColumns> {
+    EventColumns::with_structured(batch, data_sets).map_err(|error| Error::Schema(error).into())
 }
 
-pub fn table(
-    py: Python<'_>,
-    (batch, broken): Batch,
-    first_row: u64,
-    data_sets: DataSetOptions,
-) -> PyResult<Table> {
-    Ok(Table { columns: event_columns(py, &batch, data_sets)?, first_row, known: broken })
+pub fn table((batch, broken): Batch, first_row: u64, data_sets: DataSetOptions) -> PyResult<Table> {
+    Ok(Table { columns: event_columns(&batch, data_sets)?, first_row, known: broken })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, BinaryArray, BinaryViewArray, StructArray};
+use arrow_array::{Array, BinaryArray, BinaryViewArray, StructArray};
 use arrow_cast::cast;
 use arrow_schema::{DataType, Field as Column};
 use fastdimse_core::data_set::decode;
@@ -17,15 +17,15 @@ use fastdimse_core::standard::transfer_syntax::{
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyString, PyTuple};
-use pyo3_arrow::ffi::{to_array_pycapsules, to_schema_pycapsule};
 
-use crate::errors::decode_error;
+use crate::errors::Error;
 use crate::input::columns::arrow_array;
 use crate::input::data_sets::schema::of_schema;
 use crate::input::options::on_invalid;
 use crate::input::transfer_syntaxes::{self, transfer_syntax};
 use crate::input::values::data_set;
 use crate::interrupts::interruptible;
+use crate::output::arrow::{export_array, export_schema};
 use crate::output::rejections::Rejections;
 
 /// Decode a column of data sets into their attributes.
@@ -89,10 +89,10 @@ pub fn decode_data_sets(
     });
     let rejected: Vec<Rejection> = found.wrong.into_iter().map(rejection).collect();
     match rejected.first() {
-        Some(first) if on_invalid == OnInvalid::Raise => Err(decode_error(py, first)),
+        Some(first) if on_invalid == OnInvalid::Raise => Err(Error::Decode(first.clone()).into()),
         _ => Ok(DecodedDataSets {
             rows: found.rows,
-            rejected: Rejections::new(rejected),
+            rejected: rejected.into(),
             omitted: found.omitted,
         }),
     }
@@ -186,12 +186,6 @@ pub struct DecodedDataSets {
     omitted: BTreeMap<String, u64>,
 }
 
-impl DecodedDataSets {
-    fn column(&self) -> Column {
-        Column::new("", self.rows.data_type().clone(), true)
-    }
-}
-
 #[pymethods]
 impl DecodedDataSets {
     fn __len__(&self) -> usize {
@@ -204,7 +198,7 @@ impl DecodedDataSets {
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        Ok(to_schema_pycapsule(py, self.column())?)
+        export_schema(py, Column::new("", self.rows.data_type().clone(), true))
     }
 
     #[pyo3(signature = (requested_schema = None))]
@@ -213,7 +207,6 @@ impl DecodedDataSets {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let rows: ArrayRef = Arc::new(self.rows.clone());
-        Ok(to_array_pycapsules(py, Arc::new(self.column()), &rows, requested_schema)?)
+        export_array(py, Arc::new(self.rows.clone()), true, requested_schema)
     }
 }

@@ -8,14 +8,13 @@ use fastdimse_core::decode::decode_in_threads;
 use fastdimse_core::decode::{Structure, StructuredEvents, decode_structured};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
-use pyo3::{PyResult, intern};
 
 use crate::buffer::bytes_like;
-use crate::errors::decode_error;
+use crate::errors::Error;
 use crate::input::data_sets::schema::structured_fields;
 use crate::input::options::{framing, on_invalid, thread_count};
 use crate::input::transfer_syntaxes::transfer_syntax;
-use crate::output::arrow::export_batch;
+use crate::output::arrow::{export_batch, export_schema};
 use crate::output::offsets::Offsets;
 use crate::output::rejections::Rejections;
 use crate::output::sequence::{SequenceIterator, from_end};
@@ -85,7 +84,7 @@ pub fn decode_events(
     let threads = thread_count(threads)?;
     let stream = bytes_like(data)?;
     let syntax = self::transfer_syntax(transfer_syntax)?;
-    let columns = structured_fields(py, event_information, event_reply)?;
+    let columns = structured_fields(event_information, event_reply)?;
     let structure = Structure { syntax, columns };
     let found = py.detach(|| {
         let decoded = decode_in_threads(&stream, framing, on_invalid, threads);
@@ -100,17 +99,13 @@ pub fn decode_events(
         events: decoded.events,
         structured,
         offsets: decoded.offsets,
-        rejected: Rejections::new(decoded.rejected),
+        rejected: decoded.rejected.into(),
         skipped: decoded.skipped,
         omitted,
     };
     match raised {
         None => Ok(events),
-        Some(rejection) => {
-            let error = decode_error(py, &rejection);
-            error.value(py).setattr(intern!(py, "events"), Py::new(py, events)?)?;
-            Err(error)
-        }
+        Some(rejection) => Err(Error::Decode(rejection).with_events(py, events)?),
     }
 }
 
@@ -178,7 +173,7 @@ impl DecodedEvents {
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        Ok(pyo3_arrow::ffi::to_schema_pycapsule(py, self.structured.schema().as_ref())?)
+        export_schema(py, self.structured.schema().as_ref())
     }
 
     #[pyo3(signature = (requested_schema = None))]

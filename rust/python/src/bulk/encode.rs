@@ -5,7 +5,7 @@ use fastdimse_core::options::Framing;
 use pyo3::prelude::*;
 
 use crate::bulk::columns::to_columns;
-use crate::errors::encode_error;
+use crate::errors::Error;
 use crate::input::data_sets::encode::{cut, encode_structured};
 use crate::input::events::{Events, all_batches};
 use crate::input::options::{data_set_options, options, thread_count};
@@ -86,7 +86,7 @@ pub fn encode_events(
     threads: i64,
 ) -> PyResult<EncodedEvents> {
     let options =
-        options(py, context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance)?;
+        options(context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance)?;
     let data_sets = data_set_options(transfer_syntax, enforce_uid_conformance)?;
     let threads = thread_count(threads)?;
     let mut batches = cut(all_batches(py, Events::of(events)?)?);
@@ -95,8 +95,7 @@ pub fn encode_events(
         let encoded = encode_structured(py, batches, data_sets, 0, threads);
         batches = encoded.into_iter().collect::<PyResult<_>>()?;
     }
-    let (columns, broken) = to_columns(py, batches, data_sets)?;
-    py.detach(|| encode::encode_in_threads(&columns, &options, 0, broken, threads))
-        .map(EncodedEvents::from)
-        .map_err(|rejection| encode_error(py, &rejection))
+    let (columns, broken) = to_columns(batches, data_sets)?;
+    let encoded = py.detach(|| encode::encode_in_threads(&columns, &options, 0, broken, threads));
+    Ok(encoded.map_err(Error::Encode)?.into())
 }

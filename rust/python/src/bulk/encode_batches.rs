@@ -10,11 +10,11 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::bulk::columns::{table, to_columns};
-use crate::errors::encode_error;
+use crate::errors::Error;
 use crate::input::columns::Batch;
 use crate::input::data_sets::encode::encode_structured;
 use crate::input::events::Events;
-use crate::input::options::{data_set_options, options, thread_count};
+use crate::input::options::{batch_size, data_set_options, options, thread_count};
 use crate::output::encoded_events::EncodedEvents;
 
 /// Encode events a batch at a time, in bounded memory.
@@ -55,7 +55,6 @@ use crate::output::encoded_events::EncodedEvents;
 ))]
 #[allow(clippy::too_many_arguments)]
 pub fn encode_batches(
-    py: Python<'_>,
     events: &Bound<'_, PyAny>,
     batch_size: i64,
     context_id: i64,
@@ -67,12 +66,9 @@ pub fn encode_batches(
     threads: i64,
 ) -> PyResult<EncodedBatches> {
     let options =
-        options(py, context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance)?;
+        options(context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance)?;
     let data_sets = data_set_options(transfer_syntax, enforce_uid_conformance)?;
-    let batch_size =
-        usize::try_from(batch_size).ok().filter(|&size| size > 0).ok_or_else(|| {
-            PyValueError::new_err(format!("batch_size must be at least 1, not {batch_size}"))
-        })?;
+    let batch_size = self::batch_size(batch_size)?;
     let threads = thread_count(threads)?;
     let events = Events::of(events)?;
     let ready = VecDeque::new();
@@ -134,7 +130,7 @@ impl BatchEncoder {
         let mut tables = Vec::with_capacity(batches.len());
         let mut first_row = first_row;
         for batch in batches {
-            match batch.and_then(|batch| table(py, batch, first_row, self.data_sets)) {
+            match batch.and_then(|batch| table(batch, first_row, self.data_sets)) {
                 Ok(table) => {
                     first_row += table.columns.rows as u64;
                     tables.push(table);
@@ -148,7 +144,7 @@ impl BatchEncoder {
         }
         let encoded = py.detach(|| encode::encode_each(tables, &self.options, self.threads));
         let to_python = |one: Result<Encoded, _>| {
-            one.map(|encoded| Some(encoded.into())).map_err(|error| encode_error(py, &error))
+            one.map(|encoded| Some(encoded.into())).map_err(|error| Error::Encode(error).into())
         };
         self.ready.extend(encoded.into_iter().map(to_python).chain(behind));
     }
@@ -169,7 +165,7 @@ impl BatchEncoder {
                 return Ok(Some(batch));
             }
             for empty in encode_structured(py, vec![batch], self.data_sets, self.done, 1) {
-                to_columns(py, vec![empty?], self.data_sets)?;
+                to_columns(vec![empty?], self.data_sets)?;
             }
         }
         Ok(None)

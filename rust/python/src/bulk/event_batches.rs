@@ -1,17 +1,16 @@
 //! Events as batches that can be kept: what an outbox has on disk.
 
-use std::sync::Mutex;
-
 use arrow_array::{RecordBatch, UInt64Array};
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
 use arrow_select::take::take_record_batch;
-use pyo3::exceptions::{PyIndexError, PyValueError};
+use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule};
 
 use crate::input::arrow::error::arrow_error;
-use crate::input::events::Events;
+use crate::input::events::{Events, RemainingEvents};
+use crate::input::options::batch_size;
 use crate::output::arrow::export_batch;
 use crate::output::rejections::Rejections;
 
@@ -31,22 +30,14 @@ use crate::output::rejections::Rejections;
 #[pyfunction]
 #[pyo3(signature = (events, *, batch_size = 4096))]
 pub fn event_batches(events: &Bound<'_, PyAny>, batch_size: usize) -> PyResult<EventBatches> {
-    if batch_size == 0 {
-        return Err(PyValueError::new_err("batch_size must be 1 and more, not 0"));
-    }
-    let state = State { events: Events::of(events)?, done: 0 };
-    Ok(EventBatches { state: Mutex::new(Some(state)), batch_size })
-}
-
-struct State {
-    events: Events,
-    done: u64,
+    let batch_size = self::batch_size(batch_size)?;
+    Ok(EventBatches { events: RemainingEvents::new(Events::of(events)?), batch_size })
 }
 
 /// An iterator of :class:`EventBatch`.
 #[pyclass(frozen, module = "fastdimse._core")]
 pub struct EventBatches {
-    state: Mutex<Option<State>>,
+    events: RemainingEvents,
     batch_size: usize,
 }
 
@@ -57,16 +48,12 @@ impl EventBatches {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<EventBatch>> {
-        let lock = || self.state.lock().expect("nothing panics while it is locked");
-        // Taken out, since events may be Python's, which may ask for the next batch themselves.
-        let Some(mut state) = lock().take() else { return Ok(None) };
-        let Some((rows, broken)) = state.events.next(py, self.batch_size, state.done)? else {
+        let Some((mut events, first_row)) = self.events.take() else { return Ok(None) };
+        let Some((rows, broken)) = events.next(py, self.batch_size, first_row)? else {
             return Ok(None);
         };
-        let first_row = state.done;
-        state.done += rows.num_rows() as u64;
-        *lock() = Some(state);
-        Ok(Some(EventBatch { rows, first_row, rejected: Rejections::new(broken) }))
+        self.events.put_back(events, first_row + rows.num_rows() as u64);
+        Ok(Some(EventBatch { rows, first_row, rejected: broken.into() }))
     }
 }
 
@@ -89,7 +76,7 @@ pub struct EventBatch {
 
 impl EventBatch {
     fn of(rows: RecordBatch) -> Self {
-        Self { rows, first_row: 0, rejected: Rejections::new(Vec::new()) }
+        Self { rows, first_row: 0, rejected: Rejections::default() }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::bulk::columns::to_columns;
 use crate::input::data_sets::encode::{cut, encode_structured};
 use crate::input::events::Events;
 use crate::input::options::{data_set_options, options, thread_count};
-use crate::output::rejections::{Rejections, Row};
+use crate::output::rejections::{RejectedRow, Rejections};
 
 /// Check events as :func:`encode_events` does, without encoding them; or further.
 ///
@@ -64,7 +64,7 @@ pub fn validate_events(
     transfer_syntax: &str,
     threads: i64,
 ) -> PyResult<Rejections> {
-    let options = options(py, 1, 16382, "p-data", "skip", enforce_uid_conformance)?;
+    let options = options(1, 16382, "p-data", "skip", enforce_uid_conformance)?;
     let data_sets = data_set_options(transfer_syntax, enforce_uid_conformance)?;
     let threads = thread_count(threads)?;
     let check = match check {
@@ -83,7 +83,7 @@ pub fn validate_events(
         let rows = batch.0.num_rows() as u64;
         let batches = encode_structured(py, cut(vec![batch]), data_sets, done, threads);
         let batches = batches.into_iter().collect::<PyResult<_>>()?;
-        let (columns, broken) = to_columns(py, batches, data_sets)?;
+        let (columns, broken) = to_columns(batches, data_sets)?;
         let found = py.detach(|| {
             let refused = encode::validate_in_threads(&columns, &options, done, broken, threads);
             check(refused, &structured, &columns, done)
@@ -96,11 +96,16 @@ pub fn validate_events(
         }
         done += rows;
     }
-    Ok(Rejections::of_rows(rejected))
+    Ok(rejected.into())
 }
 
-fn by_form(refused: Vec<Rejection>, _: &RecordBatch, _: &[EventColumns], _: u64) -> Vec<Row> {
-    refused.into_iter().map(Row::Refused).collect()
+fn by_form(
+    refused: Vec<Rejection>,
+    _: &RecordBatch,
+    _: &[EventColumns],
+    _: u64,
+) -> Vec<RejectedRow> {
+    refused.into_iter().map(RejectedRow::Rejection).collect()
 }
 
 /// What breaks no rule of the message is held to the standard.
@@ -109,7 +114,7 @@ fn by_the_standard(
     batch: &RecordBatch,
     columns: &[EventColumns],
     first_row: u64,
-) -> Vec<Row> {
+) -> Vec<RejectedRow> {
     let mut refused = refused.into_iter().peekable();
     let mut rows = Vec::new();
     let mut done = 0;
@@ -122,9 +127,9 @@ fn by_the_standard(
             let number = first_row + (done + row) as u64;
             let is_this = |rejection: &Rejection| rejection.row == Some(number);
             if let Some(rejection) = refused.next_if(is_this) {
-                rows.push(Row::Refused(rejection));
+                rows.push(RejectedRow::Rejection(rejection));
             } else if let Err(deviation) = check_row(columns, row, information) {
-                rows.push(Row::Deviates { row: number, deviation });
+                rows.push(RejectedRow::Deviation { row: number, deviation });
             }
         }
         done += columns.rows;

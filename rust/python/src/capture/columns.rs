@@ -11,7 +11,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyString};
 
-use crate::errors::table_error;
+use crate::errors::Error;
 use crate::input::columns::{Columns, MappedColumn, arrow_array};
 use crate::interrupts::interruptible;
 
@@ -19,8 +19,8 @@ use crate::interrupts::interruptible;
 pub struct OfCaptures;
 
 impl Columns for OfCaptures {
-    fn check_names(&self, py: Python<'_>, schema: &SchemaRef) -> PyResult<()> {
-        check_names(schema).map_err(|error| table_error(py, &error))
+    fn check_names(&self, schema: &SchemaRef) -> PyResult<()> {
+        Ok(check_names(schema).map_err(Error::Table)?)
     }
 
     fn column(&self, name: &str, values: &Bound<'_, PyAny>) -> PyResult<Option<MappedColumn>> {

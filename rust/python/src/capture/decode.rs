@@ -3,20 +3,19 @@
 use std::collections::BTreeMap;
 
 use arrow_array::RecordBatch;
-use fastdimse_capture::fault::Fault;
+use fastdimse_capture::fault;
 use fastdimse_capture::read::decode_structured;
 use fastdimse_capture::read::read;
 use fastdimse_core::options::OnInvalid;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
 use crate::buffer::bytes_like;
 use crate::capture::faults::Faults;
-use crate::errors::capture_error;
+use crate::errors::Error;
 use crate::input::data_sets::schema::structured_fields;
 use crate::input::options::on_invalid;
-use crate::output::arrow::export_batch;
+use crate::output::arrow::{export_batch, export_schema};
 use crate::output::sequence::{SequenceIterator, from_end};
 use crate::primitive::from_columns::primitive;
 
@@ -69,10 +68,10 @@ pub fn decode_capture(
     event_reply: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<CapturedEvents> {
     let on_invalid = self::on_invalid(on_invalid)?;
-    let fields = structured_fields(py, event_information, event_reply)?;
+    let fields = structured_fields(event_information, event_reply)?;
     let file = bytes_like(data)?;
-    let mut capture =
-        py.detach(|| read(&file)).map_err(|fault| capture_error(py, &Fault::file(fault, None)))?;
+    let capture = py.detach(|| read(&file));
+    let mut capture = capture.map_err(|fault| Error::Capture(fault::Fault::file(fault, None)))?;
     let (events, omitted) = py.detach(|| decode_structured(&mut capture, &fields));
     let first = capture.faults.first().cloned().filter(|_| on_invalid == OnInvalid::Raise);
     let events = CapturedEvents {
@@ -80,7 +79,7 @@ pub fn decode_capture(
         omitted,
         messages: capture.messages,
         rows: capture.rows,
-        faults: Faults::new(capture.faults),
+        faults: capture.faults.into(),
         skipped: capture.skipped,
         packets: capture.packets,
         streams: capture.streams,
@@ -88,11 +87,7 @@ pub fn decode_capture(
     };
     match first {
         None => Ok(events),
-        Some(broken) => {
-            let error = capture_error(py, &broken);
-            error.value(py).setattr(intern!(py, "events"), Py::new(py, events)?)?;
-            Err(error)
-        }
+        Some(broken) => Err(Error::Capture(broken).with_events(py, events)?),
     }
 }
 
@@ -165,7 +160,7 @@ impl CapturedEvents {
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        Ok(pyo3_arrow::ffi::to_schema_pycapsule(py, self.events.schema().as_ref())?)
+        export_schema(py, self.events.schema().as_ref())
     }
 
     #[pyo3(signature = (requested_schema = None))]

@@ -19,7 +19,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::capture::columns::OfCaptures;
-use crate::errors::{encode_error, table_error};
+use crate::errors::Error;
 use crate::input::columns::Batch;
 use crate::input::data_sets::encode::encode_structured;
 use crate::input::events::{Events, all_batches};
@@ -123,8 +123,8 @@ pub fn encode_capture(
     let written =
         py.detach(|| write::write(&batches, &options, broken)).map_err(
             |refused| match refused {
-                WriteError::Table(error) => table_error(py, &error),
-                WriteError::Rejected(rejection) => encode_error(py, &rejection),
+                WriteError::Table(error) => Error::Table(error),
+                WriteError::Rejected(rejection) => Error::Encode(rejection),
             },
         )?;
     Ok(written.into())

@@ -7,7 +7,7 @@ use arrow_schema::{Field as Column, Schema, SchemaRef};
 use fastdimse_core::rejection::Rejection;
 use pyo3::prelude::*;
 
-use crate::errors::column_error;
+use crate::errors::Error;
 use crate::input::arrow::import::{array, is_arrow};
 
 /// A batch, and the rows of it that could not become columns, which are null there.
@@ -16,7 +16,7 @@ pub type Batch = (RecordBatch, Vec<Rejection>);
 /// The columns that a table may have.
 pub trait Columns: Sync {
     /// Checks the names of a table's columns.
-    fn check_names(&self, py: Python<'_>, schema: &SchemaRef) -> PyResult<()>;
+    fn check_names(&self, schema: &SchemaRef) -> PyResult<()>;
 
     /// Makes an array of the values of a column that is none of an event's; `None` where there is
     /// no such column.
@@ -32,11 +32,14 @@ pub enum MappedColumn {
 }
 
 /// Unknown columns are refused by their names, whatever their values are.
-pub fn unknown_column(py: Python<'_>, name: &str, accepted: &dyn Columns) -> PyErr {
+pub fn unknown_column(name: &str, accepted: &dyn Columns) -> PyErr {
     let schema = Schema::new(vec![Column::new(name, arrow_schema::DataType::Null, true)]);
-    match accepted.check_names(py, &Arc::new(schema)) {
+    match accepted.check_names(&Arc::new(schema)) {
         Err(error) => error,
-        Ok(()) => column_error(py, format!("unknown column '{name}'"), name),
+        Ok(()) => {
+            Error::Column { column: name.to_owned(), text: format!("unknown column '{name}'") }
+                .into()
+        }
     }
 }
 

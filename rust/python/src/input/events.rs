@@ -1,6 +1,8 @@
 //! What users hand over as events, made into columns: Arrow tables and streams, mappings of
 //! columns, and iterables of primitives, which have a file of their own.
 
+use std::sync::{Mutex, MutexGuard};
+
 use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchReader};
 use arrow_schema::SchemaRef;
 use fastdimse_core::event_columns::check_names;
@@ -10,7 +12,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyIterator, PyList, PyMapping, PyString, PyTuple};
 
-use crate::errors::schema_error;
+use crate::errors::Error;
 use crate::input::arrow::error::arrow_error;
 use crate::input::arrow::import::{batches, is_arrow};
 use crate::input::columns::{Batch, Columns, MappedColumn};
@@ -44,8 +46,8 @@ pub enum Events {
 struct OfEvents;
 
 impl Columns for OfEvents {
-    fn check_names(&self, py: Python<'_>, schema: &SchemaRef) -> PyResult<()> {
-        check_names(schema).map_err(|error| schema_error(py, &error))
+    fn check_names(&self, schema: &SchemaRef) -> PyResult<()> {
+        Ok(check_names(schema).map_err(Error::Schema)?)
     }
 
     fn column(&self, _: &str, _: &Bound<'_, PyAny>) -> PyResult<Option<MappedColumn>> {
@@ -67,12 +69,12 @@ impl Events {
         let py = events.py();
         if is_arrow(events)? {
             let reader = without_index(batches(events)?).map_err(arrow_error)?;
-            accepted.check_names(py, &reader.schema())?;
+            accepted.check_names(&reader.schema())?;
             return Ok(Self::Arrow { reader, rest: None, broken: Vec::new() });
         }
         if let Ok(columns) = events.cast::<PyMapping>() {
             let (batch, broken) = from_mapping(columns, accepted)?;
-            accepted.check_names(py, &batch.schema())?;
+            accepted.check_names(&batch.schema())?;
             let schema = batch.schema();
             let reader = Box::new(RecordBatchIterator::new([Ok(batch)], schema));
             return Ok(Self::Arrow { reader, rest: None, broken });
@@ -150,4 +152,30 @@ pub fn all_batches(py: Python<'_>, mut events: Events) -> PyResult<Vec<Batch>> {
         batches.push(batch);
     }
     Ok(batches)
+}
+
+/// Events that an iterator reads one batch at a time.
+///
+/// They are taken out while a batch is read: that may run Python code, which may call the iterator again.
+pub struct RemainingEvents(Mutex<Option<(Events, u64)>>);
+
+impl RemainingEvents {
+    /// All of these events.
+    pub fn new(events: Events) -> Self {
+        Self(Mutex::new(Some((events, 0))))
+    }
+
+    /// The events, and how many rows of them were read; `None` after the last batch and after an error.
+    pub fn take(&self) -> Option<(Events, u64)> {
+        self.lock().take()
+    }
+
+    /// Puts the events back, of which `done` rows were read.
+    pub fn put_back(&self, events: Events, done: u64) {
+        *self.lock() = Some((events, done));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(Events, u64)>> {
+        self.0.lock().expect("nothing panics while it is locked")
+    }
 }

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyMapping, PyString};
 
 use crate::buffer::numbers;
-use crate::errors::column_error;
+use crate::errors::Error;
 use crate::input::arrow::error::arrow_error;
 use crate::input::columns::{Batch, Columns, MappedColumn, arrow_array, unknown_column};
 use crate::input::data_sets::reader::is_structured;
@@ -20,7 +20,6 @@ use crate::input::values::{from_iterator, is_integer};
 use crate::interrupts::interruptible;
 
 pub fn from_mapping(columns: &Bound<'_, PyMapping>, accepted: &dyn Columns) -> PyResult<Batch> {
-    let py = columns.py();
     let mut mapped = Vec::new();
     let mut broken = Vec::new();
     // What is wrong with a value that is there for every row.
@@ -34,12 +33,12 @@ pub fn from_mapping(columns: &Bound<'_, PyMapping>, accepted: &dyn Columns) -> P
             Some(field) => from_values(field, &values, &mut broken, &mut everywhere)?,
             None => match accepted.column(&name, &values)? {
                 Some(column) => column,
-                None => return Err(unknown_column(py, &name, accepted)),
+                None => return Err(unknown_column(&name, accepted)),
             },
         };
         mapped.push((name, column));
     }
-    let rows = common_length(py, &mapped)?;
+    let rows = common_length(&mapped)?;
     let arrays = mapped.into_iter().map(|(name, column)| {
         let array = match column {
             MappedColumn::Array(array) => array,
@@ -61,7 +60,7 @@ pub fn from_mapping(columns: &Bound<'_, PyMapping>, accepted: &dyn Columns) -> P
     Ok((batch, broken))
 }
 
-fn common_length(py: Python<'_>, mapped: &[(String, MappedColumn)]) -> PyResult<usize> {
+fn common_length(mapped: &[(String, MappedColumn)]) -> PyResult<usize> {
     let mut lengths = mapped.iter().filter_map(|(name, column)| match column {
         MappedColumn::Array(array) => Some((name, array.len())),
         MappedColumn::Repeated(_) => None,
@@ -70,7 +69,7 @@ fn common_length(py: Python<'_>, mapped: &[(String, MappedColumn)]) -> PyResult<
     match lengths.find(|(_, length)| *length != rows) {
         Some((name, length)) => {
             let text = format!("'{first}' has {rows} rows, but '{name}' has {length}");
-            Err(column_error(py, text, name))
+            Err(Error::Column { column: name.clone(), text }.into())
         }
         None => Ok(rows),
     }

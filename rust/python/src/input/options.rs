@@ -1,5 +1,7 @@
 //! Keyword options that several functions share.
 
+use std::fmt::Display;
+
 use fastdimse_core::data_set::encode::DataSetOptions;
 use fastdimse_core::encode::{Options, check_context_id};
 use fastdimse_core::options::{Framing, OnInvalid};
@@ -7,7 +9,7 @@ use fastdimse_core::pdu::write::MaxPduLength;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::errors::encode_error;
+use crate::errors::Error;
 use crate::input::transfer_syntaxes::transfer_syntax;
 
 /// Reads `framing`.
@@ -34,17 +36,15 @@ pub fn on_invalid(name: &str) -> PyResult<OnInvalid> {
 
 /// Reads the options of encoding.
 pub fn options(
-    py: Python<'_>,
     context_id: i64,
     max_pdu_length: i64,
     framing_name: &str,
     on_invalid_name: &str,
     conformant_uids: bool,
 ) -> PyResult<Options> {
-    let fail = |rejection| encode_error(py, &rejection);
     Ok(Options {
-        context_id: check_context_id(context_id.into()).map_err(fail)?,
-        max_pdu_length: MaxPduLength::new(max_pdu_length.into()).map_err(fail)?.even(),
+        context_id: check_context_id(context_id.into()).map_err(Error::Encode)?,
+        max_pdu_length: MaxPduLength::new(max_pdu_length.into()).map_err(Error::Encode)?.even(),
         framing: framing(framing_name)?,
         on_invalid: on_invalid(on_invalid_name)?,
         conformant_uids,
@@ -53,10 +53,20 @@ pub fn options(
 
 /// Reads `threads`.
 pub fn thread_count(threads: i64) -> PyResult<usize> {
-    usize::try_from(threads)
+    at_least_one("threads", threads)
+}
+
+/// Reads `batch_size`.
+pub fn batch_size(batch_size: impl TryInto<usize> + Display + Copy) -> PyResult<usize> {
+    at_least_one("batch_size", batch_size)
+}
+
+fn at_least_one(name: &str, given: impl TryInto<usize> + Display + Copy) -> PyResult<usize> {
+    given
+        .try_into()
         .ok()
-        .filter(|&threads| threads > 0)
-        .ok_or_else(|| PyValueError::new_err(format!("threads must be at least 1, not {threads}")))
+        .filter(|&number| number > 0)
+        .ok_or_else(|| PyValueError::new_err(format!("{name} must be at least 1, not {given}")))
 }
 
 /// Reads those of structured data sets.

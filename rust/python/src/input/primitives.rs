@@ -20,6 +20,7 @@ use crate::input::columns::{Batch, Columns};
 use crate::input::rows;
 use crate::interrupts::interruptible;
 use crate::primitive::attributes::{Held, HeldEvent, Refused};
+use crate::primitive::latin_1;
 use crate::primitive::slots::{DIMSEPrimitive, as_plain};
 use crate::primitive::stream::data_set_bytes;
 
@@ -130,8 +131,7 @@ impl Rows {
             match event.get(field) {
                 Held::Str(text) => column.push(self.count, text.to_str()?.as_bytes()),
                 Held::Bytes(text) => {
-                    let text: String = text.iter().copied().map(char::from).collect();
-                    column.push(self.count, text.as_bytes());
+                    column.push(self.count, latin_1::decode(text).as_bytes());
                 }
                 _ => {}
             }

@@ -52,7 +52,7 @@ pub fn to_batch<'py>(
                 let values: Vec<_> = values.collect();
                 match accepted.column(&name, PyList::new(py, values)?.as_any())? {
                     Some(MappedColumn::Array(column) | MappedColumn::Repeated(column)) => column,
-                    None => return Err(unknown_column(py, &name, accepted)),
+                    None => return Err(unknown_column(&name, accepted)),
                 }
             }
         };

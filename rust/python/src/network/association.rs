@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use fastdimse_delivery::association::negotiation::Agreement;
 use fastdimse_delivery::failure::Failure;
 use fastdimse_delivery::send::sender::Sender;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::errors::association_error;
-use crate::input::events::Events;
+use crate::errors::Error;
+use crate::input::events::{Events, RemainingEvents};
+use crate::input::options::batch_size;
 use crate::interrupts::detached;
 use crate::network::outcomes::Outcomes;
 use crate::network::sending::{AcceptorOptions, LEAVE, SEND_NO_MORE, Sending};
@@ -44,7 +45,7 @@ pub struct Association {
     state: Mutex<State>,
     agreement: Agreement,
     unexpected_responses: Mutex<Vec<Box<str>>>,
-    control: AtomicU8,
+    orders: AtomicU8,
 }
 
 impl Association {
@@ -55,7 +56,7 @@ impl Association {
             state,
             agreement,
             unexpected_responses: Mutex::default(),
-            control: AtomicU8::default(),
+            orders: AtomicU8::default(),
         }
     }
 
@@ -68,7 +69,7 @@ impl Association {
         first_row: u64,
         most: usize,
     ) -> PyResult<Outcomes> {
-        let mut sending = Sending::new(self.take()?, &self.control, terms, first_row);
+        let mut sending = Sending::new(self.take()?, &self.orders, terms, first_row);
         let done = sending.some(py, events, most);
         let (sender, outcomes) = sending.finish();
         let mut known =
@@ -230,10 +231,8 @@ impl Association {
         transfer_syntax: &str,
         enforce_uid_conformance: bool,
     ) -> PyResult<OutcomeBatches> {
-        if batch_size == 0 {
-            return Err(PyValueError::new_err("batch_size must be 1 and more, not 0"));
-        }
-        let events = Mutex::new(Some(Ahead { events: Events::of(events)?, done: 0 }));
+        let batch_size = self::batch_size(batch_size)?;
+        let events = RemainingEvents::new(Events::of(events)?);
         let terms = AcceptorOptions::of(transfer_syntax, enforce_uid_conformance)?;
         Ok(OutcomeBatches { association: slf.unbind(), events, batch_size, terms })
     }
@@ -249,7 +248,7 @@ impl Association {
     ///     Wait for nothing: the association is aborted.
     #[pyo3(signature = (*, at_once = false))]
     fn stop(&self, at_once: bool) {
-        self.control.store(if at_once { LEAVE } else { SEND_NO_MORE }, Ordering::Relaxed);
+        self.orders.store(if at_once { LEAVE } else { SEND_NO_MORE }, Ordering::Relaxed);
     }
 
     /// Release the association.
@@ -261,7 +260,7 @@ impl Association {
     fn release(&self, py: Python<'_>) -> PyResult<()> {
         let sender = self.take()?;
         self.set(State::Closed("released"));
-        detached(py, || sender.release())?.map_err(|failure| association_error(py, &failure))
+        Ok(detached(py, || sender.release())?.map_err(Error::Association)?)
     }
 
     /// Abort the association.
@@ -303,17 +302,11 @@ impl Association {
     }
 }
 
-/// Events on their way out, and how many of them were sent.
-struct Ahead {
-    events: Events,
-    done: u64,
-}
-
 /// The outcomes of events that are sent a batch at a time: an iterator of :class:`Outcomes`.
 #[pyclass(frozen, module = "fastdimse")]
 pub struct OutcomeBatches {
     association: Py<Association>,
-    events: Mutex<Option<Ahead>>,
+    events: RemainingEvents,
     batch_size: usize,
     terms: AcceptorOptions,
 }
@@ -325,17 +318,16 @@ impl OutcomeBatches {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Outcomes>> {
-        let lock = || self.events.lock().expect("nothing panics while it is locked");
-        // Taken out, since they may be Python's, which may ask for the next batch themselves.
-        let Some(mut ahead) = lock().take() else { return Ok(None) };
-        let Ahead { events, done } = &mut ahead;
+        let Some((mut events, first_row)) = self.events.take() else { return Ok(None) };
         let association = self.association.get();
-        let outcomes = association.send_some(py, events, &self.terms, *done, self.batch_size)?;
-        ahead.done += outcomes.count() as u64;
-        match (outcomes.count(), outcomes.failed()) {
-            (0, _) => return Ok(None),
-            (_, false) => *lock() = Some(ahead),
-            (_, true) => {}
+        let outcomes =
+            association.send_some(py, &mut events, &self.terms, first_row, self.batch_size)?;
+        let count = outcomes.count() as u64;
+        if count == 0 {
+            return Ok(None);
+        }
+        if !outcomes.failed() {
+            self.events.put_back(events, first_row + count);
         }
         Ok(Some(outcomes))
     }

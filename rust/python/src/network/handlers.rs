@@ -14,7 +14,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyTuple};
 
-use crate::errors::{encode_error, schema_error};
+use crate::errors::Error;
 use crate::input::arrow::error::arrow_error;
 use crate::input::data_sets::reader::is_structured;
 use crate::input::values::{data_set, from_iterator};
@@ -121,7 +121,6 @@ pub fn coroutine_hint(given: &Bound<'_, PyAny>) -> &'static str {
 
 /// An Event Reply as it is sent, `None` where there is none.
 fn event_reply(given: &Bound<'_, PyAny>, syntax: TransferSyntax) -> PyResult<Option<Vec<u8>>> {
-    let py = given.py();
     let field = Field::EventReply;
     if !is_structured(given) {
         let bytes = data_set(field.keyword(), 0, given)?;
@@ -131,10 +130,9 @@ fn event_reply(given: &Bound<'_, PyAny>, syntax: TransferSyntax) -> PyResult<Opt
     let column = from_iterator(field, [Ok(given.clone())].into_iter(), 0, &mut broken)?;
     let batch = RecordBatch::try_from_iter([(field.keyword(), column)]).map_err(arrow_error)?;
     let options = DataSetOptions { syntax, conformant_uids: true };
-    let (encoded, found) =
-        encode_structured(&batch, options, 0).map_err(|error| schema_error(py, &error))?;
+    let (encoded, found) = encode_structured(&batch, options, 0).map_err(Error::Schema)?;
     if let Some(rejection) = broken.first().or(found.first()) {
-        return Err(encode_error(py, rejection));
+        return Err(Error::Encode(rejection.clone()).into());
     }
     let column = cast(encoded.column(0), &DataType::Binary).map_err(arrow_error)?;
     let bytes = column.as_binary::<i32>();

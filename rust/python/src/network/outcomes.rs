@@ -14,7 +14,7 @@ use fastdimse_delivery::send::sender::Answer;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
 
-use crate::output::arrow::export_batch;
+use crate::output::arrow::{export_batch, export_schema};
 
 /// Why an event has no Status: a code for programs, a text for people.
 type Failure = (&'static str, Arc<str>);
@@ -202,7 +202,7 @@ impl Outcomes {
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        Ok(pyo3_arrow::ffi::to_schema_pycapsule(py, schema().as_ref())?)
+        export_schema(py, schema().as_ref())
     }
 
     #[pyo3(signature = (requested_schema = None))]

@@ -1,6 +1,5 @@
 //! Peers that associations are opened with, and what is asked of them.
 
-use fastdimse_core::standard::status::describe;
 use fastdimse_delivery::association::negotiation::VERIFICATION;
 use fastdimse_delivery::association::negotiation::{Proposal, finite_pdu_length};
 use fastdimse_delivery::messages::MAX_MESSAGE_LENGTH;
@@ -11,7 +10,7 @@ use fastdimse_delivery::transport::tls::ClientTls;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::errors::{association_error, status_error};
+use crate::errors::Error;
 use crate::interrupts::{detached, interrupted};
 use crate::network::association::Association;
 use crate::network::options::{check_max_pdu_length, seconds, sop_classes, syntaxes, title, user};
@@ -73,7 +72,7 @@ pub struct Peer {
     #[pyo3(get)]
     name: String,
     proposal: Proposal,
-    timeouts: Timeouts,
+    patience: Timeouts,
     tls: Option<ClientTls>,
 }
 
@@ -115,7 +114,7 @@ impl Peer {
             window,
             user: user(username, passcode)?,
         };
-        let timeouts = Timeouts {
+        let patience = Timeouts {
             connection: seconds("connection_timeout", connection_timeout)?,
             association: seconds("association_timeout", association_timeout)?,
             response: seconds("response_timeout", response_timeout)?,
@@ -123,7 +122,7 @@ impl Peer {
         };
         let tls = client_tls(tls, &host)?;
         let name = name.unwrap_or_else(|| format!("{called_ae}@{host}:{port} from {calling_ae}"));
-        Ok(Self { host, port, name, proposal, timeouts, tls })
+        Ok(Self { host, port, name, proposal, patience, tls })
     }
 
     #[getter]
@@ -149,9 +148,10 @@ impl Peer {
     ///     As :func:`connect`.
     fn connect(&self, py: Python<'_>) -> PyResult<Association> {
         let address = (self.host.clone(), self.port);
-        detached(py, || Sender::open(address, self.tls.as_ref(), &self.proposal, self.timeouts))?
-            .map(Association::of)
-            .map_err(|failure| association_error(py, &failure))
+        let sender = detached(py, || {
+            Sender::open(address, self.tls.as_ref(), &self.proposal, self.patience)
+        });
+        Ok(Association::of(sender?.map_err(Error::Association)?))
     }
 
     /// Ask whether it is there: C-ECHO (PS3.7 9.1.5) on an association for that alone.
@@ -174,11 +174,11 @@ impl Peer {
             ..self.proposal.clone()
         };
         let address = (self.host.clone(), self.port);
-        let echo = detached(py, || verify(address, self.tls.as_ref(), &proposal, &self.timeouts));
-        let echo = echo?.map_err(|failure| association_error(py, &failure))?;
+        let echo = detached(py, || verify(address, self.tls.as_ref(), &proposal, &self.patience));
+        let echo = echo?.map_err(Error::Association)?;
         match echo.status {
             0 => Ok(echo.latency.as_secs_f64()),
-            status => Err(status_error(py, &describe(status))),
+            status => Err(Error::Status(status).into()),
         }
     }
 

@@ -5,7 +5,7 @@ use fastdimse_delivery::receive::event_columns;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
-use crate::output::arrow::export_batch;
+use crate::output::arrow::{export_batch, export_schema};
 
 /// Events that were taken in: an Arrow stream of columns.
 ///
@@ -36,7 +36,7 @@ impl ReceivedEvents {
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        Ok(pyo3_arrow::ffi::to_schema_pycapsule(py, event_columns::schema().as_ref())?)
+        export_schema(py, event_columns::schema().as_ref())
     }
 
     #[pyo3(signature = (requested_schema = None))]

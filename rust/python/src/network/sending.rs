@@ -11,7 +11,7 @@ use fastdimse_delivery::send::requests::{EncodedRequests, encode_requests};
 use fastdimse_delivery::send::sender::{Answer, Control, Requests, Sender};
 use pyo3::prelude::*;
 
-use crate::errors::schema_error;
+use crate::errors::Error;
 use crate::input::events::Events;
 use crate::input::transfer_syntaxes::transfer_syntax;
 use crate::interrupts::{detached, interrupted};
@@ -142,7 +142,7 @@ impl<'a> Sending<'a> {
                 let agreement = self.sender.agreement();
                 encode_requests(&batch, broken, encoded_in, agreement, first_row, conformant_uids)
             });
-            let requests = found.map_err(|error| schema_error(py, &error))?;
+            let requests = found.map_err(Error::Schema)?;
             if let Some(failure) = detached(py, || self.batch(&requests, batch.num_rows()))? {
                 return Ok(Some(failure));
             }

@@ -1,31 +1,46 @@
 //! Arrow export of results through the Arrow C Data Interface.
+//!
+//! pyo3 collects the methods of a class from one `impl` block, so each class of results repeats the signatures
+//! of the interface's methods and calls these functions.
 
 use std::sync::Arc;
 
+use arrow_array::ffi::FFI_ArrowSchema;
 use arrow_array::{Array, ArrayRef, RecordBatch, StructArray};
-use arrow_schema::Field as Column;
+use arrow_schema::{ArrowError, Field as Column};
 use pyo3::prelude::*;
-use pyo3::types::PyCapsule;
-use pyo3::types::PyTuple;
-use pyo3_arrow::ffi::{ArrayIterator, to_array_pycapsules, to_stream_pycapsule};
+use pyo3::types::{PyCapsule, PyTuple};
+use pyo3_arrow::ffi::{
+    ArrayIterator, to_array_pycapsules, to_schema_pycapsule, to_stream_pycapsule,
+};
 
-/// Hands a batch over as an Arrow stream of one.
+/// A schema or a type, for `__arrow_c_schema__`.
+pub fn export_schema<'py>(
+    py: Python<'py>,
+    schema: impl TryInto<FFI_ArrowSchema, Error = ArrowError>,
+) -> PyResult<Bound<'py, PyCapsule>> {
+    Ok(to_schema_pycapsule(py, schema)?)
+}
+
+/// A stream of one record batch, for `__arrow_c_stream__`.
 pub fn export_batch<'py>(
     py: Python<'py>,
     batch: RecordBatch,
-    requested_schema: Option<Bound<'py, pyo3::types::PyCapsule>>,
-) -> PyResult<Bound<'py, pyo3::types::PyCapsule>> {
+    requested_schema: Option<Bound<'py, PyCapsule>>,
+) -> PyResult<Bound<'py, PyCapsule>> {
     let column = Arc::new(Column::new_struct("", batch.schema().fields().clone(), false));
     let array: ArrayRef = Arc::new(StructArray::from(batch));
     let reader = Box::new(ArrayIterator::new([Ok(array)], column));
     Ok(to_stream_pycapsule(py, reader, requested_schema)?)
 }
 
+/// An array, for `__arrow_c_array__`.
 pub fn export_array<'py>(
     py: Python<'py>,
     array: ArrayRef,
+    nullable: bool,
     requested_schema: Option<Bound<'py, PyCapsule>>,
 ) -> PyResult<Bound<'py, PyTuple>> {
-    let column = Arc::new(Column::new("", array.data_type().clone(), false));
+    let column = Arc::new(Column::new("", array.data_type().clone(), nullable));
     Ok(to_array_pycapsules(py, column, &array, requested_schema)?)
 }

@@ -35,7 +35,7 @@ impl From<write::EncodedCapture> for EncodedCapture {
     fn from(written: write::EncodedCapture) -> Self {
         Self {
             bytes: Buffer::from_vec(written.bytes),
-            rejected: Rejections::new(written.rejected),
+            rejected: written.rejected.into(),
             packets: written.packets,
             associations: written.associations,
         }

@@ -9,9 +9,8 @@ use fastdimse_core::encode::Encoded;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyMemoryView, PySlice, PyTuple};
-use pyo3_arrow::ffi::to_schema_pycapsule;
 
-use crate::output::arrow::export_array;
+use crate::output::arrow::{export_array, export_schema};
 use crate::output::buffer::lend;
 use crate::output::offsets::Offsets;
 use crate::output::rejections::Rejections;
@@ -33,7 +32,7 @@ pub struct EncodedEvents {
 impl From<Encoded> for EncodedEvents {
     fn from(encoded: Encoded) -> Self {
         let Encoded { bytes, offsets, rejected } = encoded;
-        Self { bytes, offsets, rejected: Rejections::new(rejected) }
+        Self { bytes, offsets, rejected: rejected.into() }
     }
 }
 
@@ -87,7 +86,7 @@ impl EncodedEvents {
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        Ok(to_schema_pycapsule(py, &DataType::LargeBinary)?)
+        export_schema(py, &DataType::LargeBinary)
     }
 
     #[pyo3(signature = (requested_schema = None))]
@@ -98,7 +97,7 @@ impl EncodedEvents {
     ) -> PyResult<Bound<'py, PyTuple>> {
         let offsets = OffsetBuffer::new(self.offsets.clone());
         let array = LargeBinaryArray::new(offsets, self.bytes.clone(), None);
-        export_array(py, Arc::new(array), requested_schema)
+        export_array(py, Arc::new(array), false, requested_schema)
     }
 
     unsafe fn __getbuffer__(

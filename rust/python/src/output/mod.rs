@@ -10,3 +10,4 @@ pub mod encoded_events;
 pub mod offsets;
 pub mod rejections;
 pub mod sequence;
+pub mod table;

@@ -7,9 +7,8 @@ use arrow_buffer::ScalarBuffer;
 use arrow_schema::DataType;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyList, PyTuple};
-use pyo3_arrow::ffi::to_schema_pycapsule;
 
-use crate::output::arrow::export_array;
+use crate::output::arrow::{export_array, export_schema};
 use crate::output::sequence::{SequenceIterator, from_end};
 
 /// Byte offsets: an Arrow int64 array, and a sequence of int.
@@ -40,7 +39,7 @@ impl Offsets {
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        Ok(to_schema_pycapsule(py, &DataType::Int64)?)
+        export_schema(py, &DataType::Int64)
     }
 
     #[pyo3(signature = (requested_schema = None))]
@@ -49,6 +48,6 @@ impl Offsets {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        export_array(py, Arc::new(Int64Array::new(self.0.clone(), None)), requested_schema)
+        export_array(py, Arc::new(Int64Array::new(self.0.clone(), None)), false, requested_schema)
     }
 }

@@ -8,6 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyString, PyTuple};
 
+use crate::primitive::latin_1;
 use crate::primitive::slots::as_plain;
 
 /// A value of a primitive, on its way into a command set.
@@ -205,16 +206,11 @@ fn hold_uid<'py>(value: &Bound<'py, PyAny>) -> Result<Held<'py>, Refused> {
     };
     match text.to_str() {
         Ok(ascii) if ascii.is_ascii() => Ok(Held::Str(text.clone())),
-        Ok(other) => latin_1(other).map(Held::Bytes).ok_or_else(|| {
+        Ok(other) => latin_1::encode(other).map(Held::Bytes).ok_or_else(|| {
             refused(value, "text that the default repertoire has (ISO 646, PS3.5 6.1.2.1)")
         }),
         Err(_) => Err(refused(value, "a UID")),
     }
-}
-
-/// What pydicom writes of text: Latin-1, which has the default repertoire as its half.
-fn latin_1(text: &str) -> Option<Vec<u8>> {
-    text.chars().map(|character| u8::try_from(character).ok()).collect()
 }
 
 fn hold_comment<'py>(value: &Bound<'py, PyAny>) -> Result<Held<'py>, Refused> {
@@ -229,7 +225,7 @@ fn hold_comment<'py>(value: &Bound<'py, PyAny>) -> Result<Held<'py>, Refused> {
 /// Text, bytes, or several of them, which a backslash parts (PS3.5 6.2).
 fn comment_bytes(value: &Bound<'_, PyAny>, several: bool) -> Result<Vec<u8>, Refused> {
     if let Ok(text) = value.cast::<PyString>() {
-        return match text.to_str().ok().and_then(latin_1) {
+        return match text.to_str().ok().and_then(latin_1::encode) {
             Some(bytes) => Ok(bytes),
             None => Ok(replaced(text)?),
         };

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyType};
 
 use crate::buffer::to_arrow;
-use crate::errors::{decode_error, encode_error};
+use crate::errors::Error;
 use crate::primitive::attributes::{HeldEvent, Refused};
 use crate::primitive::decoded::{event_of, set};
 use crate::primitive::slots::as_plain;
@@ -21,7 +21,7 @@ use crate::primitive::uid::logger;
 /// Raises what kept a primitive from being encoded.
 pub fn held<'py>(object: &Bound<'py, PyAny>) -> PyResult<HeldEvent<'py>> {
     HeldEvent::of(object).map_err(|(field, refused)| match refused {
-        Refused::Rule(reason) => encode_error(object.py(), &Rejection::new(reason).field(field)),
+        Refused::Rule(reason) => Error::Encode(Rejection::new(reason).field(field)).into(),
         Refused::Raised(error) => error,
     })
 }
@@ -68,14 +68,13 @@ pub fn encode_p_data<'py>(
         let text = format!("context_id must be between 0 and 255, not {context_id}");
         return Err(PyValueError::new_err(text));
     };
-    let max_pdu_length = MaxPduLength::new(max_pdu_length.into())
-        .map_err(|rejection| encode_error(py, &rejection))?;
+    let max_pdu_length = MaxPduLength::new(max_pdu_length.into()).map_err(Error::Encode)?;
     with_command_set(object, |command_set, stream| {
         let data_set = stream.map(data_set_bytes).transpose()?;
         let data_set = data_set.as_ref().map_or(&[][..], |bytes| bytes.as_bytes());
         max_pdu_length
             .check(data_set.len())
-            .map_err(|rejection| encode_error(py, &rejection.field(command_set.kind.data_set())))?;
+            .map_err(|rejection| Error::Encode(rejection.field(command_set.kind.data_set())))?;
         // Room for a usual command set and its frames; counting exactly takes longer.
         let mut out = Vec::with_capacity(data_set.len() + 256);
         let write = |out: &mut Vec<u8>| command_set.write(out);
@@ -91,7 +90,6 @@ pub fn decode_command_set<'py>(
     data_set: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = cls.py();
-    let fail = |rejection: Rejection| decode_error(py, &rejection);
     let buffer;
     let bytes = match command_set.cast::<PyBytes>() {
         Ok(bytes) => bytes.as_bytes(),
@@ -100,17 +98,17 @@ pub fn decode_command_set<'py>(
             buffer.as_slice()
         }
     };
-    let message = CommandSet::read(bytes).map_err(fail)?;
+    let message = CommandSet::read(bytes).map_err(Error::Decode)?;
     let several = match &message {
         Message::Event { several, .. } => several.clone(),
         Message::Other { .. } => Vec::new(),
     };
-    let read = message.event().map_err(fail)?;
+    let read = message.event().map_err(Error::Decode)?;
     let stream = data_set.map(to_stream).transpose()?;
     if let (Some(stream), false) = (&stream, read.data_set)
         && !data_set_bytes(stream)?.as_bytes().is_empty()
     {
-        return Err(fail(Rejection::new(Reason::UnexpectedDataSet)));
+        return Err(Error::Decode(Rejection::new(Reason::UnexpectedDataSet)).into());
     }
     let warn = |field| match several.iter().find(|(of, _)| *of == field) {
         Some((_, count)) => warn_of_several(py, field, *count),
@@ -145,5 +143,5 @@ fn refused_by_setter(
     // The text is a part of the command set: the distance of the two is its place there.
     let at = value.text().map_or(0, |text| text.as_ptr() as usize - bytes.as_ptr() as usize);
     let reason = Reason::Value(error.value(py).to_string().into());
-    decode_error(py, &Rejection::new(reason).field(field).at(at))
+    Error::Decode(Rejection::new(reason).field(field).at(at)).into()
 }

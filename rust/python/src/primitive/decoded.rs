@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
 use crate::primitive::attributes::FIELDS;
+use crate::primitive::latin_1;
 use crate::primitive::slots::{DIMSEPrimitive, as_plain, is_plain};
 use crate::primitive::uid::set_uid;
 
@@ -41,8 +42,7 @@ pub fn set_decoded(
         Value::Text(text) => {
             let text = match std::str::from_utf8(text) {
                 Ok(ascii) if ascii.is_ascii() => PyString::new(py, ascii),
-                // As pydicom reads it: Latin-1.
-                _ => PyString::new(py, &text.iter().copied().map(char::from).collect::<String>()),
+                _ => PyString::new(py, &latin_1::decode(text)),
             };
             let text = text.into_any();
             if vr != Vr::Ui || is_plain(event) {

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::primitive::decoded::set_decoded;
+use crate::primitive::latin_1;
 use crate::primitive::slots::primitive_type;
 use crate::primitive::stream::bytes_io;
 
@@ -59,9 +60,8 @@ fn set_text(
     events: &RecordBatch,
     row: usize,
 ) -> PyResult<()> {
-    // The command set's bytes were Latin-1, and are taken as such again.
-    let text: Option<Vec<u8>> =
-        text(events, field, row).map(|text| text.chars().map(|one| one as u8).collect());
+    // Columns are UTF-8, of text that was Latin-1 in the command set.
+    let text = text(events, field, row).and_then(latin_1::encode);
     set_decoded(event, field, vr, text.as_deref().map_or(Value::Absent, Value::Text))
 }
 

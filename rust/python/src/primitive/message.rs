@@ -9,7 +9,7 @@ use fastdimse_core::uid::is_conformant;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use crate::errors::encode_error;
+use crate::errors::Error;
 use crate::primitive::decoded::event_of;
 use crate::primitive::slots::primitive_type;
 
@@ -78,9 +78,8 @@ pub fn frame_message<'py>(
     context_id: u8,
     max_pdu_length: i64,
 ) -> PyResult<Bound<'py, PyList>> {
-    let refuse = |rejection| encode_error(py, &rejection);
-    let length = MaxPduLength::new(max_pdu_length.into()).map_err(refuse)?;
-    length.check(data_set.len()).map_err(refuse)?;
+    let length = MaxPduLength::new(max_pdu_length.into()).map_err(Error::Encode)?;
+    length.check(data_set.len()).map_err(Error::Encode)?;
     let mut out = Vec::with_capacity(length.message_len(command_set.len(), data_set.len()));
     let write = |out: &mut Vec<u8>| out.extend_from_slice(command_set);
     write_message(&mut out, context_id, length, write, data_set);

@@ -9,6 +9,7 @@ pub mod class;
 pub mod codec;
 pub mod decoded;
 pub mod from_columns;
+pub mod latin_1;
 pub mod message;
 pub mod slots;
 pub mod stream;

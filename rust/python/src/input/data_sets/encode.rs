@@ -5,7 +5,7 @@ use fastdimse_core::encode::encode_each_structured;
 use fastdimse_core::event_columns::is_structured;
 use pyo3::prelude::*;
 
-use crate::errors::schema_error;
+use crate::errors::Error;
 use crate::input::columns::Batch;
 
 /// The most rows whose data sets are encoded at a time in a thread.
@@ -51,7 +51,7 @@ pub fn encode_structured(
         .unzip();
     let encoded = py.detach(|| encode_each_structured(tables, options, threads));
     let with_known = |(encoded, mut broken): (Result<Batch, _>, Vec<_>)| {
-        let (batch, found) = encoded.map_err(|error| schema_error(py, &error))?;
+        let (batch, found) = encoded.map_err(Error::Schema)?;
         broken.extend(found);
         broken.sort_by_key(|rejection: &fastdimse_core::rejection::Rejection| rejection.row);
         Ok((batch, broken))

@@ -7,7 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::errors::schema_error;
+use crate::errors::Error;
 use crate::input::arrow::import::fields;
 
 /// Which data sets are given back structured, and the schema of each where one is given.
@@ -15,7 +15,6 @@ pub type StructuredFields = Vec<(Field, Option<DataSetSchema>)>;
 
 /// Reads `event_information` and `event_reply`: how data sets are given back.
 pub fn structured_fields(
-    py: Python<'_>,
     event_information: Option<&Bound<'_, PyAny>>,
     event_reply: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<StructuredFields> {
@@ -26,14 +25,14 @@ pub fn structured_fields(
         match given.cast::<PyString>() {
             Ok(name) if name == "binary" => {}
             Ok(name) if name == "structured" => fields.push((field, None)),
-            _ => fields.push((field, Some(schema(py, field, given)?))),
+            _ => fields.push((field, Some(schema(field, given)?))),
         }
     }
     Ok(fields)
 }
 
-pub fn schema(py: Python<'_>, field: Field, given: &Bound<'_, PyAny>) -> PyResult<DataSetSchema> {
-    if !given.hasattr(intern!(py, "__arrow_c_schema__"))? {
+pub fn schema(field: Field, given: &Bound<'_, PyAny>) -> PyResult<DataSetSchema> {
+    if !given.hasattr(intern!(given.py(), "__arrow_c_schema__"))? {
         return Err(PyValueError::new_err(format!(
             "the {} of decoded events is 'binary', 'structured' or an Arrow schema of its \
              attributes, not {}",
@@ -46,6 +45,5 @@ pub fn schema(py: Python<'_>, field: Field, given: &Bound<'_, PyAny>) -> PyResul
 
 /// The attributes that an Arrow schema names; `path` is where it stands.
 pub fn of_schema(schema: &Bound<'_, PyAny>, path: &str) -> PyResult<DataSetSchema> {
-    DataSetSchema::from_fields(&fields(schema, path)?, path)
-        .map_err(|error| schema_error(schema.py(), &error))
+    Ok(DataSetSchema::from_fields(&fields(schema, path)?, path).map_err(Error::Schema)?)
 }

@@ -1,0 +1,146 @@
+//! Tables of rejections and of faults: sequences of Python objects that are Arrow streams too.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, StringArray, UInt32Array, UInt64Array};
+use arrow_schema::{DataType, Field};
+
+/// The type of a row's attribute, as that of a column.
+pub trait ColumnType: Sized {
+    /// The column in a schema.
+    fn field(name: &str) -> Field;
+
+    /// The column's values.
+    fn array<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef
+    where
+        Self: 'a;
+}
+
+macro_rules! column_type {
+    ($kind:ty, $data_type:ident, $nullable:literal, $array:ty, |$value:ident| $item:expr) => {
+        impl ColumnType for $kind {
+            fn field(name: &str) -> Field {
+                Field::new(name, DataType::$data_type, $nullable)
+            }
+
+            fn array<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
+                Arc::new(values.map(|$value| $item).collect::<$array>())
+            }
+        }
+    };
+}
+
+column_type!(Option<u32>, UInt32, true, UInt32Array, |value| *value);
+column_type!(Option<u64>, UInt64, true, UInt64Array, |value| *value);
+column_type!(Option<String>, Utf8, true, StringArray, |value| value.as_deref());
+column_type!(String, Utf8, false, StringArray, |value| Some(value));
+column_type!(&'static str, Utf8, false, StringArray, |value| Some(*value));
+
+/// Defines the class of a row and the class of a table of such rows.
+///
+/// A table keeps the records of Rust and converts one to a row when Python reads it: a table may have many
+/// records, of which few are read. Each column is an attribute of the row; its value is an expression of the
+/// record.
+macro_rules! table_of_problems {
+    (
+        $(#[$row_doc:meta])*
+        row $row:ident;
+        $(#[$table_doc:meta])*
+        table $table:ident;
+        $record_name:ident: $record:ty {
+            $($column:ident: $kind:ty = $value:expr,)*
+        }
+    ) => {
+        $(#[$row_doc])*
+        #[pyclass(frozen, eq, module = "fastdimse")]
+        #[derive(Clone, PartialEq, Eq)]
+        pub struct $row {
+            $(#[pyo3(get)] $column: $kind,)*
+            text: String,
+        }
+
+        impl From<&$record> for $row {
+            fn from($record_name: &$record) -> Self {
+                Self { $($column: $value,)* text: $record_name.to_string() }
+            }
+        }
+
+        #[pymethods]
+        impl $row {
+            fn __str__(&self) -> &str {
+                &self.text
+            }
+
+            fn __repr__(&self) -> String {
+                format!(concat!("<", stringify!($row), ": {}>"), self.text)
+            }
+        }
+
+        $(#[$table_doc])*
+        #[pyclass(frozen, sequence, module = "fastdimse")]
+        #[derive(Clone, Default)]
+        pub struct $table {
+            records: Arc<Vec<$record>>,
+        }
+
+        impl $table {
+            pub fn count(&self) -> usize {
+                self.records.len()
+            }
+
+            fn batch(&self) -> RecordBatch {
+                let rows: Vec<$row> = self.records.iter().map($row::from).collect();
+                let columns =
+                    vec![$(<$kind as ColumnType>::array(rows.iter().map(|row| &row.$column)),)*];
+                RecordBatch::try_new(Self::schema(), columns).expect("the columns match the schema")
+            }
+
+            fn schema() -> SchemaRef {
+                Arc::new(Schema::new(vec![
+                    $(<$kind as ColumnType>::field(stringify!($column)),)*
+                ]))
+            }
+        }
+
+        impl From<Vec<$record>> for $table {
+            fn from(records: Vec<$record>) -> Self {
+                Self { records: Arc::new(records) }
+            }
+        }
+
+        #[pymethods]
+        impl $table {
+            fn __len__(&self) -> usize {
+                self.count()
+            }
+
+            fn __getitem__(&self, index: &Bound<'_, PyAny>) -> PyResult<$row> {
+                let index = from_end(index, self.count())?;
+                Ok((&self.records[index]).into())
+            }
+
+            fn __iter__(slf: Bound<'_, Self>) -> SequenceIterator {
+                SequenceIterator::new(slf.into_any())
+            }
+
+            fn __repr__(&self) -> String {
+                format!(concat!("<", stringify!($table), ": {}>"), self.count())
+            }
+
+            fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+                export_schema(py, Self::schema().as_ref())
+            }
+
+            #[pyo3(signature = (requested_schema = None))]
+            fn __arrow_c_stream__<'py>(
+                &self,
+                py: Python<'py>,
+                requested_schema: Option<Bound<'py, PyCapsule>>,
+            ) -> PyResult<Bound<'py, PyCapsule>> {
+                export_batch(py, self.batch(), requested_schema)
+            }
+        }
+    };
+}
+
+pub(crate) use table_of_problems;
