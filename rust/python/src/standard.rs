@@ -9,15 +9,15 @@ use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::errors::Error;
 
-/// The table of SOP Classes, as nested tuples.
+/// Return the SOP classes with events (PS3.4), as nested tuples.
 ///
 /// Returns
 /// -------
 /// list of tuple
-///     For each SOP Class its UID, the Affected SOP Class UID of its events, its name, the section
-///     and the table of PS3.4, its well-known instance or ``None``, and its event types: ID, name,
-///     attributes. An attribute is its tag, its keyword, its usage, its condition or ``None``,
-///     whether the sender must give it, and the attributes of its items.
+///     For each SOP class: its UID, the Affected SOP Class UID of its events, its name, the section
+///     and the table of PS3.4, its well-known SOP Instance or ``None``, and its event types. An event
+///     type is its ID, its name and its attributes. An attribute is its tag, its keyword, its usage,
+///     its condition or ``None``, whether the sender must supply it, and the attributes of its items.
 #[pyfunction]
 pub fn standard_sop_classes(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
     let list = PyList::empty(py);
@@ -55,36 +55,64 @@ fn attributes<'py>(
     PyTuple::new(py, all.collect::<PyResult<Vec<_>>>()?)
 }
 
-/// The table of statuses.
+/// Return the Status codes of PS3.7 Annex C.
 ///
 /// Returns
 /// -------
 /// list of tuple
-///     For each its code, its category, its name, and whether PS3.7 10.1.1.1.8 lists it.
+///     For each Status: its code, its category, its name, and whether PS3.7 10.1.1.1.8 lists it.
 #[pyfunction]
 pub fn standard_statuses() -> Vec<(u16, &'static str, &'static str, bool)> {
     STATUSES.iter().map(|one| (one.code, one.category.name(), one.name, one.listed)).collect()
 }
 
-/// The category of a status by the ranges of PS3.7 Annex C.
+/// Return the category of a Status, by the ranges of PS3.7 Annex C.
+///
+/// Parameters
+/// ----------
+/// code : int
+///     The Status, 0 to 65535.
+///
+/// Returns
+/// -------
+/// str
+///     The category, for example ``"Success"``.
 #[pyfunction]
 pub fn status_category(code: u16) -> &'static str {
     status::category(code).name()
 }
 
-/// A status as people should see it: with its name, or else its category.
+/// Return the description of a Status: its code, and its name or its category.
+///
+/// Parameters
+/// ----------
+/// code : int
+///     The Status, 0 to 65535.
+///
+/// Returns
+/// -------
+/// str
+///     The description.
 #[pyfunction]
 pub fn describe_status(code: u16) -> String {
     status::describe(code)
 }
 
-/// Check one event, given as a mapping of its fields, as ``validate_events(check="standard")``
-/// does.
+/// Check one event as ``validate_events(check="standard")`` does.
+///
+/// Parameters
+/// ----------
+/// sop_class_uid, sop_instance_uid : str
+///     The Affected SOP Class UID and the Affected SOP Instance UID.
+/// event_type_id : int
+///     The Event Type ID.
+/// information : mapping or None
+///     The attributes of the Event Information, by keyword.
 ///
 /// Raises
 /// ------
 /// EncodeError
-///     If it is not as the standard has it: ``field`` is the path of what is wrong.
+///     If the event deviates from the standard: ``field`` is the path of the deviation.
 #[pyfunction]
 pub fn check_event(
     sop_class_uid: &str,

@@ -33,16 +33,16 @@ use crate::output::rejections::Rejections;
 /// Parameters
 /// ----------
 /// data_sets : Arrow array of binary, or iterable of bytes-like
-///     Event information or event replies as they are encoded, for example a column of
-///     :func:`decode_capture`. ``None`` stays null.
+///     Encoded data sets, for example the column *EventInformation* of :func:`decode_capture`. The
+///     result of ``None`` is null.
 /// schema : Arrow schema, optional
-///     The attributes to give back, by their names; all that there are if not given.
+///     The attributes to return, by keyword. Without it, every attribute that occurs is returned.
 /// transfer_syntax : str, or Arrow array or iterable of str, optional
 ///     The UID of the transfer syntax, of all data sets or of each: Implicit or Explicit VR Little
-///     Endian. A null is Implicit VR Little Endian.
-/// on_invalid : {"raise", "skip"}, optional
-///     Raise at the first data set that can't be decoded, or make it null and list it in
-///     ``rejected``.
+///     Endian. The default, also for a null, is Implicit VR Little Endian.
+/// on_invalid : {"raise", "skip"}, default "raise"
+///     ``"raise"`` raises an exception for the first data set that cannot be decoded. ``"skip"``
+///     makes it null and lists it in ``rejected``.
 ///
 /// Returns
 /// -------
@@ -52,7 +52,15 @@ use crate::output::rejections::Rejections;
 /// Raises
 /// ------
 /// DecodeError
-///     With the row, the path in the data set and the byte of it.
+///     If a data set cannot be decoded and *on_invalid* is ``"raise"``: the row, the path in the data
+///     set and the byte of it.
+/// ColumnError
+///     If *schema* has a field that is not an attribute.
+/// TypeError
+///     If an argument, or a field of *schema*, has an unsupported type.
+/// ValueError
+///     If *transfer_syntax* has another number of rows than *data_sets*, or an option has an
+///     unsupported value.
 ///
 /// Examples
 /// --------
@@ -166,17 +174,23 @@ fn is_binary(data_type: &DataType) -> bool {
     }
 }
 
-/// The attributes of data sets: an Arrow array of structs.
+/// Attributes of data sets: an Arrow array of structs.
 ///
-/// ``pyarrow.array(decoded)`` and ``polars.Series(decoded)`` take it.
+/// ``pyarrow.array(decoded)`` and ``polars.Series(decoded)`` read it.
 ///
 /// Attributes
 /// ----------
 /// rejected : Rejections
-///     The rows whose data sets could not be decoded: with ``field`` as the path in the data set,
-///     and ``offset`` as the byte of it.
+///     The data sets that could not be decoded: ``field`` is the path in the data set and ``offset``
+///     the byte of it.
 /// omitted : dict of str to int
-///     How many elements a given schema left out, by their paths.
+///     The number of data elements that a schema does not contain, by their paths.
+///
+/// Examples
+/// --------
+/// >>> from fastdimse import decode_data_sets
+/// >>> decode_data_sets([bytes.fromhex("0800 9511 0600 0000 3132 2e31 2e33"), None])
+/// <DecodedDataSets: 2 rows, 0 rejected>
 #[pyclass(frozen, module = "fastdimse")]
 pub struct DecodedDataSets {
     rows: StructArray,

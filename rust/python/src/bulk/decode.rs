@@ -20,41 +20,48 @@ use crate::output::rejections::Rejections;
 use crate::output::sequence::{SequenceIterator, from_end};
 use crate::primitive::from_columns::primitive;
 
-/// Decode a stream of messages into columns.
+/// Decode a stream of messages.
 ///
 /// Parameters
 /// ----------
 /// data : bytes-like
-///     One direction of an association, or of several one after another. PDUs other than
-///     P-DATA-TF and DIMSE messages other than N-EVENT-REPORT are counted and stepped over.
-///     ``bytes`` and :class:`EncodedEvents`, and memoryviews of these, are read where they are; all
-///     else is copied first, since it may change. Read a file rather than map it: a mapped file that
-///     another process cuts short during the copy ends this process (SIGBUS).
-/// framing : {"p-data", "command-set"}, optional
-///     P-DATA-TF PDUs (PS3.8 9.3.5), or bare command sets one after another.
-/// on_invalid : {"raise", "skip"}, optional
-///     Raise at the first message that can't be decoded, or go on behind it where the stream
-///     allows and list it in ``rejected``.
+///     The PDUs of one direction of an association, or of several associations in turn. PDUs other
+///     than P-DATA-TF and DIMSE messages other than N-EVENT-REPORT are counted and skipped.
+///     ``bytes``, :class:`EncodedEvents` and memoryviews of these are read in place. Anything else is
+///     copied first, since it may change. Read a file rather than map it into memory: if another
+///     process truncates a mapped file during the copy, the operating system kills this process
+///     (SIGBUS).
+/// framing : {"p-data", "command-set"}, default "p-data"
+///     ``"p-data"`` reads P-DATA-TF PDUs (PS3.8 9.3.5). ``"command-set"`` reads a sequence of command
+///     sets without PDUs and data sets.
+/// on_invalid : {"raise", "skip"}, default "raise"
+///     ``"raise"`` raises an exception for the first message that cannot be decoded. ``"skip"`` lists
+///     it in ``rejected`` and continues with the next message where the stream allows it.
 /// event_information, event_reply : {"binary", "structured"} or Arrow schema, optional
-///     How data sets are given back: as their bytes; as structs whose fields are attributes by
-///     keyword, all that the stream has; or as those of a schema or struct type, by their names.
-///     What that leaves out is counted in ``omitted``.
-/// transfer_syntax : str, optional
-///     The UID of the transfer syntax that structured data sets are read in: Implicit or Explicit
-///     VR Little Endian.
-/// threads : int, optional
-///     The most threads that decode at once, of which the calling one is the first; the outcome is
-///     the same. Worth it from some thousand events on, and only for PDUs.
+///     The form of the data sets: ``"binary"`` (default), the encoded bytes; ``"structured"``,
+///     structs with every attribute that occurs in the stream, by keyword; or the attributes of an
+///     Arrow schema or struct type. Attributes outside such a schema are counted in ``omitted``.
+/// transfer_syntax : str, default "1.2.840.10008.1.2"
+///     The UID of the transfer syntax of structured data sets: Implicit or Explicit VR Little
+///     Endian.
+/// threads : int, default 1
+///     The maximum number of threads that decode, including the calling one. The result does not
+///     depend on it. Further threads are used for PDUs only, and pay off from a few thousand events.
 ///
 /// Returns
 /// -------
 /// DecodedEvents
-///     The events as Arrow columns, and as a sequence of :class:`N_EVENT_REPORT`.
+///     The events as Arrow columns and as a sequence of :class:`N_EVENT_REPORT`.
 ///
 /// Raises
 /// ------
 /// DecodeError
-///     With the byte where the stream broke, and the events before it as ``events``.
+///     If a message cannot be decoded and *on_invalid* is ``"raise"``: the byte of the stream, and
+///     the events before it as ``events``.
+/// TypeError
+///     If *data* does not support the buffer protocol.
+/// ValueError
+///     If an option has an unsupported value.
 ///
 /// Examples
 /// --------
@@ -111,8 +118,23 @@ pub fn decode_events(
 
 /// Decoded events: an Arrow stream of columns, and a sequence of :class:`N_EVENT_REPORT`.
 ///
-/// ``pyarrow.table(decoded)`` and ``polars.DataFrame(decoded)`` take the columns; UIDs and data
-/// sets are views into the stream that was decoded, which they keep alive.
+/// ``pyarrow.table(decoded)`` and ``polars.DataFrame(decoded)`` read the columns. UIDs and data sets
+/// are views of the decoded stream, which they keep alive.
+///
+/// Examples
+/// --------
+/// >>> import pyarrow
+/// >>> from fastdimse import decode_events, encode_events
+/// >>> encoded = encode_events({
+/// ...     "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+/// ...     "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+/// ...     "EventTypeID": [1, 2],
+/// ... })
+/// >>> decoded = decode_events(encoded)
+/// >>> decoded
+/// <DecodedEvents: 2 events, 0 rejected>
+/// >>> pyarrow.table(decoded)["EventTypeID"].to_pylist()
+/// [1, 2]
 #[pyclass(frozen, sequence, module = "fastdimse")]
 pub struct DecodedEvents {
     events: RecordBatch,
@@ -147,26 +169,27 @@ impl DecodedEvents {
         format!("<DecodedEvents: {events} events, {rejected} rejected>")
     }
 
-    /// Where the first PDU (or the command set) of each event begins: an Arrow int64 array.
+    /// The byte at which the first PDU (or the command set) of each event begins: an
+    /// :class:`Offsets`.
     #[getter]
     fn offsets(&self) -> Offsets {
         Offsets(self.offsets.clone())
     }
 
-    /// What could not be decoded.
+    /// The messages that could not be decoded, as :class:`Rejections`.
     #[getter]
     fn rejected(&self) -> Rejections {
         self.rejected.clone()
     }
 
-    /// Other PDUs and other DIMSE messages by name, and how many of each there were.
+    /// The number of other PDUs and other DIMSE messages, by name: a dict of str to int.
     #[getter]
     fn skipped(&self) -> BTreeMap<&'static str, u64> {
         self.skipped.clone()
     }
 
-    /// Elements of structured data sets that a given schema does not have, by their paths, and how
-    /// many of each there were.
+    /// The number of data elements that a schema does not contain, by their paths: a dict of str to
+    /// int.
     #[getter]
     fn omitted(&self) -> BTreeMap<String, u64> {
         self.omitted.clone()

@@ -11,51 +11,64 @@ use crate::input::events::{Events, all_batches};
 use crate::input::options::{data_set_options, options, thread_count};
 use crate::output::encoded_events::EncodedEvents;
 
-/// Encode events, all checked, into one stream.
+/// Encode events into one stream of messages.
+///
+/// Each row is checked before it is encoded.
 ///
 /// Parameters
 /// ----------
-/// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT
-///     A row for each event. Columns are named by keyword: *MessageID*,
-///     *MessageIDBeingRespondedTo*, *AffectedSOPClassUID*, *AffectedSOPInstanceUID*,
-///     *EventTypeID*, *EventInformation*, *EventReply*, *Status*, *ErrorComment*, *ErrorID*,
-///     *PresentationContextID*. A row with *MessageIDBeingRespondedTo* is a response (PS3.7
-///     10.1.1). Without a column *MessageID* the rows are numbered from 1 to 65535 and round
-///     again. In a mapping, a single ``str``, ``bytes`` or ``int`` stands for every row.
-///     *EventInformation* and *EventReply* are encoded data sets, or structs whose fields are
-///     attributes by keyword.
-/// context_id : int, optional
-///     The presentation context of rows without *PresentationContextID*: odd, 1 to 255.
-/// max_pdu_length : int, optional
-///     The maximum PDU length that the peer takes (PS3.8 D.1): 0 for no limit, or 7 and more. An
-///     odd one leaves its last byte free, since fragments have an even length (PS3.8 E.1).
-/// framing : {"p-data", "command-set"}, optional
-///     P-DATA-TF PDUs (PS3.8 9.3.5), or bare command sets without their data sets.
-/// on_invalid : {"raise", "skip"}, optional
-///     Raise at the first bad row, or leave bad rows out and list them in ``rejected``.
-/// enforce_uid_conformance : bool, optional
-///     Whether UIDs must be conformant to PS3.5 9.1; ``False`` takes any 1 to 64 visible ASCII
-///     characters but the backslash.
-/// transfer_syntax : str, optional
+/// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT or mappings
+///     The events, one row each. Columns are named by keyword: *MessageID*,
+///     *MessageIDBeingRespondedTo*, *AffectedSOPClassUID*, *AffectedSOPInstanceUID*, *EventTypeID*,
+///     *EventInformation*, *EventReply*, *Status*, *ErrorComment*, *ErrorID*,
+///     *PresentationContextID*. A row with *MessageIDBeingRespondedTo* is a response, any other row
+///     a request (PS3.7 10.1.1). Without a column *MessageID*, rows are numbered from 1 to 65535 and
+///     then from 1 again. In a mapping of columns, a single ``str``, ``bytes`` or ``int`` is the
+///     value of every row. *EventInformation* and *EventReply* are encoded data sets, or structs
+///     whose fields are attributes by keyword.
+/// context_id : int, default 1
+///     The presentation context ID of rows without *PresentationContextID*: an odd number from 1 to
+///     255.
+/// max_pdu_length : int, default 16382
+///     The maximum PDU length of the peer in bytes (PS3.8 D.1): 0 (no limit) or at least 7. Of an odd
+///     length the last byte is not used, since fragments have an even length (PS3.8 E.1).
+/// framing : {"p-data", "command-set"}, default "p-data"
+///     ``"p-data"`` writes P-DATA-TF PDUs (PS3.8 9.3.5). ``"command-set"`` writes command sets only,
+///     without PDUs and data sets.
+/// on_invalid : {"raise", "skip"}, default "raise"
+///     ``"raise"`` raises an exception for the first rejected row. ``"skip"`` omits rejected rows and
+///     lists them in ``rejected``.
+/// enforce_uid_conformance : bool, default True
+///     Whether UIDs must be conformant (PS3.5 9.1). If ``False``, 1 to 64 visible ASCII characters
+///     other than the backslash are accepted.
+/// transfer_syntax : str, default "1.2.840.10008.1.2"
 ///     The UID of the transfer syntax in which structured data sets are encoded: Implicit or
 ///     Explicit VR Little Endian.
-/// threads : int, optional
-///     The most threads that encode at once, of which the calling one is the first; the outcome is
-///     the same whatever their number. Some megabytes of output are worth a second one.
+/// threads : int, default 1
+///     The maximum number of threads that encode, including the calling one. The result does not
+///     depend on it. A second thread pays off from a few megabytes of output.
 ///
 /// Returns
 /// -------
 /// EncodedEvents
-///     The stream, with the buffer protocol.
+///     The stream of messages, with the buffer protocol.
 ///
 /// Raises
 /// ------
 /// EncodeError
-///     If a row breaks a rule: the first such row, its field and the rule.
+///     If a row is rejected and *on_invalid* is ``"raise"``: the row, its field and the violated
+///     rule.
 /// ColumnError
 ///     If a column is missing or unknown.
 /// TypeError
-///     If a column's type does not fit.
+///     If *events*, a column or a value has an unsupported type.
+/// ValueError
+///     If an option has an unsupported value.
+///
+/// See Also
+/// --------
+/// encode_batches : Encode a stream of events in bounded memory.
+/// validate_events : Check events without encoding them.
 ///
 /// Examples
 /// --------

@@ -17,25 +17,45 @@ use crate::input::events::Events;
 use crate::input::options::{batch_size, data_set_options, options, thread_count};
 use crate::output::encoded_events::EncodedEvents;
 
-/// Encode events a batch at a time, in bounded memory.
+/// Encode events in batches, in bounded memory.
 ///
 /// Parameters
 /// ----------
-/// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT
-///     As for :func:`encode_events`; a stream is read only as far as it is needed.
-/// batch_size : int, optional
-///     The most rows of a batch.
-/// context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance : optional
+/// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT or mappings
+///     As for :func:`encode_events`. A stream is read only as far as needed.
+/// batch_size : int, default 65536
+///     The maximum number of rows in a batch.
+/// context_id : int, default 1
 ///     As for :func:`encode_events`.
-/// threads : int, optional
-///     The most threads that encode at once. With more than one so many batches are read before the
-///     first of them is handed out, of small ones (16384 rows together) up to four for each thread.
-///     The others wait in memory for their turn, as does an error that ends them.
+/// max_pdu_length : int, default 16382
+///     As for :func:`encode_events`, in bytes.
+/// framing : {"p-data", "command-set"}, default "p-data"
+///     As for :func:`encode_events`.
+/// on_invalid : {"raise", "skip"}, default "raise"
+///     As for :func:`encode_events`.
+/// enforce_uid_conformance : bool, default True
+///     As for :func:`encode_events`.
+/// transfer_syntax : str, default "1.2.840.10008.1.2"
+///     As for :func:`encode_events`.
+/// threads : int, default 1
+///     The maximum number of threads that encode. With more than one, that many batches are read
+///     before the first is returned, or up to four times as many while they have fewer than 16384
+///     rows per thread. The other batches, and an error that follows them, wait in memory.
 ///
 /// Returns
 /// -------
 /// EncodedBatches
-///     An iterator of :class:`EncodedEvents`. Rows are counted, and numbered, through all of them.
+///     An iterator of :class:`EncodedEvents`. Row numbers and Message IDs continue from one batch to
+///     the next.
+///
+/// Raises
+/// ------
+/// TypeError
+///     If *events* has an unsupported type.
+/// ColumnError
+///     If a column is missing or unknown.
+/// ValueError
+///     If an option has an unsupported value.
 ///
 /// Examples
 /// --------
@@ -77,7 +97,7 @@ pub fn encode_batches(
     Ok(EncodedBatches(Mutex::new(encoder)))
 }
 
-/// The iterator of :func:`encode_batches`.
+/// An iterator of :class:`EncodedEvents`, as returned by :func:`encode_batches`.
 #[pyclass(frozen, module = "fastdimse")]
 pub struct EncodedBatches(Mutex<BatchEncoder>);
 

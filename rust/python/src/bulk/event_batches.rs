@@ -14,19 +14,24 @@ use crate::input::options::batch_size;
 use crate::output::arrow::export_batch;
 use crate::output::rejections::Rejections;
 
-/// Read events as batches.
+/// Read events in batches.
 ///
 /// Parameters
 /// ----------
 /// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT or mappings
 ///     As for :func:`encode_events`.
-/// batch_size : int, optional
-///     The most rows of a batch, 1 and more.
+/// batch_size : int, default 4096
+///     The maximum number of rows in a batch.
 ///
 /// Returns
 /// -------
-/// iterator of EventBatch
-///     The events.
+/// EventBatches
+///     An iterator of :class:`EventBatch`.
+///
+/// Raises
+/// ------
+/// ValueError
+///     If *batch_size* is 0.
 #[pyfunction]
 #[pyo3(signature = (events, *, batch_size = 4096))]
 pub fn event_batches(events: &Bound<'_, PyAny>, batch_size: usize) -> PyResult<EventBatches> {
@@ -57,14 +62,14 @@ impl EventBatches {
     }
 }
 
-/// Events as columns.
+/// A batch of events as columns: an Arrow stream.
 ///
 /// Attributes
 /// ----------
 /// first_row : int
-///     The row of the first of them.
+///     The row number of the first event.
 /// rejected : Rejections
-///     The rows that could not become columns; they are null here.
+///     The rows that could not be converted to columns. They are null in the columns.
 #[pyclass(frozen, module = "fastdimse._core")]
 pub struct EventBatch {
     rows: RecordBatch,
@@ -82,12 +87,17 @@ impl EventBatch {
 
 #[pymethods]
 impl EventBatch {
-    /// Read a batch.
+    /// Read a batch from an Arrow IPC stream.
     ///
     /// Parameters
     /// ----------
     /// stream : bytes
-    ///     What :meth:`to_ipc` gave.
+    ///     A stream as written by :meth:`to_ipc`.
+    ///
+    /// Returns
+    /// -------
+    /// EventBatch
+    ///     The batch.
     #[staticmethod]
     fn from_ipc(stream: &[u8]) -> PyResult<Self> {
         let mut reader = StreamReader::try_new(stream, None).map_err(arrow_error)?;
@@ -95,7 +105,12 @@ impl EventBatch {
         Ok(Self::of(rows.map_err(arrow_error)?))
     }
 
-    /// Return the batch as an Arrow IPC stream, which pyarrow and polars read too.
+    /// Write the batch as an Arrow IPC stream, which pyarrow and polars can read.
+    ///
+    /// Returns
+    /// -------
+    /// bytes
+    ///     The stream.
     fn to_ipc<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let stream = py.detach(|| {
             let mut writer = StreamWriter::try_new(Vec::new(), &self.rows.schema())?;
@@ -105,12 +120,22 @@ impl EventBatch {
         Ok(PyBytes::new(py, &stream.map_err(arrow_error)?))
     }
 
-    /// Return these rows alone.
+    /// Return a batch of some of the rows.
     ///
     /// Parameters
     /// ----------
     /// rows : list of int
-    ///     Their places in the batch.
+    ///     The positions of the rows in this batch.
+    ///
+    /// Returns
+    /// -------
+    /// EventBatch
+    ///     The batch of these rows.
+    ///
+    /// Raises
+    /// ------
+    /// IndexError
+    ///     If a position is outside this batch.
     fn take(&self, rows: Vec<u64>) -> PyResult<Self> {
         let count = self.rows.num_rows();
         if let Some(row) = rows.iter().find(|&&row| row >= count as u64) {

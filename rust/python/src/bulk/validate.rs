@@ -15,28 +15,38 @@ use crate::input::events::Events;
 use crate::input::options::{data_set_options, options, thread_count};
 use crate::output::rejections::{RejectedRow, Rejections};
 
-/// Check events as :func:`encode_events` does, without encoding them; or further.
+/// Check events without encoding them.
 ///
 /// Parameters
 /// ----------
-/// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT
+/// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT or mappings
 ///     As for :func:`encode_events`.
-/// check : {"form", "standard"}, optional
-///     ``"form"`` checks what :func:`encode_events` checks. ``"standard"`` holds events to
-///     PS3.4 besides, as :mod:`fastdimse.events` has it: the Event Type ID is one of the SOP
-///     Class, the SOP Instance is the well-known one, and the attributes that the sender must
-///     give are there. SOP Classes that are not in its table are not judged, nor is what stands
-///     in an *EventInformation* that is already encoded.
-/// enforce_uid_conformance, transfer_syntax : optional
+/// check : {"form", "standard"}, default "form"
+///     ``"form"`` makes the checks of :func:`encode_events`. ``"standard"`` also reports deviations
+///     from PS3.4, by the tables of :mod:`fastdimse.events`: an Event Type ID that the SOP Class does
+///     not define, an instance other than the well-known SOP Instance, and missing attributes that
+///     the sender must supply. It does not check SOP Classes outside these tables, nor the attributes
+///     in *EventInformation* that is already encoded.
+/// enforce_uid_conformance : bool, default True
 ///     As for :func:`encode_events`.
-/// threads : int, optional
-///     The most threads that check the rows of a batch at once.
+/// transfer_syntax : str, default "1.2.840.10008.1.2"
+///     As for :func:`encode_events`.
+/// threads : int, default 1
+///     The maximum number of threads that check the rows of a batch.
 ///
 /// Returns
 /// -------
 /// Rejections
-///     What :func:`encode_events` would leave out, and with ``"standard"`` what it would encode
-///     although the standard has it otherwise; empty if all is well. The first of each row.
+///     The first rejection of each row that fails a check; empty if no row does.
+///
+/// Raises
+/// ------
+/// ColumnError
+///     If a column is missing or unknown.
+/// TypeError
+///     If *events*, a column or a value has an unsupported type.
+/// ValueError
+///     If an option has an unsupported value.
 ///
 /// Examples
 /// --------

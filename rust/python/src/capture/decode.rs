@@ -19,31 +19,36 @@ use crate::output::arrow::{export_batch, export_schema};
 use crate::output::sequence::{SequenceIterator, from_end};
 use crate::primitive::from_columns::primitive;
 
-/// Decode the events of a capture, each with its answer.
+/// Decode the events of a capture, each with its response.
 ///
 /// Parameters
 /// ----------
 /// data : bytes-like
-///     A ``.pcap`` or ``.pcapng`` file. ``bytes`` are read where they are; all else is copied first,
-///     since it may change. Read a file rather than map it: a mapped file that another process cuts
-///     short during the copy ends this process (SIGBUS).
-/// on_invalid : {"skip", "raise"}, optional
-///     Read what can be read and list the rest in ``faults``, or raise if there is such a rest.
+///     A ``.pcap`` or ``.pcapng`` file. ``bytes`` are read in place. Anything else is copied first,
+///     since it may change. Read a file rather than map it into memory: if another process truncates
+///     a mapped file during the copy, the operating system kills this process (SIGBUS).
+/// on_invalid : {"skip", "raise"}, default "skip"
+///     ``"skip"`` reads everything that can be read and lists the rest in ``faults``. ``"raise"``
+///     raises an exception if the capture has a fault.
 /// event_information, event_reply : {"binary", "structured"} or Arrow schema, optional
-///     How data sets are given back, as for :func:`decode_events`. Each is read in the transfer
-///     syntax of its association, if that is Implicit or Explicit VR Little Endian; one that can't
-///     be read is null, and in ``faults``.
+///     The form of the data sets, as for :func:`decode_events`. Each is decoded in the transfer
+///     syntax of its association, if that is Implicit or Explicit VR Little Endian. A data set that
+///     cannot be decoded is null and listed in ``faults``.
 ///
 /// Returns
 /// -------
 /// CapturedEvents
-///     The events as Arrow columns, and as pairs of request and response.
+///     The events as Arrow columns and as pairs of request and response.
 ///
 /// Raises
 /// ------
 /// DecodeError
-///     If it is no capture; or, with ``on_invalid="raise"``, the first of what could not be read,
-///     and all else as ``events``.
+///     If *data* is not a capture, or if it has a fault and *on_invalid* is ``"raise"``: the first
+///     fault, and every event that could be read as ``events``.
+/// TypeError
+///     If *data* does not support the buffer protocol.
+/// ValueError
+///     If an option has an unsupported value.
 ///
 /// Examples
 /// --------
@@ -92,22 +97,34 @@ pub fn decode_capture(
 }
 
 /// The events of a capture: an Arrow stream of columns, and a sequence of pairs of
-/// :class:`N_EVENT_REPORT`, request and response.
+/// :class:`N_EVENT_REPORT`.
 ///
-/// ``pyarrow.table(captured)`` and ``polars.DataFrame(captured)`` take the columns: a row for each
-/// event, in the order of time. In a pair the response is ``None`` where none was captured, and
-/// the request is ``None`` where only the response was.
+/// ``pyarrow.table(captured)`` and ``polars.DataFrame(captured)`` read the columns, with one row for
+/// each event in the order of time. A pair is a request and its response. The response is ``None`` if
+/// it was not captured, and the request is ``None`` if only the response was captured.
 ///
 /// Attributes
 /// ----------
 /// faults : Faults
-///     What could not be read, and where.
+///     The problems found in the capture.
 /// skipped : dict of str to int
-///     Other PDUs and other DIMSE messages by name, and how many of each there were.
+///     The number of other PDUs and other DIMSE messages, by name.
 /// omitted : dict of str to int
-///     How many elements of data sets a given schema left out, by their paths.
+///     The number of data elements that a schema does not contain, by their paths.
 /// packets, streams, associations : int
-///     How many packets and TCP streams there were, and how many of the streams were associations.
+///     The number of packets, of TCP streams, and of associations among these streams.
+///
+/// Examples
+/// --------
+/// >>> from fastdimse import decode_capture, encode_capture
+/// >>> [(request, response)] = decode_capture(encode_capture({
+/// ...     "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+/// ...     "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+/// ...     "EventTypeID": 1,
+/// ...     "Status": 0x0000,
+/// ... }))
+/// >>> request.EventTypeID, response.Status
+/// (1, 0)
 #[pyclass(frozen, sequence, module = "fastdimse")]
 pub struct CapturedEvents {
     events: RecordBatch,

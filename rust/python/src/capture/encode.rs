@@ -27,36 +27,38 @@ use crate::input::options::on_invalid;
 use crate::input::transfer_syntaxes::{self, transfer_syntax};
 use crate::output::encoded_capture::EncodedCapture;
 
-/// Encode events, and their answers, as a capture that Wireshark opens.
+/// Encode events, and their responses, as a capture for Wireshark and other analysers.
 ///
-/// Each association is there from its first packet to its last: TCP and DICOM handshakes, the
-/// messages, the release. Its presentation contexts are those of the SOP classes that occur, and
-/// roles are negotiated so that who sends events is the SCP.
+/// Each association is complete: the TCP handshake, the negotiation of the association, the messages
+/// and the release. It has a presentation context for each SOP class that occurs, with roles such
+/// that the sender of events is the SCP.
 ///
 /// Parameters
 /// ----------
 /// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT or mappings
-///     As for :func:`encode_events`. In addition a row with *MessageID* and *Status* is a request
-///     and its response, and these columns tell where a row was seen: *Time*, *Latency*,
-///     *SourceAddress*, *SourcePort*, *DestinationAddress*, *DestinationPort*, *CallingAETitle*,
-///     *CalledAETitle*, *Association*, *TransferSyntaxUID*. All of them may be null or left out.
-/// format : {"pcap", "pcapng"}, optional
+///     As for :func:`encode_events`. A row with *MessageID* and *Status* is a request and its
+///     response. Further columns, which may be null or absent, describe where a row was seen: *Time*,
+///     *Latency*, *SourceAddress*, *SourcePort*, *DestinationAddress*, *DestinationPort*,
+///     *CallingAETitle*, *CalledAETitle*, *Association*, *TransferSyntaxUID*.
+/// format : {"pcap", "pcapng"}, default "pcap"
 ///     The format of the file.
-/// calling_ae, called_ae : str, optional
-///     The AE titles, of rows that have none of their own.
-/// source, destination : str or tuple of str and int, optional
-///     The addresses, of rows that have none of their own: IPv4 or IPv6, with or without a port. A
-///     response that stands alone goes the other way.
-/// transfer_syntax : str, optional
-///     What event information and replies are encoded in, where a row does not say so. Structured
-///     ones are written in Implicit or Explicit VR Little Endian.
-/// max_pdu_length : int, optional
-///     The maximum PDU length of both ends (PS3.8 D.1): 0 for no limit, or 7 and more.
-/// on_invalid : {"raise", "skip"}, optional
-///     Raise at the first bad row, or leave bad rows out and list them in ``rejected``.
-/// enforce_uid_conformance : bool, optional
-///     Whether UIDs must be conformant to PS3.5 9.1; ``False`` takes any 1 to 64 visible ASCII
-///     characters.
+/// calling_ae, called_ae : str, default "EVENT-SCP" and "EVENT-SCU"
+///     The AE titles of rows that have none.
+/// source, destination : str or tuple of (str, int), optional
+///     The IPv4 or IPv6 addresses, with or without a port, of rows that have none. The default is
+///     192.0.2.1, and port 104 of 192.0.2.2. A response without a request is sent from the
+///     destination to the source.
+/// transfer_syntax : str, default "1.2.840.10008.1.2"
+///     The UID of the transfer syntax of the data sets of rows that have none. Structured data sets
+///     can be encoded in Implicit and Explicit VR Little Endian.
+/// max_pdu_length : int, default 16382
+///     The maximum PDU length of both AEs in bytes (PS3.8 D.1): 0 (no limit) or at least 7.
+/// on_invalid : {"raise", "skip"}, default "raise"
+///     ``"raise"`` raises an exception for the first rejected row. ``"skip"`` omits rejected rows and
+///     lists them in ``rejected``.
+/// enforce_uid_conformance : bool, default True
+///     Whether UIDs must be conformant (PS3.5 9.1). If ``False``, 1 to 64 visible ASCII characters
+///     other than the backslash are accepted.
 ///
 /// Returns
 /// -------
@@ -66,11 +68,14 @@ use crate::output::encoded_capture::EncodedCapture;
 /// Raises
 /// ------
 /// EncodeError
-///     If a row breaks a rule: the first such row, its field and the rule.
+///     If a row is rejected and *on_invalid* is ``"raise"``: the row, its field and the violated
+///     rule.
 /// ColumnError
 ///     If a column is missing or unknown.
 /// TypeError
-///     If a column's type does not fit.
+///     If *events*, a column or a value has an unsupported type.
+/// ValueError
+///     If an option has an unsupported value.
 ///
 /// Examples
 /// --------

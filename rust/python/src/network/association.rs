@@ -25,21 +25,33 @@ enum State {
     Closed(&'static str),
 }
 
-/// An association on which this end sends events.
+/// An association on which events are sent, established by :func:`connect`.
 ///
 /// Attributes
 /// ----------
 /// transfer_syntaxes : dict of str to str
-///     What the peer accepted: SOP classes, and the transfer syntaxes of their data sets.
+///     The accepted SOP classes, each with the transfer syntax of its data sets.
 /// rejected_contexts : dict of str to str
-///     What it did not accept: SOP classes, and why.
+///     The rejected SOP classes, each with the reason.
 /// window : int
-///     How many events may be unanswered at a time.
+///     The negotiated maximum number of outstanding events; 0 for no limit.
 /// max_pdu_length : int
-///     The longest PDU that the peer takes, 0 for any.
+///     The maximum PDU length of the peer in bytes; 0 for no limit.
 /// unexpected_responses : list of str
-///     What the peer sent that answers no event: responses with Message IDs that were not
-///     outstanding, and messages of other kinds; the first thousand of them.
+///     Descriptions of messages other than the response to an outstanding event: responses with
+///     another Message ID, and messages of other kinds. The first thousand are kept.
+///
+/// Examples
+/// --------
+/// >>> from fastdimse import connect, listen
+/// >>> with listen(0, host="localhost") as listener:
+/// ...     with connect("localhost", listener.port, window=8) as association:
+/// ...         print(association.send({
+/// ...             "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+/// ...             "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+/// ...             "EventTypeID": [1, 2],
+/// ...         }))
+/// <Outcomes: 2 events, 2 answered>
 #[pyclass(frozen, module = "fastdimse")]
 pub struct Association {
     state: Mutex<State>,
@@ -145,31 +157,35 @@ impl Association {
         unexpected_responses.iter().map(|stray| stray.to_string()).collect()
     }
 
-    /// Send events and wait for their answers.
+    /// Send events and wait for their responses.
     ///
     /// Parameters
     /// ----------
     /// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT or mappings
-    ///     As for :func:`encode_events`, requests only. Each goes out on the presentation context of
-    ///     its SOP class; *PresentationContextID* does not count.
-    /// transfer_syntax : str, optional
-    ///     The UID of the transfer syntax of data sets that are bytes. Where the peer accepted another
-    ///     one such an event is not sent; data sets given by their attributes are encoded in what it
-    ///     accepted.
-    /// enforce_uid_conformance : bool, optional
+    ///     As for :func:`encode_events`, requests only. Each is sent in the presentation context of its
+    ///     SOP class; *PresentationContextID* is ignored.
+    /// transfer_syntax : str, default "1.2.840.10008.1.2"
+    ///     The UID of the transfer syntax of encoded data sets. An event with such a data set is not sent
+    ///     if the peer accepted another transfer syntax. Structured data sets are encoded in the accepted
+    ///     transfer syntax.
+    /// enforce_uid_conformance : bool, default True
     ///     As for :func:`encode_events`.
     ///
     /// Returns
     /// -------
     /// Outcomes
-    ///     What became of each event. A failure of the association is told there, and closes it; of an
-    ///     iterable what is behind it is not read then.
+    ///     The outcome of each event, also of rejected rows. If the association fails, it is closed, and
+    ///     the failure is the outcome of the events without a response; the rest of an iterable is not
+    ///     read.
     ///
     /// Raises
     /// ------
-    /// ColumnError, TypeError
-    ///     As :func:`encode_events`, if columns or their types don't fit. Rows that can't be encoded
-    ///     are told in the outcomes.
+    /// ColumnError
+    ///     If a column is missing or unknown.
+    /// TypeError
+    ///     If *events*, a column or a value has an unsupported type.
+    /// RuntimeError
+    ///     If the association is closed, or another thread is using it.
     #[pyo3(signature = (
         events, *, transfer_syntax = "1.2.840.10008.1.2", enforce_uid_conformance = true,
     ))]
@@ -184,24 +200,31 @@ impl Association {
         self.send_some(py, &mut Events::of(events)?, &terms, 0, usize::MAX)
     }
 
-    /// Send events of an endless stream, a batch of them at a time.
+    /// Send events in batches, for example those of an endless stream.
     ///
     /// Parameters
     /// ----------
     /// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT or mappings
     ///     As for :meth:`send`.
-    /// batch_size : int, optional
-    ///     How many events to take before they are sent, 1 and more. With 1 each is sent when it comes.
-    /// transfer_syntax : str, optional
+    /// batch_size : int, default 4096
+    ///     The number of events to read before they are sent. With 1, each event is sent at once.
+    /// transfer_syntax : str, default "1.2.840.10008.1.2"
     ///     As for :meth:`send`.
-    /// enforce_uid_conformance : bool, optional
+    /// enforce_uid_conformance : bool, default True
     ///     As for :meth:`send`.
     ///
     /// Returns
     /// -------
-    /// iterator of Outcomes
-    ///     Those of a batch, when all of it is answered. The one in which the association failed is the
-    ///     last.
+    /// OutcomeBatches
+    ///     An iterator of the :class:`Outcomes` of each batch, which are returned when its last response
+    ///     has been received. If the association fails, the outcomes of that batch are the last.
+    ///
+    /// Raises
+    /// ------
+    /// TypeError
+    ///     If *events* has an unsupported type.
+    /// ValueError
+    ///     If an option has an unsupported value.
     ///
     /// Examples
     /// --------
@@ -237,15 +260,15 @@ impl Association {
         Ok(OutcomeBatches { association: slf.unbind(), events, batch_size, terms })
     }
 
-    /// Let who sends on this association send no more: another thread can call it.
+    /// Stop sending events, from another thread than the sending one.
     ///
-    /// What was sent is still waited for, and the association stays open; events behind it have the
-    /// outcome ``not-sent``, now and later.
+    /// The sending thread waits for outstanding responses, and the association stays open. The outcome
+    /// of every event after that is ``not-sent``, also of later calls.
     ///
     /// Parameters
     /// ----------
-    /// at_once : bool, optional
-    ///     Wait for nothing: the association is aborted.
+    /// at_once : bool, default False
+    ///     Abort the association instead of waiting for outstanding responses.
     #[pyo3(signature = (*, at_once = false))]
     fn stop(&self, at_once: bool) {
         self.orders.store(if at_once { LEAVE } else { SEND_NO_MORE }, Ordering::Relaxed);
@@ -256,7 +279,9 @@ impl Association {
     /// Raises
     /// ------
     /// AssociationError
-    ///     If the peer does not agree.
+    ///     If the peer does not confirm the release.
+    /// RuntimeError
+    ///     If the association is closed, or another thread is using it.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
         let sender = self.take()?;
         self.set(State::Closed("released"));
@@ -264,6 +289,11 @@ impl Association {
     }
 
     /// Abort the association.
+    ///
+    /// Raises
+    /// ------
+    /// RuntimeError
+    ///     If the association is closed, or another thread is using it.
     fn abort(&self, py: Python<'_>) -> PyResult<()> {
         let sender = self.take()?;
         self.set(State::Closed("aborted"));
@@ -274,7 +304,7 @@ impl Association {
         slf
     }
 
-    /// Releases it, or aborts it where an exception leaves the block.
+    /// Release the association, or abort it if the block raised an exception.
     #[pyo3(signature = (*exception))]
     fn __exit__(&self, py: Python<'_>, exception: &Bound<'_, PyTuple>) -> PyResult<()> {
         let is_open = matches!(
@@ -302,7 +332,7 @@ impl Association {
     }
 }
 
-/// The outcomes of events that are sent a batch at a time: an iterator of :class:`Outcomes`.
+/// An iterator of :class:`Outcomes`, as returned by :meth:`Association.send_batches`.
 #[pyclass(frozen, module = "fastdimse")]
 pub struct OutcomeBatches {
     association: Py<Association>,

@@ -25,54 +25,58 @@ use crate::network::listener::Listener;
 use crate::network::options::{check_max_pdu_length, seconds, sop_classes, texts, title};
 use crate::network::tls::{Tls, server_tls};
 
-/// Listen for events.
+/// Listen for associations on which peers send events.
 ///
-/// Associations are accepted by threads of their own, C-ECHO is answered, and so is each event: with
-/// Success, or with what a handler says.
+/// Each association has a thread of its own. A C-ECHO request receives a response, and each event
+/// receives a response with the Status that a handler returns, or Success without a handler.
 ///
 /// Parameters
 /// ----------
 /// port : int
-///     The port; 0 for any that is free.
-/// host : str, optional
-///     The address to listen on; all of this machine's IPv4 addresses if not given.
+///     The TCP port; 0 for any free port.
+/// host : str, default "0.0.0.0"
+///     The address to listen on. The default is every IPv4 address of this machine.
 /// handler : callable, optional
-///     Called with each :class:`N_EVENT_REPORT` and the AE title of its sender; returns the Status,
-///     ``None`` for Success, or a Status and an Event Reply: bytes, a pydicom ``Dataset``, or a mapping
-///     of attributes by keyword. An exception of it is logged and answered with 0110H. It is called in
-///     the thread of the association, so several calls may run at the same time. Without a handler
-///     events are to be taken with :meth:`Listener.receive`, or by iterating.
+///     Called with each :class:`N_EVENT_REPORT` and the calling AE title. It returns a Status,
+///     ``None`` for Success, or a tuple of a Status and an Event Reply: bytes, a pydicom ``Dataset``,
+///     or a mapping of attributes by keyword. If it raises an exception, the exception is logged and
+///     the Status is 0x0110 (Processing failure). It is called in the thread of the association, so
+///     calls may run concurrently. Without a handler, events are received with
+///     :meth:`Listener.receive` or by iteration.
 /// batch_handler : callable, optional
-///     Called with :class:`ReceivedEvents`, all that have come on any association and are not
-///     answered; returns the Status of all, ``None`` for Success, or a list or an Arrow column of
-///     Statuses. It is called by one thread at a time. It can't be given together with *handler*.
+///     Called with the :class:`ReceivedEvents` of all associations that have no response yet. It
+///     returns the Status of all, ``None`` for Success, or a list or an Arrow column with the Status
+///     of each. It is called by one thread at a time. It cannot be combined with *handler*.
 /// sop_classes : str or iterable of str, optional
-///     The UIDs of the SOP classes to accept, beside Verification; all that PS3.4 has events of if not
-///     given.
+///     The UIDs of the SOP classes to accept in addition to Verification. The default is every SOP
+///     class of PS3.4 that defines events.
 /// called_ae : str, optional
-///     The AE title by which this end must be called; any if not given.
+///     The called AE title that associations must have. The default accepts any.
 /// calling_aes : str or iterable of str, optional
-///     The AE titles of those who may call; all may if not given.
-/// window : int, optional
-///     How many events may be unanswered at a time, if the peer asks for a window; 0 for any number.
-/// max_pdu_length : int, optional
-///     The longest PDU that is taken: 4096 and more, or 0 for as long as *max_message_length* allows.
-/// max_message_length : int, optional
-///     The most bytes of a message.
-/// max_connections : int, optional
-///     How many connections may be open at a time. Those beyond are rejected for now.
-/// max_waiting : int, optional
-///     How many bytes of events may wait until they are taken: then those who send wait too.
-/// association_timeout, idle_timeout : float, optional
-///     How many seconds to wait for all of an association's request, and as long for all of a
-///     handshake of TLS; and for the next bytes of events.
+///     The calling AE titles to accept. The default accepts any.
+/// window : int, default 0
+///     The maximum number of outstanding events to accept, if the peer proposes a window; 0 for no
+///     limit.
+/// max_pdu_length : int, default 16382
+///     The maximum length of received PDUs in bytes: at least 4096, or 0 for *max_message_length*.
+/// max_message_length : int, default 67108864
+///     The maximum length of a message in bytes.
+/// max_connections : int, default 256
+///     The maximum number of open connections. Further associations are rejected (transient).
+/// max_waiting : int, default 67108864
+///     The maximum size in bytes of the events that wait for :meth:`Listener.receive`. At this size
+///     no further events are read from the connections.
+/// association_timeout : float, default 30.0
+///     The maximum time in seconds for the TLS handshake, and for the association request.
+/// idle_timeout : float, default 60.0
+///     The maximum time in seconds between two reads of an association.
 /// tls : TLS, optional
-///     How connections are secure; it must have a certificate. Where it has authorities too, who
-///     connects must have a certificate of them.
+///     The TLS configuration, which must have a certificate. If it has authorities, peers must have a
+///     certificate of one of them. The default is no TLS.
 /// authenticate : callable, optional
-///     Called with the user name and the passcode of who asks for an association (PS3.7 D.3.3.7),
-///     each ``None`` where there is none; returns whether it is accepted. With it, associations of
-///     other kinds of user identities, such as tickets, are rejected.
+///     Called with the user name and the passcode of an association request (PS3.7 D.3.3.7), each
+///     ``None`` if absent. It returns whether the association is accepted. Associations with another
+///     type of user identity, such as a Kerberos ticket, are rejected. The default accepts any user.
 ///
 /// Returns
 /// -------
@@ -82,7 +86,9 @@ use crate::network::tls::{Tls, server_tls};
 /// Raises
 /// ------
 /// OSError
-///     If the port can't be listened on.
+///     If the address and port cannot be bound.
+/// ValueError, TypeError
+///     If an option has an unsupported value or type.
 ///
 /// Examples
 /// --------

@@ -20,18 +20,26 @@ use crate::network::received_events::ReceivedEvents;
 /// How often a wait looks for a signal, such as Ctrl-C.
 const SIGNALS: Duration = Duration::from_millis(100);
 
-/// A port on which events are taken in.
+/// A port on which events are received, opened by :func:`listen`.
 ///
-/// Iterating gives :class:`ReceivedEvents` until it is closed.
+/// Iteration returns :class:`ReceivedEvents` until the listener is closed.
 ///
 /// Attributes
 /// ----------
 /// port : int
-///     The port.
+///     The TCP port.
 /// connections : int
-///     How many connections are open.
+///     The number of open connections.
 /// closed : bool
-///     Whether it was closed, and all its associations have ended: no more events come then.
+///     Whether the listener is closed and all its associations have ended: no further events arrive.
+///
+/// Examples
+/// --------
+/// >>> from fastdimse import listen
+/// >>> listener = listen(0, host="localhost")
+/// >>> listener.close()
+/// >>> listener.closed
+/// True
 #[pyclass(frozen, module = "fastdimse")]
 pub struct Listener {
     #[pyo3(get)]
@@ -132,13 +140,13 @@ impl Listener {
         !self.is_of_this_process() || self.has_ended()
     }
 
-    /// Take out what went wrong on associations since this was called last.
+    /// Return the failures since the last call, and forget them.
     ///
     /// Returns
     /// -------
     /// list of str
-    ///     A line for each association that failed, each event that was refused, and each message that
-    ///     was ignored: the first thousand of them, and a line that says how many came after these.
+    ///     A line for each failed association, each rejected event and each ignored message. The first
+    ///     thousand are kept; a last line reports the number of further ones.
     fn take_failures(&self) -> PyResult<Vec<String>> {
         self.check_process()?;
         let Reports { kept, omitted } = self.core().take_reports();
@@ -151,21 +159,29 @@ impl Listener {
         Ok(lines)
     }
 
-    /// Take events that came in.
+    /// Return received events, and wait for them if there are none.
     ///
     /// Parameters
     /// ----------
     /// timeout : float, optional
-    ///     How many seconds to wait for the first of them; until there is one if not given.
-    /// batch_size : int, optional
-    ///     So many are enough.
-    /// linger : float, optional
-    ///     How many seconds to wait for more behind the first.
+    ///     The maximum time in seconds to wait for the first event. The default is no limit.
+    /// batch_size : int, default 65536
+    ///     The number of events after which it stops waiting for more.
+    /// linger : float, default 0.1
+    ///     The maximum time in seconds to wait for further events after the first.
     ///
     /// Returns
     /// -------
     /// ReceivedEvents or None
-    ///     ``None`` if none came, or the listener is closed and all were taken.
+    ///     The events; ``None`` if none arrived in time, or if the listener is closed and no events are
+    ///     left.
+    ///
+    /// Raises
+    /// ------
+    /// RuntimeError
+    ///     If the listener has a handler.
+    /// ValueError
+    ///     If a time is negative or too long.
     #[pyo3(signature = (*, timeout = None, batch_size = 65536, linger = 0.1))]
     fn receive(
         &self,
@@ -197,11 +213,11 @@ impl Listener {
         self.receive(py, None, 65536, 0.1)
     }
 
-    /// Accept no more associations, and abort those that are open.
+    /// Accept no further associations, and abort the open ones.
     ///
-    /// Events that were taken are answered first, and can still be received. It waits until handlers
-    /// have returned; called inside a handler or *authenticate* it waits for nothing, and the listener
-    /// ends when these have returned.
+    /// Events that were received completely get their responses first, and can still be returned by
+    /// :meth:`receive`. The call waits until running handlers have returned. In a handler or in
+    /// *authenticate* it does not wait, and the listener ends after these have returned.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         if !self.is_of_this_process() {
             return Ok(());

@@ -118,18 +118,34 @@ fn schema() -> SchemaRef {
     ]))
 }
 
-/// What became of events that were sent: an Arrow stream with a row for each of them.
+/// The outcomes of events that were sent: an Arrow stream with one row for each event.
 ///
-/// ``pyarrow.table(outcomes)`` and ``polars.DataFrame(outcomes)`` have the columns *MessageID*;
-/// *Status*, *StatusName*, *Time* (when the response was read) and *Latency* (from the write of the
-/// request to then) of those that were answered; and of the others *Failure*, a code, and *Reason*.
+/// ``pyarrow.table(outcomes)`` and ``polars.DataFrame(outcomes)`` read these columns:
+///
+/// - *MessageID*, null if the event was not sent.
+/// - *Status*, *StatusName*, *Time* (when the response was received) and *Latency* (the time from
+///   sending the request to receiving the response) of events with a response.
+/// - *Failure*, a code, and *Reason* of events without a response.
 ///
 /// Attributes
 /// ----------
 /// answered : int
-///     How many events were answered, with whatever Status.
+///     The number of events with a response, whatever its Status.
 /// failure : str or None
-///     Why the association ended before all were sent and answered.
+///     The failure of the association, if it ended before each event had a response.
+///
+/// Examples
+/// --------
+/// >>> from fastdimse import connect, listen
+/// >>> with listen(0, host="localhost") as listener:
+/// ...     with connect("localhost", listener.port) as association:
+/// ...         outcomes = association.send({
+/// ...             "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+/// ...             "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+/// ...             "EventTypeID": [1, 2],
+/// ...         })
+/// >>> outcomes.to_pydict()["StatusName"]
+/// ['0x0000 Success', '0x0000 Success']
 #[pyclass(frozen, module = "fastdimse")]
 pub struct Outcomes {
     rows: Vec<Outcome>,
@@ -177,7 +193,8 @@ impl Outcomes {
     /// Returns
     /// -------
     /// dict of str to list
-    ///     *Time* is in ns since 1970 in UTC and *Latency* in ns, as int.
+    ///     The values of each column. *Time* is an int of nanoseconds since 1970 (UTC), *Latency* an int
+    ///     of nanoseconds.
     fn to_pydict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let all = || self.rows.iter();
         let columns = PyDict::new(py);

@@ -16,53 +16,69 @@ use crate::network::association::Association;
 use crate::network::options::{check_max_pdu_length, seconds, sop_classes, syntaxes, title, user};
 use crate::network::tls::client_tls;
 
-/// Who associations are opened with.
+/// A peer: where it is, and how associations with it are negotiated.
 ///
 /// Parameters
 /// ----------
 /// host : str
-///     The peer's name or address.
+///     The host name or IP address of the peer.
 /// port : int
-///     Its port.
-/// called_ae, calling_ae : str, optional
-///     The AE titles of the peer and of this end.
+///     The TCP port of the peer.
+/// called_ae : str, default "ANY-SCP"
+///     The AE title of the peer.
+/// calling_ae : str, default "EVENT-SCP"
+///     The local AE title.
 /// sop_classes : str or iterable of str, optional
-///     The UIDs of the events' SOP classes, at most 128; all that PS3.4 has events of if not given.
+///     The UIDs of the SOP classes to propose, at most 128. The default is every SOP class of PS3.4
+///     that defines events.
 /// transfer_syntaxes : str or iterable of str, optional
-///     The UIDs of the transfer syntaxes to propose for data sets, the preferred one first: Implicit
-///     or Explicit VR Little Endian.
-/// window : int, optional
-///     How many events may be unanswered at a time (PS3.7 D.3.3.3), 0 for any number. The peer may
-///     allow less; one that says nothing allows one.
-/// max_pdu_length : int, optional
-///     The longest PDU that this end takes: 4096 and more, or 0 for 64 MiB, which a response must not
-///     exceed.
-/// connection_timeout, association_timeout, response_timeout : float, optional
-///     How many seconds to wait for a connection or a write; for all of an answer to the
-///     association's request or release, and as long for all of a handshake of TLS; and for an
-///     answer to an event.
+///     The UIDs of the transfer syntaxes to propose, in order of preference: Implicit and Explicit VR
+///     Little Endian. The default is both.
+/// window : int, default 64
+///     The maximum number of outstanding events to propose (PS3.7 D.3.3.3); 0 for no limit. The peer
+///     may accept fewer. A peer that does not negotiate a window accepts 1.
+/// max_pdu_length : int, default 16382
+///     The maximum length of received PDUs in bytes: at least 4096, or 0 for 64 MiB, which is also
+///     the maximum length of a response.
+/// connection_timeout : float, default 10.0
+///     The maximum time in seconds to establish a connection, and for the peer to accept data.
+/// association_timeout : float, default 30.0
+///     The maximum time in seconds for each of these: the TLS handshake, the response to an
+///     association request, the response to a release request.
+/// response_timeout : float, default 30.0
+///     The maximum time in seconds for the response to an event.
 /// tls : TLS or bool, optional
-///     How the connection is secure: ``True`` for the authorities that the system trusts.
+///     The TLS configuration; ``True`` trusts the certificate authorities of the system. The default
+///     is no TLS.
 /// username, passcode : str, optional
-///     Who this end is (PS3.7 D.3.3.7). The passcode is not secret without *tls*.
+///     The user identity to send (PS3.7 D.3.3.7). Without *tls* the passcode is sent unencrypted.
 /// name : str, optional
-///     What an outbox knows the peer by; made of its address and the titles if not given.
+///     The name of the peer in an outbox and in log messages. The default is made of the AE titles,
+///     *host* and *port*.
 ///
 /// Attributes
 /// ----------
 /// host : str
-///     The peer's name or address.
+///     The host name or IP address of the peer.
 /// port : int
-///     Its port.
+///     The TCP port of the peer.
 /// called_ae, calling_ae : str
-///     The AE titles of the peer and of this end.
+///     The AE title of the peer and the local AE title.
 /// name : str
-///     What an outbox and messages call it.
+///     The name of the peer in an outbox and in log messages.
 ///
 /// Raises
 /// ------
-/// ValueError, OSError
-///     If an option is none.
+/// ValueError, TypeError
+///     If an option has an unsupported value or type.
+/// OSError
+///     If the certificate authorities of the system cannot be read.
+///
+/// Examples
+/// --------
+/// >>> from fastdimse import Peer
+/// >>> Peer("scu.example.org", 104, called_ae="SCU")
+/// <Peer: SCU@scu.example.org:104 from EVENT-SCP>
 #[pyclass(frozen, module = "fastdimse")]
 pub struct Peer {
     #[pyo3(get)]
@@ -135,17 +151,17 @@ impl Peer {
         &self.proposal.calling
     }
 
-    /// Open an association to send events on.
+    /// Establish an association to send events on.
     ///
     /// Returns
     /// -------
     /// Association
-    ///     As :func:`connect` gives it.
+    ///     The association: a context manager that releases it.
     ///
     /// Raises
     /// ------
     /// AssociationError
-    ///     As :func:`connect`.
+    ///     If the connection fails, or the peer rejects the association or every SOP class.
     fn connect(&self, py: Python<'_>) -> PyResult<Association> {
         let address = (self.host.clone(), self.port);
         let sender = detached(py, || {
@@ -154,18 +170,18 @@ impl Peer {
         Ok(Association::of(sender?.map_err(Error::Association)?))
     }
 
-    /// Ask whether it is there: C-ECHO (PS3.7 9.1.5) on an association for that alone.
+    /// Verify the peer with a C-ECHO request (PS3.7 9.1.5) on an association of its own.
     ///
     /// Returns
     /// -------
     /// float
-    ///     How many seconds the answer took.
+    ///     The time until the response in seconds.
     ///
     /// Raises
     /// ------
     /// AssociationError
-    ///     If there is no association or no answer; or with the code ``status``, if the Status of the
-    ///     answer is not Success.
+    ///     If the association fails, or the peer sends no response. The code is ``status`` if the Status
+    ///     of the response is not Success.
     fn echo(&self, py: Python<'_>) -> PyResult<f64> {
         let proposal = Proposal {
             sop_classes: vec![VERIFICATION.to_owned()],
@@ -187,35 +203,42 @@ impl Peer {
     }
 }
 
-/// Open an association to send events on.
+/// Establish an association to send events on.
 ///
 /// Parameters
 /// ----------
 /// host : str
-///     The peer's name or address.
+///     The host name or IP address of the peer.
 /// port : int
-///     Its port.
-/// called_ae, calling_ae : str, optional
-///     The AE titles of the peer and of this end.
+///     The TCP port of the peer.
+/// called_ae : str, default "ANY-SCP"
+///     The AE title of the peer.
+/// calling_ae : str, default "EVENT-SCP"
+///     The local AE title.
 /// sop_classes : str or iterable of str, optional
-///     The UIDs of the events' SOP classes, at most 128; all that PS3.4 has events of if not given.
+///     The UIDs of the SOP classes to propose, at most 128. The default is every SOP class of PS3.4
+///     that defines events.
 /// transfer_syntaxes : str or iterable of str, optional
-///     The UIDs of the transfer syntaxes to propose for data sets, the preferred one first: Implicit
-///     or Explicit VR Little Endian.
-/// window : int, optional
-///     How many events may be unanswered at a time (PS3.7 D.3.3.3), 0 for any number. The peer may
-///     allow less; one that says nothing allows one.
-/// max_pdu_length : int, optional
-///     The longest PDU that this end takes: 4096 and more, or 0 for 64 MiB, which a response must not
-///     exceed.
-/// connection_timeout, association_timeout, response_timeout : float, optional
-///     How many seconds to wait for a connection or a write; for all of an answer to the
-///     association's request or release, and as long for all of a handshake of TLS; and for an
-///     answer to an event.
+///     The UIDs of the transfer syntaxes to propose, in order of preference: Implicit and Explicit VR
+///     Little Endian. The default is both.
+/// window : int, default 64
+///     The maximum number of outstanding events to propose (PS3.7 D.3.3.3); 0 for no limit. The peer
+///     may accept fewer. A peer that does not negotiate a window accepts 1.
+/// max_pdu_length : int, default 16382
+///     The maximum length of received PDUs in bytes: at least 4096, or 0 for 64 MiB, which is also
+///     the maximum length of a response.
+/// connection_timeout : float, default 10.0
+///     The maximum time in seconds to establish a connection, and for the peer to accept data.
+/// association_timeout : float, default 30.0
+///     The maximum time in seconds for each of these: the TLS handshake, the response to an
+///     association request, the response to a release request.
+/// response_timeout : float, default 30.0
+///     The maximum time in seconds for the response to an event.
 /// tls : TLS or bool, optional
-///     How the connection is secure: ``True`` for the authorities that the system trusts.
+///     The TLS configuration; ``True`` trusts the certificate authorities of the system. The default
+///     is no TLS.
 /// username, passcode : str, optional
-///     Who this end is (PS3.7 D.3.3.7). The passcode is not secret without *tls*.
+///     The user identity to send (PS3.7 D.3.3.7). Without *tls* the passcode is sent unencrypted.
 ///
 /// Returns
 /// -------
@@ -225,7 +248,9 @@ impl Peer {
 /// Raises
 /// ------
 /// AssociationError
-///     If there is no connection, or the peer rejects the association or accepts no SOP class.
+///     If the connection fails, or the peer rejects the association or every SOP class.
+/// ValueError, TypeError
+///     If an option has an unsupported value or type.
 ///
 /// Examples
 /// --------
@@ -249,27 +274,27 @@ pub fn connect(
     peer(host, port, options)?.get().connect(host.py())
 }
 
-/// Ask whether a peer is there: C-ECHO (PS3.7 9.1.5) on an association for that alone.
+/// Verify a peer with a C-ECHO request (PS3.7 9.1.5) on an association of its own.
 ///
 /// Parameters
 /// ----------
 /// host : str
-///     The peer's name or address.
+///     The host name or IP address of the peer.
 /// port : int
-///     Its port.
+///     The TCP port of the peer.
 /// **options
 ///     Further parameters of :func:`connect`.
 ///
 /// Returns
 /// -------
 /// float
-///     How many seconds the answer took.
+///     The time until the response in seconds.
 ///
 /// Raises
 /// ------
 /// AssociationError
-///     If there is no association or no answer; or with the code ``status``, if the Status of the
-///     answer is not Success.
+///     If the association fails, or the peer sends no response. The code is ``status`` if the Status
+///     of the response is not Success.
 ///
 /// Examples
 /// --------

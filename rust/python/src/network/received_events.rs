@@ -7,12 +7,25 @@ use pyo3::types::PyCapsule;
 
 use crate::output::arrow::{export_batch, export_schema};
 
-/// Events that were taken in: an Arrow stream of columns.
+/// Received events: an Arrow stream of columns.
 ///
-/// ``pyarrow.table(received)`` and ``polars.DataFrame(received)`` take it. Beside the columns of
-/// :func:`decode_events` there are *Time*, when the event was complete; *SourceAddress*, *SourcePort*,
-/// *CallingAETitle*, *CalledAETitle* and *Association*, whose it is; and *TransferSyntaxUID*, that of
-/// its data set.
+/// ``pyarrow.table(received)`` and ``polars.DataFrame(received)`` read it. It has the columns of
+/// :func:`decode_events` and these: *Time*, when the event was complete; *SourceAddress*,
+/// *SourcePort*, *CallingAETitle*, *CalledAETitle* and *Association*, which identify the association
+/// it was received on; and *TransferSyntaxUID*, the transfer syntax of its data set.
+///
+/// Examples
+/// --------
+/// >>> from fastdimse import connect, listen
+/// >>> with listen(0, host="localhost") as listener:
+/// ...     with connect("localhost", listener.port) as association:
+/// ...         outcomes = association.send({
+/// ...             "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+/// ...             "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+/// ...             "EventTypeID": [1, 2],
+/// ...         })
+/// ...     print(listener.receive())
+/// <ReceivedEvents: 2 events>
 #[pyclass(frozen, module = "fastdimse")]
 pub struct ReceivedEvents {
     events: RecordBatch,

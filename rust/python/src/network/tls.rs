@@ -9,34 +9,35 @@ use pyo3::prelude::*;
 use rustls::ServerConfig;
 use rustls::pki_types::ServerName;
 
-/// How connections are secure (PS3.15 B): TLS 1.2 or 1.3.
+/// The configuration of secure connections: TLS 1.2 and 1.3 (PS3.15 B).
 ///
-/// Files are PEM, and are read when the object is made.
+/// The files are in PEM format. They are read when the object is created.
 ///
 /// Parameters
 /// ----------
 /// certificate, key : str or os.PathLike, optional
-///     The certificate of this end, in front of those between it and its authority, and its key. Who
-///     listens needs them, and who connects if the peer asks for them.
+///     The local certificate, followed by intermediate certificates, and its private key. They are
+///     required to listen, and to connect to a peer that requires a certificate.
 /// ca : str or os.PathLike, optional
-///     The certificates of the authorities that are trusted. Who connects trusts those of the system
-///     if not given; who listens asks for no certificate then.
+///     The certificates of trusted authorities. Without it, :func:`connect` trusts the authorities of
+///     the system, and :func:`listen` does not require a certificate of its peers.
 /// server_name : str, optional
-///     The name that the peer's certificate must have; the host that is connected to if not given.
-/// check_hostname : bool, optional
-///     Whether it must have that name. Its authority is verified in any case.
+///     The host name that the peer's certificate must have. The default is the host to connect to.
+/// check_hostname : bool, default True
+///     Whether the host name in the peer's certificate is checked. The authority of the certificate
+///     is always verified.
 ///
 /// Raises
 /// ------
 /// OSError
-///     If a file can't be read.
+///     If a file cannot be read.
 /// ValueError
-///     If a file has not what it should, or a certificate is there without a key.
+///     If a file does not contain what it should, or only one of *certificate* and *key* is given.
 ///
 /// Examples
 /// --------
 /// >>> from fastdimse import TLS
-/// >>> TLS(certificate="this-end.pem")
+/// >>> TLS(certificate="local.pem")
 /// Traceback (most recent call last):
 /// ValueError: a certificate needs its key
 #[pyclass(frozen, module = "fastdimse", name = "TLS")]

@@ -8,18 +8,29 @@ use pyo3::prelude::*;
 use crate::output::buffer::lend;
 use crate::output::rejections::Rejections;
 
-/// A capture: the buffer protocol over a ``.pcap`` or ``.pcapng`` file.
+/// A ``.pcap`` or ``.pcapng`` file in memory, with the buffer protocol.
 ///
-/// ``file.write(capture)`` and ``memoryview(capture)`` take it without a copy.
+/// ``file.write(capture)`` and ``memoryview(capture)`` use it without copying it.
 ///
 /// Attributes
 /// ----------
 /// nbytes : int
-///     The length of the file.
+///     The length of the file in bytes.
 /// packets, associations : int
-///     How many packets and associations it has.
+///     The number of packets and of associations in the file.
 /// rejected : Rejections
-///     The rows that were left out.
+///     The rejected rows.
+///
+/// Examples
+/// --------
+/// >>> from fastdimse import encode_capture
+/// >>> capture = encode_capture({
+/// ...     "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+/// ...     "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+/// ...     "EventTypeID": 1,
+/// ... })
+/// >>> capture
+/// <EncodedCapture: 11 packets, 1 association, 0 rejected>
 #[pyclass(frozen, module = "fastdimse")]
 pub struct EncodedCapture {
     bytes: Buffer,

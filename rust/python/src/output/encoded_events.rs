@@ -16,12 +16,25 @@ use crate::output::offsets::Offsets;
 use crate::output::rejections::Rejections;
 use crate::output::sequence::{SequenceIterator, from_end};
 
-/// Encoded messages: the buffer protocol over the whole stream, and a sequence of the messages.
+/// Encoded messages: a stream of bytes with the buffer protocol, and a sequence of messages.
 ///
-/// ``memoryview(encoded)``, ``file.write(encoded)`` and ``socket.sendall(encoded)`` take the
-/// stream without a copy; ``encoded[i]`` and iteration give a :class:`memoryview` of one message.
+/// ``memoryview(encoded)``, ``file.write(encoded)`` and ``socket.sendall(encoded)`` use the stream
+/// without copying it. ``encoded[i]`` and iteration return a :class:`memoryview` of one message.
 /// As an Arrow array (``pyarrow.array(encoded)``) it is a large_binary array of the messages.
 /// Views and arrays keep the memory alive.
+///
+/// Examples
+/// --------
+/// >>> from fastdimse import encode_events
+/// >>> encoded = encode_events({
+/// ...     "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+/// ...     "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+/// ...     "EventTypeID": [1, 2],
+/// ... })
+/// >>> encoded
+/// <EncodedEvents: 2 messages, 244 bytes, 0 rejected>
+/// >>> encoded[0].nbytes, encoded.offsets.tolist()
+/// (122, [0, 122, 244])
 #[pyclass(frozen, sequence, module = "fastdimse")]
 pub struct EncodedEvents {
     bytes: Buffer,
@@ -73,13 +86,14 @@ impl EncodedEvents {
         self.bytes.len()
     }
 
-    /// Where each message begins, and last the length of the stream: an Arrow int64 array.
+    /// The byte at which each message begins, followed by the length of the stream: an
+    /// :class:`Offsets`.
     #[getter]
     fn offsets(&self) -> Offsets {
         Offsets(self.offsets.clone())
     }
 
-    /// The rows that were left out.
+    /// The rejected rows, as :class:`Rejections`.
     #[getter]
     fn rejected(&self) -> Rejections {
         self.rejected.clone()

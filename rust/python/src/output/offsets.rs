@@ -11,7 +11,15 @@ use pyo3::types::{PyCapsule, PyList, PyTuple};
 use crate::output::arrow::{export_array, export_schema};
 use crate::output::sequence::{SequenceIterator, from_end};
 
-/// Byte offsets: an Arrow int64 array, and a sequence of int.
+/// Byte offsets: a sequence of int, and an Arrow int64 array.
+///
+/// Examples
+/// --------
+/// >>> from fastdimse import N_EVENT_REPORT, decode_events
+/// >>> event = N_EVENT_REPORT()
+/// >>> event.MessageID = 7
+/// >>> decode_events(2 * event.encode_p_data()).offsets.tolist()
+/// [0, 54]
 #[pyclass(frozen, sequence, module = "fastdimse")]
 pub struct Offsets(pub ScalarBuffer<i64>);
 
@@ -33,7 +41,12 @@ impl Offsets {
         format!("<Offsets: {}>", self.0.len())
     }
 
-    /// The offsets as a list of int.
+    /// Return the offsets as a list.
+    ///
+    /// Returns
+    /// -------
+    /// list of int
+    ///     The offsets in bytes.
     fn tolist<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         PyList::new(py, self.0.iter())
     }

@@ -119,12 +119,12 @@ impl DIMSEPrimitive {
         Ok(())
     }
 
-    /// Get or set the *Message ID* value as :class:`int`.
+    /// Get or set the *Message ID* (PS3.7 10.1.1.1.1) as :class:`int`.
     ///
     /// Parameters
     /// ----------
     /// value : int or None
-    ///     The value to use for the *Message ID* parameter (PS3.7 10.1.1.1.1), 0 to 65535.
+    ///     A number from 0 to 65535.
     #[getter(MessageID)]
     fn message_id(&self, py: Python<'_>) -> Py<PyAny> {
         get(py, &self.message_id)
@@ -135,12 +135,12 @@ impl DIMSEPrimitive {
         replace!(slf, message_id, message_id(value, "Message ID must be an int", "Message ID")?)
     }
 
-    /// Get or set the *Message ID Being Responded To* as :class:`int`.
+    /// Get or set the *Message ID Being Responded To* (PS3.7 10.1.1.1.2) as :class:`int`.
     ///
     /// Parameters
     /// ----------
     /// value : int or None
-    ///     The Message ID of the request that this responds to (PS3.7 10.1.1.1.2), 0 to 65535.
+    ///     The Message ID of the request, from 0 to 65535.
     #[getter(MessageIDBeingRespondedTo)]
     fn responded_to(&self, py: Python<'_>) -> Py<PyAny> {
         get(py, &self.responded_to)
@@ -153,12 +153,12 @@ impl DIMSEPrimitive {
         replace!(slf, responded_to, value)
     }
 
-    /// Get or set the *Affected SOP Class UID* as :class:`~pydicom.uid.UID`.
+    /// Get or set the *Affected SOP Class UID* (PS3.7 10.1.1.1.3) as :class:`~pydicom.uid.UID`.
     ///
     /// Parameters
     /// ----------
     /// value : pydicom.uid.UID, bytes, str or None
-    ///     The value to use for the *Affected SOP Class UID* parameter (PS3.7 10.1.1.1.3).
+    ///     The UID of the SOP class.
     #[getter(AffectedSOPClassUID)]
     fn sop_class<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyString>>> {
         read_uid(slf, |this| &mut this.sop_class)
@@ -169,12 +169,12 @@ impl DIMSEPrimitive {
         replace!(slf, sop_class, set_uid(value, "Affected SOP Class UID")?)
     }
 
-    /// Get or set the *Affected SOP Instance UID* as :class:`~pydicom.uid.UID`.
+    /// Get or set the *Affected SOP Instance UID* (PS3.7 10.1.1.1.4) as :class:`~pydicom.uid.UID`.
     ///
     /// Parameters
     /// ----------
     /// value : pydicom.uid.UID, bytes, str or None
-    ///     The value to use for the *Affected SOP Instance UID* parameter (PS3.7 10.1.1.1.4).
+    ///     The UID of the SOP instance.
     #[getter(AffectedSOPInstanceUID)]
     fn sop_instance<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyString>>> {
         read_uid(slf, |this| &mut this.sop_instance)
@@ -185,13 +185,12 @@ impl DIMSEPrimitive {
         replace!(slf, sop_instance, set_uid(value, "Affected SOP Instance UID")?)
     }
 
-    /// Get or set the *Event Type ID* as :class:`int`.
+    /// Get or set the *Event Type ID* (PS3.7 10.1.1.1.5) as :class:`int`.
     ///
     /// Parameters
     /// ----------
     /// value : int or None
-    ///     The value to use for the *Event Type ID* parameter (PS3.7 10.1.1.1.5); what does not
-    ///     fit 0 to 65535 is refused when it is encoded.
+    ///     A number from 0 to 65535. The range is checked when the message is encoded.
     #[getter(EventTypeID)]
     fn event_type(&self, py: Python<'_>) -> Py<PyAny> {
         get(py, &self.event_type)
@@ -203,12 +202,12 @@ impl DIMSEPrimitive {
         replace!(slf, event_type, int_or_none(value, TEXT)?)
     }
 
-    /// Get or set the *Event Information* as :class:`io.BytesIO`.
+    /// Get or set the *Event Information* (PS3.7 10.1.1.1.6) as :class:`io.BytesIO`.
     ///
     /// Parameters
     /// ----------
     /// value : io.BytesIO or None
-    ///     The encoded data set of a request (PS3.7 10.1.1.1.6). *Event Reply* is the same slot.
+    ///     The encoded data set of a request. *Event Reply* is the same attribute.
     #[getter(EventInformation)]
     fn event_information(&self, py: Python<'_>) -> Py<PyAny> {
         get(py, &self.data_set)
@@ -219,13 +218,12 @@ impl DIMSEPrimitive {
         replace!(slf, data_set, data_set(value, "EventInformation")?)
     }
 
-    /// Get or set the *Event Reply* as :class:`io.BytesIO`.
+    /// Get or set the *Event Reply* (PS3.7 10.1.1.1.7) as :class:`io.BytesIO`.
     ///
     /// Parameters
     /// ----------
     /// value : io.BytesIO or None
-    ///     The encoded data set of a response (PS3.7 10.1.1.1.7). *Event Information* is the same
-    ///     slot.
+    ///     The encoded data set of a response. *Event Information* is the same attribute.
     #[getter(EventReply)]
     fn event_reply(&self, py: Python<'_>) -> Py<PyAny> {
         get(py, &self.data_set)
@@ -236,13 +234,12 @@ impl DIMSEPrimitive {
         replace!(slf, data_set, data_set(value, "EventReply")?)
     }
 
-    /// Get or set the *Status* as :class:`int`.
+    /// Get or set the *Status* (PS3.7 10.1.1.1.8 and Annex C) as :class:`int`.
     ///
     /// Parameters
     /// ----------
     /// value : int or None
-    ///     The value to use for the *Status* parameter (PS3.7 10.1.1.1.8 and Annex C); what does
-    ///     not fit 0 to 65535 is refused when it is encoded.
+    ///     A number from 0 to 65535. The range is checked when the message is encoded.
     #[getter(Status)]
     fn status(&self, py: Python<'_>) -> Py<PyAny> {
         get(py, &self.status)
@@ -254,8 +251,12 @@ impl DIMSEPrimitive {
         replace!(slf, status, int_or_none(value, TEXT)?)
     }
 
-    /// The *Error Comment* of a response (PS3.7 C), kept as it is given: a :class:`str` of at
-    /// most 64 characters, or ``None``.
+    /// Get or set the *Error Comment* of a response (PS3.7 Annex C).
+    ///
+    /// Parameters
+    /// ----------
+    /// value : str or None
+    ///     At most 64 characters. The value is stored as it is, and checked when the message is encoded.
     #[getter(ErrorComment)]
     fn error_comment(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         attribute(slf, |this| &this.error_comment, "ErrorComment")
@@ -272,8 +273,13 @@ impl DIMSEPrimitive {
         replace!(slf, error_comment, None)
     }
 
-    /// The *Error ID* of a response (PS3.7 C), kept as it is given: an :class:`int` from 0 to
-    /// 65535, or ``None``.
+    /// Get or set the *Error ID* of a response (PS3.7 Annex C).
+    ///
+    /// Parameters
+    /// ----------
+    /// value : int or None
+    ///     A number from 0 to 65535. The value is stored as it is, and checked when the message is
+    ///     encoded.
     #[getter(ErrorID)]
     fn error_id(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         attribute(slf, |this| &this.error_id, "ErrorID")
@@ -290,7 +296,7 @@ impl DIMSEPrimitive {
         replace!(slf, error_id, None)
     }
 
-    /// ``True`` if every attribute of ``REQUEST_KEYWORDS`` has a value, ``False`` otherwise.
+    /// Whether every attribute in ``REQUEST_KEYWORDS`` has a value, as :class:`bool`.
     #[getter]
     fn is_valid_request(slf: &Bound<'_, Self>) -> PyResult<bool> {
         all_set(slf, intern!(slf.py(), "REQUEST_KEYWORDS"), 0, |this| {
@@ -301,7 +307,7 @@ impl DIMSEPrimitive {
         })
     }
 
-    /// ``True`` if every attribute of ``RESPONSE_KEYWORDS`` has a value, ``False`` otherwise.
+    /// Whether every attribute in ``RESPONSE_KEYWORDS`` has a value, as :class:`bool`.
     #[getter]
     fn is_valid_response(slf: &Bound<'_, Self>) -> PyResult<bool> {
         all_set(slf, intern!(slf.py(), "RESPONSE_KEYWORDS"), 1, |this| {
@@ -309,7 +315,7 @@ impl DIMSEPrimitive {
         })
     }
 
-    /// The DIMSE message type as :class:`str`: the class's name with hyphens.
+    /// The DIMSE message type as :class:`str`: the name of the class, with hyphens.
     #[getter]
     fn msg_type<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
@@ -390,18 +396,18 @@ impl DIMSEPrimitive {
         lacks(slf, "msg_type", "deleter")
     }
 
-    /// Encode the command set, Implicit VR Little Endian (PS3.7 6.3.1).
+    /// Encode the command set in Implicit VR Little Endian (PS3.7 6.3.1).
     ///
     /// Returns
     /// -------
     /// bytes
-    ///     A response if *Message ID Being Responded To* has a value, a request otherwise. What
-    ///     has no value is left out, as pynetdicom does.
+    ///     The command set of a response if *Message ID Being Responded To* has a value, of a request
+    ///     otherwise. Attributes without a value are omitted, as in pynetdicom.
     ///
     /// Raises
     /// ------
     /// EncodeError
-    ///     If a value does not fit its element.
+    ///     If a value violates the rules of its element.
     ///
     /// Examples
     /// --------
@@ -419,20 +425,22 @@ impl DIMSEPrimitive {
     ///
     /// Parameters
     /// ----------
-    /// context_id : int, optional
+    /// context_id : int, default 1
     ///     The presentation context ID, 0 to 255.
-    /// max_pdu_length : int, optional
-    ///     The maximum PDU length that the peer takes (PS3.8 D.1): 0 for no limit, or 7 and more.
+    /// max_pdu_length : int, default 16382
+    ///     The maximum PDU length of the peer in bytes (PS3.8 D.1): 0 (no limit) or at least 7.
     ///
     /// Returns
     /// -------
     /// bytes
-    ///     Complete PDUs, ready to be sent.
+    ///     The PDUs.
     ///
     /// Raises
     /// ------
     /// EncodeError
-    ///     If a value does not fit its element, or *max_pdu_length* leaves no room.
+    ///     If a value violates the rules of its element, or *max_pdu_length* has an unsupported value.
+    /// ValueError
+    ///     If *context_id* is outside 0 to 255.
     ///
     /// Examples
     /// --------
@@ -450,26 +458,25 @@ impl DIMSEPrimitive {
         codec::encode_p_data(slf.as_any(), context_id, max_pdu_length)
     }
 
-    /// Decode a command set, and take its data set.
+    /// Decode a command set, and attach its data set.
     ///
     /// Parameters
     /// ----------
     /// command_set : bytes-like
-    ///     The command set's bytes, its fragments joined.
+    ///     The command set, its fragments joined.
     /// data_set : bytes-like, io.BytesIO or None, optional
-    ///     The data set's bytes. An :class:`io.BytesIO` becomes *Event Information* or *Event
-    ///     Reply* itself. With ``None`` these are ``None``, where pynetdicom has an empty stream.
+    ///     The encoded data set. An :class:`io.BytesIO` itself becomes *Event Information* or *Event
+    ///     Reply*. With ``None`` these are ``None``, where pynetdicom has an empty stream.
     ///
     /// Returns
     /// -------
     /// N_EVENT_REPORT
-    ///     An instance of the class on which this is called.
+    ///     An instance of the class on which this method is called.
     ///
     /// Raises
     /// ------
     /// DecodeError
-    ///     If the bytes are not the command set of an N-EVENT-REPORT, with the byte where they
-    ///     stop being one.
+    ///     If the bytes are not the command set of an N-EVENT-REPORT message: the byte of the error.
     ///
     /// Examples
     /// --------
@@ -488,8 +495,8 @@ impl DIMSEPrimitive {
         codec::decode_command_set(cls, command_set, data_set)
     }
 
-    /// The values that are set, under pynetdicom's own private names, and the instance's other
-    /// attributes: for pickling and copying.
+    /// Return the values that are set, under pynetdicom's private names, and the other attributes of the
+    /// instance: the state for pickling and copying.
     fn __getstate__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
         let py = slf.py();
         let state = match slf.getattr_opt(intern!(py, "__dict__"))? {

@@ -13,18 +13,18 @@ use crate::errors::Error;
 use crate::primitive::decoded::event_of;
 use crate::primitive::slots::primitive_type;
 
-/// Read a command set that leaves no doubt into a primitive.
+/// Read an unambiguous command set into a primitive.
 ///
 /// Parameters
 /// ----------
 /// command_set : bytes
-///     The command set's bytes, its fragments joined.
+///     The command set, its fragments joined.
 ///
 /// Returns
 /// -------
 /// tuple of (N_EVENT_REPORT, bool) or None
-///     The primitive, and whether a data set follows. ``None`` for another message, and for one
-///     that would be refused, warned about or logged.
+///     The primitive, and whether a data set follows. ``None`` for another message, and for one that
+///     pynetdicom would reject, warn about or log.
 #[pyfunction]
 pub fn read_message<'py>(
     py: Python<'py>,
@@ -48,18 +48,18 @@ pub fn read_message<'py>(
     Ok(event.map(|event| (event, command_set.data_set)))
 }
 
-/// Make a message's P-DATA-TF PDUs (PS3.8 9.3.5), of one PDV each.
+/// Split a message into P-DATA-TF PDUs of one PDV each (PS3.8 9.3.5).
 ///
 /// Parameters
 /// ----------
 /// command_set : bytes
 ///     The encoded command set.
 /// data_set : bytes
-///     The encoded data set, of no bytes where there is none.
+///     The encoded data set; empty if there is none.
 /// context_id : int
 ///     The presentation context ID, 0 to 255.
 /// max_pdu_length : int
-///     The maximum PDU length that the peer takes: 0 for no limit, or 7 and more.
+///     The maximum PDU length of the peer in bytes: 0 (no limit) or at least 7.
 ///
 /// Returns
 /// -------
@@ -69,7 +69,7 @@ pub fn read_message<'py>(
 /// Raises
 /// ------
 /// EncodeError
-///     If *max_pdu_length* leaves no room.
+///     If *max_pdu_length* has an unsupported value.
 #[pyfunction]
 pub fn frame_message<'py>(
     py: Python<'py>,

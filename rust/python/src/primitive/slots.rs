@@ -13,7 +13,7 @@ use crate::primitive::uid::UidSlot;
 /// The face's `N_EVENT_REPORT`, in which no property is overridden.
 static PRIMITIVE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
-/// Make `cls` the class of decoded events, whose attributes are read without looking them up.
+/// Register the class of decoded events, whose attributes are read without attribute lookups.
 ///
 /// Parameters
 /// ----------
@@ -23,7 +23,7 @@ static PRIMITIVE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 /// Returns
 /// -------
 /// type
-///     The same class, so that this can decorate it.
+///     The same class, so that this function is a decorator.
 #[pyfunction]
 pub fn register_primitive<'py>(cls: Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> {
     let py = cls.py();
@@ -59,7 +59,7 @@ pub fn as_plain<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py,
 
 pub type Slot = Option<Py<PyAny>>;
 
-/// The attributes and the codec of an N-EVENT-REPORT primitive.
+/// The attributes and the codec of an N-EVENT-REPORT primitive (PS3.7 10.1.1).
 #[pyclass(subclass, module = "fastdimse._core")]
 #[derive(Default)]
 pub struct DIMSEPrimitive {
