@@ -339,8 +339,8 @@ def test_what_is_no_table_of_events(events, error, text):
         ({"on_invalid": "ignore"}, "'raise' or 'skip'"),
         ({"context_id": 2}, "odd number"),
         ({"context_id": 257}, "odd number"),
-        ({"max_pdu_length": 6}, "maximum PDU length"),
-        ({"max_pdu_length": 2**32}, "maximum PDU length"),
+        ({"max_pdu_length": 6}, "max_pdu_length must be 0"),
+        ({"max_pdu_length": 2**32}, "max_pdu_length must be 0"),
     ],
 )
 def test_options(option, text):
