@@ -1,6 +1,6 @@
-"""The table of deliveries: events a second, and what must be reached.
+"""The table of deliveries: events per second, and the targets.
 
-All figures are of one run, over loopback, with data sets of 100 bytes.
+All figures are from one run, over loopback, with data sets of 100 bytes.
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ ROWS = [
 MIB = 2**20
 MOST_MEMORY = 200 * MIB
 
-# What, beside what, at least how many times as many events a second.
+# A sender and receiver, the rival, and the smallest ratio of their events per second.
 TARGETS = [
     (OURS, RAW, 0.85),
     (OURS, DCMTK_NO_DELAY, 1.0),
@@ -41,12 +41,12 @@ TARGETS = [
     (MANY, ONE, 1.0),
     (MANY_WINDOW, ONE_WINDOW, 1.0),
 ]
-# A window of 64 reaches one of both.
+# A window of 64 must reach one of: this rate, this part of the rate of raw sockets.
 WINDOW_RATE, WINDOW_PART = 200_000, 0.25
 
 
 def rows(benchmarks: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the events a second by name, and the bytes of memory."""
+    """Return the events per second by name, and the bytes of memory."""
     found: dict[str, float] = {}
     for bench in benchmarks:
         if bench["group"] == GROUP:
@@ -57,7 +57,7 @@ def rows(benchmarks: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def unmeasured(found: dict[str, float]) -> list[str]:
-    """Return what a part of the benches has left out; DCMTK is not everywhere."""
+    """Return the missing measurements, without those of DCMTK, which are optional."""
     return [
         name
         for name in [*ROWS, MEMORY]
@@ -67,7 +67,8 @@ def unmeasured(found: dict[str, float]) -> list[str]:
 
 def table(found: dict[str, float]) -> str:
     """Return the table in Markdown."""
-    lines = ["| from and to | events a second | beside pynetdicom |", "| --- | ---: | ---: |"]
+    lines = ["| sender and receiver | events per second | ratio to pynetdicom |"]
+    lines += ["| --- | ---: | ---: |"]
     for name in ROWS:
         if name in found:
             beside = times(found[name] / found[PYNETDICOM]) if PYNETDICOM in found else ""
@@ -79,7 +80,7 @@ def table(found: dict[str, float]) -> str:
 
 
 def check(found: dict[str, float]) -> int:
-    """Print what must be reached and what was; return how many were not."""
+    """Print each target and the measured value; return the number of missed targets."""
     missed = 0
     for name, beside, target in TARGETS:
         if name in found and beside in found:

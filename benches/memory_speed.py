@@ -1,6 +1,6 @@
-"""The second table of the comparison: bulk beside the machine's memory, and what it must reach.
+"""The table of streams compared with the memory of the machine, and its limits.
 
-What is compared is the fastest round of each, both of one run, taken in turns.
+The fastest rounds of one run are compared. The rounds of both rivals alternate.
 """
 
 from collections.abc import Callable
@@ -10,23 +10,23 @@ from figures import fraction, mebibytes, ratio, seconds
 
 
 def quotient(ours: float, rival: float) -> float:
-    """Return the part of the rival's that ours takes."""
+    """Return the ratio to the rival."""
     return ours / rival
 
 
 def alone(ours: float, rival: float) -> float:
-    """Return ours, where the rival is only shown."""
+    """Return the value of fastdimse: the rival is only shown."""
     return ours
 
 
 class Measure(NamedTuple):
-    """What is measured beside what, and the most that it may be."""
+    """A measurement, its rival and its limit."""
 
     group: str
     name: str
     rival: str
     at_most: float | None
-    """``None`` for what is only told."""
+    """``None`` if the measurement is only reported."""
     aim: float | None = None
     of: Callable[[float, float], float] = quotient
     show: Callable[[float], str] = ratio
@@ -35,49 +35,53 @@ class Measure(NamedTuple):
 
 MEASURES = [
     Measure(
-        "encode a table", "`encode_events`, a pyarrow table", "a fresh copy of the output", 1.0, 0.5
+        "encode a table",
+        "`encode_events` of a pyarrow table",
+        "a fresh copy of the output",
+        1.0,
+        0.5,
     ),
     Measure(
         "encode a table, kept",
-        "the same, into memory of its own, since all earlier outputs are kept",
+        "the same, with all earlier outputs kept, so that no memory is reused",
         "a fresh copy of the output",
         None,
     ),
     Measure(
         "encode batches",
-        "`encode_batches`, batches of 4,096",
+        "`encode_batches`, 4,096 rows in a batch",
         "a warm copy of the same bytes",
         2.0,
         1.2,
     ),
     Measure(
         "encode batches, structured",
-        "`encode_batches`, structured events with two references",
+        "`encode_batches` of structured events with two references",
         "a warm copy of the same bytes",
         4.0,
     ),
     Measure(
-        "decode a stream", "`decode_events` of that stream", "a fresh copy of the stream", 1.0, 0.3
+        "decode a stream", "`decode_events` of the stream", "a fresh copy of the stream", 1.0, 0.3
     ),
     Measure("encode a table, threads=2", "`encode_events(threads=2)`", "one thread", 0.65),
     Measure("encode batches, threads=2", "`encode_batches(threads=2)`", "one thread", 0.65),
     Measure("decode a stream, threads=2", "`decode_events(threads=2)`", "one thread", 0.65),
     Measure(
         "encode half bad rows",
-        "`encode_events`, every second row bad and skipped, and its `rejected`",
-        "all rows good",
+        "`encode_events` with every second row rejected, and its `rejected`",
+        "no row rejected",
         3.0,
     ),
     Measure(
         "encode primitives",
-        "`encode_events`, a list of 100,000 `N_EVENT_REPORT`",
+        "`encode_events` of a list of 100,000 `N_EVENT_REPORT`",
         "pynetdicom's `primitive_to_message` and `encode_msg`",
         1 / 1500,
         show=fraction,
     ),
     Measure(
         "encode primitives",
-        "`encode_events`, an `N_EVENT_REPORT` of that list",
+        "the same, as a time",
         "",
         150e-9,
         of=alone,
@@ -85,7 +89,7 @@ MEASURES = [
     ),
     Measure(
         "memory",
-        "the most memory of `encode_batches` to a file, 10,000,000 events, above the interpreter's",
+        "peak memory of `encode_batches` to a file, 10,000,000 events, above the interpreter's",
         "the interpreter",
         200 * 2**20,
         of=alone,
@@ -96,7 +100,7 @@ MEASURES = [
 
 
 def rows(benchmarks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row for each measure that is in a run of the benches."""
+    """Return a row for each measurement of a run."""
     groups = {bench["group"]: bench for bench in benchmarks}
     found = []
     for measure in MEASURES:
@@ -114,7 +118,7 @@ def rows(benchmarks: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "rival": measure.rival,
                 "events": info["events"],
                 "fastdimse": ours,
-                "rival's": rival,
+                "rival_value": rival,
                 "compared": measure.of(ours, rival),
                 "at_most": measure.at_most,
             }
@@ -124,7 +128,7 @@ def rows(benchmarks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def table(found: list[dict[str, Any]]) -> str:
     """Return the table in Markdown."""
-    lines = ["| measure | fastdimse | beside it | | ratio | at most |"]
+    lines = ["| measurement | fastdimse | compared with | | ratio | limit |"]
     lines += ["| --- | ---: | --- | ---: | ---: | ---: |"]
     measures = {measure.name: measure for measure in MEASURES}
     for row in found:
@@ -134,18 +138,21 @@ def table(found: list[dict[str, Any]]) -> str:
             measure.name,
             measure.amount(row["fastdimse"]),
             measure.rival,
-            measure.amount(row["rival's"]) if measure.rival else "",
+            measure.amount(row["rival_value"]) if measure.rival else "",
             "" if measure.of is alone else measure.show(row["compared"]),
             at_most,
         ]
         lines.append(f"| {' | '.join(cells)} |")
     events = next((row["events"] for row in found if row["measure"] == MEASURES[0].name), 0)
-    told = f"{events:,} events of 260 bytes where nothing else is said, on one CPU, "
-    return "\n".join([*lines, "", f"{told}`threads=2` on two; times are those of an event."])
+    note = (
+        f"{events:,} events of 260 bytes unless stated otherwise, on one CPU, with `threads=2` on "
+        "two. Times are per event."
+    )
+    return "\n".join([*lines, "", note])
 
 
 def check(found: list[dict[str, Any]]) -> int:
-    """Print what must be reached and what was; return how many were not."""
+    """Print each limit and the measured value; return the number of missed limits."""
     rows = {row["measure"]: row for row in found}
     missed = 0
     for measure in MEASURES:

@@ -1,11 +1,14 @@
-"""Turn a run of the benches into the comparison: JSON, tables, a picture, the README.
+"""Write the tables and the picture of a run of the benchmarks, and check the targets.
 
-    python benches/report.py RUN.json           write them, if everything was measured
-    python benches/report.py RUN.json --check   only compare with what must be reached
+    python benches/report.py RUN.json           write them, if the run is complete
+    python benches/report.py RUN.json --check   only compare the run with the targets
+    python benches/report.py                    write them again from benches/results
 
-A time is the fastest round divided by the events in it, a ratio pynetdicom's time by ours, both
-of one run. `memory_speed.py` has the table beside the machine's memory, `delivery.py` that of
-deliveries.
+The complete tables are written to docs/figures.md, a selection and the picture to README.md.
+
+A time is the fastest round, divided by the number of events in it. A ratio is the time of
+pynetdicom divided by the time of fastdimse, both from one run. `memory_speed.py` has the table
+compared with the memory of the machine, `delivery.py` the table of deliveries.
 """
 
 import argparse
@@ -18,15 +21,17 @@ from typing import Any
 
 import delivery
 import memory_speed
+from bar_chart import bar_chart
 from figures import seconds, times
 
 BENCHES = Path(__file__).parent
 RESULTS = BENCHES / "results"
 README = BENCHES.parent / "README.md"
+FIGURES = BENCHES.parent / "docs" / "figures.md"
 RIVAL = "pynetdicom"
 BARE = "bare interpreter"
 
-# How many times faster than pynetdicom each operation, or one way of it, must be.
+# The smallest ratio to pynetdicom for each operation, or for one way of it.
 TARGETS = {
     "whole request": 400,
     "set a UID": 60,
@@ -42,21 +47,62 @@ TARGETS = {
 }
 
 OPERATIONS = {
-    "construct": "construct",
+    "construct": "construct a primitive",
     "set a UID": "set a UID attribute",
     "read a UID again": "read a UID attribute again",
-    "whole request": "a whole request: construct, set five attributes, validate, encode",
+    "whole request": "construct a request, set five attributes, validate and encode it",
     "encode": "encode a primitive to P-DATA",
     "decode": "decode a message to a primitive",
     "bulk encode": "encode a stream, per event",
     "bulk decode": "decode a stream, per event",
-    "whole event encode": "encode a stream of events with 10 references, from values, per event",
-    "whole event decode": "decode a stream of events with 10 references, to values, per event",
-    "data set encode": "the event information alone with pydicom, encoded, beside our whole event",
-    "data set decode": "the event information alone with pydicom, decoded, beside our whole event",
+    "whole event encode": "encode a stream of events with 10 references from values, per event",
+    "whole event decode": "decode a stream of events with 10 references to values, per event",
+    "data set encode": "encode: with pydicom only the data set, with fastdimse the complete event",
+    "data set decode": "decode: with pydicom only the data set, with fastdimse the complete event",
     "import": "import",
-    "wire": "report an event over loopback and get its answer",
-    "wire, TCP_NODELAY": "the same, with TCP_NODELAY set by the program",
+    "wire": "send an event over loopback and receive the response",
+    "wire, TCP_NODELAY": "the same, with TCP_NODELAY set by the application",
+}
+
+WAYS = {
+    "both ends": "`install()` on both sides",
+    "only the sender": "`install()` in the sender",
+    "only the listener": "`install()` in the receiver",
+    "pynetdicom to listen": "pynetdicom to `listen`",
+    "connect to pynetdicom": "`connect` to pynetdicom",
+    "connect to listen": "`connect` to `listen`",
+    "connect to listen, a window of 64": "`connect` to `listen`, a window of 64",
+}
+
+# The table of the README.
+SELECTION = [
+    ("wire", "both ends"),
+    ("whole request", ""),
+    ("decode", ""),
+    ("bulk encode", "pyarrow table"),
+    ("bulk decode", "columns"),
+    ("whole event encode", "pyarrow table"),
+    ("wire", "connect to listen, a window of 64"),
+]
+
+TITLE = "Times as fast as pynetdicom"
+PICTURE = {
+    "One message": {
+        ("whole request", ""): "construct, validate and encode a request",
+        ("encode", ""): "encode a request",
+        ("decode", ""): "decode a message",
+    },
+    "Streams": {
+        ("bulk encode", "list of primitives"): "encode a list of primitives",
+        ("bulk encode", "pyarrow table"): "encode a pyarrow table",
+        ("whole event encode", "pyarrow table"): "encode a table of structured data sets",
+        ("bulk decode", "columns"): "decode to columns",
+    },
+    "Event and response over loopback": {
+        ("wire", "both ends"): "pynetdicom with install() on both sides",
+        ("wire", "connect to listen"): "connect to listen, one event at a time",
+        ("wire", "connect to listen, a window of 64"): "connect to listen, a window of 64",
+    },
 }
 
 
@@ -71,13 +117,13 @@ def read(benchmarks: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
         bare = groups["import"].pop(BARE)
         groups["import"] = {rival: time - bare for rival, time in groups["import"].items()}
         if min(groups["import"].values()) <= 0:
-            # Two starts of one interpreter can differ by more than a fast import takes.
+            # The start time of the interpreter can vary by more than the time of a fast import.
             sys.exit("the bare interpreter was not the fastest to start: measure again")
     return groups
 
 
 def rows(groups: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
-    """Return a row for each operation and each way of ours to do it."""
+    """Return a row for each operation and each way of doing it with fastdimse."""
     found = []
     for group in OPERATIONS:
         for rival, ours in groups.get(group, {}).items():
@@ -98,88 +144,100 @@ def rows(groups: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
 
 
 def label(row: dict[str, Any]) -> str:
-    """Return the operation, and the way where there are several."""
-    operation = OPERATIONS[row["operation"]]
-    return f"{operation} ({row['way']})" if row["way"] else operation
+    """Return the operation, and the way if there are several."""
+    operation, way = OPERATIONS[row["operation"]], row["way"]
+    return f"{operation} ({WAYS.get(way, way)})" if way else operation
 
 
 def table(found: list[dict[str, Any]]) -> str:
     """Return the table in Markdown."""
-    lines = ["| operation | pynetdicom | fastdimse | times faster |"]
+    lines = ["| operation | pynetdicom | fastdimse | times as fast |"]
     lines += ["| --- | ---: | ---: | ---: |"]
     lines += [
         f"| {label(row)} | {seconds(row['pynetdicom_seconds'])} "
         f"| {seconds(row['fastdimse_seconds'])} | {times(row['ratio'])} |"
         for row in found
     ]
-    versions = ", ".join(f"{name} {version(name)}" for name in ("pynetdicom", "pydicom"))
-    python = f"{platform.python_implementation()} {platform.python_version()}"
-    return "\n".join([*lines, "", f"fastdimse {version('fastdimse')}, {versions}, {python}."])
+    return "\n".join(lines)
 
 
-def draw(found: list[dict[str, Any]], picture: Path) -> None:
-    """Draw the ratios as bars on a logarithmic scale."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "fastdimse"
-    from matplotlib import pyplot
-
-    grey = "#808080"  # readable on a light page and on a dark one
-    labels = [label(row).replace(": ", ":\n") for row in found]
-    figure, axes = pyplot.subplots(figsize=(9, 0.5 * len(found) + 1))
-    bars = axes.barh(labels, [row["ratio"] for row in found], color="#3b82c4")
-    axes.bar_label(bars, [times(row["ratio"]) for row in found], padding=4, color=grey)
-    axes.set_xscale("log")
-    axes.set_xlim(right=axes.get_xlim()[1] * 3)
-    axes.invert_yaxis()
-    axes.set_xlabel("times faster than pynetdicom (logarithmic)", color=grey)
-    axes.tick_params(colors=grey)
-    axes.axvline(1, color=grey, linewidth=0.8)
-    for side in axes.spines.values():
-        side.set_visible(False)
-    figure.savefig(picture, transparent=True, bbox_inches="tight", metadata={"Date": None})
+def versions() -> dict[str, str]:
+    """Return the versions of what is measured."""
+    names = ("fastdimse", "pynetdicom", "pydicom")
+    python = {platform.python_implementation(): platform.python_version()}
+    return {name: version(name) for name in names} | python
 
 
-def put(name: str, found: Any, text: str, picture: str = "") -> None:
-    """Write results, and the README's part between the marks of their name."""
+def selection(found: list[dict[str, Any]]) -> str:
+    """Return the table and the picture of the README in Markdown."""
+    rows = {(row["operation"], row["way"]): row for row in found}
+    chosen = table([rows[key] for key in SELECTION if key in rows])
+    return f"{chosen}\n\n![{TITLE}](benches/results/comparison.svg)"
+
+
+def picture(found: list[dict[str, Any]]) -> str:
+    """Return the bar chart of the ratios as SVG."""
+    ratios = {(row["operation"], row["way"]): row["ratio"] for row in found}
+    groups = {
+        heading: {text: ratios[key] for key, text in bars.items() if key in ratios}
+        for heading, bars in PICTURE.items()
+    }
+    note = "Logarithmic axis. Each operation is measured with both libraries in the same run."
+    return bar_chart(TITLE, note, groups)
+
+
+def save(name: str, results: Any, text: str) -> None:
+    """Write results as JSON and as a table, and the table to the page of figures."""
     file = RESULTS / name.replace(" ", "_")
-    file.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
+    file.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
     file.with_suffix(".md").write_text(text + "\n")
+    replace_section(FIGURES, name, text)
+
+
+def replace_section(page: Path, name: str, text: str) -> None:
+    """Replace the part of a page between the two comments with this name."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-    before, rest = README.read_text().split(begin)
+    before, rest = page.read_text().split(begin)
     after = rest.split(end)[1]
-    README.write_text(f"{before}{begin}\n{text}{picture}\n{end}{after}")
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def write(
-    found: list[dict[str, Any]], beside_memory: list[dict[str, Any]], delivered: dict[str, float]
+    compared: dict[str, Any], with_memory: list[dict[str, Any]], delivered: dict[str, float]
 ) -> None:
     """Write the tables and the picture."""
     RESULTS.mkdir(exist_ok=True)
-    draw(found, RESULTS / "comparison.svg")
-    picture = "![How many times faster than pynetdicom](benches/results/comparison.svg)"
-    put("comparison", found, table(found), f"\n\n{picture}")
-    put("memory speed", beside_memory, memory_speed.table(beside_memory))
-    put("delivery", delivered, delivery.table(delivered))
+    found = compared["rows"]
+    (RESULTS / "comparison.svg").write_text(picture(found))
+    names = ", ".join(f"{name} {number}" for name, number in compared["versions"].items())
+    save("comparison", compared, f"{table(found)}\n\n{names}.")
+    save("memory speed", with_memory, memory_speed.table(with_memory))
+    save("delivery", delivered, delivery.table(delivered))
+    replace_section(README, "figures", selection(found))
+
+
+def write_again() -> None:
+    """Write the tables and the picture from the results of the last complete run."""
+    names = ("comparison", "memory_speed", "delivery")
+    write(*(json.loads((RESULTS / f"{name}.json").read_text()) for name in names))
 
 
 def unmeasured(
-    found: list[dict[str, Any]], beside_memory: list[dict[str, Any]], delivered: dict[str, float]
+    found: list[dict[str, Any]], with_memory: list[dict[str, Any]], delivered: dict[str, float]
 ) -> list[str]:
-    """Return what a whole run has and this one has not."""
+    """Return the names of the measurements that this run lacks."""
     operations = {row["operation"] for row in found}
-    measures = {row["measure"] for row in beside_memory}
+    measures = {row["measure"] for row in with_memory}
     missing = [name for name in OPERATIONS if name not in operations]
     missing += [row.name for row in memory_speed.MEASURES if row.name not in measures]
     return missing + delivery.unmeasured(delivered)
 
 
 def check(found: list[dict[str, Any]]) -> int:
-    """Print what must be reached and what was; return how many were not."""
+    """Print each target and the measured ratio; return the number of missed targets."""
     ratios = {f"{row['operation']}, {row['way']}": row["ratio"] for row in found}
     for row in found:
-        # An operation is as fast as its slowest way.
+        # The slowest way of an operation counts.
         ratios[row["operation"]] = min(row["ratio"], ratios.get(row["operation"], row["ratio"]))
     missed = 0
     for name, target in TARGETS.items():
@@ -195,29 +253,34 @@ def check(found: list[dict[str, Any]]) -> int:
 
 
 def main() -> int:
-    """Read the arguments and do it."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("run", type=Path, help="pytest-benchmark's JSON")
+    parser.add_argument("run", type=Path, nargs="?", help="the JSON of pytest-benchmark")
     parser.add_argument("--check", action="store_true", help="write nothing, compare with targets")
     arguments = parser.parse_args()
+    if arguments.run is None:
+        if arguments.check:
+            parser.error("--check needs a run")
+        write_again()
+        return 0
     run = json.loads(arguments.run.read_text())["benchmarks"]
     delivered = delivery.rows(run)
     run = [bench for bench in run if bench["group"] != delivery.GROUP]
-    found, beside_memory = rows(read(run)), memory_speed.rows(run)
+    found, with_memory = rows(read(run)), memory_speed.rows(run)
     if arguments.check:
-        missed = check(found) + memory_speed.check(beside_memory) + delivery.check(delivered)
+        missed = check(found) + memory_speed.check(with_memory) + delivery.check(delivered)
         print(f"{missed} missed")
         return 1 if missed else 0
     if found:
         print(table(found), end="\n\n")
-    if beside_memory:
-        print(memory_speed.table(beside_memory), end="\n\n")
+    if with_memory:
+        print(memory_speed.table(with_memory), end="\n\n")
     if delivered:
         print(delivery.table(delivered), end="\n\n")
-    if missing := unmeasured(found, beside_memory, delivered):
-        print(f"nothing is written, since this is a part only, without: {'; '.join(missing)}")
+    if missing := unmeasured(found, with_memory, delivered):
+        print(f"nothing is written, because the run is incomplete. Missing: {'; '.join(missing)}")
     else:
-        write(found, beside_memory, delivered)
+        write({"versions": versions(), "rows": found}, with_memory, delivered)
     return 0
 
 
