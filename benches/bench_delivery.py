@@ -1,4 +1,4 @@
-"""Events delivered over loopback, beside all that others reach there: data sets of 100 bytes."""
+"""Delivery of events over loopback, compared with other programs: data sets of 100 bytes."""
 
 import json
 import os
@@ -32,7 +32,7 @@ ONE_BY_ONE, WINDOW = 1, 64
 
 
 def reports(count: int) -> pa.Table:
-    """Return so many events."""
+    """Return a table of events."""
     return pa.table(
         {
             "AffectedSOPClassUID": pa.repeat(SOP_CLASS, count),
@@ -44,7 +44,7 @@ def reports(count: int) -> pa.Table:
 
 
 def response_length() -> int:
-    """Return how many bytes an answer has, its PDUs among them."""
+    """Return the number of bytes of a response, with its PDUs."""
     response = {
         "MessageIDBeingRespondedTo": 1,
         "AffectedSOPClassUID": SOP_CLASS,
@@ -60,7 +60,7 @@ SIZES = (str(encode_events(reports(1)).nbytes), str(response_length()))
 
 @contextmanager
 def running(*command: object, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """Run a program until the block is left."""
+    """Run a program, and kill it at the end of the block."""
     pipe = subprocess.PIPE
     words = list(map(str, command))
     with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, **options) as process:
@@ -71,7 +71,7 @@ def running(*command: object, **options: Any) -> Iterator[subprocess.Popen[str]]
 
 
 def seconds(*command: object, **options: Any) -> float:
-    """Run a program that says how long it took."""
+    """Run a program, and return the duration that it prints."""
     words = list(map(str, command))
     ran = subprocess.run(words, capture_output=True, text=True, check=True, **options)
     return float(ran.stdout)
@@ -79,7 +79,7 @@ def seconds(*command: object, **options: Any) -> float:
 
 @pytest.fixture(scope="module")
 def raw() -> Iterator[tuple[Path, int]]:
-    """Plain sockets: the program, and the port of its server."""
+    """The program with raw sockets, and the port of its server."""
     build = ["cargo", "build", "--locked", "--release", "--quiet"]
     build += ["--package", "fastdimse-delivery", "--example", "raw_sockets"]
     subprocess.run(build, check=True, cwd=ROOT)
@@ -92,7 +92,7 @@ def raw() -> Iterator[tuple[Path, int]]:
 
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[int]:
-    """`fastdimse.listen`, whose events are taken and let go: the port."""
+    """The port of a `fastdimse.listen` that discards the received events."""
     with running(sys.executable, RECEIVER) as process:
         assert process.stdout is not None
         yield int(process.stdout.readline())
@@ -100,34 +100,35 @@ def receiver() -> Iterator[int]:
 
 @pytest.fixture
 def measured(benchmark: Any) -> Any:
-    """Measure something that is called with a number of events, and says how long they took.
+    """Measure functions of a number of events that return a duration.
 
-    What else the machine does meets all of a group, which are called in turns.
+    The functions of a group are called in turns, so that other load of the machine affects all of
+    them.
     """
 
     def run(calls: dict[str, tuple[Any, int]], rounds: int = 7) -> None:
         best = dict.fromkeys(calls, float("inf"))
         benchmark.group = delivery.GROUP
 
-        def all_of_them() -> None:
+        def measure_all() -> None:
             for name, (call, events) in calls.items():
                 best[name] = min(best[name], call(events) / events)
 
-        benchmark.pedantic(all_of_them, rounds=rounds)
+        benchmark.pedantic(measure_all, rounds=rounds)
         benchmark.extra_info.update(rival="fastdimse", events=1, seconds=best)
 
     return run
 
 
-def by_clock(call: Any) -> Any:
-    """Return a call that says how long it took."""
+def timed(call: Any) -> Any:
+    """Return a function that calls `call` and returns the duration."""
 
-    def timed(events: int) -> float:
+    def run(events: int) -> float:
         begin = time.perf_counter()
         call(events)
         return time.perf_counter() - begin
 
-    return timed
+    return run
 
 
 def test_to_our_receiver(measured, raw, receiver):
@@ -146,7 +147,7 @@ def test_to_our_receiver(measured, raw, receiver):
             def send(events: int) -> None:
                 assert association.send(table.slice(0, events)).answered == events
 
-            return by_clock(send)
+            return timed(send)
 
         measured(
             {
@@ -160,7 +161,7 @@ def test_to_our_receiver(measured, raw, receiver):
 
 
 def data_set() -> Dataset:
-    """Return one of 100 bytes."""
+    """Return a data set of 100 bytes."""
     found = Dataset()
     found.TextValue = "x" * 92
     return found
@@ -169,17 +170,17 @@ def data_set() -> Dataset:
 def test_to_and_from_pynetdicom(measured):
     table = reports(300)
 
-    def to(association: fastdimse.Association) -> Any:
+    def sender_of(association: fastdimse.Association) -> Any:
         def send(events: int) -> None:
             assert association.send(table.slice(0, events)).answered == events
 
-        return by_clock(send)
+        return timed(send)
 
     with listener(PLAIN) as theirs, listener(LISTEN) as ours, connect(HOST, theirs) as sender:
         measured(
             {
                 delivery.PYNETDICOM: (by_pynetdicom(theirs), 20),
-                delivery.TO_PYNETDICOM: (to(sender), 300),
+                delivery.TO_PYNETDICOM: (sender_of(sender), 300),
                 delivery.FROM_PYNETDICOM: (by_pynetdicom(ours), 100),
             },
             rounds=5,
@@ -187,11 +188,11 @@ def test_to_and_from_pynetdicom(measured):
 
 
 def by_pynetdicom(port: int) -> Any:
-    """Return a call that reports with pynetdicom, each time on an association of its own."""
+    """Return a function that sends events with pynetdicom on a new association in each call."""
     ae = AE()
     ae.acse_timeout = ae.connection_timeout = DEADLINE
-    # Its reactor now and then takes an answer that comes at once for a message of its own, and who
-    # waits for it waits until this is over: then the round is measured again.
+    # pynetdicom's reactor sometimes consumes a response that arrives immediately, and the caller
+    # waits for it until this timeout. The round is then repeated.
     ae.dimse_timeout = 2
     ae.add_requested_context(StorageCommitmentPushModel)
 
@@ -219,18 +220,18 @@ def by_pynetdicom(port: int) -> Any:
 
 @pytest.fixture(scope="module")
 def dcmtk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """DCMTK's program."""
+    """The program that uses DCMTK."""
     program = tmp_path_factory.mktemp("dcmtk") / "dcmtk_events"
     source = Path(__file__).with_name("dcmtk_events.cc")
     libraries = ["-ldcmnet", "-ldcmdata", "-loflog", "-lofstd"]
     if shutil.which("g++") is None or not Path("/usr/include/dcmtk").is_dir():
-        pytest.skip("DCMTK is measured where g++ and libdcmtk-dev are: ./dev peers benches")
+        pytest.skip("DCMTK needs g++ and libdcmtk-dev: ./dev peers benches")
     subprocess.run(["g++", "-O2", source, "-o", program, *libraries], check=True)
     return program
 
 
 def test_dcmtk(measured, dcmtk):
-    """As it comes, and with the variable by which it sets TCP_NODELAY."""
+    """With the default settings, and with the variable that makes DCMTK set TCP_NODELAY."""
     plain = {name: value for name, value in os.environ.items() if name != "TCP_NODELAY"}
     quick = plain | {"TCP_NODELAY": "1"}
     calls, servers = {}, []
@@ -255,7 +256,7 @@ def test_dcmtk(measured, dcmtk):
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
+    """Return a free port."""
     import socket
 
     with socket.create_server((HOST, 0)) as held:
@@ -263,7 +264,7 @@ def free_port() -> int:
 
 
 def wait_for(port: int) -> None:
-    """Wait until somebody listens there."""
+    """Wait until a server listens on the port."""
     end = time.monotonic() + DEADLINE
     while True:
         try:
@@ -278,7 +279,7 @@ def wait_for(port: int) -> None:
 
 
 def test_many_associations(measured):
-    """As many events in all as on one association; all of them come."""
+    """The same number of events on one association and on many; all of them arrive."""
     events, rounds = 128_000, 5
     table = reports(events)
     with running(sys.executable, RECEIVER) as process:
@@ -292,22 +293,25 @@ def test_many_associations(measured):
                 part = table.slice(0, each)
                 answered = []
 
-                def one(association: fastdimse.Association) -> None:
+                def send_part(association: fastdimse.Association) -> None:
                     answered.append(association.send(part).answered)
 
-                threads = [threading.Thread(target=one, args=(it,)) for it in associations]
+                threads = [
+                    threading.Thread(target=send_part, args=(association,))
+                    for association in associations
+                ]
                 for thread in threads:
                     thread.start()
                 for thread in threads:
                     thread.join()
                 assert answered == [each] * count
 
-            timed = by_clock(send)
+            send_timed = timed(send)
 
             def run(events: int) -> float:
                 nonlocal associations
                 associations = [connect(HOST, port, window=window) for _ in range(count)]
-                took = timed(events)
+                took = send_timed(events)
                 for association in associations:
                     association.release()
                 return took
@@ -331,7 +335,7 @@ def test_many_associations(measured):
 
 
 def test_memory_of_the_receiver(benchmark):
-    """The most that it takes for a million events."""
+    """The peak memory of the receiver for a million events."""
     events = 1_000_000
     table = reports(events)
     benchmark.group = delivery.GROUP

@@ -1,4 +1,4 @@
-"""Start-up: a fresh interpreter that imports, over one that does not."""
+"""Import time: a new interpreter that imports a package, and one that imports nothing."""
 
 import subprocess
 import sys

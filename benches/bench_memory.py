@@ -1,4 +1,4 @@
-"""The most memory that encoding to a file takes, however many events there are."""
+"""Peak memory of encoding to a file, which does not depend on the number of events."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ PROGRAM = Path(__file__).with_name("peak_memory.py")
 EVENTS = 10_000_000
 MIB = 2**20
 LIMIT = 200 * MIB
-"""Above what the interpreter takes."""
+"""Above the memory of the interpreter."""
 
 
 def test_encode_batches_to_a_file(benchmark, tmp_path):

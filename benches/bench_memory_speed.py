@@ -1,13 +1,13 @@
-"""Bulk beside the machine's memory: each with its rival, in turns, on one CPU.
+"""Streams compared with the memory of the machine, in turns with the rival, on one CPU.
 
-The rival of a whole output is a fresh copy of it, ``bytes(memoryview(output))``, which has to touch
-new memory as every object does that is made. (With the rows of a whole run: below 32 MiB the
-allocator may have memory that was touched before.)
+The rival of a complete output is a fresh copy of it, ``bytes(memoryview(output))``. Like every new
+object, it is written to memory that was not used before. This needs the rows of a complete run: for
+less than 32 MiB, the allocator may return memory that was used before.
 
-The rival of batches, which need memory for one batch only, is a warm copy: all bytes of the stream
-into a buffer of the stream's size whose pages were touched before, so nothing but the machine's
-memory holds it up. (A copy batch by batch into the memory of one batch would write into the cache:
-that is how batches win, no rival of theirs.)
+Batches need memory for one batch only. Their rival is a warm copy of the complete stream into a
+buffer of the same size that was written before, so that only the memory of the machine limits it.
+A copy of each batch into the memory of one batch would stay in the cache. This is the advantage of
+batches, and not a rival for them.
 """
 
 import os
@@ -26,17 +26,17 @@ from references import reports
 from rivals import encode_message
 
 pytestmark = pytest.mark.skipif(
-    not hasattr(os, "sched_setaffinity"), reason="a process can't be pinned to a CPU here"
+    not hasattr(os, "sched_setaffinity"), reason="this system cannot pin a process to a CPU"
 )
 BATCH = 4096
 PRIMITIVES = 100_000
 FEW = 300
 CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-two_cpus = pytest.mark.skipif(len(CPUS) < 2, reason="there is one CPU only")
+two_cpus = pytest.mark.skipif(len(CPUS) < 2, reason="there is only one CPU")
 
 
 def pin(cpus: list[int]) -> None:
-    """Let all threads of this process run on `cpus` only."""
+    """Restrict all threads of this process to `cpus`."""
     for thread in Path("/proc/self/task").iterdir():
         with suppress(ProcessLookupError):
             os.sched_setaffinity(int(thread.name), cpus)
@@ -44,14 +44,14 @@ def pin(cpus: list[int]) -> None:
 
 @pytest.fixture(autouse=True)
 def one_cpu() -> Iterator[None]:
-    # Interrupts are mostly on the first.
+    # Most interrupts are handled by the first CPU.
     pin(CPUS[-1:])
     yield
     pin(CPUS)
 
 
 def encode_batches(table: pa.Table, threads: int | None = None) -> int:
-    """Encode all batches, hold one at a time, and return their bytes."""
+    """Encode all batches, keep one at a time, and return the number of bytes."""
     more = {} if threads is None else {"threads": threads}
     return sum(batch.nbytes for batch in fastdimse.encode_batches(table, batch_size=BATCH, **more))
 
@@ -67,7 +67,7 @@ def test_encode(measure_in_turns, table):
     )
 
 
-def test_encode_into_memory_of_its_own(measure_in_turns, table):
+def test_encode_without_memory_to_reuse(measure_in_turns, table):
     outputs = [fastdimse.encode_events(table)]
     measure_in_turns(
         "encode a table, kept",
@@ -130,11 +130,11 @@ def test_threads(measure_in_turns, table, stream, operation):
     )
 
 
-def test_half_the_rows_bad(measure_in_turns, table):
+def test_encode_half_rejected(measure_in_turns, table):
     name = "AffectedSOPInstanceUID"
     uids = table[name]
     every_second = pc.equal(pc.bit_wise_and(pa.array(range(len(table))), 1), 1)
-    # No component but "0" begins with a zero (PS3.5 9.1).
+    # A component must not begin with zero, except "0" (PS3.5 9.1).
     bad = pc.replace_substring(uids, ".498.10", ".498.01")
     place = table.schema.get_field_index(name)
     half_bad = table.set_column(place, name, pc.if_else(every_second, bad, uids))

@@ -1,9 +1,9 @@
-"""Whole events: command set, structured event information and P-DATA, on one side pydicom's too.
+"""Complete events: the command set, structured event information and P-DATA.
 
-Here pynetdicom with pydicom goes from Python values to the bytes of PDUs and back, and fastdimse
-from columns to a stream and back. pydicom alone, without a message around its data set, is held
-against whole events of ours as well, since our verbs do no less: that is to our disadvantage.
-pydicom reads lazily, so each of its values is asked for.
+pynetdicom and pydicom convert Python values to PDUs and back, fastdimse converts columns to a
+stream and back. fastdimse has no function for the data set alone, so pydicom alone, without a
+message, is compared with complete events of fastdimse. This comparison favours pydicom. pydicom
+decodes values when they are read, so all of its values are read.
 """
 
 from io import BytesIO
@@ -38,7 +38,7 @@ def whole_stream(events):
 
 
 def primitive(report: dict) -> N_EVENT_REPORT:
-    """Return pynetdicom's primitive with pydicom's data set."""
+    """Return a primitive of pynetdicom with a data set that pydicom encoded."""
     event = make_event(N_EVENT_REPORT)
     event.EventInformation = BytesIO(encode_report(report))
     return event

@@ -1,4 +1,4 @@
-"""Reports over loopback, each built, encoded, sent and answered before the next."""
+"""Events over loopback: each is created, encoded, sent and responded to before the next."""
 
 import select
 import socket
@@ -24,7 +24,7 @@ PLAIN, INSTALLED, LISTEN = "plain", "installed", "listen"
 # Seconds.
 DEADLINE = 30
 
-# Group, rival, the sender, the listener, events of a round.
+# Group, rival, sender, listener, events in a round.
 WAYS = [
     ("wire", "pynetdicom", PLAIN, PLAIN, 30),
     ("wire", "fastdimse, both ends", INSTALLED, INSTALLED, 1000),
@@ -46,25 +46,27 @@ CONNECTED = [
 
 @contextmanager
 def listener(kind: str) -> Iterator[int]:
-    """Run one, and give its port."""
+    """Run a listener in another process, and yield its port."""
     command = [sys.executable, str(LISTENER), kind]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         try:
             assert process.stdout is not None
-            assert select.select([process.stdout], [], [], DEADLINE)[0], "it tells no port"
+            assert select.select([process.stdout], [], [], DEADLINE)[0], (
+                "the listener printed no port"
+            )
             yield int(process.stdout.readline())
         finally:
             process.kill()
 
 
 def set_no_delay(event: Any) -> None:
-    """Do what an application can do itself."""
+    """Set TCP_NODELAY, as an application can."""
     event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def report(association: Any, message_id: int) -> None:
-    """Report a commitment as an application does."""
+    """Send the result of a storage commitment, as an application does."""
     reference = Dataset()
     reference.ReferencedSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
     reference.ReferencedSOPInstanceUID = f"1.2.826.0.1.{message_id}"
@@ -100,7 +102,7 @@ def test_wire(measure, group, rival, sender, other, events):
 
 
 def row(number: int) -> dict[str, Any]:
-    """Return the same report as a row."""
+    """Return the same event as a row."""
     return {
         "AffectedSOPClassUID": StorageCommitmentPushModel,
         "AffectedSOPInstanceUID": SOP_INSTANCE,

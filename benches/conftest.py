@@ -1,4 +1,4 @@
-"""What the rivals have in common: the same events, and how rounds are counted."""
+"""The events and the rounds that all rivals share."""
 
 import time
 from collections.abc import Callable
@@ -17,13 +17,13 @@ DATA_SET = b"x" * 100
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add our own options."""
+    """Add the option `--rows`."""
     parser.addoption("--rows", type=int, default=1_000_000, help="rows of the table of events")
 
 
 @pytest.fixture(scope="module")
 def table(request: pytest.FixtureRequest) -> pa.Table:
-    """Return events of 260 bytes, each with another UID of 47 characters."""
+    """Return events of 260 bytes with distinct UIDs of 47 characters."""
     rows = request.config.getoption("rows")
     numbers = pa.array(range(10**18, 10**18 + rows)).cast(pa.string())
     uids = pc.binary_join_element_wise("1.2.826.0.1.3680043.8.498.10", numbers, "")
@@ -39,18 +39,18 @@ def table(request: pytest.FixtureRequest) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def stream(table: pa.Table) -> bytes:
-    """Return the events as they are sent."""
+    """Return the events as P-DATA-TF PDUs."""
     return bytes(fastdimse.encode_events(table))
 
 
 @pytest.fixture
 def measure(benchmark: Any) -> Callable[..., None]:
-    """Measure `call`, which does an operation `events` times, as one of a group."""
+    """Measure `call`, which does an operation of `group` `events` times."""
 
     def run(group: str, rival: str, call: Callable[[], object], events: int) -> None:
         benchmark.group = group
         benchmark.extra_info.update(rival=rival, events=events)
-        # A start of an interpreter varies more than a loop does.
+        # The start of an interpreter varies more than a loop.
         rounds = 7 if events > 1 else 25
         benchmark.pedantic(call, rounds=rounds, warmup_rounds=1)
 
@@ -59,7 +59,7 @@ def measure(benchmark: Any) -> Callable[..., None]:
 
 @pytest.fixture
 def measure_in_turns(benchmark: Any) -> Callable[..., None]:
-    """Measure `call` and its rival in turns, so that what else the machine does meets both."""
+    """Measure `call` and its rival in turns, so that other load affects both."""
 
     def run(
         group: str,
@@ -78,7 +78,7 @@ def measure_in_turns(benchmark: Any) -> Callable[..., None]:
             begin = time.perf_counter()
             made = rival()
             times.append(time.perf_counter() - begin)
-            # What is made is let go outside the time, as pytest-benchmark does it.
+            # The result is freed outside the measured time, as pytest-benchmark does.
             del made
             before()
 
@@ -91,7 +91,7 @@ def measure_in_turns(benchmark: Any) -> Callable[..., None]:
 
 
 def make_event(cls: type) -> Any:
-    """Return a storage-commitment report with a data set of 100 bytes."""
+    """Return an event of storage commitment with a data set of 100 bytes."""
     event = cls()
     event.MessageID = 7
     event.AffectedSOPClassUID = SOP_CLASS

@@ -1,9 +1,9 @@
-// DCMTK to DCMTK: N-EVENT-REPORT by DcmSCU, and taken in by DcmSCP.
+// N-EVENT-REPORT from DCMTK to DCMTK: DcmSCU sends, DcmSCP receives.
 //
 //     dcmtk_events serve PORT
 //     dcmtk_events send PORT EVENTS
 //
-// The sender prints how many seconds the events took, from the first request to the last response.
+// The sender prints the seconds from the first request to the last response.
 
 #include <dcmtk/config/osconfig.h>
 #include <dcmtk/dcmdata/dctk.h>
@@ -45,7 +45,7 @@ int serve(Uint16 port) {
     Receiver receiver;
     receiver.setPort(port);
     receiver.setAETitle("DCMTK");
-    // Who calls is the SCP of events.
+    // The association requestor is the SCP of the events.
     receiver.addPresentationContext(SOP_CLASS, transfer_syntaxes(), ASC_SC_ROLE_SCUSCP);
     return receiver.listen().good() ? 0 : 1;
 }

@@ -1,14 +1,14 @@
-"""Count the core's instructions, and compare with what they were.
+"""Count the instructions of the core for an event, and compare them with the last counts.
 
     python benches/instructions.py             compare with instructions.json
-    python benches/instructions.py --update    write instructions.json anew
+    python benches/instructions.py --update    write instructions.json
 
-A time moves with the machine's load, a number of instructions does not. So what an event costs is
-held in a file, which a change that makes it cheaper or dearer must update on purpose. valgrind's
-callgrind counts, in the program `rust/core/benches/instructions.rs` with the release profile.
+The number of instructions does not depend on the load of the machine, as a time does. The counts
+are in a file, and a change of them needs an update of the file. callgrind, a tool of valgrind,
+counts in the program `rust/core/benches/instructions.rs` with the release profile.
 
-It counts AVX2 and not AVX-512, which valgrind does not know. A CPU without AVX2 goes another way,
-and another compiler writes other code: neither is compared.
+valgrind does not support AVX-512, so the code for AVX2 is counted. On a CPU without AVX2 other code
+runs, and another compiler generates other code: nothing is compared then.
 """
 
 import argparse
@@ -26,17 +26,17 @@ OPERATIONS = ["encode a table", "encode batches of 4096", "decode", "validate"]
 OPERATIONS += ["encode data sets, 2 references", "encode data sets, 10 references"]
 OPERATIONS += ["encode whole events, 2 references", "decode data sets, 10 references"]
 OTHER_CODE = ("CARGO_PROFILE_", "CARGO_BUILD_RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS")
-"""Variables, or how they begin, that make cargo build other code than the release profile's."""
+"""Prefixes of variables that change the code that cargo generates for the release profile."""
 COUNTED = "*instructions::counted*"
-"""The function of the program inside which instructions count."""
+"""The function of the program whose instructions are counted."""
 TOLERANCE = 0.02
 HOW_TO_UPDATE = (
-    "if this is meant: ./dev instructions --update, and commit benches/instructions.json"
+    "if this is intended: ./dev instructions --update, and commit benches/instructions.json"
 )
 
 
 def build() -> Path:
-    """Build the program and return where it is."""
+    """Build the program, and return its path."""
     command = ["cargo", "bench", "--locked", "--package", "fastdimse-core", "--no-run"]
     command += ["--bench", "instructions", "--message-format", "json-render-diagnostics"]
     env = {name: value for name, value in os.environ.items() if not name.startswith(OTHER_CODE)}
@@ -47,7 +47,7 @@ def build() -> Path:
 
 
 def callgrind(command: list[str | Path], toggle: str | None = None) -> tuple[int, str]:
-    """Return how many instructions `command` took, inside `toggle` only, and what it printed."""
+    """Return the instructions of `command`, only those in `toggle`, and its output."""
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory) / "callgrind.out"
         valgrind = ["valgrind", "--quiet", "--tool=callgrind", f"--callgrind-out-file={out}"]
@@ -58,13 +58,13 @@ def callgrind(command: list[str | Path], toggle: str | None = None) -> tuple[int
 
 
 def compiler() -> str:
-    """Return the compiler's version."""
+    """Return the version of the compiler."""
     done = subprocess.run(["rustc", "--version"], check=True, stdout=subprocess.PIPE, text=True)
     return done.stdout.split()[1]
 
 
 def count() -> dict[str, Any]:
-    """Return what each operation takes for an event."""
+    """Return the instructions of each operation for an event."""
     program = build()
     found: dict[str, Any] = {"rustc": compiler()}
     per_event = {}
@@ -72,14 +72,14 @@ def count() -> dict[str, Any]:
         total, printed = callgrind([program, operation], COUNTED)
         events, registers, _ = printed.split("\t")
         if not total:
-            sys.exit(f"nothing was counted in {COUNTED}: has the function another name?")
+            sys.exit(f"nothing was counted in {COUNTED}: check the name of the function")
         found |= {"registers": registers, "events": int(events)}
         per_event[operation] = round(total / int(events), 2)
     return {**found, "instructions_per_event": per_event}
 
 
-def other_way(found: dict[str, Any], kept: dict[str, Any]) -> str | None:
-    """Return why the two can't be compared, if they can't."""
+def reason_not_to_compare(found: dict[str, Any], kept: dict[str, Any]) -> str | None:
+    """Return the reason why the counts cannot be compared, or None."""
     for name in ("registers", "rustc", "events"):
         if found[name] != kept[name]:
             return f"{name}: {found[name]} here, {kept[name]} in {KEPT.name}"
@@ -87,7 +87,7 @@ def other_way(found: dict[str, Any], kept: dict[str, Any]) -> str | None:
 
 
 def compare(found: dict[str, Any], kept: dict[str, Any]) -> int:
-    """Print what an event takes and took; return how many operations moved too far."""
+    """Print the counts and their changes; return the number of changes above the tolerance."""
     moved = 0
     before = kept["instructions_per_event"]
     for operation, now in found["instructions_per_event"].items():
@@ -100,25 +100,25 @@ def compare(found: dict[str, Any], kept: dict[str, Any]) -> int:
 
 
 def main() -> int:
-    """Read the arguments and do it."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--update", action="store_true", help="write the file anew")
+    parser.add_argument("--update", action="store_true", help="write the file")
     update = parser.parse_args().update
     if shutil.which("valgrind") is None:
         print("skipped: valgrind is not installed; ./dev peers installs it")
         return 1 if update else 0
     found = count()
     kept = json.loads(KEPT.read_text())
-    why = other_way(found, kept)
+    why = reason_not_to_compare(found, kept)
     moved = compare(found, kept)
     if update:
         KEPT.write_text(json.dumps(found, indent=1) + "\n")
         return 0
     if why:
-        print(f"skipped, the above says nothing: {why}")
+        print(f"skipped, the counts cannot be compared: {why}")
         return 0
     if moved:
-        print(f"more than {TOLERANCE:.0%} off; {HOW_TO_UPDATE}")
+        print(f"changed by more than {TOLERANCE:.0%}; {HOW_TO_UPDATE}")
     return 1 if moved else 0
 
 

@@ -1,9 +1,9 @@
-"""An application that answers reports, in a process of its own.
+"""A receiver of events, as a process.
 
     python benches/listener.py plain|installed|listen
 
-pynetdicom's, plain or with fastdimse installed, or `fastdimse.listen`. It tells its port, and ends
-with its standard input.
+The receiver is pynetdicom without or with `install()`, or `fastdimse.listen`. It prints its port,
+and ends when its standard input is closed.
 """
 
 import sys
@@ -17,7 +17,7 @@ import fastdimse.pynetdicom
 
 
 def listen() -> None:
-    """Take events in with `fastdimse.listen`."""
+    """Receive events with `fastdimse.listen`."""
     with fastdimse.listen(0, host="127.0.0.1") as listener:
         print(listener.port, flush=True)
         threading.Thread(target=lambda: list(map(len, listener)), daemon=True).start()
@@ -25,7 +25,7 @@ def listen() -> None:
 
 
 def serve() -> None:
-    """Answer them with pynetdicom."""
+    """Receive events with pynetdicom."""
     ae = AE()
     ae.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
     server = ae.start_server(

@@ -1,10 +1,10 @@
-"""Encode a stream of events to a file in batches, and print the most memory that it took.
+"""Encode events to a file in batches, and print the peak memory.
 
     python benches/peak_memory.py EVENTS FILE
 
-Events come from a reader that makes them as they are asked for. Prints JSON: the most bytes in
-memory before anything was imported, with pyarrow and fastdimse imported, and at the end; and the
-bytes written.
+The events come from a reader that creates them on demand. The output is JSON: the peak memory in
+bytes before any import, after the import of pyarrow and fastdimse, and at the end; and the bytes
+written.
 """
 
 import json
@@ -16,14 +16,14 @@ from typing import Any
 
 STATUS = Path("/proc/self/status")
 ROWS = 65_536
-"""Rows that the reader makes at a time."""
+"""Rows of a batch of the reader."""
 
 
-def most_memory() -> int:
-    """Return the most bytes of this process that ever were in memory.
+def peak_memory() -> int:
+    """Return the peak memory of this process in bytes.
 
-    What the kernel keeps for ``getrusage`` outlasts ``exec``: there it is no less than what the
-    process had that started this one. Only Linux knows better.
+    The peak of ``getrusage`` is kept across ``exec``, so it is at least the memory of the parent
+    process. Linux has a value without it.
     """
     if STATUS.exists():
         [kibibytes] = [line.split()[1] for line in STATUS.open() if line.startswith("VmHWM:")]
@@ -33,7 +33,7 @@ def most_memory() -> int:
 
 
 def events(count: int) -> Any:
-    """Return a reader of requests, each with its own UID and 100 bytes of event information."""
+    """Return a reader of events with distinct UIDs and 100 bytes of event information."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -64,18 +64,18 @@ def events(count: int) -> Any:
 
 
 def main() -> None:
-    """Measure."""
-    interpreter = most_memory()
+    """Encode and print the memory."""
+    interpreter = peak_memory()
     import pyarrow  # noqa: F401
 
     from fastdimse import encode_batches
 
-    imported, written = most_memory(), 0
+    imported, written = peak_memory(), 0
     count, path = int(sys.argv[1]), Path(sys.argv[2])
     with path.open("wb") as file:
         for batch in encode_batches(events(count)):
             written += file.write(batch)
-    found = {"interpreter": interpreter, "imported": imported, "peak": most_memory()}
+    found = {"interpreter": interpreter, "imported": imported, "peak": peak_memory()}
     print(json.dumps({**found, "written": written}))
 
 

@@ -1,38 +1,38 @@
-"""Take events in and let them go, in a process of its own.
+"""A receiver that discards its events, as a process.
 
     python benches/receiver.py
 
-It tells its port, and at the end of its standard input prints JSON: how many events came, and the
-most bytes in memory before anything was imported, with fastdimse, and at the end.
+It prints its port. When its standard input is closed, it prints JSON: the number of events, and
+the peak memory in bytes before any import, after the import of fastdimse, and at the end.
 """
 
 import json
 import sys
 import threading
 
-from peak_memory import most_memory
+from peak_memory import peak_memory
 
 
 def main() -> None:
-    """Take them."""
-    interpreter = most_memory()
+    """Run the receiver."""
+    interpreter = peak_memory()
     import fastdimse
 
-    imported, events = most_memory(), 0
+    imported, events = peak_memory(), 0
 
-    def take() -> None:
+    def receive() -> None:
         nonlocal events
         for received in listener:
             events += len(received)
 
     listener = fastdimse.listen(0, host="127.0.0.1")
-    taking = threading.Thread(target=take)
-    taking.start()
+    receiving = threading.Thread(target=receive)
+    receiving.start()
     print(listener.port, flush=True)
     sys.stdin.read()
     listener.close()
-    taking.join()
-    found = {"interpreter": interpreter, "imported": imported, "peak": most_memory()}
+    receiving.join()
+    found = {"interpreter": interpreter, "imported": imported, "peak": peak_memory()}
     print(json.dumps({**found, "events": events, "failures": listener.take_failures()}))
 
 

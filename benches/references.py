@@ -1,4 +1,4 @@
-"""Storage-commitment reports (PS3.4 J.3.3) with references: as columns, and as pydicom has them."""
+"""Events of storage commitment (PS3.4 J.3.3) with references, as columns and with pydicom."""
 
 from io import BytesIO
 from typing import Any
@@ -14,13 +14,13 @@ CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 
 
 def uids(first: int, count: int) -> pa.Array:
-    """Return UIDs of 47 characters, each another."""
+    """Return distinct UIDs of 47 characters."""
     numbers = pa.array(range(first, first + count)).cast(pa.string())
     return pc.binary_join_element_wise("1.2.826.0.1.3680043.8.498.10", numbers, "")
 
 
 def reports(rows: int, references: int) -> pa.Table:
-    """Return events whose structured event information has so many references."""
+    """Return events with structured event information of this number of references."""
     of = pa.array(range(0, (rows + 1) * references, references), pa.int32())
     items = {
         "ReferencedSOPClassUID": pa.repeat(CT_IMAGE, rows * references),
@@ -41,25 +41,27 @@ def reports(rows: int, references: int) -> pa.Table:
 
 
 def struct(columns: dict[str, pa.Array]) -> pa.StructArray:
-    """Return columns as one of structs."""
+    """Return columns as a struct array."""
     return pa.StructArray.from_arrays(list(columns.values()), names=list(columns))
 
 
 def encode_report(report: dict[str, Any]) -> bytes:
-    """Build pydicom's data set of a report's values and encode it in Implicit VR Little Endian.
+    """Create a data set of pydicom from values, and encode it in Implicit VR Little Endian.
 
-    By tags: by keywords it takes a twentieth longer.
+    Elements are added by tag, because adding them by keyword takes 5 % longer.
     """
     data_set = Dataset()
     data_set.add_new(0x00081195, "UI", report["TransactionUID"])
-    data_set.add_new(0x00081199, "SQ", [item(of) for of in report["ReferencedSOPSequence"]])
+    data_set.add_new(
+        0x00081199, "SQ", [item(reference) for reference in report["ReferencedSOPSequence"]]
+    )
     encoded = dsutils.encode(data_set, is_implicit_vr=True, is_little_endian=True)
     assert encoded is not None
     return encoded
 
 
 def item(reference: dict[str, str]) -> Dataset:
-    """Return a reference as pydicom's item."""
+    """Return a reference as an item of pydicom."""
     data_set = Dataset()
     data_set.add_new(0x00081150, "UI", reference["ReferencedSOPClassUID"])
     data_set.add_new(0x00081155, "UI", reference["ReferencedSOPInstanceUID"])
@@ -67,7 +69,7 @@ def item(reference: dict[str, str]) -> Dataset:
 
 
 def decode_report(encoded: BytesIO) -> dict[str, Any]:
-    """Decode a report with pydicom, which makes a value when it is asked for: so ask for each."""
+    """Decode a data set with pydicom, and read all values, because pydicom decodes them lazily."""
     data_set = dsutils.decode(encoded, is_implicit_vr=True, is_little_endian=True)
     return {
         "TransactionUID": data_set.TransactionUID,

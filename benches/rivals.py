@@ -1,4 +1,4 @@
-"""pynetdicom's way from a primitive to PDUs and back, as its own association goes it."""
+"""Encoding and decoding with pynetdicom, by the steps of its associations."""
 
 from pynetdicom.dimse_messages import N_EVENT_REPORT_RQ, DIMSEMessage
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
@@ -34,7 +34,7 @@ def decode_message(command_set: bytes, data_set: bytes) -> N_EVENT_REPORT:
 
 
 def decode_pdus(stream: bytes) -> list[N_EVENT_REPORT]:
-    """Decode a stream of PDUs, each to its primitive and on into messages."""
+    """Decode a stream of PDUs to messages, each PDU by way of its primitive."""
     events = []
     message = DIMSEMessage()
     at = 0
