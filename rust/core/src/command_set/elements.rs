@@ -2,7 +2,10 @@
 //!
 //! Reading, writing, templates and row checks use this table.
 
+use dicom_core::VR;
+
 use crate::field::{Field, Kind};
+use crate::standard::vr::padding;
 
 /// Command Field of the request (PS3.7 10.3.1.1).
 pub const REQUEST: u16 = 0x0100;
@@ -72,19 +75,23 @@ pub enum Vr {
 }
 
 impl Vr {
+    fn dicom(self) -> VR {
+        match self {
+            Self::Ul => VR::UL,
+            Self::Us => VR::US,
+            Self::Ui => VR::UI,
+            Self::Lo => VR::LO,
+        }
+    }
+
     /// The two letters of the VR.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Ul => "UL",
-            Self::Us => "US",
-            Self::Ui => "UI",
-            Self::Lo => "LO",
-        }
+        self.dicom().to_string()
     }
 
     /// The byte that pads a value to an even length (PS3.5 6.2).
     pub fn padding(self) -> u8 {
-        if self == Self::Ui { 0 } else { b' ' }
+        padding(self.dicom())
     }
 }
 

@@ -8,6 +8,6 @@ mod elements;
 mod read;
 mod write;
 
-pub use elements::*;
-pub use read::*;
-pub use write::*;
+pub use elements::{ELEMENTS, Element, NO_DATA_SET, Source, Usage, Vr, message_name};
+pub use read::Message;
+pub use write::{CommandSet, Value};

@@ -1,10 +1,13 @@
 //! Reads command sets: Implicit VR Little Endian, and Explicit VR Little Endian, which some peers
 //! send.
 
+use dicom_core::VR;
+
 use crate::command_set::elements::*;
 use crate::command_set::write::{CommandSet, HEADER, Value};
 use crate::field::{Field, Kind};
 use crate::rejection::{Reason, Rejection};
+use crate::standard::vr::has_long_length;
 
 impl<'a> CommandSet<'a> {
     /// Reads a command set as pynetdicom does: unknown elements are skipped, the last of repeated
@@ -261,7 +264,7 @@ impl Header {
         let element = u16::from_le_bytes([e0, e1]);
         let explicit = explicit && a.is_ascii_uppercase() && b.is_ascii_uppercase();
         let (vr, length, value_at) = match [a, b] {
-            vr if explicit && has_long_length(vr) => {
+            vr if explicit && VR::from_binary(vr).is_some_and(has_long_length) => {
                 let Some(&length) = bytes.get(at + HEADER..).and_then(<[u8]>::first_chunk) else {
                     let left = bytes.len() - at - HEADER;
                     let reason = Reason::ElementLength { group, element, length: 0, left };
@@ -288,13 +291,6 @@ impl Header {
             Rejection::new(reason).at(self.at)
         })
     }
-}
-
-/// Whether an Explicit VR element has two reserved bytes and a 32-bit length (PS3.5 7.1.2).
-fn has_long_length(vr: [u8; 2]) -> bool {
-    const LONG: [&[u8; 2]; 13] =
-        [b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"];
-    LONG.contains(&&vr)
 }
 
 #[cfg(test)]

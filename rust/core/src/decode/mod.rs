@@ -13,5 +13,5 @@ mod stream;
 mod values;
 mod views;
 
-pub use data_sets::*;
-pub use stream::*;
+pub use data_sets::{Structure, StructuredEvents, decode_structured};
+pub use stream::{Decoded, check_uids, decode, decode_in_threads};

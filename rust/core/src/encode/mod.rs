@@ -17,7 +17,7 @@ mod template;
 mod validate;
 mod write;
 
-pub use data_sets::*;
-pub use options::*;
-pub use stream::*;
+pub use data_sets::{encode_each_structured, encode_structured};
+pub use options::{Options, check_context_id};
+pub use stream::{Encoded, Table, encode, encode_each, encode_in_threads};
 pub use validate::{validate, validate_in_threads};

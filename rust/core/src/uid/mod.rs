@@ -7,4 +7,4 @@
 pub mod masks;
 mod syntax;
 
-pub use syntax::*;
+pub use syntax::{MAX_LENGTH, UidError, check, check_as, check_lenient, is_conformant};

@@ -9,4 +9,4 @@ mod decoder;
 mod elements;
 mod texts;
 
-pub use decoder::*;
+pub use decoder::{DecodedDataSets, decode_data_sets};

@@ -12,7 +12,6 @@ use dicom_core::VR;
 
 use crate::columns::bytes::ByteColumn;
 use crate::columns::integers::IntegerColumn;
-pub use crate::data_set::header::DEEPEST;
 use crate::data_set::header::HeaderForm;
 use crate::data_set::schema::{attribute, check_depth};
 use crate::schema_error::SchemaError;

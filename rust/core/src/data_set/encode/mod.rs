@@ -9,6 +9,6 @@ mod encoder;
 mod options;
 mod uid_block;
 
-pub use columns::*;
-pub use encoder::*;
-pub use options::*;
+pub use columns::DataSetColumns;
+pub use encoder::DataSetEncoder;
+pub use options::DataSetOptions;
