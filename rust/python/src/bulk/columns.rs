@@ -14,20 +14,24 @@ type Columns = (Vec<EventColumns>, Vec<fastdimse_core::rejection::Rejection>);
 /// The columns of batches, and what is wrong with their rows, in order.
 pub fn to_columns(batches: Vec<Batch>, data_sets: DataSetOptions) -> PyResult<Columns> {
     let mut columns = Vec::with_capacity(batches.len());
-    let mut broken = Vec::new();
+    let mut rejected = Vec::new();
     for (batch, found) in batches {
         columns.push(event_columns(&batch, data_sets)?);
-        broken.extend(found);
+        rejected.extend(found);
     }
     // What was known beforehand stands beside the first batch.
-    broken.sort_by_key(|rejection: &fastdimse_core::rejection::Rejection| rejection.row);
-    Ok((columns, broken))
+    rejected.sort_by_key(|rejection: &fastdimse_core::rejection::Rejection| rejection.row);
+    Ok((columns, rejected))
 }
 
 fn event_columns(batch: &RecordBatch, data_sets: DataSetOptions) -> PyResult<EventColumns> {
     EventColumns::with_structured(batch, data_sets).map_err(|error| Error::Schema(error).into())
 }
 
-pub fn table((batch, broken): Batch, first_row: u64, data_sets: DataSetOptions) -> PyResult<Table> {
-    Ok(Table { columns: event_columns(&batch, data_sets)?, first_row, known: broken })
+pub fn table(
+    (batch, rejected): Batch,
+    first_row: u64,
+    data_sets: DataSetOptions,
+) -> PyResult<Table> {
+    Ok(Table { columns: event_columns(&batch, data_sets)?, first_row, known: rejected })
 }

@@ -20,7 +20,7 @@ use pyo3::types::{PyBytes, PyCapsule, PyString, PyTuple};
 
 use crate::errors::Error;
 use crate::input::columns::arrow_array;
-use crate::input::data_sets::schema::of_schema;
+use crate::input::data_sets::schema::data_set_schema;
 use crate::input::options::on_invalid;
 use crate::input::transfer_syntaxes::{self, transfer_syntax};
 use crate::input::values::data_set;
@@ -85,13 +85,13 @@ pub fn decode_data_sets(
     on_invalid: &str,
 ) -> PyResult<DecodedDataSets> {
     let on_invalid = self::on_invalid(on_invalid)?;
-    let schema = schema.map(|schema| of_schema(schema, "schema")).transpose()?;
+    let schema = schema.map(|schema| data_set_schema(schema, "schema")).transpose()?;
     let data_sets = binary_views(data_sets)?;
     let syntaxes = syntaxes(transfer_syntax, data_sets.len())?;
     let found = py.detach(|| {
         let syntaxes = match &syntaxes {
-            Given::All(syntax) => TransferSyntaxes::All(*syntax),
-            Given::Each(column) => TransferSyntaxes::Each(column),
+            Syntaxes::All(syntax) => TransferSyntaxes::All(*syntax),
+            Syntaxes::Each(column) => TransferSyntaxes::Each(column),
         };
         decode::decode_data_sets(&data_sets, syntaxes, schema.as_ref())
     });
@@ -106,20 +106,20 @@ pub fn decode_data_sets(
     }
 }
 
-enum Given {
+enum Syntaxes {
     All(TransferSyntax),
     Each(TransferSyntaxColumn),
 }
 
-fn syntaxes(given: Option<&Bound<'_, PyAny>>, rows: usize) -> PyResult<Given> {
+fn syntaxes(given: Option<&Bound<'_, PyAny>>, rows: usize) -> PyResult<Syntaxes> {
     let default = TransferSyntax::default();
-    let Some(given) = given else { return Ok(Given::All(default)) };
+    let Some(given) = given else { return Ok(Syntaxes::All(default)) };
     if let Ok(uid) = given.cast::<PyString>() {
-        return transfer_syntax(uid.to_str()?).map(Given::All);
+        return transfer_syntax(uid.to_str()?).map(Syntaxes::All);
     }
-    let column = transfer_syntaxes::of_values(given, default)?;
+    let column = transfer_syntaxes::from_values(given, default)?;
     match column.rows() == rows {
-        true => Ok(Given::Each(column)),
+        true => Ok(Syntaxes::Each(column)),
         false => Err(PyValueError::new_err(format!(
             "transfer_syntax has {} rows, data_sets have {rows}",
             column.rows()

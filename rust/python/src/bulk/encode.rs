@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 
 use crate::bulk::columns::to_columns;
 use crate::errors::Error;
-use crate::input::data_sets::encode::{cut, encode_structured};
+use crate::input::data_sets::encode::{encode_data_sets, split_batches};
 use crate::input::events::{Events, all_batches};
 use crate::input::options::{data_set_options, options, thread_count};
 use crate::output::encoded_events::EncodedEvents;
@@ -102,13 +102,13 @@ pub fn encode_events(
         options(context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance)?;
     let data_sets = data_set_options(transfer_syntax, enforce_uid_conformance)?;
     let threads = thread_count(threads)?;
-    let mut batches = cut(all_batches(py, Events::of(events)?)?);
+    let mut batches = split_batches(all_batches(py, Events::new(events)?)?);
     if threads > 1 || options.framing == Framing::CommandSet {
         // Threads have to know the lengths of all data sets, and some are only checked.
-        let encoded = encode_structured(py, batches, data_sets, 0, threads);
+        let encoded = encode_data_sets(py, batches, data_sets, 0, threads);
         batches = encoded.into_iter().collect::<PyResult<_>>()?;
     }
-    let (columns, broken) = to_columns(batches, data_sets)?;
-    let encoded = py.detach(|| encode::encode_in_threads(&columns, &options, 0, broken, threads));
+    let (columns, rejected) = to_columns(batches, data_sets)?;
+    let encoded = py.detach(|| encode::encode_in_threads(&columns, &options, 0, rejected, threads));
     Ok(encoded.map_err(Error::Encode)?.into())
 }

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use crate::bulk::columns::{table, to_columns};
 use crate::errors::Error;
 use crate::input::columns::Batch;
-use crate::input::data_sets::encode::encode_structured;
+use crate::input::data_sets::encode::encode_data_sets;
 use crate::input::events::Events;
 use crate::input::options::{batch_size, data_set_options, options, thread_count};
 use crate::output::encoded_events::EncodedEvents;
@@ -90,7 +90,7 @@ pub fn encode_batches(
     let data_sets = data_set_options(transfer_syntax, enforce_uid_conformance)?;
     let batch_size = self::batch_size(batch_size)?;
     let threads = thread_count(threads)?;
-    let events = Events::of(events)?;
+    let events = Events::new(events)?;
     let ready = VecDeque::new();
     let done = 0;
     let encoder = BatchEncoder { events, options, data_sets, batch_size, threads, done, ready };
@@ -133,18 +133,18 @@ impl BatchEncoder {
     fn read_ahead(&mut self, py: Python<'_>) {
         let first_row = self.done;
         let mut batches: Vec<Batch> = Vec::new();
-        let mut behind = None;
-        while behind.is_none() && self.has_room_behind(&batches) {
+        let mut last = None;
+        while last.is_none() && self.has_room_after(&batches) {
             match self.next_batch(py) {
                 Ok(Some(batch)) => batches.push(batch),
-                Ok(None) => behind = Some(Ok(None)),
-                Err(error) => behind = Some(Err(error)),
+                Ok(None) => last = Some(Ok(None)),
+                Err(error) => last = Some(Err(error)),
             }
         }
         let batches = match self.options.framing {
             Framing::PData => batches.into_iter().map(Ok).collect(),
             Framing::CommandSet => {
-                encode_structured(py, batches, self.data_sets, first_row, self.threads)
+                encode_data_sets(py, batches, self.data_sets, first_row, self.threads)
             }
         };
         let mut tables = Vec::with_capacity(batches.len());
@@ -157,7 +157,7 @@ impl BatchEncoder {
                 }
                 // What is behind it does not count any more.
                 Err(error) => {
-                    behind = Some(Err(error));
+                    last = Some(Err(error));
                     break;
                 }
             }
@@ -166,10 +166,10 @@ impl BatchEncoder {
         let to_python = |one: Result<Encoded, _>| {
             one.map(|encoded| Some(encoded.into())).map_err(|error| Error::Encode(error).into())
         };
-        self.ready.extend(encoded.into_iter().map(to_python).chain(behind));
+        self.ready.extend(encoded.into_iter().map(to_python).chain(last));
     }
 
-    fn has_room_behind(&self, batches: &[Batch]) -> bool {
+    fn has_room_after(&self, batches: &[Batch]) -> bool {
         let (count, threads) = (batches.len(), self.threads);
         let rows: usize = batches.iter().map(|(batch, _)| batch.num_rows()).sum();
         let few = rows < threads.saturating_mul(FEW_ROWS);
@@ -184,7 +184,7 @@ impl BatchEncoder {
             if batch.0.num_rows() > 0 {
                 return Ok(Some(batch));
             }
-            for empty in encode_structured(py, vec![batch], self.data_sets, self.done, 1) {
+            for empty in encode_data_sets(py, vec![batch], self.data_sets, self.done, 1) {
                 to_columns(vec![empty?], self.data_sets)?;
             }
         }

@@ -36,7 +36,7 @@ use crate::output::rejections::Rejections;
 #[pyo3(signature = (events, *, batch_size = 4096))]
 pub fn event_batches(events: &Bound<'_, PyAny>, batch_size: usize) -> PyResult<EventBatches> {
     let batch_size = self::batch_size(batch_size)?;
-    Ok(EventBatches { events: RemainingEvents::new(Events::of(events)?), batch_size })
+    Ok(EventBatches { events: RemainingEvents::new(Events::new(events)?), batch_size })
 }
 
 /// An iterator of :class:`EventBatch`.
@@ -54,11 +54,11 @@ impl EventBatches {
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<EventBatch>> {
         let Some((mut events, first_row)) = self.events.take() else { return Ok(None) };
-        let Some((rows, broken)) = events.next(py, self.batch_size, first_row)? else {
+        let Some((rows, rejected)) = events.next(py, self.batch_size, first_row)? else {
             return Ok(None);
         };
         self.events.put_back(events, first_row + rows.num_rows() as u64);
-        Ok(Some(EventBatch { rows, first_row, rejected: broken.into() }))
+        Ok(Some(EventBatch { rows, first_row, rejected: rejected.into() }))
     }
 }
 
@@ -80,7 +80,7 @@ pub struct EventBatch {
 }
 
 impl EventBatch {
-    fn of(rows: RecordBatch) -> Self {
+    fn new(rows: RecordBatch) -> Self {
         Self { rows, first_row: 0, rejected: Rejections::default() }
     }
 }
@@ -102,7 +102,7 @@ impl EventBatch {
     fn from_ipc(stream: &[u8]) -> PyResult<Self> {
         let mut reader = StreamReader::try_new(stream, None).map_err(arrow_error)?;
         let rows = reader.next().unwrap_or_else(|| Ok(RecordBatch::new_empty(reader.schema())));
-        Ok(Self::of(rows.map_err(arrow_error)?))
+        Ok(Self::new(rows.map_err(arrow_error)?))
     }
 
     /// Write the batch as an Arrow IPC stream, which pyarrow and polars can read.
@@ -142,7 +142,7 @@ impl EventBatch {
             return Err(PyIndexError::new_err(format!("row {row} of a batch of {count}")));
         }
         let rows = take_record_batch(&self.rows, &UInt64Array::from(rows)).map_err(arrow_error)?;
-        Ok(Self::of(rows))
+        Ok(Self::new(rows))
     }
 
     fn __len__(&self) -> usize {

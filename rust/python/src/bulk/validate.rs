@@ -10,7 +10,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::bulk::columns::to_columns;
-use crate::input::data_sets::encode::{cut, encode_structured};
+use crate::input::data_sets::encode::{encode_data_sets, split_batches};
 use crate::input::events::Events;
 use crate::input::options::{data_set_options, options, thread_count};
 use crate::output::rejections::{RejectedRow, Rejections};
@@ -85,18 +85,18 @@ pub fn validate_events(
             return Err(PyValueError::new_err(text));
         }
     };
-    let mut events = Events::of(events)?;
+    let mut events = Events::new(events)?;
     let mut rejected = Vec::new();
     let mut done = 0;
     while let Some(batch) = events.next(py, usize::MAX, done)? {
         let structured = batch.0.clone();
         let rows = batch.0.num_rows() as u64;
-        let batches = encode_structured(py, cut(vec![batch]), data_sets, done, threads);
+        let batches = encode_data_sets(py, split_batches(vec![batch]), data_sets, done, threads);
         let batches = batches.into_iter().collect::<PyResult<_>>()?;
-        let (columns, broken) = to_columns(batches, data_sets)?;
+        let (columns, known) = to_columns(batches, data_sets)?;
         let found = py.detach(|| {
-            let refused = encode::validate_in_threads(&columns, &options, done, broken, threads);
-            check(refused, &structured, &columns, done)
+            let rejections = encode::validate_in_threads(&columns, &options, done, known, threads);
+            check(rejections, &structured, &columns, done)
         });
         // Most often there is one batch.
         if rejected.is_empty() {
@@ -110,22 +110,22 @@ pub fn validate_events(
 }
 
 fn by_form(
-    refused: Vec<Rejection>,
+    rejections: Vec<Rejection>,
     _: &RecordBatch,
     _: &[EventColumns],
     _: u64,
 ) -> Vec<RejectedRow> {
-    refused.into_iter().map(RejectedRow::Rejection).collect()
+    rejections.into_iter().map(RejectedRow::Rejection).collect()
 }
 
 /// What breaks no rule of the message is held to the standard.
 fn by_the_standard(
-    refused: Vec<Rejection>,
+    rejections: Vec<Rejection>,
     batch: &RecordBatch,
     columns: &[EventColumns],
     first_row: u64,
 ) -> Vec<RejectedRow> {
-    let mut refused = refused.into_iter().peekable();
+    let mut rejections = rejections.into_iter().peekable();
     let mut rows = Vec::new();
     let mut done = 0;
     for columns in columns {
@@ -136,7 +136,7 @@ fn by_the_standard(
         for row in 0..columns.rows {
             let number = first_row + (done + row) as u64;
             let is_this = |rejection: &Rejection| rejection.row == Some(number);
-            if let Some(rejection) = refused.next_if(is_this) {
+            if let Some(rejection) = rejections.next_if(is_this) {
                 rows.push(RejectedRow::Rejection(rejection));
             } else if let Err(deviation) = check_row(columns, row, information) {
                 rows.push(RejectedRow::Deviation { row: number, deviation });

@@ -12,13 +12,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyString};
 
 use crate::errors::Error;
-use crate::input::columns::{Columns, MappedColumn, arrow_array};
+use crate::input::columns::{ColumnSet, MappedColumn, arrow_array};
 use crate::interrupts::interruptible;
 
 /// The columns of captures.
-pub struct OfCaptures;
+pub struct CaptureColumnSet;
 
-impl Columns for OfCaptures {
+impl ColumnSet for CaptureColumnSet {
     fn check_names(&self, schema: &SchemaRef) -> PyResult<()> {
         Ok(check_names(schema).map_err(Error::Table)?)
     }
@@ -36,8 +36,8 @@ fn from_values(column: CaptureColumn, values: &Bound<'_, PyAny>) -> PyResult<Map
     if values.is_none()
         || values.is_instance_of::<PyString>()
         || values.is_instance_of::<PyInt>()
-        || of_datetime(values, "datetime")?
-        || of_datetime(values, "timedelta")?
+        || is_datetime(values, "datetime")?
+        || is_datetime(values, "timedelta")?
     {
         return from_iterator(column, [Ok(values.clone())].into_iter()).map(MappedColumn::Repeated);
     }
@@ -88,7 +88,7 @@ fn number(column: CaptureColumn, row: usize, value: &Bound<'_, PyAny>) -> PyResu
         return Ok(None);
     }
     let accepted = match column {
-        CaptureColumn::Time if of_datetime(value, "datetime")? => {
+        CaptureColumn::Time if is_datetime(value, "datetime")? => {
             return nanoseconds_of_time(value);
         }
         CaptureColumn::Time if value.is_instance_of::<PyString>() => {
@@ -97,7 +97,7 @@ fn number(column: CaptureColumn, row: usize, value: &Bound<'_, PyAny>) -> PyResu
                 wrong_value(column, row, value, &reason)
             });
         }
-        CaptureColumn::Latency if of_datetime(value, "timedelta")? => {
+        CaptureColumn::Latency if is_datetime(value, "timedelta")? => {
             return nanoseconds(value).map(Some);
         }
         CaptureColumn::Time => {
@@ -125,7 +125,7 @@ fn wrong_value(
     ))
 }
 
-fn of_datetime(value: &Bound<'_, PyAny>, class: &str) -> PyResult<bool> {
+fn is_datetime(value: &Bound<'_, PyAny>, class: &str) -> PyResult<bool> {
     value.is_instance(&value.py().import("datetime")?.getattr(class)?)
 }
 

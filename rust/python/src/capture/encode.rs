@@ -18,10 +18,10 @@ use fastdimse_core::standard::transfer_syntax::{TransferSyntaxColumn, TransferSy
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::capture::columns::OfCaptures;
+use crate::capture::columns::CaptureColumnSet;
 use crate::errors::Error;
 use crate::input::columns::Batch;
-use crate::input::data_sets::encode::encode_structured;
+use crate::input::data_sets::encode::encode_data_sets;
 use crate::input::events::{Events, all_batches};
 use crate::input::options::on_invalid;
 use crate::input::transfer_syntaxes::{self, transfer_syntax};
@@ -111,22 +111,22 @@ pub fn encode_capture(
     let options = Options {
         calling: calling_ae.to_owned(),
         called: called_ae.to_owned(),
-        source: end("source", source, SOURCE)?,
-        destination: end("destination", destination, DESTINATION)?,
+        source: endpoint("source", source, SOURCE)?,
+        destination: endpoint("destination", destination, DESTINATION)?,
         transfer_syntax: transfer_syntax.to_owned(),
         max_pdu_length: max_pdu_length.into(),
         format: self::format(format)?,
         on_invalid: self::on_invalid(on_invalid)?,
         conformant_uids: enforce_uid_conformance,
     };
-    let mut batches = all_batches(py, Events::with_columns(events, &OfCaptures)?)?;
+    let mut batches = all_batches(py, Events::with_columns(events, &CaptureColumnSet)?)?;
     if batches.iter().any(|(batch, _)| is_structured(&batch.schema())) {
-        batches = encode_in_their_syntaxes(py, batches, transfer_syntax, enforce_uid_conformance)?;
+        batches = encode_by_transfer_syntax(py, batches, transfer_syntax, enforce_uid_conformance)?;
     }
-    let (batches, broken): (Vec<_>, Vec<_>) = batches.into_iter().unzip();
-    let broken = broken.into_iter().flatten().collect();
+    let (batches, rejected): (Vec<_>, Vec<_>) = batches.into_iter().unzip();
+    let rejected = rejected.into_iter().flatten().collect();
     let written =
-        py.detach(|| write::write(&batches, &options, broken)).map_err(
+        py.detach(|| write::write(&batches, &options, rejected)).map_err(
             |refused| match refused {
                 WriteError::Table(error) => Error::Table(error),
                 WriteError::Rejected(rejection) => Error::Encode(rejection),
@@ -137,7 +137,7 @@ pub fn encode_capture(
 
 /// The batches with their structured data sets encoded, each row's in its own transfer syntax, or
 /// in the `default` one. Each run of rows in the same one becomes a batch.
-fn encode_in_their_syntaxes(
+fn encode_by_transfer_syntax(
     py: Python<'_>,
     batches: Vec<Batch>,
     default: &str,
@@ -146,22 +146,26 @@ fn encode_in_their_syntaxes(
     let default = transfer_syntax(default)?;
     let mut encoded = Vec::new();
     let mut done = 0;
-    for (batch, broken) in batches {
+    for (batch, rejected) in batches {
         let syntaxes = match batch.column_by_name(CaptureColumn::TransferSyntaxUID.name()) {
-            Some(uids) => transfer_syntaxes::of_array(uids, default)?,
+            Some(uids) => transfer_syntaxes::from_array(uids, default)?,
             None => TransferSyntaxColumn::from_uids(repeat_n(None, batch.num_rows()), default),
         };
         let first_run = encoded.len();
         for (rows, syntax) in syntaxes.runs() {
             let data_sets = DataSetOptions { syntax: syntax.unwrap_or(default), conformant_uids };
             let part = vec![(batch.slice(rows.start, rows.len()), Vec::new())];
-            for part in encode_structured(py, part, data_sets, done + rows.start as u64, 1) {
+            for part in encode_data_sets(py, part, data_sets, done + rows.start as u64, 1) {
                 encoded.push(part?);
             }
         }
         // What is wrong with rows goes by their numbers, not by the batch that it stands beside.
         if let Some((_, found)) = encoded.get_mut(first_run) {
-            found.extend(broken.into_iter().chain(unwritten(&batch, syntaxes.unknown(), done)));
+            found.extend(rejected.into_iter().chain(unknown_syntaxes(
+                &batch,
+                syntaxes.unknown(),
+                done,
+            )));
             found.sort_by_key(|rejection| rejection.row);
         }
         done += batch.num_rows() as u64;
@@ -170,7 +174,7 @@ fn encode_in_their_syntaxes(
 }
 
 /// What is wrong with structured data sets whose transfer syntax is `unknown`.
-fn unwritten(
+fn unknown_syntaxes(
     batch: &RecordBatch,
     unknown: &[(usize, TransferSyntaxError)],
     first_row: u64,
@@ -201,7 +205,7 @@ const DESTINATION: Endpoint =
     Endpoint { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), port: Some(104) };
 
 /// An address, or an address and a port.
-fn end(name: &str, given: Option<Bound<'_, PyAny>>, default: Endpoint) -> PyResult<Endpoint> {
+fn endpoint(name: &str, given: Option<Bound<'_, PyAny>>, default: Endpoint) -> PyResult<Endpoint> {
     let Some(given) = given else { return Ok(default) };
     let (address, port) = match given.extract::<(Bound<'_, PyAny>, u16)>() {
         Ok((address, port)) => (address, Some(port)),

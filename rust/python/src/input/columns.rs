@@ -14,7 +14,7 @@ use crate::input::arrow::import::{array, is_arrow};
 pub type Batch = (RecordBatch, Vec<Rejection>);
 
 /// The columns that a table may have.
-pub trait Columns: Sync {
+pub trait ColumnSet: Sync {
     /// Checks the names of a table's columns.
     fn check_names(&self, schema: &SchemaRef) -> PyResult<()>;
 
@@ -32,7 +32,7 @@ pub enum MappedColumn {
 }
 
 /// Unknown columns are refused by their names, whatever their values are.
-pub fn unknown_column(name: &str, accepted: &dyn Columns) -> PyErr {
+pub fn unknown_column(name: &str, accepted: &dyn ColumnSet) -> PyErr {
     let schema = Schema::new(vec![Column::new(name, arrow_schema::DataType::Null, true)]);
     match accepted.check_names(&Arc::new(schema)) {
         Err(error) => error,

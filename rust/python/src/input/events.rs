@@ -15,7 +15,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyIterator, PyList, PyMapping, PyString,
 use crate::errors::Error;
 use crate::input::arrow::error::arrow_error;
 use crate::input::arrow::import::{batches, is_arrow};
-use crate::input::columns::{Batch, Columns, MappedColumn};
+use crate::input::columns::{Batch, ColumnSet, MappedColumn};
 use crate::input::mapping::from_mapping;
 use crate::input::pandas::without_index;
 use crate::input::primitives;
@@ -29,7 +29,7 @@ pub enum Events {
         /// What was left of the last one.
         rest: Option<RecordBatch>,
         /// Rows that could not become columns, in their order.
-        broken: Vec<Rejection>,
+        rejected: Vec<Rejection>,
     },
     /// Primitives.
     Primitives {
@@ -38,14 +38,14 @@ pub enum Events {
         /// About how many there are, 0 if that is not known.
         count: usize,
         /// What rows that are mappings may have.
-        accepted: &'static dyn Columns,
+        accepted: &'static dyn ColumnSet,
     },
 }
 
 /// Those of events.
-struct OfEvents;
+struct EventColumnSet;
 
-impl Columns for OfEvents {
+impl ColumnSet for EventColumnSet {
     fn check_names(&self, schema: &SchemaRef) -> PyResult<()> {
         Ok(check_names(schema).map_err(Error::Schema)?)
     }
@@ -57,27 +57,27 @@ impl Columns for OfEvents {
 
 impl Events {
     /// Finds out what `events` is.
-    pub fn of(events: &Bound<'_, PyAny>) -> PyResult<Self> {
-        Self::with_columns(events, &OfEvents)
+    pub fn new(events: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Self::with_columns(events, &EventColumnSet)
     }
 
     /// The same, with these columns.
     pub fn with_columns(
         events: &Bound<'_, PyAny>,
-        accepted: &'static dyn Columns,
+        accepted: &'static dyn ColumnSet,
     ) -> PyResult<Self> {
         let py = events.py();
         if is_arrow(events)? {
             let reader = without_index(batches(events)?).map_err(arrow_error)?;
             accepted.check_names(&reader.schema())?;
-            return Ok(Self::Arrow { reader, rest: None, broken: Vec::new() });
+            return Ok(Self::Arrow { reader, rest: None, rejected: Vec::new() });
         }
         if let Ok(columns) = events.cast::<PyMapping>() {
-            let (batch, broken) = from_mapping(columns, accepted)?;
+            let (batch, rejected) = from_mapping(columns, accepted)?;
             accepted.check_names(&batch.schema())?;
             let schema = batch.schema();
             let reader = Box::new(RecordBatchIterator::new([Ok(batch)], schema));
-            return Ok(Self::Arrow { reader, rest: None, broken });
+            return Ok(Self::Arrow { reader, rest: None, rejected });
         }
         let bytes = events.is_instance_of::<PyBytes>() || events.is_instance_of::<PyByteArray>();
         // A lazy frame, of polars or another library, can't be told from an iterable otherwise.
@@ -103,14 +103,14 @@ impl Events {
         matches!(self, Self::Arrow { .. })
     }
 
-    /// The next batch of at most `most` rows; those before it were `done`.
-    pub fn next(&mut self, py: Python<'_>, most: usize, done: u64) -> PyResult<Option<Batch>> {
+    /// The next batch of at max_rows `max_rows` rows; those before it were `done`.
+    pub fn next(&mut self, py: Python<'_>, max_rows: usize, done: u64) -> PyResult<Option<Batch>> {
         match self {
             Self::Primitives { primitives, count, accepted } => {
-                let expected = most.min(*count);
-                primitives::to_batch(primitives.bind(py), most, done, expected, *accepted)
+                let expected = max_rows.min(*count);
+                primitives::to_batch(primitives.bind(py), max_rows, done, expected, *accepted)
             }
-            Self::Arrow { reader, rest, broken } => {
+            Self::Arrow { reader, rest, rejected } => {
                 let batch = match rest.take() {
                     Some(batch) => Some(Ok(batch)),
                     // A reader may be another library's, or Python's: it takes the GIL if it
@@ -121,13 +121,13 @@ impl Events {
                     }
                 };
                 let Some(batch) = batch.transpose().map_err(arrow_error)? else { return Ok(None) };
-                let rows = batch.num_rows().min(most);
+                let rows = batch.num_rows().min(max_rows);
                 if rows < batch.num_rows() {
                     *rest = Some(batch.slice(rows, batch.num_rows() - rows));
                 }
                 let end = done + rows as u64;
-                let later = broken.partition_point(|one| one.row.is_some_and(|row| row < end));
-                let here = broken.drain(..later).collect();
+                let later = rejected.partition_point(|one| one.row.is_some_and(|row| row < end));
+                let here = rejected.drain(..later).collect();
                 Ok(Some((batch.slice(0, rows), here)))
             }
         }

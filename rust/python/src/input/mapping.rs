@@ -14,14 +14,14 @@ use pyo3::types::{PyBytes, PyInt, PyMapping, PyString};
 use crate::buffer::numbers;
 use crate::errors::Error;
 use crate::input::arrow::error::arrow_error;
-use crate::input::columns::{Batch, Columns, MappedColumn, arrow_array, unknown_column};
+use crate::input::columns::{Batch, ColumnSet, MappedColumn, arrow_array, unknown_column};
 use crate::input::data_sets::reader::is_structured;
 use crate::input::values::{from_iterator, is_integer};
 use crate::interrupts::interruptible;
 
-pub fn from_mapping(columns: &Bound<'_, PyMapping>, accepted: &dyn Columns) -> PyResult<Batch> {
+pub fn from_mapping(columns: &Bound<'_, PyMapping>, accepted: &dyn ColumnSet) -> PyResult<Batch> {
     let mut mapped = Vec::new();
-    let mut broken = Vec::new();
+    let mut rejected = Vec::new();
     // What is wrong with a value that is there for every row.
     let mut everywhere = Vec::new();
     for item in columns.items()? {
@@ -30,7 +30,7 @@ pub fn from_mapping(columns: &Bound<'_, PyMapping>, accepted: &dyn Columns) -> P
             .extract()
             .map_err(|_| PyTypeError::new_err("the keys of a mapping of columns must be str"))?;
         let column = match Field::from_keyword(&name) {
-            Some(field) => from_values(field, &values, &mut broken, &mut everywhere)?,
+            Some(field) => from_values(field, &values, &mut rejected, &mut everywhere)?,
             None => match accepted.column(&name, &values)? {
                 Some(column) => column,
                 None => return Err(unknown_column(&name, accepted)),
@@ -48,16 +48,16 @@ pub fn from_mapping(columns: &Bound<'_, PyMapping>, accepted: &dyn Columns) -> P
     });
     let arrays: Vec<(String, ArrayRef)> = arrays.collect::<PyResult<_>>()?;
     for rejection in everywhere {
-        broken.extend((0..rows as u64).map(|row| Rejection::clone(&rejection).row(row)));
+        rejected.extend((0..rows as u64).map(|row| Rejection::clone(&rejection).row(row)));
     }
-    broken.sort_by_key(|rejection: &Rejection| rejection.row);
-    broken.dedup_by_key(|rejection| rejection.row);
+    rejected.sort_by_key(|rejection: &Rejection| rejection.row);
+    rejected.dedup_by_key(|rejection| rejection.row);
     if arrays.is_empty() {
-        return Ok((RecordBatch::new_empty(Arc::new(Schema::empty())), broken));
+        return Ok((RecordBatch::new_empty(Arc::new(Schema::empty())), rejected));
     }
     let nullable = arrays.into_iter().map(|(name, array)| (name, array, true));
     let batch = RecordBatch::try_from_iter_with_nullable(nullable).map_err(arrow_error)?;
-    Ok((batch, broken))
+    Ok((batch, rejected))
 }
 
 fn common_length(mapped: &[(String, MappedColumn)]) -> PyResult<usize> {
@@ -83,7 +83,7 @@ fn repeat(value: &ArrayRef, rows: usize) -> PyResult<ArrayRef> {
 fn from_values(
     field: Field,
     values: &Bound<'_, PyAny>,
-    broken: &mut Vec<Rejection>,
+    rejected: &mut Vec<Rejection>,
     everywhere: &mut Vec<Rejection>,
 ) -> PyResult<MappedColumn> {
     let py = values.py();
@@ -114,5 +114,5 @@ fn from_values(
             values.get_type().name()?
         )));
     };
-    from_iterator(field, interruptible(py, iterator), 0, broken).map(MappedColumn::Array)
+    from_iterator(field, interruptible(py, iterator), 0, rejected).map(MappedColumn::Array)
 }

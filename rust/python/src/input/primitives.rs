@@ -16,28 +16,28 @@ use pyo3::prelude::*;
 use pyo3::types::PyIterator;
 
 use crate::input::arrow::error::arrow_error;
-use crate::input::columns::{Batch, Columns};
+use crate::input::columns::{Batch, ColumnSet};
 use crate::input::rows;
 use crate::interrupts::interruptible;
-use crate::primitive::attributes::{Held, HeldEvent, Refused};
+use crate::primitive::attributes::{ElementError, ElementValue, MessageValues};
 use crate::primitive::latin_1;
 use crate::primitive::slots::{DIMSEPrimitive, as_plain};
 use crate::primitive::stream::data_set_bytes;
 
-/// The next primitives, at most `most`, as a batch; the rows before them were `done`, and about
-/// `count` are expected. Rows that are mappings may have the columns that are `accepted`.
+/// The next primitives, at max_rows `max_rows`, as a batch; the rows before them were `done`, and about
+/// `count` are expected. PrimitiveColumns that are mappings may have the columns that are `accepted`.
 pub fn to_batch(
     primitives: &Bound<'_, PyIterator>,
-    most: usize,
+    max_rows: usize,
     done: u64,
     count: usize,
-    accepted: &dyn Columns,
+    accepted: &dyn ColumnSet,
 ) -> PyResult<Option<Batch>> {
-    let mut rows = Rows::new(count);
-    for primitive in interruptible(primitives.py(), primitives.clone().take(most)) {
+    let mut rows = PrimitiveColumns::new(count);
+    for primitive in interruptible(primitives.py(), primitives.clone().take(max_rows)) {
         let primitive = primitive?;
         if rows.count == 0 && rows::is_row(&primitive) {
-            return rows::to_batch(primitive, primitives, most, done, accepted).map(Some);
+            return rows::to_batch(primitive, primitives, max_rows, done, accepted).map(Some);
         }
         rows.push(&primitive, done + rows.count as u64)?;
     }
@@ -45,22 +45,22 @@ pub fn to_batch(
 }
 
 /// Columns while primitives are added to them.
-struct Rows {
+struct PrimitiveColumns {
     numbers: [Numbers; Field::NUMBERS.len()],
     texts: [Strings<LargeUtf8Type>; Field::TEXTS.len()],
     data_sets: [Strings<LargeBinaryType>; Field::DATA_SETS.len()],
     count: usize,
-    broken: Vec<Rejection>,
+    rejected: Vec<Rejection>,
 }
 
-impl Rows {
+impl PrimitiveColumns {
     fn new(expected: usize) -> Self {
         Self {
             numbers: Default::default(),
             texts: std::array::from_fn(|_| Strings::new(expected)),
             data_sets: std::array::from_fn(|_| Strings::new(expected)),
             count: 0,
-            broken: Vec::new(),
+            rejected: Vec::new(),
         }
     }
 
@@ -77,12 +77,12 @@ impl Rows {
                 primitive.get_type().name()?
             )));
         }
-        match HeldEvent::of(primitive) {
-            Ok(event) => self.push_held(&event, row)?,
-            Err((field, Refused::Rule(reason))) => {
-                self.broken.push(Rejection::new(reason).field(field).row(row));
+        match MessageValues::read(primitive) {
+            Ok(event) => self.push_values(&event, row)?,
+            Err((field, ElementError::Invalid(reason))) => {
+                self.rejected.push(Rejection::new(reason).field(field).row(row));
             }
-            Err((_, Refused::Raised(error))) => return Err(error),
+            Err((_, ElementError::Raised(error))) => return Err(error),
         }
         self.count += 1;
         Ok(())
@@ -115,22 +115,22 @@ impl Rows {
         Ok(true)
     }
 
-    fn push_held(&mut self, event: &HeldEvent<'_>, row: u64) -> PyResult<()> {
+    fn push_values(&mut self, event: &MessageValues<'_>, row: u64) -> PyResult<()> {
         for (column, field) in self.numbers.iter_mut().zip(Field::NUMBERS) {
             match event.get(field) {
-                Held::Us(number) => column.push(self.count, *number),
-                Held::UsMany(values) if !values.is_empty() => {
+                ElementValue::Us(number) => column.push(self.count, *number),
+                ElementValue::UsMany(values) if !values.is_empty() => {
                     let text = format!("{values:?} are several values, a column has one");
                     let reason = Reason::Value(text.into());
-                    self.broken.push(Rejection::new(reason).field(field).row(row));
+                    self.rejected.push(Rejection::new(reason).field(field).row(row));
                 }
                 _ => {}
             }
         }
         for (column, field) in self.texts.iter_mut().zip(Field::TEXTS) {
             match event.get(field) {
-                Held::Str(text) => column.push(self.count, text.to_str()?.as_bytes()),
-                Held::Bytes(text) => {
+                ElementValue::Str(text) => column.push(self.count, text.to_str()?.as_bytes()),
+                ElementValue::Bytes(text) => {
                     column.push(self.count, latin_1::decode(text).as_bytes());
                 }
                 _ => {}
@@ -164,18 +164,18 @@ impl Rows {
             columns.push((field, column.finish(rows).map_err(arrow_error)?));
         }
         let columns = columns.into_iter().filter_map(|(field, array)| match array {
-            None if ALWAYS.contains(&field) => Some((field, Arc::new(NullArray::new(rows)) as _)),
+            None if REQUIRED.contains(&field) => Some((field, Arc::new(NullArray::new(rows)) as _)),
             array => array.map(|array| (field, array)),
         });
         let columns = columns.map(|(field, array)| (field.keyword(), array));
         let batch = RecordBatch::try_from_iter(columns).map_err(arrow_error)?;
-        Ok((batch, self.broken))
+        Ok((batch, self.rejected))
     }
 }
 
 /// The columns that are there even if they have no values: those of any table, and the Message ID,
 /// which would be counted if there were none.
-const ALWAYS: [Field; 4] = [
+const REQUIRED: [Field; 4] = [
     Field::MessageID,
     Field::AffectedSOPClassUID,
     Field::AffectedSOPInstanceUID,
@@ -269,7 +269,7 @@ impl<T: ByteArrayType<Offset = i64>> Strings<T> {
     #[cold]
     fn grow_for(&mut self, value: &[u8]) {
         let end = self.length + value.len();
-        let all = (end / self.ends.len() + 1).saturating_mul(self.expected).min(MOST_EXPECTED);
+        let all = (end / self.ends.len() + 1).saturating_mul(self.expected).min(MAX_RESERVED);
         self.memory.grow(self.length, 2 * end.max(all));
         self.memory.bytes()[self.length..end].copy_from_slice(value);
     }
@@ -288,7 +288,7 @@ impl<T: ByteArrayType<Offset = i64>> Strings<T> {
 }
 
 /// The most bytes for which there is room before they come.
-const MOST_EXPECTED: usize = 64 << 20;
+const MAX_RESERVED: usize = 64 << 20;
 
 /// Which rows have no value. It is told of those alone: most columns have none, or long runs.
 struct Nulls(NullBufferBuilder);

@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyList, PyMapping, PyString};
 
 use crate::input::arrow::error::arrow_error;
-use crate::input::columns::{Batch, Columns, MappedColumn, unknown_column};
-use crate::input::sparse::spread;
+use crate::input::columns::{Batch, ColumnSet, MappedColumn, unknown_column};
+use crate::input::sparse::dense;
 use crate::input::values::from_iterator;
 use crate::interrupts::interruptible;
 
@@ -20,18 +20,18 @@ pub fn is_row(object: &Bound<'_, PyAny>) -> bool {
     object.cast::<PyMapping>().is_ok()
 }
 
-/// The `first` row and those behind it, at most `most`, as a batch; those before it were `done`.
-/// Beside an event's there may be the columns that are `accepted`.
+/// The `first` row and those behind it, at max_rows `max_rows`, as a batch; those before it were `done`.
+/// Beside an event's present may be the columns that are `accepted`.
 pub fn to_batch<'py>(
     first: Bound<'py, PyAny>,
     rest: &Bound<'py, PyIterator>,
-    most: usize,
+    max_rows: usize,
     done: u64,
-    accepted: &dyn Columns,
+    accepted: &dyn ColumnSet,
 ) -> PyResult<Batch> {
     let py = first.py();
     let mut found = ByName::default();
-    let objects = [Ok(first)].into_iter().chain(rest.clone().take(most - 1));
+    let objects = [Ok(first)].into_iter().chain(rest.clone().take(max_rows - 1));
     for (row, object) in (done..).zip(interruptible(py, objects)) {
         let mapping = object?.cast_into::<PyMapping>().map_err(|error| {
             let found = error.into_inner().get_type().to_string();
@@ -42,12 +42,12 @@ pub fn to_batch<'py>(
         found.add(row, &mapping)?;
     }
     let mut columns = Vec::new();
-    let mut broken: Vec<Rejection> = Vec::new();
+    let mut rejected: Vec<Rejection> = Vec::new();
     for (name, values) in found.columns {
         let none = || py.None().into_bound(py);
-        let values = spread(found.rows, values).map(|value| value.unwrap_or_else(none));
+        let values = dense(found.rows, values).map(|value| value.unwrap_or_else(none));
         let column = match Field::from_keyword(&name) {
-            Some(field) => from_iterator(field, values.map(Ok), done, &mut broken)?,
+            Some(field) => from_iterator(field, values.map(Ok), done, &mut rejected)?,
             None => {
                 let values: Vec<_> = values.collect();
                 match accepted.column(&name, PyList::new(py, values)?.as_any())? {
@@ -58,10 +58,10 @@ pub fn to_batch<'py>(
         };
         columns.push((name, column, true));
     }
-    broken.sort_by_key(|rejection| rejection.row);
-    broken.dedup_by_key(|rejection| rejection.row);
+    rejected.sort_by_key(|rejection| rejection.row);
+    rejected.dedup_by_key(|rejection| rejection.row);
     let batch = RecordBatch::try_from_iter_with_nullable(columns).map_err(arrow_error)?;
-    Ok((batch, broken))
+    Ok((batch, rejected))
 }
 
 /// The values of a column that are there, each with its row.

@@ -1,10 +1,10 @@
 //! Sparse columns: the values that are present, each with its row.
 
 /// A value for each of so many rows, of those that there are with their places.
-pub fn spread<T>(
+pub fn dense<T>(
     rows: usize,
-    there: impl IntoIterator<Item = (usize, T)>,
+    present: impl IntoIterator<Item = (usize, T)>,
 ) -> impl Iterator<Item = Option<T>> {
-    let mut there = there.into_iter().peekable();
-    (0..rows).map(move |row| there.next_if(|(place, _)| *place == row).map(|(_, value)| value))
+    let mut present = present.into_iter().peekable();
+    (0..rows).map(move |row| present.next_if(|(place, _)| *place == row).map(|(_, value)| value))
 }

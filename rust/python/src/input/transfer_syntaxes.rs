@@ -18,7 +18,7 @@ pub fn transfer_syntax(uid: &str) -> PyResult<TransferSyntax> {
 }
 
 /// Those of an Arrow array of text; of a null it is the `default`.
-pub fn of_array(uids: &ArrayRef, default: TransferSyntax) -> PyResult<TransferSyntaxColumn> {
+pub fn from_array(uids: &ArrayRef, default: TransferSyntax) -> PyResult<TransferSyntaxColumn> {
     match cast(uids, &DataType::LargeUtf8) {
         Ok(texts) if is_text(uids.data_type()) => {
             Ok(TransferSyntaxColumn::from_uids(texts.as_string::<i64>().iter(), default))
@@ -31,12 +31,12 @@ pub fn of_array(uids: &ArrayRef, default: TransferSyntax) -> PyResult<TransferSy
 }
 
 /// Those of an Arrow array or an iterable of str; of a null it is the `default`.
-pub fn of_values(
+pub fn from_values(
     uids: &Bound<'_, PyAny>,
     default: TransferSyntax,
 ) -> PyResult<TransferSyntaxColumn> {
     if is_arrow(uids)? {
-        return of_array(&utf8_array(uids, "transfer_syntax")?, default);
+        return from_array(&utf8_array(uids, "transfer_syntax")?, default);
     }
     let values = (0..).zip(interruptible(uids.py(), uids.try_iter()?));
     let text = |(row, value): (u64, PyResult<Bound<'_, PyAny>>)| {

@@ -22,11 +22,11 @@ pub fn from_iterator<'py>(
     field: Field,
     values: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,
     first: u64,
-    broken: &mut Vec<Rejection>,
+    rejected: &mut Vec<Rejection>,
 ) -> PyResult<ArrayRef> {
     let values = (first..).zip(values).map(|(row, value)| Ok((row, value?)));
     if is_integer(field) {
-        return integers(field, values, broken);
+        return integers(field, values, rejected);
     }
     if Field::TEXTS.contains(&field) {
         let texts = values.map(|value| value.and_then(|(row, value)| text(field, row, &value)));
@@ -34,7 +34,7 @@ pub fn from_iterator<'py>(
     }
     let values: Vec<(u64, Bound<'py, PyAny>)> = values.collect::<PyResult<_>>()?;
     if values.iter().any(|(_, value)| is_structured(value)) {
-        return columns::data_sets(field, values, broken);
+        return columns::data_sets(field, values, rejected);
     }
     let data_sets = values.iter().map(|(row, value)| data_set(field.keyword(), *row, value));
     let data_sets = data_sets.collect::<PyResult<Vec<Option<Vec<u8>>>>>()?;
@@ -44,7 +44,7 @@ pub fn from_iterator<'py>(
 fn integers<'py>(
     field: Field,
     values: impl Iterator<Item = PyResult<(u64, Bound<'py, PyAny>)>>,
-    broken: &mut Vec<Rejection>,
+    rejected: &mut Vec<Rejection>,
 ) -> PyResult<ArrayRef> {
     let mut numbers = Vec::new();
     for value in values {
@@ -63,7 +63,7 @@ fn integers<'py>(
                     Ok(number) => Reason::OutOfRange(number),
                     Err(_) => Reason::Value("it is outside 0 to 65535 (VR US)".into()),
                 };
-                broken.push(Rejection::new(reason).field(field).row(row));
+                rejected.push(Rejection::new(reason).field(field).row(row));
                 numbers.push(None);
             }
             Err(_) => return Err(wrong_value(field.keyword(), row, &value, "an int or None")),

@@ -16,7 +16,7 @@ use crate::input::events::{Events, RemainingEvents};
 use crate::input::options::batch_size;
 use crate::interrupts::detached;
 use crate::network::outcomes::Outcomes;
-use crate::network::sending::{AcceptorOptions, LEAVE, SEND_NO_MORE, Sending};
+use crate::network::sending::{STOP_AT_ONCE, STOP_SENDING, SendOptions, Sending};
 
 enum State {
     Open(Box<Sender>),
@@ -57,19 +57,14 @@ pub struct Association {
     state: Mutex<State>,
     agreement: Agreement,
     unexpected_responses: Mutex<Vec<Box<str>>>,
-    orders: AtomicU8,
+    stop: AtomicU8,
 }
 
 impl Association {
-    pub fn of(sender: Sender) -> Self {
+    pub fn new(sender: Sender) -> Self {
         let agreement = sender.agreement().clone();
         let state = Mutex::new(State::Open(Box::new(sender)));
-        Self {
-            state,
-            agreement,
-            unexpected_responses: Mutex::default(),
-            orders: AtomicU8::default(),
-        }
+        Self { state, agreement, unexpected_responses: Mutex::default(), stop: AtomicU8::default() }
     }
 
     /// Sends at most so many events, of which the first has this row, and says what became of them.
@@ -77,12 +72,12 @@ impl Association {
         &self,
         py: Python<'_>,
         events: &mut Events,
-        terms: &AcceptorOptions,
+        options: &SendOptions,
         first_row: u64,
-        most: usize,
+        max_rows: usize,
     ) -> PyResult<Outcomes> {
-        let mut sending = Sending::new(self.take()?, &self.orders, terms, first_row);
-        let done = sending.some(py, events, most);
+        let mut sending = Sending::new(self.take()?, &self.stop, options, first_row);
+        let done = sending.send_rows(py, events, max_rows);
         let (sender, outcomes) = sending.finish();
         let mut known =
             self.unexpected_responses.lock().expect("nothing panics while it is locked");
@@ -196,8 +191,8 @@ impl Association {
         transfer_syntax: &str,
         enforce_uid_conformance: bool,
     ) -> PyResult<Outcomes> {
-        let terms = AcceptorOptions::of(transfer_syntax, enforce_uid_conformance)?;
-        self.send_some(py, &mut Events::of(events)?, &terms, 0, usize::MAX)
+        let options = SendOptions::new(transfer_syntax, enforce_uid_conformance)?;
+        self.send_some(py, &mut Events::new(events)?, &options, 0, usize::MAX)
     }
 
     /// Send events in batches, for example those of an endless stream.
@@ -255,9 +250,9 @@ impl Association {
         enforce_uid_conformance: bool,
     ) -> PyResult<OutcomeBatches> {
         let batch_size = self::batch_size(batch_size)?;
-        let events = RemainingEvents::new(Events::of(events)?);
-        let terms = AcceptorOptions::of(transfer_syntax, enforce_uid_conformance)?;
-        Ok(OutcomeBatches { association: slf.unbind(), events, batch_size, terms })
+        let events = RemainingEvents::new(Events::new(events)?);
+        let options = SendOptions::new(transfer_syntax, enforce_uid_conformance)?;
+        Ok(OutcomeBatches { association: slf.unbind(), events, batch_size, options })
     }
 
     /// Stop sending events, from another thread than the sending one.
@@ -271,7 +266,7 @@ impl Association {
     ///     Abort the association instead of waiting for outstanding responses.
     #[pyo3(signature = (*, at_once = false))]
     fn stop(&self, at_once: bool) {
-        self.orders.store(if at_once { LEAVE } else { SEND_NO_MORE }, Ordering::Relaxed);
+        self.stop.store(if at_once { STOP_AT_ONCE } else { STOP_SENDING }, Ordering::Relaxed);
     }
 
     /// Release the association.
@@ -338,7 +333,7 @@ pub struct OutcomeBatches {
     association: Py<Association>,
     events: RemainingEvents,
     batch_size: usize,
-    terms: AcceptorOptions,
+    options: SendOptions,
 }
 
 #[pymethods]
@@ -351,7 +346,7 @@ impl OutcomeBatches {
         let Some((mut events, first_row)) = self.events.take() else { return Ok(None) };
         let association = self.association.get();
         let outcomes =
-            association.send_some(py, &mut events, &self.terms, first_row, self.batch_size)?;
+            association.send_some(py, &mut events, &self.options, first_row, self.batch_size)?;
         let count = outcomes.count() as u64;
         if count == 0 {
             return Ok(None);

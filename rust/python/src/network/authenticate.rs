@@ -5,11 +5,12 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
-use crate::network::calls::{Callable, attach, log};
-use crate::network::handlers::{AUTHENTICATE_FAILED, coroutine_hint, shown};
+use crate::network::calls::{Callable, attach, coroutine_hint, log, repr_of};
+
+const AUTHENTICATE_FAILED: &str = "authenticate failed: the association is rejected";
 
 /// Asks a Python function whether a user is let in.
-pub fn is_authenticated(authenticate: &Callable, user: Option<&UserIdentity>) -> bool {
+pub fn accepts_user(authenticate: &Callable, user: Option<&UserIdentity>) -> bool {
     let (name, passcode) = match user.map(|user| (user.identity_type(), user)) {
         None => (None, None),
         Some((UserIdentityType::Username, user)) => (Some(user.primary_field()), None),
@@ -34,7 +35,7 @@ pub fn is_authenticated(authenticate: &Callable, user: Option<&UserIdentity>) ->
 /// Whether it is `True`. Many objects are true in Python, a coroutine among them: only a bool decides.
 fn is_true(given: &Bound<'_, PyAny>) -> PyResult<bool> {
     given.cast::<PyBool>().map(|given| given.is_true()).map_err(|_| {
-        let shown = shown(given);
+        let shown = repr_of(given);
         let hint = coroutine_hint(given);
         PyTypeError::new_err(format!("authenticate returned {shown}, not True or False{hint}"))
     })

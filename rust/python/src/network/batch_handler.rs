@@ -18,25 +18,28 @@ use pyo3::types::{PyByteArray, PyBytes, PyFrozenSet, PyMapping, PyMemoryView, Py
 use crate::input::arrow::error::arrow_error;
 use crate::input::arrow::import::{is_arrow, utf8_array};
 use crate::network::calls::{Callable, attach, log};
-use crate::network::handlers::{BATCH, HANDLER_FAILED, PROCESSING_FAILURE, status};
+use crate::network::handler::{HANDLER_FAILED, PROCESSING_FAILURE, status};
 use crate::network::received_events::ReceivedEvents;
 
+/// So many events are enough for a batch.
+const BATCH: usize = 65536;
+
 /// What a thread that takes batches is asked.
-struct Asked {
+struct PendingChunk {
     chunk: Chunk,
     answer: Sender<Taken>,
 }
 
 /// Asks for what has come, whatever association it came on.
 pub struct BatchHandler {
-    ask: Sender<Asked>,
+    ask: Sender<PendingChunk>,
 }
 
 impl BatchHandler {
     /// Starts the thread that calls the handler: it ends when nobody can ask any more.
     pub fn start(handler: Callable) -> PyResult<Self> {
         let (ask, asked) = channel();
-        thread::Builder::new().spawn(move || call_for_batches(&asked, &handler))?;
+        thread::Builder::new().spawn(move || call_with_batches(&asked, &handler))?;
         Ok(Self { ask })
     }
 }
@@ -48,12 +51,12 @@ impl EventSink for BatchHandler {
 
     fn take(&self, chunk: Chunk) -> Taken {
         let (answer, answered) = channel();
-        let asked = self.ask.send(Asked { chunk, answer });
+        let asked = self.ask.send(PendingChunk { chunk, answer });
         asked.ok().and_then(|()| answered.recv().ok()).unwrap_or(Taken::Nobody)
     }
 }
 
-fn call_for_batches(asked: &Receiver<Asked>, handler: &Callable) {
+fn call_with_batches(asked: &Receiver<PendingChunk>, handler: &Callable) {
     while let Ok(first) = asked.recv() {
         let mut count = first.chunk.events;
         let mut all = vec![first];
@@ -79,13 +82,13 @@ fn statuses(handler: &Callable, chunks: &[Chunk]) -> Vec<u16> {
     let events = received(chunks);
     let rows = events.num_rows();
     let called = attach(|py| {
-        let called = call_for_batch(py, handler, events.into(), rows);
+        let called = call_with_batch(py, handler, events.into(), rows);
         called.map_err(|error| log(py, error, HANDLER_FAILED)).ok()
     });
     called.flatten().unwrap_or_else(|| vec![PROCESSING_FAILURE; rows])
 }
 
-fn call_for_batch(
+fn call_with_batch(
     py: Python<'_>,
     handler: &Callable,
     events: ReceivedEvents,
@@ -94,7 +97,7 @@ fn call_for_batch(
     let answer = handler.call1(py, (events,))?;
     let statuses: Vec<u16> = if is_arrow(&answer)? {
         // Its name in errors: the handler gives it none.
-        column_of_statuses(&utf8_array(&answer, "Status")?)?
+        statuses_of_column(&utf8_array(&answer, "Status")?)?
     } else if is_column(&answer)? {
         // No more than can be wrong already: an iterator may have no end.
         answer.try_iter()?.take(rows + 1).map(|one| status(&one?)).collect::<PyResult<_>>()?
@@ -124,7 +127,7 @@ fn is_column(given: &Bound<'_, PyAny>) -> PyResult<bool> {
 }
 
 /// The Statuses of a column, which says of each event what became of it: a null says nothing.
-fn column_of_statuses(column: &ArrayRef) -> PyResult<Vec<u16>> {
+fn statuses_of_column(column: &ArrayRef) -> PyResult<Vec<u16>> {
     let wrong = |row: usize, why: &str| {
         PyValueError::new_err(format!(
             "row {row} of the batch handler's column {why}: a Status must be an integer of 0 to 65535"

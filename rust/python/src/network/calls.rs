@@ -12,12 +12,12 @@ use pyo3::types::PyDict;
 
 thread_local! {
     /// Whether this thread is one of a listener's, which calls what its user gave it.
-    static OF_LISTENER: Cell<bool> = const { Cell::new(false) };
+    static IS_LISTENER_THREAD: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Whether a listener's own thread calls this: such a thread must not wait for the listener's end.
-pub fn is_called_by_listener() -> bool {
-    OF_LISTENER.get()
+pub fn is_listener_thread() -> bool {
+    IS_LISTENER_THREAD.get()
 }
 
 /// The calls of Python functions by threads of listeners.
@@ -75,7 +75,7 @@ impl Drop for Call {
 /// finalizer that the garbage collector calls, must not wait for this thread's end.
 pub fn attach<T>(run: impl FnOnce(Python<'_>) -> T) -> Option<T> {
     let _call = Call::begin()?;
-    OF_LISTENER.set(true);
+    IS_LISTENER_THREAD.set(true);
     Some(Python::attach(run))
 }
 
@@ -148,4 +148,20 @@ pub fn log(py: Python<'_>, error: PyErr, text: &str) {
     if let Err(error) = logged {
         error.write_unraisable(py, None);
     }
+}
+
+/// What an error calls something that a function of the user's returned.
+pub fn repr_of(given: &Bound<'_, PyAny>) -> String {
+    given.repr().map_or_else(|_| "an object".to_owned(), |text| text.to_string())
+}
+
+/// What to say of a coroutine: nobody awaits it.
+pub fn coroutine_hint(given: &Bound<'_, PyAny>) -> &'static str {
+    let is_coroutine = given.get_type().name().is_ok_and(|name| name == "coroutine");
+    if !is_coroutine {
+        return "";
+    }
+    // Closed, it does not warn that nobody awaited it.
+    let _ = given.call_method0("close");
+    "; the function must not be asynchronous"
 }

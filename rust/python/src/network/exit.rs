@@ -11,43 +11,43 @@ use pyo3::sync::PyOnceLock;
 use crate::network::calls::end_calls;
 
 /// A listener of this process or of one that it was forked from.
-struct Running {
+struct OpenListener {
     process: u32,
     listener: Weak<listener::Listener>,
     waiting: Weak<EventQueue>,
 }
 
 /// The listeners that may be running.
-static RUNNING: Mutex<Vec<Running>> = Mutex::new(Vec::new());
+static RUNNING: Mutex<Vec<OpenListener>> = Mutex::new(Vec::new());
 
-fn running() -> MutexGuard<'static, Vec<Running>> {
+fn running() -> MutexGuard<'static, Vec<OpenListener>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Lets a listener end before the interpreter does: its threads must not call Python functions while that is
 /// taken apart.
-pub fn end_with_interpreter(
+pub fn close_at_exit(
     py: Python<'_>,
     listener: &Arc<listener::Listener>,
     waiting: &Arc<EventQueue>,
 ) -> PyResult<()> {
     static REGISTERED: PyOnceLock<()> = PyOnceLock::new();
     REGISTERED.get_or_try_init(py, || {
-        let end = wrap_pyfunction!(end_listeners, py)?;
+        let end = wrap_pyfunction!(close_listeners, py)?;
         py.import("atexit")?.call_method1("register", (end,)).map(drop)
     })?;
     let mut running = running();
     running.retain(|one| one.listener.strong_count() > 0);
     let (process, listener, waiting) =
         (std::process::id(), Arc::downgrade(listener), Arc::downgrade(waiting));
-    running.push(Running { process, listener, waiting });
+    running.push(OpenListener { process, listener, waiting });
     Ok(())
 }
 
 /// Ends all listeners of this process. A handler that does not return is not waited for without an end.
 #[pyfunction]
-fn end_listeners(py: Python<'_>) {
-    const PATIENCE: Duration = Duration::from_secs(5);
+fn close_listeners(py: Python<'_>) {
+    const TIMEOUT: Duration = Duration::from_secs(5);
     py.detach(|| {
         let all = std::mem::take(&mut *running());
         let of_this_process = all.iter().filter(|one| one.process == std::process::id());
@@ -60,9 +60,9 @@ fn end_listeners(py: Python<'_>) {
         }
         let begin = Instant::now();
         for (listener, _) in &there {
-            let _ = listener.close(|| if begin.elapsed() < PATIENCE { Ok(()) } else { Err(()) });
+            let _ = listener.close(|| if begin.elapsed() < TIMEOUT { Ok(()) } else { Err(()) });
         }
         // Those of listeners that were dropped may run too.
-        end_calls(PATIENCE.saturating_sub(begin.elapsed()));
+        end_calls(TIMEOUT.saturating_sub(begin.elapsed()));
     });
 }

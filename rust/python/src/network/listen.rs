@@ -16,11 +16,11 @@ use fastdimse_delivery::timeouts::Timeouts;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::network::authenticate::is_authenticated;
+use crate::network::authenticate::accepts_user;
 use crate::network::batch_handler::BatchHandler;
 use crate::network::calls::Callable;
-use crate::network::exit::end_with_interpreter;
-use crate::network::handlers::Handler;
+use crate::network::exit::close_at_exit;
+use crate::network::handler::Handler;
 use crate::network::listener::Listener;
 use crate::network::options::{check_max_pdu_length, seconds, sop_classes, texts, title};
 use crate::network::tls::{Tls, server_tls};
@@ -166,12 +166,12 @@ pub fn listen(
     let handler = callable("handler", handler)?;
     let batch_handler = callable("batch_handler", batch_handler)?;
     let authenticate = callable("authenticate", authenticate)?;
-    let authenticates = authenticate.clone().map(|callable| -> Authenticate {
-        Box::new(move |user| is_authenticated(&callable, user))
+    let is_authenticated = authenticate.clone().map(|authenticate| -> Authenticate {
+        Box::new(move |user| accepts_user(&authenticate, user))
     });
     let service = Service {
         terms,
-        authenticate: authenticates,
+        authenticate: is_authenticated,
         tls,
         timeouts,
         max_message_length,
@@ -188,12 +188,12 @@ pub fn listen(
         }
         (Some(handler), None) => Arc::new(Handler { handler }),
         (None, Some(handler)) => Arc::new(BatchHandler::start(handler)?),
-        (None, None) => Arc::new(Collector { waiting: waiting.clone() }),
+        (None, None) => Arc::new(ReceiveQueue { waiting: waiting.clone() }),
     };
     let bound =
         py.detach(|| listener::Listener::bind((host, port), service, max_connections, taker));
     let listener = Arc::new(bound?);
-    end_with_interpreter(py, &listener, &waiting)?;
+    close_at_exit(py, &listener, &waiting)?;
     Ok(Listener {
         port: listener.address().port(),
         process: std::process::id(),
@@ -206,11 +206,11 @@ pub fn listen(
 }
 
 /// Hands events on to who receives them.
-pub struct Collector {
+pub struct ReceiveQueue {
     waiting: Arc<EventQueue>,
 }
 
-impl EventSink for Collector {
+impl EventSink for ReceiveQueue {
     fn answer(&self, _: &CommandSet<'_>, _: &[u8], _: u8, _: &Origin) -> Option<Answer> {
         Some(Answer::SUCCESS)
     }

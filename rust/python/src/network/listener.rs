@@ -14,7 +14,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::network::calls::{Callable, is_called_by_listener};
+use crate::network::calls::{Callable, is_listener_thread};
 use crate::network::received_events::ReceivedEvents;
 
 /// How often a wait looks for a signal, such as Ctrl-C.
@@ -80,7 +80,7 @@ impl Listener {
     }
 
     /// Waits for chunks.
-    fn chunks(
+    fn wait_for_chunks(
         &self,
         py: Python<'_>,
         events: usize,
@@ -201,7 +201,9 @@ impl Listener {
         }
         self.check_process()?;
         let most = batch_size.max(1);
-        let Some(chunks) = self.chunks(py, most, timeout, linger)? else { return Ok(None) };
+        let Some(chunks) = self.wait_for_chunks(py, most, timeout, linger)? else {
+            return Ok(None);
+        };
         Ok(Some(py.detach(|| event_columns::received(&chunks)).into()))
     }
 
@@ -225,7 +227,7 @@ impl Listener {
         // Associations that wait for room go on, and end.
         self.waiting.stop();
         let core = self.core();
-        if is_called_by_listener() {
+        if is_listener_thread() {
             py.detach(|| core.stop());
             self.closed.store(true, Ordering::SeqCst);
             return Ok(());

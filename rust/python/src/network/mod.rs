@@ -9,7 +9,7 @@ pub mod authenticate;
 pub mod batch_handler;
 pub mod calls;
 pub mod exit;
-pub mod handlers;
+pub mod handler;
 pub mod listen;
 pub mod listener;
 pub mod options;

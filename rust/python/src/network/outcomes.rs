@@ -86,12 +86,12 @@ impl OutcomesBuilder {
         self.rows.push(Outcome { failure, ..Outcome::default() });
     }
 
-    pub fn answer(&mut self, row: usize, answer: Answer) {
+    pub fn set_response(&mut self, row: usize, answer: Answer) {
         self.rows[row].answer = Some(answer);
     }
 
     /// Gives all from this row on that have neither an answer nor a failure this one.
-    pub fn fail(&mut self, from: usize, code: &'static str, reason: &str) {
+    pub fn fail_from(&mut self, from: usize, code: &'static str, reason: &str) {
         let reason: Arc<str> = reason.into();
         let open = |row: &&mut Outcome| row.answer.is_none() && row.failure.is_none();
         self.rows[from..].iter_mut().filter(open).for_each(|row| {

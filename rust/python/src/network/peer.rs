@@ -167,7 +167,7 @@ impl Peer {
         let sender = detached(py, || {
             Sender::open(address, self.tls.as_ref(), &self.proposal, self.patience)
         });
-        Ok(Association::of(sender?.map_err(Error::Association)?))
+        Ok(Association::new(sender?.map_err(Error::Association)?))
     }
 
     /// Verify the peer with a C-ECHO request (PS3.7 9.1.5) on an association of its own.

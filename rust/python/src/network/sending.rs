@@ -23,22 +23,22 @@ const ROWS: usize = 4096;
 const SIGNALS: Duration = Duration::from_millis(100);
 
 /// What another thread may order.
-pub const SEND_NO_MORE: u8 = 1;
+pub const STOP_SENDING: u8 = 1;
 /// The same, and to wait for nothing.
-pub const LEAVE: u8 = 2;
+pub const STOP_AT_ONCE: u8 = 2;
 
 /// The code of an event that was not sent, since the association failed before or was told to stop.
 const NOT_SENT: &str = "not-sent";
 const STOPPED: &str = "this end was told to send no more";
 
 /// How events are sent.
-pub struct AcceptorOptions {
+pub struct SendOptions {
     encoded_in: TransferSyntax,
     conformant_uids: bool,
 }
 
-impl AcceptorOptions {
-    pub fn of(encoded_in: &str, conformant_uids: bool) -> PyResult<Self> {
+impl SendOptions {
+    pub fn new(encoded_in: &str, conformant_uids: bool) -> PyResult<Self> {
         Ok(Self { encoded_in: transfer_syntax(encoded_in)?, conformant_uids })
     }
 }
@@ -46,11 +46,11 @@ impl AcceptorOptions {
 /// Events on their way out.
 pub struct Sending<'a> {
     sender: Box<Sender>,
-    control: ControlFn<'a>,
+    stop: StopSignal<'a>,
     outcomes: OutcomesBuilder,
     /// The row of each message.
     rows: Vec<usize>,
-    terms: &'a AcceptorOptions,
+    options: &'a SendOptions,
     /// The number of the first row.
     first_row: u64,
     /// Whether an order came to send no more.
@@ -58,12 +58,12 @@ pub struct Sending<'a> {
 }
 
 /// Who asks what to do.
-struct ControlFn<'a> {
+struct StopSignal<'a> {
     given: &'a AtomicU8,
     asked: Instant,
 }
 
-impl ControlFn<'_> {
+impl StopSignal<'_> {
     fn order(&mut self, now: Instant) -> Control {
         match self.given.load(Ordering::Relaxed) {
             0 if now - self.asked < SIGNALS => Control::Continue,
@@ -71,7 +71,7 @@ impl ControlFn<'_> {
                 self.asked = now;
                 if interrupted() { Control::Cancel } else { Control::Continue }
             }
-            SEND_NO_MORE => Control::StopSending,
+            STOP_SENDING => Control::StopSending,
             _ => Control::Cancel,
         }
     }
@@ -81,12 +81,12 @@ impl<'a> Sending<'a> {
     pub fn new(
         sender: Box<Sender>,
         given: &'a AtomicU8,
-        terms: &'a AcceptorOptions,
+        options: &'a SendOptions,
         first_row: u64,
     ) -> Self {
-        let control = ControlFn { given, asked: Instant::now() };
+        let stop = StopSignal { given, asked: Instant::now() };
         let (outcomes, rows) = (OutcomesBuilder::default(), Vec::new());
-        Self { sender, control, outcomes, rows, terms, first_row, stopped: false }
+        Self { sender, stop, outcomes, rows, options, first_row, stopped: false }
     }
 
     pub fn finish(self) -> (Box<Sender>, OutcomesBuilder) {
@@ -95,21 +95,21 @@ impl<'a> Sending<'a> {
 
     /// Sends so many and waits for their answers. Of a table the rows behind a failure of the
     /// association are noted too; others may have no end.
-    pub fn some(
+    pub fn send_rows(
         &mut self,
         py: Python<'_>,
         events: &mut Events,
-        most: usize,
+        max_rows: usize,
     ) -> PyResult<Option<Failure>> {
-        let mut failure = self.batches(py, events, most)?;
+        let mut failure = self.send_batches(py, events, max_rows)?;
         if failure.is_none() {
-            failure = detached(py, || self.rest())?;
+            failure = detached(py, || self.wait_for_responses())?;
         }
         let why = failure.as_ref().map(Failure::to_string);
         if let Some(why) = why.or(self.stopped.then(|| STOPPED.to_owned()))
             && events.is_table()
         {
-            self.unsent(py, events, most, &why)?;
+            self.record_unsent(py, events, max_rows, &why)?;
         }
         Ok(failure)
     }
@@ -118,32 +118,32 @@ impl<'a> Sending<'a> {
         &self,
         py: Python<'_>,
         events: &mut Events,
-        most: usize,
+        max_rows: usize,
     ) -> PyResult<Option<(RecordBatch, Vec<Rejection>)>> {
         let count = self.outcomes.count();
-        match most - count {
+        match max_rows - count {
             0 => Ok(None),
             left => events.next(py, left.min(ROWS), self.first_row + count as u64),
         }
     }
 
-    fn batches(
+    fn send_batches(
         &mut self,
         py: Python<'_>,
         events: &mut Events,
-        most: usize,
+        max_rows: usize,
     ) -> PyResult<Option<Failure>> {
         while !self.stopped
-            && let Some((batch, broken)) = self.next(py, events, most)?
+            && let Some((batch, rejected)) = self.next(py, events, max_rows)?
         {
             let found = py.detach(|| {
                 let first_row = self.first_row + self.outcomes.count() as u64;
-                let AcceptorOptions { encoded_in, conformant_uids } = *self.terms;
+                let SendOptions { encoded_in, conformant_uids } = *self.options;
                 let agreement = self.sender.agreement();
-                encode_requests(&batch, broken, encoded_in, agreement, first_row, conformant_uids)
+                encode_requests(&batch, rejected, encoded_in, agreement, first_row, conformant_uids)
             });
             let requests = found.map_err(Error::Schema)?;
-            if let Some(failure) = detached(py, || self.batch(&requests, batch.num_rows()))? {
+            if let Some(failure) = detached(py, || self.send_batch(&requests, batch.num_rows()))? {
                 return Ok(Some(failure));
             }
         }
@@ -151,47 +151,47 @@ impl<'a> Sending<'a> {
     }
 
     /// Sends a batch of so many rows.
-    fn batch(&mut self, requests: &EncodedRequests, rows: usize) -> Option<Failure> {
+    fn send_batch(&mut self, requests: &EncodedRequests, rows: usize) -> Option<Failure> {
         let first = self.rows.len();
-        self.note(requests, rows);
+        self.record_batch(requests, rows);
         let EncodedRequests { encoded, message_ids } = requests;
         let (bytes, offsets) = (&encoded.bytes, &encoded.offsets);
         let (mut sent, mut answers) = (0, Vec::new());
         let requests = Requests { bytes, offsets, message_ids, first: first as u64 };
-        let mut order = |now| self.control.order(now);
+        let mut order = |now| self.stop.order(now);
         let result = self.sender.send(requests, &mut sent, &mut answers, &mut order);
-        self.answered(&answers);
+        self.record_responses(&answers);
         let failure = result.err();
         if let Some(&unsent) = self.rows.get(first + sent) {
             self.stopped = failure.is_none();
             let why = failure.as_ref().map_or(STOPPED.to_owned(), Failure::to_string);
-            self.outcomes.fail(unsent, NOT_SENT, &why);
+            self.outcomes.fail_from(unsent, NOT_SENT, &why);
         }
-        self.failed(failure?)
+        self.record_failure(failure?)
     }
 
     /// Waits for the answers that are still due.
-    fn rest(&mut self) -> Option<Failure> {
+    fn wait_for_responses(&mut self) -> Option<Failure> {
         let mut answers = Vec::new();
-        let mut order = |now| self.control.order(now);
+        let mut order = |now| self.stop.order(now);
         let result = self.sender.finish(&mut answers, &mut order);
-        self.answered(&answers);
-        self.failed(result.err()?)
+        self.record_responses(&answers);
+        self.record_failure(result.err()?)
     }
 
-    fn answered(&mut self, answers: &[Answer]) {
+    fn record_responses(&mut self, answers: &[Answer]) {
         for answer in answers {
-            self.outcomes.answer(self.rows[answer.request as usize], *answer);
+            self.outcomes.set_response(self.rows[answer.request as usize], *answer);
         }
     }
 
-    fn failed(&mut self, failure: Failure) -> Option<Failure> {
-        self.outcomes.fail(0, failure.code(), &failure.to_string());
+    fn record_failure(&mut self, failure: Failure) -> Option<Failure> {
+        self.outcomes.fail_from(0, failure.code(), &failure.to_string());
         Some(failure)
     }
 
     /// Adds the rows of a batch to the outcomes.
-    fn note(&mut self, requests: &EncodedRequests, rows: usize) {
+    fn record_batch(&mut self, requests: &EncodedRequests, rows: usize) {
         let mut rejected = requests.encoded.rejected.iter().peekable();
         let mut ids = requests.message_ids.iter();
         for _ in 0..rows {
@@ -208,18 +208,18 @@ impl<'a> Sending<'a> {
     }
 
     /// Adds the rows that are left.
-    fn unsent(
+    fn record_unsent(
         &mut self,
         py: Python<'_>,
         events: &mut Events,
-        most: usize,
+        max_rows: usize,
         why: &str,
     ) -> PyResult<()> {
         let first = self.outcomes.count();
-        while let Some((batch, _)) = self.next(py, events, most)? {
+        while let Some((batch, _)) = self.next(py, events, max_rows)? {
             (0..batch.num_rows()).for_each(|_| self.outcomes.push_unsent());
         }
-        self.outcomes.fail(first, NOT_SENT, why);
+        self.outcomes.fail_from(first, NOT_SENT, why);
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use crate::primitive::latin_1;
 use crate::primitive::slots::as_plain;
 
 /// A value of a primitive, on its way into a command set.
-pub enum Held<'py> {
+pub enum ElementValue<'py> {
     /// `None`: the element is left out.
     Absent,
     /// A number.
@@ -25,7 +25,7 @@ pub enum Held<'py> {
     Bytes(Vec<u8>),
 }
 
-impl Held<'_> {
+impl ElementValue<'_> {
     fn as_value(&self) -> Value<'_> {
         match self {
             Self::Absent => Value::Absent,
@@ -38,24 +38,24 @@ impl Held<'_> {
 }
 
 /// Why a value can't go into a command set: a rule of the core, or a Python error on the way.
-pub enum Refused {
+pub enum ElementError {
     /// It breaks a rule.
-    Rule(Reason),
+    Invalid(Reason),
     /// Python code raised.
     Raised(PyErr),
 }
 
-impl From<PyErr> for Refused {
+impl From<PyErr> for ElementError {
     fn from(error: PyErr) -> Self {
         Self::Raised(error)
     }
 }
 
 /// The values of a primitive, ours or pynetdicom's.
-pub struct HeldEvent<'py> {
+pub struct MessageValues<'py> {
     /// What it is.
     pub kind: Kind,
-    values: [(Field, Held<'py>); 8],
+    values: [(Field, ElementValue<'py>); 8],
     /// The data set's stream.
     pub data_set: Option<Bound<'py, PyAny>>,
 }
@@ -74,12 +74,12 @@ pub const FIELDS: [(Field, usize); 8] = {
     fields
 };
 
-impl<'py> HeldEvent<'py> {
+impl<'py> MessageValues<'py> {
     /// Reads the attributes of `object` that its message carries.
     ///
     /// # Errors
     /// The field whose value was refused.
-    pub fn of(object: &Bound<'py, PyAny>) -> Result<Self, (Field, Refused)> {
+    pub fn read(object: &Bound<'py, PyAny>) -> Result<Self, (Field, ElementError)> {
         let plain = as_plain(object);
         let get = |field: Field| -> PyResult<Option<Bound<'py, PyAny>>> {
             match plain {
@@ -90,17 +90,18 @@ impl<'py> HeldEvent<'py> {
                 None => object.getattr_opt(field.keyword()),
             }
         };
-        let of_field = |field| get(field).map_err(|error| (field, Refused::Raised(error)));
+        let of_field = |field| get(field).map_err(|error| (field, ElementError::Raised(error)));
         let responded_to = of_field(Field::MessageIDBeingRespondedTo)?;
         let kind = match responded_to {
             Some(value) if !value.is_none() => Kind::Response,
             _ => Kind::Request,
         };
-        let mut values = FIELDS.map(|(field, _)| (field, Held::Absent));
-        for ((field, held), (_, row)) in values.iter_mut().zip(FIELDS) {
+        let mut values = FIELDS.map(|(field, _)| (field, ElementValue::Absent));
+        for ((field, message_values), (_, row)) in values.iter_mut().zip(FIELDS) {
             let element = &ELEMENTS[row];
             if element.usage(kind) != Usage::Absent {
-                *held = hold(of_field(*field)?, *field, element.vr).map_err(|why| (*field, why))?;
+                *message_values = element_value(of_field(*field)?, *field, element.vr)
+                    .map_err(|why| (*field, why))?;
             }
         }
         let data_set = of_field(kind.data_set())?.filter(|data_set| !data_set.is_none());
@@ -108,18 +109,18 @@ impl<'py> HeldEvent<'py> {
     }
 
     /// The value of a field.
-    pub fn get(&self, field: Field) -> &Held<'py> {
+    pub fn get(&self, field: Field) -> &ElementValue<'py> {
         match self.values.iter().find(|(of, _)| *of == field) {
-            Some((_, held)) => held,
-            None => &Held::Absent,
+            Some((_, message_values)) => message_values,
+            None => &ElementValue::Absent,
         }
     }
 
     /// Its command set, which announces a data set or none.
     pub fn command_set(&self, announced: bool) -> CommandSet<'_> {
         let mut command_set = CommandSet::new(self.kind, announced);
-        for (field, held) in &self.values {
-            command_set.set(*field, held.as_value());
+        for (field, message_values) in &self.values {
+            command_set.set(*field, message_values.as_value());
         }
         command_set
     }
@@ -127,27 +128,31 @@ impl<'py> HeldEvent<'py> {
 
 /// A value as pydicom would write it. An attribute that isn't there is an element without a
 /// value, as in pynetdicom.
-fn hold<'py>(value: Option<Bound<'py, PyAny>>, field: Field, vr: Vr) -> Result<Held<'py>, Refused> {
+fn element_value<'py>(
+    value: Option<Bound<'py, PyAny>>,
+    field: Field,
+    vr: Vr,
+) -> Result<ElementValue<'py>, ElementError> {
     let without_value = || match vr {
-        Vr::Us | Vr::Ul => Held::UsMany(Vec::new()),
-        Vr::Ui | Vr::Lo => Held::Bytes(Vec::new()),
+        Vr::Us | Vr::Ul => ElementValue::UsMany(Vec::new()),
+        Vr::Ui | Vr::Lo => ElementValue::Bytes(Vec::new()),
     };
     let Some(value) = value else { return Ok(without_value()) };
     if value.is_none() {
-        return Ok(Held::Absent);
+        return Ok(ElementValue::Absent);
     }
     // The class takes anything for these two, and pydicom makes what it can of it.
     if matches!(field, Field::ErrorComment | Field::ErrorID) {
         if value.is_instance_of::<PyByteArray>() && vr == Vr::Lo && value.len()? > 1 {
-            return Err(refused(&value, COMMENT));
+            return Err(invalid_value(&value, COMMENT));
         }
         let value = sole_item(value)?;
         if value.is_none() || value.len().is_ok_and(|length| length == 0) {
             return Ok(without_value());
         }
-        return if vr == Vr::Lo { hold_comment(&value) } else { hold_numbers(&value) };
+        return if vr == Vr::Lo { comment_value(&value) } else { number_values(&value) };
     }
-    if vr == Vr::Ui { hold_uid(&value) } else { us(&value).map(Held::Us) }
+    if vr == Vr::Ui { uid_value(&value) } else { us(&value).map(ElementValue::Us) }
 }
 
 /// pydicom takes a list of one for the one.
@@ -161,24 +166,24 @@ fn sole_item(value: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
 
 const COMMENT: &str = "a str of at most 64 characters";
 
-pub fn refused(value: &Bound<'_, PyAny>, accepted: &str) -> Refused {
+pub fn invalid_value(value: &Bound<'_, PyAny>, accepted: &str) -> ElementError {
     // `ascii` leaves nothing that can't be printed.
     match PyString::new(value.py(), "{!a}").call_method1("format", (value,)) {
         Ok(shown) => {
             let text: String = shown.to_string().chars().take(70).collect();
-            Refused::Rule(Reason::Value(format!("{text} is not {accepted}").into()))
+            ElementError::Invalid(Reason::Value(format!("{text} is not {accepted}").into()))
         }
-        Err(error) => Refused::Raised(error),
+        Err(error) => ElementError::Raised(error),
     }
 }
 
-fn hold_numbers<'py>(value: &Bound<'py, PyAny>) -> Result<Held<'py>, Refused> {
+fn number_values<'py>(value: &Bound<'py, PyAny>) -> Result<ElementValue<'py>, ElementError> {
     // pydicom packs the items of a list, and nothing else that has several.
     if !value.hasattr(intern!(value.py(), "append"))? {
-        return us(value).map(Held::Us);
+        return us(value).map(ElementValue::Us);
     }
-    let numbers: Result<_, Refused> = value.try_iter()?.map(|number| us(&number?)).collect();
-    numbers.map(Held::UsMany)
+    let numbers: Result<_, ElementError> = value.try_iter()?.map(|number| us(&number?)).collect();
+    numbers.map(ElementValue::UsMany)
 }
 
 /// Whether it holds several values: a list, a tuple, pydicom's MultiValue, but no text or bytes.
@@ -190,40 +195,40 @@ fn is_sequence(value: &Bound<'_, PyAny>) -> PyResult<bool> {
 }
 
 /// A number that fits the VR US, from anything with `__index__`.
-fn us(value: &Bound<'_, PyAny>) -> Result<u16, Refused> {
+fn us(value: &Bound<'_, PyAny>) -> Result<u16, ElementError> {
     if let Ok(number) = value.extract::<u16>() {
         return Ok(number);
     }
     match value.extract::<i128>() {
-        Ok(number) => Err(Refused::Rule(Reason::OutOfRange(number))),
-        Err(_) => Err(refused(value, "an integer from 0 to 65535 (VR US)")),
+        Ok(number) => Err(ElementError::Invalid(Reason::OutOfRange(number))),
+        Err(_) => Err(invalid_value(value, "an integer from 0 to 65535 (VR US)")),
     }
 }
 
-fn hold_uid<'py>(value: &Bound<'py, PyAny>) -> Result<Held<'py>, Refused> {
+fn uid_value<'py>(value: &Bound<'py, PyAny>) -> Result<ElementValue<'py>, ElementError> {
     let Ok(text) = value.cast::<PyString>() else {
-        return Err(refused(value, "a UID"));
+        return Err(invalid_value(value, "a UID"));
     };
     match text.to_str() {
-        Ok(ascii) if ascii.is_ascii() => Ok(Held::Str(text.clone())),
-        Ok(other) => latin_1::encode(other).map(Held::Bytes).ok_or_else(|| {
-            refused(value, "text that the default repertoire has (ISO 646, PS3.5 6.1.2.1)")
+        Ok(ascii) if ascii.is_ascii() => Ok(ElementValue::Str(text.clone())),
+        Ok(other) => latin_1::encode(other).map(ElementValue::Bytes).ok_or_else(|| {
+            invalid_value(value, "text that the default repertoire has (ISO 646, PS3.5 6.1.2.1)")
         }),
-        Err(_) => Err(refused(value, "a UID")),
+        Err(_) => Err(invalid_value(value, "a UID")),
     }
 }
 
-fn hold_comment<'py>(value: &Bound<'py, PyAny>) -> Result<Held<'py>, Refused> {
+fn comment_value<'py>(value: &Bound<'py, PyAny>) -> Result<ElementValue<'py>, ElementError> {
     if let Ok(text) = value.cast_exact::<PyString>()
         && text.to_str().is_ok_and(str::is_ascii)
     {
-        return Ok(Held::Str(text.clone()));
+        return Ok(ElementValue::Str(text.clone()));
     }
-    comment_bytes(value, true).map(Held::Bytes)
+    comment_bytes(value, true).map(ElementValue::Bytes)
 }
 
 /// Text, bytes, or several of them, which a backslash parts (PS3.5 6.2).
-fn comment_bytes(value: &Bound<'_, PyAny>, several: bool) -> Result<Vec<u8>, Refused> {
+fn comment_bytes(value: &Bound<'_, PyAny>, several: bool) -> Result<Vec<u8>, ElementError> {
     if let Ok(text) = value.cast::<PyString>() {
         return match text.to_str().ok().and_then(latin_1::encode) {
             Some(bytes) => Ok(bytes),
@@ -240,13 +245,13 @@ fn comment_bytes(value: &Bound<'_, PyAny>, several: bool) -> Result<Vec<u8>, Ref
         let values: Vec<Bound<'_, PyAny>> = value.try_iter()?.collect::<PyResult<_>>()?;
         let texts = values.iter().filter(|value| value.is_instance_of::<PyString>()).count();
         if texts != 0 && texts != values.len() {
-            return Err(refused(value, "of one kind: all str, or all bytes"));
+            return Err(invalid_value(value, "of one kind: all str, or all bytes"));
         }
-        let values: Result<Vec<Vec<u8>>, Refused> =
+        let values: Result<Vec<Vec<u8>>, ElementError> =
             values.iter().map(|value| comment_bytes(value, false)).collect();
         return Ok(values?.join(&b'\\'));
     }
-    Err(refused(value, COMMENT))
+    Err(invalid_value(value, COMMENT))
 }
 
 /// pydicom writes a question mark for what Latin-1 does not have, and warns.

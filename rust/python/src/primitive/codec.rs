@@ -12,17 +12,17 @@ use pyo3::types::{PyBytes, PyType};
 
 use crate::buffer::to_arrow;
 use crate::errors::Error;
-use crate::primitive::attributes::{HeldEvent, Refused};
-use crate::primitive::decoded::{event_of, set};
+use crate::primitive::attributes::{ElementError, MessageValues};
+use crate::primitive::decoded::{new_event, set};
 use crate::primitive::slots::as_plain;
 use crate::primitive::stream::{data_set_bytes, to_stream};
 use crate::primitive::uid::logger;
 
 /// Raises what kept a primitive from being encoded.
-pub fn held<'py>(object: &Bound<'py, PyAny>) -> PyResult<HeldEvent<'py>> {
-    HeldEvent::of(object).map_err(|(field, refused)| match refused {
-        Refused::Rule(reason) => Error::Encode(Rejection::new(reason).field(field)).into(),
-        Refused::Raised(error) => error,
+pub fn message_values<'py>(object: &Bound<'py, PyAny>) -> PyResult<MessageValues<'py>> {
+    MessageValues::read(object).map_err(|(field, error)| match error {
+        ElementError::Invalid(reason) => Error::Encode(Rejection::new(reason).field(field)).into(),
+        ElementError::Raised(error) => error,
     })
 }
 
@@ -39,12 +39,12 @@ fn with_command_set<'py, T>(
             return encode(&values.command_set(), values.data_set);
         }
     }
-    let held = held(object)?;
-    let announced = match &held.data_set {
+    let message_values = message_values(object)?;
+    let announced = match &message_values.data_set {
         Some(data_set) => data_set.is_truthy()?,
         None => false,
     };
-    encode(&held.command_set(announced), held.data_set.as_ref())
+    encode(&message_values.command_set(announced), message_values.data_set.as_ref())
 }
 
 /// `N_EVENT_REPORT.encode_command_set`.
@@ -114,8 +114,8 @@ pub fn decode_command_set<'py>(
         Some((_, count)) => warn_of_several(py, field, *count),
         None => Ok(()),
     };
-    let event = event_of(cls, &read, warn)
-        .map_err(|(field, error)| refused_by_setter(py, error, field, read.get(field), bytes))?;
+    let event = new_event(cls, &read, warn)
+        .map_err(|(field, error)| rejected_by_setter(py, error, field, read.get(field), bytes))?;
     if let Some(stream) = stream {
         set(&event, read.kind.data_set(), stream)?;
     }
@@ -130,7 +130,7 @@ fn warn_of_several(py: Python<'_>, field: Field, count: usize) -> PyResult<()> {
 }
 
 /// A UID that the class refuses is bytes that can't be decoded.
-fn refused_by_setter(
+fn rejected_by_setter(
     py: Python<'_>,
     error: PyErr,
     field: Field,

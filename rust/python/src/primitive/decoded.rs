@@ -13,7 +13,7 @@ use crate::primitive::uid::set_uid;
 
 /// A primitive of class `cls` with the values of a command set, or the field that it refused.
 /// `before` is called before each field is set.
-pub fn event_of<'py>(
+pub fn new_event<'py>(
     cls: &Bound<'py, PyType>,
     command_set: &CommandSet<'_>,
     before: impl Fn(Field) -> PyResult<()>,

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::errors::Error;
-use crate::primitive::decoded::event_of;
+use crate::primitive::decoded::new_event;
 use crate::primitive::slots::primitive_type;
 
 /// Read an unambiguous command set into a primitive.
@@ -44,7 +44,7 @@ pub fn read_message<'py>(
         return Ok(None);
     }
     // A validator of the user's may refuse it: then it is refused where pynetdicom does that.
-    let event = event_of(primitive_type(py)?, &command_set, |_| Ok(())).ok();
+    let event = new_event(primitive_type(py)?, &command_set, |_| Ok(())).ok();
     Ok(event.map(|event| (event, command_set.data_set)))
 }
 

@@ -12,54 +12,58 @@ use arrow_array::ffi::FFI_ArrowArray;
 use arrow_schema::{DataType, Field};
 
 use crate::input::arrow::data_type::pointers;
-use crate::input::arrow::error::{Fault, Place};
+use crate::input::arrow::error::{ColumnPath, ImportError};
 
 /// More rows than there is memory for: numbers of bytes can be computed from fewer without overflow.
-const MOST_ROWS: i64 = 1 << 40;
+const MAX_ROWS: i64 = 1 << 40;
 
 /// The error for a type that no column is read from.
-fn not_read(data_type: &DataType, place: &Place) -> Fault {
+fn unsupported(data_type: &DataType, place: &ColumnPath) -> ImportError {
     let text =
         "it must be a number, text, binary, a dictionary of one of these, or of data sets a struct";
-    place.type_fault(&format!("is {data_type}, {text}"))
+    place.type_error(&format!("is {data_type}, {text}"))
 }
 
 /// How many buffers an array of this type has; of views they are the fewest.
-pub fn buffers(data_type: &DataType, place: &Place) -> Result<i64, Fault> {
+pub fn buffers(data_type: &DataType, place: &ColumnPath) -> Result<i64, ImportError> {
     use DataType::*;
     Ok(match data_type {
         Null => 0,
         Struct(_) | FixedSizeList(..) => 1,
         Utf8 | LargeUtf8 | Binary | LargeBinary | Utf8View | BinaryView => 3,
         Union(..) | RunEndEncoded(..) | ListView(_) | LargeListView(_) | Map(..) => {
-            return Err(not_read(data_type, place));
+            return Err(unsupported(data_type, place));
         }
         _ => 2,
     })
 }
 
 /// Checks what arrow-rs relies on when it takes an array over: all but the values of its buffers.
-pub fn check(array: &FFI_ArrowArray, data_type: &DataType, place: &Place) -> Result<(), Fault> {
+pub fn check(
+    array: &FFI_ArrowArray,
+    data_type: &DataType,
+    place: &ColumnPath,
+) -> Result<(), ImportError> {
     let FFI_ArrowArray { length, offset, null_count, n_buffers, .. } = *array;
     let buffers = buffers(data_type, place)?;
-    if length < 0 || offset < 0 || length > MOST_ROWS || offset > MOST_ROWS {
-        return Err(place.fault(&format!("{length} rows from row {offset} on")));
+    if length < 0 || offset < 0 || length > MAX_ROWS || offset > MAX_ROWS {
+        return Err(place.data_error(&format!("{length} rows from row {offset} on")));
     }
     if !(-1..=length).contains(&null_count) {
-        return Err(place.fault(&format!("{null_count} nulls in {length} rows")));
+        return Err(place.data_error(&format!("{null_count} nulls in {length} rows")));
     }
     let is_view = matches!(data_type, DataType::Utf8View | DataType::BinaryView);
-    if n_buffers != buffers && !(is_view && (buffers..MOST_ROWS).contains(&n_buffers)) {
-        return Err(place.fault(&format!(
+    if n_buffers != buffers && !(is_view && (buffers..MAX_ROWS).contains(&n_buffers)) {
+        return Err(place.data_error(&format!(
             "it has {n_buffers} buffers, {data_type} must have {buffers}{}",
             if is_view { " and more" } else { "" }
         )));
     }
     if n_buffers > 0 && array.buffers.is_null() {
-        return Err(place.fault("it lacks its buffers"));
+        return Err(place.data_error("it lacks its buffers"));
     }
     if n_buffers > 0 && null_count > 0 && buffer(array, 0).is_none() {
-        return Err(place.fault(&format!("{null_count} nulls, but no buffer says which")));
+        return Err(place.data_error(&format!("{null_count} nulls, but no buffer says which")));
     }
     check_children(array, data_type, place)?;
     if array.length > 0 { check_buffers(array, data_type, place) } else { Ok(()) }
@@ -70,12 +74,16 @@ pub fn buffer(array: &FFI_ArrowArray, index: usize) -> Option<NonNull<c_void>> {
 }
 
 /// Checks the buffers of an array that has rows.
-fn check_buffers(array: &FFI_ArrowArray, data_type: &DataType, place: &Place) -> Result<(), Fault> {
+fn check_buffers(
+    array: &FFI_ArrowArray,
+    data_type: &DataType,
+    place: &ColumnPath,
+) -> Result<(), ImportError> {
     use DataType::*;
     if array.n_buffers < 2 {
         return Ok(());
     }
-    let missing = |index| place.fault(&format!("its buffer {index} is missing"));
+    let missing = |index| place.data_error(&format!("its buffer {index} is missing"));
     let fixed = buffer(array, 1);
     if fixed.is_none() && !matches!(data_type, FixedSizeBinary(0)) {
         return Err(missing(1));
@@ -90,28 +98,28 @@ fn check_buffers(array: &FFI_ArrowArray, data_type: &DataType, place: &Place) ->
         }
     });
     match last {
-        Some(last) if last < 0 => Err(place.fault(&format!("its last offset is {last}"))),
+        Some(last) if last < 0 => Err(place.data_error(&format!("its last offset is {last}"))),
         Some(last) if last > 0 && buffer(array, 2).is_none() => Err(missing(2)),
         _ if matches!(data_type, Utf8View | BinaryView) => check_view_buffers(array, place),
         _ => Ok(()),
     }
 }
 
-fn check_view_buffers(array: &FFI_ArrowArray, place: &Place) -> Result<(), Fault> {
+fn check_view_buffers(array: &FFI_ArrowArray, place: &ColumnPath) -> Result<(), ImportError> {
     let count = array.n_buffers as usize - 3;
     if count == 0 {
         return Ok(());
     }
     let lengths = buffer(array, count + 2).map(NonNull::cast::<i64>);
     let Some(lengths) = lengths.filter(|lengths| lengths.is_aligned()) else {
-        return Err(place.fault("the lengths of its buffers are missing or not aligned"));
+        return Err(place.data_error("the lengths of its buffers are missing or not aligned"));
     };
     for index in 0..count {
         // SAFETY: there is a length for each buffer.
         let length = unsafe { lengths.add(index).read() };
         if length < 0 || length > 0 && buffer(array, index + 2).is_none() {
             let text = format!("its buffer {} has {length} bytes, or is missing", index + 2);
-            return Err(place.fault(&text));
+            return Err(place.data_error(&text));
         }
     }
     Ok(())
@@ -121,19 +129,21 @@ fn check_view_buffers(array: &FFI_ArrowArray, place: &Place) -> Result<(), Fault
 fn check_children(
     array: &FFI_ArrowArray,
     data_type: &DataType,
-    place: &Place,
-) -> Result<(), Fault> {
-    let (found, expected) = (array.n_children, fields_of(data_type).len());
+    place: &ColumnPath,
+) -> Result<(), ImportError> {
+    let (found, expected) = (array.n_children, child_fields(data_type).len());
     if usize::try_from(found) != Ok(expected) {
         let what = if place.path.is_none() { "columns" } else { "children" };
-        return Err(place.fault(&format!("it has {found} {what}, by its schema it has {expected}")));
+        return Err(
+            place.data_error(&format!("it has {found} {what}, by its schema it has {expected}"))
+        );
     }
     // SAFETY: an array with children has pointers to as many.
     let Some(children) = (unsafe { pointers(array.children, found) }) else {
-        return Err(place.fault("it lacks children that it counts"));
+        return Err(place.data_error("it lacks children that it counts"));
     };
     let rows = array.offset + array.length;
-    for (child, field) in children.into_iter().zip(fields_of(data_type)) {
+    for (child, field) in children.into_iter().zip(child_fields(data_type)) {
         let place = place.inside(field.name());
         check(child, field.data_type(), &place)?;
         let needed = match data_type {
@@ -142,19 +152,19 @@ fn check_children(
             _ => 0,
         };
         if child.length < needed {
-            return Err(place.fault(&format!("{} rows, {needed} are needed", child.length)));
+            return Err(place.data_error(&format!("{} rows, {needed} are needed", child.length)));
         }
     }
     match (array.dictionary(), data_type) {
         (Some(values), DataType::Dictionary(_, of)) => check(values, of, place),
-        (None, DataType::Dictionary(..)) => Err(place.fault("it lacks its dictionary")),
-        (Some(_), _) => Err(place.fault("it has a dictionary, its type has none")),
+        (None, DataType::Dictionary(..)) => Err(place.data_error("it lacks its dictionary")),
+        (Some(_), _) => Err(place.data_error("it has a dictionary, its type has none")),
         (None, _) => Ok(()),
     }
 }
 
 /// The fields inside a type.
-pub fn fields_of(data_type: &DataType) -> &[Arc<Field>] {
+pub fn child_fields(data_type: &DataType) -> &[Arc<Field>] {
     match data_type {
         DataType::Struct(fields) => fields,
         DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {

@@ -7,20 +7,24 @@ use std::sync::Arc;
 use arrow_array::ffi::FFI_ArrowSchema;
 use arrow_schema::{DataType, Field};
 
-use crate::input::arrow::error::{Fault, Place};
+use crate::input::arrow::error::{ColumnPath, ImportError};
 
 /// Types are read to this depth: data sets have 64 levels, each a list of structs.
-const DEEPEST: usize = 200;
+const MAX_DEPTH: usize = 200;
 /// The most bytes of a value of fixed size.
-const WIDEST: i32 = 1 << 20;
+const MAX_WIDTH: i32 = 1 << 20;
 /// The most entries of a field's metadata.
-const MOST_METADATA: i32 = 1 << 16;
+const MAX_METADATA: i32 = 1 << 16;
 
-pub fn field(schema: &FFI_ArrowSchema, place: &Place, depth: usize) -> Result<Field, Fault> {
+pub fn field(
+    schema: &FFI_ArrowSchema,
+    place: &ColumnPath,
+    depth: usize,
+) -> Result<Field, ImportError> {
     // SAFETY: names end in a null byte and live as long as their schema.
     let name = unsafe { text(schema.name) }.unwrap_or_default();
     let name =
-        name.to_str().map_err(|_| place.type_fault("has a field whose name is not UTF-8"))?;
+        name.to_str().map_err(|_| place.type_error("has a field whose name is not UTF-8"))?;
     let place = place.inside(name);
     let data_type = data_type(schema, &place, depth)?;
     let field = Field::new(name, data_type, schema.nullable());
@@ -31,18 +35,18 @@ pub fn field(schema: &FFI_ArrowSchema, place: &Place, depth: usize) -> Result<Fi
     let entries = unsafe { schema.metadata.cast::<i32>().read_unaligned() };
     match entries {
         // What is not UTF-8 says nothing that is read here.
-        0..=MOST_METADATA => Ok(field.with_metadata(schema.metadata().unwrap_or_default())),
-        _ => Err(place.type_fault(&format!("has {entries} entries of metadata"))),
+        0..=MAX_METADATA => Ok(field.with_metadata(schema.metadata().unwrap_or_default())),
+        _ => Err(place.type_error(&format!("has {entries} entries of metadata"))),
     }
 }
 
 pub fn children<'a>(
     schema: &'a FFI_ArrowSchema,
-    place: &Place,
-) -> Result<Vec<&'a FFI_ArrowSchema>, Fault> {
+    place: &ColumnPath,
+) -> Result<Vec<&'a FFI_ArrowSchema>, ImportError> {
     // SAFETY: a schema with children has pointers to as many.
     unsafe { pointers(schema.children, schema.n_children) }
-        .ok_or_else(|| place.type_fault("is no valid Arrow type: it lacks children that it counts"))
+        .ok_or_else(|| place.type_error("is no valid Arrow type: it lacks children that it counts"))
 }
 
 /// The text at a pointer, which may be null.
@@ -67,22 +71,26 @@ pub unsafe fn pointers<'a, T>(first: *mut *mut T, count: i64) -> Option<Vec<&'a 
     (0..count).map(|place| unsafe { first.add(place).read_unaligned().as_ref() }).collect()
 }
 
-pub fn data_type(schema: &FFI_ArrowSchema, place: &Place, depth: usize) -> Result<DataType, Fault> {
-    if depth > DEEPEST {
+pub fn data_type(
+    schema: &FFI_ArrowSchema,
+    place: &ColumnPath,
+    depth: usize,
+) -> Result<DataType, ImportError> {
+    if depth > MAX_DEPTH {
         // Its path is as long as it is deep.
         let column = place.path.as_deref().and_then(|path| path.split('.').next());
         let column = column.unwrap_or_default();
-        return Err(Fault::Data(format!(
+        return Err(ImportError::Data(format!(
             "the column '{column}' is nested too deep: a data set has at most 64 levels of sequences"
         )));
     }
     // SAFETY: a format ends in a null byte and lives as long as its schema.
     let format = unsafe { text(schema.format) }.and_then(|format| format.to_str().ok());
     let Some(format) = format else {
-        return Err(place.type_fault("has no Arrow type: its format is missing or not UTF-8"));
+        return Err(place.type_error("has no Arrow type: its format is missing or not UTF-8"));
     };
     let unknown = |why: &dyn std::fmt::Display| {
-        place.type_fault(&format!("has the Arrow type '{format}', which can't be read: {why}"))
+        place.type_error(&format!("has the Arrow type '{format}', which can't be read: {why}"))
     };
     if let Some(values) = schema.dictionary() {
         let keys = leaf(format, schema).map_err(|why| unknown(&why))?;
@@ -97,7 +105,7 @@ pub fn data_type(schema: &FFI_ArrowSchema, place: &Place, depth: usize) -> Resul
     }
     let inner = children(schema, place)?;
     let inner = inner.into_iter().map(|child| field(child, place, depth + 1));
-    let inner = inner.collect::<Result<Vec<Field>, Fault>>()?;
+    let inner = inner.collect::<Result<Vec<Field>, ImportError>>()?;
     let only = || match &inner[..] {
         [one] => Ok(Arc::new(one.clone())),
         others => Err(unknown(&format!("it has {} children, it must have one", others.len()))),
@@ -116,7 +124,7 @@ pub fn data_type(schema: &FFI_ArrowSchema, place: &Place, depth: usize) -> Resul
             others => return Err(unknown(&format!("it has {} children, not two", others.len()))),
         },
         other => match other.strip_prefix("+w:").and_then(|length| length.parse().ok()) {
-            Some(length @ 0..=WIDEST) => DataType::FixedSizeList(only()?, length),
+            Some(length @ 0..=MAX_WIDTH) => DataType::FixedSizeList(only()?, length),
             _ => return Err(unknown(&"it is none that a column may have")),
         },
     })
@@ -131,7 +139,7 @@ fn leaf(format: &str, schema: &FFI_ArrowSchema) -> Result<DataType, String> {
     alone.format = schema.format;
     let found = catch_unwind(AssertUnwindSafe(|| DataType::try_from(&alone)));
     match found {
-        Ok(Ok(DataType::FixedSizeBinary(width))) if !(0..=WIDEST).contains(&width) => {
+        Ok(Ok(DataType::FixedSizeBinary(width))) if !(0..=MAX_WIDTH).contains(&width) => {
             Err(format!("a width of {width} bytes"))
         }
         Ok(Ok(found)) => Ok(found),

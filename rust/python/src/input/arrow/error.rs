@@ -7,7 +7,7 @@ use thiserror::Error;
 
 /// What is wrong with the Arrow data of another library.
 #[derive(Debug, Error)]
-pub enum Fault {
+pub enum ImportError {
     /// A type that is none, or that nothing is read from.
     #[error("{0}")]
     Type(String),
@@ -16,15 +16,15 @@ pub enum Fault {
     Data(String),
     /// What the other library says of its own failure.
     #[error("the Arrow stream failed: {0}")]
-    Failed(String),
+    Stream(String),
 }
 
-impl From<Fault> for PyErr {
-    fn from(fault: Fault) -> Self {
+impl From<ImportError> for PyErr {
+    fn from(fault: ImportError) -> Self {
         let text = fault.to_string();
         match fault {
-            Fault::Type(_) => PyTypeError::new_err(text),
-            Fault::Data(_) | Fault::Failed(_) => PyValueError::new_err(text),
+            ImportError::Type(_) => PyTypeError::new_err(text),
+            ImportError::Data(_) | ImportError::Stream(_) => PyValueError::new_err(text),
         }
     }
 }
@@ -32,7 +32,7 @@ impl From<Fault> for PyErr {
 /// An error of the stream that the events came in, or of Arrow itself.
 pub fn arrow_error(error: ArrowError) -> PyErr {
     match error {
-        ArrowError::ExternalError(error) => match error.downcast::<Fault>() {
+        ArrowError::ExternalError(error) => match error.downcast::<ImportError>() {
             Ok(fault) => (*fault).into(),
             Err(error) => PyValueError::new_err(format!("the Arrow stream failed: {error}")),
         },
@@ -41,12 +41,12 @@ pub fn arrow_error(error: ArrowError) -> PyErr {
 }
 
 /// Where in the data something is wrong.
-pub struct Place {
+pub struct ColumnPath {
     /// The path of a column; `None` for the table itself.
     pub path: Option<String>,
 }
 
-impl Place {
+impl ColumnPath {
     pub fn table() -> Self {
         Self { path: None }
     }
@@ -62,18 +62,18 @@ impl Place {
         }
     }
 
-    fn said(&self, what: &str) -> String {
+    fn message(&self, what: &str) -> String {
         match &self.path {
             None => format!("the Arrow table {what}"),
             Some(path) => format!("the column '{path}' {what}"),
         }
     }
 
-    pub fn type_fault(&self, what: &str) -> Fault {
-        Fault::Type(self.said(what))
+    pub fn type_error(&self, what: &str) -> ImportError {
+        ImportError::Type(self.message(what))
     }
 
-    pub fn fault(&self, what: &str) -> Fault {
-        Fault::Data(self.said(&format!("is no valid Arrow data: {what}")))
+    pub fn data_error(&self, what: &str) -> ImportError {
+        ImportError::Data(self.message(&format!("is no valid Arrow data: {what}")))
     }
 }

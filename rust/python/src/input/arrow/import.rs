@@ -16,7 +16,7 @@ use pyo3::types::PyCapsule;
 
 use crate::input::arrow::check::check;
 use crate::input::arrow::data_type::data_type;
-use crate::input::arrow::error::{Fault, Place, arrow_error};
+use crate::input::arrow::error::{ColumnPath, ImportError, arrow_error};
 use crate::input::arrow::source::{Source, pointer, source};
 use crate::input::arrow::values::checked;
 
@@ -29,7 +29,7 @@ pub fn is_arrow(object: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 /// The batches of an Arrow table or stream.
 pub fn batches(object: &Bound<'_, PyAny>) -> PyResult<Box<dyn RecordBatchReader + Send>> {
-    let place = Place::table();
+    let place = ColumnPath::table();
     let (source, schema) = source(object)?;
     let DataType::Struct(fields) = data_type(&schema, &place, 0)? else {
         let text = "events must be a table, the Arrow data is an array of no structs";
@@ -40,7 +40,7 @@ pub fn batches(object: &Bound<'_, PyAny>) -> PyResult<Box<dyn RecordBatchReader 
 
 /// The Arrow array `object`, its chunks as one; `name` is what errors call it.
 pub fn array(object: &Bound<'_, PyAny>, name: &str) -> PyResult<ArrayRef> {
-    let place = Place::column(name);
+    let place = ColumnPath::column(name);
     let (mut source, schema) = source(object)?;
     let data_type = data_type(&schema, &place, 0)?;
     let mut chunks = Vec::new();
@@ -57,7 +57,7 @@ pub fn array(object: &Bound<'_, PyAny>, name: &str) -> PyResult<ArrayRef> {
 /// The same, of which all text is UTF-8.
 pub fn utf8_array(object: &Bound<'_, PyAny>, name: &str) -> PyResult<ArrayRef> {
     let array = array(object, name)?;
-    let wrong = |error| Place::column(name).fault(&format!("{error}"));
+    let wrong = |error| ColumnPath::column(name).data_error(&format!("{error}"));
     array.to_data().validate_full().map_err(wrong)?;
     Ok(array)
 }
@@ -74,14 +74,18 @@ pub fn fields(object: &Bound<'_, PyAny>, name: &str) -> PyResult<Fields> {
     let capsule = export.call0()?.cast_into::<PyCapsule>()?;
     let schema = pointer::<FFI_ArrowSchema>(&capsule, c"arrow_schema")?;
     // SAFETY: a capsule of this name has a schema, which lives as long as the capsule.
-    match data_type(unsafe { schema.as_ref() }, &Place::column(name), 0)? {
+    match data_type(unsafe { schema.as_ref() }, &ColumnPath::column(name), 0)? {
         DataType::Struct(fields) => Ok(fields),
         _ => not_schema(),
     }
 }
 
 /// Takes an array over, all of it checked.
-fn import(array: FFI_ArrowArray, data_type: &DataType, place: &Place) -> Result<ArrayRef, Fault> {
+fn import(
+    array: FFI_ArrowArray,
+    data_type: &DataType,
+    place: &ColumnPath,
+) -> Result<ArrayRef, ImportError> {
     check(&array, data_type, place)?;
     if array.length == 0 {
         return Ok(new_empty_array(data_type));
@@ -90,10 +94,10 @@ fn import(array: FFI_ArrowArray, data_type: &DataType, place: &Place) -> Result<
     let taken = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: what arrow-rs relies on was checked, and the rest is before it is relied on.
         let data = unsafe { from_ffi_and_data_type(array, data_type.clone()) };
-        let data = data.map_err(|error| place.fault(&error.to_string()))?;
+        let data = data.map_err(|error| place.data_error(&error.to_string()))?;
         Ok(make_array(checked(data, place)?))
     }));
-    taken.unwrap_or_else(|_| Err(place.fault("it can't be read")))
+    taken.unwrap_or_else(|_| Err(place.data_error("it can't be read")))
 }
 
 struct Batches {
@@ -105,18 +109,21 @@ struct Batches {
 
 impl Batches {
     fn batch(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
-        let external = |fault: Fault| ArrowError::ExternalError(Box::new(fault));
+        let external = |fault: ImportError| ArrowError::ExternalError(Box::new(fault));
         let Some(array) = self.source.next().map_err(external)? else { return Ok(None) };
         self.done += 1;
         let data_type = DataType::Struct(self.schema.fields().clone());
-        let array = import(array, &data_type, &Place::table()).map_err(|fault| match fault {
-            Fault::Data(why) => external(Fault::Data(format!("batch {}: {why}", self.done))),
-            fault => external(fault),
-        })?;
+        let array =
+            import(array, &data_type, &ColumnPath::table()).map_err(|fault| match fault {
+                ImportError::Data(why) => {
+                    external(ImportError::Data(format!("batch {}: {why}", self.done)))
+                }
+                fault => external(fault),
+            })?;
         let rows = array.as_any().downcast_ref::<StructArray>().expect("its type is a struct");
         if rows.null_count() > 0 {
             let text = format!("batch {} has {} rows that are null", self.done, rows.null_count());
-            return Err(external(Fault::Data(text)));
+            return Err(external(ImportError::Data(text)));
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         let columns = rows.columns().to_vec();

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
 use crate::input::arrow::data_type::text;
-use crate::input::arrow::error::Fault;
+use crate::input::arrow::error::ImportError;
 
 /// An array, or a stream of arrays.
 pub enum Source {
@@ -49,7 +49,7 @@ pub fn source(object: &Bound<'_, PyAny>) -> PyResult<(Source, FFI_ArrowSchema)> 
     // SAFETY: the stream is not released, and there is a schema to fill.
     match unsafe { get_schema(&mut stream, &mut schema) } {
         0 => Ok((Source::Stream(stream), schema)),
-        code => Err(failed(&mut stream, code).into()),
+        code => Err(stream_error(&mut stream, code).into()),
     }
 }
 
@@ -58,17 +58,17 @@ pub fn pointer<T>(capsule: &Bound<'_, PyCapsule>, name: &CStr) -> PyResult<NonNu
 }
 
 /// What a stream says of its failure.
-pub fn failed(stream: &mut FFI_ArrowArrayStream, code: i32) -> Fault {
+pub fn stream_error(stream: &mut FFI_ArrowArrayStream, code: i32) -> ImportError {
     // SAFETY: the stream is not released; what it says lives until it is called again.
     let text = stream.get_last_error.and_then(|last| unsafe { text(last(stream)) });
     match text {
-        Some(text) => Fault::Failed(text.to_string_lossy().into_owned()),
-        None => Fault::Failed(format!("its error code is {code}, and it gives no reason")),
+        Some(text) => ImportError::Stream(text.to_string_lossy().into_owned()),
+        None => ImportError::Stream(format!("its error code is {code}, and it gives no reason")),
     }
 }
 
 impl Source {
-    pub fn next(&mut self) -> Result<Option<FFI_ArrowArray>, Fault> {
+    pub fn next(&mut self) -> Result<Option<FFI_ArrowArray>, ImportError> {
         let stream = match self {
             Self::Array(array) => return Ok(array.take()),
             Self::Ended => return Ok(None),
@@ -76,13 +76,13 @@ impl Source {
         };
         let mut array = FFI_ArrowArray::empty();
         let Some(get_next) = stream.get_next else {
-            return Err(Fault::Failed("it has no get_next".to_owned()));
+            return Err(ImportError::Stream("it has no get_next".to_owned()));
         };
         // SAFETY: the stream is not released, and there is an array to fill.
         let found = match unsafe { get_next(stream, &mut array) } {
             0 if array.is_released() => Ok(None),
             0 => return Ok(Some(array)),
-            code => Err(failed(stream, code)),
+            code => Err(stream_error(stream, code)),
         };
         *self = Self::Ended;
         found

@@ -5,22 +5,22 @@ use arrow_buffer::{ArrowNativeType, Buffer, NullBuffer, ScalarBuffer};
 use arrow_data::{ArrayData, ByteView, MAX_INLINE_VIEW_LEN};
 use arrow_schema::DataType;
 
-use crate::input::arrow::check::fields_of;
-use crate::input::arrow::error::{Fault, Place};
+use crate::input::arrow::check::child_fields;
+use crate::input::arrow::error::{ColumnPath, ImportError};
 
 /// Checks the values that say where others are: offsets, keys and views. Nulls are counted again, and what
 /// a null has in their place, which may be anything, becomes one that is right.
-pub fn checked(data: ArrayData, place: &Place) -> Result<ArrayData, Fault> {
+pub fn checked(data: ArrayData, place: &ColumnPath) -> Result<ArrayData, ImportError> {
     use DataType::*;
     let nulls = data.nulls().map(|nulls| NullBuffer::new(nulls.inner().clone()));
     let inner = data.child_data().iter().enumerate().map(|(number, child)| {
-        let field = fields_of(data.data_type()).get(number);
+        let field = child_fields(data.data_type()).get(number);
         match field {
             Some(field) => checked(child.clone(), &place.inside(field.name())),
             None => checked(child.clone(), place),
         }
     });
-    let inner = inner.collect::<Result<Vec<ArrayData>, Fault>>()?;
+    let inner = inner.collect::<Result<Vec<ArrayData>, ImportError>>()?;
     let bytes = || data.buffers()[1].len();
     let buffers = match data.data_type() {
         Utf8 | Binary => check_offsets::<i32>(&data, bytes(), place)?,
@@ -52,8 +52,8 @@ pub fn values<T: ArrowNativeType>(data: &ArrayData, more: usize) -> &[T] {
 fn check_offsets<O: ArrowNativeType>(
     data: &ArrayData,
     end: usize,
-    place: &Place,
-) -> Result<Option<Vec<Buffer>>, Fault> {
+    place: &ColumnPath,
+) -> Result<Option<Vec<Buffer>>, ImportError> {
     let offsets = values::<O>(data, 1);
     let zero = O::default();
     // Without a branch for each row the machine compares many at once.
@@ -63,7 +63,7 @@ fn check_offsets<O: ArrowNativeType>(
         return Ok(None);
     }
     let row = offsets.windows(2).position(|two| two[0] < zero || two[0] > two[1]);
-    Err(place.fault(&match row {
+    Err(place.data_error(&match row {
         Some(row) => {
             let (one, next) = (offsets[row], offsets[row + 1]);
             format!("row {row} of it lies from offset {one:?} to {next:?}")
@@ -85,8 +85,8 @@ fn wrong_row(
 fn checked_views(
     data: &ArrayData,
     nulls: Option<&NullBuffer>,
-    place: &Place,
-) -> Result<Option<Vec<Buffer>>, Fault> {
+    place: &ColumnPath,
+) -> Result<Option<Vec<Buffer>>, ImportError> {
     let views = values::<u128>(data, 0);
     let lengths: Vec<usize> = data.buffers()[1..].iter().map(Buffer::len).collect();
     let fits = |view: u128| {
@@ -100,7 +100,7 @@ fn checked_views(
         return Ok(None);
     }
     if let Some(row) = wrong_row(views.len(), nulls, |row| fits(views[row])) {
-        return Err(place.fault(&format!("the view of its row {row} is outside its buffers")));
+        return Err(place.data_error(&format!("the view of its row {row} is outside its buffers")));
     }
     let right = views.iter().map(|&view| if fits(view) { view } else { 0 });
     let before = std::iter::repeat_n(0, data.offset());
@@ -116,15 +116,15 @@ fn checked_keys(
     data: &ArrayData,
     nulls: Option<&NullBuffer>,
     count: usize,
-    place: &Place,
-) -> Result<Option<Buffer>, Fault> {
+    place: &ColumnPath,
+) -> Result<Option<Buffer>, ImportError> {
     macro_rules! keys {
         ($($name:ident => $kind:ty),*) => {
             match keys {
                 $(DataType::$name => {
-                    keys_of::<<$kind as ArrowPrimitiveType>::Native>(data, nulls, count, place)
+                    checked_key_values::<<$kind as ArrowPrimitiveType>::Native>(data, nulls, count, place)
                 })*
-                _ => Err(place.type_fault(&format!("has keys of the type {keys}"))),
+                _ => Err(place.type_error(&format!("has keys of the type {keys}"))),
             }
         };
     }
@@ -132,12 +132,12 @@ fn checked_keys(
           UInt8 => UInt8Type, UInt16 => UInt16Type, UInt32 => UInt32Type, UInt64 => UInt64Type)
 }
 
-fn keys_of<K: ArrowNativeType>(
+fn checked_key_values<K: ArrowNativeType>(
     data: &ArrayData,
     nulls: Option<&NullBuffer>,
     count: usize,
-    place: &Place,
-) -> Result<Option<Buffer>, Fault> {
+    place: &ColumnPath,
+) -> Result<Option<Buffer>, ImportError> {
     let keys = values::<K>(data, 0);
     // A negative one is more than there can be.
     let fits = |key: K| key.as_usize() < count;
@@ -146,7 +146,9 @@ fn keys_of<K: ArrowNativeType>(
     }
     if let Some(row) = wrong_row(keys.len(), nulls, |row| fits(keys[row])) {
         let key = keys[row];
-        return Err(place.fault(&format!("the key of its row {row} is {key:?}, of {count} values")));
+        return Err(
+            place.data_error(&format!("the key of its row {row} is {key:?}, of {count} values"))
+        );
     }
     let right = keys.iter().map(|&key| if fits(key) { key } else { K::default() });
     let before = std::iter::repeat_n(K::default(), data.offset());

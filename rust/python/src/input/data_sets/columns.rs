@@ -17,33 +17,33 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyString};
 
 use crate::input::arrow::error::arrow_error;
-use crate::input::data_sets::reader::{Given, Reader};
-use crate::input::sparse::spread;
+use crate::input::data_sets::reader::{Node, Reader};
+use crate::input::sparse::dense;
 
 /// A column of data sets by their attributes, each with its row. Those that can't become rows are
-/// null, and `broken`.
+/// null, and `rejected`.
 pub fn data_sets<'py>(
     field: Field,
     values: Vec<(u64, Bound<'py, PyAny>)>,
-    broken: &mut Vec<Rejection>,
+    rejected: &mut Vec<Rejection>,
 ) -> PyResult<ArrayRef> {
     let mut reader = Reader::new(field);
     let mut given = Vec::with_capacity(values.len());
-    let mut refused = Vec::new();
+    let mut errors = Vec::new();
     for (place, (row, value)) in values.into_iter().enumerate() {
         let read = reader.read(row, value)?;
-        refused.extend(read.as_ref().err().cloned().map(|error| (place, error)));
+        errors.extend(read.as_ref().err().cloned().map(|error| (place, error)));
         given.push((row, read.ok().flatten()));
     }
-    for (place, error) in refused.into_iter().chain(reader.too_wide()) {
+    for (place, error) in errors.into_iter().chain(reader.too_wide()) {
         let row = given[place].0;
         given[place].1 = None;
-        broken.push(Rejection::new(Reason::DataSet(error)).field(field).row(row));
+        rejected.push(Rejection::new(Reason::DataSet(error)).field(field).row(row));
     }
-    let there = given.iter().enumerate().filter_map(|(place, (row, given))| {
+    let present = given.iter().enumerate().filter_map(|(place, (row, given))| {
         given.as_ref().map(|given| Cell { place, row: *row, given })
     });
-    let cells = Cells { rows: given.len(), there: there.collect() };
+    let cells = Cells { rows: given.len(), present: present.collect() };
     array(&cells, reader.names(), field.keyword())
 }
 
@@ -52,13 +52,13 @@ pub fn data_sets<'py>(
 struct Cell<'g, 'py> {
     place: usize,
     row: u64,
-    given: &'g Given<'py>,
+    given: &'g Node<'py>,
 }
 
 /// A column while it has no type yet: the values that there are, in their order.
 struct Cells<'g, 'py> {
     rows: usize,
-    there: Vec<Cell<'g, 'py>>,
+    present: Vec<Cell<'g, 'py>>,
 }
 
 impl<'py> Cells<'_, 'py> {
@@ -66,14 +66,14 @@ impl<'py> Cells<'_, 'py> {
     fn valid(&self) -> NullBuffer {
         let mut valid = BooleanBufferBuilder::new(self.rows);
         valid.append_n(self.rows, false);
-        self.there.iter().for_each(|cell| valid.set_bit(cell.place, true));
+        self.present.iter().for_each(|cell| valid.set_bit(cell.place, true));
         NullBuffer::new(valid.finish())
     }
 
     /// The values, each by itself; there are no others where this is asked.
     fn values(&self) -> impl Iterator<Item = (usize, &Bound<'py, PyAny>)> {
-        self.there.iter().filter_map(|cell| match cell.given {
-            Given::Value(value) => Some((cell.place, value)),
+        self.present.iter().filter_map(|cell| match cell.given {
+            Node::Value(value) => Some((cell.place, value)),
             _ => None,
         })
     }
@@ -82,7 +82,7 @@ impl<'py> Cells<'_, 'py> {
         &self,
     ) -> PyResult<impl Iterator<Item = Option<T>>> {
         let values = self.values().map(|(place, value)| Ok((place, value.extract()?)));
-        Ok(spread(self.rows, values.collect::<PyResult<Vec<(usize, T)>>>()?))
+        Ok(dense(self.rows, values.collect::<PyResult<Vec<(usize, T)>>>()?))
     }
 }
 
@@ -98,9 +98,9 @@ enum Kind {
 
 fn kind(cell: &Cell<'_, '_>, path: &str) -> PyResult<Kind> {
     let value = match cell.given {
-        Given::List(_) => return Ok(Kind::List),
-        Given::Attributes(_) => return Ok(Kind::Mapping),
-        Given::Value(value) => value,
+        Node::List(_) => return Ok(Kind::List),
+        Node::Attributes(_) => return Ok(Kind::Mapping),
+        Node::Value(value) => value,
     };
     if value.is_instance_of::<PyString>() {
         Ok(Kind::Text)
@@ -121,7 +121,7 @@ fn kind(cell: &Cell<'_, '_>, path: &str) -> PyResult<Kind> {
 
 /// An array of values that may be nested, at most as deep as data sets.
 fn array(cells: &Cells<'_, '_>, names: &[String], path: &str) -> PyResult<ArrayRef> {
-    let kinds = cells.there.iter().map(|cell| kind(cell, path));
+    let kinds = cells.present.iter().map(|cell| kind(cell, path));
     let kinds: Vec<Kind> = kinds.collect::<PyResult<_>>()?;
     let is_any = |kind| kinds.contains(&kind);
     if is_any(Kind::List) {
@@ -145,17 +145,17 @@ fn array(cells: &Cells<'_, '_>, names: &[String], path: &str) -> PyResult<ArrayR
             let text =
                 |(place, value): (usize, &Bound<'_, PyAny>)| Ok((place, value.str()?.to_string()));
             let texts: Vec<(usize, String)> = cells.values().map(text).collect::<PyResult<_>>()?;
-            Ok(Arc::new(spread(cells.rows, texts).collect::<LargeStringArray>()))
+            Ok(Arc::new(dense(cells.rows, texts).collect::<LargeStringArray>()))
         }
-        _ => Err(of_other_kind(cells, &kinds, path)?),
+        _ => Err(mixed_kinds_error(cells, &kinds, path)?),
     }
 }
 
-fn of_other_kind(cells: &Cells<'_, '_>, kinds: &[Kind], path: &str) -> PyResult<PyErr> {
+fn mixed_kinds_error(cells: &Cells<'_, '_>, kinds: &[Kind], path: &str) -> PyResult<PyErr> {
     let other = kinds.iter().position(|kind| *kind != kinds[0]).unwrap_or(0);
-    let cell = &cells.there[other];
+    let cell = &cells.present[other];
     let found = match cell.given {
-        Given::Value(value) => value.get_type().name()?.to_string(),
+        Node::Value(value) => value.get_type().name()?.to_string(),
         _ => "a mapping".to_owned(),
     };
     Ok(PyTypeError::new_err(format!(
@@ -168,24 +168,28 @@ fn of_other_kind(cells: &Cells<'_, '_>, kinds: &[Kind], path: &str) -> PyResult<
 fn structs(cells: &Cells<'_, '_>, names: &[String], path: &str) -> PyResult<ArrayRef> {
     let mut columns: Vec<(u32, Vec<Cell<'_, '_>>)> = Vec::new();
     let mut numbers: HashMap<u32, usize> = HashMap::new();
-    for &Cell { place, row, given } in &cells.there {
-        let Given::Attributes(attributes) = given else { continue };
+    for &Cell { place, row, given } in &cells.present {
+        let Node::Attributes(attributes) = given else { continue };
         for (name, given) in attributes {
             let number = *numbers.entry(*name).or_insert_with(|| {
                 columns.push((*name, Vec::new()));
                 columns.len() - 1
             });
-            let there = &mut columns[number].1;
+            let present = &mut columns[number].1;
             // A mapping that is not a dict may have a name twice.
-            let is_new = there.last().is_none_or(|last| last.place < place);
-            there.extend(given.as_ref().filter(|_| is_new).map(|given| Cell { place, row, given }));
+            let is_new = present.last().is_none_or(|last| last.place < place);
+            present.extend(given.as_ref().filter(|_| is_new).map(|given| Cell {
+                place,
+                row,
+                given,
+            }));
         }
     }
     let mut fields = Vec::new();
     let mut arrays = Vec::new();
-    for (name, there) in columns {
+    for (name, present) in columns {
         let name = &names[name as usize];
-        let cells = Cells { rows: cells.rows, there };
+        let cells = Cells { rows: cells.rows, present };
         let array = array(&cells, names, &format!("{path}.{name}"))?;
         fields.push(Column::new(name, array.data_type().clone(), true));
         arrays.push(array);
@@ -197,17 +201,17 @@ fn structs(cells: &Cells<'_, '_>, names: &[String], path: &str) -> PyResult<Arra
 
 /// Where one row has a list, a value alone is a list of one.
 fn lists(cells: &Cells<'_, '_>, names: &[String], path: &str) -> PyResult<ArrayRef> {
-    let mut inner = Cells { rows: 0, there: Vec::new() };
+    let mut inner = Cells { rows: 0, present: Vec::new() };
     let mut lengths = vec![0; cells.rows];
-    for cell in &cells.there {
+    for cell in &cells.present {
         let before = inner.rows;
         let mut add = |given: Option<_>| {
             let (place, row) = (inner.rows, cell.row);
-            inner.there.extend(given.map(|given| Cell { place, row, given }));
+            inner.present.extend(given.map(|given| Cell { place, row, given }));
             inner.rows += 1;
         };
         match cell.given {
-            Given::List(list) => list.iter().for_each(|one| add(one.as_ref())),
+            Node::List(list) => list.iter().for_each(|one| add(one.as_ref())),
             one => add(Some(one)),
         }
         lengths[cell.place] = inner.rows - before;

@@ -13,24 +13,24 @@ const ROWS: usize = 1 << 14;
 
 /// Cuts batches with structured data sets, so that threads can share them, and memory for the data set
 /// of a row, which may be all that there are, stays small.
-pub fn cut(batches: Vec<Batch>) -> Vec<Batch> {
-    let cut = |(batch, broken): Batch| {
+pub fn split_batches(batches: Vec<Batch>) -> Vec<Batch> {
+    let split = |(batch, rejected): Batch| {
         if !is_structured(&batch.schema()) || batch.num_rows() <= ROWS {
-            return vec![(batch, broken)];
+            return vec![(batch, rejected)];
         }
         let starts = (0..batch.num_rows()).step_by(ROWS);
         let slices = starts.map(|start| batch.slice(start, ROWS.min(batch.num_rows() - start)));
-        let mut cut: Vec<Batch> = slices.map(|slice| (slice, Vec::new())).collect();
+        let mut parts: Vec<Batch> = slices.map(|slice| (slice, Vec::new())).collect();
         // What is wrong with rows goes by their numbers, not by the batch that it stands beside.
-        cut[0].1 = broken;
-        cut
+        parts[0].1 = rejected;
+        parts
     };
-    batches.into_iter().flat_map(cut).collect()
+    batches.into_iter().flat_map(split).collect()
 }
 
 /// The batches with their structured data sets encoded; the first row of all is `first_row` in
 /// messages.
-pub fn encode_structured(
+pub fn encode_data_sets(
     py: Python<'_>,
     batches: Vec<Batch>,
     options: DataSetOptions,
@@ -43,18 +43,18 @@ pub fn encode_structured(
     let mut done = first_row;
     let (tables, known): (Vec<_>, Vec<_>) = batches
         .into_iter()
-        .map(|(batch, broken)| {
+        .map(|(batch, rejected)| {
             let first_row = done;
             done += batch.num_rows() as u64;
-            ((batch, first_row), broken)
+            ((batch, first_row), rejected)
         })
         .unzip();
     let encoded = py.detach(|| encode_each_structured(tables, options, threads));
-    let with_known = |(encoded, mut broken): (Result<Batch, _>, Vec<_>)| {
+    let with_known = |(encoded, mut rejected): (Result<Batch, _>, Vec<_>)| {
         let (batch, found) = encoded.map_err(Error::Schema)?;
-        broken.extend(found);
-        broken.sort_by_key(|rejection: &fastdimse_core::rejection::Rejection| rejection.row);
-        Ok((batch, broken))
+        rejected.extend(found);
+        rejected.sort_by_key(|rejection: &fastdimse_core::rejection::Rejection| rejection.row);
+        Ok((batch, rejected))
     };
     encoded.into_iter().zip(known).map(with_known).collect()
 }

@@ -17,24 +17,24 @@ use pyo3::types::{
 use crate::interrupts::interruptible;
 
 /// Something of a data set, as it was given.
-pub enum Given<'py> {
+pub enum Node<'py> {
     /// One value.
     Value(Bound<'py, PyAny>),
     /// Several values, or the items of a sequence; `None` is a null among them.
-    List(Vec<Option<Given<'py>>>),
+    List(Vec<Option<Node<'py>>>),
     /// Attributes by the numbers of their names.
-    Attributes(Vec<(u32, Option<Given<'py>>)>),
+    Attributes(Vec<(u32, Option<Node<'py>>)>),
 }
 
 /// Why a data set can't be read.
-enum Refused {
+enum ReadError {
     /// No data set can be: an exception.
     Exception(PyErr),
     /// This one can't.
     DataSet(Box<DataSetError>),
 }
 
-impl From<PyErr> for Refused {
+impl From<PyErr> for ReadError {
     fn from(error: PyErr) -> Self {
         Self::Exception(error)
     }
@@ -70,7 +70,7 @@ pub struct Reader {
     /// Where it reads, from the field on.
     path: String,
     /// The data set that it reads and the items that it is in, by their identities.
-    around: Vec<usize>,
+    enclosing: Vec<usize>,
     names: Vec<String>,
     numbers: HashMap<String, u32>,
     widths: Widths<u32>,
@@ -83,7 +83,7 @@ impl Reader {
             field,
             row: 0,
             path: String::new(),
-            around: Vec::new(),
+            enclosing: Vec::new(),
             names: Vec::new(),
             numbers: HashMap::new(),
             widths: Widths::default(),
@@ -110,40 +110,40 @@ impl Reader {
         &mut self,
         row: u64,
         value: Bound<'py, PyAny>,
-    ) -> PyResult<Result<Option<Given<'py>>, Box<DataSetError>>> {
+    ) -> PyResult<Result<Option<Node<'py>>, Box<DataSetError>>> {
         self.row = row;
         self.path.clear();
-        self.around.clear();
+        self.enclosing.clear();
         let data_set = self.widths.data_set();
         if value.is_none() {
             return Ok(Ok(None));
         }
         if !is_structured(&value) {
-            return Ok(Ok(Some(Given::Value(value))));
+            return Ok(Ok(Some(Node::Value(value))));
         }
         match self.attributes(value, data_set, false) {
             Ok(given) => Ok(Ok(Some(given))),
-            Err(Refused::DataSet(error)) => Ok(Err(error)),
-            Err(Refused::Exception(error)) => Err(error),
+            Err(ReadError::DataSet(error)) => Ok(Err(error)),
+            Err(ReadError::Exception(error)) => Err(error),
         }
     }
 
-    /// Reads a data set or an item; `of_model` says that it is of the DICOM JSON model.
+    /// Reads a data set or an item; `is_json_model` says that it is of the DICOM JSON model.
     fn attributes<'py>(
         &mut self,
         value: Bound<'py, PyAny>,
         item: Item,
-        of_model: bool,
-    ) -> Result<Given<'py>, Refused> {
+        is_json_model: bool,
+    ) -> Result<Node<'py>, ReadError> {
         let identity = value.as_ptr() as usize;
-        if self.around.contains(&identity) {
-            return Err(self.refused(DataSetReason::InItself));
+        if self.enclosing.contains(&identity) {
+            return Err(self.data_set_error(DataSetReason::InItself));
         }
-        if self.around.len() > DEEPEST {
-            return Err(self.refused(DataSetReason::TooDeep(DEEPEST)));
+        if self.enclosing.len() > DEEPEST {
+            return Err(self.data_set_error(DataSetReason::TooDeep(DEEPEST)));
         }
-        self.around.push(identity);
-        let (mapping, of_model) = plain(&value, of_model)?;
+        self.enclosing.push(identity);
+        let (mapping, is_json_model) = attributes_of(&value, is_json_model)?;
         let mut attributes = Vec::new();
         for pair in mapping.items()? {
             let (name, value): (Bound<'py, PyAny>, Bound<'py, PyAny>) = pair.extract()?;
@@ -151,12 +151,12 @@ impl Reader {
             let column = self.widths.attribute(item, name);
             let given = match is_leaf(&value) {
                 true => not_none(value),
-                false => Some(self.nested(name, column, value, of_model)?),
+                false => Some(self.nested(name, column, value, is_json_model)?),
             };
             attributes.push((name, given));
         }
-        self.around.pop();
-        Ok(Given::Attributes(attributes))
+        self.enclosing.pop();
+        Ok(Node::Attributes(attributes))
     }
 
     fn number(&mut self, name: &Bound<'_, PyAny>) -> PyResult<u32> {
@@ -180,17 +180,17 @@ impl Reader {
         name: u32,
         column: usize,
         value: Bound<'py, PyAny>,
-        of_model: bool,
-    ) -> Result<Given<'py>, Refused> {
+        is_json_model: bool,
+    ) -> Result<Node<'py>, ReadError> {
         let before = self.path.len();
         self.path.push('.');
         self.path.push_str(&self.names[name as usize]);
         let given = if is_structured(&value) {
-            self.item(column, value, of_model)?
+            self.item(column, value, is_json_model)?
         } else if is_list(&value) {
-            self.list(column, &value, of_model)?
+            self.list(column, &value, is_json_model)?
         } else {
-            Given::Value(value)
+            Node::Value(value)
         };
         self.path.truncate(before);
         Ok(given)
@@ -200,19 +200,19 @@ impl Reader {
         &mut self,
         column: usize,
         value: Bound<'py, PyAny>,
-        of_model: bool,
-    ) -> Result<Given<'py>, Refused> {
+        is_json_model: bool,
+    ) -> Result<Node<'py>, ReadError> {
         let items = self.widths.items_of(column);
         let item = self.widths.item(items);
-        self.attributes(value, item, of_model)
+        self.attributes(value, item, is_json_model)
     }
 
     fn list<'py>(
         &mut self,
         column: usize,
         list: &Bound<'py, PyAny>,
-        of_model: bool,
-    ) -> Result<Given<'py>, Refused> {
+        is_json_model: bool,
+    ) -> Result<Node<'py>, ReadError> {
         let before = self.path.len();
         let mut values = Vec::new();
         for (number, value) in interruptible(list.py(), list.try_iter()?).enumerate() {
@@ -223,20 +223,20 @@ impl Reader {
             }
             self.path.push_str(&format!("[{number}]"));
             values.push(Some(if is_structured(&value) {
-                self.item(column, value, of_model)?
+                self.item(column, value, is_json_model)?
             } else if is_list(&value) {
                 let text = "a list in a list: an attribute has one list, of its values or items";
                 return Err(PyTypeError::new_err(format!("{}: {text}", self.place())).into());
             } else {
-                Given::Value(value)
+                Node::Value(value)
             }));
             self.path.truncate(before);
         }
-        Ok(Given::List(values))
+        Ok(Node::List(values))
     }
 
-    fn refused(&self, reason: DataSetReason) -> Refused {
-        Refused::DataSet(DataSetError::new(reason).inside(&self.path))
+    fn data_set_error(&self, reason: DataSetReason) -> ReadError {
+        ReadError::DataSet(DataSetError::new(reason).inside(&self.path))
     }
 
     fn place(&self) -> String {
@@ -244,8 +244,8 @@ impl Reader {
     }
 }
 
-fn not_none(value: Bound<'_, PyAny>) -> Option<Given<'_>> {
-    Some(value).filter(|value| !value.is_none()).map(Given::Value)
+fn not_none(value: Bound<'_, PyAny>) -> Option<Node<'_>> {
+    Some(value).filter(|value| !value.is_none()).map(Node::Value)
 }
 
 /// Whether it is a list of values; a value alone may be a sequence too.
@@ -255,9 +255,9 @@ fn is_list(value: &Bound<'_, PyAny>) -> bool {
 
 /// The attributes of a data set or item by their names, and whether these in its sequences are of the
 /// DICOM JSON model too.
-fn plain<'py>(
+fn attributes_of<'py>(
     value: &Bound<'py, PyAny>,
-    of_model: bool,
+    is_json_model: bool,
 ) -> PyResult<(Bound<'py, PyMapping>, bool)> {
     let py = value.py();
     let module = || py.import(intern!(py, "fastdimse._data_set"));
@@ -268,7 +268,7 @@ fn plain<'py>(
     let mapping = value.cast::<PyMapping>()?;
     let first = || mapping.values().map(|values| values.iter().next());
     // Items of sequences are in lists: only the JSON model has a mapping in a mapping.
-    if of_model || first()?.is_some_and(|first| first.cast::<PyMapping>().is_ok()) {
+    if is_json_model || first()?.is_some_and(|first| first.cast::<PyMapping>().is_ok()) {
         let attributes = module()?.call_method1(intern!(py, "of_json_model"), (value,))?;
         return Ok((attributes.cast_into()?, true));
     }

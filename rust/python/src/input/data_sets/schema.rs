@@ -40,10 +40,10 @@ pub fn schema(field: Field, given: &Bound<'_, PyAny>) -> PyResult<DataSetSchema>
             given.repr()?
         )));
     }
-    of_schema(given, field.keyword())
+    data_set_schema(given, field.keyword())
 }
 
 /// The attributes that an Arrow schema names; `path` is where it stands.
-pub fn of_schema(schema: &Bound<'_, PyAny>, path: &str) -> PyResult<DataSetSchema> {
+pub fn data_set_schema(schema: &Bound<'_, PyAny>, path: &str) -> PyResult<DataSetSchema> {
     Ok(DataSetSchema::from_fields(&fields(schema, path)?, path).map_err(Error::Schema)?)
 }

@@ -18,8 +18,8 @@ use crate::errors::Error;
 use crate::input::arrow::error::arrow_error;
 use crate::input::data_sets::reader::is_structured;
 use crate::input::values::{data_set, from_iterator};
-use crate::network::calls::{Callable, attach, log};
-use crate::primitive::decoded::event_of;
+use crate::network::calls::{Callable, attach, coroutine_hint, log, repr_of};
+use crate::primitive::decoded::new_event;
 use crate::primitive::slots::primitive_type;
 use crate::primitive::stream::bytes_io;
 
@@ -27,9 +27,6 @@ use crate::primitive::stream::bytes_io;
 pub const PROCESSING_FAILURE: u16 = 0x0110;
 pub const HANDLER_FAILED: &str =
     "the handler of events failed: 0x0110 Processing failure is answered";
-pub const AUTHENTICATE_FAILED: &str = "authenticate failed: the association is rejected";
-/// So many events are enough for a batch.
-pub const BATCH: usize = 65536;
 
 /// Asks for each event.
 pub struct Handler {
@@ -69,7 +66,7 @@ impl Handler {
         origin: &Origin,
     ) -> PyResult<Answer> {
         let event =
-            event_of(primitive_type(py)?, command_set, |_| Ok(())).map_err(|(_, why)| why)?;
+            new_event(primitive_type(py)?, command_set, |_| Ok(())).map_err(|(_, why)| why)?;
         if command_set.data_set {
             let stream = bytes_io(py)?.call1((PyBytes::new(py, data_set),))?;
             event.setattr(command_set.kind.data_set().keyword(), stream)?;
@@ -94,29 +91,13 @@ pub fn status(given: &Bound<'_, PyAny>) -> PyResult<u16> {
     // A bool is an integer in Python, but True is no Status.
     let number = if given.is_instance_of::<PyBool>() { None } else { given.extract().ok() };
     number.ok_or_else(|| {
-        let shown = shown(given);
+        let shown = repr_of(given);
         PyTypeError::new_err(format!(
             "a handler returned {shown}: a Status must be an integer of 0 to 65535, or None for \
              Success{}",
             coroutine_hint(given)
         ))
     })
-}
-
-/// What an error calls something that a function of the user's returned.
-pub fn shown(given: &Bound<'_, PyAny>) -> String {
-    given.repr().map_or_else(|_| "an object".to_owned(), |text| text.to_string())
-}
-
-/// What to say of a coroutine: nobody awaits it.
-pub fn coroutine_hint(given: &Bound<'_, PyAny>) -> &'static str {
-    let is_coroutine = given.get_type().name().is_ok_and(|name| name == "coroutine");
-    if !is_coroutine {
-        return "";
-    }
-    // Closed, it does not warn that nobody awaited it.
-    let _ = given.call_method0("close");
-    "; the function must not be asynchronous"
 }
 
 /// An Event Reply as it is sent, `None` where there is none.
@@ -126,12 +107,12 @@ fn event_reply(given: &Bound<'_, PyAny>, syntax: TransferSyntax) -> PyResult<Opt
         let bytes = data_set(field.keyword(), 0, given)?;
         return Ok(bytes.filter(|bytes| !bytes.is_empty()));
     }
-    let mut broken = Vec::new();
-    let column = from_iterator(field, [Ok(given.clone())].into_iter(), 0, &mut broken)?;
+    let mut rejected = Vec::new();
+    let column = from_iterator(field, [Ok(given.clone())].into_iter(), 0, &mut rejected)?;
     let batch = RecordBatch::try_from_iter([(field.keyword(), column)]).map_err(arrow_error)?;
     let options = DataSetOptions { syntax, conformant_uids: true };
     let (encoded, found) = encode_structured(&batch, options, 0).map_err(Error::Schema)?;
-    if let Some(rejection) = broken.first().or(found.first()) {
+    if let Some(rejection) = rejected.first().or(found.first()) {
         return Err(Error::Encode(rejection.clone()).into());
     }
     let column = cast(encoded.column(0), &DataType::Binary).map_err(arrow_error)?;
