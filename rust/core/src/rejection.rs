@@ -264,6 +264,12 @@ impl Rejection {
     }
 }
 
+/// Sorts rejections by row, and keeps the first one of each row.
+pub fn keep_first_of_row(rejections: &mut Vec<Rejection>) {
+    rejections.sort_by_key(|rejection| rejection.row);
+    rejections.dedup_by_key(|rejection| rejection.row);
+}
+
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(row) = self.row {

@@ -12,7 +12,7 @@ use crate::data_set::error::DataSetError;
 use crate::event_columns::replaced;
 use crate::field::Field;
 use crate::memory::Memory;
-use crate::rejection::{Reason, Rejection};
+use crate::rejection::{Reason, Rejection, keep_first_of_row};
 use crate::schema_error::SchemaError;
 use crate::threads::run_in_threads;
 
@@ -34,9 +34,7 @@ pub fn encode_structured(
             Rejection::new(Reason::DataSet(error)).field(field).row(first_row + row as u64)
         }));
     }
-    // The first rejection of a row counts.
-    known.sort_by_key(|rejection| rejection.row);
-    known.dedup_by_key(|rejection| rejection.row);
+    keep_first_of_row(&mut known);
     Ok((batch, known))
 }
 

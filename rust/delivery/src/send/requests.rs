@@ -15,7 +15,7 @@ use fastdimse_core::event_columns::EventColumns;
 use fastdimse_core::event_columns::is_structured;
 use fastdimse_core::field::Field;
 use fastdimse_core::options::{Framing, OnInvalid};
-use fastdimse_core::rejection::{Reason, Rejection};
+use fastdimse_core::rejection::{Reason, Rejection, keep_first_of_row};
 use fastdimse_core::schema_error::SchemaError;
 use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 
@@ -56,9 +56,7 @@ pub fn encode_requests(
         columns.push(EventColumns::new(&part)?);
         broken.extend(found);
     }
-    // The first rejection of a row counts.
-    broken.sort_by_key(|rejection| rejection.row);
-    broken.dedup_by_key(|rejection| rejection.row);
+    keep_first_of_row(&mut broken);
     let options = encode::Options {
         context_id: 1,
         max_pdu_length: max_pdu_length(agreement.max_pdu_length),

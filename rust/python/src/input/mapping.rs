@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch};
 use arrow_schema::Schema;
 use fastdimse_core::field::Field;
-use fastdimse_core::rejection::Rejection;
+use fastdimse_core::rejection::{Rejection, keep_first_of_row};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -50,8 +50,7 @@ pub fn from_mapping(columns: &Bound<'_, PyMapping>, accepted: &dyn ColumnSet) ->
     for rejection in everywhere {
         rejected.extend((0..rows as u64).map(|row| Rejection::clone(&rejection).row(row)));
     }
-    rejected.sort_by_key(|rejection: &Rejection| rejection.row);
-    rejected.dedup_by_key(|rejection| rejection.row);
+    keep_first_of_row(&mut rejected);
     if arrays.is_empty() {
         return Ok((RecordBatch::new_empty(Arc::new(Schema::empty())), rejected));
     }

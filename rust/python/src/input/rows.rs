@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use arrow_array::RecordBatch;
 use fastdimse_core::field::Field;
-use fastdimse_core::rejection::Rejection;
+use fastdimse_core::rejection::{Rejection, keep_first_of_row};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyList, PyMapping, PyString};
@@ -58,8 +58,7 @@ pub fn to_batch<'py>(
         };
         columns.push((name, column, true));
     }
-    rejected.sort_by_key(|rejection| rejection.row);
-    rejected.dedup_by_key(|rejection| rejection.row);
+    keep_first_of_row(&mut rejected);
     let batch = RecordBatch::try_from_iter_with_nullable(columns).map_err(arrow_error)?;
     Ok((batch, rejected))
 }
