@@ -1,4 +1,4 @@
-"""Associations between two ends in one process: whose thread it is, what it logs, its end."""
+"""Associations of two AEs in one process: their threads, their logs, their end."""
 
 import logging
 import threading
@@ -13,11 +13,11 @@ from pynetdicom.dul import DULServiceProvider
 from fastdimse.pynetdicom import installed
 
 DEADLINE = 10
-"""Seconds within which anything that is waited for must come."""
+"""Seconds after which waiting fails."""
 
 
 def thread() -> str:
-    """Tell the end and the kind of thread: of each, all that happens comes in one order."""
+    """Return the AE and the kind of the current thread: the order within each is fixed."""
     current = threading.current_thread()
     if isinstance(current, Association):
         return f"{current.mode}, association"
@@ -39,7 +39,7 @@ class Log(logging.Handler):
 
 @contextmanager
 def logged(level: int) -> Iterator[Log]:
-    """Collect what pynetdicom logs at this level and above."""
+    """Collect the lines of pynetdicom's log at this level and above."""
     log = Log()
     logger = logging.getLogger("pynetdicom")
     before = logger.level
@@ -53,7 +53,7 @@ def logged(level: int) -> Iterator[Log]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait for it."""
+    """Wait until the condition is true."""
     end = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < end
@@ -61,15 +61,15 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def over(association: Association) -> bool:
-    """Return whether its threads have ended."""
+    """Return whether the threads of the association have ended."""
     return not association.is_alive() and not association.dul.is_alive()
 
 
 def plain_and_installed(converse: Callable[[], Any]) -> tuple[Any, Any]:
-    """Return what comes of a conversation without fastdimse and with it.
+    """Return the results of a conversation without and with fastdimse.
 
-    Of two threads' events either can be the first, without fastdimse too: what is different by
-    chance is the same when it is tried again.
+    The order of events in two threads can differ by chance, also without fastdimse. The
+    conversation is therefore repeated if the results differ.
     """
     for _ in range(4):
         plain = converse()

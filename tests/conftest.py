@@ -1,4 +1,4 @@
-"""Hypothesis profiles, and pynetdicom's configuration put back after each test."""
+"""Hypothesis profiles, shared fixtures, and pynetdicom's configuration restored after each test."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from oracle import keep_configuration
 from orthanc import Orthanc, program, running
 
-# A change is judged by the same examples each time; at a developer's they are always new.
+# CI draws the same examples in each run, so that a change is the only difference.
 SAME_EXAMPLES = bool(os.environ.get("CI"))
 
 SLOW_TO_DRAW = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -32,13 +32,13 @@ settings.register_profile(
 )
 settings.load_profile("default")
 
-# A shell lets what it runs in the background ignore it, and then what tests interrupt does so too.
+# A process in the background of a shell ignores SIGINT, and processes of tests would inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
 def _configuration() -> Iterator[None]:
-    """Leave pynetdicom's ``_config`` as it was."""
+    """Restore pynetdicom's ``_config``."""
     with keep_configuration():
         yield
 
@@ -62,7 +62,7 @@ def _running_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ortha
 
 @pytest.fixture
 def orthanc(_running_orthanc: Orthanc) -> Iterator[Orthanc]:
-    """A running Orthanc; what it logs during a test is shown if that fails."""
+    """A running Orthanc. Its log of the test is shown if the test fails."""
     start = _running_orthanc.log_size()
     yield _running_orthanc
     print(f"{_running_orthanc}:\n{_running_orthanc.log(start)}")
@@ -70,7 +70,7 @@ def orthanc(_running_orthanc: Orthanc) -> Iterator[Orthanc]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Escape lone surrogates in captured logs, which pytest-xdist can't send to its reporter."""
+    """Escape lone surrogates in captured logs, which pytest-xdist cannot transfer."""
     report = yield
     report.sections = [
         (title, text.encode("utf-8", "backslashreplace").decode())

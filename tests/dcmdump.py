@@ -1,4 +1,4 @@
-"""DCMTK's dcmdump, and what it prints of a data set as the oracle."""
+"""DCMTK's dcmdump, whose output is the oracle for data sets."""
 
 import os
 import re
@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-# In CI it must be there.
+# CI fails without it.
 needed = pytest.mark.skipif(
     shutil.which("dcmdump") is None and not os.environ.get("CI"),
     reason="no dcmdump: ./dev peers installs DCMTK",
 )
-"""Marks tests that need it."""
+"""Marks tests that need dcmdump."""
 
 _SYNTAXES = {ImplicitVRLittleEndian: "-ti", ExplicitVRLittleEndian: "-te"}
 _HEADING = re.compile(r"\n# Dicom-Data-Set\n# Used TransferSyntax: .*\n")
-# Text may have more than one line: an element ends where the next one begins.
+# Text can have several lines: an element ends at the start of the next one.
 _NEXT = re.compile(r"\n(?= *\([0-9a-f]{4},[0-9a-f]{4}\) )")
 _ELEMENT = re.compile(
     r" *\((?P<group>[0-9a-f]{4}),(?P<element>[0-9a-f]{4})\) (?P<vr>..) (?P<value>.*) "
@@ -32,20 +32,20 @@ _ITEM, _ENDS = 0xFFFEE000, (0xFFFEE00D, 0xFFFEE0DD)
 
 @dataclass
 class Element:
-    """An element as it is printed.
+    """An element of the output.
 
     Attributes
     ----------
     tag : int
-        Of the attribute.
+        Tag of the attribute.
     vr : str
-        Of the data set, in Implicit VR of DCMTK's dictionary; ``??`` where that has none.
+        VR in the data set, or in DCMTK's dictionary for Implicit VR; ``??`` if it has none.
     value : str
-        Text is in brackets.
+        Value; text is in brackets.
     length, count : int
-        Of how many bytes and of how many values.
+        Numbers of bytes and of values.
     items : list of list of Element
-        Those of a sequence.
+        Items of a sequence.
     """
 
     tag: int
@@ -57,18 +57,18 @@ class Element:
 
 
 def dump(data_set: bytes, transfer_syntax: str, folder: Path, *options: str) -> list[Element]:
-    """Return the elements of a data set, of which dcmdump must not complain."""
+    """Return the elements of a data set; dcmdump must print no error or warning."""
     path = folder / "data_set"
     path.write_bytes(data_set)
     done = subprocess.run(
-        # Long values as a whole, and UIDs without their names.
+        # Complete values, and UIDs without their names.
         ["dcmdump", "-f", _SYNTAXES[transfer_syntax], "+L", "-Un", *options, str(path)],
         capture_output=True,
         timeout=60,
         check=False,
     )
     assert (done.returncode, done.stderr.decode()) == (0, "")
-    # Not as text, whose line ends would become others.
+    # Text mode would convert line ends.
     heading, *lines = _NEXT.split("\n" + done.stdout.decode().strip("\n"))
     assert _HEADING.fullmatch(heading + "\n"), heading
     return _elements(map(_element, lines))
@@ -87,7 +87,7 @@ def _element(line: str) -> Element:
 
 
 def _elements(rest: Iterator[Element]) -> list[Element]:
-    """Return those of one item, up to its end."""
+    """Return the elements of one item, up to its end."""
     found = []
     for element in rest:
         if element.tag in _ENDS:

@@ -1,8 +1,8 @@
-"""A peer of a process of its own that does one thing wrong, and then all things right.
+"""A peer whose first association has a fault, and whose other associations have none.
 
     python tests/faulty_peer.py FAULT [PORT]
 
-It tells where it listens, and writes a line for each event that it was sent.
+The process prints its port, and a line for each event that it received.
 """
 
 import os
@@ -16,45 +16,45 @@ from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from scripted_peer import A_ABORT, EXPLICIT, HOST, Conversation, response
 
 
-def told(talk: Conversation) -> Iterator[N_EVENT_REPORT]:
-    """Give the events that it is sent, and write a line for each."""
+def printed_requests(talk: Conversation) -> Iterator[N_EVENT_REPORT]:
+    """Yield the received events, and print a line for each."""
     for request in talk.requests():
         print(f"sent {request.AffectedSOPInstanceUID}", flush=True)
         yield request
 
 
 def right(talk: Conversation, **options: object) -> None:
-    """Answer every event."""
+    """Respond to every event."""
     talk.accept(**options)  # type: ignore[arg-type]
-    for request in told(talk):
-        talk.answer(request.MessageID)
+    for request in printed_requests(talk):
+        talk.respond(request.MessageID)
 
 
 def after_two(then: Callable[[Conversation], object]) -> Callable[[Conversation], None]:
-    """Answer two events, and do something else at the third."""
+    """Respond to two events, and call `then` for the third."""
 
     def script(talk: Conversation) -> None:
         talk.accept()
-        requests = told(talk)
+        requests = printed_requests(talk)
         for _ in range(2):
-            talk.answer(next(requests).MessageID)
+            talk.respond(next(requests).MessageID)
         next(requests)
         then(talk)
 
     return script
 
 
-def wait_for_the_end(talk: Conversation) -> None:
-    """Answer nothing, for as long as the connection is there."""
+def wait_for_end_of_connection(talk: Conversation) -> None:
+    """Send nothing until the connection is closed."""
     while talk.connection.recv(1 << 16):
         pass
 
 
 def in_reverse(talk: Conversation) -> None:
-    """Let three events wait, and answer the last of them first."""
+    """Respond to three events in reverse order."""
     talk.accept(window=3)
     waiting = []
-    for request in told(talk):
+    for request in printed_requests(talk):
         waiting.append(request.MessageID)
         if len(waiting) == 3:
             talk.write(b"".join(response(one) for one in reversed(waiting)))
@@ -62,9 +62,9 @@ def in_reverse(talk: Conversation) -> None:
 
 
 def twice_and_unknown(talk: Conversation) -> None:
-    """Answer each event twice, and one that there was not."""
+    """Respond twice to each event, and also to a request that was not sent."""
     talk.accept()
-    for request in told(talk):
+    for request in printed_requests(talk):
         answer = response(request.MessageID)
         talk.write(response(0x7777) + answer + answer)
 
@@ -76,8 +76,8 @@ FAULTS: dict[str, Callable[[Conversation], object]] = {
     "aborted": after_two(lambda talk: talk.write(A_ABORT)),
     "rejected for now": lambda talk: talk.reject(2, 1, 1),
     "rejected": lambda talk: talk.reject(1, 1, 7),
-    "silent": after_two(wait_for_the_end),
-    "silent from the start": wait_for_the_end,
+    "silent": after_two(wait_for_end_of_connection),
+    "silent from the start": wait_for_end_of_connection,
     "in reverse": in_reverse,
     "twice and unknown": twice_and_unknown,
     "no context": lambda talk: (talk.accept(result=3), talk.read()),
@@ -88,7 +88,7 @@ FAULTS: dict[str, Callable[[Conversation], object]] = {
 
 
 def main(fault: str, port: str = "0") -> None:
-    """Serve connections, the first of them wrong."""
+    """Serve connections, the first of them with the fault."""
     with socket.create_server((HOST, int(port))) as server:
         print(f"listens on {HOST}:{server.getsockname()[1]}", flush=True)
         script = FAULTS[fault]

@@ -1,8 +1,8 @@
-"""An association on which nothing happens: tells the processor time that it takes.
+"""An idle association, whose processor time is printed.
 
     python tests/idle_association.py plain|installed
 
-For each line on its standard input it writes the seconds of processor time of a period.
+For each line on standard input, the process prints the seconds of processor time of a period.
 """
 
 import sys
@@ -17,7 +17,7 @@ PERIOD = 0.5
 
 
 def main() -> None:
-    """Be both ends."""
+    """Open an association with itself, and measure."""
     if sys.argv[1] == "installed":
         fastdimse.pynetdicom.install()
     ae = AE()

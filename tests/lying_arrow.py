@@ -1,4 +1,4 @@
-"""Arrow producers that lie: the C Data Interface built by hand, right but for one thing.
+"""Arrow producers with invalid data: the C Data Interface with one error.
 
 The layout is that of https://arrow.apache.org/docs/format/CDataInterface.html.
 """
@@ -60,7 +60,7 @@ CStream._fields_ = [
     ("private_data", c_void_p),
 ]
 
-# What is lent lives as long as the program.
+# Exported memory is never freed.
 KEPT: list[Any] = []
 
 
@@ -71,7 +71,7 @@ def kept(value: Any) -> Any:
 
 
 def address(data: bytes) -> int:
-    """Return where a copy of `data` lies, with zeros behind it."""
+    """Return the address of a copy of `data`, which is followed by zeros."""
     return ctypes.addressof(kept(ctypes.create_string_buffer(data, len(data) + 64)))
 
 
@@ -95,7 +95,7 @@ def release_stream(stream: Any) -> None:
 
 @dataclass
 class Node:
-    """A column, or a table, as it is told; `None` among buffers, children and names is null."""
+    """A column or a table; `None` among buffers, children and names is null."""
 
     format: bytes | None
     buffers: list[bytes | None] = field(default_factory=list)
@@ -118,7 +118,7 @@ class Node:
 
 
 def schema_of(node: Node) -> CSchema:
-    """Return a node's type."""
+    """Return the schema of a node."""
     schema = kept(CSchema())
     schema.format = None if node.format is None else address(node.format)
     schema.name = None if node.name is None else address(node.name)
@@ -139,7 +139,7 @@ def schema_of(node: Node) -> CSchema:
 
 
 def array_of(node: Node) -> CArray:
-    """Return a node's data."""
+    """Return the array of a node."""
     array = kept(CArray())
     array.length, array.null_count, array.offset = node.length, node.null_count, node.offset
     buffers = (c_void_p * max(len(node.buffers), 1))()
@@ -186,7 +186,7 @@ class Array:
 
 @dataclass
 class Stream:
-    """An Arrow stream of nodes, with a code for an error after the last of them."""
+    """An Arrow stream of nodes, which ends with an error code."""
 
     schema: Node
     nodes: list[Node]

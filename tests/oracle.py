@@ -1,4 +1,4 @@
-"""pynetdicom as the oracle: what it makes of a primitive, of bytes, and of any call."""
+"""pynetdicom as the oracle: encoding, decoding, and the observable outcome of any call."""
 
 import logging
 import struct
@@ -20,16 +20,16 @@ P_DATA_TF_TYPE = 0x04
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that a caller can observe of a call.
+    """Everything that a caller can observe of a call.
 
     Attributes
     ----------
     value : object
-        What was returned, ``None`` if it raised.
+        Return value, ``None`` if the call raised.
     raised : BaseException or None
-        What was raised.
+        Exception, if the call raised one.
     logs : tuple of tuple
-        Logger, level, text and the type of the logged exception, from WARNING up.
+        Logger, level, text and type of the logged exception, from WARNING.
     warnings : tuple of tuple
         Category and text.
     """
@@ -41,12 +41,12 @@ class Outcome:
 
     @property
     def error(self) -> tuple[type, str] | None:
-        """Type and text of what was raised."""
+        """Type and text of the exception."""
         return None if self.raised is None else (type(self.raised), str(self.raised))
 
 
 class _Records(logging.Handler):
-    """Keeps log records while there is a list to keep them in."""
+    """Stores log records while it has a list."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -56,7 +56,7 @@ class _Records(logging.Handler):
         self.kept.append(record)
 
 
-# Not called after its module before pynetdicom 2.1, but that is what ours is called.
+# Before pynetdicom 2.1 this logger did not have the name of its module; fastdimse's has.
 _LOGGERS = {dimse_messages.LOGGER.name: dimse_messages.__name__}
 
 _RECORDS = _Records()
@@ -70,7 +70,7 @@ def _shown(record: logging.LogRecord) -> tuple[str, str, str, type | None]:
 
 
 def observe(call: Callable[..., Any], *args: Any) -> Outcome:
-    """Call, and keep everything that can be observed of it."""
+    """Call, and return everything that can be observed."""
     _RECORDS.kept = []
     value, raised = None, None
     with warnings.catch_warnings(record=True) as caught:
@@ -89,7 +89,7 @@ def observe(call: Callable[..., Any], *args: Any) -> Outcome:
 
 @contextmanager
 def keep_configuration() -> Iterator[None]:
-    """Put pynetdicom's configuration back at the end."""
+    """Restore pynetdicom's configuration at the end."""
     enforced, codecs = _config.ENFORCE_UID_CONFORMANCE, _config.CODECS
     validators = dict(_config.VALIDATORS)
     try:
@@ -108,7 +108,7 @@ def _to_message(primitive: Any) -> DIMSEMessage:
 
 
 def encode_pdvs(primitive: Any, context_id: int, max_pdu_length: int) -> list[P_DATA]:
-    """Encode a primitive to pynetdicom's P-DATA primitives, of one PDV each."""
+    """Encode a primitive to P-DATA primitives of pynetdicom with one PDV each."""
     return list(_to_message(primitive).encode_msg(context_id, max_pdu_length))
 
 
@@ -129,7 +129,7 @@ def encode_command_set(primitive: Any) -> bytes:
 
 
 def decode_command_set(command_set: bytes, data_set: bytes | None = None) -> Any:
-    """Decode a command set, and its data set, to one of pynetdicom's primitives."""
+    """Decode a command set and its data set to a primitive of pynetdicom."""
     p_data = P_DATA()
     p_data.presentation_data_value_list.append((1, b"\x03" + command_set))
     if data_set is not None:
@@ -140,7 +140,7 @@ def decode_command_set(command_set: bytes, data_set: bytes | None = None) -> Any
 
 
 def split_pdus(stream: bytes) -> Iterator[bytes]:
-    """Step through PDUs by their lengths (PS3.8 9.3.1)."""
+    """Yield the PDUs of a stream by their lengths (PS3.8 9.3.1)."""
     at = 0
     while at < len(stream):
         end = at + 6 + struct.unpack_from(">I", stream, at + 2)[0]
@@ -164,7 +164,7 @@ def decode_stream(stream: bytes) -> list[Any]:
 
 
 def primitive(**values: Any) -> N_EVENT_REPORT:
-    """Make one of pynetdicom's primitives with these attributes."""
+    """Return a primitive of pynetdicom with these attributes."""
     made = N_EVENT_REPORT()
     for name, value in values.items():
         setattr(made, name, value)

@@ -1,4 +1,4 @@
-"""Debian's Orthanc as a peer that nobody here wrote: started, asked over its REST API, ended."""
+"""Debian's Orthanc as an independent peer: start, queries over its REST API, end."""
 
 import json
 import os
@@ -17,17 +17,17 @@ Value = TypeVar("Value")
 
 AE_TITLE = "ORTHANC"
 SECONDS = 30.0
-"""How long a slow machine may take for one step."""
+"""Seconds that a slow machine may need for one step."""
 
 
 def program() -> str | None:
-    """Return where Orthanc is; Debian puts it among the system's programs."""
+    """Return the path of Orthanc, which Debian installs in a directory of system programs."""
     places = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
     return shutil.which("Orthanc", path=places)
 
 
 def until(what: str, ask: Callable[[], Value | None], seconds: float = SECONDS) -> Value:
-    """Ask again and again until there is an answer."""
+    """Repeat a query until it has a result."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         answer = ask()
@@ -38,7 +38,7 @@ def until(what: str, ask: Callable[[], Value | None], seconds: float = SECONDS) 
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on now."""
+    """Return free ports."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports: list[int] = [held.getsockname()[1] for held in sockets]
     for held in sockets:
@@ -52,16 +52,16 @@ class Orthanc:
     Attributes
     ----------
     port : int
-        Where it listens for associations.
+        Port for associations.
     version : str
-        For the messages of assertions.
+        Version, for messages of assertions.
     """
 
     def __init__(self, folder: Path, process: subprocess.Popen[bytes], port: int, http_port: int):
         self._log = folder / "log"
         self._process = process
         self._url = f"http://127.0.0.1:{http_port}"
-        # A proxy of the environment is not asked for what is on this machine.
+        # Requests to this machine do not use the proxy of the environment.
         self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
         self.port = port
         self.version = ""
@@ -70,15 +70,15 @@ class Orthanc:
         return f"Orthanc {self.version}"
 
     def log(self, start: int = 0) -> str:
-        """Return what it has logged, from a position on."""
+        """Return the log from a position."""
         return self._log.read_bytes()[start:].decode(errors="replace")
 
     def log_size(self) -> int:
-        """Return where its log ends."""
+        """Return the size of the log."""
         return self._log.stat().st_size
 
     def ask(self, path: str, body: Any = None, method: str | None = None) -> Any:
-        """Return what the REST API answers: GET without a body, POST with one."""
+        """Return the response of the REST API: GET without a body, POST with one."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._url + path, data, method=method)
         try:
@@ -90,11 +90,11 @@ class Orthanc:
         return json.loads(text) if text else None
 
     def know(self, ae_title: str, port: int) -> None:
-        """Let it know an application on this machine, by its AE title."""
+        """Register an application on this machine by its AE title."""
         self.ask(f"/modalities/{ae_title}", [ae_title, "127.0.0.1", port], method="PUT")
 
     def reported(self, transaction: str) -> dict[str, Any]:
-        """Wait until it has reported a transaction, and return how that job of it ended."""
+        """Wait for the report of a transaction, and return the state of its job."""
 
         def ended() -> dict[str, Any] | None:
             for job in self.ask("/jobs?expand"):
@@ -106,7 +106,7 @@ class Orthanc:
         return until(f"{self}: the report of transaction {transaction}", ended)
 
     def has_started(self) -> bool:
-        """Wait for its REST API; return whether it came before the process ended."""
+        """Wait for the REST API; return whether it was available before the process ended."""
 
         def state() -> str | None:
             if self._process.poll() is not None:
@@ -122,10 +122,10 @@ class Orthanc:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Orthanc]:
-    """Run Orthanc in a folder of its own."""
+    """Run Orthanc in a folder."""
     executable = program()
     assert executable is not None
-    # Another process may take a port between our look and its start.
+    # Another process can use a port before Orthanc opens it.
     for attempt in range(3):
         orthanc = start(executable, folder / f"orthanc-{attempt}")
         try:
@@ -133,14 +133,14 @@ def running(folder: Path) -> Iterator[Orthanc]:
                 yield orthanc
                 return
         finally:
-            # Its folder goes too: there is nothing that it would have to put away.
+            # Orthanc need not end in order, because its folder is deleted too.
             orthanc._process.kill()
             orthanc._process.wait()
     raise AssertionError(f"Orthanc does not start\n{orthanc.log()}")
 
 
 def start(executable: str, folder: Path) -> Orthanc:
-    """Start it on free ports."""
+    """Start Orthanc on free ports."""
     folder.mkdir()
     port, http_port = free_ports(2)
     configuration = {

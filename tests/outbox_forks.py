@@ -1,8 +1,8 @@
-"""Fork a process that has an outbox: a program for a test that kills the parent.
+"""A process with an open outbox that forks, for a test that kills the parent.
 
     python tests/outbox_forks.py OUTBOX NAME
 
-The child writes its process id and what its delivery tells it, and stays.
+The child prints its process ID and the results of calls of its delivery, and keeps running.
 """
 
 import os
@@ -13,8 +13,8 @@ from fastdimse import Delivery, Peer
 from outbox_sender import numbered
 
 
-def told(delivery: Delivery) -> list[str]:
-    """Use a delivery of the parent, and return what came of it."""
+def results_of_calls(delivery: Delivery) -> list[str]:
+    """Call methods of the parent's delivery, and return their results."""
     found = []
     try:
         delivery.put(numbered(1))
@@ -29,12 +29,12 @@ def told(delivery: Delivery) -> list[str]:
 
 
 def main(outbox: str, name: str) -> None:
-    """Fork."""
+    """Open the outbox and fork."""
     delivery = Delivery(Peer("127.0.0.1", 1, name=name), outbox=outbox)
     delivery.put(numbered(3))
     if os.fork() == 0:
         print(f"child {os.getpid()}", flush=True)
-        print(f"told {'; '.join(told(delivery))}", flush=True)
+        print(f"results {'; '.join(results_of_calls(delivery))}", flush=True)
     time.sleep(60)
 
 

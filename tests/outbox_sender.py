@@ -1,8 +1,8 @@
-"""Deliver numbered events from an outbox: a process for tests that kill it.
+"""Delivery of numbered events from an outbox, for tests that kill the process.
 
     python tests/outbox_sender.py PORT OUTBOX COUNT
 
-It writes a line when it begins, and one when all is delivered.
+The process prints a line when it begins, and one when all events are delivered.
 """
 
 import sys
@@ -15,7 +15,7 @@ COMMITMENT = "1.2.840.10008.1.20.1"
 
 
 def numbered(count: int) -> Iterator[dict[str, Any]]:
-    """Give events, each with an instance of its own."""
+    """Yield events with distinct instances."""
     for number in range(count):
         yield {
             "AffectedSOPClassUID": COMMITMENT,
@@ -26,7 +26,7 @@ def numbered(count: int) -> Iterator[dict[str, Any]]:
 
 
 def main(port: str, outbox: str, count: str) -> None:
-    """Deliver them."""
+    """Deliver the events."""
     print("begins", flush=True)
     with Delivery(Peer("127.0.0.1", int(port)), outbox=outbox, longest_delay=0.5) as delivery:
         delivery.put(numbered(int(count)), source="numbered")

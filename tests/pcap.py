@@ -1,4 +1,4 @@
-"""Files of packets, parted and put together by hand (no tool needed)."""
+"""Reading and writing of .pcap and .pcapng files without other tools."""
 
 import struct
 from collections.abc import Iterable, Iterator
@@ -18,11 +18,11 @@ class Packet:
     Attributes
     ----------
     time : int
-        In nanoseconds since 1970.
+        Nanoseconds since 1970.
     data : bytes
-        What was captured of it.
+        Captured bytes.
     length : int
-        How long it was.
+        Length of the packet before it was truncated.
     """
 
     time: int
@@ -36,7 +36,7 @@ class Packet:
 
     @property
     def payload(self) -> bytes:
-        """What the TCP segment in an Ethernet frame with IPv4 carries."""
+        """The payload of the TCP segment in an Ethernet frame with IPv4."""
         return self.ip[self._payload_at : struct.unpack_from(">H", self.ip, 2)[0]]
 
     @property
@@ -61,15 +61,15 @@ class Packet:
 
     @property
     def flags(self) -> int:
-        """Flags of TCP."""
+        """TCP flags."""
         return self.ip[self._tcp_at + 13]
 
     def cut(self, length: int) -> "Packet":
-        """The same, as far as a snapshot length lets it be captured."""
+        """The packet, truncated to a snapshot length."""
         return replace(self, data=self.data[:length])
 
     def moved(self, by: int) -> "Packet":
-        """The same with other sequence numbers; its checksum is that of before."""
+        """The packet with other sequence numbers, and with the old checksum."""
         sequence, acknowledged = ((number + by) % 2**32 for number in self.numbers)
         at = _ETHERNET_HEADER + self._tcp_at + 4
         return replace(
@@ -78,7 +78,7 @@ class Packet:
         )
 
     def part(self, begin: int, end: int) -> "Packet":
-        """A part of its payload, as a segment of its own."""
+        """A segment with a part of the payload."""
         header = bytearray(self.ip[: self._payload_at])
         struct.pack_into(">H", header, 2, self._payload_at + end - begin)
         sequence = (self.numbers[0] + begin) % 2**32
@@ -88,7 +88,7 @@ class Packet:
 
 
 def read(file: bytes) -> list[Packet]:
-    """Part a little-endian .pcap file."""
+    """Read the packets of a little-endian .pcap file."""
     [magic] = struct.unpack_from("<I", file)
     [unit] = [unit for unit, known in _MAGIC.items() if known == magic]
     packets, at = [], 24
@@ -103,7 +103,7 @@ def read(file: bytes) -> list[Packet]:
 def write(
     packets: Iterable[Packet], *, link: int = ETHERNET, unit: int = 1_000, order: str = "<"
 ) -> bytes:
-    """Put a .pcap file together: times in units of so many nanoseconds, in a byte order."""
+    """Write a .pcap file with a unit of time in nanoseconds and a byte order."""
     file = struct.pack(f"{order}IHHiIII", _MAGIC[unit], 2, 4, 0, 0, 262_144, link)
     for packet in packets:
         seconds, rest = divmod(packet.time, 10**9)
@@ -113,7 +113,7 @@ def write(
 
 
 def with_header(packets: Iterable[Packet], header: bytes) -> Iterator[Packet]:
-    """Put another header in front of each IP packet."""
+    """Return the IP packets with another header."""
     for packet in packets:
         data = header + packet.ip
         yield replace(packet, data=data, length=len(data))
@@ -122,7 +122,7 @@ def with_header(packets: Iterable[Packet], header: bytes) -> Iterator[Packet]:
 def pcapng(
     packets: Iterable[Packet], *, order: str = "<", link: int = ETHERNET, resolution: int = 6
 ) -> bytes:
-    """Put a .pcapng file together; times in units of ten to the minus `resolution`."""
+    """Write a .pcapng file; the unit of time is ten to the power of minus `resolution` seconds."""
 
     def block(kind: int, body: bytes) -> bytes:
         body += bytes(-len(body) % 4)

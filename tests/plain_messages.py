@@ -1,4 +1,4 @@
-"""Messages written byte by byte (PS3.7 E.1, PS3.8 9.3.5): no library checks them."""
+"""Messages written byte by byte (PS3.7 E.1, PS3.8 9.3.5), without checks of a library."""
 
 import struct
 
@@ -9,13 +9,13 @@ COMMAND, LAST = 1, 2
 
 
 def element(number: int, value: bytes) -> bytes:
-    """Write an element of group 0000, its value padded with NUL."""
+    """Return an element of group 0000, with its value padded with NUL."""
     value += b"\0" * (len(value) % 2)
     return struct.pack("<HHI", 0, number, len(value)) + value
 
 
 def us(number: int, value: int) -> bytes:
-    """Write an element of VR US."""
+    """Return an element of VR US."""
     return element(number, struct.pack("<H", value))
 
 
@@ -27,7 +27,7 @@ def command_set(
     *,
     data: bool = False,
 ) -> bytes:
-    """Write a command set; *data* says whether a data set follows."""
+    """Return a command set; *data* states whether a data set follows."""
     elements = element(0x0002, sop_class.encode()) + us(0x0100, command)
     if message_id is not None:
         elements += us(0x0120 if command & 0x8000 else 0x0110, message_id)
@@ -39,12 +39,12 @@ def command_set(
 
 
 def pdv(fragment: bytes, control: int, context_id: int = 1) -> bytes:
-    """Write a PDV."""
+    """Return a PDV."""
     return struct.pack(">IBB", len(fragment) + 2, context_id, control) + fragment
 
 
 def pdvs(content: bytes, kind: int, sizes: list[int]) -> list[bytes]:
-    """Cut a command set or data set into fragments of these sizes; they may be empty."""
+    """Return a command set or data set in fragments of these sizes, which can be zero."""
     cut = []
     for size in sizes:
         cut.append(pdv(content[:size], kind))
@@ -53,6 +53,6 @@ def pdvs(content: bytes, kind: int, sizes: list[int]) -> list[bytes]:
 
 
 def pdu(*body: bytes) -> bytes:
-    """Write a P-DATA-TF PDU of these PDVs."""
+    """Return a P-DATA-TF PDU of these PDVs."""
     joined = b"".join(body)
     return struct.pack(">BBI", 4, 0, len(joined)) + joined

@@ -1,7 +1,7 @@
-"""A peer in plain pynetdicom, a program of its own: it asks for commitment and reports events.
+"""A peer with pynetdicom alone: it requests storage commitment and sends events.
 
-It says where it listens, writes a line of JSON for each event that it gets and for each answer,
-and does what the lines of JSON on its standard input say.
+The process prints its port, and a line of JSON for each received event and for each response. Each
+line of JSON on standard input is a command.
 """
 
 import json
@@ -17,13 +17,13 @@ HOST = "127.0.0.1"
 
 
 def say(**what: Any) -> None:
-    """Write a line of JSON, whole."""
+    """Print a line of JSON in one write."""
     sys.stdout.write(json.dumps(what) + "\n")
     sys.stdout.flush()
 
 
 class Peer:
-    """Does what it is told."""
+    """Executes the commands."""
 
     def __init__(self, ae_title: str) -> None:
         self._ae = AE(ae_title)
@@ -48,12 +48,12 @@ class Peer:
         return 0x0000, None
 
     def _pdu_sent(self, event: Any) -> None:
-        # Its answer is under way: not before that is the association to be released.
+        # The response was sent: the association can be released.
         if self._event_seen:
             self._answered.set()
 
     def ask(self, port: int, action_type: int, instance: str, information: Any, wait: bool) -> None:
-        """Ask for storage commitment; wait for the report on the same association if told so."""
+        """Request storage commitment; with `wait`, wait for the event on the same association."""
         self._event_seen = False
         self._answered.clear()
         self._ae.requested_contexts = []
@@ -74,7 +74,7 @@ class Peer:
         say(status=status.get("Status"), received=received)
 
     def report(self, port: int, context: str, events: list[Any]) -> None:
-        """Report events on one association, as an SCP that requests it."""
+        """Send events on one association, as association requestor in the role of SCP."""
         self._ae.requested_contexts = []
         self._ae.add_requested_context(context)
         roles = [build_role(context, scp_role=True)]
@@ -94,7 +94,7 @@ class Peer:
 
 
 def main() -> None:
-    """Do what is told until there is no more."""
+    """Execute the commands until standard input ends."""
     peer = Peer(sys.argv[1])
     for line in sys.stdin:
         command = json.loads(line)

@@ -1,4 +1,4 @@
-"""Programs that a test runs beside itself: their lines awaited, ended by their own process id."""
+"""Python programs that tests run as processes: their output, input and end."""
 
 import json
 import os
@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import IO, Any
 
 SECONDS = 30.0
-"""How long a slow machine may take for one step."""
+"""Seconds that a slow machine may need for one step."""
 
 
 def resident(pid: int | str = "self") -> int:
-    """Return how many bytes of memory a process has, of Linux's own accounts."""
+    """Return the resident memory of a process in bytes (Linux)."""
     with open(f"/proc/{pid}/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 class Program:
-    """A Python program that runs, and the lines that it has written so far."""
+    """A running Python program, and the lines that it has printed."""
 
     def __init__(self, path: Path, *arguments: object) -> None:
         self._name = path.name
@@ -56,7 +56,7 @@ class Program:
 
     @property
     def pid(self) -> int:
-        """The number of its process."""
+        """The process ID."""
         return self._process.pid
 
     def __str__(self) -> str:
@@ -64,7 +64,7 @@ class Program:
         return "\n".join([f"{self._name}, exit code {self._process.poll()}", *written])
 
     def line(self, stream: str = "stdout") -> str:
-        """Return its next line, once that is there."""
+        """Wait for the next line, and return it."""
         end = time.monotonic() + SECONDS
         with self._news:
             while len(self._lines[stream]) == self._read[stream]:
@@ -76,26 +76,26 @@ class Program:
             return self._lines[stream][self._read[stream] - 1]
 
     def find(self, pattern: str, stream: str = "stderr") -> re.Match[str]:
-        """Read its lines until one has the pattern."""
+        """Read lines until one matches the pattern."""
         while True:
             found = re.search(pattern, self.line(stream))
             if found:
                 return found
 
     def port(self) -> int:
-        """Return the port on which it says that it listens."""
+        """Return the port that the program prints."""
         return int(self.find(r"listens on \S+:(\d+)$")[1])
 
     def tell(self, **command: Any) -> None:
-        """Write a line of JSON to its standard input."""
+        """Write a line of JSON to standard input."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
 
     def hear(self, key: str) -> Any:
-        """Return the next line of JSON on its standard output that has a key.
+        """Return the next line of JSON on standard output that has a key.
 
-        Its threads write in no certain order: others are kept for later.
+        Other lines are kept, because the order of lines of several threads is not fixed.
         """
         for heard in self._heard:
             if key in heard:
@@ -108,21 +108,21 @@ class Program:
             self._heard.append(heard)
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal to the process."""
         self._process.send_signal(number)
 
     def ended(self) -> int:
-        """Wait for its end, and return its exit code."""
+        """Wait for the end of the process, and return the exit code."""
         try:
             code = self._process.wait(SECONDS)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"it doesn't end\n{self}") from None
+            raise AssertionError(f"the process does not end\n{self}") from None
         for reader in self._readers:
             reader.join(SECONDS)
         return code
 
     def close(self) -> None:
-        """End it, if it still runs."""
+        """Kill the process if it runs, and close its streams."""
         self._process.kill()
         self.ended()
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
@@ -132,7 +132,7 @@ class Program:
 
 @contextmanager
 def running(path: Path, *arguments: object) -> Iterator[Program]:
-    """Run a program, and show what it wrote if the test fails."""
+    """Run a program, and show its output if the test fails."""
     program = Program(path, *arguments)
     try:
         yield program

@@ -1,12 +1,13 @@
-"""pynetdicom's own tests of the DIMSE path, without fastdimse in its place and with it.
+"""pynetdicom's own tests of the DIMSE path, without and with `fastdimse.pynetdicom.install()`.
 
     python tests/pynetdicom_own_tests.py PYTHON...
 
-Each PYTHON is of an environment with another pynetdicom, fastdimse and pytest. What passes without
-has to pass with. The tests listen at fixed ports and mostly sleep: they run side by side, each
-group in a network namespace of its own. A group with a difference is run again, alone.
+Each PYTHON is the interpreter of an environment with one version of pynetdicom, fastdimse and
+pytest. Every test must have the same result without and with fastdimse. The tests use fixed ports
+and mostly sleep. Groups of tests therefore run at the same time, each in its own network namespace.
+A group with a difference is run again without others at the same time.
 
-As a plugin of pytest (``-p pynetdicom_own_tests``) this file puts fastdimse in place.
+As a plugin of pytest (``-p pynetdicom_own_tests``) this file installs fastdimse.
 """
 
 import json
@@ -25,43 +26,43 @@ from pathlib import Path
 from typing import Any
 
 SIDE_BY_SIDE = 8 * (os.cpu_count() or 1)
-"""How many groups run at once; each takes about a twentieth of a core."""
+"""Number of groups that run at the same time; each uses about 5 % of a core."""
 
 TIME_LIMIT = 240
-"""Seconds after which a group is ended; the longest takes a quarter of that."""
+"""Seconds after which a group is killed; the longest group takes a quarter of this."""
 
 SHOWN = 8000
-"""How many characters are shown of what pytest wrote, if a group was not run to its end."""
+"""Characters of pytest's output that are shown if a group did not complete."""
 
 
-# ---------------------------------------------------------------- as a plugin
+# ------------------------------------------------------------------ the plugin
 
 
 def pytest_addoption(parser: Any) -> None:
-    """Let a run be with fastdimse, and of a share of the tests."""
+    """Add the options for fastdimse and for a share of the tests."""
     parser.addoption("--with-fastdimse", action="store_true")
     parser.addoption("--share", default="1/1")
 
 
 def pytest_configure(config: Any) -> None:
-    """Put fastdimse in place before pynetdicom's tests import anything."""
+    """Install fastdimse before pynetdicom's tests import anything."""
     if config.getoption("--with-fastdimse"):
         import fastdimse.pynetdicom
 
         with warnings.catch_warnings():
-            # A version that is not known would get the class only.
+            # For an unknown version, only the class would be replaced.
             warnings.simplefilter("error")
             fastdimse.pynetdicom.install()
 
 
 def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
-    """Keep one test in so many, counted from the share's own."""
+    """Keep the tests of the share: every n-th test."""
     start, step = map(int, config.getoption("--share").split("/"))
     items[:] = items[start - 1 :: step]
 
 
 def pytest_sessionfinish(session: Any) -> None:
-    """See that fastdimse was in place until the end."""
+    """Check that fastdimse was installed until the end."""
     if session.config.getoption("--with-fastdimse"):
         import fastdimse.pynetdicom
 
@@ -73,7 +74,7 @@ def pytest_sessionfinish(session: Any) -> None:
 
 @dataclass(frozen=True)
 class Group:
-    """Tests that one process runs one after the other."""
+    """Tests that one process runs."""
 
     files: tuple[str, ...]
     share: str = "1/1"
@@ -83,7 +84,7 @@ class Group:
         return files if self.share == "1/1" else f"{files} {self.share}"
 
 
-# The longest first, so that no long one is left for the end.
+# The longest first, to keep all workers busy until the end.
 GROUPS = [
     *(Group(("test_service_n",), f"{part}/4") for part in range(1, 5)),
     Group(("test_assoc_n",)),
@@ -94,7 +95,7 @@ GROUPS = [
 
 @dataclass(frozen=True)
 class Environment:
-    """A Python with a pynetdicom."""
+    """An interpreter, and its versions of pynetdicom and pydicom."""
 
     python: Path
     pynetdicom: str
@@ -103,7 +104,7 @@ class Environment:
 
     @classmethod
     def of(cls, python: str) -> "Environment":
-        """Ask an interpreter what it has."""
+        """Return the environment of an interpreter."""
         ask = (
             "import json, importlib.metadata, importlib.util\n"
             "versions = [importlib.metadata.version(name) for name in ('pynetdicom', 'pydicom')]\n"
@@ -111,13 +112,13 @@ class Environment:
         )
         done = subprocess.run([python, "-c", ask], stdout=subprocess.PIPE, text=True, check=True)
         pynetdicom, pydicom, origin = json.loads(done.stdout)
-        # Not resolved: a link to the interpreter is what makes it that of an environment.
+        # Not resolved: the link to the interpreter determines the environment.
         return cls(Path(python).absolute(), pynetdicom, pydicom, Path(origin).parent / "tests")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A group in an environment, without fastdimse or with it."""
+    """A group in an environment, without or with fastdimse."""
 
     environment: Environment
     group: Group
@@ -130,7 +131,7 @@ class Run:
 
 @dataclass
 class Result:
-    """How each test of a run ended; none if it was not run to its end."""
+    """The outcome of each test of a run; empty if the run did not complete."""
 
     outcomes: dict[str, str] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
@@ -138,8 +139,8 @@ class Result:
 
 
 def namespace() -> list[str]:
-    """Return the command that runs another in a network namespace with a loopback of its own."""
-    # The first needs no rights where the kernel lets users have namespaces, the second needs root.
+    """Return the prefix that runs a command in a network namespace with its own loopback."""
+    # The first needs a kernel that lets users create namespaces, the second needs root.
     for options in (["--user", "--map-root-user", "--net"], ["--net"]):
         command = ["unshare", *options, "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
         try:
@@ -148,22 +149,22 @@ def namespace() -> list[str]:
             continue
         return command
     raise SystemExit(
-        "pynetdicom's tests listen at fixed ports, so each group needs a network namespace. That "
-        "takes unshare (util-linux), ip (iproute2), and either root or a kernel that lets users "
-        "have namespaces (kernel.unprivileged_userns_clone=1 and, on Ubuntu, "
+        "pynetdicom's tests use fixed ports, so each group needs a network namespace. This needs "
+        "unshare (util-linux), ip (iproute2), and either root or a kernel that lets users create "
+        "namespaces (kernel.unprivileged_userns_clone=1 and, on Ubuntu, "
         "kernel.apparmor_restrict_unprivileged_userns=0)"
     )
 
 
 def carry_out(run: Run, isolated: list[str]) -> Result:
-    """Run a group of tests and read how each ended."""
+    """Run a group of tests and return their outcomes."""
     tests = run.environment.tests
     with tempfile.TemporaryDirectory() as folder:
         junit, output = Path(folder, "junit.xml"), Path(folder, "output.txt")
         command = [*isolated, str(run.environment.python), "-m", "pytest", "--quiet"]
         command += ["-p", Path(__file__).stem, "--share", run.group.share]
         command += ["--with-fastdimse"] if run.with_fastdimse else []
-        # No settings of ours, nothing left behind, and where it hangs if it does.
+        # No configuration of this project, no cache, and a traceback if a test hangs.
         command += ["-c", os.devnull, "--rootdir", str(tests), "-p", "no:cacheprovider"]
         command += ["--disable-warnings", "-o", "faulthandler_timeout=60"]
         command += ["--junitxml", str(junit)]
@@ -184,7 +185,7 @@ def carry_out(run: Run, isolated: list[str]) -> Result:
         except subprocess.TimeoutExpired:
             status, end = None, f"not done after {TIME_LIMIT} s"
         shown = f"{end}\n{output.read_text(errors='replace')[-SHOWN:]}"
-        # 1 is that tests failed; all else, that they were not run as they should be.
+        # 1: tests failed. Other values: the tests did not run.
         if status not in (0, 1) or not junit.exists():
             return Result(output=shown)
         return _read(junit, shown)
@@ -195,7 +196,7 @@ def _read(junit: Path, output: str) -> Result:
     for case in ElementTree.parse(junit).iter("testcase"):
         name = f"{case.get('classname')}::{case.get('name')}"
         bad = [part for part in case if part.tag in ("failure", "error", "skipped")]
-        # What fails in the end of a test is a second case.
+        # A failed teardown is a second case with the same name.
         if name not in result.outcomes or bad:
             result.outcomes[name] = bad[0].tag if bad else "passed"
         for part in bad:
@@ -203,7 +204,7 @@ def _read(junit: Path, output: str) -> Result:
     return result
 
 
-# --------------------------------------------------------------- the judgement
+# -------------------------------------------------------------- the comparison
 
 Results = dict[Run, Result]
 
@@ -215,7 +216,7 @@ def pairs(environment: Environment) -> Iterator[tuple[Run, Run]]:
 
 
 def differences(without: Result, with_it: Result) -> list[str]:
-    """Return the tests that end otherwise with fastdimse in place."""
+    """Return the tests whose outcomes differ."""
     names = without.outcomes.keys() | with_it.outcomes.keys()
     return sorted(
         name for name in names if without.outcomes.get(name) != with_it.outcomes.get(name)
@@ -223,23 +224,23 @@ def differences(without: Result, with_it: Result) -> list[str]:
 
 
 def run_all(runs: Iterable[Run], isolated: list[str]) -> Results:
-    """Run groups side by side."""
+    """Run several groups at the same time."""
     runs = list(runs)
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         return dict(zip(runs, pool.map(lambda run: carry_out(run, isolated), runs), strict=True))
 
 
 def run_again(environments: list[Environment], results: Results, isolated: list[str]) -> None:
-    """Run each pair that differs again, alone: the load may have been too much for a time limit."""
+    """Run each pair that differs again, alone: a timeout may have expired because of the load."""
     for environment in environments:
         for both in pairs(environment):
             unfinished = [run for run in both if not results[run].outcomes]
             different = [] if unfinished else differences(*(results[run] for run in both))
             for run in unfinished:
-                print(f"{run}: run again, for {results[run].output}")
+                print(f"{run}: run again, because {results[run].output}")
             for name in different:
                 ends = " and ".join(results[run].outcomes.get(name, "missing") for run in both)
-                print(f"pynetdicom {environment.pynetdicom}, {name}: run again, for it {ends}")
+                print(f"pynetdicom {environment.pynetdicom}, {name}: run again, because it {ends}")
             if unfinished or different:
                 results.update((run, carry_out(run, isolated)) for run in both)
 
@@ -247,13 +248,13 @@ def run_again(environments: list[Environment], results: Results, isolated: list[
 COLUMNS = ["pass without", "pass with", "different", "fail in both", "groups not run"]
 
 
-def judge(environment: Environment, results: Results) -> Counter[str]:
-    """Count what ended how in an environment, and print all that did not pass."""
+def count_outcomes(environment: Environment, results: Results) -> Counter[str]:
+    """Count the outcomes in an environment, and print all tests that did not pass."""
     counts: Counter[str] = Counter()
     for both in pairs(environment):
         unfinished = [run for run in both if not results[run].outcomes]
         for run in unfinished:
-            print(f"{run}: not run to its end: {results[run].output}")
+            print(f"{run}: did not complete: {results[run].output}")
             counts["groups not run"] += 1
         if unfinished:
             continue
@@ -274,10 +275,10 @@ def judge(environment: Environment, results: Results) -> Counter[str]:
 
 
 def report(environments: list[Environment], results: Results) -> bool:
-    """Print what was found; return whether all that passes without passes with."""
-    found = [judge(environment, results) for environment in environments]
+    """Print the counts; return whether no outcome differs."""
+    found = [count_outcomes(environment, results) for environment in environments]
     heads = ["pynetdicom", "pydicom", *COLUMNS]
-    print("\npynetdicom's own tests, without fastdimse in its place and with it\n")
+    print("\npynetdicom's own tests, without and with fastdimse\n")
     print("  ".join(heads))
     for environment, counts in zip(environments, found, strict=True):
         cells = [environment.pynetdicom, environment.pydicom, *(counts[name] for name in COLUMNS)]
@@ -289,11 +290,11 @@ def report(environments: list[Environment], results: Results) -> bool:
 
 
 def main(pythons: list[str]) -> int:
-    """Run their tests in each environment, compare, and tell."""
+    """Run the tests in each environment, compare the outcomes, and print them."""
     environments = [Environment.of(python) for python in pythons]
     isolated = namespace()
     begun = time.monotonic()
-    # Group by group, so that the longest of all environments come first.
+    # By group, so that the longest groups of all environments come first.
     each = zip(*(pairs(environment) for environment in environments), strict=True)
     runs = [run for of_all in each for both in of_all for run in both]
     results = run_all(runs, isolated)

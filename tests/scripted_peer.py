@@ -1,4 +1,4 @@
-"""A peer that does what a script says, right or wrong: pynetdicom's PDUs on a plain socket."""
+"""A peer controlled by a script: PDUs of pynetdicom on a socket, also wrong ones."""
 
 import socket
 import struct
@@ -28,12 +28,12 @@ IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 
 
 class Conversation:
-    """One association, from the peer's side.
+    """One association, seen from the peer.
 
     Attributes
     ----------
     request : A_ASSOCIATE
-        What was proposed.
+        The A-ASSOCIATE-RQ.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -42,7 +42,7 @@ class Conversation:
         self._stream = b""
 
     def read(self) -> bytes:
-        """Read a PDU; no bytes at the end of the connection."""
+        """Read a PDU; return no bytes at the end of the connection."""
         while len(self._stream) < 6 or len(self._stream) < self._length():
             found = self.connection.recv(1 << 16)
             if not found:
@@ -118,7 +118,7 @@ class Conversation:
         self.write(pdu.encode())
 
     def requests(self) -> Iterator[N_EVENT_REPORT]:
-        """Read the events that are sent; answer the release at their end."""
+        """Yield the received events, and respond to the release request at their end."""
         message = b""
         while pdu := self.read():
             if pdu[:1] != b"\x04":
@@ -126,13 +126,13 @@ class Conversation:
                 self.write(A_RELEASE_RP)
                 return
             message += pdu
-            # pynetdicom gives the message when its last fragment is there.
+            # pynetdicom returns the message after its last fragment.
             for event in decode_stream(message):
                 message = b""
                 yield event
 
-    def answer(self, message_id: int, status: int = 0, context_id: int = 1) -> None:
-        """Answer an event."""
+    def respond(self, message_id: int, status: int = 0, context_id: int = 1) -> None:
+        """Send a response."""
         self.write(response(message_id, status, context_id))
 
 
@@ -147,9 +147,9 @@ Script = Callable[[Conversation], None]
 
 @contextmanager
 def peer(*scripts: Script) -> Iterator[int]:
-    """Serve connections, one after another, by a script each; the port is given.
+    """Serve one connection for each script, one after another, and yield the port.
 
-    What a script raises is raised again when the block is left.
+    An exception of a script is raised again at the end of the block.
     """
     failures: list[BaseException] = []
     with socket.create_server((HOST, 0)) as server:

@@ -1,4 +1,4 @@
-"""What users and peers may come with, from the usual to the odd corners."""
+"""Strategies for input of users and peers, from usual to unusual values."""
 
 import enum
 import io
@@ -72,7 +72,7 @@ def _private_uid() -> UID:
 
 
 LONGEST_UID = "1.2." + "3" * 60
-"""A UID of 64 characters, the most that there may be (PS3.5 9.1)."""
+"""A UID of 64 characters, the maximum (PS3.5 9.1)."""
 
 ODD_UIDS: list[Any] = [
     "",
@@ -277,7 +277,7 @@ unsigned_shorts = st.one_of(
 )
 odd_numbers = st.one_of(unsigned_shorts, st.integers(), st.sampled_from(ODD_NUMBERS))
 
-# Only the attributes that take anything when they are set come to hold these.
+# Only attributes that accept every value are set to these.
 nested = st.recursive(
     st.sampled_from([None, 1, 0, True, "", "a", b"", b"b"]),
     lambda inner: st.lists(inner, max_size=2) | st.lists(inner, max_size=2).map(tuple),
@@ -309,7 +309,7 @@ ATTRIBUTES: dict[str, st.SearchStrategy[Any]] = {
     "ErrorComment": odd_comments,
     "ErrorID": odd_numbers | nested,
 }
-"""What to set each attribute to, apart from `anything`."""
+"""Values for each attribute, besides `anything`."""
 
 max_pdu_lengths = st.one_of(
     st.sampled_from([0, 7, 8, 12, 16, 64, 100, 16382, 2**31, 2**32 - 1]), st.integers(7, 200)
@@ -318,12 +318,12 @@ context_ids = st.integers(0, 127).map(lambda n: 2 * n + 1)
 
 
 def values_of(attribute: str) -> st.SearchStrategy[Any]:
-    """Values for an attribute: `None`, those that it is made for, and any other."""
+    """Values for an attribute: `None`, its proper values, and any others."""
     fitting = ATTRIBUTES[attribute]
     return st.one_of(fitting, fitting, st.none(), anything)
 
 
-# Rows of a table, all of which can be sent.
+# Rows of a table that can be encoded.
 
 comments = st.text(
     alphabet=st.characters(min_codepoint=0x20, max_codepoint=0x7E, exclude_characters="\\"),
@@ -335,13 +335,13 @@ _sizes = st.one_of(st.integers(0, 300), st.sampled_from([16376, 65536]), st.inte
 large_data_sets = st.builds(
     lambda size, seed: random.Random(seed).randbytes(size), _sizes, st.integers(0, 9)
 )
-"""Data sets of up to 120 kB, no bytes at all too; few are drawn byte by byte."""
+"""Data sets of 0 to 120 kB, mostly not drawn byte by byte."""
 
 
 def requests(
     uids: st.SearchStrategy[str], data_sets: st.SearchStrategy[bytes | None]
 ) -> st.SearchStrategy[dict[str, Any]]:
-    """Requests with such UIDs and data sets."""
+    """Requests with these UIDs and data sets."""
     return st.fixed_dictionaries(
         {
             "MessageID": unsigned_shorts,
@@ -356,7 +356,7 @@ def requests(
 def responses(
     uids: st.SearchStrategy[str], data_sets: st.SearchStrategy[bytes | None]
 ) -> st.SearchStrategy[dict[str, Any]]:
-    """Responses with such UIDs and data sets."""
+    """Responses with these UIDs and data sets."""
     return st.fixed_dictionaries(
         {
             "MessageIDBeingRespondedTo": unsigned_shorts,
@@ -395,10 +395,10 @@ rows = requests(uids, data_sets) | responses(uids, data_sets)
 _any_uids = uids_of_every_length()
 _any_data_sets = st.none() | large_data_sets
 wide_rows = requests(_any_uids, _any_data_sets) | responses(_any_uids, _any_data_sets)
-"""The same with UIDs of every length and data sets from none to large."""
+"""Requests and responses with UIDs of every length and data sets of every size."""
 
 
-# Command sets, and what may go wrong with them.
+# Command sets, valid and invalid.
 
 Element = tuple[int, int, bytes, bytes]
 """Group, element, explicit VR, value."""
@@ -461,7 +461,7 @@ odd_elements = st.one_of(known_elements, _group_0000_elements, _other_elements)
 
 
 def write_element(element: Element, explicit: bool, length: int | None = None) -> bytes:
-    """Write an element in Little Endian; `length` overrides the true one."""
+    """Return an element in Little Endian; `length` replaces the true length."""
     group, number, vr, value = element
     length = len(value) if length is None else length
     tag = struct.pack("<HH", group, number)
@@ -474,7 +474,7 @@ def write_element(element: Element, explicit: bool, length: int | None = None) -
 
 @st.composite
 def command_sets(draw: st.DrawFn) -> bytes:
-    """Command sets, most of them whole ones of an N-EVENT-REPORT, some of them far from it."""
+    """Command sets: most of a valid N-EVENT-REPORT, some of other elements."""
     numbers = draw(st.sampled_from([_KNOWN, _KNOWN, [0x0100, 0x0800]]))
     elements = [draw(_element(0, number)) for number in numbers]
     if draw(st.booleans()):
@@ -494,7 +494,7 @@ def command_sets(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def broken_bytes(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> bytes:
-    """Bytes with some changed, cut off, put in or taken out."""
+    """Bytes with changes, truncations, insertions or deletions."""
     data = bytearray(draw(whole))
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, max(len(data) - 1, 0)))

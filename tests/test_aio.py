@@ -38,7 +38,7 @@ def test_other_tasks_go_on():
         talk.accept()
         for request in talk.requests():
             time.sleep(0.5)
-            talk.answer(request.MessageID)
+            talk.respond(request.MessageID)
 
     async def main() -> int:
         association = await aio.connect(HOST, port)

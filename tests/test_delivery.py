@@ -227,7 +227,7 @@ def test_data_sets_are_in_the_transfer_syntax_that_was_accepted():
         talk.accept(transfer_syntax=EXPLICIT)
         for event in talk.requests():
             taken.append(event.EventInformation.getvalue())
-            talk.answer(event.MessageID)
+            talk.respond(event.MessageID)
 
     encoded = oracle(to_dataset(REPORT), EXPLICIT)
     with peer(script) as port, connect(HOST, port) as association:
@@ -259,7 +259,7 @@ def test_the_peers_maximum_pdu_length_is_kept(max_pdu_length):
         talk.read = noted
         for event in talk.requests():
             assert event.EventInformation.getvalue() == b"\x08\0\x95\x11\xfa\0\0\0" + b"1" * 250
-            talk.answer(event.MessageID)
+            talk.respond(event.MessageID)
 
     information = b"\x08\0\x95\x11\xfa\0\0\0" + b"1" * 250
     with peer(script) as port, connect(HOST, port) as association:
@@ -280,7 +280,7 @@ def test_a_window_lets_requests_overlap_and_answers_come_in_any_order():
             most.append(len(waiting))
             if len(waiting) == 3 or event.EventTypeID == 20:
                 for message_id in reversed(waiting):
-                    talk.answer(message_id, message_id)
+                    talk.respond(message_id, message_id)
                 waiting.clear()
 
     with peer(script) as port, connect(HOST, port, window=8) as association:
@@ -328,10 +328,10 @@ def test_a_message_id_is_not_used_again_while_it_is_outstanding():
         with pytest.raises(TimeoutError):
             next(requests)
         talk.connection.settimeout(20)
-        talk.answer(8)
-        talk.answer(7)
+        talk.respond(8)
+        talk.respond(7)
         for event in talk.requests():
-            talk.answer(event.MessageID, 0x0112)
+            talk.respond(event.MessageID, 0x0112)
 
     with peer(script) as port, connect(HOST, port) as association:
         outcomes = association.send(events(3, MessageID=[7, 8, 7]))
@@ -345,7 +345,7 @@ def answering(count: int, then: Any) -> Any:
         talk.accept()
         requests = talk.requests()
         for _ in range(count):
-            talk.answer(next(requests).MessageID)
+            talk.respond(next(requests).MessageID)
         next(requests)
         then(talk)
 
@@ -376,8 +376,14 @@ FAULTS = {
     "released": (lambda talk: talk.write(A_RELEASE_RQ), "the peer released the association"),
     "no PDU": (lambda talk: talk.write(b"\xff" * 6), "0xff is not a PDU type"),
     "a long PDU": (lambda talk: talk.write(b"\x04\0\xff\xff\xff\xff"), "the maximum is 16382"),
-    "another PDU": (lambda talk: talk.write(b"\x02\0\0\0\0\0"), "A-ASSOCIATE-AC instead of P-DATA-TF"),
-    "a wrong PDV": (lambda talk: talk.write(b"\x04\0\0\0\0\x04\0\0\0\xff"), "the PDV length is 255"),
+    "another PDU": (
+        lambda talk: talk.write(b"\x02\0\0\0\0\0"),
+        "A-ASSOCIATE-AC instead of P-DATA-TF",
+    ),
+    "a wrong PDV": (
+        lambda talk: talk.write(b"\x04\0\0\0\0\x04\0\0\0\xff"),
+        "the PDV length is 255",
+    ),
 }
 
 
@@ -437,7 +443,7 @@ ENDS = [waits_and_closes, waits_and_resets, lambda talk: None]
 def test_a_peer_that_closes_the_connection_when_all_is_answered(end):
     def script(talk: Conversation) -> None:
         talk.accept()
-        talk.answer(next(talk.requests()).MessageID)
+        talk.respond(next(talk.requests()).MessageID)
         end(talk)
 
     with peer(script) as port:
@@ -517,9 +523,9 @@ def test_answers_to_nothing_are_told():
     def script(talk: Conversation) -> None:
         talk.accept()
         for event in talk.requests():
-            talk.answer(4711)
-            talk.answer(event.MessageID)
-            talk.answer(event.MessageID)
+            talk.respond(4711)
+            talk.respond(event.MessageID)
+            talk.respond(event.MessageID)
 
     with peer(script) as port, connect(HOST, port) as association:
         assert column(association.send(events(3)), "Status") == [0, 0, 0]
@@ -679,7 +685,7 @@ def test_a_peer_without_role_selection_is_taken_at_its_word():
     def script(talk: Conversation) -> None:
         talk.accept(scp=None)
         for event in talk.requests():
-            talk.answer(event.MessageID)
+            talk.respond(event.MessageID)
 
     with peer(script) as port, connect(HOST, port) as association:
         assert association.send(events(1)).answered == 1
@@ -758,7 +764,7 @@ def test_events_that_fail_midway_abort():
         with suppress(BrokenPipeError, ConnectionResetError):
             while (pdu := talk.read()) and pdu[0] == 4:
                 for event in decode_stream(pdu):
-                    talk.answer(event.MessageID)
+                    talk.respond(event.MessageID)
             assert pdu[0] == 7
 
     with peer(script) as port, connect(HOST, port) as association:
@@ -777,7 +783,7 @@ def test_other_threads_go_on_and_one_at_a_time_sends():
         event = next(requests)
         ready.set()
         assert go.wait(10)
-        talk.answer(event.MessageID)
+        talk.respond(event.MessageID)
         list(requests)
 
     with peer(script) as port, connect(HOST, port) as association:
@@ -853,7 +859,7 @@ def test_another_thread_lets_it_send_no_more():
         first = next(requests)
         assert stopped.wait(20)
         time.sleep(0.2)
-        talk.answer(first.MessageID)
+        talk.respond(first.MessageID)
         assert list(requests) == []
 
     with peer(script) as port, connect(HOST, port) as association:

@@ -190,7 +190,9 @@ def test_a_data_set_without_an_end(tmp_path):
                     one.sendall(fragment)
         is_served(port)
         assert memory(program) - before < 300 * MEBIBYTE
-    assert "1 association failed: a message has more than the maximum of 67108864 bytes" in str(program)
+    assert "1 association failed: a message has more than the maximum of 67108864 bytes" in str(
+        program
+    )
 
 
 def commands_of_an_event() -> bytes:

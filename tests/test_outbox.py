@@ -90,7 +90,7 @@ def test_a_dead_and_a_slow_peer_do_not_hold_up_others():
         talk.accept()
         for request in talk.requests():
             time.sleep(0.2)
-            talk.answer(request.MessageID)
+            talk.respond(request.MessageID)
 
     with taker() as quick, peer(slow) as slow_port:
         dead, tardy = Peer(HOST, 1), Peer(HOST, slow_port)
@@ -121,7 +121,7 @@ def test_a_lost_association_is_opened_again():
             for _ in range(count):
                 request = next(requests)
                 seen.append(request.AffectedSOPInstanceUID)
-                talk.answer(request.MessageID)
+                talk.respond(request.MessageID)
             seen.append(f"unanswered {next(requests).AffectedSOPInstanceUID}")
             then(talk)
 
@@ -131,7 +131,7 @@ def test_a_lost_association_is_opened_again():
         talk.accept()
         for request in talk.requests():
             seen.append(request.AffectedSOPInstanceUID)
-            talk.answer(request.MessageID)
+            talk.respond(request.MessageID)
 
     scripts = [
         script(lambda talk: talk.write(A_ABORT), 2),
@@ -374,7 +374,7 @@ def test_close_at_once_waits_for_nobody():
 def test_close_at_once_aborts_what_is_idle():
     def script(talk: Conversation) -> None:
         talk.accept()
-        talk.answer(next(talk.requests()).MessageID)
+        talk.respond(next(talk.requests()).MessageID)
         assert talk.read()[:1] == A_ABORT[:1]
 
     with peer(script) as port:

@@ -152,8 +152,8 @@ def test_a_forked_process_neither_delivers_nor_holds_it(tmp_path):
         program = Program(FORKS, path, one.peer.name)
         try:
             child = int(program.find(r"^child (\d+)$", "stdout")[1])
-            told = program.find(r"^told (.*)$", "stdout")[1]
-            assert told.split("; ") == ["put OutboxError", "wait OutboxError", "closed"]
+            results = program.find(r"^results (.*)$", "stdout")[1]
+            assert results.split("; ") == ["put OutboxError", "wait OutboxError", "closed"]
             program.send_signal(signal.SIGKILL)
             until(lambda: "exit code -9" in str(program))
             with Delivery(one.peer, outbox=path):

@@ -408,7 +408,11 @@ RQ, AC, RJ, DATA, RELEASE, RELEASED, ABORT = range(1, 8)
         ((request()[:-1],), [], "no complete PDU"),
         ((A_RELEASE_RQ,), [ABORT], "A-ASSOCIATE-RQ"),
         ((request(), b"\x04\0\xff\xff\xff\xff"), [AC, ABORT], "4294967295 bytes"),
-        ((request(), EVENT, b"\x04\0\0\0\0\x04\0\0\0\xff"), [AC, DATA, ABORT], "the PDV length is 255"),
+        (
+            (request(), EVENT, b"\x04\0\0\0\0\x04\0\0\0\xff"),
+            [AC, DATA, ABORT],
+            "the PDV length is 255",
+        ),
         ((request(), b"\xff" * 100), [AC, ABORT], "0xff is not a PDU type"),
         ((request(), request()), [AC, ABORT], "A-ASSOCIATE-RQ"),
         ((request(), EVENT, b"\x07\0\0\0\0\x04\0\0\0\0"), [AC, DATA], "aborted"),

@@ -157,13 +157,13 @@ def test_a_signal_leaves_in_order(tmp_path, number):
             if len(got) == 3:
                 process.send_signal(number)
                 time.sleep(0.5)
-            talk.answer(request.MessageID)
+            talk.respond(request.MessageID)
 
     def quick(talk: Conversation) -> None:
         talk.accept()
         for request in talk.requests():
             got.append(request.AffectedSOPInstanceUID)
-            talk.answer(request.MessageID)
+            talk.respond(request.MessageID)
 
     with peer(slow, quick) as port:
         arguments = (file, HOST, port, "--outbox", outbox)
@@ -203,7 +203,7 @@ def test_progress_on_a_terminal(tmp_path):
         talk.accept()
         for request in talk.requests():
             time.sleep(0.15)
-            talk.answer(request.MessageID)
+            talk.respond(request.MessageID)
 
     shown = b""
     master, slave = pty.openpty()

@@ -1,8 +1,8 @@
-"""A provider of Unified Procedure Steps in plain pynetdicom, a program of its own.
+"""A provider of Unified Procedure Steps with pynetdicom alone.
 
-It knows some steps and where some AE titles listen, keeps subscriptions (PS3.4 CC.2.3), and reports
-to those who have one (CC.2.4). It says where it listens, writes a line of JSON for each request and
-each answer, and reports what the lines of JSON on its standard input say.
+It has a list of steps and the ports of AE titles, manages subscriptions (PS3.4 CC.2.3), and sends
+events to subscribers (CC.2.4). The process prints its port, and a line of JSON for each request and
+each response. Each line of JSON on standard input is an event to send.
 """
 
 import argparse
@@ -25,13 +25,13 @@ STATE_REPORT = 1
 
 
 def say(**what: Any) -> None:
-    """Write a line of JSON, whole."""
+    """Print a line of JSON in one write."""
     sys.stdout.write(json.dumps(what) + "\n")
     sys.stdout.flush()
 
 
 class Provider:
-    """Keeps subscriptions: of an AE title, to a step or to all of them."""
+    """Stores subscriptions of AE titles to one step or to all steps."""
 
     def __init__(self, steps: list[str], listeners: dict[str, int], locks: bool) -> None:
         self._steps, self._listeners, self._locks = steps, listeners, locks
@@ -66,7 +66,7 @@ class Provider:
         self._subscriptions.add((receiver, instance))
         lock = information.DeletionLock == "TRUE"
         if instance in self._steps or lock:
-            # The receiver gets the present states, here even before the answer to its request.
+            # The receiver gets the current states, here before the response to its request.
             state = Dataset()
             state.ProcedureStepState = "SCHEDULED"
             state.InputReadinessState = "READY"
@@ -75,7 +75,7 @@ class Provider:
         return 0xB301 if lock and not self._locks else 0x0000
 
     def report(self, instance: str, event_type: int, information: Any) -> None:
-        """Report an event to all who have a subscription for it."""
+        """Send an event to all of its subscribers."""
         of = (instance, UPSGlobalSubscriptionInstance)
         receivers = sorted({receiver for receiver, step in self._subscriptions if step in of})
         event = Dataset.from_json(information)
@@ -86,7 +86,7 @@ class Provider:
         roles = [build_role(UnifiedProcedureStepEvent, scp_role=True)]
         port = self._listeners[receiver]
         association = self._ae.associate(HOST, port, ae_title=receiver, ext_neg=roles)
-        # A step is of the Push SOP Class, whatever was negotiated (PS3.4 CC.2.4.3).
+        # A step has the Push SOP Class with every negotiated class (PS3.4 CC.2.4.3).
         status, _ = association.send_n_event_report(
             event,
             event_type,
@@ -99,7 +99,7 @@ class Provider:
 
 
 def main() -> None:
-    """Do what is told until there is no more."""
+    """Send the events until standard input ends."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--step", action="append", required=True)
     parser.add_argument("--listener", nargs=2, action="append", required=True)

@@ -1,4 +1,4 @@
-"""Wireshark's tools, and its dissector as the oracle."""
+"""Wireshark's tools, with its dissector as the oracle."""
 
 import os
 import shutil
@@ -12,26 +12,26 @@ import pytest
 _TOOLS = ("tshark", "editcap", "mergecap", "reordercap", "text2pcap")
 _MISSING = [tool for tool in _TOOLS if shutil.which(tool) is None]
 
-# In CI they must be there.
+# CI fails without them.
 needed = pytest.mark.skipif(
     bool(_MISSING) and not os.environ.get("CI"),
     reason=f"{', '.join(_MISSING)} not installed: ./dev peers installs Wireshark's tools",
 )
 """Marks tests that need the tools."""
 
-# Wireshark's own comments on an ordinary end of a connection.
+# Expert information about a normal end of a connection.
 _ORDINARY = {
     "This frame initiates the connection closing",
     "This frame undergoes the connection closing",
     "Connection finish (FIN)",
 }
 _NOTE = 0x00400000
-"""The severity of expert information from which on it is looked at."""
+"""The lowest severity of expert information that is returned."""
 _COMMAND, _LAST = 0b01, 0b10
 
 
 def run(tool: str, *arguments: object) -> str:
-    """Run a tool and return what it printed."""
+    """Run a tool and return its output."""
     done = subprocess.run(
         [tool, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
     )
@@ -40,7 +40,7 @@ def run(tool: str, *arguments: object) -> str:
 
 
 def fields(path: Path, display_filter: str, *names: str) -> list[list[str]]:
-    """Return fields of the packets that a display filter shows, several values by commas."""
+    """Return fields of the packets of a display filter; commas separate several values."""
     wanted = [argument for name in names for argument in ("-e", name)]
     options = ("-T", "fields", "-E", "occurrence=a", "-E", "aggregator=,")
     lines = run("tshark", "-r", path, "-Y", display_filter, *options, *wanted).splitlines()
@@ -48,7 +48,7 @@ def fields(path: Path, display_filter: str, *names: str) -> list[list[str]]:
 
 
 def complaints(path: Path) -> list[str]:
-    """Return all that Wireshark has to say against a file, checksums checked."""
+    """Return all warnings of Wireshark about a file, with checksums checked."""
     found = run(
         "tshark",
         "-r",
@@ -75,7 +75,7 @@ class Message:
     frame, time, stream : int
         The packet that completes it, its time in nanoseconds, and its TCP stream.
     ports : tuple of int
-        From which to which it was sent.
+        Source and destination port.
     context_id : int
         The presentation context.
     command : dict of int to (int or str)
@@ -146,7 +146,7 @@ def _show(parent: ET.Element, name: str) -> str:
 
 
 def _elements(pdv: ET.Element) -> list[tuple[int, int | str]]:
-    """Return the elements of a PDV, with what its fragments were put together to."""
+    """Return the elements of a PDV, including those that were reassembled from fragments."""
     elements = []
     for element in pdv.findall("field"):
         if element.find("field[@name='dicom.tag']") is None:
@@ -154,7 +154,7 @@ def _elements(pdv: ET.Element) -> list[tuple[int, int | str]]:
         value: int | str = ""
         for child in element.findall("field"):
             if child.get("name") == "dicom.tag.value.str":
-                # Shown with the name of a UID; these are its bytes.
+                # The text of a UID includes its name; these are the bytes.
                 value = bytes.fromhex(child.get("value", "")).decode("latin-1").rstrip("\0 ")
             elif child.get("name", "").startswith("dicom.tag.value."):
                 value = int(child.get("show", ""), 0)
