@@ -400,9 +400,9 @@ def test_text_that_is_not_utf_8_is_a_rejected_row():
 def test_the_reason_of_a_producer_reaches_the_user():
     with pytest.raises(ValueError, match="the disk is full"):
         fastdimse.encode_events(STREAMS["an error with its reason"]())
-    with pytest.raises(ValueError, match="error code is 22, and it gives no reason"):
+    with pytest.raises(ValueError, match="error code 22, without a reason"):
         fastdimse.encode_events(STREAMS["an error without a reason"]())
-    with pytest.raises(ValueError, match=r"batch 2: .* has 4 columns, by its schema it has 3"):
+    with pytest.raises(ValueError, match=r"batch 2: .* has 4 columns, but its schema has 3"):
         fastdimse.encode_events(STREAMS["a later batch with more columns"]())
 
 

@@ -718,4 +718,4 @@ def test_arrow_files_with_wrong_offsets_are_one_line(tmp_path):
     path = tmp_path / "events.arrow"
     path.write_bytes(data.replace(offsets, wrong))
     for command in (("validate", path), ("encode", path, "-o", tmp_path / "events.bin")):
-        assert_one_line(run(*command), "the column 'AffectedSOPClassUID' is no valid Arrow data")
+        assert_one_line(run(*command), "the column 'AffectedSOPClassUID' is not valid Arrow data")

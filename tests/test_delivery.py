@@ -875,7 +875,7 @@ def test_another_thread_lets_it_send_no_more():
         thread.join()
         assert outcomes.failure is None
         assert column(outcomes, "Failure") == [None, "not-sent", "not-sent"]
-        assert column(outcomes, "Reason")[1] == "this end was told to send no more"
+        assert column(outcomes, "Reason")[1] == "sending was stopped"
         # It stays open, and is released in order.
         assert column(association.send(events(2)), "Failure") == ["not-sent", "not-sent"]
 

@@ -79,7 +79,7 @@ def test_a_dropped_listener_says_what_nobody_received():
     with connect(HOST, listener.port) as talk:
         assert talk.send(events(3)).answered == 3
     port = listener.port
-    text = f"port {port}: 3 events were answered, but not received"
+    text = f"port {port}: 3 events were responded to, but not received"
     with pytest.warns(ResourceWarning, match=text):
         del listener
     with pytest.raises(ConnectionError):

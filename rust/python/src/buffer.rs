@@ -1,4 +1,4 @@
-//! Python's buffers as Arrow's, without a copy where nobody can change them.
+//! Buffers of Python objects as Arrow buffers, without a copy if the memory is immutable.
 
 use std::panic::AssertUnwindSafe;
 use std::ptr::NonNull;
@@ -18,7 +18,7 @@ use pyo3::types::{PyBytes, PyMemoryView};
 use crate::output::encoded_capture::EncodedCapture;
 use crate::output::encoded_events::EncodedEvents;
 
-/// The bytes of what a user handed over as data.
+/// The bytes of the argument `data`.
 pub fn bytes_like(data: &Bound<'_, PyAny>) -> PyResult<Buffer> {
     let Ok(buffer) = PyUntypedBuffer::get(data) else {
         let found = data.get_type().name()?;
@@ -28,9 +28,9 @@ pub fn bytes_like(data: &Bound<'_, PyAny>) -> PyResult<Buffer> {
     to_arrow(buffer, data)
 }
 
-/// The buffer of an object as Arrow's. Memory that can't change is shared and kept alive; all else is
-/// copied, since what was checked must stay as it is. That a buffer is read-only says only that nobody may
-/// write through this view of it: others may write to its memory, or to the file that is mapped there.
+/// The buffer of an object as an Arrow buffer. Immutable memory is shared and kept alive. Other memory is
+/// copied, since it must not change after it was checked; a read-only buffer is no exception, since its
+/// memory, or the mapped file, may be written to in other ways.
 pub fn to_arrow(buffer: PyUntypedBuffer, object: &Bound<'_, PyAny>) -> PyResult<Buffer> {
     let py = object.py();
     if !buffer.is_c_contiguous() {
@@ -43,7 +43,7 @@ pub fn to_arrow(buffer: PyUntypedBuffer, object: &Bound<'_, PyAny>) -> PyResult<
     };
     if !is_fixed(object)? {
         let mut copy = MutableBuffer::from_len_zeroed(length);
-        // SAFETY: the buffer is held, C-contiguous and `length` bytes long, as is the copy.
+        // SAFETY: the buffer is held, C-contiguous and `length` bytes long, and so is the copy.
         unsafe { std::ptr::copy_nonoverlapping(pointer.as_ptr(), copy.as_mut_ptr(), length) };
         buffer.release(py);
         return Ok(copy.into());
@@ -54,7 +54,7 @@ pub fn to_arrow(buffer: PyUntypedBuffer, object: &Bound<'_, PyAny>) -> PyResult<
     Ok(unsafe { Buffer::from_custom_allocation(pointer, length, owner) })
 }
 
-/// Whether an object's memory can't change: `bytes`, what was encoded here, and views of these.
+/// Whether the memory of an object is immutable: `bytes`, results of this module, and memoryviews of these.
 fn is_fixed(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     let exporter = match object.cast::<PyMemoryView>() {
         Ok(view) => view.getattr(intern!(object.py(), "obj"))?,
@@ -76,7 +76,7 @@ macro_rules! copied {
     };
 }
 
-/// A copy of a buffer of numbers, as numpy has them; `None` for anything else.
+/// A copy of a one-dimensional buffer of numbers, such as a numpy array; `None` for other objects.
 pub fn numbers(values: &Bound<'_, PyAny>) -> PyResult<Option<ArrayRef>> {
     copied!(
         values, u16 => UInt16Array, i64 => Int64Array, i32 => Int32Array, u8 => UInt8Array,

@@ -1,16 +1,16 @@
-//! Python's signal handlers, which run while a call waits or reads what has no end: as PEP 475 has it, a
-//! handler that returns lets the call go on, one that raises ends it.
+//! Signal handlers of Python during calls that wait, or that read endless input. As in PEP 475, the call
+//! continues after a handler returns, and ends if it raises an exception.
 
 use std::cell::RefCell;
 
 use pyo3::prelude::*;
 
 thread_local! {
-    /// What a handler raised in a call that has not returned yet.
+    /// The exception that a handler raised during the current call.
     static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
 }
 
-/// Runs the handlers of signals that came, and says whether the call is to end, since one raised.
+/// Runs the handlers of pending signals; returns whether one raised an exception, so that the call must end.
 pub fn interrupted() -> bool {
     if let Err(error) = Python::attach(|py| py.check_signals()) {
         RAISED.set(Some(error));
@@ -18,10 +18,10 @@ pub fn interrupted() -> bool {
     RAISED.with_borrow(Option::is_some)
 }
 
-/// Does without the GIL what may ask whether it is [`interrupted`].
+/// Runs `work` without the GIL. It may call [`interrupted`].
 ///
 /// # Errors
-/// What a handler of a signal raised meanwhile.
+/// The exception that a signal handler raised meanwhile.
 pub fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
     let done = py.detach(work);
     match RAISED.take() {
@@ -30,11 +30,11 @@ pub fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyR
     }
 }
 
-/// So many values are read before the handlers of signals run: a check takes some nanoseconds.
+/// The number of values between two checks for signals: a check takes some nanoseconds.
 const VALUES: usize = 1024;
 
-/// The values of an iterator that may have no end, and may be none of Python code, which would let the
-/// handlers of signals run itself.
+/// The values of an iterator that may be endless, and may not run Python code, which would handle signals
+/// itself.
 pub fn interruptible<'py, T>(
     py: Python<'py>,
     values: impl Iterator<Item = PyResult<T>>,

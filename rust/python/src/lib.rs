@@ -1,6 +1,6 @@
-//! `fastdimse._core`: between Python objects, `fastdimse-core` and `fastdimse-capture`.
+//! `fastdimse._core`: Python bindings of the core, of captures and of associations.
 //!
-//! No DICOM rule is written here but those of pynetdicom's class that are about Python objects.
+//! No rule of DICOM is written here, except those of pynetdicom's class about Python objects.
 
 mod buffer;
 mod bulk;

@@ -1,4 +1,4 @@
-//! What the standard says about events and statuses, for `fastdimse.events`.
+//! Tables of events (PS3.4) and Status codes (PS3.7 Annex C), for `fastdimse.events`.
 
 use fastdimse_core::conformance::{Attributes, Event, check_instance};
 use fastdimse_core::standard::sop_classes::{Attribute, EventType, SOP_CLASSES};
@@ -129,7 +129,7 @@ pub fn check_event(
     }
 }
 
-/// A mapping of attributes, or what stands where one should.
+/// A mapping of attributes; `None` or another object has no attributes.
 struct Item<'py>(Option<Bound<'py, PyAny>>);
 
 impl<'py> Item<'py> {

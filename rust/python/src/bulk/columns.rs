@@ -11,7 +11,7 @@ use crate::input::columns::Batch;
 
 type Columns = (Vec<EventColumns>, Vec<fastdimse_core::rejection::Rejection>);
 
-/// The columns of batches, and what is wrong with their rows, in order.
+/// The columns of batches, and the rejections of their rows in order.
 pub fn to_columns(batches: Vec<Batch>, data_sets: DataSetOptions) -> PyResult<Columns> {
     let mut columns = Vec::with_capacity(batches.len());
     let mut rejected = Vec::new();
@@ -19,7 +19,7 @@ pub fn to_columns(batches: Vec<Batch>, data_sets: DataSetOptions) -> PyResult<Co
         columns.push(event_columns(&batch, data_sets)?);
         rejected.extend(found);
     }
-    // What was known beforehand stands beside the first batch.
+    // The rejections of a whole mapping are those of its first batch.
     rejected.sort_by_key(|rejection: &fastdimse_core::rejection::Rejection| rejection.row);
     Ok((columns, rejected))
 }

@@ -1,4 +1,4 @@
-//! Columns of encoded data sets, made into columns of their attributes.
+//! Columns of encoded data sets, decoded into columns of their attributes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -121,7 +121,7 @@ fn syntaxes(given: Option<&Bound<'_, PyAny>>, rows: usize) -> PyResult<Syntaxes>
     match column.rows() == rows {
         true => Ok(Syntaxes::Each(column)),
         false => Err(PyValueError::new_err(format!(
-            "transfer_syntax has {} rows, data_sets have {rows}",
+            "transfer_syntax has {} rows, but data_sets has {rows}",
             column.rows()
         ))),
     }
@@ -154,7 +154,7 @@ fn binary_views(data_sets: &Bound<'_, PyAny>) -> PyResult<BinaryViewArray> {
     match cast(&array, &DataType::BinaryView) {
         Ok(views) if is_binary(array.data_type()) => Ok(views.as_binary_view().clone()),
         _ => Err(PyTypeError::new_err(format!(
-            "data_sets are {}, they must be binary",
+            "data_sets must be binary, not {}",
             array.data_type()
         ))),
     }

@@ -138,7 +138,7 @@ pub fn decode_events(
 #[pyclass(frozen, sequence, module = "fastdimse")]
 pub struct DecodedEvents {
     events: RecordBatch,
-    /// The same rows, with structured data sets where these were asked for.
+    /// The same rows, with structured data sets where these are requested.
     structured: RecordBatch,
     offsets: ScalarBuffer<i64>,
     rejected: Rejections,

@@ -104,7 +104,7 @@ pub fn encode_events(
     let threads = thread_count(threads)?;
     let mut batches = split_batches(all_batches(py, Events::new(events)?)?);
     if threads > 1 || options.framing == Framing::CommandSet {
-        // Threads have to know the lengths of all data sets, and some are only checked.
+        // Threads need the lengths of all data sets, and bare command sets omit them after the check.
         let encoded = encode_data_sets(py, batches, data_sets, 0, threads);
         batches = encoded.into_iter().collect::<PyResult<_>>()?;
     }

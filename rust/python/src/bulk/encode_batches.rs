@@ -101,10 +101,10 @@ pub fn encode_batches(
 #[pyclass(frozen, module = "fastdimse")]
 pub struct EncodedBatches(Mutex<BatchEncoder>);
 
-/// The start of a thread takes as long as some hundred rows do: each has several batches that have
-/// fewer rows together than this.
+/// Starting a thread takes as long as encoding some hundred rows, so each thread gets several batches if
+/// these have fewer rows together.
 const FEW_ROWS: usize = 1 << 14;
-/// The most of these.
+/// The maximum number of such batches for each thread.
 const SMALL_BATCHES: usize = 4;
 
 struct BatchEncoder {
@@ -114,8 +114,7 @@ struct BatchEncoder {
     batch_size: usize,
     threads: usize,
     done: u64,
-    /// What was read ahead, in the order in which it is handed out: batches, what was wrong with one
-    /// or with the reader, the end.
+    /// Results that were read ahead, in order: batches, an error of a batch or of the reader, the end.
     ready: VecDeque<PyResult<Option<EncodedEvents>>>,
 }
 
@@ -129,7 +128,7 @@ impl BatchEncoder {
         }
     }
 
-    /// Encodes a batch for each thread, or some small ones, or all up to the end or an error.
+    /// Encodes one batch for each thread, or several small ones, up to the end or an error.
     fn read_ahead(&mut self, py: Python<'_>) {
         let first_row = self.done;
         let mut batches: Vec<Batch> = Vec::new();
@@ -155,7 +154,7 @@ impl BatchEncoder {
                     first_row += table.columns.rows as u64;
                     tables.push(table);
                 }
-                // What is behind it does not count any more.
+                // Results after an error are discarded.
                 Err(error) => {
                     last = Some(Err(error));
                     break;
@@ -179,8 +178,7 @@ impl BatchEncoder {
     fn next_batch(&mut self, py: Python<'_>) -> PyResult<Option<Batch>> {
         while let Some(batch) = self.events.next(py, self.batch_size, self.done)? {
             self.done += batch.0.num_rows() as u64;
-            // Producers hand out empty batches too; users have no use for them, unless they are
-            // wrong.
+            // Empty batches are skipped, unless their columns are invalid.
             if batch.0.num_rows() > 0 {
                 return Ok(Some(batch));
             }
@@ -199,7 +197,7 @@ impl EncodedBatches {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<EncodedEvents>> {
-        // Not waited for: the thread that has it may be waiting for the GIL.
+        // Does not wait: the thread that holds the lock may wait for the GIL.
         match self.0.try_lock() {
             Ok(mut encoder) => encoder.next(py),
             Err(_) => Err(PyValueError::new_err("encode_batches already executing")),

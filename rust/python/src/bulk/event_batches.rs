@@ -1,4 +1,4 @@
-//! Events as batches that can be kept: what an outbox has on disk.
+//! Batches of events that can be stored, for example in an outbox.
 
 use arrow_array::{RecordBatch, UInt64Array};
 use arrow_ipc::reader::StreamReader;

@@ -1,4 +1,4 @@
-//! Checking rows: by the rules of the message, and by what the standard says about their events.
+//! Validation of rows: by the rules of messages, and by the events that the standard defines.
 
 use arrow_array::RecordBatch;
 use fastdimse_core::conformance::{Information, check_row};
@@ -98,7 +98,7 @@ pub fn validate_events(
             let rejections = encode::validate_in_threads(&columns, &options, done, known, threads);
             check(rejections, &structured, &columns, done)
         });
-        // Most often there is one batch.
+        // There usually is one batch.
         if rejected.is_empty() {
             rejected = found;
         } else {
@@ -118,7 +118,7 @@ fn by_form(
     rejections.into_iter().map(RejectedRow::Rejection).collect()
 }
 
-/// What breaks no rule of the message is held to the standard.
+/// Checks the rows that violate no rule of their message against the standard.
 fn by_the_standard(
     rejections: Vec<Rejection>,
     batch: &RecordBatch,
@@ -129,7 +129,7 @@ fn by_the_standard(
     let mut rows = Vec::new();
     let mut done = 0;
     for columns in columns {
-        // Structured data sets as they were given: in the columns they are encoded.
+        // The structured data sets before encoding: `columns` has them encoded.
         let information = batch.column_by_name(Field::EventInformation.keyword());
         let information = information.map(|column| column.slice(done, columns.rows));
         let information = Information::new(information.as_ref());

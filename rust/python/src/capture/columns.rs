@@ -47,7 +47,7 @@ fn from_values(column: CaptureColumn, values: &Bound<'_, PyAny>) -> PyResult<Map
         _ => None,
     };
     let values = match unit {
-        // As a list, numpy's times of nanoseconds are numbers.
+        // `tolist` returns times in nanoseconds as numbers.
         Some(unit) if values.hasattr(intern!(py, "dtype"))? => &values
             .call_method1(intern!(py, "astype"), (unit,))?
             .call_method0(intern!(py, "tolist"))?,
@@ -93,7 +93,7 @@ fn number(column: CaptureColumn, row: usize, value: &Bound<'_, PyAny>) -> PyResu
         }
         CaptureColumn::Time if value.is_instance_of::<PyString>() => {
             return string_to_timestamp_nanos(value.extract()?).map(Some).map_err(|why| {
-                let reason = format!("a time as ISO 8601 has it: {why}");
+                let reason = format!("a time in ISO 8601 format ({why})");
                 wrong_value(column, row, value, &reason)
             });
         }
@@ -101,7 +101,7 @@ fn number(column: CaptureColumn, row: usize, value: &Bound<'_, PyAny>) -> PyResu
             return nanoseconds(value).map(Some);
         }
         CaptureColumn::Time => {
-            "a datetime, a str of ISO 8601, an int of nanoseconds since 1970, or None"
+            "a datetime, a str in ISO 8601 format, an int of nanoseconds since 1970, or None"
         }
         CaptureColumn::Latency => "a timedelta, an int of nanoseconds, or None",
         _ => "an int or None",
@@ -120,7 +120,7 @@ fn wrong_value(
 ) -> PyErr {
     let found = value.repr().map_or_else(|_| "something".to_owned(), |repr| repr.to_string());
     PyTypeError::new_err(format!(
-        "row {row} of the column '{}' is {found}, it must be {accepted}",
+        "row {row} of the column '{}' must be {accepted}, not {found}",
         column.name()
     ))
 }
@@ -129,7 +129,7 @@ fn is_datetime(value: &Bound<'_, PyAny>, class: &str) -> PyResult<bool> {
     value.is_instance(&value.py().import("datetime")?.getattr(class)?)
 }
 
-/// A time; one without a time zone is UTC.
+/// Nanoseconds since 1970 of a datetime; without a time zone it is UTC.
 fn nanoseconds_of_time(time: &Bound<'_, PyAny>) -> PyResult<Option<i64>> {
     let py = time.py();
     let datetime = py.import("datetime")?;

@@ -1,4 +1,4 @@
-//! Captures: files of packets in, events and their answers out; and back.
+//! Captures: files of packets in, events and their responses out.
 
 use std::collections::BTreeMap;
 

@@ -135,8 +135,8 @@ pub fn encode_capture(
     Ok(written.into())
 }
 
-/// The batches with their structured data sets encoded, each row's in its own transfer syntax, or
-/// in the `default` one. Each run of rows in the same one becomes a batch.
+/// The batches with their structured data sets encoded, those of each row in its transfer syntax or in the
+/// `default` one. Each run of rows with the same transfer syntax becomes a batch.
 fn encode_by_transfer_syntax(
     py: Python<'_>,
     batches: Vec<Batch>,
@@ -159,7 +159,7 @@ fn encode_by_transfer_syntax(
                 encoded.push(part?);
             }
         }
-        // What is wrong with rows goes by their numbers, not by the batch that it stands beside.
+        // Rejections have row numbers, so any part can keep them.
         if let Some((_, found)) = encoded.get_mut(first_run) {
             found.extend(rejected.into_iter().chain(unknown_syntaxes(
                 &batch,
@@ -173,7 +173,7 @@ fn encode_by_transfer_syntax(
     Ok(encoded)
 }
 
-/// What is wrong with structured data sets whose transfer syntax is `unknown`.
+/// The rejections of structured data sets whose transfer syntax is `unknown`.
 fn unknown_syntaxes(
     batch: &RecordBatch,
     unknown: &[(usize, TransferSyntaxError)],
@@ -199,7 +199,7 @@ pub fn format(name: &str) -> PyResult<Format> {
     }
 }
 
-/// Addresses that are nobody's (RFC 5737), and DICOM's port.
+/// Addresses for documentation (RFC 5737), and the port of DICOM.
 const SOURCE: Endpoint = Endpoint { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), port: None };
 const DESTINATION: Endpoint =
     Endpoint { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), port: Some(104) };

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use crate::errors::Error;
 use crate::input::arrow::import::{array, is_arrow};
 
-/// A batch, and the rows of it that could not become columns, which are null there.
+/// A batch, and its rejected rows, which are null in the batch.
 pub type Batch = (RecordBatch, Vec<Rejection>);
 
 /// The columns that a table may have.
@@ -18,20 +18,19 @@ pub trait ColumnSet: Sync {
     /// Checks the names of a table's columns.
     fn check_names(&self, schema: &SchemaRef) -> PyResult<()>;
 
-    /// Makes an array of the values of a column that is none of an event's; `None` where there is
-    /// no such column.
+    /// Converts a column that is not a field of events; `None` if the column is unknown.
     fn column(&self, name: &str, values: &Bound<'_, PyAny>) -> PyResult<Option<MappedColumn>>;
 }
 
-/// A column of a mapping, before all lengths are known.
+/// A column of a mapping, before its length is known.
 pub enum MappedColumn {
-    /// A value for each row.
+    /// One value for each row.
     Array(ArrayRef),
-    /// A value for every row.
+    /// The same value for every row.
     Repeated(ArrayRef),
 }
 
-/// Unknown columns are refused by their names, whatever their values are.
+/// The error for an unknown column, whatever its values are.
 pub fn unknown_column(name: &str, accepted: &dyn ColumnSet) -> PyErr {
     let schema = Schema::new(vec![Column::new(name, arrow_schema::DataType::Null, true)]);
     match accepted.check_names(&Arc::new(schema)) {
@@ -43,7 +42,7 @@ pub fn unknown_column(name: &str, accepted: &dyn ColumnSet) -> PyErr {
     }
 }
 
-/// An Arrow array of the Python object `values`, if it is one; `name` is what errors call it.
+/// Imports the Python object `values` if it is an Arrow array; `name` is its name in errors.
 pub fn arrow_array(values: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<ArrayRef>> {
     is_arrow(values)?.then(|| array(values, name)).transpose()
 }

@@ -1,5 +1,4 @@
-//! What users hand over as events, made into columns: Arrow tables and streams, mappings of
-//! columns, and iterables of primitives, which have a file of their own.
+//! The input of users, read as record batches.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -20,29 +19,29 @@ use crate::input::mapping::from_mapping;
 use crate::input::pandas::without_index;
 use crate::input::primitives;
 
-/// Events on their way in, a batch at a time.
+/// Input that is read one batch at a time.
 pub enum Events {
-    /// Arrow batches.
+    /// An Arrow table or stream, or a mapping of columns.
     Arrow {
-        /// Where they come from.
+        /// The source.
         reader: Box<dyn RecordBatchReader + Send>,
-        /// What was left of the last one.
+        /// The rest of the batch that was read last.
         rest: Option<RecordBatch>,
-        /// Rows that could not become columns, in their order.
+        /// Rejected rows, in order.
         rejected: Vec<Rejection>,
     },
-    /// Primitives.
+    /// An iterable of primitives or of mappings.
     Primitives {
-        /// Where they come from.
+        /// The iterator.
         primitives: Py<PyIterator>,
-        /// About how many there are, 0 if that is not known.
+        /// The expected number, 0 if unknown.
         count: usize,
-        /// What rows that are mappings may have.
+        /// The columns that rows may have.
         accepted: &'static dyn ColumnSet,
     },
 }
 
-/// Those of events.
+/// The columns of events.
 struct EventColumnSet;
 
 impl ColumnSet for EventColumnSet {
@@ -56,12 +55,12 @@ impl ColumnSet for EventColumnSet {
 }
 
 impl Events {
-    /// Finds out what `events` is.
+    /// Determines the kind of input.
     pub fn new(events: &Bound<'_, PyAny>) -> PyResult<Self> {
         Self::with_columns(events, &EventColumnSet)
     }
 
-    /// The same, with these columns.
+    /// Determines the kind of input, which may have these columns.
     pub fn with_columns(
         events: &Bound<'_, PyAny>,
         accepted: &'static dyn ColumnSet,
@@ -80,7 +79,7 @@ impl Events {
             return Ok(Self::Arrow { reader, rest: None, rejected });
         }
         let bytes = events.is_instance_of::<PyBytes>() || events.is_instance_of::<PyByteArray>();
-        // A lazy frame, of polars or another library, can't be told from an iterable otherwise.
+        // A lazy frame (polars and others) cannot be told from other iterables in another way.
         let lazy = events.hasattr(intern!(py, "collect_schema"))?;
         if bytes || lazy || events.is_instance_of::<PyString>() {
             return Err(not_events(events, lazy)?);
@@ -98,12 +97,12 @@ impl Events {
         }
     }
 
-    /// Whether it has an end that does not depend on Python code.
+    /// Whether the input is finite without running Python code.
     pub fn is_table(&self) -> bool {
         matches!(self, Self::Arrow { .. })
     }
 
-    /// The next batch of at max_rows `max_rows` rows; those before it were `done`.
+    /// The next batch of at most `max_rows` rows; `done` rows were read before.
     pub fn next(&mut self, py: Python<'_>, max_rows: usize, done: u64) -> PyResult<Option<Batch>> {
         match self {
             Self::Primitives { primitives, count, accepted } => {
@@ -113,8 +112,7 @@ impl Events {
             Self::Arrow { reader, rest, rejected } => {
                 let batch = match rest.take() {
                     Some(batch) => Some(Ok(batch)),
-                    // A reader may be another library's, or Python's: it takes the GIL if it
-                    // needs it.
+                    // Detached, since the reader of another library may need the GIL.
                     None => {
                         py.check_signals()?;
                         py.detach(|| reader.next())
@@ -137,13 +135,13 @@ impl Events {
 fn not_events(events: &Bound<'_, PyAny>, lazy: bool) -> PyResult<PyErr> {
     Ok(PyTypeError::new_err(format!(
         "events must be an Arrow table or stream (anything with __arrow_c_stream__ or \
-         __arrow_c_array__), a mapping of columns or an iterable of N_EVENT_REPORT, not {}{}",
+         __arrow_c_array__), a mapping of columns, or an iterable of N_EVENT_REPORT or mappings, not {}{}",
         events.get_type().name()?,
         if lazy { ": .collect() it first" } else { "" }
     )))
 }
 
-/// All that is left of the events.
+/// All remaining batches.
 pub fn all_batches(py: Python<'_>, mut events: Events) -> PyResult<Vec<Batch>> {
     let mut batches: Vec<Batch> = Vec::new();
     let mut done = 0;

@@ -22,7 +22,7 @@ use crate::interrupts::interruptible;
 pub fn from_mapping(columns: &Bound<'_, PyMapping>, accepted: &dyn ColumnSet) -> PyResult<Batch> {
     let mut mapped = Vec::new();
     let mut rejected = Vec::new();
-    // What is wrong with a value that is there for every row.
+    // Rejections that apply to every row.
     let mut everywhere = Vec::new();
     for item in columns.items()? {
         let (name, values): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
@@ -98,7 +98,7 @@ fn from_values(
         let one = [Ok(values.clone())].into_iter();
         return from_iterator(field, one, 0, everywhere).map(MappedColumn::Repeated);
     }
-    // A numpy array of numbers is copied as it lies; one of objects is iterated over.
+    // A numpy array of numbers is copied; one of objects is iterated over.
     if is_integer(field)
         && values.hasattr(intern!(py, "dtype"))?
         && let Some(array) = numbers(values)?
@@ -107,8 +107,8 @@ fn from_values(
     }
     let Ok(iterator) = values.try_iter() else {
         return Err(PyTypeError::new_err(format!(
-            "the column '{}' is {}, it must be an Arrow array, an iterable of values, or one \
-             value for all rows",
+            "the column '{}' must be an Arrow array, an iterable of values, or one value for all rows, \
+             not {}",
             field.keyword(),
             values.get_type().name()?
         )));

@@ -69,7 +69,7 @@ fn at_least_one(name: &str, given: impl TryInto<usize> + Display + Copy) -> PyRe
         .ok_or_else(|| PyValueError::new_err(format!("{name} must be at least 1, not {given}")))
 }
 
-/// Reads those of structured data sets.
+/// Reads the options of structured data sets.
 pub fn data_set_options(uid: &str, conformant_uids: bool) -> PyResult<DataSetOptions> {
     let syntax = transfer_syntax(uid)?;
     Ok(DataSetOptions { syntax, conformant_uids })

@@ -7,8 +7,8 @@ use arrow_schema::ArrowError;
 
 type Reader = Box<dyn RecordBatchReader + Send>;
 
-/// The batches without the levels of an index that have no names: they tell where rows were in some
-/// frame, and nothing of events. What has a name is a column like all others.
+/// The batches without unnamed index levels, which number the rows of a data frame. Named levels are columns
+/// like all others.
 pub fn without_index(reader: Reader) -> Result<Reader, ArrowError> {
     let schema = reader.schema();
     let columns = schema.fields().iter().enumerate();
@@ -24,7 +24,7 @@ pub fn without_index(reader: Reader) -> Result<Reader, ArrowError> {
     Ok(Box::new(RecordBatchIterator::new(batches, schema)))
 }
 
-/// Whether it is what pandas and pyarrow call a level without a name: `__index_level_0__`.
+/// Whether this is the name that pandas and pyarrow give to an unnamed level: `__index_level_0__`.
 fn is_unnamed_level(column: &str) -> bool {
     let level = column.strip_prefix("__index_level_").and_then(|rest| rest.strip_suffix("__"));
     level.is_some_and(|level| level.parse::<usize>().is_ok())

@@ -1,4 +1,4 @@
-//! Primitives, ours and pynetdicom's, made into columns; rows that are mappings go to [`rows`].
+//! Primitives of fastdimse and pynetdicom, converted to a record batch.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -24,8 +24,8 @@ use crate::primitive::latin_1;
 use crate::primitive::slots::{DIMSEPrimitive, as_plain};
 use crate::primitive::stream::data_set_bytes;
 
-/// The next primitives, at max_rows `max_rows`, as a batch; the rows before them were `done`, and about
-/// `count` are expected. PrimitiveColumns that are mappings may have the columns that are `accepted`.
+/// The next primitives, at most `max_rows`, as a batch; `done` rows were read before, and about `count` are
+/// expected. Rows may be mappings instead, with the columns of `accepted`.
 pub fn to_batch(
     primitives: &Bound<'_, PyIterator>,
     max_rows: usize,
@@ -44,7 +44,7 @@ pub fn to_batch(
     if rows.count == 0 { Ok(None) } else { rows.finish().map(Some) }
 }
 
-/// Columns while primitives are added to them.
+/// Columns to which primitives are appended.
 struct PrimitiveColumns {
     numbers: [Numbers; Field::NUMBERS.len()],
     texts: [Strings<LargeUtf8Type>; Field::TEXTS.len()],
@@ -65,8 +65,8 @@ impl PrimitiveColumns {
     }
 
     fn push(&mut self, primitive: &Bound<'_, PyAny>, row: u64) -> PyResult<()> {
-        // Most are plain: read in one borrow, with no attribute looked up and no reference counted,
-        // they take a third of the time.
+        // Most primitives are plain. Reading them in one borrow, without attribute lookups and reference
+        // counts, takes a third of the time.
         if let Some(plain) = as_plain(primitive) {
             if self.push_plain(plain)? {
                 return Ok(());
@@ -88,7 +88,7 @@ impl PrimitiveColumns {
         Ok(())
     }
 
-    /// Whether it was nothing out of the ordinary, and is in the columns now.
+    /// Appends a primitive without unusual values; returns whether it did.
     #[inline]
     fn push_plain(&mut self, primitive: &Bound<'_, DIMSEPrimitive>) -> PyResult<bool> {
         let borrowed = primitive.try_borrow()?;
@@ -105,8 +105,8 @@ impl PrimitiveColumns {
                 column.push(self.count, text);
             }
         }
-        // The end of a borrow waits for all that was written before it: a tenth of the time where
-        // that is a data set.
+        // Released before the data set is copied: the release waits for preceding writes, which would take a
+        // tenth of the time.
         drop(borrowed);
         if let Some(data_set) = data_set {
             self.push_data_set(kind, data_set.as_bytes());
@@ -120,7 +120,7 @@ impl PrimitiveColumns {
             match event.get(field) {
                 ElementValue::Us(number) => column.push(self.count, *number),
                 ElementValue::UsMany(values) if !values.is_empty() => {
-                    let text = format!("{values:?} are several values, a column has one");
+                    let text = format!("{values:?} are several values, but a column has one");
                     let reason = Reason::Value(text.into());
                     self.rejected.push(Rejection::new(reason).field(field).row(row));
                 }
@@ -173,8 +173,8 @@ impl PrimitiveColumns {
     }
 }
 
-/// The columns that are there even if they have no values: those of any table, and the Message ID,
-/// which would be counted if there were none.
+/// Columns that are present even without values: those required of a table, and the Message ID, which would
+/// be numbered if the column were absent.
 const REQUIRED: [Field; 4] = [
     Field::MessageID,
     Field::AffectedSOPClassUID,
@@ -187,7 +187,7 @@ fn is_primitive(object: &Bound<'_, PyAny>) -> PyResult<bool> {
         || object.hasattr(intern!(object.py(), "AffectedSOPInstanceUID"))?)
 }
 
-/// A column of numbers, which is only as long as up to its last value.
+/// A column of numbers. Nulls after its last value are not stored.
 #[derive(Default)]
 struct Numbers {
     values: Vec<u16>,
@@ -195,7 +195,7 @@ struct Numbers {
 }
 
 impl Numbers {
-    /// The value of the row behind the first `rows`.
+    /// Appends the value of row number `rows`.
     #[inline]
     fn push(&mut self, rows: usize, value: u16) {
         if self.values.len() < rows {
@@ -210,7 +210,7 @@ impl Numbers {
         self.values.resize(rows, 0);
     }
 
-    /// An array of `rows` rows, if there are values.
+    /// An array of `rows` rows; `None` without values.
     fn finish(mut self, rows: usize) -> Option<ArrayRef> {
         if self.values.is_empty() {
             return None;
@@ -220,13 +220,13 @@ impl Numbers {
     }
 }
 
-/// A column of byte strings, which is only as long as up to its last value; in memory that is used
-/// again: with new pages each time a row would take a tenth longer.
+/// A column of byte strings. Nulls after its last value are not stored. Its memory is reused: with new pages
+/// each time, a row would take a tenth longer.
 struct Strings<T> {
     expected: usize,
     memory: Memory,
     length: usize,
-    /// Where each ends; before the first stands a 0.
+    /// The offset at which each value ends, after a 0.
     ends: Vec<i64>,
     nulls: Nulls,
     kind: PhantomData<T>,
@@ -239,7 +239,7 @@ impl<T: ByteArrayType<Offset = i64>> Strings<T> {
         Self { expected, memory, length: 0, ends: Vec::new(), nulls, kind: PhantomData }
     }
 
-    /// The value of the row behind the first `rows`.
+    /// Appends the value of row number `rows`.
     #[inline]
     fn push(&mut self, rows: usize, value: &[u8]) {
         if self.ends.len() <= rows {
@@ -264,8 +264,8 @@ impl<T: ByteArrayType<Offset = i64>> Strings<T> {
         self.ends.resize(rows + 1, self.length as i64);
     }
 
-    /// Makes room for as many rows as are expected, if they are like those until here: what is not
-    /// touched of it costs nothing.
+    /// Reserves memory for the expected rows, assuming the average length so far: untouched pages cost
+    /// nothing.
     #[cold]
     fn grow_for(&mut self, value: &[u8]) {
         let end = self.length + value.len();
@@ -274,7 +274,7 @@ impl<T: ByteArrayType<Offset = i64>> Strings<T> {
         self.memory.bytes()[self.length..end].copy_from_slice(value);
     }
 
-    /// An array of `rows` rows, if there are values.
+    /// An array of `rows` rows; `None` without values.
     fn finish(mut self, rows: usize) -> Result<Option<ArrayRef>, ArrowError> {
         if self.ends.is_empty() {
             return Ok(None);
@@ -287,10 +287,10 @@ impl<T: ByteArrayType<Offset = i64>> Strings<T> {
     }
 }
 
-/// The most bytes for which there is room before they come.
+/// The maximum number of bytes to reserve in advance.
 const MAX_RESERVED: usize = 64 << 20;
 
-/// Which rows have no value. It is told of those alone: most columns have none, or long runs.
+/// The null rows of a column. Only nulls are recorded: most columns have none, or long runs.
 struct Nulls(NullBufferBuilder);
 
 impl Default for Nulls {
@@ -300,10 +300,10 @@ impl Default for Nulls {
 }
 
 impl Nulls {
-    /// All rows until `begin` that were not told of have values, those from there to `end` do not.
+    /// Records that rows up to `begin` have values and those from `begin` to `end` are null.
     fn fill(&mut self, begin: usize, end: usize) {
         self.0.append_n_non_nulls(begin - self.0.len());
-        // From the first null on each row has a bit, so it is not told of none.
+        // The builder stores bits from the first null on, so it must not be called without a null.
         if begin < end {
             self.0.append_n_nulls(end - begin);
         }

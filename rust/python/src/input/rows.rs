@@ -15,13 +15,13 @@ use crate::input::sparse::dense;
 use crate::input::values::from_iterator;
 use crate::interrupts::interruptible;
 
-/// Whether it is a row and not a primitive.
+/// Whether the object is a row as a mapping, not a primitive.
 pub fn is_row(object: &Bound<'_, PyAny>) -> bool {
     object.cast::<PyMapping>().is_ok()
 }
 
-/// The `first` row and those behind it, at max_rows `max_rows`, as a batch; those before it were `done`.
-/// Beside an event's present may be the columns that are `accepted`.
+/// The `first` row and those after it, at most `max_rows`, as a batch; `done` rows were read before. Rows
+/// may have the columns of `accepted`.
 pub fn to_batch<'py>(
     first: Bound<'py, PyAny>,
     rest: &Bound<'py, PyIterator>,
@@ -36,7 +36,7 @@ pub fn to_batch<'py>(
         let mapping = object?.cast_into::<PyMapping>().map_err(|error| {
             let found = error.into_inner().get_type().to_string();
             PyTypeError::new_err(format!(
-                "row {row} is {found}, where the rows before are mappings"
+                "row {row} must be a mapping like the rows before it, not {found}"
             ))
         })?;
         found.add(row, &mapping)?;
@@ -63,10 +63,10 @@ pub fn to_batch<'py>(
     Ok((batch, rejected))
 }
 
-/// The values of a column that are there, each with its row.
+/// The present values of a column, each with its row.
 type Values<'py> = Vec<(usize, Bound<'py, PyAny>)>;
 
-/// Columns, in the order in which their names come first, with the values that there are.
+/// Columns in the order in which their names first occur, with their present values.
 #[derive(Default)]
 struct ByName<'py> {
     columns: Vec<(String, Values<'py>)>,
@@ -79,7 +79,7 @@ impl<'py> ByName<'py> {
         for item in mapping.items()? {
             let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
             let name = name.cast_into::<PyString>().map_err(|_| {
-                PyTypeError::new_err(format!("row {row}: names of fields must be str"))
+                PyTypeError::new_err(format!("row {row}: the names of fields must be str"))
             })?;
             let number = self.number(name.to_str()?);
             self.columns[number].1.push((self.rows, value));

@@ -1,6 +1,6 @@
 //! Sparse columns: the values that are present, each with its row.
 
-/// A value for each of so many rows, of those that there are with their places.
+/// One value for each row, from the present values and their rows in ascending order.
 pub fn dense<T>(
     rows: usize,
     present: impl IntoIterator<Item = (usize, T)>,

@@ -1,4 +1,4 @@
-//! Transfer syntaxes by their UIDs: one for all rows, or a column of them.
+//! Transfer syntaxes by their UIDs: one for all rows, or a column.
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
@@ -17,20 +17,20 @@ pub fn transfer_syntax(uid: &str) -> PyResult<TransferSyntax> {
     TransferSyntax::from_uid(uid).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-/// Those of an Arrow array of text; of a null it is the `default`.
+/// Reads an Arrow array of text; a null is the `default`.
 pub fn from_array(uids: &ArrayRef, default: TransferSyntax) -> PyResult<TransferSyntaxColumn> {
     match cast(uids, &DataType::LargeUtf8) {
         Ok(texts) if is_text(uids.data_type()) => {
             Ok(TransferSyntaxColumn::from_uids(texts.as_string::<i64>().iter(), default))
         }
         _ => Err(PyTypeError::new_err(format!(
-            "transfer_syntax is {}, it must be text",
+            "transfer_syntax must be text, not {}",
             uids.data_type()
         ))),
     }
 }
 
-/// Those of an Arrow array or an iterable of str; of a null it is the `default`.
+/// Reads an Arrow array or an iterable of str; a null is the `default`.
 pub fn from_values(
     uids: &Bound<'_, PyAny>,
     default: TransferSyntax,
@@ -41,9 +41,9 @@ pub fn from_values(
     let values = (0..).zip(interruptible(uids.py(), uids.try_iter()?));
     let text = |(row, value): (u64, PyResult<Bound<'_, PyAny>>)| {
         let value = value?;
-        value.extract::<Option<String>>().map_err(|_| {
-            wrong_value("transfer_syntax", row, &value, "the UID of one as a str, or None")
-        })
+        value
+            .extract::<Option<String>>()
+            .map_err(|_| wrong_value("transfer_syntax", row, &value, "a UID as a str, or None"))
     };
     let uids = values.map(text).collect::<PyResult<Vec<_>>>()?;
     Ok(TransferSyntaxColumn::from_uids(uids.iter().map(Option::as_deref), default))

@@ -17,7 +17,7 @@ pub fn is_integer(field: Field) -> bool {
     !Field::TEXTS.contains(&field) && !Field::DATA_SETS.contains(&field)
 }
 
-/// The values of a column, of which the first is of row `first`.
+/// An array of the values of a column, of which the first belongs to row `first`.
 pub fn from_iterator<'py>(
     field: Field,
     values: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,
@@ -85,7 +85,7 @@ pub fn text(field: Field, row: u64, value: &Bound<'_, PyAny>) -> PyResult<Option
     }
 }
 
-/// The bytes of a value of a column of data sets.
+/// The bytes of a value in a column of data sets.
 pub fn data_set(name: &str, row: u64, value: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u8>>> {
     if value.is_none() {
         return Ok(None);
@@ -99,11 +99,11 @@ pub fn data_set(name: &str, row: u64, value: &Bound<'_, PyAny>) -> PyResult<Opti
     }
 }
 
-/// A value that a column can't have.
+/// The error for a value of a type that the column does not accept.
 pub fn wrong_value(name: &str, row: u64, value: &Bound<'_, PyAny>, accepted: &str) -> PyErr {
     match value.get_type().name() {
         Ok(found) => PyTypeError::new_err(format!(
-            "row {row} of the column '{name}' is {found}, it must be {accepted}"
+            "row {row} of the column '{name}' must be {accepted}, not {found}"
         )),
         Err(error) => error,
     }

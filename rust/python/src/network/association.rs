@@ -20,7 +20,7 @@ use crate::network::sending::{STOP_AT_ONCE, STOP_SENDING, SendOptions, Sending};
 
 enum State {
     Open(Box<Sender>),
-    /// A thread works with it.
+    /// A thread is using the association.
     Busy,
     Closed(&'static str),
 }
@@ -67,7 +67,8 @@ impl Association {
         Self { state, agreement, unexpected_responses: Mutex::default(), stop: AtomicU8::default() }
     }
 
-    /// Sends at most so many events, of which the first has this row, and says what became of them.
+    /// Sends at most `max_rows` events, of which the first has the number `first_row`, and returns their
+    /// outcomes.
     fn send_some(
         &self,
         py: Python<'_>,
@@ -94,22 +95,23 @@ impl Association {
                 detached(py, || sender.fail(&failure))?;
                 Ok(outcomes.finish(Some(failure.to_string())))
             }
-            // What was sent may be unanswered: nobody could tell its answers from later ones.
+            // Outstanding responses could not be told from later ones.
             Err(error) => {
                 self.set(State::Closed("aborted, since its events could not be read"));
-                // Who interrupts this too gets to know what they interrupt: it is the later exception.
+                // If this is interrupted too, the later exception is raised with the earlier one as its
+                // context.
                 detached(py, || sender.fail(&Failure::Interrupted))?;
                 Err(error)
             }
         }
     }
 
-    /// Takes the association out of the object for a while.
+    /// Takes the sender out of the object while a thread uses it.
     fn take(&self) -> PyResult<Box<Sender>> {
         let mut state = self.state.lock().expect("nothing panics while it is locked");
         match std::mem::replace(&mut *state, State::Busy) {
             State::Open(sender) => Ok(sender),
-            State::Busy => Err(PyRuntimeError::new_err("another thread uses the association")),
+            State::Busy => Err(PyRuntimeError::new_err("another thread is using the association")),
             State::Closed(why) => {
                 *state = State::Closed(why);
                 Err(PyRuntimeError::new_err(format!("the association is {why}")))

@@ -9,7 +9,7 @@ use crate::network::calls::{Callable, attach, coroutine_hint, log, repr_of};
 
 const AUTHENTICATE_FAILED: &str = "authenticate failed: the association is rejected";
 
-/// Asks a Python function whether a user is let in.
+/// Calls the function that accepts or rejects the user of an association request.
 pub fn accepts_user(authenticate: &Callable, user: Option<&UserIdentity>) -> bool {
     let (name, passcode) = match user.map(|user| (user.identity_type(), user)) {
         None => (None, None),
@@ -32,7 +32,7 @@ pub fn accepts_user(authenticate: &Callable, user: Option<&UserIdentity>) -> boo
     .unwrap_or(false)
 }
 
-/// Whether it is `True`. Many objects are true in Python, a coroutine among them: only a bool decides.
+/// Whether the object is `True`. Only a bool decides: other objects, a coroutine among them, are true too.
 fn is_true(given: &Bound<'_, PyAny>) -> PyResult<bool> {
     given.cast::<PyBool>().map(|given| given.is_true()).map_err(|_| {
         let shown = repr_of(given);

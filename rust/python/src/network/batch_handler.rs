@@ -21,22 +21,22 @@ use crate::network::calls::{Callable, attach, log};
 use crate::network::handler::{HANDLER_FAILED, PROCESSING_FAILURE, status};
 use crate::network::received_events::ReceivedEvents;
 
-/// So many events are enough for a batch.
+/// The number of events after which a batch is handled.
 const BATCH: usize = 65536;
 
-/// What a thread that takes batches is asked.
+/// A chunk of events that waits for the handler.
 struct PendingChunk {
     chunk: Chunk,
     answer: Sender<Taken>,
 }
 
-/// Asks for what has come, whatever association it came on.
+/// Calls the handler with the events of all associations.
 pub struct BatchHandler {
     ask: Sender<PendingChunk>,
 }
 
 impl BatchHandler {
-    /// Starts the thread that calls the handler: it ends when nobody can ask any more.
+    /// Starts the thread that calls the handler. It ends when all senders are dropped.
     pub fn start(handler: Callable) -> PyResult<Self> {
         let (ask, asked) = channel();
         thread::Builder::new().spawn(move || call_with_batches(&asked, &handler))?;
@@ -71,13 +71,13 @@ fn call_with_batches(asked: &Receiver<PendingChunk>, handler: &Callable) {
         let mut statuses = statuses(handler, &chunks).into_iter();
         for (chunk, answer) in chunks.into_iter().zip(answers) {
             let some = statuses.by_ref().take(chunk.events).collect();
-            // Who asked may have gone.
+            // The association may have ended.
             let _ = answer.send(Taken::Answered(chunk.bytes, some));
         }
     }
 }
 
-/// The Statuses of the events in chunks.
+/// The Status of each event in these chunks.
 fn statuses(handler: &Callable, chunks: &[Chunk]) -> Vec<u16> {
     let events = received(chunks);
     let rows = events.num_rows();
@@ -96,10 +96,10 @@ fn call_with_batch(
 ) -> PyResult<Vec<u16>> {
     let answer = handler.call1(py, (events,))?;
     let statuses: Vec<u16> = if is_arrow(&answer)? {
-        // Its name in errors: the handler gives it none.
+        // "Status" is its name in errors.
         statuses_of_column(&utf8_array(&answer, "Status")?)?
     } else if is_column(&answer)? {
-        // No more than can be wrong already: an iterator may have no end.
+        // One more than needed shows that there are too many; an iterator may be endless.
         answer.try_iter()?.take(rows + 1).map(|one| status(&one?)).collect::<PyResult<_>>()?
     } else {
         vec![status(&answer)?; rows]
@@ -109,12 +109,12 @@ fn call_with_batch(
         Ordering::Less => statuses.len().to_string(),
         Ordering::Greater => format!("more than {rows}"),
     };
-    let text = format!("the batch handler gave {given} Statuses for {rows} events");
+    let text = format!("the batch handler returned {given} Statuses for {rows} events");
     Err(PyValueError::new_err(text))
 }
 
-/// Whether it has a Status for each event. Texts, bytes, mappings and sets can be iterated over too, but say
-/// nothing of an event.
+/// Whether the object has a Status for each event. Texts, bytes, mappings and sets are iterable too, but are
+/// not a column.
 fn is_column(given: &Bound<'_, PyAny>) -> PyResult<bool> {
     let is_other = given.is_instance_of::<PyString>()
         || given.is_instance_of::<PyBytes>()
@@ -126,7 +126,7 @@ fn is_column(given: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(!is_other && given.hasattr("__iter__")?)
 }
 
-/// The Statuses of a column, which says of each event what became of it: a null says nothing.
+/// The Status of each row of a column, which must not be null.
 fn statuses_of_column(column: &ArrayRef) -> PyResult<Vec<u16>> {
     let wrong = |row: usize, why: &str| {
         PyValueError::new_err(format!(

@@ -11,28 +11,28 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 thread_local! {
-    /// Whether this thread is one of a listener's, which calls what its user gave it.
+    /// Whether this is a thread of a listener, which calls functions of the user.
     static IS_LISTENER_THREAD: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a listener's own thread calls this: such a thread must not wait for the listener's end.
+/// Whether the current thread is one of a listener: it must not wait for the end of that listener.
 pub fn is_listener_thread() -> bool {
     IS_LISTENER_THREAD.get()
 }
 
-/// The calls of Python functions by threads of listeners.
+/// Running calls of Python functions by threads of listeners.
 struct Calls {
     state: Mutex<CallsState>,
-    /// One has returned.
+    /// Notified when a call returns.
     returned: Condvar,
 }
 
 struct CallsState {
-    /// The process that they are in: a forked child has none of its parent's.
+    /// The process of the calls: a forked child has no threads of its parent.
     process: u32,
-    /// How many there are.
+    /// The number of running calls.
     count: usize,
-    /// Whether the interpreter ends, and no more can be made.
+    /// Whether the interpreter is finalizing: no further call is made.
     ended: bool,
 }
 
@@ -51,7 +51,7 @@ impl Calls {
     }
 }
 
-/// A call that is counted.
+/// A running call, which is counted.
 struct Call;
 
 impl Call {
@@ -71,16 +71,16 @@ impl Drop for Call {
     }
 }
 
-/// Attaches a thread of a listener's to Python, `None` where the interpreter ends. Whatever runs then, be it a
-/// finalizer that the garbage collector calls, must not wait for this thread's end.
+/// Attaches a thread of a listener to the interpreter; `None` if the interpreter is finalizing. Python code
+/// that runs then, such as a finalizer, must not wait for the end of this thread.
 pub fn attach<T>(run: impl FnOnce(Python<'_>) -> T) -> Option<T> {
     let _call = Call::begin()?;
     IS_LISTENER_THREAD.set(true);
     Some(Python::attach(run))
 }
 
-/// Lets no thread of a listener call Python any more, and waits until those return that do, for so long at
-/// most: a thread that comes back to an interpreter that is taken apart ends the process.
+/// Prevents further calls, and waits at most `timeout` for running ones: a thread that returns to a
+/// finalizing interpreter ends the process.
 pub fn end_calls(timeout: Duration) {
     let mut state = CALLS.lock();
     state.ended = true;
@@ -88,14 +88,14 @@ pub fn end_calls(timeout: Duration) {
     drop(waited.unwrap_or_else(PoisonError::into_inner));
 }
 
-/// A function of the user's that a listener's threads call. The listener can take it away from them, so
-/// that a cycle of the two does not live as long as the threads.
+/// A function of the user that threads of a listener call. The listener can clear it, so that the garbage
+/// collector can free a reference cycle of the two while threads run.
 #[derive(Clone)]
 pub struct Callable(Arc<Mutex<Option<Py<PyAny>>>>);
 
 impl Callable {
     /// # Errors
-    /// If it can't be called; `name` is what the error calls it.
+    /// If the object is not callable; `name` is its name in the error.
     pub fn new(py: Python<'_>, name: &str, callable: Py<PyAny>) -> PyResult<Self> {
         match callable.bind(py).is_callable() {
             true => Ok(Self(Arc::new(Mutex::new(Some(callable))))),
@@ -106,7 +106,7 @@ impl Callable {
         }
     }
 
-    /// Calls it, in a thread of the listener's.
+    /// Calls the function, in a thread of the listener.
     pub fn call1<'py>(
         &self,
         py: Python<'py>,
@@ -115,11 +115,11 @@ impl Callable {
         let callable = self.lock().as_ref().map(|callable| callable.clone_ref(py));
         match callable {
             Some(callable) => callable.into_bound(py).call1(arguments),
-            None => Err(PyRuntimeError::new_err("the listener is not there any more")),
+            None => Err(PyRuntimeError::new_err("the listener no longer exists")),
         }
     }
 
-    /// Python's lock is held wherever this is called, and nothing that it guards runs Python code.
+    /// The caller holds the GIL, and no Python code runs under this lock.
     fn lock(&self) -> MutexGuard<'_, Option<Py<PyAny>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -128,20 +128,20 @@ impl Callable {
         visit.call(&*self.lock())
     }
 
-    /// Takes it away.
+    /// Drops the function.
     pub fn clear(&self) {
-        // Dropped outside the lock: that may run Python code.
+        // Dropped outside the lock, since a destructor may run Python code.
         let callable = self.lock().take();
         drop(callable);
     }
 }
 
-/// What a handler raises is no reason to end: it goes where such things are looked for.
+/// Logs an exception of a user's function, which does not end the listener.
 pub fn log(py: Python<'_>, error: PyErr, text: &str) {
     let logged = py.import("logging").and_then(|logging| {
         let logger = logging.call_method1("getLogger", ("fastdimse",))?;
         let options = PyDict::new(py);
-        // With its traceback, which the value alone does not have.
+        // The exception object includes its traceback.
         options.set_item("exc_info", error.into_value(py))?;
         logger.call_method("error", (text,), Some(&options))
     });
@@ -150,18 +150,18 @@ pub fn log(py: Python<'_>, error: PyErr, text: &str) {
     }
 }
 
-/// What an error calls something that a function of the user's returned.
+/// The text for an object that a user's function returned.
 pub fn repr_of(given: &Bound<'_, PyAny>) -> String {
     given.repr().map_or_else(|_| "an object".to_owned(), |text| text.to_string())
 }
 
-/// What to say of a coroutine: nobody awaits it.
+/// A hint for the error if the object is a coroutine, which would never be awaited.
 pub fn coroutine_hint(given: &Bound<'_, PyAny>) -> &'static str {
     let is_coroutine = given.get_type().name().is_ok_and(|name| name == "coroutine");
     if !is_coroutine {
         return "";
     }
-    // Closed, it does not warn that nobody awaited it.
+    // Closed to avoid the warning that it was never awaited.
     let _ = given.call_method0("close");
     "; the function must not be asynchronous"
 }

@@ -1,4 +1,4 @@
-//! The end of all listeners before the interpreter ends.
+//! Closes all listeners before the interpreter is finalized.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -10,22 +10,22 @@ use pyo3::sync::PyOnceLock;
 
 use crate::network::calls::end_calls;
 
-/// A listener of this process or of one that it was forked from.
+/// A listener that was opened by this process, or by its parent before a fork.
 struct OpenListener {
     process: u32,
     listener: Weak<listener::Listener>,
     waiting: Weak<EventQueue>,
 }
 
-/// The listeners that may be running.
+/// Listeners that may be open.
 static RUNNING: Mutex<Vec<OpenListener>> = Mutex::new(Vec::new());
 
 fn running() -> MutexGuard<'static, Vec<OpenListener>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Lets a listener end before the interpreter does: its threads must not call Python functions while that is
-/// taken apart.
+/// Registers a listener to be closed at exit: its threads must not call Python functions while the
+/// interpreter is finalized.
 pub fn close_at_exit(
     py: Python<'_>,
     listener: &Arc<listener::Listener>,
@@ -44,7 +44,7 @@ pub fn close_at_exit(
     Ok(())
 }
 
-/// Ends all listeners of this process. A handler that does not return is not waited for without an end.
+/// Closes all listeners of this process, and waits a limited time for running handlers.
 #[pyfunction]
 fn close_listeners(py: Python<'_>) {
     const TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,7 +62,7 @@ fn close_listeners(py: Python<'_>) {
         for (listener, _) in &there {
             let _ = listener.close(|| if begin.elapsed() < TIMEOUT { Ok(()) } else { Err(()) });
         }
-        // Those of listeners that were dropped may run too.
+        // Calls of listeners that were dropped may still run.
         end_calls(TIMEOUT.saturating_sub(begin.elapsed()));
     });
 }

@@ -1,4 +1,4 @@
-//! Python functions that are asked about what comes in: who may come, and how events are answered.
+//! The handler of single events.
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
@@ -23,12 +23,12 @@ use crate::primitive::decoded::new_event;
 use crate::primitive::slots::primitive_type;
 use crate::primitive::stream::bytes_io;
 
-/// Processing failure (PS3.7 C.4.3.1.4 and the like).
+/// Processing failure (PS3.7 C.4.3.1.4).
 pub const PROCESSING_FAILURE: u16 = 0x0110;
 pub const HANDLER_FAILED: &str =
-    "the handler of events failed: 0x0110 Processing failure is answered";
+    "the handler failed: the response has the Status 0x0110 Processing failure";
 
-/// Asks for each event.
+/// Calls the handler with each event.
 pub struct Handler {
     pub handler: Callable,
 }
@@ -88,7 +88,7 @@ pub fn status(given: &Bound<'_, PyAny>) -> PyResult<u16> {
     if given.is_none() {
         return Ok(0);
     }
-    // A bool is an integer in Python, but True is no Status.
+    // A bool is an int in Python, but not a Status.
     let number = if given.is_instance_of::<PyBool>() { None } else { given.extract().ok() };
     number.ok_or_else(|| {
         let shown = repr_of(given);
@@ -100,7 +100,7 @@ pub fn status(given: &Bound<'_, PyAny>) -> PyResult<u16> {
     })
 }
 
-/// An Event Reply as it is sent, `None` where there is none.
+/// An Event Reply as it is sent; `None` if it is empty.
 fn event_reply(given: &Bound<'_, PyAny>, syntax: TransferSyntax) -> PyResult<Option<Vec<u8>>> {
     let field = Field::EventReply;
     if !is_structured(given) {

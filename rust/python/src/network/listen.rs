@@ -137,7 +137,7 @@ pub fn listen(
     check_max_pdu_length(max_pdu_length)?;
     if [max_connections, max_message_length, max_waiting].contains(&0) {
         return Err(PyValueError::new_err(
-            "max_connections, max_message_length and max_waiting must be 1 and more",
+            "max_connections, max_message_length and max_waiting must be at least 1",
         ));
     }
     let calling = calling_aes.map(|titles| {
@@ -156,7 +156,7 @@ pub fn listen(
         connection: association,
         association,
         response: seconds("idle_timeout", idle_timeout)?,
-        // Signals are handled in the main thread, and associations have threads of their own.
+        // Signals are handled in the main thread, and associations have other threads.
         interrupt: None,
     };
     let tls = server_tls(tls.map(Bound::get))?;
@@ -183,7 +183,7 @@ pub fn listen(
     let has_handler = handler.is_some() || batch_handler.is_some();
     let taker: Arc<dyn EventSink> = match (handler, batch_handler) {
         (Some(_), Some(_)) => {
-            let text = "handler and batch_handler can't be given together";
+            let text = "handler and batch_handler cannot be combined";
             return Err(PyValueError::new_err(text));
         }
         (Some(handler), None) => Arc::new(Handler { handler }),
@@ -205,7 +205,7 @@ pub fn listen(
     })
 }
 
-/// Hands events on to who receives them.
+/// Adds events to the queue from which the user receives them.
 pub struct ReceiveQueue {
     waiting: Arc<EventQueue>,
 }

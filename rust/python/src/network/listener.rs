@@ -1,4 +1,4 @@
-//! Events taken in on a port.
+//! Listeners: a port on which events are received.
 
 use std::ffi::CString;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use pyo3::types::PyTuple;
 use crate::network::calls::{Callable, is_listener_thread};
 use crate::network::received_events::ReceivedEvents;
 
-/// How often a wait looks for a signal, such as Ctrl-C.
+/// The interval of checks for signals, such as Ctrl-C, during a wait.
 const SIGNALS: Duration = Duration::from_millis(100);
 
 /// A port on which events are received, opened by :func:`listen`.
@@ -44,14 +44,15 @@ const SIGNALS: Duration = Duration::from_millis(100);
 pub struct Listener {
     #[pyo3(get)]
     pub(super) port: u16,
-    /// The process in which its threads run: a forked child has none of them.
+    /// The process of its threads: a forked child does not have them.
     pub(super) process: u32,
-    /// Taken out only when it is dropped.
+    /// `None` only while it is dropped.
     pub(super) listener: Option<Arc<listener::Listener>>,
     pub(super) closed: AtomicBool,
     pub(super) waiting: Arc<EventQueue>,
     pub(super) has_handler: bool,
-    /// What the threads call. The listener owns it, so that a cycle of both can be collected.
+    /// The functions that the threads call. The listener owns them, so that the garbage collector can free a
+    /// reference cycle.
     pub(super) callables: Vec<Callable>,
 }
 
@@ -60,7 +61,7 @@ impl Listener {
         self.listener.as_ref().expect("it is there until it is dropped")
     }
 
-    /// Whether it was closed, and all its threads have ended.
+    /// Whether it is closed and all its threads have ended.
     fn has_ended(&self) -> bool {
         self.closed.load(Ordering::SeqCst) && self.core().wait(Duration::ZERO)
     }
@@ -79,7 +80,7 @@ impl Listener {
         }
     }
 
-    /// Waits for chunks.
+    /// Waits at most `timeout` for events, then at most `linger` for up to `events` of them.
     fn wait_for_chunks(
         &self,
         py: Python<'_>,
@@ -110,8 +111,8 @@ impl Listener {
         }
     }
 
-    /// Waits for so many events, for so long at most. Nothing is taken meanwhile: what is taken when a
-    /// handler of a signal raises would be lost.
+    /// Waits at most `linger` until `events` events are queued. It does not remove events from the queue,
+    /// since they would be lost if a signal handler raised an exception.
     fn linger(&self, py: Python<'_>, events: usize, linger: Duration) -> PyResult<()> {
         let begin = Instant::now();
         loop {
@@ -190,13 +191,15 @@ impl Listener {
         batch_size: usize,
         linger: f64,
     ) -> PyResult<Option<ReceivedEvents>> {
-        let wrong = |name, value| PyValueError::new_err(format!("{name} is {value}"));
+        let wrong = |name, value| {
+            PyValueError::new_err(format!("{name} must be a number of seconds from 0, not {value}"))
+        };
         let duration =
             |name, value: f64| Duration::try_from_secs_f64(value).map_err(|_| wrong(name, value));
         let timeout = timeout.map(|timeout| duration("timeout", timeout)).transpose()?;
         let linger = duration("linger", linger)?;
         if self.has_handler {
-            let text = "events can't be received here: the listener has a handler that takes them";
+            let text = "the listener has a handler, which receives its events";
             return Err(PyRuntimeError::new_err(text));
         }
         self.check_process()?;
@@ -224,7 +227,7 @@ impl Listener {
         if !self.is_of_this_process() {
             return Ok(());
         }
-        // Associations that wait for room go on, and end.
+        // Ends associations that wait for room in the queue.
         self.waiting.stop();
         let core = self.core();
         if is_listener_thread() {
@@ -265,10 +268,11 @@ impl Listener {
 }
 
 impl Drop for Listener {
-    /// Stops it without waiting: its threads may wait for Python's lock, which is held here.
+    /// Stops the listener without waiting: its threads may wait for the GIL, which is held here.
     fn drop(&mut self) {
         if !self.is_of_this_process() {
-            // Its sockets are the parent's, and its locks may be held by threads that are not here.
+            // The sockets belong to the parent process, and its locks may be held by threads that this
+            // process lacks.
             std::mem::forget(self.listener.take());
             return;
         }
@@ -285,10 +289,10 @@ impl Drop for Listener {
 }
 
 impl Listener {
-    /// Python warns of what was not closed by a ``ResourceWarning``.
+    /// Emits a `ResourceWarning` that the listener was not closed.
     fn warn(&self, py: Python<'_>) {
         let text = format!(
-            "unclosed listener on port {}: {} events were answered, but not received",
+            "unclosed listener on port {}: {} events were responded to, but not received",
             self.port,
             self.waiting.events()
         );

@@ -13,11 +13,11 @@ use pyo3::prelude::*;
 use crate::input::transfer_syntaxes::transfer_syntax;
 
 pub fn user(name: Option<String>, passcode: Option<String>) -> PyResult<Option<User>> {
-    // Both have 16 bits for their lengths (PS3.7 Table D.3-14).
+    // Both lengths are 16-bit fields (PS3.7 Table D.3-14).
     let is_long = |text: &Option<String>| text.as_ref().is_some_and(|text| text.len() > 0x7FFF);
     match (name, passcode) {
         (name, passcode) if is_long(&name) || is_long(&passcode) => {
-            Err(PyValueError::new_err("username and passcode must have at most 32767 bytes"))
+            Err(PyValueError::new_err("username and passcode must each have at most 32767 bytes"))
         }
         (Some(name), passcode) => Ok(Some(User { name, passcode })),
         (None, None) => Ok(None),
@@ -39,7 +39,7 @@ pub fn seconds(name: &str, given: f64) -> PyResult<Duration> {
         .ok_or_else(|| PyValueError::new_err(format!("{name} must be more than 0 s, not {given}")))
 }
 
-/// Texts, or one alone.
+/// A `str`, or an iterable of `str`.
 pub fn texts(given: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
     if let Ok(text) = given.extract() {
         return Ok(vec![text]);
@@ -78,7 +78,7 @@ pub fn syntaxes(given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<TransferSyntax
 pub fn check_max_pdu_length(length: u32) -> PyResult<()> {
     match length {
         1..4096 => Err(PyValueError::new_err(format!(
-            "max_pdu_length must be 0, or 4096 and more, not {length}"
+            "max_pdu_length must be 0 or at least 4096, not {length}"
         ))),
         _ => Ok(()),
     }

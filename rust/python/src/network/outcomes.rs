@@ -1,4 +1,4 @@
-//! What became of events that were sent, as columns.
+//! The outcomes of events that were sent, as columns.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,10 +16,10 @@ use pyo3::types::{PyCapsule, PyDict};
 
 use crate::output::arrow::{export_batch, export_schema};
 
-/// Why an event has no Status: a code for programs, a text for people.
+/// The reason that an event has no Status: a code for programs, a text for people.
 type Failure = (&'static str, Arc<str>);
 
-/// What became of one event.
+/// The outcome of one event.
 #[derive(Debug, Clone, Default)]
 struct Outcome {
     message_id: Option<u16>,
@@ -57,7 +57,7 @@ fn since_1970(time: SystemTime) -> i64 {
     nanoseconds(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-/// What becomes of events, a row for each.
+/// Outcomes while events are sent, a row for each event.
 #[derive(Debug, Default)]
 pub struct OutcomesBuilder {
     rows: Vec<Outcome>,
@@ -68,17 +68,17 @@ impl OutcomesBuilder {
         self.rows.len()
     }
 
-    /// Adds an event that is sent.
+    /// Adds an event that is sent with this Message ID.
     pub fn push_message(&mut self, message_id: u16) {
         self.rows.push(Outcome { message_id: Some(message_id), ..Outcome::default() });
     }
 
-    /// Adds one that is not.
+    /// Adds an event that is not sent.
     pub fn push_unsent(&mut self) {
         self.rows.push(Outcome::default());
     }
 
-    /// Adds one that can't be.
+    /// Adds an event that was rejected.
     pub fn push_rejected(&mut self, rejection: &Rejection) {
         let path = rejection.path().map(|path| format!("{path}: ")).unwrap_or_default();
         let reason = format!("{path}{}", rejection.reason).into();
@@ -90,7 +90,7 @@ impl OutcomesBuilder {
         self.rows[row].answer = Some(answer);
     }
 
-    /// Gives all from this row on that have neither an answer nor a failure this one.
+    /// Sets the failure of each row from `from` on that has neither a response nor a failure.
     pub fn fail_from(&mut self, from: usize, code: &'static str, reason: &str) {
         let reason: Arc<str> = reason.into();
         let open = |row: &&mut Outcome| row.answer.is_none() && row.failure.is_none();
@@ -156,7 +156,7 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
-    /// How many events there are.
+    /// The number of events.
     pub fn count(&self) -> usize {
         self.rows.len()
     }

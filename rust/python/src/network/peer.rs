@@ -1,4 +1,4 @@
-//! Peers that associations are opened with, and what is asked of them.
+//! Peers: association requests and C-ECHO.
 
 use fastdimse_delivery::association::negotiation::VERIFICATION;
 use fastdimse_delivery::association::negotiation::{Proposal, finite_pdu_length};

@@ -1,4 +1,4 @@
-//! Events that were taken in, as columns.
+//! Received events, as columns.
 
 use arrow_array::RecordBatch;
 use fastdimse_delivery::receive::event_columns;

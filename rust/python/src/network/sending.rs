@@ -1,4 +1,4 @@
-//! Events on their way out on an association: batches are encoded and sent, and outcomes noted.
+//! Sends batches of events on an association, and records their outcomes.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
@@ -17,21 +17,21 @@ use crate::input::transfer_syntaxes::transfer_syntax;
 use crate::interrupts::{detached, interrupted};
 use crate::network::outcomes::OutcomesBuilder;
 
-/// The most rows that are encoded before they are sent.
+/// The maximum number of rows that are encoded before they are sent.
 const ROWS: usize = 4096;
-/// How often Python may have its say, a keyboard interrupt for example.
+/// The interval of checks for signals, such as a keyboard interrupt.
 const SIGNALS: Duration = Duration::from_millis(100);
 
-/// What another thread may order.
+/// Request of another thread: send no further events.
 pub const STOP_SENDING: u8 = 1;
-/// The same, and to wait for nothing.
+/// Request of another thread: abort the association.
 pub const STOP_AT_ONCE: u8 = 2;
 
-/// The code of an event that was not sent, since the association failed before or was told to stop.
+/// The code of an event that was not sent, since the association failed or sending was stopped.
 const NOT_SENT: &str = "not-sent";
-const STOPPED: &str = "this end was told to send no more";
+const STOPPED: &str = "sending was stopped";
 
-/// How events are sent.
+/// Options of sending.
 pub struct SendOptions {
     encoded_in: TransferSyntax,
     conformant_uids: bool,
@@ -43,7 +43,7 @@ impl SendOptions {
     }
 }
 
-/// Events on their way out.
+/// Events that are being sent on an association.
 pub struct Sending<'a> {
     sender: Box<Sender>,
     stop: StopSignal<'a>,
@@ -53,11 +53,11 @@ pub struct Sending<'a> {
     options: &'a SendOptions,
     /// The number of the first row.
     first_row: u64,
-    /// Whether an order came to send no more.
+    /// Whether another thread stopped the sending.
     stopped: bool,
 }
 
-/// Who asks what to do.
+/// The request of another thread, and signals.
 struct StopSignal<'a> {
     given: &'a AtomicU8,
     asked: Instant,
@@ -93,8 +93,8 @@ impl<'a> Sending<'a> {
         (self.sender, self.outcomes)
     }
 
-    /// Sends so many and waits for their answers. Of a table the rows behind a failure of the
-    /// association are noted too; others may have no end.
+    /// Sends at most `max_rows` events and waits for their responses. After a failure of the association the
+    /// remaining rows of a table get outcomes too; other inputs may be endless.
     pub fn send_rows(
         &mut self,
         py: Python<'_>,
@@ -150,7 +150,7 @@ impl<'a> Sending<'a> {
         Ok(None)
     }
 
-    /// Sends a batch of so many rows.
+    /// Sends a batch of `rows` rows.
     fn send_batch(&mut self, requests: &EncodedRequests, rows: usize) -> Option<Failure> {
         let first = self.rows.len();
         self.record_batch(requests, rows);
@@ -170,7 +170,7 @@ impl<'a> Sending<'a> {
         self.record_failure(failure?)
     }
 
-    /// Waits for the answers that are still due.
+    /// Waits for outstanding responses.
     fn wait_for_responses(&mut self) -> Option<Failure> {
         let mut answers = Vec::new();
         let mut order = |now| self.stop.order(now);
@@ -207,7 +207,7 @@ impl<'a> Sending<'a> {
         }
     }
 
-    /// Adds the rows that are left.
+    /// Adds the remaining rows to the outcomes.
     fn record_unsent(
         &mut self,
         py: Python<'_>,

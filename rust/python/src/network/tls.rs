@@ -1,4 +1,4 @@
-//! Secure connections.
+//! The class of the TLS configuration.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -76,7 +76,7 @@ impl Tls {
     }
 }
 
-/// What `tls=` is for who connects.
+/// The client configuration of the option `tls`.
 pub fn client_tls(given: Option<&Bound<'_, PyAny>>, host: &str) -> PyResult<Option<ClientTls>> {
     let Some(given) = given else { return Ok(None) };
     if let Ok(wanted) = given.extract::<bool>() {
@@ -94,7 +94,7 @@ pub fn client_tls(given: Option<&Bound<'_, PyAny>>, host: &str) -> PyResult<Opti
     }
 }
 
-/// What `tls=` is for who listens.
+/// The server configuration of the option `tls`.
 pub fn server_tls(given: Option<&Tls>) -> PyResult<Option<Arc<ServerConfig>>> {
     given.map(|tls| tls.credentials.server().map_err(error)).transpose()
 }
@@ -102,7 +102,7 @@ pub fn server_tls(given: Option<&Tls>) -> PyResult<Option<Arc<ServerConfig>>> {
 fn error(error: TlsError) -> PyErr {
     match &error {
         TlsError::File { path, error: io } => match io.raw_os_error() {
-            // With the number Python makes the right kind of OSError of it.
+            // With this number, Python creates the right subclass of OSError.
             Some(number) => PyOSError::new_err((number, io.to_string(), path.clone())),
             None => PyOSError::new_err(error.to_string()),
         },

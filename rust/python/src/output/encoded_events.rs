@@ -119,7 +119,7 @@ impl EncodedEvents {
         view: *mut ffi::Py_buffer,
         flags: std::ffi::c_int,
     ) -> PyResult<()> {
-        // SAFETY: called by Python with a `view` to fill; nothing ever writes to the bytes.
+        // SAFETY: Python calls this with a `view` to fill; the bytes are never written to.
         unsafe { lend(slf.as_any(), &slf.get().bytes, view, flags) }
     }
 }

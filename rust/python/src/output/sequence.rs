@@ -1,11 +1,11 @@
-//! What every sequence here shares: indices and iteration.
+//! Indices and iterators of the sequence classes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::exceptions::{PyIndexError, PyOverflowError};
 use pyo3::prelude::*;
 
-/// A Python index, negative ones counted from the end.
+/// Reads an index of Python; a negative one counts from the end.
 pub fn from_end(index: &Bound<'_, PyAny>, length: usize) -> PyResult<usize> {
     let outside = || PyIndexError::new_err(format!("index {index} of {length}"));
     let place = match index.extract::<isize>() {
@@ -17,7 +17,7 @@ pub fn from_end(index: &Bound<'_, PyAny>, length: usize) -> PyResult<usize> {
     usize::try_from(place).ok().filter(|&place| place < length).ok_or_else(outside)
 }
 
-/// Takes the items of a sequence one by one, each made when it is asked for.
+/// Iterates over a sequence; each item is created when it is read.
 #[pyclass(frozen, module = "fastdimse")]
 pub struct SequenceIterator {
     sequence: Py<PyAny>,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, StringArray, UInt32Array, UInt64Array};
 use arrow_schema::{DataType, Field};
 
-/// The type of a row's attribute, as that of a column.
+/// The type of an attribute of a row, and of the column of this attribute.
 pub trait ColumnType: Sized {
-    /// The column in a schema.
+    /// The field of the column in a schema.
     fn field(name: &str) -> Field;
 
-    /// The column's values.
+    /// The array of the column's values.
     fn array<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef
     where
         Self: 'a;
@@ -38,9 +38,9 @@ column_type!(&'static str, Utf8, false, StringArray, |value| Some(*value));
 
 /// Defines the class of a row and the class of a table of such rows.
 ///
-/// A table keeps the records of Rust and converts one to a row when Python reads it: a table may have many
-/// records, of which few are read. Each column is an attribute of the row; its value is an expression of the
-/// record.
+/// A table stores records of Rust and converts one to a row when Python reads it, since a table may have
+/// many records of which few are read. Each column is an attribute of the row, and its value an expression
+/// of the record.
 macro_rules! table_of_problems {
     (
         $(#[$row_doc:meta])*

@@ -11,9 +11,9 @@ use pyo3::types::{PyByteArray, PyBytes, PyString, PyTuple};
 use crate::primitive::latin_1;
 use crate::primitive::slots::as_plain;
 
-/// A value of a primitive, on its way into a command set.
+/// A value of a primitive as an element of a command set.
 pub enum ElementValue<'py> {
-    /// `None`: the element is left out.
+    /// `None`: the element is omitted.
     Absent,
     /// A number.
     Us(u16),
@@ -21,7 +21,7 @@ pub enum ElementValue<'py> {
     UsMany(Vec<u16>),
     /// ASCII text.
     Str(Bound<'py, PyString>),
-    /// Other text, as it is sent.
+    /// Other text, encoded.
     Bytes(Vec<u8>),
 }
 
@@ -37,11 +37,11 @@ impl ElementValue<'_> {
     }
 }
 
-/// Why a value can't go into a command set: a rule of the core, or a Python error on the way.
+/// The reason that a value cannot be an element: a rule of the core, or a Python exception.
 pub enum ElementError {
-    /// It breaks a rule.
+    /// It violates a rule.
     Invalid(Reason),
-    /// Python code raised.
+    /// Python code raised an exception.
     Raised(PyErr),
 }
 
@@ -51,16 +51,16 @@ impl From<PyErr> for ElementError {
     }
 }
 
-/// The values of a primitive, ours or pynetdicom's.
+/// The values of a primitive of fastdimse or pynetdicom.
 pub struct MessageValues<'py> {
-    /// What it is.
+    /// Request or response.
     pub kind: Kind,
     values: [(Field, ElementValue<'py>); 8],
-    /// The data set's stream.
+    /// The stream of the data set.
     pub data_set: Option<Bound<'py, PyAny>>,
 }
 
-/// The elements of the table that hold fields, in the order of their tags.
+/// The elements of fields, in the order of their tags.
 pub const FIELDS: [(Field, usize); 8] = {
     let mut fields = [(Field::MessageID, 0); 8];
     let (mut row, mut found) = (0, 0);
@@ -78,7 +78,7 @@ impl<'py> MessageValues<'py> {
     /// Reads the attributes of `object` that its message carries.
     ///
     /// # Errors
-    /// The field whose value was refused.
+    /// The field whose value was rejected.
     pub fn read(object: &Bound<'py, PyAny>) -> Result<Self, (Field, ElementError)> {
         let plain = as_plain(object);
         let get = |field: Field| -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -116,7 +116,7 @@ impl<'py> MessageValues<'py> {
         }
     }
 
-    /// Its command set, which announces a data set or none.
+    /// The command set; `announced` tells whether a data set follows.
     pub fn command_set(&self, announced: bool) -> CommandSet<'_> {
         let mut command_set = CommandSet::new(self.kind, announced);
         for (field, message_values) in &self.values {
@@ -126,8 +126,7 @@ impl<'py> MessageValues<'py> {
     }
 }
 
-/// A value as pydicom would write it. An attribute that isn't there is an element without a
-/// value, as in pynetdicom.
+/// A value as pydicom writes it. A missing attribute is an element without a value, as in pynetdicom.
 fn element_value<'py>(
     value: Option<Bound<'py, PyAny>>,
     field: Field,
@@ -141,7 +140,7 @@ fn element_value<'py>(
     if value.is_none() {
         return Ok(ElementValue::Absent);
     }
-    // The class takes anything for these two, and pydicom makes what it can of it.
+    // The class accepts any object for these two, and pydicom converts it if it can.
     if matches!(field, Field::ErrorComment | Field::ErrorID) {
         if value.is_instance_of::<PyByteArray>() && vr == Vr::Lo && value.len()? > 1 {
             return Err(invalid_value(&value, COMMENT));
@@ -155,7 +154,7 @@ fn element_value<'py>(
     if vr == Vr::Ui { uid_value(&value) } else { us(&value).map(ElementValue::Us) }
 }
 
-/// pydicom takes a list of one for the one.
+/// pydicom treats a list of one as its item.
 fn sole_item(value: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
     if value.hasattr(intern!(value.py(), "append"))? && value.len()? == 1 {
         value.get_item(0)
@@ -167,7 +166,7 @@ fn sole_item(value: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
 const COMMENT: &str = "a str of at most 64 characters";
 
 pub fn invalid_value(value: &Bound<'_, PyAny>, accepted: &str) -> ElementError {
-    // `ascii` leaves nothing that can't be printed.
+    // `ascii` escapes unprintable characters.
     match PyString::new(value.py(), "{!a}").call_method1("format", (value,)) {
         Ok(shown) => {
             let text: String = shown.to_string().chars().take(70).collect();
@@ -178,7 +177,7 @@ pub fn invalid_value(value: &Bound<'_, PyAny>, accepted: &str) -> ElementError {
 }
 
 fn number_values<'py>(value: &Bound<'py, PyAny>) -> Result<ElementValue<'py>, ElementError> {
-    // pydicom packs the items of a list, and nothing else that has several.
+    // pydicom packs the items of a list, but not those of other sequences.
     if !value.hasattr(intern!(value.py(), "append"))? {
         return us(value).map(ElementValue::Us);
     }
@@ -186,7 +185,7 @@ fn number_values<'py>(value: &Bound<'py, PyAny>) -> Result<ElementValue<'py>, El
     numbers.map(ElementValue::UsMany)
 }
 
-/// Whether it holds several values: a list, a tuple, pydicom's MultiValue, but no text or bytes.
+/// Whether the value is a list, a tuple or a `MultiValue` of pydicom, but not text or bytes.
 fn is_sequence(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     if value.is_instance_of::<PyString>() || PyUntypedBuffer::get(value).is_ok() {
         return Ok(false);
@@ -194,7 +193,7 @@ fn is_sequence(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(value.is_instance_of::<PyTuple>() || value.hasattr(intern!(value.py(), "append"))?)
 }
 
-/// A number that fits the VR US, from anything with `__index__`.
+/// A number that fits the VR US, from any object with `__index__`.
 fn us(value: &Bound<'_, PyAny>) -> Result<u16, ElementError> {
     if let Ok(number) = value.extract::<u16>() {
         return Ok(number);
@@ -212,7 +211,7 @@ fn uid_value<'py>(value: &Bound<'py, PyAny>) -> Result<ElementValue<'py>, Elemen
     match text.to_str() {
         Ok(ascii) if ascii.is_ascii() => Ok(ElementValue::Str(text.clone())),
         Ok(other) => latin_1::encode(other).map(ElementValue::Bytes).ok_or_else(|| {
-            invalid_value(value, "text that the default repertoire has (ISO 646, PS3.5 6.1.2.1)")
+            invalid_value(value, "text of the default repertoire (ISO 646, PS3.5 6.1.2.1)")
         }),
         Err(_) => Err(invalid_value(value, "a UID")),
     }
@@ -227,7 +226,7 @@ fn comment_value<'py>(value: &Bound<'py, PyAny>) -> Result<ElementValue<'py>, El
     comment_bytes(value, true).map(ElementValue::Bytes)
 }
 
-/// Text, bytes, or several of them, which a backslash parts (PS3.5 6.2).
+/// Text or bytes, or several of them, joined with a backslash (PS3.5 6.2).
 fn comment_bytes(value: &Bound<'_, PyAny>, several: bool) -> Result<Vec<u8>, ElementError> {
     if let Ok(text) = value.cast::<PyString>() {
         return match text.to_str().ok().and_then(latin_1::encode) {
@@ -254,10 +253,10 @@ fn comment_bytes(value: &Bound<'_, PyAny>, several: bool) -> Result<Vec<u8>, Ele
     Err(invalid_value(value, COMMENT))
 }
 
-/// pydicom writes a question mark for what Latin-1 does not have, and warns.
+/// pydicom writes a question mark for characters that Latin-1 lacks, and warns.
 fn replaced(text: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
     let py = text.py();
-    let message = "ErrorComment has characters that can't be sent: '?' is sent for each";
+    let message = "ErrorComment has characters outside Latin-1: '?' is sent for each";
     py.import(intern!(py, "warnings"))?.call_method1(intern!(py, "warn"), (message,))?;
     let codec = (intern!(py, "iso8859-1"), intern!(py, "replace"));
     let bytes = text.call_method1(intern!(py, "encode"), codec)?;

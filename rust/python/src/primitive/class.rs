@@ -1,4 +1,4 @@
-//! The attributes of `N_EVENT_REPORT`, with the values, types, errors and habits of pynetdicom's.
+//! The attributes of `N_EVENT_REPORT`, with the values, types and errors of pynetdicom's class.
 
 use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -11,8 +11,8 @@ use crate::primitive::slots::{DIMSEPrimitive, KEYWORDS, Slot, get, is_plain};
 use crate::primitive::stream::bytes_io;
 use crate::primitive::uid::{UidSlot, set_uid, to_uid};
 
-/// Puts `value` in the slot and drops what was there only after the borrow has ended: dropping
-/// may run Python code that comes back to this object.
+/// Stores `value` in the slot and drops the old value after the borrow has ended: dropping it may run Python
+/// code that accesses this object.
 macro_rules! replace {
     ($slf:expr, $slot:ident, $value:expr) => {{
         let value = $value;
@@ -70,7 +70,7 @@ fn read_uid<'py>(
     Ok(Some(uid))
 }
 
-/// The errors of an `__init__` without parameters that is written in Python.
+/// The errors of a Python `__init__` without parameters.
 fn refuse_arguments(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
     const INIT: &str = "N_EVENT_REPORT.__init__()";
     if let Some((name, _)) = kwargs.and_then(|kwargs| kwargs.iter().next()) {
@@ -88,7 +88,7 @@ fn refuse_arguments(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>
 #[pymethods]
 impl DIMSEPrimitive {
     #[new]
-    // A subclass may have an __init__ with arguments; __init__ here takes none.
+    // A subclass may have an `__init__` with arguments; `__init__` here accepts none.
     #[pyo3(signature = (*_args, **_kwargs), text_signature = "()")]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self::default()
@@ -112,7 +112,7 @@ impl DIMSEPrimitive {
             drop((old, errors));
             return Ok(());
         }
-        // A subclass may have overridden these, and sees them set to None as with pynetdicom.
+        // A subclass may override these attributes, and pynetdicom sets them to None.
         for name in ["EventTypeID", "EventInformation", "EventReply", "ErrorComment", "ErrorID"] {
             slf.setattr(name, py.None())?;
         }
@@ -324,7 +324,7 @@ impl DIMSEPrimitive {
             .call_method1(intern!(py, "replace"), ("_", "-"))
     }
 
-    // The texts of Python's own properties, which these stand for.
+    // The error texts of Python properties, which pynetdicom's class has.
 
     #[deleter(MessageID)]
     fn delete_message_id(slf: &Bound<'_, Self>) -> PyResult<()> {
@@ -576,14 +576,14 @@ impl DIMSEPrimitive {
     }
 }
 
-/// The error of a property written in Python that has no setter or no deleter.
+/// The error of a Python property without a setter or deleter.
 fn lacks(slf: &Bound<'_, DIMSEPrimitive>, name: &str, what: &str) -> PyResult<()> {
     let class = slf.get_type().qualname()?;
     let text = format!("property '{name}' of '{class}' object has no {what}");
     Err(PyAttributeError::new_err(text))
 }
 
-/// An attribute that can be deleted, as one in an instance's dictionary.
+/// The value of an attribute that can be deleted, like one in an instance's dictionary.
 fn attribute(
     slf: &Bound<'_, DIMSEPrimitive>,
     slot: fn(&DIMSEPrimitive) -> &Slot,
@@ -596,8 +596,8 @@ fn attribute(
     Err(PyAttributeError::new_err(format!("'{class}' object has no attribute '{name}'")))
 }
 
-/// Whether every attribute that a keyword tuple names has a value: read from the slots where
-/// nothing is overridden, looked up one by one elsewhere.
+/// Whether every attribute in a tuple of keywords has a value: read from the slots of an object of exactly
+/// this class, looked up one by one otherwise.
 fn all_set(
     slf: &Bound<'_, DIMSEPrimitive>,
     keywords: &Bound<'_, PyString>,

@@ -1,4 +1,4 @@
-//! One primitive to bytes and back.
+//! Encoding and decoding of one primitive.
 
 use fastdimse_core::command_set::{CommandSet, Message, Value};
 use fastdimse_core::field::Field;
@@ -18,7 +18,7 @@ use crate::primitive::slots::as_plain;
 use crate::primitive::stream::{data_set_bytes, to_stream};
 use crate::primitive::uid::logger;
 
-/// Raises what kept a primitive from being encoded.
+/// The values of a primitive, or the exception for one that cannot be encoded.
 pub fn message_values<'py>(object: &Bound<'py, PyAny>) -> PyResult<MessageValues<'py>> {
     MessageValues::read(object).map_err(|(field, error)| match error {
         ElementError::Invalid(reason) => Error::Encode(Rejection::new(reason).field(field)).into(),
@@ -26,13 +26,13 @@ pub fn message_values<'py>(object: &Bound<'py, PyAny>) -> PyResult<MessageValues
     })
 }
 
-/// Lends the command set of a primitive and its data set's stream to `encode`.
+/// Calls `encode` with the command set of a primitive and the stream of its data set.
 fn with_command_set<'py, T>(
     object: &Bound<'py, PyAny>,
     encode: impl FnOnce(&CommandSet<'_>, Option<&Bound<'py, PyAny>>) -> PyResult<T>,
 ) -> PyResult<T> {
     let py = object.py();
-    // The short way saves a third of an encode_p_data; what is out of the ordinary goes the long.
+    // The fast path for plain primitives saves a third of the time of `encode_p_data`.
     if let Some(primitive) = as_plain(object) {
         let primitive = primitive.try_borrow()?;
         if let Some(values) = primitive.values(py) {
@@ -63,7 +63,7 @@ pub fn encode_p_data<'py>(
     max_pdu_length: i64,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let py = object.py();
-    // Any ID of one byte, as in pynetdicom, which leaves it to the association to know it.
+    // Any ID of one byte, as in pynetdicom: the association checks it.
     let Ok(context_id) = u8::try_from(context_id) else {
         let text = format!("context_id must be between 0 and 255, not {context_id}");
         return Err(PyValueError::new_err(text));
@@ -75,7 +75,7 @@ pub fn encode_p_data<'py>(
         max_pdu_length
             .check(data_set.len())
             .map_err(|rejection| Error::Encode(rejection.field(command_set.kind.data_set())))?;
-        // Room for a usual command set and its frames; counting exactly takes longer.
+        // Room for a typical command set and its headers; computing the exact size takes longer.
         let mut out = Vec::with_capacity(data_set.len() + 256);
         let write = |out: &mut Vec<u8>| command_set.write(out);
         write_message(&mut out, context_id, max_pdu_length, write, data_set);
@@ -129,7 +129,7 @@ fn warn_of_several(py: Python<'_>, field: Field, count: usize) -> PyResult<()> {
     Ok(())
 }
 
-/// A UID that the class refuses is bytes that can't be decoded.
+/// The exception for a UID that the class rejects: the bytes cannot be decoded.
 fn rejected_by_setter(
     py: Python<'_>,
     error: PyErr,
@@ -140,7 +140,7 @@ fn rejected_by_setter(
     if !error.is_instance_of::<PyValueError>(py) {
         return error;
     }
-    // The text is a part of the command set: the distance of the two is its place there.
+    // The text is a slice of the command set: the difference of the addresses is its offset.
     let at = value.text().map_or(0, |text| text.as_ptr() as usize - bytes.as_ptr() as usize);
     let reason = Reason::Value(error.value(py).to_string().into());
     Error::Decode(Rejection::new(reason).field(field).at(at)).into()

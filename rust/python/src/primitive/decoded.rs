@@ -11,7 +11,7 @@ use crate::primitive::latin_1;
 use crate::primitive::slots::{DIMSEPrimitive, as_plain, is_plain};
 use crate::primitive::uid::set_uid;
 
-/// A primitive of class `cls` with the values of a command set, or the field that it refused.
+/// A primitive of class `cls` with the values of a command set, or the field whose value it rejected.
 /// `before` is called before each field is set.
 pub fn new_event<'py>(
     cls: &Bound<'py, PyType>,
@@ -27,7 +27,7 @@ pub fn new_event<'py>(
     Ok(event)
 }
 
-/// Sets a decoded value as the class would have it.
+/// Sets a decoded value with the type that the class has.
 pub fn set_decoded(
     event: &Bound<'_, PyAny>,
     field: Field,
@@ -54,7 +54,7 @@ pub fn set_decoded(
     }
 }
 
-/// Sets an attribute; where nothing is overridden the slots of numbers are filled directly.
+/// Sets an attribute; of an object of exactly this class, sets its slot.
 pub fn set(event: &Bound<'_, PyAny>, field: Field, value: Bound<'_, PyAny>) -> PyResult<()> {
     let Some(plain) = as_plain(event) else {
         return event.setattr(field.keyword(), value);

@@ -1,5 +1,4 @@
-//! What pynetdicom's own messages need of the codec: a command set read into a primitive, and a
-//! message as its PDUs.
+//! Functions for pynetdicom's messages: a command set read into a primitive, and a message split into PDUs.
 
 use fastdimse_core::command_set::{CommandSet, Message};
 use fastdimse_core::field::{Field, Kind};
@@ -38,12 +37,12 @@ pub fn read_message<'py>(
     if !several.is_empty() || !uids.into_iter().all(conformant) {
         return Ok(None);
     }
-    // Of a primitive it is known by this field whether it is a response.
+    // A primitive is a response if this field has a value.
     let responds = command_set.get(Field::MessageIDBeingRespondedTo).us().is_some();
     if responds != (command_set.kind == Kind::Response) {
         return Ok(None);
     }
-    // A validator of the user's may refuse it: then it is refused where pynetdicom does that.
+    // A validator of the user may reject it: then pynetdicom reports the error.
     let event = new_event(primitive_type(py)?, &command_set, |_| Ok(())).ok();
     Ok(event.map(|event| (event, command_set.data_set)))
 }

@@ -10,7 +10,7 @@ use pyo3::types::PyType;
 use crate::primitive::stream::is_plain_stream;
 use crate::primitive::uid::UidSlot;
 
-/// The face's `N_EVENT_REPORT`, in which no property is overridden.
+/// The class `N_EVENT_REPORT`, which overrides no property.
 static PRIMITIVE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
 /// Register the class of decoded events, whose attributes are read without attribute lookups.
@@ -46,13 +46,13 @@ pub fn primitive_type<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyType>>
     }
 }
 
-/// Whether `object` is exactly an `N_EVENT_REPORT`: subclasses may override anything.
+/// Whether `object` is an `N_EVENT_REPORT` and not of a subclass, which may override anything.
 pub fn is_plain(object: &Bound<'_, PyAny>) -> bool {
     let py = object.py();
     PRIMITIVE.get(py).is_some_and(|cls| object.get_type_ptr() == cls.bind(py).as_type_ptr())
 }
 
-/// The same, as what it is then.
+/// The object as this class, if it is not of a subclass.
 pub fn as_plain<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, DIMSEPrimitive>> {
     if is_plain(object) { object.cast().ok() } else { None }
 }
@@ -68,10 +68,10 @@ pub struct DIMSEPrimitive {
     pub sop_class: UidSlot,
     pub sop_instance: UidSlot,
     pub event_type: Slot,
-    /// Event Information and Event Reply are one slot, as in pynetdicom.
+    /// *Event Information* and *Event Reply* share a slot, as in pynetdicom.
     pub data_set: Slot,
     pub status: Slot,
-    /// `None` where the attribute was deleted; Python's `None` is a value.
+    /// `None` if the attribute was deleted; Python's `None` is a value.
     pub error_comment: Slot,
     pub error_id: Slot,
 }
@@ -81,7 +81,7 @@ pub fn get(py: Python<'_>, slot: &Slot) -> Py<PyAny> {
 }
 
 impl DIMSEPrimitive {
-    /// Every slot but the UIDs, under pynetdicom's private name.
+    /// The slots other than UIDs, by pynetdicom's private names.
     pub fn slots(&mut self) -> [(&'static str, &mut Slot); 7] {
         [
             ("_message_id", &mut self.message_id),
@@ -94,9 +94,8 @@ impl DIMSEPrimitive {
         ]
     }
 
-    /// The values straight from the slots, for objects that override nothing, with numbers that
-    /// fit, UIDs in ASCII, no error comment and no error ID, and a plain stream or none; `None` for
-    /// all others.
+    /// The values of the slots, for objects of exactly this class with numbers that fit the VR US, ASCII
+    /// UIDs, no error comment, no error ID, and an `io.BytesIO` or no data set; `None` for all others.
     #[inline]
     pub fn values<'py>(&self, py: Python<'py>) -> Option<Values<'_, 'py>> {
         let none = |slot: &Slot| slot.as_ref().is_some_and(|value| value.is_none(py));
@@ -127,7 +126,7 @@ impl DIMSEPrimitive {
         })
     }
 
-    /// The value of a field, for objects that override nothing; `None` where it was deleted.
+    /// The value of a field, for objects of exactly this class; `None` if it was deleted.
     pub fn slot(&self, py: Python<'_>, field: Field) -> Slot {
         Some(match field {
             Field::MessageID => get(py, &self.message_id),
@@ -144,7 +143,7 @@ impl DIMSEPrimitive {
     }
 }
 
-/// The values of a primitive that has nothing out of the ordinary.
+/// The values of a primitive without unusual values.
 pub struct Values<'a, 'py> {
     pub kind: Kind,
     /// In the order of [`Field::NUMBERS`].
@@ -155,7 +154,7 @@ pub struct Values<'a, 'py> {
 }
 
 impl<'a> Values<'a, '_> {
-    /// The command set that holds them.
+    /// The command set of these values.
     pub fn command_set(&self) -> CommandSet<'a> {
         let mut command_set = CommandSet::new(self.kind, self.data_set.is_some());
         for (field, number) in self.numbers {

@@ -1,4 +1,4 @@
-//! Data sets as Python has them: streams, `io.BytesIO`, and the bytes in them.
+//! Encoded data sets as Python objects: `io.BytesIO` and bytes.
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
@@ -7,10 +7,10 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString, PyType};
 
-/// `io.BytesIO`.
+/// The class `io.BytesIO`.
 struct BytesIO {
     class: Py<PyType>,
-    /// The C function behind its `getvalue`, which takes no arguments.
+    /// The C function of its method `getvalue`, which has no parameters.
     getvalue: Option<ffi::PyCFunction>,
 }
 
@@ -18,7 +18,7 @@ impl BytesIO {
     fn new(py: Python<'_>) -> PyResult<Self> {
         let class = py.import(intern!(py, "io"))?.getattr(intern!(py, "BytesIO"))?;
         let method = class.call0()?.getattr(intern!(py, "getvalue"))?;
-        // SAFETY: the flags and the function of a builtin method are asked for, of nothing else.
+        // SAFETY: the flags and the function are read from a built-in function only.
         let getvalue = unsafe {
             let object = method.as_ptr();
             let takes_none = ffi::PyCFunction_Check(object) != 0
@@ -38,31 +38,31 @@ impl BytesIO {
     }
 }
 
-/// `io.BytesIO`.
+/// The class `io.BytesIO`.
 pub fn bytes_io(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     Ok(BytesIO::get(py)?.class.bind(py))
 }
 
-/// Whether it is an `io.BytesIO` and of no subclass, which may override anything.
+/// Whether the stream is an `io.BytesIO` and not of a subclass, which may override anything.
 pub fn is_plain_stream(stream: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(BytesIO::get(stream.py())?.is_exactly(stream))
 }
 
-/// The bytes of a data set's stream, wherever it stands.
+/// The bytes of a stream, whatever its position.
 pub fn data_set_bytes<'py>(stream: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     let py = stream.py();
     let bytes_io = BytesIO::get(py)?;
     if let Some(getvalue) = bytes_io.getvalue.filter(|_| bytes_io.is_exactly(stream)) {
-        // Called as Python calls it, but without looking it up by its name: a third of the time.
-        // SAFETY: the function takes an `io.BytesIO`, which this is, and, as every METH_NOARGS, a
-        // null; it returns a new reference, or null with an exception set.
+        // Called as Python calls it, but without a lookup by name: this takes a third of the time.
+        // SAFETY: the function accepts an `io.BytesIO`, which this is, and a null, as every METH_NOARGS
+        // function; it returns a new reference, or null with an exception set.
         let bytes = unsafe {
             let bytes = getvalue(stream.as_ptr(), std::ptr::null_mut());
             Bound::from_owned_ptr_or_err(py, bytes)?
         };
         return Ok(bytes.cast_into()?);
     }
-    // The class takes nothing else; a subclass or another primitive may have anything.
+    // The class accepts only `io.BytesIO`; a subclass or another primitive may have any object.
     if !stream.is_instance(bytes_io.class.bind(py))? && !stream.hasattr(intern!(py, "getvalue"))? {
         let class = stream.get_type().name()?;
         return Err(PyTypeError::new_err(format!("a data set must be an io.BytesIO, not {class}")));
@@ -70,7 +70,7 @@ pub fn data_set_bytes<'py>(stream: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Py
     Ok(stream.call_method0(intern!(py, "getvalue"))?.cast_into()?)
 }
 
-/// A data set as the stream that the class keeps.
+/// A data set as the stream that the class stores.
 pub fn to_stream<'py>(data_set: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let bytes_io = bytes_io(data_set.py())?;
     if data_set.is_instance(bytes_io)? {

@@ -1,9 +1,8 @@
-//! UIDs as attributes: pynetdicom's `set_uid`, with a short way for those that are conformant.
+//! UIDs as attributes: pynetdicom's `set_uid`, with a fast path for conformant UIDs.
 //!
-//! A conformant UID of 1 to 64 characters passes pynetdicom's default validator whatever
-//! `ENFORCE_UID_CONFORMANCE` says, draws no warning and is logged nowhere, so its text is kept as
-//! it is and becomes a `pydicom.uid.UID` only when someone reads it. All else goes the long way,
-//! step by step as pynetdicom and pydicom go it.
+//! A conformant UID passes pynetdicom's default validator for any value of `ENFORCE_UID_CONFORMANCE`,
+//! without a warning or a log message. So its text is stored, and becomes a `pydicom.uid.UID` when it is
+//! first read. Any other value goes through the steps of pynetdicom and pydicom.
 
 use fastdimse_core::uid::is_conformant;
 use pyo3::exceptions::{PyTypeError, PyUnicodeDecodeError, PyUnicodeError, PyValueError};
@@ -18,18 +17,18 @@ pub enum UidSlot {
     /// `None`.
     #[default]
     Empty,
-    /// A conformant UID that nobody has read yet.
+    /// A conformant UID that has not been read yet.
     Text(Py<PyString>),
     /// A `pydicom.uid.UID`.
     Uid(Py<PyString>),
 }
 
 impl UidSlot {
-    /// The text's bytes if there is one, and `None` around it if they are not ASCII.
+    /// The bytes of the text, if any; `None` if they are not ASCII.
     pub fn ascii(&self, py: Python<'_>) -> Option<Option<&[u8]>> {
         match self {
             Self::Empty => Some(None),
-            // What is conformant is ASCII.
+            // A conformant UID is ASCII.
             Self::Text(text) => Some(Some(text.to_str(py).ok()?.as_bytes())),
             Self::Uid(text) => {
                 let text = text.to_str(py).ok()?;
@@ -38,7 +37,7 @@ impl UidSlot {
         }
     }
 
-    /// The text, whichever way it is held.
+    /// The text.
     pub fn text<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyString>> {
         match self {
             Self::Empty => None,
@@ -52,7 +51,7 @@ fn uid_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     UID.import(py, "pydicom.uid", "UID")
 }
 
-/// A `pydicom.uid.UID` of a text that is known to be conformant, without `UID`'s own checks.
+/// A `pydicom.uid.UID` of a conformant text, without the checks of its constructor.
 pub fn to_uid<'py>(text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyString>> {
     static STR_NEW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = text.py();
@@ -62,7 +61,7 @@ pub fn to_uid<'py>(text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyString>
     Ok(new.bind(py).call1((uid_type(py)?, text))?.cast_into()?)
 }
 
-/// What is kept of `value` for the attribute called `name`.
+/// The slot for `value`; `name` is the name of the attribute in errors.
 pub fn set_uid(value: &Bound<'_, PyAny>, name: &str) -> PyResult<UidSlot> {
     if value.is_none() {
         return Ok(UidSlot::Empty);
@@ -80,8 +79,8 @@ pub fn set_uid(value: &Bound<'_, PyAny>, name: &str) -> PyResult<UidSlot> {
     set_uid_by_steps(value, name)
 }
 
-/// The text of a conformant UID that is a `str`, `bytes`, or one of pydicom's and pynetdicom's
-/// own UIDs without a private encoding, which a copy would have to carry.
+/// The text of a conformant UID that is a `str`, `bytes`, or a UID of pydicom or pynetdicom without a
+/// private encoding, which the stored text would lose.
 fn conformant_text<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyString>>> {
     let py = value.py();
     if let Ok(text) = value.cast_exact::<PyString>() {
@@ -113,7 +112,7 @@ struct Config {
     validate_ui: Py<PyAny>,
 }
 
-/// `pynetdicom._config`, from when the program first has it.
+/// `pynetdicom._config`, once the program has imported it.
 fn config(py: Python<'_>) -> PyResult<Option<&Config>> {
     static CONFIG: PyOnceLock<Config> = PyOnceLock::new();
     static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
@@ -124,7 +123,7 @@ fn config(py: Python<'_>) -> PyResult<Option<&Config>> {
     let Some(module) = modules.get_item(intern!(py, "pynetdicom._config"))? else {
         return Ok(None);
     };
-    // While pynetdicom is being imported its configuration is there before its validators.
+    // While pynetdicom is being imported, its configuration may exist before its validators.
     let validators = py.import(intern!(py, "pynetdicom._validators"))?;
     let config = CONFIG.get_or_try_init(py, || {
         PyResult::Ok(Config {
@@ -137,9 +136,8 @@ fn config(py: Python<'_>) -> PyResult<Option<&Config>> {
 }
 
 impl Config {
-    /// Whether `VALIDATORS["UI"]` is the default one. Every UID that is set comes here: asking
-    /// the module's variables and the dictionary directly takes half the time of asking as
-    /// Python does.
+    /// Whether `VALIDATORS["UI"]` is the default one. Every UID that is set is checked here: reading the
+    /// dictionaries directly takes half the time of attribute lookups.
     fn has_default_validator(&self, py: Python<'_>) -> PyResult<bool> {
         let validators = self.variables.bind(py).get_item(intern!(py, "VALIDATORS"))?;
         let Some(Ok(validators)) = validators.map(Bound::cast_into_exact::<PyDict>) else {
@@ -153,13 +151,13 @@ impl Config {
     }
 }
 
-/// The logger that pynetdicom's own `set_uid` would use, or ours where there is no pynetdicom.
+/// The logger of pynetdicom's `set_uid`, or that of fastdimse if pynetdicom is not imported.
 pub fn logger<'py>(py: Python<'py>, of_pynetdicom: &str) -> PyResult<Bound<'py, PyAny>> {
     let name = if config(py)?.is_some() { of_pynetdicom } else { "fastdimse" };
     py.import(intern!(py, "logging"))?.call_method1(intern!(py, "getLogger"), (name,))
 }
 
-/// pynetdicom's `set_uid`, and `or None` behind it.
+/// pynetdicom's `set_uid`, followed by `or None`.
 fn set_uid_by_steps(value: &Bound<'_, PyAny>, name: &str) -> PyResult<UidSlot> {
     let py = value.py();
     let text = match value.cast::<PyBytes>() {
@@ -189,7 +187,7 @@ fn set_uid_by_steps(value: &Bound<'_, PyAny>, name: &str) -> PyResult<UidSlot> {
     Ok(UidSlot::Uid(uid.cast_into::<PyString>()?.unbind()))
 }
 
-/// Formatted by Python, which has characters that Rust's strings don't.
+/// Formats in Python, whose strings may contain characters that those of Rust cannot.
 fn format_text<'py>(
     py: Python<'py>,
     template: &str,
@@ -208,7 +206,7 @@ fn validate<'py>(uid: &Bound<'py, PyAny>) -> PyResult<(bool, Bound<'py, PyAny>)>
     Ok((conformant.is_truthy()?, reason))
 }
 
-/// `first, second = value`, with Python's own errors.
+/// `first, second = value`, with the errors of Python.
 fn unpack_two<'py>(value: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let Ok(mut items) = value.try_iter() else {
         let class = value.get_type().name()?;
@@ -228,8 +226,8 @@ fn unpack_two<'py>(value: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bo
     }
 }
 
-/// pynetdicom's `decode_bytes`: ASCII, then the codecs of its configuration, from which only
-/// what is ASCII is kept.
+/// pynetdicom's `decode_bytes`: ASCII, then the codecs of its configuration, whose result is reduced to
+/// ASCII.
 fn decode_bytes<'py>(value: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyString>> {
     let py = value.py();
     let logger = logger(py, "pynetdicom.utils")?;

@@ -1,8 +1,8 @@
-//! Arrow data of other libraries (the C Data Interface), with the checks that arrow-rs leaves to who made it.
+//! Checks of the structure of arrays: lengths, counts, buffers and children.
 //!
-//! Lengths, counts, children, offsets, keys and views are checked before anything relies on them. Text need
-//! not be UTF-8: the core reads it as bytes. What can't be checked is that a buffer is as long as the offsets
-//! and the number of rows say, and that nobody writes to it meanwhile: the interface has no sizes of buffers.
+//! arrow-rs relies on these. It is not possible to check that a buffer is as long as the offsets and the
+//! number of rows require, nor that nobody writes to it: the interface does not transfer the sizes of
+//! buffers.
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
@@ -14,17 +14,17 @@ use arrow_schema::{DataType, Field};
 use crate::input::arrow::data_type::pointers;
 use crate::input::arrow::error::{ColumnPath, ImportError};
 
-/// More rows than there is memory for: numbers of bytes can be computed from fewer without overflow.
+/// More rows than fit any memory: sizes in bytes computed from fewer rows do not overflow.
 const MAX_ROWS: i64 = 1 << 40;
 
-/// The error for a type that no column is read from.
+/// The error for a type that no column may have.
 fn unsupported(data_type: &DataType, place: &ColumnPath) -> ImportError {
     let text =
-        "it must be a number, text, binary, a dictionary of one of these, or of data sets a struct";
+        "it must be a number, text, binary, a dictionary of these, or a struct for data sets";
     place.type_error(&format!("is {data_type}, {text}"))
 }
 
-/// How many buffers an array of this type has; of views they are the fewest.
+/// The number of buffers of an array of this type; for views, the minimum.
 pub fn buffers(data_type: &DataType, place: &ColumnPath) -> Result<i64, ImportError> {
     use DataType::*;
     Ok(match data_type {
@@ -38,7 +38,7 @@ pub fn buffers(data_type: &DataType, place: &ColumnPath) -> Result<i64, ImportEr
     })
 }
 
-/// Checks what arrow-rs relies on when it takes an array over: all but the values of its buffers.
+/// Checks what arrow-rs relies on when it imports an array, except the values in its buffers.
 pub fn check(
     array: &FFI_ArrowArray,
     data_type: &DataType,
@@ -47,10 +47,10 @@ pub fn check(
     let FFI_ArrowArray { length, offset, null_count, n_buffers, .. } = *array;
     let buffers = buffers(data_type, place)?;
     if length < 0 || offset < 0 || length > MAX_ROWS || offset > MAX_ROWS {
-        return Err(place.data_error(&format!("{length} rows from row {offset} on")));
+        return Err(place.data_error(&format!("it has {length} rows at offset {offset}")));
     }
     if !(-1..=length).contains(&null_count) {
-        return Err(place.data_error(&format!("{null_count} nulls in {length} rows")));
+        return Err(place.data_error(&format!("it has {null_count} nulls in {length} rows")));
     }
     let is_view = matches!(data_type, DataType::Utf8View | DataType::BinaryView);
     if n_buffers != buffers && !(is_view && (buffers..MAX_ROWS).contains(&n_buffers)) {
@@ -60,10 +60,10 @@ pub fn check(
         )));
     }
     if n_buffers > 0 && array.buffers.is_null() {
-        return Err(place.data_error("it lacks its buffers"));
+        return Err(place.data_error("its buffers are missing"));
     }
     if n_buffers > 0 && null_count > 0 && buffer(array, 0).is_none() {
-        return Err(place.data_error(&format!("{null_count} nulls, but no buffer says which")));
+        return Err(place.data_error(&format!("it has {null_count} nulls, but no validity buffer")));
     }
     check_children(array, data_type, place)?;
     if array.length > 0 { check_buffers(array, data_type, place) } else { Ok(()) }
@@ -73,7 +73,7 @@ pub fn buffer(array: &FFI_ArrowArray, index: usize) -> Option<NonNull<c_void>> {
     NonNull::new(array.buffer(index).cast_mut().cast())
 }
 
-/// Checks the buffers of an array that has rows.
+/// Checks the buffers of an array that is not empty.
 fn check_buffers(
     array: &FFI_ArrowArray,
     data_type: &DataType,
@@ -89,7 +89,7 @@ fn check_buffers(
         return Err(missing(1));
     }
     let end = (array.offset + array.length) as usize;
-    // SAFETY: the buffer of offsets is there, and as long as the number of rows says.
+    // SAFETY: the buffer of offsets is present, and as long as the number of rows requires.
     let last = fixed.map(|first| unsafe {
         match data_type {
             Utf8 | Binary => i64::from(first.cast::<i32>().add(end).read_unaligned()),
@@ -135,12 +135,12 @@ fn check_children(
     if usize::try_from(found) != Ok(expected) {
         let what = if place.path.is_none() { "columns" } else { "children" };
         return Err(
-            place.data_error(&format!("it has {found} {what}, by its schema it has {expected}"))
+            place.data_error(&format!("it has {found} {what}, but its schema has {expected}"))
         );
     }
-    // SAFETY: an array with children has pointers to as many.
+    // SAFETY: an array has `n_children` pointers to children.
     let Some(children) = (unsafe { pointers(array.children, found) }) else {
-        return Err(place.data_error("it lacks children that it counts"));
+        return Err(place.data_error("children are missing"));
     };
     let rows = array.offset + array.length;
     for (child, field) in children.into_iter().zip(child_fields(data_type)) {
@@ -152,18 +152,20 @@ fn check_children(
             _ => 0,
         };
         if child.length < needed {
-            return Err(place.data_error(&format!("{} rows, {needed} are needed", child.length)));
+            return Err(
+                place.data_error(&format!("it has {} rows, but needs {needed}", child.length))
+            );
         }
     }
     match (array.dictionary(), data_type) {
         (Some(values), DataType::Dictionary(_, of)) => check(values, of, place),
-        (None, DataType::Dictionary(..)) => Err(place.data_error("it lacks its dictionary")),
-        (Some(_), _) => Err(place.data_error("it has a dictionary, its type has none")),
+        (None, DataType::Dictionary(..)) => Err(place.data_error("its dictionary is missing")),
+        (Some(_), _) => Err(place.data_error("it has a dictionary, unlike its type")),
         (None, _) => Ok(()),
     }
 }
 
-/// The fields inside a type.
+/// The fields of the children of a type.
 pub fn child_fields(data_type: &DataType) -> &[Arc<Field>] {
     match data_type {
         DataType::Struct(fields) => fields,

@@ -9,11 +9,11 @@ use arrow_schema::{DataType, Field};
 
 use crate::input::arrow::error::{ColumnPath, ImportError};
 
-/// Types are read to this depth: data sets have 64 levels, each a list of structs.
+/// The maximum depth of types: data sets have 64 levels, each a list of structs.
 const MAX_DEPTH: usize = 200;
-/// The most bytes of a value of fixed size.
+/// The maximum size of a fixed-size value in bytes.
 const MAX_WIDTH: i32 = 1 << 20;
-/// The most entries of a field's metadata.
+/// The maximum number of metadata entries of a field.
 const MAX_METADATA: i32 = 1 << 16;
 
 pub fn field(
@@ -21,7 +21,7 @@ pub fn field(
     place: &ColumnPath,
     depth: usize,
 ) -> Result<Field, ImportError> {
-    // SAFETY: names end in a null byte and live as long as their schema.
+    // SAFETY: names end with a null byte and live as long as their schema.
     let name = unsafe { text(schema.name) }.unwrap_or_default();
     let name =
         name.to_str().map_err(|_| place.type_error("has a field whose name is not UTF-8"))?;
@@ -34,7 +34,7 @@ pub fn field(
     // SAFETY: metadata begins with the number of its entries.
     let entries = unsafe { schema.metadata.cast::<i32>().read_unaligned() };
     match entries {
-        // What is not UTF-8 says nothing that is read here.
+        // Metadata that is not UTF-8 is not needed.
         0..=MAX_METADATA => Ok(field.with_metadata(schema.metadata().unwrap_or_default())),
         _ => Err(place.type_error(&format!("has {entries} entries of metadata"))),
     }
@@ -44,30 +44,30 @@ pub fn children<'a>(
     schema: &'a FFI_ArrowSchema,
     place: &ColumnPath,
 ) -> Result<Vec<&'a FFI_ArrowSchema>, ImportError> {
-    // SAFETY: a schema with children has pointers to as many.
+    // SAFETY: a schema has `n_children` pointers to children.
     unsafe { pointers(schema.children, schema.n_children) }
-        .ok_or_else(|| place.type_error("is no valid Arrow type: it lacks children that it counts"))
+        .ok_or_else(|| place.type_error("is not a valid Arrow type: children are missing"))
 }
 
-/// The text at a pointer, which may be null.
+/// The text at a pointer; `None` if it is null.
 ///
 /// # Safety
-/// It ends in a null byte, and lives long enough.
+/// The text ends with a null byte and outlives `'a`.
 pub unsafe fn text<'a>(at: *const c_char) -> Option<&'a CStr> {
-    // SAFETY: as above.
+    // SAFETY: as the caller guarantees.
     (!at.is_null()).then(|| unsafe { CStr::from_ptr(at) })
 }
 
-/// References to what `count` pointers point to; `None` if one of them is null.
+/// References to the targets of `count` pointers; `None` if a pointer is null.
 ///
 /// # Safety
-/// There are as many, and what they point to lives long enough.
+/// There are `count` pointers, and their targets outlive `'a`.
 pub unsafe fn pointers<'a, T>(first: *mut *mut T, count: i64) -> Option<Vec<&'a T>> {
     let count = usize::try_from(count).ok()?;
     if count > 0 && first.is_null() {
         return None;
     }
-    // SAFETY: as above.
+    // SAFETY: as the caller guarantees.
     (0..count).map(|place| unsafe { first.add(place).read_unaligned().as_ref() }).collect()
 }
 
@@ -77,20 +77,20 @@ pub fn data_type(
     depth: usize,
 ) -> Result<DataType, ImportError> {
     if depth > MAX_DEPTH {
-        // Its path is as long as it is deep.
+        // Its path is too long for an error, so only its first part is given.
         let column = place.path.as_deref().and_then(|path| path.split('.').next());
         let column = column.unwrap_or_default();
         return Err(ImportError::Data(format!(
             "the column '{column}' is nested too deep: a data set has at most 64 levels of sequences"
         )));
     }
-    // SAFETY: a format ends in a null byte and lives as long as its schema.
+    // SAFETY: a format ends with a null byte and lives as long as its schema.
     let format = unsafe { text(schema.format) }.and_then(|format| format.to_str().ok());
     let Some(format) = format else {
         return Err(place.type_error("has no Arrow type: its format is missing or not UTF-8"));
     };
     let unknown = |why: &dyn std::fmt::Display| {
-        place.type_error(&format!("has the Arrow type '{format}', which can't be read: {why}"))
+        place.type_error(&format!("has the Arrow type '{format}', which is not supported: {why}"))
     };
     if let Some(values) = schema.dictionary() {
         let keys = leaf(format, schema).map_err(|why| unknown(&why))?;
@@ -108,7 +108,7 @@ pub fn data_type(
     let inner = inner.collect::<Result<Vec<Field>, ImportError>>()?;
     let only = || match &inner[..] {
         [one] => Ok(Arc::new(one.clone())),
-        others => Err(unknown(&format!("it has {} children, it must have one", others.len()))),
+        others => Err(unknown(&format!("it must have one child, not {}", others.len()))),
     };
     Ok(match format {
         "+s" => DataType::Struct(inner.into()),
@@ -121,11 +121,13 @@ pub fn data_type(
             [ends, values] => {
                 DataType::RunEndEncoded(Arc::new(ends.clone()), Arc::new(values.clone()))
             }
-            others => return Err(unknown(&format!("it has {} children, not two", others.len()))),
+            others => {
+                return Err(unknown(&format!("it must have two children, not {}", others.len())));
+            }
         },
         other => match other.strip_prefix("+w:").and_then(|length| length.parse().ok()) {
             Some(length @ 0..=MAX_WIDTH) => DataType::FixedSizeList(only()?, length),
-            _ => return Err(unknown(&"it is none that a column may have")),
+            _ => return Err(unknown(&"no column may have this type")),
         },
     })
 }

@@ -1,20 +1,20 @@
-//! What is wrong with the Arrow data of another library, and where.
+//! Errors of Arrow data of other libraries, with the path of the column.
 
 use arrow_schema::ArrowError;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use thiserror::Error;
 
-/// What is wrong with the Arrow data of another library.
+/// Arrow data of another library cannot be imported.
 #[derive(Debug, Error)]
 pub enum ImportError {
-    /// A type that is none, or that nothing is read from.
+    /// An invalid type, or one that no column may have.
     #[error("{0}")]
     Type(String),
-    /// Data that is not as its type demands.
+    /// Data that contradicts its type.
     #[error("{0}")]
     Data(String),
-    /// What the other library says of its own failure.
+    /// An error that the other library reported.
     #[error("the Arrow stream failed: {0}")]
     Stream(String),
 }
@@ -29,7 +29,7 @@ impl From<ImportError> for PyErr {
     }
 }
 
-/// An error of the stream that the events came in, or of Arrow itself.
+/// The exception for an error of an Arrow stream, or of arrow-rs.
 pub fn arrow_error(error: ArrowError) -> PyErr {
     match error {
         ArrowError::ExternalError(error) => match error.downcast::<ImportError>() {
@@ -40,9 +40,9 @@ pub fn arrow_error(error: ArrowError) -> PyErr {
     }
 }
 
-/// Where in the data something is wrong.
+/// The place of an error.
 pub struct ColumnPath {
-    /// The path of a column; `None` for the table itself.
+    /// The path of a column; `None` for the table.
     pub path: Option<String>,
 }
 
@@ -74,6 +74,6 @@ impl ColumnPath {
     }
 
     pub fn data_error(&self, what: &str) -> ImportError {
-        ImportError::Data(self.message(&format!("is no valid Arrow data: {what}")))
+        ImportError::Data(self.message(&format!("is not valid Arrow data: {what}")))
     }
 }

@@ -27,18 +27,18 @@ pub fn is_arrow(object: &Bound<'_, PyAny>) -> PyResult<bool> {
         || object.hasattr(intern!(py, "__arrow_c_stream__"))?)
 }
 
-/// The batches of an Arrow table or stream.
+/// A reader of the batches of an Arrow table or stream.
 pub fn batches(object: &Bound<'_, PyAny>) -> PyResult<Box<dyn RecordBatchReader + Send>> {
     let place = ColumnPath::table();
     let (source, schema) = source(object)?;
     let DataType::Struct(fields) = data_type(&schema, &place, 0)? else {
-        let text = "events must be a table, the Arrow data is an array of no structs";
+        let text = "events must be an Arrow table, stream or array of structs";
         return Err(PyTypeError::new_err(text));
     };
     Ok(Box::new(Batches { source, schema: Arc::new(Schema::new(fields)), done: 0 }))
 }
 
-/// The Arrow array `object`, its chunks as one; `name` is what errors call it.
+/// Imports an Arrow array, and concatenates its chunks; `name` is its name in errors.
 pub fn array(object: &Bound<'_, PyAny>, name: &str) -> PyResult<ArrayRef> {
     let place = ColumnPath::column(name);
     let (mut source, schema) = source(object)?;
@@ -54,7 +54,8 @@ pub fn array(object: &Bound<'_, PyAny>, name: &str) -> PyResult<ArrayRef> {
     }
 }
 
-/// The same, of which all text is UTF-8.
+/// Imports an Arrow array whose texts are valid UTF-8. Text of events need not be: the core reads it as
+/// bytes.
 pub fn utf8_array(object: &Bound<'_, PyAny>, name: &str) -> PyResult<ArrayRef> {
     let array = array(object, name)?;
     let wrong = |error| ColumnPath::column(name).data_error(&format!("{error}"));
@@ -62,7 +63,7 @@ pub fn utf8_array(object: &Bound<'_, PyAny>, name: &str) -> PyResult<ArrayRef> {
     Ok(array)
 }
 
-/// The fields of an Arrow schema or struct type; `name` is what errors call it.
+/// The fields of an Arrow schema or struct type; `name` is its name in errors.
 pub fn fields(object: &Bound<'_, PyAny>, name: &str) -> PyResult<Fields> {
     let found = object.getattr_opt(intern!(object.py(), "__arrow_c_schema__"))?;
     let not_schema = || {
@@ -73,14 +74,14 @@ pub fn fields(object: &Bound<'_, PyAny>, name: &str) -> PyResult<Fields> {
     let Some(export) = found else { return not_schema() };
     let capsule = export.call0()?.cast_into::<PyCapsule>()?;
     let schema = pointer::<FFI_ArrowSchema>(&capsule, c"arrow_schema")?;
-    // SAFETY: a capsule of this name has a schema, which lives as long as the capsule.
+    // SAFETY: a capsule of this name contains a schema, which lives as long as the capsule.
     match data_type(unsafe { schema.as_ref() }, &ColumnPath::column(name), 0)? {
         DataType::Struct(fields) => Ok(fields),
         _ => not_schema(),
     }
 }
 
-/// Takes an array over, all of it checked.
+/// Imports an array after checking it.
 fn import(
     array: FFI_ArrowArray,
     data_type: &DataType,
@@ -90,20 +91,21 @@ fn import(
     if array.length == 0 {
         return Ok(new_empty_array(data_type));
     }
-    // The last net: arrow-rs panics where data is wrong.
+    // arrow-rs panics on invalid data that the checks did not find.
     let taken = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: what arrow-rs relies on was checked, and the rest is before it is relied on.
+        // SAFETY: the structure of the array is checked above, and its values are checked before they are
+        // used.
         let data = unsafe { from_ffi_and_data_type(array, data_type.clone()) };
         let data = data.map_err(|error| place.data_error(&error.to_string()))?;
         Ok(make_array(checked(data, place)?))
     }));
-    taken.unwrap_or_else(|_| Err(place.data_error("it can't be read")))
+    taken.unwrap_or_else(|_| Err(place.data_error("it cannot be read")))
 }
 
 struct Batches {
     source: Source,
     schema: SchemaRef,
-    /// How many batches there were.
+    /// The number of batches read.
     done: usize,
 }
 
@@ -122,7 +124,7 @@ impl Batches {
             })?;
         let rows = array.as_any().downcast_ref::<StructArray>().expect("its type is a struct");
         if rows.null_count() > 0 {
-            let text = format!("batch {} has {} rows that are null", self.done, rows.null_count());
+            let text = format!("batch {} has {} null rows", self.done, rows.null_count());
             return Err(external(ImportError::Data(text)));
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
@@ -136,7 +138,8 @@ impl Iterator for Batches {
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.batch();
-        // The producer's release may be Python code: it is not to run when an exception is on its way.
+        // The producer's release function may run Python code, which must not run while an exception is
+        // raised.
         if batch.is_err() {
             self.source = Source::Ended;
         }

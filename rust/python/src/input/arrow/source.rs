@@ -17,7 +17,7 @@ use crate::input::arrow::error::ImportError;
 pub enum Source {
     Array(Option<FFI_ArrowArray>),
     Stream(FFI_ArrowArrayStream),
-    /// It has ended or failed: it is not to be asked again.
+    /// The stream has ended or failed, and must not be read again.
     Ended,
 }
 
@@ -28,7 +28,8 @@ pub fn source(object: &Bound<'_, PyAny>) -> PyResult<(Source, FFI_ArrowSchema)> 
             export.call0()?.extract()?;
         let schema = pointer::<FFI_ArrowSchema>(&schema, c"arrow_schema")?;
         let array = pointer::<FFI_ArrowArray>(&array, c"arrow_array")?;
-        // SAFETY: capsules of these names have them; they are moved out of these, as is agreed.
+        // SAFETY: capsules of these names contain these structs, which are moved out, as the interface
+        // specifies.
         let (schema, array) = unsafe {
             (FFI_ArrowSchema::from_raw(schema.as_ptr()), FFI_ArrowArray::from_raw(array.as_ptr()))
         };
@@ -40,13 +41,13 @@ pub fn source(object: &Bound<'_, PyAny>) -> PyResult<(Source, FFI_ArrowSchema)> 
     let export = object.getattr(intern!(py, "__arrow_c_stream__"))?;
     let capsule = export.call0()?.cast_into::<PyCapsule>()?;
     let stream = pointer::<FFI_ArrowArrayStream>(&capsule, c"arrow_array_stream")?;
-    // SAFETY: a capsule of this name has a stream, which is moved out of it, as is agreed.
+    // SAFETY: a capsule of this name contains a stream, which is moved out, as the interface specifies.
     let mut stream = unsafe { FFI_ArrowArrayStream::from_raw(stream.as_ptr()) };
     let Some(get_schema) = stream.get_schema.filter(|_| stream.release.is_some()) else {
         return Err(PyValueError::new_err("the Arrow stream has been released already"));
     };
     let mut schema = FFI_ArrowSchema::empty();
-    // SAFETY: the stream is not released, and there is a schema to fill.
+    // SAFETY: the stream is not released, and the schema is valid to be written.
     match unsafe { get_schema(&mut stream, &mut schema) } {
         0 => Ok((Source::Stream(stream), schema)),
         code => Err(stream_error(&mut stream, code).into()),
@@ -57,13 +58,13 @@ pub fn pointer<T>(capsule: &Bound<'_, PyCapsule>, name: &CStr) -> PyResult<NonNu
     Ok(capsule.pointer_checked(Some(name))?.cast::<T>())
 }
 
-/// What a stream says of its failure.
+/// The error of a stream.
 pub fn stream_error(stream: &mut FFI_ArrowArrayStream, code: i32) -> ImportError {
-    // SAFETY: the stream is not released; what it says lives until it is called again.
+    // SAFETY: the stream is not released; its error text is valid until the next call.
     let text = stream.get_last_error.and_then(|last| unsafe { text(last(stream)) });
     match text {
         Some(text) => ImportError::Stream(text.to_string_lossy().into_owned()),
-        None => ImportError::Stream(format!("its error code is {code}, and it gives no reason")),
+        None => ImportError::Stream(format!("error code {code}, without a reason")),
     }
 }
 
@@ -78,7 +79,7 @@ impl Source {
         let Some(get_next) = stream.get_next else {
             return Err(ImportError::Stream("it has no get_next".to_owned()));
         };
-        // SAFETY: the stream is not released, and there is an array to fill.
+        // SAFETY: the stream is not released, and the array is valid to be written.
         let found = match unsafe { get_next(stream, &mut array) } {
             0 if array.is_released() => Ok(None),
             0 => return Ok(Some(array)),

@@ -8,8 +8,8 @@ use arrow_schema::DataType;
 use crate::input::arrow::check::child_fields;
 use crate::input::arrow::error::{ColumnPath, ImportError};
 
-/// Checks the values that say where others are: offsets, keys and views. Nulls are counted again, and what
-/// a null has in their place, which may be anything, becomes one that is right.
+/// Checks offsets, dictionary keys and views. Recounts nulls, and replaces the offsets, keys and views of
+/// nulls, which may be anything, with valid ones.
 pub fn checked(data: ArrayData, place: &ColumnPath) -> Result<ArrayData, ImportError> {
     use DataType::*;
     let nulls = data.nulls().map(|nulls| NullBuffer::new(nulls.inner().clone()));
@@ -39,16 +39,16 @@ pub fn checked(data: ArrayData, place: &ColumnPath) -> Result<ArrayData, ImportE
     if let Some(buffers) = buffers {
         builder = builder.buffers(buffers);
     }
-    // SAFETY: all of it is checked.
+    // SAFETY: all values were checked above.
     Ok(unsafe { builder.build_unchecked() })
 }
 
-/// The rows of an array in its buffer 0.
+/// The values in buffer 0, from the first row on, and `more` after the last row.
 pub fn values<T: ArrowNativeType>(data: &ArrayData, more: usize) -> &[T] {
     &data.buffers()[0].typed_data::<T>()[data.offset()..][..data.len() + more]
 }
 
-/// Checks that offsets go up, to at most `end`.
+/// Checks that offsets ascend to at most `end`.
 fn check_offsets<O: ArrowNativeType>(
     data: &ArrayData,
     end: usize,
@@ -56,7 +56,7 @@ fn check_offsets<O: ArrowNativeType>(
 ) -> Result<Option<Vec<Buffer>>, ImportError> {
     let offsets = values::<O>(data, 1);
     let zero = O::default();
-    // Without a branch for each row the machine compares many at once.
+    // Without a branch for each row, the compiler vectorizes the loop.
     let ascend = offsets.iter().zip(&offsets[1..]).fold(true, |ok, (one, next)| ok & (one <= next));
     let last = offsets[offsets.len() - 1];
     if ascend && offsets[0] >= zero && last.as_usize() <= end {
@@ -66,13 +66,13 @@ fn check_offsets<O: ArrowNativeType>(
     Err(place.data_error(&match row {
         Some(row) => {
             let (one, next) = (offsets[row], offsets[row + 1]);
-            format!("row {row} of it lies from offset {one:?} to {next:?}")
+            format!("its row {row} has the offsets {one:?} to {next:?}")
         }
-        None => format!("its last offset is {last:?}, there are {end} values"),
+        None => format!("its last offset is {last:?}, but it has {end} values"),
     }))
 }
 
-/// Where rows that are not null have no value; `None` if all have one.
+/// The first row that is not null and not right; `None` if all are right.
 fn wrong_row(
     rows: usize,
     nulls: Option<&NullBuffer>,
@@ -81,7 +81,7 @@ fn wrong_row(
     (0..rows).find(|&row| nulls.is_none_or(|nulls| nulls.is_valid(row)) && !is_right(row))
 }
 
-/// The buffers of views that are all within them; `None` if they are as they were.
+/// The buffers of valid views; `None` if all views are valid already.
 fn checked_views(
     data: &ArrayData,
     nulls: Option<&NullBuffer>,
@@ -110,7 +110,7 @@ fn checked_views(
     Ok(Some(buffers))
 }
 
-/// The buffer of keys that all have a value; `None` if they are as they were.
+/// The buffer of valid keys; `None` if all keys are valid already.
 fn checked_keys(
     keys: &DataType,
     data: &ArrayData,
@@ -124,7 +124,7 @@ fn checked_keys(
                 $(DataType::$name => {
                     checked_key_values::<<$kind as ArrowPrimitiveType>::Native>(data, nulls, count, place)
                 })*
-                _ => Err(place.type_error(&format!("has keys of the type {keys}"))),
+                _ => Err(place.type_error(&format!("has dictionary keys of the type {keys}"))),
             }
         };
     }
@@ -139,16 +139,16 @@ fn checked_key_values<K: ArrowNativeType>(
     place: &ColumnPath,
 ) -> Result<Option<Buffer>, ImportError> {
     let keys = values::<K>(data, 0);
-    // A negative one is more than there can be.
+    // As usize, a negative key exceeds any count.
     let fits = |key: K| key.as_usize() < count;
     if keys.iter().fold(true, |ok, &key| ok & fits(key)) {
         return Ok(None);
     }
     if let Some(row) = wrong_row(keys.len(), nulls, |row| fits(keys[row])) {
         let key = keys[row];
-        return Err(
-            place.data_error(&format!("the key of its row {row} is {key:?}, of {count} values"))
-        );
+        return Err(place.data_error(&format!(
+            "the key of its row {row} is {key:?}, but it has {count} values"
+        )));
     }
     let right = keys.iter().map(|&key| if fits(key) { key } else { K::default() });
     let before = std::iter::repeat_n(K::default(), data.offset());

@@ -1,5 +1,4 @@
-//! Rows that are mappings, made into columns: a value for each field, and in the place of a data set a
-//! mapping of its attributes.
+//! Structured data sets as mappings, converted to columns of structs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,8 +19,8 @@ use crate::input::arrow::error::arrow_error;
 use crate::input::data_sets::reader::{Node, Reader};
 use crate::input::sparse::dense;
 
-/// A column of data sets by their attributes, each with its row. Those that can't become rows are
-/// null, and `rejected`.
+/// Converts a column of structured data sets, each with its row. Those that cannot be converted are null,
+/// and `rejected`.
 pub fn data_sets<'py>(
     field: Field,
     values: Vec<(u64, Bound<'py, PyAny>)>,
@@ -47,7 +46,7 @@ pub fn data_sets<'py>(
     array(&cells, reader.names(), field.keyword())
 }
 
-/// A value with its place in the column, and the row that it is of.
+/// A value, its position in the column, and its row in the input.
 #[derive(Clone, Copy)]
 struct Cell<'g, 'py> {
     place: usize,
@@ -55,14 +54,14 @@ struct Cell<'g, 'py> {
     given: &'g Node<'py>,
 }
 
-/// A column while it has no type yet: the values that there are, in their order.
+/// A column without a type yet: its present values in order.
 struct Cells<'g, 'py> {
     rows: usize,
     present: Vec<Cell<'g, 'py>>,
 }
 
 impl<'py> Cells<'_, 'py> {
-    /// Where there are values.
+    /// The validity of the column.
     fn valid(&self) -> NullBuffer {
         let mut valid = BooleanBufferBuilder::new(self.rows);
         valid.append_n(self.rows, false);
@@ -70,7 +69,7 @@ impl<'py> Cells<'_, 'py> {
         NullBuffer::new(valid.finish())
     }
 
-    /// The values, each by itself; there are no others where this is asked.
+    /// The values, of columns that have single values only.
     fn values(&self) -> impl Iterator<Item = (usize, &Bound<'py, PyAny>)> {
         self.present.iter().filter_map(|cell| match cell.given {
             Node::Value(value) => Some((cell.place, value)),
@@ -113,13 +112,13 @@ fn kind(cell: &Cell<'_, '_>, path: &str) -> PyResult<Kind> {
     } else {
         let (row, found) = (cell.row, value.get_type().name()?);
         Err(PyTypeError::new_err(format!(
-            "row {row}, {path}: it is {found}, it must be a str, a number, bytes, a mapping of \
-             attributes, or a list of these"
+            "row {row}, {path}: it must be a str, a number, bytes, a mapping of attributes, or a list of \
+             these, not {found}"
         )))
     }
 }
 
-/// An array of values that may be nested, at most as deep as data sets.
+/// Converts values, which may be nested as deep as data sets.
 fn array(cells: &Cells<'_, '_>, names: &[String], path: &str) -> PyResult<ArrayRef> {
     let kinds = cells.present.iter().map(|cell| kind(cell, path));
     let kinds: Vec<Kind> = kinds.collect::<PyResult<_>>()?;
@@ -140,7 +139,7 @@ fn array(cells: &Cells<'_, '_>, names: &[String], path: &str) -> PyResult<ArrayR
             Ok(Arc::new(cells.extracted::<f64>()?.collect::<Float64Array>()))
         }
         [Kind::Bytes] => Ok(Arc::new(cells.extracted::<Vec<u8>>()?.collect::<LargeBinaryArray>())),
-        // Decimal strings may be given as numbers in some rows and as text in others.
+        // Decimal strings may be numbers in some rows and text in others.
         [Kind::Text, ..] if !is_any(Kind::Mapping) && !is_any(Kind::Bytes) => {
             let text =
                 |(place, value): (usize, &Bound<'_, PyAny>)| Ok((place, value.str()?.to_string()));
@@ -159,8 +158,8 @@ fn mixed_kinds_error(cells: &Cells<'_, '_>, kinds: &[Kind], path: &str) -> PyRes
         _ => "a mapping".to_owned(),
     };
     Ok(PyTypeError::new_err(format!(
-        "row {}, {path}: it is {found}, which the rows before it are not: one attribute has values \
-         of one kind",
+        "row {}, {path}: it is {found}, unlike the rows before it: an attribute must have values of one \
+         type",
         cell.row
     )))
 }
@@ -176,7 +175,7 @@ fn structs(cells: &Cells<'_, '_>, names: &[String], path: &str) -> PyResult<Arra
                 columns.len() - 1
             });
             let present = &mut columns[number].1;
-            // A mapping that is not a dict may have a name twice.
+            // A mapping that is not a dict may contain a name twice.
             let is_new = present.last().is_none_or(|last| last.place < place);
             present.extend(given.as_ref().filter(|_| is_new).map(|given| Cell {
                 place,
@@ -199,7 +198,7 @@ fn structs(cells: &Cells<'_, '_>, names: &[String], path: &str) -> PyResult<Arra
     Ok(Arc::new(array.map_err(arrow_error)?))
 }
 
-/// Where one row has a list, a value alone is a list of one.
+/// A column in which at least one row has a list: a single value is a list of one.
 fn lists(cells: &Cells<'_, '_>, names: &[String], path: &str) -> PyResult<ArrayRef> {
     let mut inner = Cells { rows: 0, present: Vec::new() };
     let mut lengths = vec![0; cells.rows];
@@ -227,7 +226,7 @@ fn lists(cells: &Cells<'_, '_>, names: &[String], path: &str) -> PyResult<ArrayR
 fn integers(cells: &Cells<'_, '_>) -> PyResult<ArrayRef> {
     match cells.extracted::<i64>() {
         Ok(signed) => Ok(Arc::new(signed.collect::<Int64Array>())),
-        // UV goes beyond.
+        // The VR UV has values beyond i64.
         Err(_) => Ok(Arc::new(cells.extracted::<u64>()?.collect::<UInt64Array>())),
     }
 }

@@ -1,4 +1,4 @@
-//! Structured data sets: encoded before their events are, decoded after them.
+//! Structured data sets of record batches, encoded before their events.
 
 use fastdimse_core::data_set::encode::DataSetOptions;
 use fastdimse_core::encode::encode_each_structured;
@@ -8,11 +8,11 @@ use pyo3::prelude::*;
 use crate::errors::Error;
 use crate::input::columns::Batch;
 
-/// The most rows whose data sets are encoded at a time in a thread.
+/// The maximum number of rows whose data sets are encoded at a time in a thread.
 const ROWS: usize = 1 << 14;
 
-/// Cuts batches with structured data sets, so that threads can share them, and memory for the data set
-/// of a row, which may be all that there are, stays small.
+/// Splits batches with structured data sets, so that several threads can encode them, and the memory of one
+/// part stays small.
 pub fn split_batches(batches: Vec<Batch>) -> Vec<Batch> {
     let split = |(batch, rejected): Batch| {
         if !is_structured(&batch.schema()) || batch.num_rows() <= ROWS {
@@ -21,15 +21,14 @@ pub fn split_batches(batches: Vec<Batch>) -> Vec<Batch> {
         let starts = (0..batch.num_rows()).step_by(ROWS);
         let slices = starts.map(|start| batch.slice(start, ROWS.min(batch.num_rows() - start)));
         let mut parts: Vec<Batch> = slices.map(|slice| (slice, Vec::new())).collect();
-        // What is wrong with rows goes by their numbers, not by the batch that it stands beside.
+        // Rejections have row numbers, so any part can keep them.
         parts[0].1 = rejected;
         parts
     };
     batches.into_iter().flat_map(split).collect()
 }
 
-/// The batches with their structured data sets encoded; the first row of all is `first_row` in
-/// messages.
+/// The batches with their structured data sets encoded; the first row has the number `first_row`.
 pub fn encode_data_sets(
     py: Python<'_>,
     batches: Vec<Batch>,

@@ -1,5 +1,5 @@
-//! Structured data sets as Python has them, read once: mappings of attributes, `pydicom.Dataset`, and
-//! objects of the DICOM JSON model.
+//! Structured data sets as Python objects: mappings of attributes, `pydicom.Dataset`, and the DICOM JSON
+//! model (PS3.18 F). Each is read once.
 
 use std::collections::HashMap;
 
@@ -16,21 +16,21 @@ use pyo3::types::{
 
 use crate::interrupts::interruptible;
 
-/// Something of a data set, as it was given.
+/// A node of a data set.
 pub enum Node<'py> {
     /// One value.
     Value(Bound<'py, PyAny>),
     /// Several values, or the items of a sequence; `None` is a null among them.
     List(Vec<Option<Node<'py>>>),
-    /// Attributes by the numbers of their names.
+    /// Attributes, by the numbers of their names.
     Attributes(Vec<(u32, Option<Node<'py>>)>),
 }
 
-/// Why a data set can't be read.
+/// The reason that a data set cannot be read.
 enum ReadError {
-    /// No data set can be: an exception.
+    /// An exception, which applies to the whole input.
     Exception(PyErr),
-    /// This one can't.
+    /// An error of this data set only.
     DataSet(Box<DataSetError>),
 }
 
@@ -40,7 +40,7 @@ impl From<PyErr> for ReadError {
     }
 }
 
-/// Whether it is a data set by its attributes.
+/// Whether the value is a structured data set.
 pub fn is_structured(value: &Bound<'_, PyAny>) -> bool {
     if is_leaf(value) || value.is_exact_instance_of::<PyList>() {
         return false;
@@ -48,7 +48,7 @@ pub fn is_structured(value: &Bound<'_, PyAny>) -> bool {
     value.cast::<PyMapping>().is_ok() || is_data_set(value)
 }
 
-/// Whether it is surely no data set: what most values are, and what is known at once.
+/// Whether the value has a common type that is not a data set, determined quickly.
 fn is_leaf(value: &Bound<'_, PyAny>) -> bool {
     value.is_none()
         || value.is_instance_of::<PyBytes>()
@@ -57,19 +57,19 @@ fn is_leaf(value: &Bound<'_, PyAny>) -> bool {
         || value.is_instance_of::<PyFloat>()
 }
 
-/// Whether it is a `pydicom.Dataset`, without an import of pydicom.
+/// Whether the value is a `pydicom.Dataset`, without importing pydicom.
 fn is_data_set(value: &Bound<'_, PyAny>) -> bool {
     !value.is_exact_instance_of::<PyDict>()
         && value.hasattr(intern!(value.py(), "to_json_dict")).unwrap_or(false)
 }
 
-/// Reads the data sets of a column, one after the other.
+/// Reads the data sets of a column one after the other.
 pub struct Reader {
     field: Field,
     row: u64,
-    /// Where it reads, from the field on.
+    /// The current path after the field.
     path: String,
-    /// The data set that it reads and the items that it is in, by their identities.
+    /// The identities of the current data set and the items around it.
     enclosing: Vec<usize>,
     names: Vec<String>,
     numbers: HashMap<String, u32>,
@@ -90,13 +90,12 @@ impl Reader {
         }
     }
 
-    /// The names that were found, by their numbers.
+    /// The names that occurred, by their numbers.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// The data sets that are too wide to be encoded with the others: which, counted from 0, and what
-    /// is wrong with them.
+    /// The data sets that are too wide to be encoded with the others: their positions, and the errors.
     pub fn too_wide(&self) -> impl Iterator<Item = (usize, Box<DataSetError>)> {
         const INSTEAD: &str = "encode fewer data sets together, or give this one as bytes";
         self.widths.too_wide_to_encode().into_iter().map(|(place, columns)| {
@@ -128,7 +127,7 @@ impl Reader {
         }
     }
 
-    /// Reads a data set or an item; `is_json_model` says that it is of the DICOM JSON model.
+    /// Reads a data set or an item; `is_json_model` tells whether it is part of the DICOM JSON model.
     fn attributes<'py>(
         &mut self,
         value: Bound<'py, PyAny>,
@@ -161,7 +160,7 @@ impl Reader {
 
     fn number(&mut self, name: &Bound<'_, PyAny>) -> PyResult<u32> {
         let Ok(name) = name.cast::<PyString>() else {
-            let text = "names of attributes must be str";
+            let text = "the names of attributes must be str";
             return Err(PyTypeError::new_err(format!("{}: {text}", self.place())));
         };
         let name = name.to_str()?;
@@ -174,7 +173,7 @@ impl Reader {
         Ok(number)
     }
 
-    /// Reads an attribute that is not a value alone.
+    /// Reads an attribute that is more than a single value.
     fn nested<'py>(
         &mut self,
         name: u32,
@@ -225,7 +224,7 @@ impl Reader {
             values.push(Some(if is_structured(&value) {
                 self.item(column, value, is_json_model)?
             } else if is_list(&value) {
-                let text = "a list in a list: an attribute has one list, of its values or items";
+                let text = "an attribute cannot have a list in a list";
                 return Err(PyTypeError::new_err(format!("{}: {text}", self.place())).into());
             } else {
                 Node::Value(value)
@@ -248,13 +247,12 @@ fn not_none(value: Bound<'_, PyAny>) -> Option<Node<'_>> {
     Some(value).filter(|value| !value.is_none()).map(Node::Value)
 }
 
-/// Whether it is a list of values; a value alone may be a sequence too.
+/// Whether the value is a list of values; some single values are sequences too.
 fn is_list(value: &Bound<'_, PyAny>) -> bool {
     !value.is_instance_of::<PyByteArray>() && value.cast::<PySequence>().is_ok()
 }
 
-/// The attributes of a data set or item by their names, and whether these in its sequences are of the
-/// DICOM JSON model too.
+/// The attributes of a data set or item by name, and whether its items are part of the DICOM JSON model.
 fn attributes_of<'py>(
     value: &Bound<'py, PyAny>,
     is_json_model: bool,
@@ -267,7 +265,7 @@ fn attributes_of<'py>(
     }
     let mapping = value.cast::<PyMapping>()?;
     let first = || mapping.values().map(|values| values.iter().next());
-    // Items of sequences are in lists: only the JSON model has a mapping in a mapping.
+    // Items of sequences are in lists: only the DICOM JSON model has a mapping in a mapping.
     if is_json_model || first()?.is_some_and(|first| first.cast::<PyMapping>().is_ok()) {
         let attributes = module()?.call_method1(intern!(py, "of_json_model"), (value,))?;
         return Ok((attributes.cast_into()?, true));

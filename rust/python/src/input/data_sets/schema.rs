@@ -1,4 +1,4 @@
-//! How data sets are returned: as bytes, structured, or by a schema.
+//! The form of returned data sets: encoded, structured, or by a schema.
 
 use fastdimse_core::data_set::schema::DataSetSchema;
 use fastdimse_core::field::Field;
@@ -10,10 +10,10 @@ use pyo3::types::PyString;
 use crate::errors::Error;
 use crate::input::arrow::import::fields;
 
-/// Which data sets are given back structured, and the schema of each where one is given.
+/// The fields whose data sets are returned structured, each with its schema if there is one.
 pub type StructuredFields = Vec<(Field, Option<DataSetSchema>)>;
 
-/// Reads `event_information` and `event_reply`: how data sets are given back.
+/// Reads `event_information` and `event_reply`.
 pub fn structured_fields(
     event_information: Option<&Bound<'_, PyAny>>,
     event_reply: Option<&Bound<'_, PyAny>>,
@@ -34,7 +34,7 @@ pub fn structured_fields(
 pub fn schema(field: Field, given: &Bound<'_, PyAny>) -> PyResult<DataSetSchema> {
     if !given.hasattr(intern!(given.py(), "__arrow_c_schema__"))? {
         return Err(PyValueError::new_err(format!(
-            "the {} of decoded events is 'binary', 'structured' or an Arrow schema of its \
+            "the {} of decoded events must be 'binary', 'structured' or an Arrow schema of its \
              attributes, not {}",
             field.keyword(),
             given.repr()?
@@ -43,7 +43,7 @@ pub fn schema(field: Field, given: &Bound<'_, PyAny>) -> PyResult<DataSetSchema>
     data_set_schema(given, field.keyword())
 }
 
-/// The attributes that an Arrow schema names; `path` is where it stands.
+/// The attributes of an Arrow schema; `path` is its name in errors.
 pub fn data_set_schema(schema: &Bound<'_, PyAny>, path: &str) -> PyResult<DataSetSchema> {
     Ok(DataSetSchema::from_fields(&fields(schema, path)?, path).map_err(Error::Schema)?)
 }
