@@ -1,4 +1,4 @@
-"""The Rust extension."""
+"""Types of the extension module, which is written in Rust (rust/python)."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import BytesIO
@@ -63,6 +63,8 @@ __all__ = [
 
 __version__: str
 
+# What users pass.
+
 @type_check_only
 class _ArrowArray(Protocol):
     def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]: ...
@@ -79,7 +81,10 @@ _DataSets: TypeAlias = _ArrowArray | _ArrowStream | Iterable[ReadableBuffer | No
 _TransferSyntaxes: TypeAlias = _ArrowArray | _ArrowStream | Iterable[str | None]
 _Framing: TypeAlias = Literal["p-data", "command-set"]
 _OnInvalid: TypeAlias = Literal["raise", "skip"]
-_End: TypeAlias = str | IPv4Address | IPv6Address
+_DataSetForm: TypeAlias = Literal["binary", "structured"] | _ArrowSchema
+_Address: TypeAlias = str | IPv4Address | IPv6Address
+
+# Exceptions.
 
 class EventError(ValueError):
     row: int | None
@@ -101,6 +106,8 @@ class AssociationError(ConnectionError):
 
 class ColumnError(ValueError):
     column: str
+
+# The primitive.
 
 @disjoint_base
 class DIMSEPrimitive:
@@ -164,6 +171,16 @@ class DIMSEPrimitive:
     def __getstate__(self) -> dict[str, Any]: ...
     def __setstate__(self, state: dict[str, Any]) -> None: ...
 
+_T = TypeVar("_T", bound=type[DIMSEPrimitive])
+
+def register_primitive(cls: _T) -> _T: ...
+def read_message(command_set: bytes) -> tuple[Any, bool] | None: ...
+def frame_message(
+    command_set: bytes, data_set: bytes, context_id: int, max_pdu_length: int
+) -> list[bytes]: ...
+
+# Results that other results contain.
+
 @final
 class Rejection:
     @property
@@ -195,6 +212,8 @@ class Offsets:
     def tolist(self) -> list[int]: ...
     def __arrow_c_schema__(self) -> object: ...
     def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]: ...
+
+# Many messages in one call.
 
 @final
 class EncodedEvents:
@@ -241,6 +260,77 @@ class DecodedDataSets:
     def __len__(self) -> int: ...
     def __arrow_c_schema__(self) -> object: ...
     def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]: ...
+
+def encode_events(
+    events: _Events,
+    *,
+    context_id: int = 1,
+    max_pdu_length: int = 16382,
+    framing: _Framing = "p-data",
+    on_invalid: _OnInvalid = "raise",
+    enforce_uid_conformance: bool = True,
+    transfer_syntax: str = "1.2.840.10008.1.2",
+    threads: int = 1,
+) -> EncodedEvents: ...
+def encode_batches(
+    events: _Events,
+    *,
+    batch_size: int = 65536,
+    context_id: int = 1,
+    max_pdu_length: int = 16382,
+    framing: _Framing = "p-data",
+    on_invalid: _OnInvalid = "raise",
+    enforce_uid_conformance: bool = True,
+    transfer_syntax: str = "1.2.840.10008.1.2",
+    threads: int = 1,
+) -> EncodedBatches: ...
+def validate_events(
+    events: _Events,
+    *,
+    check: Literal["form", "standard"] = "form",
+    enforce_uid_conformance: bool = True,
+    transfer_syntax: str = "1.2.840.10008.1.2",
+    threads: int = 1,
+) -> Rejections: ...
+def decode_events(
+    data: ReadableBuffer,
+    *,
+    framing: _Framing = "p-data",
+    on_invalid: _OnInvalid = "raise",
+    event_information: _DataSetForm | None = None,
+    event_reply: _DataSetForm | None = None,
+    transfer_syntax: str = "1.2.840.10008.1.2",
+    threads: int = 1,
+) -> DecodedEvents: ...
+def decode_data_sets(
+    data_sets: _DataSets,
+    schema: _ArrowSchema | None = None,
+    *,
+    transfer_syntax: str | _TransferSyntaxes | None = None,
+    on_invalid: _OnInvalid = "raise",
+) -> DecodedDataSets: ...
+
+@final
+class EventBatch:
+    @property
+    def first_row(self) -> int: ...
+    @property
+    def rejected(self) -> Rejections: ...
+    @staticmethod
+    def from_ipc(stream: bytes) -> EventBatch: ...
+    def to_ipc(self) -> bytes: ...
+    def take(self, rows: list[int]) -> EventBatch: ...
+    def __len__(self) -> int: ...
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+
+@final
+class EventBatches:
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> EventBatch: ...
+
+def event_batches(events: _Events, *, batch_size: int = 4096) -> EventBatches: ...
+
+# Captures.
 
 @final
 class Fault:
@@ -303,149 +393,28 @@ class EncodedCapture:
     def rejected(self) -> Rejections: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
-_T = TypeVar("_T", bound=type[DIMSEPrimitive])
-
-def register_primitive(cls: _T) -> _T: ...
-def standard_sop_classes() -> list[
-    tuple[str, str, str, str, str, str | None, tuple[tuple[int, str, tuple[Any, ...]], ...]]
-]: ...
-def standard_statuses() -> list[tuple[int, str, str, bool]]: ...
-def status_category(code: int) -> str: ...
-def describe_status(code: int) -> str: ...
-def check_event(
-    sop_class_uid: str,
-    sop_instance_uid: str,
-    event_type_id: int,
-    information: Mapping[str, Any] | None,
-) -> None: ...
-def read_message(command_set: bytes) -> tuple[Any, bool] | None: ...
-def frame_message(
-    command_set: bytes, data_set: bytes, context_id: int, max_pdu_length: int
-) -> list[bytes]: ...
-def encode_events(
-    events: _Events,
-    *,
-    context_id: int = 1,
-    max_pdu_length: int = 16382,
-    framing: _Framing = "p-data",
-    on_invalid: _OnInvalid = "raise",
-    enforce_uid_conformance: bool = True,
-    transfer_syntax: str = "1.2.840.10008.1.2",
-    threads: int = 1,
-) -> EncodedEvents: ...
-def encode_batches(
-    events: _Events,
-    *,
-    batch_size: int = 65536,
-    context_id: int = 1,
-    max_pdu_length: int = 16382,
-    framing: _Framing = "p-data",
-    on_invalid: _OnInvalid = "raise",
-    enforce_uid_conformance: bool = True,
-    transfer_syntax: str = "1.2.840.10008.1.2",
-    threads: int = 1,
-) -> EncodedBatches: ...
-def validate_events(
-    events: _Events,
-    *,
-    check: Literal["form", "standard"] = "form",
-    enforce_uid_conformance: bool = True,
-    transfer_syntax: str = "1.2.840.10008.1.2",
-    threads: int = 1,
-) -> Rejections: ...
-def decode_events(
-    data: ReadableBuffer,
-    *,
-    framing: _Framing = "p-data",
-    on_invalid: _OnInvalid = "raise",
-    event_information: Literal["binary", "structured"] | _ArrowSchema | None = None,
-    event_reply: Literal["binary", "structured"] | _ArrowSchema | None = None,
-    transfer_syntax: str = "1.2.840.10008.1.2",
-    threads: int = 1,
-) -> DecodedEvents: ...
-def decode_data_sets(
-    data_sets: _DataSets,
-    schema: _ArrowSchema | None = None,
-    *,
-    transfer_syntax: str | _TransferSyntaxes | None = None,
-    on_invalid: _OnInvalid = "raise",
-) -> DecodedDataSets: ...
 def decode_capture(
     data: ReadableBuffer,
     *,
     on_invalid: _OnInvalid = "skip",
-    event_information: Literal["binary", "structured"] | _ArrowSchema | None = None,
-    event_reply: Literal["binary", "structured"] | _ArrowSchema | None = None,
+    event_information: _DataSetForm | None = None,
+    event_reply: _DataSetForm | None = None,
 ) -> CapturedEvents: ...
+def encode_capture(
+    events: _Events,
+    *,
+    format: Literal["pcap", "pcapng"] = "pcap",
+    calling_ae: str = "EVENT-SCP",
+    called_ae: str = "EVENT-SCU",
+    source: _Address | tuple[_Address, int] | None = None,
+    destination: _Address | tuple[_Address, int] | None = None,
+    transfer_syntax: str = "1.2.840.10008.1.2",
+    max_pdu_length: int = 16382,
+    on_invalid: _OnInvalid = "raise",
+    enforce_uid_conformance: bool = True,
+) -> EncodedCapture: ...
 
-@final
-class EventBatch:
-    @property
-    def first_row(self) -> int: ...
-    @property
-    def rejected(self) -> Rejections: ...
-    @staticmethod
-    def from_ipc(stream: bytes) -> EventBatch: ...
-    def to_ipc(self) -> bytes: ...
-    def take(self, rows: list[int]) -> EventBatch: ...
-    def __len__(self) -> int: ...
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
-
-@final
-class EventBatches:
-    def __iter__(self) -> Self: ...
-    def __next__(self) -> EventBatch: ...
-
-def event_batches(events: _Events, *, batch_size: int = 4096) -> EventBatches: ...
-
-@final
-class Outcomes:
-    @property
-    def answered(self) -> int: ...
-    @property
-    def failure(self) -> str | None: ...
-    def to_pydict(self) -> dict[str, list[Any]]: ...
-    def __len__(self) -> int: ...
-    def __arrow_c_schema__(self) -> object: ...
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
-
-@final
-class OutcomeBatches:
-    def __iter__(self) -> Self: ...
-    def __next__(self) -> Outcomes: ...
-
-@final
-class Association:
-    @property
-    def transfer_syntaxes(self) -> dict[str, str]: ...
-    @property
-    def rejected_contexts(self) -> dict[str, str]: ...
-    @property
-    def window(self) -> int: ...
-    @property
-    def max_pdu_length(self) -> int: ...
-    @property
-    def unexpected_responses(self) -> list[str]: ...
-    def send(
-        self,
-        events: _Events,
-        *,
-        transfer_syntax: str = "1.2.840.10008.1.2",
-        enforce_uid_conformance: bool = True,
-    ) -> Outcomes: ...
-    def send_batches(
-        self,
-        events: _Events,
-        *,
-        batch_size: int = 4096,
-        transfer_syntax: str = "1.2.840.10008.1.2",
-        enforce_uid_conformance: bool = True,
-    ) -> OutcomeBatches: ...
-    def stop(self, *, at_once: bool = False) -> None: ...
-    def release(self) -> None: ...
-    def abort(self) -> None: ...
-    def __enter__(self) -> Self: ...
-    def __exit__(self, *exception: object) -> None: ...
+# Associations.
 
 @final
 class TLS:
@@ -493,7 +462,6 @@ class Peer:
     def connect(self) -> Association: ...
     def echo(self) -> float: ...
 
-def echo(host: str, port: int, **options: Any) -> float: ...
 def connect(
     host: str,
     port: int,
@@ -511,30 +479,56 @@ def connect(
     username: str | None = None,
     passcode: str | None = None,
 ) -> Association: ...
+def echo(host: str, port: int, **options: Any) -> float: ...
 
 @final
-class ReceivedEvents:
+class Association:
+    @property
+    def transfer_syntaxes(self) -> dict[str, str]: ...
+    @property
+    def rejected_contexts(self) -> dict[str, str]: ...
+    @property
+    def window(self) -> int: ...
+    @property
+    def max_pdu_length(self) -> int: ...
+    @property
+    def unexpected_responses(self) -> list[str]: ...
+    def send(
+        self,
+        events: _Events,
+        *,
+        transfer_syntax: str = "1.2.840.10008.1.2",
+        enforce_uid_conformance: bool = True,
+    ) -> Outcomes: ...
+    def send_batches(
+        self,
+        events: _Events,
+        *,
+        batch_size: int = 4096,
+        transfer_syntax: str = "1.2.840.10008.1.2",
+        enforce_uid_conformance: bool = True,
+    ) -> OutcomeBatches: ...
+    def stop(self, *, at_once: bool = False) -> None: ...
+    def release(self) -> None: ...
+    def abort(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exception: object) -> None: ...
+
+@final
+class Outcomes:
+    @property
+    def answered(self) -> int: ...
+    @property
+    def failure(self) -> str | None: ...
+    def to_pydict(self) -> dict[str, list[Any]]: ...
     def __len__(self) -> int: ...
     def __arrow_c_schema__(self) -> object: ...
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
 
 @final
-class Listener:
-    @property
-    def port(self) -> int: ...
-    @property
-    def connections(self) -> int: ...
-    @property
-    def closed(self) -> bool: ...
-    def take_failures(self) -> list[str]: ...
-    def receive(
-        self, *, timeout: float | None = None, batch_size: int = 65536, linger: float = 0.1
-    ) -> ReceivedEvents | None: ...
-    def close(self) -> None: ...
+class OutcomeBatches:
     def __iter__(self) -> Self: ...
-    def __next__(self) -> ReceivedEvents: ...
-    def __enter__(self) -> Self: ...
-    def __exit__(self, *_exception: object) -> None: ...
+    def __next__(self) -> Outcomes: ...
 
 def listen(
     port: int,
@@ -555,16 +549,42 @@ def listen(
     tls: TLS | None = None,
     authenticate: Callable[[str | None, str | None], bool] | None = None,
 ) -> Listener: ...
-def encode_capture(
-    events: _Events,
-    *,
-    format: Literal["pcap", "pcapng"] = "pcap",
-    calling_ae: str = "EVENT-SCP",
-    called_ae: str = "EVENT-SCU",
-    source: _End | tuple[_End, int] | None = None,
-    destination: _End | tuple[_End, int] | None = None,
-    transfer_syntax: str = "1.2.840.10008.1.2",
-    max_pdu_length: int = 16382,
-    on_invalid: _OnInvalid = "raise",
-    enforce_uid_conformance: bool = True,
-) -> EncodedCapture: ...
+
+@final
+class Listener:
+    @property
+    def port(self) -> int: ...
+    @property
+    def connections(self) -> int: ...
+    @property
+    def closed(self) -> bool: ...
+    def take_failures(self) -> list[str]: ...
+    def receive(
+        self, *, timeout: float | None = None, batch_size: int = 65536, linger: float = 0.1
+    ) -> ReceivedEvents | None: ...
+    def close(self) -> None: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> ReceivedEvents: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_exception: object) -> None: ...
+
+@final
+class ReceivedEvents:
+    def __len__(self) -> int: ...
+    def __arrow_c_schema__(self) -> object: ...
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+
+# Tables of the standard.
+
+def standard_sop_classes() -> list[
+    tuple[str, str, str, str, str, str | None, tuple[tuple[int, str, tuple[Any, ...]], ...]]
+]: ...
+def standard_statuses() -> list[tuple[int, str, str, bool]]: ...
+def status_category(code: int) -> str: ...
+def describe_status(code: int) -> str: ...
+def check_event(
+    sop_class_uid: str,
+    sop_instance_uid: str,
+    event_type_id: int,
+    information: Mapping[str, Any] | None,
+) -> None: ...
