@@ -1,4 +1,4 @@
-"""Associations and listeners beside other tasks of an event loop."""
+"""Associations and listeners of `fastdimse.aio` with other tasks of the event loop."""
 
 import asyncio
 import contextlib
@@ -17,11 +17,11 @@ from test_outbox import instances, taker
 
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:
-    """Run it, for at most as long as a test may take."""
+    """Run a coroutine, with a timeout."""
     return asyncio.run(asyncio.wait_for(main, 30))
 
 
-def test_pynetdicom_takes_events():
+def test_send_to_pynetdicom():
     async def main() -> None:
         async with aio.connect(HOST, port, called_ae="PEER") as association:
             outcomes = await association.send(events(3))
@@ -33,7 +33,7 @@ def test_pynetdicom_takes_events():
     assert len(got) == 3
 
 
-def test_other_tasks_go_on():
+def test_other_tasks_run_during_a_call():
     def slow(talk: Conversation) -> None:
         talk.accept()
         for request in talk.requests():
@@ -55,7 +55,7 @@ def test_other_tasks_go_on():
         assert run(main()) > 10
 
 
-def test_a_stream_without_an_end():
+def test_endless_stream():
     async def stream() -> AsyncIterator[dict[str, Any]]:
         for event in numbered(10**9):
             yield event
@@ -77,7 +77,7 @@ def test_a_stream_without_an_end():
     assert one.instances == [*instances(sent), *instances(5)]
 
 
-def test_events_leave_when_they_come():
+def test_events_are_sent_when_they_are_available():
     come: asyncio.Queue[Any] = asyncio.Queue()
 
     async def stream() -> AsyncIterator[Any]:
@@ -99,7 +99,7 @@ def test_events_leave_when_they_come():
     assert one.instances == instances(3)
 
 
-def test_a_stream_that_fails():
+def test_exception_of_a_stream():
     async def stream() -> AsyncIterator[Any]:
         for event in numbered(2):
             yield event
@@ -115,7 +115,7 @@ def test_a_stream_that_fails():
     assert one.instances == instances(2)
 
 
-def test_batches_end_with_the_association():
+def test_batches_end_at_the_end_of_the_association():
     async def stream() -> AsyncIterator[Any]:
         for event in numbered(10**9):
             yield event
@@ -129,7 +129,7 @@ def test_batches_end_with_the_association():
         assert sum(run(main())) == 5
 
 
-def test_a_task_that_is_cancelled_aborts():
+def test_cancelled_task_aborts_the_association():
     def silent(talk: Conversation) -> None:
         talk.accept()
         next(talk.requests())
@@ -146,7 +146,7 @@ def test_a_task_that_is_cancelled_aborts():
         assert time.monotonic() - begin < 10
 
 
-def test_an_exception_in_the_block_aborts():
+def test_exception_in_the_block_aborts_the_association():
     def script(talk: Conversation) -> None:
         talk.accept()
         assert talk.read()[:1] == A_ABORT[:1]
@@ -159,7 +159,7 @@ def test_an_exception_in_the_block_aborts():
         run(main())
 
 
-def test_nobody_listens():
+def test_connection_refused():
     async def main() -> None:
         await aio.connect(HOST, 1)
 
@@ -167,21 +167,21 @@ def test_nobody_listens():
         run(main())
 
 
-def test_events_are_taken_in():
+def test_receive_events():
     async def main() -> tuple[list[str], list[str]]:
         got: list[str] = []
         async with aio.listen(0, host=HOST) as listener_:
-            # Nobody waits for what comes then, and it is not lost.
+            # Events that are received while no task waits are not lost.
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(listener_.receive(), 0.1)
 
-            async def take() -> None:
+            async def receive() -> None:
                 async for received in listener_:
                     got.extend(pa.table(received)["AffectedSOPInstanceUID"].to_pylist())
 
             async with aio.connect(HOST, listener_.port) as association:
                 await association.send(numbered(10))
-                taking = asyncio.ensure_future(take())
+                taking = asyncio.ensure_future(receive())
                 await association.send(numbered(5))
             while len(got) < 15:
                 await asyncio.sleep(0.01)
@@ -191,17 +191,17 @@ def test_events_are_taken_in():
     assert run(main()) == [*instances(10), *instances(5)]
 
 
-def test_each_batch_is_given_to_one_task():
+def test_each_batch_is_passed_to_one_task():
     async def main() -> list[str]:
         async with aio.listen(0, host=HOST) as one:
             got: list[str] = []
 
-            async def take() -> None:
+            async def receive() -> None:
                 async for received in one:
                     got.extend(pa.table(received)["AffectedSOPInstanceUID"].to_pylist())
 
             all_of_them = list(numbered(30))
-            tasks = [asyncio.ensure_future(take()) for _ in range(5)]
+            tasks = [asyncio.ensure_future(receive()) for _ in range(5)]
             async with aio.connect(HOST, one.port) as association:
                 for start in range(0, 30, 10):
                     await association.send(all_of_them[start : start + 10])
@@ -214,7 +214,7 @@ def test_each_batch_is_given_to_one_task():
     assert sorted(run(main())) == sorted(instances(30))
 
 
-def test_tasks_that_are_cancelled_lose_nothing():
+def test_cancelled_tasks_lose_no_events():
     async def main() -> list[str]:
         got: list[str] = []
         async with (
@@ -231,13 +231,13 @@ def test_tasks_that_are_cancelled_lose_nothing():
     assert run(main()) == instances(2000)
 
 
-def test_a_task_that_waits_keeps_no_program_from_its_end():
+def test_waiting_task_does_not_keep_the_program_alive():
     async def main() -> None:
         one = await aio.listen(0, host=HOST)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(one.receive(), 0.05)
         assert await one.receive(timeout=0.05) is None
-        # Neither closed nor collected here: asyncio.run waits for the threads of calls.
+        # The listener stays open, and asyncio.run waits for the threads of calls.
         waiting.append(one)
 
     waiting: list[Any] = []

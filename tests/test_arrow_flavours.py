@@ -1,4 +1,4 @@
-"""Tables of every Arrow flavour, made with pyarrow as other producers might make them."""
+"""Tables of every Arrow layout, built with pyarrow as other producers can build them."""
 
 import itertools
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from test_bulk_encode import SOP_CLASS, to_oracle
 from test_bulk_properties import OPTIONAL, REQUEST, RESPONSE, chunked
 
 PRINTER = "1.2.840.10008.5.1.1.16"
-"""Another SOP class than the usual one (PS3.4 H.4.11)."""
+"""A second SOP class (PS3.4 H.4.11)."""
 
 
 def request(number: int) -> dict[str, Any]:
-    """Return a request whose values are short and long, and where that may be there or not."""
+    """Return a request with short and long values, and with or without optional ones."""
     return {
         **REQUEST,
         "MessageID": number,
@@ -37,7 +37,7 @@ def response(number: int) -> dict[str, Any]:
         **RESPONSE,
         **{name: OPTIONAL[name] for name in names},
         "MessageIDBeingRespondedTo": number,
-        "Status": number,  # of a byte, for columns of bytes
+        "Status": number,  # elements of a byte string are integers
     }
 
 
@@ -54,40 +54,40 @@ def column(name: str, rows: list[dict[str, Any]] | None = None) -> list[Any]:
     return [row[name] for row in (ROWS if rows is None else rows)]
 
 
-# A flavour makes an Arrow array of values.
+# A layout converts values to an Arrow array.
 
-Flavour = Callable[[list[Any]], pa.Array]
+Layout = Callable[[list[Any]], pa.Array]
 
 
-def plain(kind: pa.DataType) -> Flavour:
-    """Make arrays of the type."""
+def plain(kind: pa.DataType) -> Layout:
+    """Return a layout: arrays of the type."""
     return lambda values: pa.array(values, kind)
 
 
-def cast(kind: pa.DataType) -> Flavour:
-    """Make views into the one buffer of an array of strings or binaries."""
+def cast(kind: pa.DataType) -> Layout:
+    """Return a layout: views into the buffer of an array of strings or binaries."""
     whole = pa.string() if kind == pa.string_view() else pa.binary()
     return lambda values: pa.array(values, whole).cast(kind)
 
 
-def joined(kind: pa.DataType) -> Flavour:
-    """Make views into several buffers."""
+def views_into_several_buffers(kind: pa.DataType) -> Layout:
+    """Return a layout: views into several buffers."""
 
-    def flavour(values: list[Any]) -> pa.Array:
+    def layout(values: list[Any]) -> pa.Array:
         parts = [values[begin : begin + 9] for begin in range(0, len(values), 9)]
         return pa.concat_arrays([cast(kind)([]), *(pa.array(part, kind) for part in parts)])
 
-    return flavour
+    return layout
 
 
-def keyed(keys: pa.DataType, kind: pa.DataType, unused: str | bytes | int) -> Flavour:
-    """Make dictionaries as producers may make them, not only as builders do.
+def dictionary(keys: pa.DataType, kind: pa.DataType, unused: str | bytes | int) -> Layout:
+    """Return a layout: dictionaries that are valid, but not those of pyarrow's builders.
 
-    The values are in another order than the rows', one is there twice, others are of no row, and
-    one is null; a null row has no key or that of the null value.
+    The values have another order than the rows. One occurs twice, others are not used, and one is
+    null. The key of a null row is null, or the key of the null value.
     """
 
-    def flavour(values: list[Any]) -> pa.Array:
+    def layout(values: list[Any]) -> pa.Array:
         there = sorted({value for value in values if value is not None}, reverse=True)
         dictionary = [unused, *there, None, *there[:1], unused]
         key_of = {value: at for at, value in enumerate(dictionary)}
@@ -97,7 +97,7 @@ def keyed(keys: pa.DataType, kind: pa.DataType, unused: str | bytes | int) -> Fl
         ]
         return pa.DictionaryArray.from_arrays(pa.array(indices, keys), pa.array(dictionary, kind))
 
-    return flavour
+    return layout
 
 
 STRING_TYPES = [pa.string(), pa.large_string(), pa.string_view()]
@@ -106,33 +106,36 @@ SIGNED = [pa.int8(), pa.int16(), pa.int32(), pa.int64()]
 UNSIGNED = [pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]
 INTEGER_TYPES = SIGNED + UNSIGNED
 
-TEXT_FLAVOURS = {str(kind): plain(kind) for kind in STRING_TYPES}
-DATA_SET_FLAVOURS = {str(kind): plain(kind) for kind in BINARY_TYPES}
+TEXT_LAYOUTS = {str(kind): plain(kind) for kind in STRING_TYPES}
+DATA_SET_LAYOUTS = {str(kind): plain(kind) for kind in BINARY_TYPES}
 for keys in INTEGER_TYPES:
-    TEXT_FLAVOURS |= {f"{keys} of {kind}": keyed(keys, kind, "1.02.x") for kind in STRING_TYPES}
-    DATA_SET_FLAVOURS |= {f"{keys} of {kind}": keyed(keys, kind, b"x") for kind in BINARY_TYPES}
-NUMBER_FLAVOURS = {str(kind): plain(kind) for kind in INTEGER_TYPES}
+    TEXT_LAYOUTS |= {f"{keys} of {kind}": dictionary(keys, kind, "1.02.x") for kind in STRING_TYPES}
+    DATA_SET_LAYOUTS |= {f"{keys} of {kind}": dictionary(keys, kind, b"x") for kind in BINARY_TYPES}
+NUMBER_LAYOUTS = {str(kind): plain(kind) for kind in INTEGER_TYPES}
 for keys in INTEGER_TYPES:
-    NUMBER_FLAVOURS[f"{keys} of int64"] = keyed(keys, pa.int64(), 70_000)
-    NUMBER_FLAVOURS[f"int8 of {keys}"] = keyed(pa.int8(), keys, 98)
+    NUMBER_LAYOUTS[f"{keys} of int64"] = dictionary(keys, pa.int64(), 70_000)
+    NUMBER_LAYOUTS[f"int8 of {keys}"] = dictionary(pa.int8(), keys, 98)
 for kind in (pa.string_view(), pa.binary_view()):
-    views = TEXT_FLAVOURS if kind == pa.string_view() else DATA_SET_FLAVOURS
-    views |= {f"{kind} of one buffer": cast(kind), f"{kind} of several": joined(kind)}
-flavours = pytest.mark.parametrize(
-    ("names", "flavour"),
+    views = TEXT_LAYOUTS if kind == pa.string_view() else DATA_SET_LAYOUTS
+    views |= {
+        f"{kind} of one buffer": cast(kind),
+        f"{kind} of several": views_into_several_buffers(kind),
+    }
+layouts = pytest.mark.parametrize(
+    ("names", "layout"),
     [
-        pytest.param(names, flavour, id=name)
-        for names, flavours in (
-            (TEXTS, TEXT_FLAVOURS),
-            (DATA_SETS, DATA_SET_FLAVOURS),
-            (NUMBERS, NUMBER_FLAVOURS),
+        pytest.param(names, layout, id=name)
+        for names, layouts in (
+            (TEXTS, TEXT_LAYOUTS),
+            (DATA_SETS, DATA_SET_LAYOUTS),
+            (NUMBERS, NUMBER_LAYOUTS),
         )
-        for name, flavour in flavours.items()
+        for name, layout in layouts.items()
     ],
 )
 
 JUNK = {**dict.fromkeys(TEXTS, "junk"), **dict.fromkeys(DATA_SETS, b"junk")}
-"""What stands before and behind a slice: it would be refused, or be seen in the messages."""
+"""Values before and after a slice; reading them would cause errors or other messages."""
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in TEXTS]
     + [(name, pa.binary()) for name in DATA_SETS]
@@ -145,69 +148,71 @@ def table() -> pa.Table:
     return pa.Table.from_pylist(ROWS, schema=SCHEMA)
 
 
-def with_flavour(
-    names: list[str], flavour: Flavour, before: int = 0, behind: int = 0
+def with_layout(
+    names: list[str], layout: Layout, before: int = 0, behind: int = 0
 ) -> pa.RecordBatch:
-    """Return the rows with some columns of a flavour, cut out of longer arrays."""
+    """Return the rows with some columns in a layout, as slices of longer arrays."""
     arrays = {name: table()[name].combine_chunks() for name in COLUMNS}
     for place, name in enumerate(names):
-        # The columns of a batch need not begin at the same offset.
+        # The columns of a batch can have different offsets.
         lead = before + place if before else 0
         junk = JUNK.get(name, 99)
         values = [junk] * lead + column(name) + [junk] * behind
-        arrays[name] = flavour(values).slice(lead, len(ROWS))
+        arrays[name] = layout(values).slice(lead, len(ROWS))
     return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
 
 
-def test_views_have_as_many_buffers_as_they_should():
+def test_number_of_buffers_of_views():
     values = column("AffectedSOPInstanceUID")
-    buffers = [len(make(pa.string_view())(values).buffers()) for make in (cast, joined)]
+    buffers = [
+        len(make(pa.string_view())(values).buffers()) for make in (cast, views_into_several_buffers)
+    ]
     assert (buffers[0], buffers[1] > 4) == (3, True)
 
 
-@flavours
-def test_flavours(names, flavour):
-    batch = with_flavour(names, flavour)
+@layouts
+def test_layouts(names, layout):
+    batch = with_layout(names, layout)
     assert bytes(encode_events(batch)) == STREAM
     assert len(validate_events(batch)) == 0
     mapping = {name: batch[name] for name in COLUMNS}
     assert bytes(encode_events(mapping)) == STREAM
 
 
-@flavours
-def test_slices(names, flavour):
+@layouts
+def test_slices(names, layout):
     for before in (1, 3, 7, 8, 9, 13, 63, 64, 65):
-        batch = with_flavour(names, flavour, before, behind=5)
+        batch = with_layout(names, layout, before, behind=5)
         assert bytes(encode_events(batch)) == STREAM
         for begin, count in ((1, 7), (9, 40), (60, 1), (30, 0)):
             expected = b"".join(MESSAGES[begin : begin + count])
             assert bytes(encode_events(batch.slice(begin, count))) == expected
 
 
-@flavours
-def test_batches_of_each_flavour(names, flavour):
-    batch = with_flavour(names, flavour, before=3, behind=5)
+@layouts
+def test_batches_of_each_layout(names, layout):
+    batch = with_layout(names, layout, before=3, behind=5)
     for size in (1, 7, 60, 61):
         parts = encode_batches(batch, batch_size=size)
         assert b"".join(map(bytes, parts)) == STREAM
 
 
-@flavours
-def test_no_rows(names, flavour):
+@layouts
+def test_no_rows(names, layout):
     arrays = {name: pa.array([], SCHEMA.field(name).type) for name in COLUMNS}
-    arrays |= {name: flavour([]) for name in names}
+    arrays |= {name: layout([]) for name in names}
     for empty in (pa.table(arrays), pa.RecordBatch.from_pydict(arrays), arrays):
         assert (len(encode_events(empty)), len(validate_events(empty))) == (0, 0)
         assert list(encode_batches(empty)) == []
 
 
-@flavours
-def test_nulls_in_every_row(names, flavour):
-    """A column of nulls is as good as none."""
+@layouts
+def test_nulls_in_every_row(names, layout):
+    """A column of nulls is equal to a missing column."""
     requests = [{**row, "EventInformation": None} for row in ROWS if row["MessageID"] is not None]
     optional = [name for name in names if all(row[name] is None for row in requests)]
     arrays = {name: table_column(name, requests) for name in COLUMNS}
-    arrays |= {name: flavour([None] * len(requests)) for name in optional}
+    arrays |= {name: layout([None] * len(requests)) for name in optional}
     expected = b"".join(encode_p_data(to_oracle(row)) for row in requests)
     assert optional
     assert bytes(encode_events(pa.table(arrays))) == expected
@@ -228,15 +233,15 @@ def test_fixed_size_binary(keys):
         if row["MessageID"] is not None
     ]
     kind = pa.binary(9)
-    flavour = plain(kind) if keys is None else keyed(keys, kind, b"of no row")
-    array = flavour([b"cut off :", *column("EventInformation", rows), b": cut off"])
+    layout = plain(kind) if keys is None else dictionary(keys, kind, b"of no row")
+    array = layout([b"cut off :", *column("EventInformation", rows), b": cut off"])
     arrays = {name: table_column(name, rows) for name in COLUMNS}
     arrays["EventInformation"] = array.slice(1, len(rows))
     expected = b"".join(encode_p_data(to_oracle(row)) for row in rows)
     assert bytes(encode_events(pa.table(arrays))) == expected
 
 
-def test_a_fixed_size_of_no_bytes_is_no_data_set():
+def test_fixed_size_of_zero_is_no_data_set():
     rows = [{**row, "EventInformation": None} for row in ROWS if row["MessageID"] is not None]
     arrays = {name: table_column(name, rows) for name in COLUMNS}
     arrays["EventInformation"] = pa.array([b""] * len(rows), pa.binary(0))
@@ -244,40 +249,40 @@ def test_a_fixed_size_of_no_bytes_is_no_data_set():
     assert bytes(encode_events(pa.table(arrays))) == expected
 
 
-# What may stand where an array says null, and is nobody's business.
+# Values behind nulls, which must not be read.
 
 
-def with_anything_behind_nulls(array: pa.Array, anything: pa.Array) -> pa.Array:
-    """Return the array with the other's values where it is null, still marked as null."""
-    filled = pc.if_else(array.is_valid(), array, anything)
+def with_values_behind_nulls(array: pa.Array, values_behind_nulls: pa.Array) -> pa.Array:
+    """Return the array with the values of the other array behind its nulls."""
+    filled = pc.if_else(array.is_valid(), array, values_behind_nulls)
     assert filled.null_count == 0
     valid = pa.array(array.is_valid().to_pylist(), pa.bool_()).buffers()[1]
     return pa.Array.from_buffers(array.type, len(array), [valid, *filled.buffers()[1:]])
 
 
-def test_what_stands_behind_nulls():
+def test_values_behind_nulls_are_not_read():
     arrays = {}
     for name in COLUMNS:
         values = table()[name].combine_chunks()
-        anything = {pa.string(): "1.02.x", pa.binary(): b"anything"}.get(values.type, -70000)
-        others = pa.array([anything] * len(values), values.type)
-        arrays[name] = with_anything_behind_nulls(values, others)
+        hidden = {pa.string(): "1.02.x", pa.binary(): b"anything"}.get(values.type, -70000)
+        others = pa.array([hidden] * len(values), values.type)
+        arrays[name] = with_values_behind_nulls(values, others)
         assert arrays[name].to_pylist() == column(name)
     assert bytes(encode_events(pa.table(arrays))) == STREAM
 
 
 @pytest.mark.parametrize("keys", INTEGER_TYPES, ids=str)
-def test_keys_that_are_no_keys_behind_nulls(keys):
+def test_invalid_keys_behind_nulls(keys):
     for name in ("AffectedSOPClassUID", "ErrorComment"):
         dictionary = pa.array(sorted(set(column(name)) - {None}))
         indices = pc.index_in(pa.array(column(name)), dictionary).cast(keys)
         wild = pa.array([-1 if keys in SIGNED else 200] * len(ROWS), keys)
-        indices = with_anything_behind_nulls(indices, wild)
+        indices = with_values_behind_nulls(indices, wild)
         array = pa.DictionaryArray.from_arrays(indices, dictionary, safe=False)
         assert bytes(encode_events(table().drop_columns(name).append_column(name, array))) == STREAM
 
 
-def test_a_dictionary_without_values():
+def test_empty_dictionary():
     for name in ("ErrorComment", "EventInformation"):
         rows = [{**row, "EventInformation": None} for row in ROWS if row["MessageID"] is not None]
         kind = SCHEMA.field(name).type
@@ -288,7 +293,7 @@ def test_a_dictionary_without_values():
         assert bytes(encode_events(pa.table(arrays))) == expected
 
 
-def test_a_slice_of_a_dictionarys_values():
+def test_slice_of_dictionary_values():
     for name in TEXTS:
         values = sorted(set(column(name)) - {None})
         for kind in STRING_TYPES:
@@ -348,13 +353,13 @@ def test_contexts_of_every_width(kind):
 # Chunks, batches and structs.
 
 
-def test_columns_whose_chunks_differ():
+def test_columns_with_different_chunks():
     chunks = {}
     for place, name in enumerate(COLUMNS):
         array = table()[name].combine_chunks()
         cuts = [0, *sorted({(place * 13 + step * 17) % 61 for step in range(place % 4)}), 61]
         pieces = [array.slice(begin, end - begin) for begin, end in itertools.pairwise(cuts)]
-        # Some producers leave empty chunks between the others.
+        # Some producers return empty chunks.
         chunks[name] = pa.chunked_array(
             [piece for one in pieces for piece in (one.slice(0, 0), one)], array.type
         )
@@ -365,14 +370,14 @@ def test_columns_whose_chunks_differ():
     assert b"".join(map(bytes, parts)) == STREAM
 
 
-def test_each_chunk_with_a_dictionary_of_its_own():
+def test_different_dictionary_in_each_chunk():
     events = table()
     pieces = []
     for begin, end in itertools.pairwise([0, 1, 2, 20, 20, 41, 61]):
         piece = events.slice(begin, end - begin).combine_chunks()
         for name in TEXTS:
             values = [row[name] for row in ROWS[begin:end]]
-            array = pa.chunked_array([keyed(pa.int16(), pa.string(), "1.02.x")(values)])
+            array = pa.chunked_array([dictionary(pa.int16(), pa.string(), "1.02.x")(values)])
             piece = piece.set_column(piece.column_names.index(name), name, array)
         pieces.append(piece)
     joined = pa.concat_tables(pieces)
@@ -380,7 +385,7 @@ def test_each_chunk_with_a_dictionary_of_its_own():
     assert bytes(encode_events({name: joined[name] for name in COLUMNS})) == STREAM
 
 
-def test_empty_batches_between_others():
+def test_empty_batches():
     batches = table().to_batches(max_chunksize=9)
     empty = batches[0].slice(0, 0)
     strewn = [empty, *itertools.chain.from_iterable((one, empty, empty) for one in batches)]
@@ -395,7 +400,7 @@ def test_empty_batches_between_others():
 
 
 def test_structs_with_offsets():
-    batch = with_flavour(NUMBERS, plain(pa.int32()), before=5, behind=2)
+    batch = with_layout(NUMBERS, plain(pa.int32()), before=5, behind=2)
     struct = pa.StructArray.from_arrays(batch.columns, names=batch.schema.names)
     assert bytes(encode_events(struct)) == STREAM
     for begin, count in ((0, 0), (1, 60), (7, 9), (8, 8), (60, 1)):
@@ -406,7 +411,7 @@ def test_structs_with_offsets():
     assert bytes(encode_events(pieces)) == b"".join(MESSAGES[40:] + MESSAGES[3:33])
 
 
-def test_a_struct_that_is_null_is_refused():
+def test_null_struct_is_an_error():
     batch = table().combine_chunks().to_batches()[0]
     mask = pa.array([row == 3 for row in range(61)])
     struct = pa.StructArray.from_arrays(batch.columns, names=batch.schema.names, mask=mask)
@@ -414,7 +419,7 @@ def test_a_struct_that_is_null_is_refused():
         encode_events(struct)
 
 
-def test_columns_in_any_order_with_metadata():
+def test_order_and_metadata_of_columns():
     events = table().select(sorted(COLUMNS)[::-1]).replace_schema_metadata({"origin": "test"})
     fields = [
         field.with_metadata({"of": "the column"}).with_nullable(events[field.name].null_count > 0)
@@ -423,7 +428,7 @@ def test_columns_in_any_order_with_metadata():
     assert bytes(encode_events(events.cast(pa.schema(fields)))) == STREAM
 
 
-def test_extension_types_are_what_they_are_stored_as():
+def test_extension_types_are_read_as_storage_type():
     class Octets(pa.ExtensionType):
         def __init__(self) -> None:
             super().__init__(pa.binary(), "fastdimse.test.octets")
@@ -451,7 +456,7 @@ def test_many_rows(count):
     assert b"".join(map(bytes, parts)) == bytes(encoded)
 
 
-# What no column of events can be.
+# Invalid types of columns.
 
 NO_NUMBERS = {
     "float16": plain(pa.float16()),
@@ -482,15 +487,15 @@ NO_DATA_SETS = {
     "run-end encoded": lambda values: pc.run_end_encode(pa.array(values, pa.binary())),
 }
 MISFITS = [
-    (name, kind, flavour)
-    for name, flavours in (
+    (name, kind, layout)
+    for name, layouts in (
         ("EventTypeID", NO_NUMBERS),
         ("Status", NO_NUMBERS),
         ("AffectedSOPClassUID", NO_TEXTS),
         ("ErrorComment", NO_TEXTS),
         ("EventInformation", NO_DATA_SETS),
     )
-    for kind, flavour in flavours.items()
+    for kind, layout in layouts.items()
 ]
 ARROW_NAMES = {
     "float16": "Float16",
@@ -511,10 +516,10 @@ ARROW_NAMES = {
 }
 
 
-@pytest.mark.parametrize(("name", "kind", "flavour"), MISFITS)
-def test_a_column_of_a_type_that_does_not_fit_is_named(name, kind, flavour):
+@pytest.mark.parametrize(("name", "kind", "layout"), MISFITS)
+def test_error_names_the_column_of_a_wrong_type(name, kind, layout):
     place = table().column_names.index(name)
-    events = table().set_column(place, name, flavour(column(name)))
+    events = table().set_column(place, name, layout(column(name)))
     for verb in (encode_events, validate_events, lambda events: list(encode_batches(events))):
         with pytest.raises(TypeError, match=f"the column '{name}' is .*{ARROW_NAMES[kind]}"):
             verb(events)
@@ -530,12 +535,12 @@ def test_a_dictionary_of_numbers(name):
 
 
 @pytest.mark.parametrize("keys", INTEGER_TYPES, ids=str)
-def test_a_number_of_a_dictionary_that_does_not_fit_is_named(keys):
+def test_error_names_a_dictionary_value_out_of_range(keys):
     rows = [request(number) for number in range(100)]
     for at in (64, 65, 99):
         rows[at]["EventTypeID"] = 65536
     place = COLUMNS.index("EventTypeID")
-    numbers = keyed(keys, pa.int64(), -1)(column("EventTypeID", rows))
+    numbers = dictionary(keys, pa.int64(), -1)(column("EventTypeID", rows))
     events = pa.table({name: table_column(name, rows) for name in COLUMNS})
     encoded = encode_events(events.set_column(place, "EventTypeID", numbers), on_invalid="skip")
     found = [(one.row, one.field, one.code) for one in encoded.rejected]
@@ -544,7 +549,7 @@ def test_a_number_of_a_dictionary_that_does_not_fit_is_named(keys):
     assert bytes(encoded) == b"".join(good)
 
 
-def test_the_contexts_of_rows_from_a_dictionary():
+def test_contexts_as_dictionary():
     contexts = [1 + 2 * (row % 3) for row in range(61)]
     expected = [encode_p_data(to_oracle(row), at) for row, at in zip(ROWS, contexts, strict=True)]
     events = table().append_column("PresentationContextID", pa.array(contexts).dictionary_encode())

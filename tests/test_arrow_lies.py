@@ -1,6 +1,6 @@
-"""Arrow producers that lie: an error that names the column, or a rejected row, and never a crash.
+"""Invalid Arrow data: an error that names the column, or a rejected row, and no crash.
 
-Run as a program with the name of a use it prints what became of each lie.
+As a program with the name of a use, it prints the outcome for each case.
 """
 
 import json
@@ -23,22 +23,22 @@ FIRST, BOTH, NONE = b"\x01", b"\x03", b"\x00"
 
 
 def i32(*numbers: int) -> bytes:
-    """Return numbers of 32 bits."""
+    """Return numbers of 32 bits as bytes."""
     return struct.pack(f"={len(numbers)}i", *numbers)
 
 
 def i64(*numbers: int) -> bytes:
-    """Return numbers of 64 bits."""
+    """Return numbers of 64 bits as bytes."""
     return struct.pack(f"={len(numbers)}q", *numbers)
 
 
 def view(length: int, index: int, offset: int) -> bytes:
-    """Return a view of a long value."""
+    """Return a view of a value that is not inline."""
     return struct.pack("=i4sii", length, CLASS[:4], index, offset)
 
 
 def texts(value: bytes, name: bytes = b"AffectedSOPClassUID", format: bytes = b"u") -> Node:
-    """Return a column of two rows with the same text or bytes."""
+    """Return a column of two equal texts or byte strings."""
     size = len(value)
     pack = i64 if format in (b"U", b"Z") else i32
     return Node(format, [None, pack(0, size, 2 * size), value * 2], name=name)
@@ -58,7 +58,7 @@ FIXED = Node(b"+w:1", [None], name=b"ReferencedSOPSequence", children=[ITEMS])
 INFORMATION = Node(b"+s", [None], name=b"EventInformation", children=[UIDS, SEQUENCE])
 RUNS = [Node(b"i", [None, i32(2, 1)], name=b"run_ends"), texts(CLASS, b"values")]
 
-# Columns that can't be read, under what an error must say beside the column.
+# Invalid columns. Each key is a part of the error.
 LIES: dict[str, Node] = {
     "negative length": TEXT.but(length=-1),
     "too long": TEXT.but(length=2**62),
@@ -161,7 +161,7 @@ for _ in range(400):
     deep = Node(b"+s", [None], name=b"ReferencedSOPSequence", children=[deep])
 LIES["nested without an end"] = deep.but(name=b"EventInformation")
 
-# What is odd, but can be read: these columns are the same as without it.
+# Unusual columns that are valid: the result is the same as for usual ones.
 ODD: dict[str, tuple[Node, Node]] = {
     "null count unknown": (TEXT.but(null_count=-1), TEXT),
     "null count too large": (TEXT.but(null_count=2, buffers=[BOTH, *TEXT.buffers[1:]]), TEXT),
@@ -185,7 +185,7 @@ ODD: dict[str, tuple[Node, Node]] = {
 
 
 def table(*columns: Node) -> Node:
-    """Return a table of two events with these columns in the place of its own."""
+    """Return a table of two events with some columns replaced."""
     own = {one.name: one for one in (TEXT, INSTANCES, NUMBERS)}
     return Node(b"+s", [None], children=[*(own | {one.name: one for one in columns}).values()])
 
@@ -196,7 +196,7 @@ SHORTER = GOOD.but(children=GOOD.children[:2])
 OTHER = GOOD.but(children=[NUMBERS, INSTANCES, TEXT])
 NULL_ROW = GOOD.but(null_count=1, buffers=[FIRST])
 
-# Streams that can't be read to their end.
+# Streams with an error at the end.
 STREAMS: dict[str, Callable[[], Any]] = {
     "a later batch with more columns": lambda: Stream(GOOD, [GOOD, LONGER]),
     "a later batch with fewer columns": lambda: Stream(GOOD, [GOOD, SHORTER]),
@@ -227,8 +227,8 @@ STREAMS: dict[str, Callable[[], Any]] = {
 }
 
 
-class LyingSchema:
-    """The type of a node."""
+class ExportedSchema:
+    """An object that exports the schema of a node."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -248,14 +248,14 @@ def send(events: Any) -> Any:
 
 
 def deliver(events: Any) -> Any:
-    """Hand events over to a delivery."""
+    """Put events into a delivery."""
     peer = fastdimse.Peer("127.0.0.1", 1)
     with fastdimse.Delivery([peer]) as delivery:
         return delivery.put(events)
 
 
 def encoded(events: Any, **options: Any) -> bytes:
-    """Encode events, those that are rejected left out."""
+    """Encode events, and skip rejected ones."""
     return bytes(fastdimse.encode_events(events, on_invalid="skip", **options))
 
 
@@ -273,8 +273,8 @@ TABLE_USES: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def as_batch_handler_answers(column: Any) -> Any:
-    """Answer two events with a column of Statuses."""
+def as_statuses_of_a_batch_handler(column: Any) -> Any:
+    """Return a column of Statuses from a batch handler for two events."""
     with (
         fastdimse.listen(0, host="127.0.0.1", batch_handler=lambda events: column) as listener,
         fastdimse.connect("127.0.0.1", listener.port) as association,
@@ -290,7 +290,7 @@ def as_column(column: Any) -> Any:
     return encoded(own)
 
 
-def as_seen(column: Any) -> Any:
+def as_addresses_of_a_capture(column: Any) -> Any:
     """Encode a capture with a column of addresses."""
     own = {"AffectedSOPInstanceUID": INSTANCE.decode(), "EventTypeID": 1}
     own = {"AffectedSOPClassUID": CLASS.decode(), **own, "CallingAETitle": column}
@@ -299,12 +299,12 @@ def as_seen(column: Any) -> Any:
 
 ARRAY_USES: dict[str, Callable[[Any], Any]] = {
     "as a column": as_column,
-    "as a capture's column": as_seen,
+    "as a capture's column": as_addresses_of_a_capture,
     "decode data sets": lambda column: len(fastdimse.decode_data_sets(column, on_invalid="skip")),
     "as transfer syntaxes": lambda column: len(
         fastdimse.decode_data_sets([b"", b""], transfer_syntax=column)
     ),
-    "as Statuses": as_batch_handler_answers,
+    "as Statuses": as_statuses_of_a_batch_handler,
 }
 SCHEMA_USES: dict[str, Callable[[Any], Any]] = {
     "as a schema": lambda schema: len(
@@ -317,8 +317,8 @@ SCHEMA_USES: dict[str, Callable[[Any], Any]] = {
 USES = TABLE_USES | ARRAY_USES | SCHEMA_USES
 
 
-def lies_for(use: str) -> dict[str, Callable[[], Any]]:
-    """Return what a use is told, by the names of the lies."""
+def cases_of(use: str) -> dict[str, Callable[[], Any]]:
+    """Return the cases for a use, by name."""
     if use in TABLE_USES:
         tables = {name: lambda node=node: Array(table(node)) for name, node in LIES.items()}
         streams = {
@@ -326,24 +326,24 @@ def lies_for(use: str) -> dict[str, Callable[[], Any]]:
             for name, node in LIES.items()
         }
         return tables | streams | STREAMS
-    kind = LyingSchema if use in SCHEMA_USES else Array
+    kind = ExportedSchema if use in SCHEMA_USES else Array
     return {name: lambda node=node: kind(node) for name, node in LIES.items()}
 
 
 def main(use: str) -> None:
-    """Print what becomes of each lie."""
-    for name, lie in lies_for(use).items():
+    """Print the outcome of each case."""
+    for name, lie in cases_of(use).items():
         try:
             outcome = ["result", repr(USES[use](lie()))[:200]]
         except (TypeError, ValueError) as error:
             outcome = ["refused", str(error)]
-        except BaseException as error:  # PanicException is no Exception
+        except BaseException as error:  # PanicException is not an Exception
             outcome = [type(error).__name__, str(error)]
         print(json.dumps([name, *outcome]), flush=True)
 
 
 @pytest.mark.parametrize("use", USES)
-def test_lies_are_refused(use):
+def test_invalid_data_is_an_error(use):
     done = subprocess.run(
         [sys.executable, __file__, use],
         capture_output=True,
@@ -353,7 +353,7 @@ def test_lies_are_refused(use):
     )
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, (found[-1:], done.stderr[-2000:])
-    assert [name for name, *_ in found] == list(lies_for(use))
+    assert [name for name, *_ in found] == list(cases_of(use))
     panics = [one for one in found if one[1] not in ("refused", "result")]
     assert not panics
     if use in TABLE_USES:
@@ -366,7 +366,7 @@ def test_lies_are_refused(use):
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_what_is_odd_is_read(odd):
+def test_unusual_data_is_read(odd):
     node, same = ODD[odd]
     expected = encoded(pa.table(Array(table(same))))
     for events in (Array(table(node)), Stream(table(node), [table(node)])):
@@ -374,7 +374,7 @@ def test_what_is_odd_is_read(odd):
     assert as_column(Array(node)) == expected
 
 
-def test_text_that_is_not_utf_8_is_a_rejected_row():
+def test_invalid_utf_8_is_a_rejected_row():
     wrong = texts(b"\xff\xfe1.2.3", b"AffectedSOPInstanceUID")
     for node in (
         wrong,
@@ -397,7 +397,7 @@ def test_text_that_is_not_utf_8_is_a_rejected_row():
         fastdimse.encode_capture(Array(table(seen)))
 
 
-def test_the_reason_of_a_producer_reaches_the_user():
+def test_error_of_the_producer_is_reported():
     with pytest.raises(ValueError, match="the disk is full"):
         fastdimse.encode_events(STREAMS["an error with its reason"]())
     with pytest.raises(ValueError, match="error code 22, without a reason"):
@@ -406,7 +406,7 @@ def test_the_reason_of_a_producer_reaches_the_user():
         fastdimse.encode_events(STREAMS["a later batch with more columns"]())
 
 
-def test_an_array_can_be_taken_once():
+def test_array_can_be_imported_once():
     array = Array(GOOD)
     capsules = array.__arrow_c_array__()
 

@@ -1,4 +1,4 @@
-"""Tables out of the libraries that make them, and decoded events back into these libraries."""
+"""Tables of other libraries are encoded, and decoded events are imported by them."""
 
 import itertools
 from collections.abc import Callable
@@ -24,7 +24,7 @@ DECODED = [{**row, **CONTEXT} for row in ROWS]
 
 
 def assert_encoded(make: Callable[[], Any]) -> None:
-    """Compare the bytes of what is made with pynetdicom's; a reader is made for each verb."""
+    """Compare the encoded bytes with pynetdicom's; each function gets a new reader."""
     encoded = encode_events(make())
     assert bytes(encoded) == STREAM
     assert b"".join(map(bytes, encode_batches(make(), batch_size=7))) == STREAM
@@ -73,7 +73,7 @@ def test_parquet_with_dictionaries_and_feather(tmp_path):
     assert_encoded(lambda: pyarrow.feather.read_table(tmp_path / "events.arrow", memory_map=True))
 
 
-def test_back_into_pyarrow():
+def test_decoded_events_in_pyarrow():
     decoded = decode_events(STREAM)
     assert pa.table(decoded).to_pylist() == DECODED
     reader = pa.RecordBatchReader.from_stream(decoded)
@@ -113,8 +113,8 @@ def test_polars_frames():
     assert bytes(encode_events(frame.reverse())) == b"".join(reversed(MESSAGES))
 
 
-def test_polars_requests_alone():
-    """As users filter and rename what they have."""
+def test_polars_requests_only():
+    """Filtered and renamed columns."""
     frame = (
         polars_frame()
         .lazy()
@@ -157,13 +157,13 @@ def test_polars_categories_and_enums():
 
 
 @pytest.mark.parametrize("kind", [pl.Float64, pl.Decimal(10, 0), pl.Boolean, pl.String], ids=str)
-def test_polars_columns_that_do_not_fit(kind):
+def test_polars_columns_of_wrong_types(kind):
     frame = polars_frame().with_columns(pl.col("EventTypeID").cast(kind))
     with pytest.raises(TypeError, match="the column 'EventTypeID' is"):
         encode_events(frame)
 
 
-def test_back_into_polars():
+def test_decoded_events_in_polars():
     decoded = decode_events(STREAM)
     frame = pl.DataFrame(decoded)
     assert frame.to_dicts() == DECODED
@@ -255,13 +255,13 @@ def test_duckdb_results_of_many_vectors(connection):
 
 
 @pytest.mark.parametrize("kind", ["DOUBLE", "HUGEINT", "DECIMAL(5, 0)", "VARCHAR", "BOOLEAN"])
-def test_duckdb_columns_that_do_not_fit(connection, kind):
+def test_duckdb_columns_of_wrong_types(connection, kind):
     query = f"SELECT * REPLACE (EventTypeID::{kind} AS EventTypeID) FROM ({QUERY})"
     with pytest.raises(TypeError, match="the column 'EventTypeID' is"):
         encode_events(connection.sql(query))
 
 
-def test_back_into_duckdb(connection):
+def test_decoded_events_in_duckdb(connection):
     decoded = decode_events(STREAM)
     back = connection.sql("FROM decoded")
     rows = [dict(zip(back.columns, values, strict=True)) for values in back.fetchall()]
@@ -279,7 +279,7 @@ def test_back_into_duckdb(connection):
 
 
 def pandas_frame(**types: Any) -> pd.DataFrame:
-    """Return the rows as a frame of pandas, with pandas' integers that may be missing."""
+    """Return the rows as a pandas frame with nullable integers."""
     frame = pd.DataFrame(ROWS, columns=list(COLUMNS), dtype=object)
     return frame.astype({**dict.fromkeys(NUMBERS, "Int64"), **types})
 
@@ -351,21 +351,21 @@ def test_pandas_frames_joined_sorted_and_converted():
 
 
 def filtered() -> tuple[pd.DataFrame, bytes]:
-    """Return some rows of a frame, which keep their places in it as their index."""
+    """Return some rows of a frame, with their old positions as index."""
     wanted = [row["MessageID"] is not None for row in ROWS]
     frame = pandas_frame()[wanted]
     assert not isinstance(frame.index, pd.RangeIndex)
     return frame, b"".join(itertools.compress(MESSAGES, wanted))
 
 
-def test_pandas_rows_without_their_index():
+def test_pandas_rows_without_index():
     frame, expected = filtered()
     assert bytes(encode_events(frame.reset_index(drop=True))) == expected
     assert bytes(encode_events({name: frame[name] for name in COLUMNS})) == expected
 
 
-def test_pandas_rows_with_their_index():
-    """pandas exports an index that is no range as a column, whether it has a name or not."""
+def test_pandas_rows_with_index():
+    """pandas exports an index as a column unless it is a range."""
     frame, expected = filtered()
     assert "__index_level_0__" in pa.table(frame).column_names
     for way in (frame, pa.table(frame), pa.Table.from_pandas(frame).replace_schema_metadata()):
@@ -377,7 +377,7 @@ def test_pandas_rows_with_their_index():
     assert bytes(encode_events(levels)) == expected
 
 
-def test_pandas_index_that_has_a_name():
+def test_pandas_index_with_a_name():
     frame, expected = filtered()
     assert bytes(encode_events(frame.set_index("MessageID"))) == expected
     with pytest.raises(ColumnError, match="unknown column 'place'"):
@@ -385,19 +385,19 @@ def test_pandas_index_that_has_a_name():
     for name in ("__index_level_0", "_index_level_0__", "__index_level_x__", "__index_level___"):
         with pytest.raises(ColumnError, match=f"unknown column '{name}'"):
             encode_events(frame.assign(**{name: 1}))
-    # In a mapping every column has the name that it was given.
+    # In a mapping, the key is the name of the column.
     columns = {name: frame[name] for name in COLUMNS}
     with pytest.raises(ColumnError, match="unknown column '__index_level_0__'"):
         encode_events({**columns, "__index_level_0__": frame.index})
 
 
-def test_pandas_index_alone():
+def test_pandas_index_as_column():
     with pytest.raises(ColumnError, match="no column 'AffectedSOPClassUID'"):
         encode_events(filtered()[0][[]])
 
 
-def test_pandas_columns_that_do_not_fit():
-    # Without a type of its own for missing integers, pandas makes them float.
+def test_pandas_columns_of_wrong_types():
+    # By default, pandas converts integers with missing values to float.
     frame = pd.DataFrame(ROWS, columns=list(COLUMNS))
     assert frame["Status"].dtype == float
     with pytest.raises(TypeError, match="the column 'MessageID' is Float64"):
@@ -408,9 +408,9 @@ def test_pandas_categories_of_integers():
     assert_encoded(lambda: pandas_frame(EventTypeID="category"))
 
 
-def test_back_into_pandas():
+def test_decoded_events_in_pandas():
     decoded = decode_events(STREAM)
-    # Missing integers are float in pandas, until it is asked for types of its own.
+    # Integers with missing values are float in pandas, except with its nullable types.
     floats = pd.DataFrame.from_arrow(decoded)
     arrows = pa.table(decoded).to_pandas(types_mapper=pd.ArrowDtype)
     for frame in (floats, floats.convert_dtypes(), arrows):
@@ -419,7 +419,7 @@ def test_back_into_pandas():
         assert bytes(encode_events(frame)) == STREAM
 
 
-# What has a table inside, but is none.
+# Objects that contain a table, but are not one.
 
 
 @pytest.mark.parametrize(
@@ -431,7 +431,7 @@ def test_back_into_pandas():
         pytest.param(lambda: polars_frame().lazy(), id="polars LazyFrame"),
     ],
 )
-def test_what_must_be_asked_for_its_table(inside):
+def test_objects_that_contain_a_table(inside):
     with pytest.raises(TypeError, match="events must be an Arrow table or stream"):
         encode_events(inside())
 

@@ -1,6 +1,6 @@
-"""Nothing is read outside of a buffer: next to it lie pages that can't be read.
+"""No read outside of a buffer: the pages next to each buffer are not readable.
 
-A read that strays ends the process, so these tests fail as a crashed worker.
+A read out of bounds kills the process, so these tests fail as a crashed worker.
 """
 
 import ctypes
@@ -29,7 +29,7 @@ PROT_NONE = 0
 
 
 def fenced(data: bytes, at_end: bool) -> pa.Buffer:
-    """Copy the data to pages of its own, up to their end or from their beginning."""
+    """Copy the data to new pages, at their end or at their beginning."""
     pages = -(-len(data) // mmap.PAGESIZE)
     mapping = mmap.mmap(-1, (pages + 2) * mmap.PAGESIZE)
     memory = ctypes.c_char.from_buffer(mapping)
@@ -45,7 +45,7 @@ def fenced(data: bytes, at_end: bool) -> pa.Buffer:
 
 
 def sizes(array: pa.Array) -> Iterator[int]:
-    """Return how many bytes of each buffer the array's layout needs, and no more."""
+    """Return the number of bytes that the layout of the array needs of each buffer."""
     end = array.offset + len(array)
     yield -(-end // 8)
     kind, buffers = array.type, array.buffers()
@@ -63,7 +63,7 @@ def sizes(array: pa.Array) -> Iterator[int]:
 
 
 def fence(array: pa.Array, at_end: bool) -> pa.Array:
-    """Return the array with every buffer of it fenced."""
+    """Return the array with each buffer copied next to unreadable pages."""
     if pa.types.is_dictionary(array.type):
         indices, values = fence(array.indices, at_end), fence(array.dictionary, at_end)
         return pa.DictionaryArray.from_arrays(indices, values)
@@ -75,18 +75,18 @@ def fence(array: pa.Array, at_end: bool) -> pa.Array:
 
 
 def fenced_batch(table: pa.Table, at_end: bool) -> pa.RecordBatch:
-    """Return a table with every buffer of it fenced."""
+    """Return a table with each buffer copied next to unreadable pages."""
     arrays = [fence(column.combine_chunks(), at_end) for column in table.columns]
     return pa.RecordBatch.from_arrays(arrays, names=table.column_names)
 
 
-@pytest.mark.parametrize(("at_end", "stray"), [(True, 3), (False, -1)])
-def test_the_fence_holds(at_end, stray):
+@pytest.mark.parametrize(("at_end", "offset"), [(True, 3), (False, -1)])
+def test_read_out_of_bounds_is_detected(at_end, offset):
     program = (
         "import ctypes, test_bulk_bounds as here\n"
         f"buffer = here.fenced(b'abc', {at_end})\n"
         "print(buffer.to_pybytes(), flush=True)\n"
-        f"ctypes.string_at(buffer.address + {stray}, 1)"
+        f"ctypes.string_at(buffer.address + {offset}, 1)"
     )
     tests = __file__.rpartition("/")[0]
     done = subprocess.run(
@@ -96,7 +96,7 @@ def test_the_fence_holds(at_end, stray):
 
 
 def dictionary(values: pa.Array) -> pa.DictionaryArray:
-    """Return a column of all the values of a dictionary, in their order."""
+    """Return a column with each value of a dictionary once, in order."""
     return pa.DictionaryArray.from_arrays(pa.array(range(len(values)), pa.int8()), values)
 
 
@@ -117,7 +117,7 @@ def message_of_uid(uid: str) -> bytes:
 @ends
 @ways
 @pytest.mark.parametrize("strings", STRINGS, ids=str)
-def test_a_uid_alone_in_its_buffer(strings, of, at_end):
+def test_buffer_with_one_uid(strings, of, at_end):
     for length in range(1, 67):
         uid = ("1.2.840.10008." * 5)[: length - 1] + "1"
         for text in {uid, uid[:-1] + ".", uid[:-1] + "x", "0" + uid[1:]}:
@@ -145,7 +145,7 @@ def message_of_data_set(data_set: bytes, limit: int) -> bytes:
 
 @ends
 @pytest.mark.parametrize("binaries", [*BINARIES, None], ids=str)
-def test_a_data_set_alone_in_its_buffer(binaries, at_end):
+def test_buffer_with_one_data_set(binaries, at_end):
     for length in LENGTHS:
         data_set = (bytes(range(1, 256)) * 20)[:length]
         array = pa.array([data_set], binaries or pa.binary(length))
@@ -185,7 +185,7 @@ def test_batches_of_any_number_of_rows(strings, binaries, integers, keys, at_end
 
 @ends
 @pytest.mark.parametrize("limit", [0, 40])
-def test_a_stream_cut_anywhere(limit, at_end):
+def test_truncated_streams(limit, at_end):
     stream = oracle_bytes(rows_of(EVENTS), 1, limit)
     messages = [oracle_bytes([row], 1, limit) for row in rows_of(EVENTS)]
     ends = list(itertools.accumulate(map(len, messages)))
@@ -200,7 +200,7 @@ COMMAND_SETS = b"".join(encode_command_set(to_oracle(row)) for row in rows_of(EV
 
 
 @ends
-def test_command_sets_cut_anywhere(at_end):
+def test_truncated_command_sets(at_end):
     for cut in range(len(COMMAND_SETS) + 1):
         data = fenced(COMMAND_SETS[:cut], at_end)
         decoded = decode_events(data, framing="command-set", on_invalid="skip")
@@ -208,7 +208,7 @@ def test_command_sets_cut_anywhere(at_end):
 
 
 @given(data=st.data(), framing=st.sampled_from(["p-data", "command-set"]), at_end=st.booleans())
-def test_broken_streams(data, framing, at_end):
+def test_invalid_streams(data, framing, at_end):
     stream = bytearray(oracle_bytes(rows_of(EVENTS), 1, data.draw(max_pdu_lengths)))
     if framing == "command-set":
         stream = bytearray(COMMAND_SETS)

@@ -1,4 +1,4 @@
-"""Streams of bytes to columns and primitives, hostile ones too."""
+"""Decoding of streams to columns and primitives, also of invalid streams."""
 
 import io
 import mmap
@@ -49,7 +49,7 @@ def test_decoding_undoes_encoding(events, max_pdu_length):
 
 
 @given(events=st.lists(rows, min_size=1, max_size=5), max_pdu_length=max_pdu_lengths)
-def test_primitives_are_pynetdicoms(events, max_pdu_length):
+def test_primitives_as_pynetdicom(events, max_pdu_length):
     stream = oracle_bytes(events, 1, max_pdu_length)
     for ours, oracle in zip(decode_events(stream), decode_stream(stream), strict=True):
         for name in COLUMNS:
@@ -61,7 +61,7 @@ def test_primitives_are_pynetdicoms(events, max_pdu_length):
 
 
 @given(data=st.data(), framing=st.sampled_from(["p-data", "command-set"]))
-def test_any_bytes_are_decoded_or_refused(data, framing):
+def test_any_bytes(data, framing):
     stream = bytearray(oracle_bytes(rows_of(EVENTS), 1, data.draw(max_pdu_lengths)))
     for _ in range(data.draw(st.integers(1, 6))):
         stream[data.draw(st.integers(0, len(stream) - 1))] = data.draw(st.integers(0, 255))
@@ -71,7 +71,7 @@ def test_any_bytes_are_decoded_or_refused(data, framing):
     assert len(list(pa.table(decoded).to_pylist())) == len(decoded)
 
 
-def test_every_cut_gives_the_events_before_it_and_its_byte():
+def test_truncated_at_every_byte():
     ends = [
         0,
         *np.cumsum(
@@ -79,21 +79,21 @@ def test_every_cut_gives_the_events_before_it_and_its_byte():
         ),
     ]
     for cut in range(len(STREAM)):
-        whole = sum(end <= cut for end in ends) - 1
+        complete = sum(end <= cut for end in ends) - 1
         if cut in ends:
-            assert len(decode_events(STREAM[:cut])) == whole
+            assert len(decode_events(STREAM[:cut])) == complete
             continue
         with pytest.raises(DecodeError) as caught:
             decode_events(STREAM[:cut])
         error = caught.value
-        assert len(error.events) == whole
+        assert len(error.events) == complete
         pdus = list(np.cumsum([0, *(len(pdu) for pdu in split_pdus(STREAM))]))
         broken = max(begin for begin in pdus if begin <= cut)
-        # Between two PDUs of a message it is the message that breaks off, where it began.
-        assert error.offset == (ends[whole] if broken == cut else broken)
+        # Between two PDUs of a message, the error is at the start of the message.
+        assert error.offset == (ends[complete] if broken == cut else broken)
         assert f"byte {error.offset}, " in str(error)
         skipped = decode_events(STREAM[:cut], on_invalid="skip")
-        assert (len(skipped), len(skipped.rejected)) == (whole, 1)
+        assert (len(skipped), len(skipped.rejected)) == (complete, 1)
 
 
 def test_several_pdvs_in_a_pdu():
@@ -104,7 +104,7 @@ def test_several_pdvs_in_a_pdu():
     assert pa.table(decode_events(pairs)) == pa.table(decode_events(STREAM))
 
 
-def test_other_pdus_and_messages_are_counted():
+def test_other_pdus_and_messages():
     from pynetdicom.dimse_messages import C_ECHO_RQ
     from pynetdicom.dimse_primitives import C_ECHO
     from pynetdicom.pdu import P_DATA_TF
@@ -137,7 +137,7 @@ BROKEN = [
 @pytest.mark.parametrize(
     ("stream", "code", "offset", "after"), BROKEN, ids=lambda value: str(value)[:20]
 )
-def test_what_is_broken_is_named_and_the_rest_is_read(stream, code, offset, after):
+def test_errors_and_the_events_after_them(stream, code, offset, after):
     with pytest.raises(DecodeError) as caught:
         decode_events(stream)
     assert (caught.value.code, caught.value.offset, caught.value.row) == (code, offset, 0)
@@ -181,7 +181,7 @@ def test_any_buffer(tmp_path):
 
 
 def test_read_only_views_of_memory_that_changes(tmp_path):
-    """A read-only buffer says only that nobody may write through this view."""
+    """A read-only buffer only prevents writes through this view."""
     expected = pa.table(decode_events(STREAM))
     other = bytes(len(STREAM))
 
@@ -232,7 +232,7 @@ def test_columns_in_other_types():
     assert table["EventInformation"].to_pylist() == EVENTS["EventInformation"]
 
 
-def test_latin_1_text_and_uids_against_the_rules():
+def test_latin_1_text_and_nonconformant_uids():
     event = primitive(MessageIDBeingRespondedTo=1, Status=0, ErrorComment="café")
     event.AffectedSOPInstanceUID = "1.02.x"
     decoded = decode_events(encode_p_data(event))
@@ -241,7 +241,7 @@ def test_latin_1_text_and_uids_against_the_rules():
     assert decoded[0].AffectedSOPInstanceUID == "1.02.x"
 
 
-def test_as_a_sequence():
+def test_sequence_of_primitives():
     decoded = decode_events(STREAM)
     assert decoded[-1].MessageID == 65535
     with pytest.raises(IndexError):
@@ -252,21 +252,21 @@ def test_as_a_sequence():
         decode_events(STREAM, on_invalid="stop")
 
 
-def whole(decoded):
-    """Return all that is in what was decoded."""
+def everything(decoded):
+    """Return everything that was decoded."""
     rejected = [(one.row, one.offset, one.code) for one in decoded.rejected]
     table = pa.table(decoded).to_pylist()
     return table, decoded.offsets.tolist(), rejected, decoded.skipped
 
 
-# A stream of more than 128 KiB for each thread; hypothesis chooses what repeats.
+# More than 128 KiB of the stream for each thread, by repeating drawn events.
 LONG = 700_000
 odd_pieces = st.sampled_from(
     [
         RELEASE,
         p_data((1, 2, b"no command")),
         p_data((1, 3, b"no command set")),
-        # A message that is the data set of another.
+        # A message as data set of another message.
         oracle_bytes([{**rows_of(EVENTS)[0], "EventInformation": STREAM}]),
     ]
 )
@@ -279,16 +279,16 @@ odd_pieces = st.sampled_from(
     max_pdu_length=max_pdu_lengths,
     threads=st.sampled_from([2, 3, 7]),
 )
-def test_threads_make_no_difference(events, odd, max_pdu_length, threads):
+def test_results_do_not_depend_on_threads(events, odd, max_pdu_length, threads):
     piece = oracle_bytes(events, 3, max_pdu_length) + b"".join(odd)
     stream = piece * (LONG // len(piece))
     one = decode_events(stream, on_invalid="skip")
     several = decode_events(stream, on_invalid="skip", threads=threads)
-    assert whole(several) == whole(one)
+    assert everything(several) == everything(one)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_an_error_is_the_first_whatever_the_threads(threads):
+def test_first_error_with_any_number_of_threads(threads):
     good = STREAM * (LONG // len(STREAM))
     broken = good + p_data((1, 2, b"no command")) + good
     with pytest.raises(DecodeError) as raised:
@@ -298,6 +298,6 @@ def test_an_error_is_the_first_whatever_the_threads(threads):
 
 
 @pytest.mark.parametrize("threads", [0, -1])
-def test_threads_are_at_least_one(threads):
+def test_threads_below_one(threads):
     with pytest.raises(ValueError, match=f"threads must be at least 1, not {threads}"):
         decode_events(STREAM, threads=threads)

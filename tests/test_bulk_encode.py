@@ -1,4 +1,4 @@
-"""Streams of events from tables, mappings and primitives, against pynetdicom one by one."""
+"""Encoding of tables, mappings and primitives, compared with pynetdicom for each event."""
 
 import io
 import threading
@@ -41,7 +41,7 @@ EVENTS = {
 
 
 def to_oracle(row: dict[str, Any]) -> Any:
-    """Return pynetdicom's primitive of a row."""
+    """Return a row as primitive of pynetdicom."""
     streams = ("EventInformation", "EventReply")
     values = {
         name: io.BytesIO(value) if name in streams else value
@@ -52,7 +52,7 @@ def to_oracle(row: dict[str, Any]) -> Any:
 
 
 def to_ours(row: dict[str, Any]) -> N_EVENT_REPORT:
-    """Return our primitive of a row."""
+    """Return a row as primitive of fastdimse."""
     event = N_EVENT_REPORT()
     for name, value in row.items():
         if value is not None:
@@ -62,32 +62,32 @@ def to_ours(row: dict[str, Any]) -> N_EVENT_REPORT:
 
 
 def rows_of(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    """Turn columns into rows."""
+    """Convert columns to rows."""
     return [
         dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
 
 
 def columns_of(events: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    """Turn rows into columns."""
+    """Convert rows to columns."""
     return {name: [event[name] for event in events] for name in COLUMNS}
 
 
 def even(max_pdu_length: int) -> int:
-    """Return the longest PDU whose fragment has an even length (PS3.8 E.1), if there is one."""
+    """Return the largest PDU length with a fragment of even length (PS3.8 E.1), if any."""
     return max_pdu_length & ~1 if max_pdu_length > 7 else max_pdu_length
 
 
 def oracle_bytes(
     events: list[dict[str, Any]], context_id: int = 1, max_pdu_length: int = 16382
 ) -> bytes:
-    """Encode rows with pynetdicom, one after another, in fragments of an even length."""
+    """Encode rows with pynetdicom, in fragments of even length."""
     options = (context_id, even(max_pdu_length))
     return b"".join(encode_p_data(to_oracle(event), *options) for event in events)
 
 
 @given(events=st.lists(rows, max_size=8), context_id=context_ids, max_pdu_length=max_pdu_lengths)
-def test_every_way_in_gives_pynetdicoms_bytes(events, context_id, max_pdu_length):
+def test_every_input_has_the_bytes_of_pynetdicom(events, context_id, max_pdu_length):
     expected = oracle_bytes(events, context_id, max_pdu_length)
     options = {"context_id": context_id, "max_pdu_length": max_pdu_length}
     ways = [
@@ -122,7 +122,7 @@ SCHEMA = pa.schema(
 
 
 def with_types(strings: pa.DataType, binaries: pa.DataType, integers: pa.DataType) -> pa.Table:
-    """Return the events in other types of Arrow."""
+    """Return the events with other Arrow types."""
     of = {pa.string(): strings, pa.binary(): binaries, pa.uint16(): integers}
     table = pa.table(EVENTS, schema=SCHEMA)
     return pa.table(
@@ -145,7 +145,7 @@ FLAVOURS = [
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS, ids=str)
-def test_flavours_of_arrow(flavour):
+def test_arrow_types(flavour):
     assert bytes(encode_events(with_types(*flavour))) == oracle_bytes(rows_of(EVENTS))
 
 
@@ -188,14 +188,14 @@ def test_polars_and_numpy():
     assert bytes(encode_events(columns)) == oracle_bytes(events)
 
 
-def test_command_sets_alone():
+def test_framing_of_command_sets():
     events = rows_of(EVENTS)
     expected = [encode_command_set(to_oracle(event)) for event in events]
     encoded = encode_events(EVENTS, framing="command-set")
     assert [bytes(message) for message in encoded] == expected
 
 
-def test_numbering_goes_round():
+def test_message_ids_wrap_around():
     columns = {
         "AffectedSOPClassUID": SOP_CLASS,
         "AffectedSOPInstanceUID": "1.2.3",
@@ -234,7 +234,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("name", "value", "code"), BAD, ids=lambda value: str(value)[:20])
-def test_a_bad_row_is_named_or_left_out(name, value, code):
+def test_rejected_row_is_an_error_or_skipped(name, value, code):
     columns = {**EVENTS, "PresentationContextID": [1, 1, 1]}
     columns[name] = [*columns[name][:2], value]
     with pytest.raises(EncodeError) as caught:
@@ -253,7 +253,7 @@ def test_a_bad_row_is_named_or_left_out(name, value, code):
     assert table["row"].to_pylist() == [2]
 
 
-def test_a_response_without_what_it_needs():
+def test_response_without_mandatory_fields():
     columns = {**EVENTS, "Status": [None, None, None]}
     with pytest.raises(EncodeError, match="row 1, Status: mandatory in a N-EVENT-REPORT-RSP"):
         encode_events(columns)
@@ -262,7 +262,7 @@ def test_a_response_without_what_it_needs():
         encode_events(columns)
 
 
-def test_bad_primitives_are_rows_too():
+def test_rejected_primitives():
     good, bad, worse = (to_ours(rows_of(EVENTS)[0]) for _ in range(3))
     bad.EventTypeID = 65536
     worse.AffectedSOPInstanceUID = None
@@ -274,13 +274,13 @@ def test_bad_primitives_are_rows_too():
     ]
 
 
-def test_rows_are_counted_through_batches():
+def test_row_numbers_across_batches():
     columns = {**EVENTS, "EventTypeID": [1, None, 65536]}
     batches = list(encode_batches(columns, batch_size=2, on_invalid="skip"))
     assert [rejection.row for batch in batches for rejection in batch.rejected] == [2]
 
 
-def test_lenient_uids():
+def test_nonconformant_uids():
     columns = {**EVENTS, "AffectedSOPInstanceUID": ["1.02.x", None, "1.2"]}
     events = rows_of(columns)
     encoded = encode_events(columns, enforce_uid_conformance=False)
@@ -289,7 +289,7 @@ def test_lenient_uids():
     assert len(validate_events(columns, enforce_uid_conformance=False)) == 0
 
 
-def test_an_empty_data_set_is_none():
+def test_empty_data_set_is_no_data_set():
     with_empty = {**EVENTS, "EventInformation": [b"", None, None]}
     without = {**EVENTS, "EventInformation": [None, None, None]}
     assert bytes(encode_events(with_empty)) == oracle_bytes(rows_of(without))
@@ -327,7 +327,7 @@ def without(name: str) -> dict[str, Any]:
     ],
     ids=lambda value: str(value)[:24],
 )
-def test_what_is_no_table_of_events(events, error, text):
+def test_invalid_inputs(events, error, text):
     with pytest.raises(error, match=text):
         encode_events(events, on_invalid="skip")
 
@@ -348,7 +348,7 @@ def test_options(option, text):
         encode_events(EVENTS, **option)
 
 
-def test_nothing_is_an_empty_stream():
+def test_no_events_is_an_empty_stream():
     for nothing in (pa.table(EVENTS, schema=SCHEMA).slice(0, 0), [], iter(())):
         encoded = encode_events(nothing)
         assert (len(encoded), encoded.nbytes, bytes(encoded)) == (0, 0, b"")
@@ -373,7 +373,7 @@ def test_the_stream_as_buffer_sequence_and_array():
     assert bytes(message) == expected[1]
 
 
-def test_a_stream_is_read_only_as_far_as_it_is_needed():
+def test_iterator_is_read_as_far_as_needed():
     taken = []
 
     def events() -> Iterator[N_EVENT_REPORT]:
@@ -387,7 +387,7 @@ def test_a_stream_is_read_only_as_far_as_it_is_needed():
     assert len(taken) == 4
 
 
-def test_an_error_of_the_producer_comes_through():
+def test_error_of_the_producer():
     def events() -> Iterator[N_EVENT_REPORT]:
         yield to_ours(rows_of(EVENTS)[0])
         raise KeyError("gone")
@@ -396,7 +396,7 @@ def test_an_error_of_the_producer_comes_through():
         encode_events(events())
 
 
-def test_threads_encode_one_table():
+def test_concurrent_calls_with_one_table():
     table = pa.concat_tables([pa.table(EVENTS, schema=SCHEMA)] * 3000).combine_chunks()
     expected, found = bytes(encode_events(table)), []
     threads = [
@@ -421,5 +421,5 @@ NO_ROWS = pa.table(
 @pytest.mark.parametrize(
     "events", [[], NO_ROWS.to_pydict(), NO_ROWS, NO_ROWS.combine_chunks()], ids=type
 )
-def test_no_rows_are_no_batches(events):
+def test_no_rows_no_batches(events):
     assert list(encode_batches(events)) == []

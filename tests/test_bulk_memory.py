@@ -1,4 +1,4 @@
-"""Encoding in batches takes memory for a batch, whatever the stream's length."""
+"""Encoding in batches needs memory for one batch, whatever the length of the stream."""
 
 import json
 import mmap
@@ -13,11 +13,11 @@ from fastdimse import decode_events
 PROGRAM = Path(__file__).parent.parent / "benches" / "peak_memory.py"
 EVENTS = 1_000_000
 LIMIT = 200 * 2**20
-"""Above what the interpreter takes; the stream takes more."""
+"""Above the memory of the interpreter. The stream is larger."""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="nobody tells the most memory there")
-def test_a_million_events_to_a_file_in_bounded_memory(tmp_path):
+def test_million_events_in_bounded_memory(tmp_path):
     path = tmp_path / "events.bin"
     command = [sys.executable, PROGRAM, str(EVENTS), path]
     done = subprocess.run(command, check=True, capture_output=True, timeout=300)

@@ -1,4 +1,4 @@
-"""Primitives in bulk, as they are and as users make them, against pynetdicom one by one."""
+"""Streams of primitives, also of subclasses, compared with pynetdicom for each primitive."""
 
 import io
 import itertools
@@ -22,12 +22,12 @@ from test_arrow_flavours import MESSAGES, ROWS, STREAM, request, response
 from test_bulk_encode import to_oracle, to_ours
 
 
-class Silent(N_EVENT_REPORT):
-    """A subclass that overrides nothing."""
+class PlainSubclass(N_EVENT_REPORT):
+    """A subclass without overrides."""
 
 
-class Fixed(N_EVENT_REPORT):
-    """A subclass in which two attributes are always the same."""
+class ConstantSubclass(N_EVENT_REPORT):
+    """A subclass with two constant attributes."""
 
     @property
     def EventTypeID(self) -> int:
@@ -46,24 +46,24 @@ class Fixed(N_EVENT_REPORT):
         pass
 
 
-class Duck:
-    """Only has the attributes."""
+class DuckTyped:
+    """A class that only has the attributes."""
 
 
-def to_silent(row: dict[str, Any]) -> Any:
-    event = Silent()
+def to_plain_subclass(row: dict[str, Any]) -> Any:
+    event = PlainSubclass()
     event.__setstate__(to_ours(row).__getstate__())
     return event
 
 
-def to_duck(row: dict[str, Any]) -> Any:
-    duck, event = Duck(), to_oracle(row)
+def to_duck_typed(row: dict[str, Any]) -> Any:
+    duck, event = DuckTyped(), to_oracle(row)
     for name in row:
         setattr(duck, name, getattr(event, name))
     return duck
 
 
-MAKERS = [to_ours, to_ours, to_silent, to_ours, to_oracle, to_duck]
+MAKERS = [to_ours, to_ours, to_plain_subclass, to_ours, to_oracle, to_duck_typed]
 
 
 def mixed() -> list[Any]:
@@ -76,16 +76,16 @@ def mixed() -> list[Any]:
     [list, tuple, iter, lambda events: (event for event in events)],
     ids=["list", "tuple", "iterator", "generator"],
 )
-def test_all_kinds_of_primitives_in_one_iterable(way):
+def test_mixed_kinds_of_primitives(way):
     assert bytes(encode_events(way(mixed()))) == STREAM
     assert len(validate_events(way(mixed()))) == 0
     for size in (1, 2, 7, 60, 61, 62):
         assert b"".join(map(bytes, encode_batches(way(mixed()), batch_size=size))) == STREAM
 
 
-@pytest.mark.parametrize("make", [to_ours, to_silent, to_oracle, to_duck])
+@pytest.mark.parametrize("make", [to_ours, to_plain_subclass, to_oracle, to_duck_typed])
 def test_runs_of_requests_and_of_responses(make):
-    """A column may begin late, end early, or not be there."""
+    """A column can begin late, end early, or be missing."""
     requests = [request(number) for number in range(60)]
     responses = [response(number) for number in range(60)]
     bare = {name: None for name in requests[0]}
@@ -113,7 +113,7 @@ def test_runs_of_requests_and_of_responses(make):
 def test_data_sets_of_very_different_lengths(lengths, known):
     data_sets = [bytes([at % 251]) * length for at, length in enumerate(lengths)]
     rows = [{**request(0), "EventInformation": data_set} for data_set in data_sets]
-    # An empty data set is none in bulk.
+    # In streams, an empty data set is no data set.
     expected = b"".join(
         encode_p_data(to_oracle({**row, "EventInformation": row["EventInformation"] or None}))
         for row in rows
@@ -122,8 +122,8 @@ def test_data_sets_of_very_different_lengths(lengths, known):
     assert bytes(encode_events(events if known else iter(events))) == expected
 
 
-def test_a_subclass_is_asked_for_its_attributes():
-    event = Fixed()
+def test_overridden_attributes_are_used():
+    event = ConstantSubclass()
     plain = to_ours(ROWS[0])
     for name in ("MessageID", "AffectedSOPClassUID", "AffectedSOPInstanceUID"):
         setattr(event, name, ROWS[0][name])
@@ -132,7 +132,7 @@ def test_a_subclass_is_asked_for_its_attributes():
     assert bytes(encode_events([plain, event, plain])) == expected
 
 
-# Values that are out of the ordinary.
+# Unusual values.
 
 REQUEST, RESPONSE = request(1), response(5)
 REFUSED = [
@@ -154,9 +154,9 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("make", [to_ours, to_silent, to_oracle, to_duck])
+@pytest.mark.parametrize("make", [to_ours, to_plain_subclass, to_oracle, to_duck_typed])
 @pytest.mark.parametrize(("row", "name", "value", "code"), REFUSED)
-def test_a_refused_value_is_named(row, name, value, code, make):
+def test_error_names_the_value(row, name, value, code, make):
     bad = make(row)
     setattr(bad, name, value)
     events = [*mixed(), bad, *mixed()]
@@ -178,7 +178,7 @@ def set_all(event: Any, values: dict[str, Any]) -> Any:
     return event
 
 
-@pytest.mark.parametrize("make", [to_ours, to_silent, to_oracle])
+@pytest.mark.parametrize("make", [to_ours, to_plain_subclass, to_oracle])
 @pytest.mark.parametrize(
     ("row", "values"),
     [
@@ -191,14 +191,14 @@ def set_all(event: Any, values: dict[str, Any]) -> Any:
     ],
     ids=str,
 )
-def test_values_are_read_as_pynetdicom_reads_them(row, values, make):
+def test_values_are_read_as_by_pynetdicom(row, values, make):
     expected = encode_p_data(set_all(to_oracle(row), values))
     event = set_all(make(row), values)
     encoded = encode_events([event, to_ours(ROWS[0]), event])
     assert bytes(encoded) == expected + MESSAGES[0] + expected
 
 
-def test_one_that_was_deleted_has_no_value():
+def test_deleted_attribute_has_no_value():
     event, theirs = to_ours(RESPONSE), to_oracle(RESPONSE)
     del event.ErrorComment, theirs.ErrorComment
     expected = encode_p_data(theirs)
@@ -210,8 +210,8 @@ def test_one_that_was_deleted_has_no_value():
 # Streams.
 
 
-class Shouting(io.BytesIO):
-    """A stream that says something else than what is in it."""
+class MisleadingStream(io.BytesIO):
+    """A stream whose `getvalue` returns other bytes than its content."""
 
     def getvalue(self) -> bytes:
         return super().getvalue().upper()
@@ -253,14 +253,14 @@ STREAMS: dict[str, tuple[Callable[[], io.BytesIO], bytes]] = {
     "at the end": (lambda: moved(18), b"from the beginning"),
     "behind the end": (lambda: moved(1000), b"from the beginning"),
     "of one byte": (lambda: io.BytesIO(b"1"), b"1"),
-    "of a subclass": (lambda: Shouting(b"loud"), b"LOUD"),
+    "of a subclass": (lambda: MisleadingStream(b"loud"), b"LOUD"),
     "lent": (lent, b"lent to a view"),
 }
 
 
-@pytest.mark.parametrize("make", [to_ours, to_silent, to_oracle])
+@pytest.mark.parametrize("make", [to_ours, to_plain_subclass, to_oracle])
 @pytest.mark.parametrize(("stream", "data_set"), STREAMS.values(), ids=STREAMS)
-def test_a_stream_is_taken_as_a_whole_and_stays_where_it_is(stream, data_set, make):
+def test_complete_stream_is_read_and_its_position_kept(stream, data_set, make):
     stream = stream()
     position = stream.tell()
     for row in (REQUEST, RESPONSE):
@@ -273,33 +273,33 @@ def test_a_stream_is_taken_as_a_whole_and_stays_where_it_is(stream, data_set, ma
         assert not stream.closed
 
 
-@pytest.mark.parametrize("make", [to_ours, to_silent, to_oracle])
-def test_a_closed_stream_can_not_be_read(make):
+@pytest.mark.parametrize("make", [to_ours, to_plain_subclass, to_oracle])
+def test_closed_stream(make):
     event = make({**REQUEST, "EventInformation": b"gone"})
     event.EventInformation.close()
     with pytest.raises(ValueError, match=r"I/O operation on closed file"):
         encode_events([to_ours(ROWS[0]), event])
 
 
-def test_what_is_no_stream():
-    duck = to_duck(REQUEST)
+def test_objects_that_are_not_streams():
+    duck = to_duck_typed(REQUEST)
     duck.EventInformation = b"bytes"
     with pytest.raises(TypeError, match=r"a data set must be an io\.BytesIO, not bytes"):
         encode_events([duck])
 
 
-def test_events_may_share_a_stream():
+def test_events_can_share_a_stream():
     stream = io.BytesIO(b"shared")
     events = [set_all(to_ours(REQUEST), {"EventInformation": stream}) for _ in range(9)]
     expected = encode_p_data(to_oracle({**REQUEST, "EventInformation": b"shared"}))
     assert bytes(encode_events(events)) == expected * 9
-    # What was encoded does not change with the stream, nor the stream with what was encoded.
+    # The encoded bytes and the stream are independent of each other.
     encoded = encode_events(events)
     stream.write(b"changed")
     assert bytes(encoded) == expected * 9
 
 
-def test_nothing_keeps_what_was_encoded():
+def test_encoded_primitives_are_not_kept_alive():
     event = to_ours({**REQUEST, "EventInformation": b"x" * 100})
     objects = [event, event.EventInformation, event.AffectedSOPInstanceUID]
     before = [sys.getrefcount(one) for one in objects]
@@ -308,10 +308,10 @@ def test_nothing_keeps_what_was_encoded():
     assert [sys.getrefcount(one) for one in objects] == before
 
 
-# What happens meanwhile.
+# Changes during a call.
 
 
-def test_an_error_of_the_iterator_comes_through():
+def test_error_of_the_iterator():
     def events() -> Iterator[Any]:
         yield from mixed()
         raise LookupError("no more")
@@ -324,7 +324,7 @@ def test_an_error_of_the_iterator_comes_through():
         next(parts)
 
 
-def test_a_list_that_changes_while_it_is_read():
+def test_list_changes_during_the_call():
     events = mixed()
 
     class Dropping(N_EVENT_REPORT):
@@ -346,7 +346,7 @@ def test_a_list_that_changes_while_it_is_read():
     assert bytes(encode_events(events)) == expected
 
 
-def test_other_threads_change_the_list_and_the_events():
+def test_other_threads_change_list_and_events():
     rows = [{**REQUEST, "EventInformation": bytes([65 + at]) * 100} for at in range(26)]
     known = {encode_p_data(to_oracle(row)) for row in rows}
     events = [to_ours(row) for row in rows] * 20
@@ -378,12 +378,12 @@ def test_other_threads_change_the_list_and_the_events():
             thread.join()
 
 
-def test_theirs_is_theirs():
-    """The kinds that are compared here are different ones."""
+def test_primitives_of_pynetdicom():
+    """pynetdicom's own primitives are encoded as such."""
     kinds = {type(event) for event in mixed()}
     assert kinds == {
         N_EVENT_REPORT,
-        Silent,
+        PlainSubclass,
         pynetdicom.dimse_primitives.N_EVENT_REPORT,
-        Duck,
+        DuckTyped,
     }

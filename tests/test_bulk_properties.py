@@ -1,4 +1,4 @@
-"""What holds of every stream: both ways undo each other, and pynetdicom does the same."""
+"""Properties of every stream: decoding inverts encoding, and both agree with pynetdicom."""
 
 import itertools
 import struct
@@ -31,9 +31,9 @@ from test_bulk_decode import RELEASE, STREAMS, p_data, parts
 from test_bulk_encode import SOP_CLASS, even, oracle_bytes, to_oracle, to_ours
 
 MOST_FRAGMENTS = 3000
-"""More of them take pynetdicom too long."""
+"""Limit of fragments, because pynetdicom is slow for more."""
 PDV_OVERHEAD = 6
-"""What a PDV's length, context ID and control header take of a PDU (PS3.8 D.1)."""
+"""Bytes of the PDV length, context ID and control header in a PDU (PS3.8 D.1)."""
 
 INTEGERS = pa.int64()
 SCHEMA = pa.schema(
@@ -54,18 +54,18 @@ SCHEMA = pa.schema(
 
 
 def table_of(events: list[dict[str, Any]]) -> pa.Table:
-    """Return rows as a table, with the contexts that they name."""
+    """Return rows as a table, with their contexts."""
     return pa.Table.from_pylist(events, schema=SCHEMA)
 
 
 def chunked(table: pa.Table, cuts: list[int]) -> pa.Table:
-    """Return the table with its chunks cut there, some of them perhaps empty."""
+    """Return the table in chunks, which can be empty."""
     bounds = itertools.pairwise([0, *sorted(cut % (len(table) + 1) for cut in cuts), len(table)])
     return pa.concat_tables([table.slice(begin, end - begin) for begin, end in bounds])
 
 
 def as_sent(event: dict[str, Any]) -> dict[str, Any]:
-    """Return the row as its receiver sees it: a data set of no bytes is none."""
+    """Return the row as its receiver decodes it: a data set of zero bytes is no data set."""
     return {**event, **{name: event[name] or None for name in STREAMS}}
 
 
@@ -75,7 +75,7 @@ def assert_same(ours: Iterable[Any], oracle: Iterable[Any]) -> None:
         for name in COLUMNS:
             mine, theirs = getattr(one, name), getattr(other, name)
             if name in STREAMS:
-                # pynetdicom has a stream where no data set came.
+                # pynetdicom has an empty stream for a missing data set.
                 assert (mine.getvalue() if mine else b"") == theirs.getvalue()
             else:
                 assert (type(mine), mine) == (type(theirs), theirs)
@@ -83,7 +83,7 @@ def assert_same(ours: Iterable[Any], oracle: Iterable[Any]) -> None:
 
 @st.composite
 def limits(draw: st.DrawFn, events: list[dict[str, Any]]) -> int:
-    """Maximum PDU lengths at which something changes: those of the events' own parts."""
+    """Maximum PDU lengths near the lengths of command sets and data sets."""
     data_sets = [len(event[name] or b"") for event in events for name in STREAMS]
     command_sets = [len(encode_command_set(to_oracle(event))) for event in events]
     near = {
@@ -102,7 +102,7 @@ def limits(draw: st.DrawFn, events: list[dict[str, Any]]) -> int:
 
 
 @given(events=st.lists(wide_rows, max_size=6), context_id=context_ids, data=st.data())
-def test_both_ways_undo_each_other_as_pynetdicoms_do(events, context_id, data):
+def test_decoding_inverts_encoding_as_in_pynetdicom(events, context_id, data):
     events = [as_sent(event) for event in events]
     limit = data.draw(limits(events), "max_pdu_length")
     messages = [encode_p_data(to_oracle(event), context_id, even(limit)) for event in events]
@@ -123,7 +123,7 @@ def test_both_ways_undo_each_other_as_pynetdicoms_do(events, context_id, data):
 
 
 @given(events=st.lists(wide_rows, max_size=6))
-def test_both_ways_undo_each_other_for_command_sets(events):
+def test_decoding_inverts_encoding_of_command_sets(events):
     events = [as_sent(event) for event in events]
     command_sets = [encode_command_set(to_oracle(event)) for event in events]
     encoded = encode_events(table_of(events), framing="command-set")
@@ -160,7 +160,7 @@ OPTIONAL = {
 }
 
 
-def test_every_maximum_from_one_byte_a_fragment_to_past_the_whole():
+def test_every_max_pdu_length_up_to_a_complete_message():
     events = [REQUEST, {**RESPONSE, **OPTIONAL}, RESPONSE]
     table = table_of(events)
     whole = max(len(message) for message in encode_events(table))
@@ -183,7 +183,7 @@ def test_every_length_of_data_set_and_comment(limit):
     assert pa.table(decode_events(encoded)).select(COLUMNS).to_pylist() == events
 
 
-def test_every_choice_of_optional_fields_after_any_other():
+def test_every_pair_of_shapes():
     shapes = [
         {**RESPONSE, **{name: OPTIONAL[name] for name in names}}
         for count in range(len(OPTIONAL) + 1)
@@ -191,7 +191,7 @@ def test_every_choice_of_optional_fields_after_any_other():
     ]
     shapes += [REQUEST, {**REQUEST, "EventInformation": None}]
     messages = [encode_p_data(to_oracle(shape)) for shape in shapes]
-    # Every shape once after each, itself too.
+    # Each pair of shapes occurs once, in order.
     order = [one for pair in itertools.product(range(len(shapes)), repeat=2) for one in pair]
     encoded = encode_events(table_of([shapes[one] for one in order]))
     assert bytes(encoded) == b"".join(messages[one] for one in order)
@@ -201,7 +201,7 @@ def test_every_choice_of_optional_fields_after_any_other():
 
 
 @pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 31, 32, 33, 48, 63, 64])
-def test_sop_classes_that_differ_in_one_byte_or_in_length_only(length):
+def test_similar_sop_classes(length):
     uid = ("1.34567." * 8)[: length - 1] + "9"
     places = [place for place in range(length) if uid[place] not in ".1"]
     near = [uid[:place] + "2" + uid[place + 1 :] for place in places]
@@ -238,7 +238,7 @@ cut_lists = st.lists(st.integers(0, 30), max_size=6)
         }
     ),
 )
-def test_batches_of_any_size_make_the_same_stream(events, batch_size, cuts, numbered, options):
+def test_stream_does_not_depend_on_batch_size(events, batch_size, cuts, numbered, options):
     table = table_of(events)
     if numbered:
         table = table.drop_columns("MessageID")
@@ -253,7 +253,7 @@ def test_batches_of_any_size_make_the_same_stream(events, batch_size, cuts, numb
         assert [bytes(message) for batch in batches for message in batch] == list(expected)
 
 
-# Faults, each with the field and the code by which it is known, in a request and in a response.
+# Faults, with their field and code, in requests and responses.
 
 LONG = 2**40
 FAULTS: dict[str, list[tuple[str, Any, str]]] = {
@@ -298,12 +298,12 @@ FAULTS: dict[str, list[tuple[str, Any, str]]] = {
 
 
 def kind_of(event: dict[str, Any]) -> str:
-    """Return which of the two messages a row is."""
+    """Return whether a row is a request or a response."""
     return "request" if event["MessageIDBeingRespondedTo"] is None else "response"
 
 
-def spoilt(event: dict[str, Any], fault: tuple[str, Any, str] | None) -> dict[str, Any]:
-    """Return the row with the fault."""
+def with_fault(event: dict[str, Any], fault: tuple[str, Any, str] | None) -> dict[str, Any]:
+    """Return the row with a fault."""
     return event if fault is None else {**event, fault[0]: fault[1]}
 
 
@@ -320,15 +320,15 @@ faulty_rows = rows.flatmap(
     batch_size=batch_sizes,
     framing=st.sampled_from(["p-data", "command-set"]),
 )
-@example(  # a clean stream with a bad row at its very end, and one of bad rows only
+@example(  # valid rows with a rejected row at the end, and only rejected rows
     drawn=[(REQUEST, None)] * 9 + [(RESPONSE, FAULTS["response"][0])],
     cuts=[9],
     batch_size=3,
     framing="p-data",
 )
 @example(drawn=[(REQUEST, FAULTS["request"][0])] * 5, cuts=[2], batch_size=2, framing="command-set")
-def test_good_rows_are_not_touched_by_bad_ones(drawn, cuts, batch_size, framing):
-    events = [spoilt(*one) for one in drawn]
+def test_valid_rows_do_not_depend_on_rejected_ones(drawn, cuts, batch_size, framing):
+    events = [with_fault(*one) for one in drawn]
     good = [event for event, fault in drawn if fault is None]
     bad = [(row, fault) for row, (_, fault) in enumerate(drawn) if fault is not None]
     expected = b"".join(
@@ -366,7 +366,7 @@ def test_good_rows_are_not_touched_by_bad_ones(drawn, cuts, batch_size, framing)
 
 
 @given(events=st.lists(rows, min_size=1, max_size=8), row=st.integers(0, 7), cuts=cut_lists)
-def test_batches_before_a_bad_row_are_handed_out(events, row, cuts):
+def test_batches_before_a_rejected_row_are_returned(events, row, cuts):
     row %= len(events)
     broken = [
         {**event, **({"PresentationContextID": 4} if at == row else {})}
@@ -380,7 +380,7 @@ def test_batches_before_a_bad_row_are_handed_out(events, row, cuts):
     assert (caught.value.row, caught.value.code) == (row, "context-id")
 
 
-def test_rows_are_numbered_over_chunks_whether_good_or_bad():
+def test_row_numbers_across_chunks():
     count, every = 70_000, 1000
     uids = ["1.2.3"] * count
     uids[::every] = ["1.02"] * len(uids[::every])
@@ -400,11 +400,11 @@ def test_rows_are_numbered_over_chunks_whether_good_or_bad():
 
 THREADS = [2, 3, 7]
 ENOUGH = 9 * 2**20
-"""A stream of so many bytes has parts for several threads."""
+"""A stream of this length is divided among threads."""
 
 
 def repeated(events: list[dict[str, Any]], shuffled: bool, options: dict[str, Any]) -> pa.Table:
-    """Return the rows so often that several threads have work, in runs or in any order."""
+    """Repeat rows until several threads have work, in runs or shuffled."""
     table = table_of(events)
     size = encode_events(table, on_invalid="skip", **options).nbytes
     times = ENOUGH // max(size, 100 * len(events)) + 1
@@ -415,7 +415,7 @@ def repeated(events: list[dict[str, Any]], shuffled: bool, options: dict[str, An
 
 
 def outcome(call: Callable[..., EncodedEvents], *args: Any, **options: Any) -> Any:
-    """Return all that is to be seen of encoded events, or of the error."""
+    """Return everything observable of encoded events, or of the error."""
     try:
         encoded = call(*args, **options)
     except EncodeError as error:
@@ -441,7 +441,7 @@ options_of_streams = st.fixed_dictionaries(
     cuts=st.lists(st.integers(0, 2**16), max_size=6),
     options=options_of_streams,
 )
-@example(  # nothing to close up; then bad rows in the last part only, and in the first
+@example(  # no gap between parts; then rejected rows only in the last part, and only in the first
     drawn=[(REQUEST, None), (RESPONSE, None)],
     shuffled=True,
     numbered=False,
@@ -462,8 +462,8 @@ options_of_streams = st.fixed_dictionaries(
     cuts=[1, 2, 3],
     options={"max_pdu_length": 7},
 )
-def test_any_number_of_threads_makes_the_same_stream(drawn, shuffled, numbered, cuts, options):
-    table = repeated([spoilt(*one) for one in drawn], shuffled, options)
+def test_stream_does_not_depend_on_threads(drawn, shuffled, numbered, cuts, options):
+    table = repeated([with_fault(*one) for one in drawn], shuffled, options)
     table = chunked(table.drop_columns("MessageID") if numbered else table, cuts)
     for way in ({**options, "on_invalid": "raise"}, {**options, "on_invalid": "skip"}):
         one = outcome(encode_events, table, **way)
@@ -476,7 +476,7 @@ def test_any_number_of_threads_makes_the_same_stream(drawn, shuffled, numbered, 
 
 
 def outcomes(batches: Iterator[EncodedEvents]) -> list[Any]:
-    """Take batches to the end, past all errors."""
+    """Return the outcomes of all batches, also after errors."""
     found: list[Any] = []
     while True:
         try:
@@ -495,10 +495,8 @@ def outcomes(batches: Iterator[EncodedEvents]) -> list[Any]:
     on_invalid=st.sampled_from(["raise", "skip"]),
     options=options_of_streams,
 )
-def test_any_number_of_threads_makes_the_same_batches(
-    drawn, cuts, breaks, batch_size, on_invalid, options
-):
-    table = chunked(table_of([spoilt(*one) for one in drawn]), cuts)
+def test_batches_do_not_depend_on_threads(drawn, cuts, breaks, batch_size, on_invalid, options):
+    table = chunked(table_of([with_fault(*one) for one in drawn]), cuts)
 
     def parts() -> Iterator[pa.RecordBatch]:
         for place, batch in enumerate(table.to_batches()):
@@ -518,15 +516,15 @@ def test_any_number_of_threads_makes_the_same_batches(
         assert found(threads) == one
 
 
-# What peers make of the same messages.
+# Other framings of the same messages.
 
 Pdv = tuple[int, int, bytes]
 LAST = 0b10
-"""Set in the control header of a message's last fragment (PS3.8 E.2)."""
+"""Bit of the last fragment in the message control header (PS3.8 E.2)."""
 
 
 def dimse(message: DIMSEMessage, primitive: Any, limit: int) -> list[Pdv]:
-    """Return the PDVs of another DIMSE message, made by pynetdicom."""
+    """Return the PDVs of another DIMSE message, encoded by pynetdicom."""
     message.primitive_to_message(primitive)
     stream = b""
     for fragment in message.encode_msg(5, limit):
@@ -558,8 +556,8 @@ OTHER_PDUS = {
 
 
 @dataclass
-class Sent:
-    """A stream as a peer might send it, and what is known of it."""
+class Reframed:
+    """A stream as a peer can send it, and its events."""
 
     stream: bytes
     offsets: list[int]
@@ -567,7 +565,7 @@ class Sent:
 
 
 def cut(draw: st.DrawFn, pdv: Pdv) -> list[Pdv]:
-    """Cut a fragment into several, some of them perhaps empty."""
+    """Divide a fragment into several, which can be empty."""
     context_id, control, fragment = pdv
     cuts = sorted(draw(st.lists(st.integers(0, len(fragment)), max_size=3)))
     pieces = [fragment[begin:end] for begin, end in itertools.pairwise([0, *cuts, len(fragment)])]
@@ -579,11 +577,11 @@ def cut(draw: st.DrawFn, pdv: Pdv) -> list[Pdv]:
 
 
 @st.composite
-def sent_otherwise(draw: st.DrawFn, messages: list[list[Pdv]], limit: int) -> Sent:
-    """Cut fragments, put other things between messages, join PDVs of all of them in PDUs."""
+def reframed(draw: st.DrawFn, messages: list[list[Pdv]], limit: int) -> Reframed:
+    """Divide fragments, insert other messages, and join PDVs of all messages in PDUs."""
     known = others(limit)
     skipped: Counter[str] = Counter()
-    items: list[tuple[Pdv | bytes, bool]] = []  # and whether an event begins with it
+    items: list[tuple[Pdv | bytes, bool]] = []  # and whether it is the first PDV of an event
     for message in messages:
         for name in draw(st.lists(st.sampled_from([*known, *OTHER_PDUS]), max_size=2)):
             skipped[name] += 1
@@ -601,7 +599,7 @@ def sent_otherwise(draw: st.DrawFn, messages: list[list[Pdv]], limit: int) -> Se
             stream += item
         else:
             together.append(item)
-    return Sent(stream + (p_data(*together) if together else b""), offsets, skipped)
+    return Reframed(stream + (p_data(*together) if together else b""), offsets, skipped)
 
 
 def shortened(event: dict[str, Any]) -> dict[str, Any]:
@@ -614,10 +612,10 @@ def shortened(event: dict[str, Any]) -> dict[str, Any]:
     limit=st.sampled_from([0, 30, 100, 16382]),
     framed=st.data(),
 )
-def test_however_a_peer_frames_them_the_events_are_the_same(events, limit, framed):
+def test_events_do_not_depend_on_framing(events, limit, framed):
     events = [as_sent(shortened(event)) for event in events]
     messages = [parts(encode_p_data(to_oracle(event), 3, limit)) for event in events]
-    sent = framed.draw(sent_otherwise(messages, limit))
+    sent = framed.draw(reframed(messages, limit))
     decoded = decode_events(sent.stream)
     assert pa.table(decoded).to_pylist() == [
         {**event, "PresentationContextID": 3} for event in events
@@ -629,7 +627,7 @@ def test_however_a_peer_frames_them_the_events_are_the_same(events, limit, frame
 
 
 @given(event=wide_rows, limit=st.sampled_from([0, 100]), data=st.data())
-def test_cut_fragments_are_what_pynetdicom_makes_of_them(event, limit, data):
+def test_fragments_as_pynetdicom(event, limit, data):
     pdvs = parts(encode_p_data(to_oracle(as_sent(shortened(event))), 1, limit))
     fragments = [fragment for pdv in pdvs for fragment in cut(data.draw, pdv)]
     stream = b"".join(p_data(fragment) for fragment in fragments)

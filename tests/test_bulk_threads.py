@@ -1,4 +1,4 @@
-"""Threads at work on streams, and what holds a stream's memory alive."""
+"""Concurrent calls, and the lifetime of the memory of streams."""
 
 import gc
 import itertools
@@ -33,11 +33,11 @@ from test_arrow_flavours import MESSAGES, ROWS, STREAM, table
 from test_bulk_encode import SOP_CLASS
 
 PATIENCE = 60
-"""Seconds after which a thread is taken for stuck."""
+"""Seconds after which a thread counts as stuck."""
 
 
 def run_together(*calls: Callable[[], Any]) -> list[Any]:
-    """Run calls in threads that begin at once; return what they return, or raise what they do."""
+    """Run calls in threads that start together; return their results or raise their error."""
     barrier, outcomes = threading.Barrier(len(calls)), [None] * len(calls)
 
     def run(place: int, call: Callable[[], Any]) -> None:
@@ -65,7 +65,7 @@ def run_together(*calls: Callable[[], Any]) -> list[Any]:
 # The GIL.
 
 SHARE = 0.2
-"""What another thread gets done during a call, of what it does while nothing else is done."""
+"""Part of the progress of another thread during a call, relative to an idle process."""
 TRIES = 20
 
 
@@ -84,7 +84,7 @@ def many() -> pa.Table:
 
 
 class Counting:
-    """A thread that counts, and asks for the GIL each time."""
+    """A thread that counts, and acquires the GIL for each step."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -97,7 +97,7 @@ class Counting:
             time.sleep(0)
 
     def during(self, call: Callable[[], object]) -> tuple[int, float]:
-        """Return how far it counted during a call, and how long the call took."""
+        """Return the count and the duration of a call."""
         count, begin = self.count, time.perf_counter()
         call()
         return self.count - count, time.perf_counter() - begin
@@ -113,7 +113,7 @@ class Counting:
 
 @contextmanager
 def prompt_switches() -> Iterator[None]:
-    """Give the GIL back soon to a thread that waits for it, or waiting would look like progress."""
+    """Shorten the switch interval: a long one would count as progress of the waiting thread."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
@@ -123,7 +123,7 @@ def prompt_switches() -> Iterator[None]:
 
 
 def shares_of_another_thread(call: Callable[[], object]) -> Iterator[float]:
-    """Measure the share a few times; a busy machine makes some of them too small."""
+    """Measure the share several times, because a busy machine makes some of them too small."""
     with prompt_switches(), Counting() as counting:
         fastest = 0.0
         for _ in range(TRIES):
@@ -139,12 +139,12 @@ def shares_of_another_thread(call: Callable[[], object]) -> Iterator[float]:
 
 
 def exhaust(batches: Iterator[EncodedEvents]) -> None:
-    """Encode all batches, and keep none."""
+    """Encode all batches without keeping them."""
     for batch in batches:
         assert batch.nbytes
 
 
-def test_another_thread_goes_on_meanwhile(many):
+def test_calls_release_the_gil(many):
     encoded = encode_events(many)
     stream = bytes(encoded)
     bad = many.set_column(1, "AffectedSOPInstanceUID", pa.array(["1.02", "1.2"] * (len(many) // 2)))
@@ -164,7 +164,7 @@ def test_another_thread_goes_on_meanwhile(many):
 
 
 @pytest.mark.skipif(not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="there is no GIL")
-def test_a_call_with_the_gil_would_be_seen():
+def test_call_with_the_gil_is_detected():
     shares = shares_of_another_thread(lambda: sum(range(2_000_000)))
     assert statistics.median(itertools.islice(shares, 9)) < SHARE
 
@@ -172,7 +172,7 @@ def test_a_call_with_the_gil_would_be_seen():
 # Threads at once.
 
 
-def test_threads_encode_and_check_one_table_at_once():
+def test_concurrent_encoding_and_validation_of_one_table():
     events = pa.concat_tables([table()] * 50)
     bad = events.set_column(
         events.column_names.index("MessageID"), "MessageID", pa.nulls(len(events), pa.int64())
@@ -189,7 +189,7 @@ def test_threads_encode_and_check_one_table_at_once():
     assert found == [STREAM * 50, STREAM * 50, requests] * 3
 
 
-def test_threads_read_one_stream_at_once():
+def test_concurrent_decoding_of_one_stream():
     stream = STREAM * 20
     expected = pa.table(decode_events(stream))
     assert expected.select(COLUMNS).to_pylist() == ROWS * 20
@@ -197,7 +197,7 @@ def test_threads_read_one_stream_at_once():
         assert table_ == expected
 
 
-def test_threads_share_what_was_encoded_and_decoded():
+def test_threads_share_results():
     encoded = encode_events(table())
     decoded = decode_events(encoded)
     numbers = [row["MessageID"] for row in ROWS]
@@ -217,8 +217,8 @@ def test_threads_share_what_was_encoded_and_decoded():
 BUSY = "encode_batches already executing"
 
 
-def taken_from(batches: Iterator[EncodedEvents]) -> list[bytes]:
-    """Take the messages of batches until there are no more, when no other thread is at it."""
+def messages_of(batches: Iterator[EncodedEvents]) -> list[bytes]:
+    """Return the messages of the batches that this thread gets."""
     taken: list[bytes] = []
     while True:
         try:
@@ -232,19 +232,19 @@ def taken_from(batches: Iterator[EncodedEvents]) -> list[bytes]:
 
 @pytest.mark.parametrize("ahead", [1, 3])
 @pytest.mark.parametrize("way", ["table", "reader", "primitives"])
-def test_threads_take_batches_of_one_iterator(way, ahead):
-    """As with a generator: a thread gets a batch that no other gets, or is told to wait."""
+def test_threads_share_an_iterator_of_batches(way, ahead):
+    """As with a generator: each batch goes to one thread, and concurrent calls raise."""
     events = pa.concat_tables([table()] * 30)
     decoded = decode_events(STREAM * 30)
     sources = {"table": events, "reader": events.to_reader(50), "primitives": iter(decoded)}
     batches = encode_batches(sources[way], batch_size=61, threads=ahead)
-    found = run_together(*[lambda: taken_from(batches)] * 4)
+    found = run_together(*[lambda: messages_of(batches)] * 4)
     assert Counter(itertools.chain(*found)) == Counter(MESSAGES * 30)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_reader_that_asks_for_the_next_batch_itself(threads):
-    """What is at work on a batch can't begin another: that would be a deadlock, or nonsense."""
+def test_reader_that_requests_the_next_batch(threads):
+    """The reader of a batch cannot request the next one: it would be a deadlock."""
     found = []
 
     def events() -> Iterator[Any]:
@@ -260,7 +260,7 @@ def test_a_reader_that_asks_for_the_next_batch_itself(threads):
     assert set(found) == {BUSY}
 
 
-def test_a_reader_in_python_runs_in_whichever_thread_asks():
+def test_python_reader_runs_in_the_calling_thread():
     def batches() -> Iterator[pa.RecordBatch]:
         for batch in table().to_batches(max_chunksize=5):
             time.sleep(0)
@@ -302,18 +302,18 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes do not fork here")
-def test_a_forked_process_goes_on_encoding():
+def test_encoding_in_a_forked_process():
     command = [sys.executable, "-c", FORKED, os.path.dirname(__file__)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.stdout, done.stderr) == ("0\n", "")
 
 
-# Threads of our own.
+# Threads of the extension.
 
 
 @pytest.mark.parametrize("verb", [encode_events, encode_batches, validate_events])
 @pytest.mark.parametrize("threads", [0, -1])
-def test_there_is_a_thread_at_least(verb, threads):
+def test_threads_below_one(verb, threads):
     with pytest.raises(ValueError, match=f"threads must be at least 1, not {threads}"):
         verb(table(), threads=threads)
     with pytest.raises(TypeError):
@@ -321,7 +321,7 @@ def test_there_is_a_thread_at_least(verb, threads):
 
 
 class Counted:
-    """Events, and how many of them were taken."""
+    """Events, and the number of those that were read."""
 
     def __init__(self, count: int) -> None:
         self.taken, self._count = 0, count
@@ -335,7 +335,7 @@ class Counted:
 @pytest.mark.parametrize(
     ("threads", "size", "most"), [(1, 4, 1), (2, 4, 8), (5, 4, 20), (2, 9000, 4), (3, 16384, 3)]
 )
-def test_what_is_read_ahead_is_bounded(threads, size, most):
+def test_read_ahead_is_bounded(threads, size, most):
     events, done = Counted(size * most * 2), 0
     for batch in encode_batches(events, batch_size=size, threads=threads):
         done += len(batch)
@@ -343,8 +343,8 @@ def test_what_is_read_ahead_is_bounded(threads, size, most):
     assert done == events.taken == size * most * 2
 
 
-def test_an_error_of_the_reader_waits_for_its_turn():
-    """The batches before it are good."""
+def test_error_of_the_reader_comes_after_the_batches_before_it():
+    """The batches before the error are returned."""
 
     def events() -> Iterator[Any]:
         yield from decode_events(STREAM)
@@ -359,24 +359,24 @@ def test_an_error_of_the_reader_waits_for_its_turn():
     assert list(batches) == []
 
 
-# What keeps the memory.
+# Lifetime of memory.
 
 ROTATIONS = [0, 1, 7, 20, 33, 50]
 
 
 def rotated(by: int, times: int) -> tuple[pa.Table, bytes]:
-    """Return a table that begins with another row, several times over, and its stream."""
+    """Return a rotated and repeated table, and its stream."""
     events = pa.concat_tables([table().slice(by), table().slice(0, by)] * times)
     return events.combine_chunks(), b"".join(MESSAGES[by:] + MESSAGES[:by]) * times
 
 
 SMALL = [rotated(by, 1) for by in ROTATIONS]
 LARGE = [rotated(by, 60) for by in ROTATIONS]
-"""Of some megabytes, which may come from elsewhere than small ones."""
+"""Several megabytes, which can be allocated in another way than small outputs."""
 
 
 def encode_others(times: int = 2) -> None:
-    """Encode other events and forget them, in memory that may have been used before."""
+    """Encode and discard other events, which reuse released memory."""
     for _ in range(times):
         for events, stream in (*SMALL[1:], *LARGE[1:]):
             assert bytes(encode_events(events)) == stream
@@ -386,17 +386,17 @@ def encode_others(times: int = 2) -> None:
 
 
 def imported(capsules: tuple[object, object]) -> Any:
-    """Take an array out of capsules."""
+    """Import an array from capsules."""
     return pa.Array._import_from_c_capsule(*capsules)
 
 
 def started(messages: Iterator[memoryview]) -> Iterator[memoryview]:
-    """Take the first message."""
+    """Read the first message."""
     next(messages)
     return messages
 
 
-# What is kept of encoded events, and what is read of it later.
+# A part of encoded events that is kept, and how it is read later.
 HOLDERS: dict[str, tuple[Callable[[EncodedEvents], Any], Callable[[Any], Any]]] = {
     "memoryview": (memoryview, bytes),
     "part of a memoryview": (lambda encoded: memoryview(encoded)[1000:5000], bytes),
@@ -456,7 +456,7 @@ sizes = pytest.mark.parametrize("sources", [SMALL, LARGE], ids=["small", "large"
 
 @sizes
 @holders
-def test_what_is_kept_is_not_written_over(keep, read, sources):
+def test_kept_memory_is_not_reused(keep, read, sources):
     events, stream = sources[0]
     encoded = encode_events(events)
     assert bytes(encoded) == stream
@@ -470,7 +470,7 @@ def test_what_is_kept_is_not_written_over(keep, read, sources):
 
 @sizes
 @holders
-def test_what_is_kept_outlives_the_thread_that_made_it(keep, read, sources):
+def test_memory_outlives_its_thread(keep, read, sources):
     events, _ = sources[0]
     expected = read(keep(encode_events(events)))
     [kept] = run_together(lambda: keep(encode_events(events)))
@@ -479,7 +479,7 @@ def test_what_is_kept_outlives_the_thread_that_made_it(keep, read, sources):
 
 
 @sizes
-def test_the_last_of_several_views_keeps_all(sources):
+def test_each_view_keeps_the_memory(sources):
     events, stream = sources[0]
     for order in itertools.permutations(range(3)):
         encoded = encode_events(events)
@@ -494,7 +494,7 @@ def test_the_last_of_several_views_keeps_all(sources):
 
 
 @sizes
-def test_some_batches_are_kept_and_others_are_not(sources):
+def test_some_batches_are_kept(sources):
     events, stream = sources[0]
     kept, at = [], 0
     for number, batch in enumerate(encode_batches(events, batch_size=7)):
@@ -515,7 +515,7 @@ def test_some_batches_are_kept_and_others_are_not(sources):
             assert expected.endswith(b"".join(holder.to_pylist()))
 
 
-def test_rejections_and_good_rows_stay_after_a_failure():
+def test_rejections_and_messages_after_a_failure():
     events = table().set_column(
         0, "AffectedSOPClassUID", pa.array(["1.02"] + ["1.2"] * (len(ROWS) - 1))
     )
@@ -531,11 +531,11 @@ def test_rejections_and_good_rows_stay_after_a_failure():
     assert (bytes(kept), pa.table(rejected).to_pylist(), list(rejected)) == before
 
 
-def test_memory_is_kept_whoever_drops_what_when():
-    """Threads encode, keep some of it, hand some of it on to be dropped by others."""
+def test_memory_with_drops_in_any_thread_and_order():
+    """Threads encode, keep some outputs, and pass others to threads that drop them."""
     handed_on: queue.SimpleQueue[tuple[Any, bytes]] = queue.SimpleQueue()
 
-    def look(holder: Any, expected: bytes) -> None:
+    def check_content(holder: Any, expected: bytes) -> None:
         found = b"".join(holder.to_pylist()) if isinstance(holder, pa.Array) else bytes(holder)
         assert found == expected
 
@@ -548,15 +548,15 @@ def test_memory_is_kept_whoever_drops_what_when():
             take = chance.choice([memoryview, pa.array, pa.py_buffer, lambda same: same])
             (kept.append if chance.random() < 0.8 else handed_on.put)((take(encoded), stream))
             while len(kept) > chance.randrange(1, 12):
-                look(*kept.pop(chance.randrange(len(kept))))
+                check_content(*kept.pop(chance.randrange(len(kept))))
             if chance.random() < 0.3 and not handed_on.empty():
                 try:
-                    look(*handed_on.get_nowait())
+                    check_content(*handed_on.get_nowait())
                 except queue.Empty:
                     continue
         for one in kept:
-            look(*one)
+            check_content(*one)
 
     run_together(*[lambda seed=seed: work(seed) for seed in range(4)])
     while not handed_on.empty():
-        look(*handed_on.get())
+        check_content(*handed_on.get())

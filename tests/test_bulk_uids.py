@@ -1,4 +1,4 @@
-"""The check of UIDs, against the text of PS3.5 9.1 as a regular expression."""
+"""The check of UIDs, compared with PS3.5 9.1 as a regular expression."""
 
 import functools
 import random
@@ -10,21 +10,21 @@ import pytest
 from fastdimse import decode_events, encode_events, validate_events
 
 COMPONENT = r"(?:0|[1-9][0-9]*)"
-"""Digits, the first of which is zero only if it is the only one."""
+"""Digits without a leading zero, or a single zero."""
 CONFORMANT = re.compile(rf"{COMPONENT}(?:\.{COMPONENT})*", re.ASCII)
 VISIBLE = re.compile(r"[!-\[\]-~]+", re.ASCII)
-"""Visible ASCII but the backslash, which parts values (PS3.5 6.4)."""
+"""Visible ASCII without the backslash, which separates values (PS3.5 6.4)."""
 RULES = {True: CONFORMANT, False: VISIBLE}
 UID_COLUMNS = ["AffectedSOPClassUID", "AffectedSOPInstanceUID"]
 
 
 def is_uid(text: str, conformant: bool) -> bool:
-    """Tell whether a UID is one by the rules."""
+    """Return whether a text is a UID by the rules."""
     return 1 <= len(text) <= 64 and RULES[conformant].fullmatch(text) is not None
 
 
 def table_of(column: str, uids: pa.Array | pa.ChunkedArray) -> pa.Table:
-    """Return requests with these UIDs in a column, and a good one in the other."""
+    """Return requests with these UIDs in one column, and a conformant one in the other."""
     keys = pa.nulls(len(uids), pa.int8()).fill_null(0)
     good = pa.DictionaryArray.from_arrays(keys, ["1.2.840.10008.1.20.1"])
     columns = {**dict.fromkeys(UID_COLUMNS, good), column: uids, "EventTypeID": keys}
@@ -32,7 +32,7 @@ def table_of(column: str, uids: pa.Array | pa.ChunkedArray) -> pa.Table:
 
 
 def check(column: str, uids: pa.Array | pa.ChunkedArray, texts: list[str], conformant: bool) -> int:
-    """Compare what is refused, and what comes of the rest, with the rules; count what is good."""
+    """Compare rejected and encoded rows with the rules; return the number of valid UIDs."""
     table = table_of(column, uids)
     good = [is_uid(text, conformant) for text in texts]
     bad_rows = [row for row, one in enumerate(good) if not one]
@@ -50,7 +50,7 @@ def check(column: str, uids: pa.Array | pa.ChunkedArray, texts: list[str], confo
 
 @functools.cache
 def changed_everywhere(pattern: str) -> list[str]:
-    """Return the pattern at every length from 0 to 70, with every byte at every position."""
+    """Return patterns of 0 to 70 characters, with every byte at every position."""
     texts = [(pattern * 70)[:length] for length in range(71)]
     return texts + [
         text[:place] + chr(byte) + text[place + 1 :]
@@ -81,8 +81,8 @@ def test_characters_of_several_bytes():
 
 
 @functools.cache
-def good_and_bad() -> list[str]:
-    """Return UIDs of all lengths, each among neighbours that could be taken for a part of it."""
+def valid_and_invalid() -> list[str]:
+    """Return UIDs of all lengths between neighbours that could be read as parts of them."""
     texts = []
     for length in range(71):
         uid = ("1.2.840.10008." * 5)[:length]
@@ -94,7 +94,7 @@ def good_and_bad() -> list[str]:
 
 
 def dictionary(values: pa.Array) -> pa.DictionaryArray:
-    """Return a column of all the values of a dictionary, in their order."""
+    """Return a column with each value of a dictionary once, in order."""
     return pa.DictionaryArray.from_arrays(pa.array(range(len(values)), pa.int16()), values)
 
 
@@ -102,23 +102,23 @@ def dictionary(values: pa.Array) -> pa.DictionaryArray:
 @pytest.mark.parametrize("of", [lambda values: values, dictionary], ids=["plain", "dictionary"])
 @pytest.mark.parametrize("strings", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
 def test_at_every_alignment(strings, of, conformant):
-    texts = good_and_bad()
+    texts = valid_and_invalid()
     for before in range(65):
-        # What stands before is cut off, and stays in the buffer.
+        # The slice removes the start, which stays in the buffer.
         values = pa.array(["9" * before, *texts], pa.string()).cast(strings).slice(1)
         check(UID_COLUMNS[before % 2], of(values), texts, conformant)
 
 
 @pytest.mark.parametrize("conformant", [True, False])
-def test_the_last_of_a_slice_has_others_behind_it(conformant):
-    texts = good_and_bad()
+def test_last_uid_of_a_slice(conformant):
+    texts = valid_and_invalid()
     whole = pa.array(texts)
     for begin in range(0, len(texts), 7):
         part = texts[begin : begin + 5]
         check("AffectedSOPInstanceUID", whole.slice(begin, 5), part, conformant)
 
 
-def test_a_dictionary_is_judged_by_the_values_that_rows_have():
+def test_unused_dictionary_values_are_not_checked():
     values = pa.array(["1.02", "1.2", "unused", "", "1.3"])
     keys = pa.array([1, 4, 1, 0, None, 3, 4], pa.int8())
     for column in UID_COLUMNS:

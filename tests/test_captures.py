@@ -1,4 +1,4 @@
-"""Captures in and out: packets broken by hand, rows of every kind. Wireshark judges elsewhere."""
+"""Captures are read and written: damaged packets and rows of every kind, without Wireshark."""
 
 import datetime as dt
 import io
@@ -33,7 +33,7 @@ from test_bulk_encode import EVENTS, rows_of, to_oracle, to_ours
 
 REAL = Path(__file__).parent.parent / "examples" / "orthanc-storage-commitment.pcap"
 SOP_CLASS = "1.2.840.10008.1.20.1"
-# What is at the beginning of the command sets, behind their length (PS3.7 E.1).
+# The elements after the group length at the start of command sets (PS3.7 E.1).
 REQUEST, RESPONSE = (b"\x00\x00\x00\x01\x02\x00\x00\x00\x00" + high for high in (b"\x01", b"\x81"))
 EVENT = {
     "MessageID": [7],
@@ -53,7 +53,7 @@ Table = list[dict[str, Any]]
 
 
 def read(capture: Any) -> Table:
-    """Return the rows of a capture, times as numbers."""
+    """Return the rows of a capture, with times as numbers."""
     table = pa.table(decode_capture(capture))
     for name in ("Time", "Latency"):
         numbers = table[name].cast(pa.int64())
@@ -71,11 +71,11 @@ PACKETS = pcap.read(REAL.read_bytes())
 
 
 def write(packets: list[pcap.Packet]) -> bytes:
-    """Write packets with their nanoseconds."""
+    """Return a .pcap file of packets with times in nanoseconds."""
     return pcap.write(packets, unit=1)
 
 
-# ------------------------------------------------------------ whatever holds the packets
+# -------------------------------------------------------- formats of files and frames
 
 
 SLL = bytes(6) + bytes(8) + b"\x08\x00"
@@ -114,7 +114,7 @@ def test_byte_orders_and_units_of_time(order):
     assert read(pcap.pcapng(PACKETS, order=order)) == whole
     assert read(pcap.pcapng(finer, order=order, resolution=9)) == later
     assert read(pcap.pcapng(finer, order=order, resolution=6)) == whole
-    # One section behind another, in the other order.
+    # Two sections with different byte orders.
     other = "<" if order == ">" else ">"
     both = pcap.pcapng(PACKETS[:300], order=order) + pcap.pcapng(PACKETS[300:], order=other)
     assert read(both) == whole
@@ -135,7 +135,7 @@ def test_any_buffer(tmp_path):
             decode_capture(other)
 
 
-# --------------------------------------------------------------------- packets gone astray
+# ---------------------------------------------------- lost, repeated and reordered packets
 
 
 ORDERS = st.permutations(range(614))
@@ -144,7 +144,7 @@ ORDERS = st.permutations(range(614))
 @settings(max_examples=20)
 @given(order=ORDERS, again=st.lists(st.integers(0, 613), max_size=50))
 def test_order_and_copies_do_not_matter(order, again):
-    """Packets may lie in any order, and come again later."""
+    """Packets can be in any order, and repeated."""
     copies = [replace(PACKETS[index], time=PACKETS[index].time + 10**9) for index in again]
     mangled = [*(PACKETS[index] for index in order), *copies]
     found = decode_capture(write(mangled))
@@ -155,8 +155,8 @@ def test_order_and_copies_do_not_matter(order, again):
 
 @settings(max_examples=20)
 @given(data=st.data())
-def test_other_segments_of_the_same_bytes(data):
-    """Segments are cut anew, overlap, and have other sequence numbers, some around zero."""
+def test_other_segmentation(data):
+    """Segments are divided in other ways, overlap, and have sequence numbers that wrap around."""
     by = data.draw(st.integers(0, 2**32 - 1))
     mangled = []
     for packet in PACKETS:
@@ -174,16 +174,16 @@ def test_other_segments_of_the_same_bytes(data):
 
 
 def messages(packets: list[pcap.Packet], field: bytes) -> dict[int, pcap.Packet]:
-    """Return the packets with a message by the port of Orthanc's end of the association."""
+    """Return the packets with a message by the port of Orthanc."""
     port = 0 if field == REQUEST else 1
     return {packet.ports[port]: packet for packet in packets if field in packet.payload}
 
 
-def assert_reads_what_is_left(left: list[pcap.Packet]) -> None:
-    """Check that each message whose packets are left is read, with its answer if that is left.
+def check_remaining_messages(left: list[pcap.Packet]) -> None:
+    """Check that each message in the remaining packets is read, with its response if present.
 
-    Each message of the real capture lies in one packet, but for the headers of the first PDU of
-    a request, twelve bytes that Orthanc sends in a packet of their own before it.
+    Each message of the real capture is in one packet, except the headers of the first PDU of a
+    request: Orthanc sends these twelve bytes in a packet before it.
     """
     whole = {row["SourcePort"]: row for row in read(write(PACKETS))}
     found = decode_capture(write(left))
@@ -212,13 +212,13 @@ def assert_reads_what_is_left(left: list[pcap.Packet]) -> None:
     assert ("no-association" in told) == (found.associations == 0)
     ends = {end for fault in found.faults for end in (fault.source, fault.destination)}
     for port in set(whole) - set(requests):
-        assert f"127.0.0.1:{port}" in ends or not is_known_to_be_lost(left, port)
+        assert f"127.0.0.1:{port}" in ends or not is_visibly_lost(left, port)
 
 
-def is_known_to_be_lost(left: list[pcap.Packet], port: int) -> bool:
-    """Return whether packets that are left tell that there was the request from a port.
+def is_visibly_lost(left: list[pcap.Packet], port: int) -> bool:
+    """Return whether the remaining packets show that there was a request from a port.
 
-    They don't where the capture ends before it, or where none of them tells that it is DICOM.
+    They do not if the capture ends before it, or if no packet identifies the stream as DICOM.
     """
     [begin] = [
         packet.numbers[0]
@@ -241,13 +241,13 @@ def is_known_to_be_lost(left: list[pcap.Packet], port: int) -> bool:
 @given(lost=st.sets(st.integers(0, 613), max_size=100))
 def test_lost_packets(lost):
     left = [packet for index, packet in enumerate(PACKETS) if index not in lost]
-    assert_reads_what_is_left(left)
+    check_remaining_messages(left)
 
 
 @settings(max_examples=20)
 @given(begin=st.integers(0, 614), end=st.integers(0, 614))
-def test_a_capture_that_begins_late_and_ends_early(begin, end):
-    assert_reads_what_is_left(PACKETS[begin:end])
+def test_capture_of_a_part(begin, end):
+    check_remaining_messages(PACKETS[begin:end])
 
 
 @settings(max_examples=20)
@@ -262,15 +262,15 @@ def test_a_short_snapshot_length(length):
     cut_short = [short for short in cut if short.length > max(length, 66)]
     if length >= 74:
         assert len(cut_short) > 0
-        # Each hole is told, neighbours together.
+        # Each gap is a fault; adjacent gaps are one.
         assert 0 < len(cuts) <= len(cut_short)
     else:
-        # Not even the options of TCP were captured.
+        # The options of TCP are not captured either.
         assert "headers-cut" in {fault.code for fault in found.faults}
 
 
-def test_every_fault_has_its_place():
-    """A lost answer and a lost part of a request, and nothing else is wrong."""
+def test_positions_of_faults():
+    """The only faults are a lost response and a lost part of a request."""
     whole = read(write(PACKETS))
     lost_request, lost_answer = whole[2], whole[5]
     answer = messages(PACKETS, RESPONSE)[lost_answer["SourcePort"]]
@@ -284,7 +284,7 @@ def test_every_fault_has_its_place():
     assert str(len(answer.payload)) in fault.reason
     assert fault.source == f"127.0.0.1:{answer.ports[0]}"
     assert fault.destination == f"127.0.0.1:{answer.ports[1]}"
-    # The first byte of its stream had the number 1.
+    # The first byte of the stream has the number 1.
     [syn] = [
         packet for packet in PACKETS if packet.ports == answer.ports and packet.flags & pcap.SYN
     ]
@@ -327,7 +327,7 @@ def test_every_fault_has_its_place():
         ),
     ],
 )
-def test_what_is_no_capture_of_dicom(file, code):
+def test_files_without_dicom(file, code):
     if code == "not-a-capture":
         for on_invalid in ("skip", "raise"):
             with pytest.raises(DecodeError, match="not a capture") as caught:
@@ -345,7 +345,7 @@ def test_what_is_no_capture_of_dicom(file, code):
 
 
 def stream_of(*pdus: bytes, answers: bytes = b"") -> bytes:
-    """Write one TCP stream by hand: SYN, a segment for each PDU, then the answers."""
+    """Return a TCP connection: SYN, a segment for each PDU, then the responses."""
     ends = [(b"\x0a\0\0\x01", 1024), (b"\x0a\0\0\x02", 104)]
     due = [100, 200]
     found = []
@@ -370,7 +370,7 @@ def stream_of(*pdus: bytes, answers: bytes = b"") -> bytes:
 
 
 def associate(**options: Any) -> tuple[bytes, bytes, bytes, bytes]:
-    """Return A-ASSOCIATE-RQ and -AC, and the messages, of an event and its answer."""
+    """Return A-ASSOCIATE-RQ, A-ASSOCIATE-AC, and the messages of an event and its response."""
     written = pcap.read(bytes(encode_capture(EVENT, **options)))
     request, accept, *rest = (packet.payload for packet in written if packet.payload)
     sent = b"".join(part for part in rest[:-2] if REQUEST in part or b"information" in part)
@@ -378,7 +378,7 @@ def associate(**options: Any) -> tuple[bytes, bytes, bytes, bytes]:
     return request, accept, sent, answered
 
 
-def test_what_is_wrong_inside_an_association():
+def test_faults_inside_an_association():
     request, accept, sent, answered = associate()
     good = read(stream_of(request, sent, answers=accept + answered))
     assert [(row["MessageID"], row["Status"]) for row in good] == [(7, 0x0110)]
@@ -386,16 +386,16 @@ def test_what_is_wrong_inside_an_association():
     def codes(file: bytes) -> list[str]:
         return [fault.code for fault in decode_capture(file).faults]
 
-    # Garbage between messages, and a second message behind it.
+    # Invalid bytes between two messages.
     assert codes(stream_of(request, b"\xffgarbage", sent)) == ["pdu-type"]
     assert len(read(stream_of(request, b"\xffgarbage", sent))) == 1
-    # A request that the association leaves behind, and one that breaks off.
+    # A request without a response, and an incomplete one.
     release = b"\x05\x00\x00\x00\x00\x04\x00\x00\x00\x00"
     command = next(split_pdus(sent))
     assert codes(stream_of(request, command, release)) == ["association-ends"]
     assert codes(stream_of(request, command)) == ["stream-ends"]
     assert codes(stream_of(request, sent[:-1])) == ["truncated"]
-    # An answer to another request, and one that tells other than its request.
+    # A response to another request, and one whose fields differ from its request.
     assert codes(stream_of(request, answers=accept + answered)) == ["no-request"]
     [fault] = decode_capture(
         stream_of(request, sent.replace(b"1.2.3\0", b"1.2.4\0"), answers=accept + answered)
@@ -403,27 +403,27 @@ def test_what_is_wrong_inside_an_association():
     assert (fault.code, fault.field) == ("differs", "AffectedSOPInstanceUID")
     assert "'1.2.3'" in fault.reason
     assert "'1.2.4'" in fault.reason
-    # A bad item in the A-ASSOCIATE-AC leaves the AE titles and the events.
+    # An invalid item in the A-ASSOCIATE-AC; the AE titles and the events are read.
     broken = accept.replace(b"\x40\x00", b"\x49\x00", 1)
     found = decode_capture(stream_of(request, sent, answers=broken + answered))
     assert [fault.code for fault in found.faults] == ["associate"]
     [row] = pa.table(found).to_pylist()
     assert (row["CallingAETitle"], row["TransferSyntaxUID"]) == ("EVENT-SCP", None)
-    # What is not significant in it is no fault.
+    # Fields that are not significant are no faults.
     unknown = accept.replace(b"\x55\x00", b"\x77\x00", 1)
     assert unknown != accept
     assert codes(stream_of(request, sent, answers=unknown + answered)) == []
-    # A stream of something else is none of ours.
+    # Streams of other protocols are ignored.
     assert codes(stream_of(b"GET / HTTP/1.1\r\n", answers=b"HTTP/1.1 404\r\n")) == [
         "no-association"
     ]
 
 
-def test_a_message_id_again_and_again():
+def test_repeated_message_ids():
     request, accept, sent, answered = associate()
     twice = stream_of(request, sent, sent, answers=accept + answered)
     first, second = read(twice)
-    # The first was given up when its ID came again.
+    # The first request counts as lost when its Message ID is used again.
     assert (first["Status"], second["Status"]) == (None, 0x0110)
     requests = {**EVENT, "MessageID": [7] * 300}
     many = {name: values * 300 if len(values) == 1 else values for name, values in requests.items()}
@@ -431,8 +431,8 @@ def test_a_message_id_again_and_again():
     assert [row["ErrorID"] for row in read(encode_capture(many))] == list(range(300))
 
 
-def test_pairs_are_pynetdicoms():
-    """Each pair has what pynetdicom's decoder reads in the bytes of its two streams."""
+def test_rows_as_pynetdicom():
+    """Each row has the values that pynetdicom decodes from the two streams."""
     streams: dict[tuple[int, int], bytes] = {}
     for packet in PACKETS:
         streams[packet.ports] = streams.get(packet.ports, b"") + packet.payload
@@ -464,7 +464,7 @@ V4, V6 = st.ip_addresses(v=4).map(str), st.ip_addresses(v=6).map(str)
 
 @st.composite
 def associations(draw: st.DrawFn) -> dict[str, Any]:
-    """What the events of an association have in common."""
+    """The columns that the events of an association share."""
     addresses = draw(st.sampled_from([V4, V6]))
     ports = draw(st.lists(unsigned_shorts, min_size=2, max_size=2, unique=True))
     return {
@@ -479,7 +479,7 @@ def associations(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def captured(draw: st.DrawFn) -> Table:
-    """Rows as they are read of a capture, in the order of their times."""
+    """Rows of a capture, in the order of their times."""
     ends = draw(
         st.lists(
             associations(),
@@ -521,7 +521,7 @@ def captured(draw: st.DrawFn) -> Table:
             "Latency": None,
         }
         if draw(st.integers(0, 4)) == 0:
-            # A response that is alone.
+            # A response without a request.
             row["MessageIDBeingRespondedTo"], row["MessageID"] = message_id, None
             row["EventInformation"] = None
             row["Status"] = draw(unsigned_shorts)
@@ -532,7 +532,7 @@ def captured(draw: st.DrawFn) -> Table:
             row["ErrorID"] = draw(st.none() | unsigned_shorts)
             row["EventReply"] = draw(data_sets)
         if draw(st.integers(0, 3)) == 0:
-            # Both ends may send events.
+            # Both applications can send events.
             for name in ("Address", "Port"):
                 row[f"Source{name}"], row[f"Destination{name}"] = (
                     row[f"Destination{name}"],
@@ -543,7 +543,7 @@ def captured(draw: st.DrawFn) -> Table:
 
 
 def with_addresses(table: Table) -> Table:
-    """Return rows with their addresses parsed: IPv6 has more than one way to write one."""
+    """Return rows with parsed addresses, because an IPv6 address has several texts."""
     parsed = ("SourceAddress", "DestinationAddress")
     return [{**row, **{name: ip_address(row[name]) for name in parsed}} for row in table]
 
@@ -554,11 +554,11 @@ def as_columns(table: Table) -> dict[str, Any]:
 
 
 @given(table=captured(), pdu_length=st.sampled_from([0, 8, 100, 16382]))
-def test_decoding_undoes_encoding(table, pdu_length):
+def test_decoding_inverts_encoding(table, pdu_length):
     capture = encode_capture(as_columns(table), format="pcapng", max_pdu_length=pdu_length)
     found = decode_capture(capture)
     assert {fault.code for fault in found.faults} <= {"no-request"}
-    # They are numbered by when they begin.
+    # Associations are numbered by their start.
     numbers: dict[int, int] = {}
     for row in table:
         row["Association"] = numbers.setdefault(row["Association"], len(numbers))
@@ -568,19 +568,19 @@ def test_decoding_undoes_encoding(table, pdu_length):
         len(numbers),
         capture.packets,
     )
-    # What was read can be written again, whatever takes it along.
+    # The decoded rows can be written again, in each container.
     for way in (found, pa.table(found), pl.DataFrame(found)):
         again = encode_capture(way, format="pcapng", max_pdu_length=pdu_length)
         assert bytes(again) == bytes(capture)
 
 
 @given(drawn=st.lists(rows, min_size=1, max_size=10))
-def test_all_that_encode_events_takes(drawn):
+def test_every_input_of_encode_events(drawn):
     columns = {name: [event[name] for event in drawn] for name in COLUMNS}
     expected = encode_capture(columns)
     for way in ([to_ours(event) for event in drawn], (to_oracle(event) for event in drawn)):
         assert bytes(encode_capture(way)) == bytes(expected)
-    # Both directions, one message after the other, as pynetdicom reads them.
+    # The messages of both directions as pynetdicom decodes them.
     written = pcap.read(bytes(expected))
     for port, kind in (
         ("SourcePort", "MessageID"),
@@ -593,8 +593,8 @@ def test_all_that_encode_events_takes(drawn):
         assert [getattr(message, kind) for message in decode_stream(stream)] == sent
 
 
-def test_the_handshake_is_pynetdicoms():
-    """Every field of the A-ASSOCIATE PDUs as pynetdicom decodes them."""
+def test_associate_pdus_as_pynetdicom():
+    """Every field of the A-ASSOCIATE PDUs, as pynetdicom decodes it."""
     request, accept, _, _ = associate(
         calling_ae="CALLING",
         called_ae="CALLED",
@@ -646,7 +646,7 @@ def test_times_of_every_kind(time, latency):
     assert (row["Time"], row["Latency"]) == (NANOSECONDS, 77_000)
 
 
-def test_times_that_nobody_gave():
+def test_default_times():
     columns = {**EVENT, "Time": [None, TIME, None], "MessageID": [1, 2, 3], "Status": None}
     columns = {
         name: values * 3 if isinstance(values, list) and len(values) == 1 else values
@@ -694,7 +694,7 @@ REJECTED: list[tuple[dict[str, Any], str, str | None, str]] = [
 
 
 @pytest.mark.parametrize(("change", "code", "field", "text"), REJECTED)
-def test_rows_that_are_refused(change, code, field, text):
+def test_rejected_rows(change, code, field, text):
     columns = {name: values * 2 for name, values in EVENT.items()}
     for name, values in change.items():
         columns[name] = [*values, EVENT.get(name, [None])[0]]
@@ -709,7 +709,7 @@ def test_rows_that_are_refused(change, code, field, text):
     assert len(read(capture)) == 1
 
 
-def test_rows_that_do_not_fit_together():
+def test_inconsistent_rows():
     def refused(change: dict[str, Any]) -> str:
         columns = {name: values * 2 for name, values in EVENT.items()}
         capture = encode_capture({**columns, **change}, on_invalid="skip")
@@ -726,7 +726,7 @@ def test_rows_that_do_not_fit_together():
             "TransferSyntaxUID": ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"],
         }
     )
-    # Two at the same time between the same ends: a capture could not tell them apart.
+    # Two associations at the same time between the same ports cannot be distinguished.
     assert "at the same time" in refused(
         {"Association": [1, 2], "SourcePort": 4000, "Time": [10**9, 10**9], "Latency": 10**6}
     )
@@ -740,7 +740,7 @@ def test_rows_that_do_not_fit_together():
     assert "at most 128" in capture.rejected[0].reason
 
 
-def test_ports_are_used_again():
+def test_ports_are_reused():
     columns = {name: values * 3 for name, values in EVENT.items()}
     times = [1_000_000_000, 1_000_000_500, 1_000_001_000]
     capture = encode_capture(
@@ -766,12 +766,12 @@ def test_ports_are_used_again():
         ({"destination": 7}, ValueError, "destination must be an IP address"),
     ],
 )
-def test_options_that_are_refused(options, error, text):
+def test_invalid_options(options, error, text):
     with pytest.raises(error, match=text.replace("'", ".")):
         encode_capture(EVENT, **options)
 
 
-def test_columns_that_are_refused():
+def test_invalid_columns():
     def without_column(name: str) -> dict[str, Any]:
         return {key: values for key, values in EVENT.items() if key != name}
 
@@ -795,7 +795,7 @@ def test_columns_that_are_refused():
         assert [fault.code for fault in decode_capture(capture).faults] == ["no-association"]
 
 
-def test_a_capture_is_a_buffer(tmp_path):
+def test_buffer_protocol(tmp_path):
     capture = encode_capture(EVENT)
     path = tmp_path / "capture.pcap"
     with path.open("wb") as file:
@@ -810,8 +810,8 @@ def test_a_capture_is_a_buffer(tmp_path):
     assert repr(decode_capture(capture)) == "<CapturedEvents: 1 event in 1 association, 0 faults>"
 
 
-def test_events_in_rows_and_answers_in_rows():
-    """Requests and responses in rows of their own are joined in what is read."""
+def test_requests_and_responses_in_separate_rows():
+    """Requests and responses in separate rows are joined when they are read."""
     found = read(encode_capture(EVENTS))
     assert [row["MessageID"] for row in found] == [7, None, 65535]
     both = {name: values[:2] for name, values in EVENTS.items()}

@@ -1,4 +1,4 @@
-"""Text in every defined term of Specific Character Set, read and written beside pydicom."""
+"""Text in every defined term of Specific Character Set, compared with pydicom."""
 
 import itertools
 import re
@@ -30,15 +30,15 @@ def element(tag: int, value: bytes) -> bytes:
 
 
 def decoded(term: str, texts: list[bytes], tag: int = ORGANIZATION) -> list[Any]:
-    """Decode a value of each text in this character set; one that is refused is `None`."""
+    """Decode texts in this character set; `None` for a rejected one."""
     head = element(0x00080005, term.encode())
     found = decode_data_sets([head + element(tag, text) for text in texts], on_invalid="skip")
     return [row and row["HumanPerformerOrganization"] for row in pa.array(found).to_pylist()]
 
 
 def codec_of(number: int) -> str:
-    """Return the codec of Python that has this character set."""
-    # pydicom's own for Chinese keeps the escape sequences in the text.
+    """Return Python's codec for this character set."""
+    # pydicom's codec for Chinese leaves escape sequences in the text.
     return "gb2312" if number == 58 else python_encoding[f"ISO 2022 IR {number}"]
 
 
@@ -52,7 +52,7 @@ def python_text(encoded: bytes, codec: str) -> str | None:
 @pytest.mark.parametrize("number", SINGLE)
 @pytest.mark.parametrize("form", ["ISO_IR {}", "ISO 2022 IR {}", "ISO 2022 IR {}\\ISO 2022 IR 87"])
 def test_every_character_of_one_byte(number, form):
-    # JIS X 0201 has only these; the others begin two bytes of Shift JIS.
+    # JIS X 0201 has only these; other bytes start characters of two bytes in Shift JIS.
     codes = range(0xA1, 0xE0) if number == 13 else range(0xA0, 0x100)
     texts = [bytes([code, ord("@")]) for code in codes]
     assert decoded(form.format(number), texts) == [
@@ -60,7 +60,7 @@ def test_every_character_of_one_byte(number, form):
     ]
 
 
-def test_shift_jis_is_read_as_by_pydicom():
+def test_shift_jis_as_pydicom():
     assert decoded("ISO_IR 13", ["山田".encode("shift_jis")]) == ["山田"]
 
 
@@ -75,7 +75,7 @@ def test_every_character_of_two_bytes(number):
         texts.append(escape + pair + back)
         expected.append(python_text(pair if high else escape + pair, codec))
     if number == 149:
-        # KS X 1001 has the filler there; for Python it begins a syllable of eight bytes.
+        # The filler of KS X 1001, which in Python starts a syllable of eight bytes.
         expected[texts.index(escape + b"\xa4\xd4")] = "\N{HANGUL FILLER}"
     assert decoded(f"\\ISO 2022 IR {number}", texts) == expected
 
@@ -97,13 +97,13 @@ ALPHABETS = {
     159: "丂丄丅丌",
     166: "กขคงจ",
 }
-# pydicom writes text of ISO 2022 IR 58 without its escape sequence.
+# pydicom writes text in ISO 2022 IR 58 without the escape sequence.
 WRITTEN = sorted(set(ALPHABETS) - {58})
 
 
 @st.composite
 def texts_in_sets(draw: st.DrawFn, numbers: list[int]) -> tuple[list[str], str]:
-    """Terms, and a text of the characters that they have."""
+    """Defined terms, and a text of their characters."""
     first = draw(st.sampled_from(["", *(number for number in numbers if number not in PAIRS)]))
     others = draw(st.lists(st.sampled_from(numbers), min_size=1, max_size=3, unique=True))
     chosen = [number for number in others if number != first]
@@ -114,7 +114,7 @@ def texts_in_sets(draw: st.DrawFn, numbers: list[int]) -> tuple[list[str], str]:
 
 
 def set_of(terms: list[str], **values: Any) -> Dataset:
-    """Make a data set of text."""
+    """Return a data set of text."""
     dataset = Dataset()
     dataset.SpecificCharacterSet = terms
     for keyword, value in values.items():
@@ -123,34 +123,34 @@ def set_of(terms: list[str], **values: Any) -> Dataset:
 
 
 def name_of(text: str) -> str:
-    """Make a name with this text in each kind of place."""
+    """Return a person name with this text in each kind of position."""
     part = text.replace("^", "") + "a"
     return f"{part}^{part}={part}^{part}={part}"
 
 
-# pydicom splits values, and names, where a byte of two says so by chance.
+# pydicom splits values and names at the second byte of some characters.
 SPLIT = [bytes([byte]) for byte in b"\\=^"]
 
 
 @given(drawn=texts_in_sets(WRITTEN))
-def test_what_pydicom_writes_is_read(drawn):
+def test_text_written_by_pydicom(drawn):
     terms, text = drawn
     dataset = set_of(terms, HumanPerformerOrganization=text, PatientComments=text)
     with warnings.catch_warnings():
-        # Where it does not know how.
+        # pydicom cannot encode some texts.
         warnings.simplefilter("error")
         try:
             encoded = oracle(dataset, ImplicitVRLittleEndian)
         except UserWarning:
             reject()
-    # pydicom takes the escape sequence of ASCII for one of ISO 8859-1.
+    # pydicom interprets the escape sequence of ASCII as one of ISO 8859-1.
     assume(not re.search(rb"\x1b\(B[^\x1b]*[\x80-\xff]", encoded))
     [row] = pa.array(decode_data_sets([encoded])).to_pylist()
     assert row["HumanPerformerOrganization"] == row["PatientComments"] == text
 
 
 @given(drawn=texts_in_sets(WRITTEN))
-def test_names_that_pydicom_writes_are_read(drawn):
+def test_names_written_by_pydicom(drawn):
     terms, text = drawn
     name = name_of(text)
     with warnings.catch_warnings():
@@ -165,7 +165,7 @@ def test_names_that_pydicom_writes_are_read(drawn):
 
 
 @given(drawn=texts_in_sets(sorted(set(ALPHABETS) - {58, 159})))
-def test_pydicom_reads_what_is_written(drawn):
+def test_text_read_by_pydicom(drawn):
     terms, text = drawn
     name = name_of(text)
     values = {"HumanPerformerOrganization": text, "PatientComments": text, "PatientName": name}
@@ -181,7 +181,7 @@ def test_pydicom_reads_what_is_written(drawn):
 
 
 def pairs_of(encoded: bytes) -> list[bytes]:
-    """Return what stands between an escape to two bytes in G0 and the next one."""
+    """Return the bytes between an escape to a two-byte set in G0 and the next escape."""
     return re.findall(rb"\x1b\$(?:B|\(D)([^\x1b]*)", encoded)
 
 
@@ -195,7 +195,7 @@ def pairs_of(encoded: bytes) -> list[bytes]:
         ("\\ISO 2022 IR 58", "髙"),
     ],
 )
-def test_what_no_set_has_is_refused(terms, text):
+def test_characters_outside_of_all_sets(terms, text):
     attributes = {"SpecificCharacterSet": terms.split("\\"), "PatientComments": text}
     with pytest.raises(EncodeError, match="PatientComments"):
         encode_events([{**EVENT, "EventInformation": attributes}])

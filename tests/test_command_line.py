@@ -1,4 +1,4 @@
-"""The command line, as a program of its own."""
+"""The command line as a program."""
 
 import base64
 import io
@@ -38,7 +38,7 @@ def run(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[b
 
 
 def ndjson(columns: dict[str, list[Any]]) -> bytes:
-    """Write events as NDJSON, data sets in base64."""
+    """Return events as NDJSON, with data sets in base64."""
     lines = []
     for row in rows_of(columns):
         shown = {
@@ -51,7 +51,7 @@ def ndjson(columns: dict[str, list[Any]]) -> bytes:
 
 
 def write(path: Path) -> Path:
-    """Write the events in the format that the suffix names."""
+    """Write the events in the format of the suffix."""
     table = pa.table(EVENTS, schema=SCHEMA)
     if path.suffix == ".parquet":
         pyarrow.parquet.write_table(table, path)
@@ -68,7 +68,7 @@ def write(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".ndjson", ".csv"])
-def test_every_format_in_and_out(tmp_path, suffix):
+def test_every_input_and_output_format(tmp_path, suffix):
     stream, back, again = (tmp_path / name for name in ("out.bin", f"back{suffix}", "again.bin"))
     for arguments in (
         ("encode", write(tmp_path / f"in{suffix}"), "-o", stream),
@@ -182,7 +182,7 @@ def test_names_of_a_stream_without_events(tmp_path):
     assert (done.returncode, done.stdout) == (0, b"")
 
 
-def test_events_held_to_the_standard(tmp_path):
+def test_standard_check(tmp_path):
     rows = tmp_path / "rows.ndjson"
     table = {
         "AffectedSOPClassUID": ["1.2.840.10008.5.1.1.16"] * 2,
@@ -208,7 +208,7 @@ def test_captures_in_every_format(tmp_path, suffix):
             assert done.returncode == 0, done.stderr.decode()
         assert (tmp_path / out).read_bytes().startswith(begins)
     assert (tmp_path / "again.pcapng").read_bytes() == first.read_bytes()
-    # Rows of a capture are no rows of a stream: what they tell besides would be lost.
+    # Rows of a capture have more columns than a stream, which would be lost.
     done = run("encode", rows, "-o", tmp_path / "events.bin")
     assert (done.returncode, b"unknown column 'Time'" in done.stderr) == (2, True)
     assert not (tmp_path / "events.bin").exists()
@@ -265,7 +265,7 @@ def test_rejected_rows_of_captures(tmp_path):
     assert len(decode_capture(out.read_bytes())) == 2
 
 
-def test_a_broken_capture(tmp_path):
+def test_damaged_capture(tmp_path):
     path, rows, faults = (tmp_path / name for name in ("cut", "rows.parquet", "faults.ndjson"))
     path.write_bytes(CAPTURE.read_bytes()[:60_000])
     expected = decode_capture(path.read_bytes())
@@ -280,7 +280,7 @@ def test_a_broken_capture(tmp_path):
     assert [(one.get("stream"), one["frame"], one["reason"]) for one in told] == [
         (fault.stream, fault.frame, fault.reason) for fault in expected.faults
     ]
-    # A file of packets without DICOM.
+    # A capture without DICOM.
     path.write_bytes(CAPTURE.read_bytes()[:24])
     done = run("decode", path)
     assert (done.returncode, b"no-association" in done.stderr) == (1, True)
@@ -304,7 +304,7 @@ def test_rejected_rows(tmp_path):
     assert run("validate", source).returncode == 0
 
 
-def test_a_stream_that_breaks_off(tmp_path):
+def test_truncated_stream(tmp_path):
     path, rows = tmp_path / "broken.bin", tmp_path / "rows.parquet"
     path.write_bytes(STREAM + STREAM[:50])
     done = run("decode", path, "-o", rows)
@@ -329,7 +329,7 @@ def test_a_stream_that_breaks_off(tmp_path):
         ("in.ndjson", ndjson(EVENTS), ("--framing", "none")),
     ],
 )
-def test_what_cannot_be_read(tmp_path, name, content, arguments):
+def test_unreadable_inputs(tmp_path, name, content, arguments):
     source, stream = tmp_path / name, tmp_path / "out.bin"
     stream.write_bytes(b"what was there")
     if content is not None:
@@ -338,7 +338,7 @@ def test_what_cannot_be_read(tmp_path, name, content, arguments):
     error = done.stderr.decode()
     assert (done.returncode, "Traceback" in error) == (2, False), error
     assert error.strip()
-    # Nothing is left half done.
+    # No incomplete file is left.
     assert stream.read_bytes() == b"what was there"
     assert {path.name for path in tmp_path.iterdir()} <= {name, "out.bin"}
 
@@ -352,7 +352,7 @@ def test_bench_and_version():
     assert io.BytesIO(run("--help").stdout).read().count(b"encode") >= 1
 
 
-def test_blocks_of_lines_are_one_file(tmp_path, monkeypatch):
+def test_blocks_of_lines(tmp_path, monkeypatch):
     source = tmp_path / "in.ndjson"
     lines = ndjson({name: values * 50 for name, values in EVENTS.items()})
     source.write_bytes(lines.rstrip(b"\n"))
@@ -383,12 +383,12 @@ REPORTS = """\
 "FailureReason": 274}]}}
 {"MessageIDBeingRespondedTo": 2, "Status": 0}
 """
-"""What somebody writes by hand."""
+"""Rows as people write them."""
 
 
 def reports(stream: bytes, *, implicit: bool = True) -> list[Dataset | None]:
-    """Read a stream's event information with pynetdicom and pydicom."""
-    # pynetdicom gives an empty one to responses.
+    """Return the event information of a stream, decoded with pynetdicom and pydicom."""
+    # Responses have an empty data set in pynetdicom.
     data_sets = [
         (event.EventInformation or io.BytesIO()).getvalue() for event in decode_stream(stream)
     ]
@@ -398,7 +398,7 @@ def reports(stream: bytes, *, implicit: bool = True) -> list[Dataset | None]:
     ]
 
 
-def assert_are_the_reports(first: Dataset | None, second: Dataset | None) -> None:
+def check_reports(first: Dataset | None, second: Dataset | None) -> None:
     """Check the data sets of `REPORTS`."""
     assert first is not None
     assert second is not None
@@ -422,7 +422,7 @@ def test_reports_written_by_hand(tmp_path, options, implicit):
     done = run("encode", source, "-o", stream, *options)
     assert (done.returncode, b"3 messages" in done.stderr) == (0, True)
     first, second, none = reports(stream.read_bytes(), implicit=implicit)
-    assert_are_the_reports(first, second)
+    check_reports(first, second)
     assert none is None
     piped = run("encode", "-", "-f", "ndjson", "-o", "-", *options, stdin=REPORTS.encode())
     assert piped.stdout == stream.read_bytes()
@@ -452,7 +452,7 @@ def test_reports_written_by_hand(tmp_path, options, implicit):
         ("rows.parquet", "bytes"),
     ],
 )
-def test_attributes_go_into_rows_and_back(tmp_path, suffix, rows, kind):
+def test_attributes_in_rows(tmp_path, suffix, rows, kind):
     source = REQUESTS if suffix == "bin" else CAPTURE
     rows, plain = tmp_path / rows, tmp_path / "plain.parquet"
     done = run("decode", source, "-o", rows, "--data-sets", kind)
@@ -462,7 +462,7 @@ def test_attributes_go_into_rows_and_back(tmp_path, suffix, rows, kind):
     for given, out in zip((rows, plain), outs, strict=True):
         done = run("encode", given, "-o", out)
         assert done.returncode == 0, done.stderr.decode()
-    # Orthanc has no explicit lengths of zero and no padding of its own: the bytes are the same.
+    # Orthanc writes no other padding or lengths than fastdimse, so the bytes are equal.
     assert outs[0].read_bytes() == outs[1].read_bytes()
     if rows.suffix == ".ndjson":
         expected = json.loads((EXAMPLES / "orthanc-storage-commitment.expected.json").read_text())
@@ -476,7 +476,7 @@ def test_attributes_go_into_rows_and_back(tmp_path, suffix, rows, kind):
             assert len(information["ReferencedSOPSequence"]) == len(dataset.ReferencedSOPSequence)
 
 
-def test_bytes_inside_attributes(tmp_path):
+def test_bytes_in_attributes(tmp_path):
     event = {
         "AffectedSOPClassUID": "1.2.3",
         "AffectedSOPInstanceUID": "1.2.3",
@@ -514,7 +514,7 @@ def test_bytes_inside_attributes(tmp_path):
         ('{"EventInformation": {"FailureReason": {"x": 1}}}', "FailureReason"),
     ],
 )
-def test_what_is_wrong_with_a_line(tmp_path, line, error):
+def test_errors_in_a_line(tmp_path, line, error):
     source, stream = tmp_path / "in.ndjson", tmp_path / "out.bin"
     source.write_bytes((REPORTS + line + "\n").encode("latin-1"))
     done = run("encode", source, "-o", stream)
@@ -523,7 +523,7 @@ def test_what_is_wrong_with_a_line(tmp_path, line, error):
     assert not stream.exists()
 
 
-def test_a_bad_attribute_is_a_rejected_row(tmp_path):
+def test_invalid_attribute_is_a_rejected_row(tmp_path):
     source, stream, rejects = (tmp_path / name for name in ("in.ndjson", "out.bin", "bad.csv"))
     source.write_text(REPORTS.replace('"1.2.3.5"', '"1.02"').replace("274", "70000"))
     done = run("encode", source, "-o", stream, "--rejects", rejects)
@@ -535,7 +535,7 @@ def test_a_bad_attribute_is_a_rejected_row(tmp_path):
     assert len(reports(stream.read_bytes())) == 1
 
 
-def test_data_sets_that_can_not_be_read(tmp_path):
+def test_unreadable_data_sets(tmp_path):
     whole = b"\x08\0\x95\x11\x04\0\0\x001.2\0"
     columns = {
         "AffectedSOPClassUID": "1.2.3",
@@ -583,7 +583,7 @@ def test_options_of_data_sets(tmp_path, arguments, error):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_capture_says_its_transfer_syntaxes():
+def test_transfer_syntaxes_of_a_capture():
     done = run("decode", CAPTURE, "--transfer-syntax", "1.2.840.10008.1.2")
     assert (done.returncode, b"cannot be used for a capture" in done.stderr) == (
         2,
@@ -591,7 +591,7 @@ def test_a_capture_says_its_transfer_syntaxes():
     )
 
 
-# ------------------------------------------------------------- files that are none of rows
+# ------------------------------------------------------------ files without rows
 
 
 ROW = json.dumps(
@@ -642,7 +642,7 @@ WRONG_TEXTS = {
 
 
 def assert_one_line(done: subprocess.CompletedProcess[bytes], text: str) -> None:
-    """Check that a program ended with one line about its input, and no crash."""
+    """Check that a program ended with one line about its input and no traceback."""
     lines = done.stderr.decode(errors="replace").splitlines()
     assert done.returncode == 2, lines[-1:]
     assert len(lines) == 1
@@ -665,7 +665,7 @@ for path in sys.argv[1:]:
 """
 
 
-def test_files_that_are_none_of_rows_are_one_line_each(tmp_path):
+def test_files_without_rows(tmp_path):
     for name, (content, _) in WRONG_TEXTS.items():
         data = content if isinstance(content, bytes) else content.encode()
         (tmp_path / name).write_bytes(data)
@@ -681,7 +681,7 @@ def test_files_that_are_none_of_rows_are_one_line_each(tmp_path):
         assert text in said, path
 
 
-def test_null_is_a_value_and_no_row(tmp_path):
+def test_null_is_not_a_row(tmp_path):
     path = tmp_path / "rows.ndjson"
     values = '"ErrorID":null, "Status": null, "EventReply":\nnull'
     path.write_text(f'{ROW[:-1]}, {values}, "ErrorComment": null}}\n{ROW}\n')
@@ -689,7 +689,7 @@ def test_null_is_a_value_and_no_row(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".arrows"])
-def test_a_file_that_is_cut_short_is_one_line(tmp_path, suffix):
+def test_truncated_files(tmp_path, suffix):
     whole = tmp_path / f"whole{suffix}"
     table = pa.table(EVENTS, schema=SCHEMA)
     if suffix == ".arrows":
@@ -698,15 +698,15 @@ def test_a_file_that_is_cut_short_is_one_line(tmp_path, suffix):
     else:
         write(whole)
     data = whole.read_bytes()
-    # An Arrow stream may lack its end, which says only that it is one.
+    # The end marker of an Arrow stream is optional.
     for length in (0, 4, 8, len(data) // 4, len(data) // 2, len(data) - 9):
         path = tmp_path / f"cut{suffix}"
         path.write_bytes(data[:length])
         assert_one_line(run("validate", path), "cannot be read as")
 
 
-def test_arrow_files_with_wrong_offsets_are_one_line(tmp_path):
-    """pyarrow hands on what is in a file of Arrow without a check."""
+def test_arrow_files_with_wrong_offsets(tmp_path):
+    """pyarrow does not check the offsets in an Arrow file."""
     offsets, wrong = struct.pack("<3i", 0, 20, 40), struct.pack("<3i", 0, 20, 0)
     uids = pa.array(["1.2.840.10008.1.20.1"] * 2)
     table = pa.table([uids, pa.array(["1.2", "1.3"]), pa.array([1, 2])], names=HEADER.split(","))

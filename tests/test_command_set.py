@@ -53,7 +53,7 @@ VRS = {0x0000: b"UL", 0x0002: b"UI", 0x0902: b"LO", 0x1000: b"UI"}
 
 
 def both(row: dict[str, Any]) -> tuple[N_EVENT_REPORT, ORACLE]:
-    """Make our primitive and pynetdicom's of a row."""
+    """Return a row as primitive of fastdimse and of pynetdicom."""
     held = {
         name: io.BytesIO(value) if name in STREAMS else value
         for name, value in row.items()
@@ -91,13 +91,13 @@ def test_decode_is_the_inverse_of_encode(row: dict[str, Any]) -> None:
             assert value == row[name]
 
 
-# Decoding what anybody may send.
+# Decoding any bytes.
 
 
 def _elements(command_set: bytes) -> list[tuple[int, int, bytes]] | None:
-    """Step through Implicit or Explicit VR elements (PS3.5 7.1): tag, value length, all bytes.
+    """Yield Implicit or Explicit VR elements (PS3.5 7.1): tag, value length, all bytes.
 
-    ``None`` where a value runs past the end or has undefined length.
+    ``None`` if a value exceeds the end or has undefined length.
     """
     explicit = command_set[4:6].isalpha() and command_set[4:6].isupper()
     at, found = 0, []
@@ -126,16 +126,16 @@ LONG_VRS |= {b"UV"}
 
 
 def stricter(command_set: bytes) -> bool:
-    """Whether ours refuses what pynetdicom may read: these are the only cases.
+    """Return whether fastdimse rejects a command set that pynetdicom can accept.
 
-    A value that runs past the end, one of undefined length, half a US, and an Explicit VR other
-    than the standard's.
+    The only cases are a value that exceeds the end, one of undefined length, an incomplete US, and
+    an Explicit VR other than the standard's.
     """
     elements = _elements(command_set)
     if elements is None:
         return True
     explicit = command_set[4:6].isalpha() and command_set[4:6].isupper()
-    # Of a repeated element the last counts.
+    # The last of repeated elements counts.
     last = {tag: (length, encoded) for tag, length, encoded in elements}
     return any(
         (tag in US_ELEMENTS and length % 2)
@@ -145,9 +145,9 @@ def stricter(command_set: bytes) -> bool:
 
 
 def known_elements_of(command_set: bytes) -> bytes:
-    """Leave out the elements that no N-EVENT-REPORT has.
+    """Return the command set without elements that N-EVENT-REPORT does not have.
 
-    pynetdicom raises if pydicom can't convert one of them; ours passes over them unread.
+    pynetdicom raises if pydicom cannot convert one of them; fastdimse does not read them.
     """
     elements = _elements(command_set) or []
     return b"".join(encoded for tag, _, encoded in elements if tag in ELEMENTS)
@@ -165,7 +165,7 @@ def _same_attributes(ours: N_EVENT_REPORT, oracle: ORACLE, data_set: bytes | Non
 
 def _compare_decoding(command_set: bytes, data_set: bytes | None) -> None:
     oracle = observe(decode_command_set, command_set, data_set)
-    # pynetdicom passes over a data set that isn't announced, which ours refuses.
+    # pynetdicom ignores a data set that the command set excludes; fastdimse rejects it.
     if isinstance(oracle.value, ORACLE) and not oracle.value.EventInformation.getvalue():
         data_set = None
     ours = observe(N_EVENT_REPORT.decode_command_set, command_set, data_set)
@@ -229,18 +229,18 @@ def test_every_byte_changed(row: dict[str, Any]) -> None:
 
 
 def us(number: int, *values: int) -> bytes:
-    """Write an element of VR US."""
+    """Return an element of VR US."""
     value = struct.pack(f"<{len(values)}H", *values)
     return write_element((0, number, b"US", value), explicit=False)
 
 
 def ui(number: int, value: bytes) -> bytes:
-    """Write an element of VR UI."""
+    """Return an element of VR UI."""
     return write_element((0, number, b"UI", value), explicit=False)
 
 
 MINIMAL = us(0x0100, 0x0100) + us(0x0800, 0x0101)
-"""The least that tells a request: Command Field and Command Data Set Type."""
+"""The minimum of a request: Command Field and Command Data Set Type."""
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ MINIMAL = us(0x0100, 0x0100) + us(0x0800, 0x0101)
         us(0x0100, 0x8100) + us(0x0800, 0) + us(0x0900, 0xC000),
     ],
 )
-def test_tolerated_as_by_pynetdicom(command_set: bytes) -> None:
+def test_accepted_as_by_pynetdicom(command_set: bytes) -> None:
     assert isinstance(N_EVENT_REPORT.decode_command_set(command_set), N_EVENT_REPORT)
     _compare_decoding(command_set, None)
 
@@ -280,7 +280,7 @@ def test_tolerated_as_by_pynetdicom(command_set: bytes) -> None:
         MINIMAL + ui(0x0002, b"\xff\xfe" * 40),
     ],
 )
-def test_refused_as_by_pynetdicom(command_set: bytes) -> None:
+def test_rejected_as_by_pynetdicom(command_set: bytes) -> None:
     assert observe(decode_command_set, command_set).raised is not None
     with pytest.raises(DecodeError) as caught:
         N_EVENT_REPORT.decode_command_set(command_set)
@@ -311,13 +311,13 @@ def test_other_message(command_field: int) -> None:
     assert caught.value.code == "command-field"
 
 
-def test_data_set_that_is_not_announced() -> None:
+def test_data_set_without_announcement() -> None:
     with pytest.raises(DecodeError, match="Command Data Set Type"):
         N_EVENT_REPORT.decode_command_set(MINIMAL, b"data set")
 
 
 @pytest.mark.parametrize("buffer", [bytes, bytearray, memoryview, np.frombuffer, mmap.mmap])
-def test_decode_takes_any_buffer(buffer: Any) -> None:
+def test_decode_any_buffer(buffer: Any) -> None:
     command_set, data_set = encoded({**REQUEST, "EventInformation": io.BytesIO(b"x")}), b"data set"
 
     def held(data: bytes) -> Any:
@@ -335,7 +335,7 @@ def test_decode_takes_any_buffer(buffer: Any) -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, "text", 7, [1, 2]])
-def test_decode_refuses_what_is_no_buffer(wrong: Any) -> None:
+def test_decode_rejects_other_types(wrong: Any) -> None:
     with pytest.raises(TypeError):
         N_EVENT_REPORT.decode_command_set(wrong)
 
@@ -353,7 +353,7 @@ def test_decode_without_data_set_has_no_stream() -> None:
     assert decode_command_set(MINIMAL).EventInformation.getvalue() == b""
 
 
-def test_decode_makes_an_instance_of_the_subclass() -> None:
+def test_decode_returns_an_instance_of_the_subclass() -> None:
     class Storage(N_EVENT_REPORT):
         def __init__(self) -> None:
             super().__init__()

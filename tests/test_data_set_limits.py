@@ -1,4 +1,4 @@
-"""Structured data sets that are nested too deep, or too wide for a table: refused, in bounds."""
+"""Limits of the depth and the width of structured data sets."""
 
 import io
 import re
@@ -30,7 +30,7 @@ from test_data_sets import EVENT, REPORT, data_sets
 
 DEEPEST = 64
 MEMORY = 256 << 20
-"""So much address space a program may take, beside what it has when it begins."""
+"""Address space that a program can allocate after its start."""
 
 
 def element(group: int, number: int, value: bytes) -> bytes:
@@ -44,12 +44,12 @@ def item(content: bytes) -> bytes:
 
 
 def private(number: int, value: bytes = b"xx") -> bytes:
-    """Encode an element of its own for each number."""
+    """Encode a private element for each number."""
     return element(0x0011 + 2 * (number // 60_000), 0x1000 + number % 60_000, value)
 
 
 def nested(depth: int) -> dict[str, Any]:
-    """Make a mapping in so many sequences."""
+    """Return a mapping nested in sequences."""
     data_set: dict[str, Any] = {"TransactionUID": "1.2"}
     for _ in range(depth):
         data_set = {"ReferencedSOPSequence": [data_set]}
@@ -57,7 +57,7 @@ def nested(depth: int) -> dict[str, Any]:
 
 
 def nested_dataset(depth: int) -> Dataset:
-    """Make the same of pydicom."""
+    """Return the same as `pydicom.Dataset`."""
     dataset = Dataset()
     dataset.TransactionUID = "1.2"
     for _ in range(depth):
@@ -68,22 +68,22 @@ def nested_dataset(depth: int) -> Dataset:
 
 
 def nested_model(depth: int) -> dict[str, Any]:
-    """Make the same of the DICOM JSON model."""
+    """Return the same in the DICOM JSON model."""
     model: dict[str, Any] = {"00081195": {"vr": "UI", "Value": ["1.2"]}}
     for _ in range(depth):
         model = {"00081199": {"vr": "SQ", "Value": [model]}}
     return model
 
 
-def holds_itself() -> dict[str, Any]:
-    """Make a mapping that is its own item, and twice: all of it would be endless in many ways."""
+def contains_itself() -> dict[str, Any]:
+    """Return a mapping that contains itself twice as an item."""
     data_set: dict[str, Any] = {"TransactionUID": "1.2"}
     data_set["ReferencedSOPSequence"] = [data_set, data_set]
     return data_set
 
 
-def dataset_holds_itself() -> Dataset:
-    """Make the same of pydicom."""
+def dataset_contains_itself() -> Dataset:
+    """Return the same as `pydicom.Dataset`."""
     dataset = Dataset()
     dataset.ReferencedSOPSequence = Sequence([Dataset()])
     dataset.ReferencedSOPSequence[0].ReferencedSOPSequence = Sequence([dataset])
@@ -91,7 +91,7 @@ def dataset_holds_itself() -> Dataset:
 
 
 def event(information: Any) -> dict[str, Any]:
-    """Make an event with this information."""
+    """Return an event with this information."""
     return {**EVENT, "EventInformation": information}
 
 
@@ -99,7 +99,7 @@ def event(information: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("make", [nested, nested_dataset, nested_model])
-def test_the_deepest_data_set_is_read_by_pydicom(make):
+def test_maximum_depth_is_read_by_pydicom(make):
     [encoded] = data_sets([event(make(DEEPEST))])
     dataset = read_dataset(io.BytesIO(encoded), True, True)
     for _ in range(DEEPEST):
@@ -114,13 +114,13 @@ def test_the_deepest_data_set_is_read_by_pydicom(make):
         *(lambda depth=depth: nested(depth) for depth in (DEEPEST + 1, 3_000, 100_000)),
         lambda: nested_dataset(DEEPEST + 1),
         lambda: nested_model(3_000),
-        holds_itself,
-        dataset_holds_itself,
+        contains_itself,
+        dataset_contains_itself,
     ],
     ids=["65", "3000", "100000", "pydicom", "model", "itself", "pydicom itself"],
 )
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_data_set_that_is_too_deep_is_a_rejected_row(make: Callable[[], Any], threads):
+def test_too_deep_data_set_is_a_rejected_row(make: Callable[[], Any], threads):
     deep = make()
     rows = [event(REPORT), event(deep), event(None)]
     encoded = encode_events(rows, on_invalid="skip", threads=threads)
@@ -141,8 +141,8 @@ def test_a_data_set_that_is_too_deep_is_a_rejected_row(make: Callable[[], Any], 
         encode_capture(rows)
 
 
-def test_a_handler_may_answer_anything():
-    replies = {1: holds_itself(), 2: nested(3_000), 3: REPORT}
+def test_depth_of_a_handlers_reply():
+    replies = {1: contains_itself(), 2: nested(3_000), 3: REPORT}
     with (
         listen(0, host="127.0.0.1", handler=lambda e, _: (0, replies[e.EventTypeID])) as listener,
         connect("127.0.0.1", listener.port) as association,
@@ -153,7 +153,7 @@ def test_a_handler_may_answer_anything():
 
 
 def list_in_lists(depth: int) -> Any:
-    """Make a list in so many others."""
+    """Return nested lists."""
     value: Any = "1.2"
     for _ in range(depth):
         value = [value]
@@ -161,13 +161,13 @@ def list_in_lists(depth: int) -> Any:
 
 
 @pytest.mark.parametrize("depth", [2, 1_000, 100_000])
-def test_a_list_in_a_list_is_refused(depth):
+def test_list_of_lists(depth):
     with pytest.raises(TypeError, match=r"row 0, EventInformation.TransactionUID.*list in a list"):
         encode_events([event({"TransactionUID": list_in_lists(depth)})], on_invalid="skip")
 
 
 def struct_in_structs(depth: int) -> Any:
-    """Make an array of structs in so many others."""
+    """Return an array of nested structs."""
     array = pa.array(["1.2"])
     for _ in range(depth):
         array = pa.StructArray.from_arrays([array], ["ReferencedSOPSequence"])
@@ -175,7 +175,7 @@ def struct_in_structs(depth: int) -> Any:
 
 
 def sequences(depth: int) -> Any:
-    """Make an array of data sets in so many sequences."""
+    """Return an array of data sets nested in sequences."""
     array = pa.StructArray.from_arrays([pa.array(["1.2"])], ["TransactionUID"])
     for _ in range(depth):
         lists = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), array)
@@ -184,7 +184,7 @@ def sequences(depth: int) -> Any:
 
 
 @pytest.mark.parametrize("array", [struct_in_structs(3_000), sequences(65), sequences(2_000)])
-def test_a_type_that_is_too_deep_is_refused(array):
+def test_too_deep_types(array):
     columns = {name: [value] for name, value in EVENT.items()}
     for events in (
         pa.table({**columns, "EventInformation": array}),
@@ -202,7 +202,7 @@ def test_a_type_that_is_too_deep_is_refused(array):
         decode_events(b"", event_information=schema)
 
 
-def test_types_as_deep_as_data_sets_are_taken():
+def test_types_of_maximum_depth():
     [plain] = data_sets([event(nested(DEEPEST))])
     array = sequences(DEEPEST)
     columns = {name: [value] for name, value in EVENT.items()}
@@ -215,11 +215,11 @@ def test_types_as_deep_as_data_sets_are_taken():
 
 
 def wide_items(count: int) -> bytes:
-    """Encode one data set with so many items, each with an attribute of its own."""
+    """Encode a data set with items that have distinct attributes."""
     return element(8, 0x1199, b"".join(item(private(number)) for number in range(count)))
 
 
-def test_a_wide_data_set_is_rejected_and_no_other():
+def test_only_the_wide_data_set_is_rejected():
     narrow = element(8, 0x1195, b"1.2\0")
     wide = wide_items(3_000)
     decoded = decode_data_sets([narrow, wide, None, narrow], on_invalid="skip")
@@ -231,7 +231,7 @@ def test_a_wide_data_set_is_rejected_and_no_other():
     assert "give a schema" in rejection.reason
     with pytest.raises(DecodeError, match="row 1, its"):
         decode_data_sets([narrow, wide])
-    # As it says: with a schema it can be read.
+    # With a schema, it can be decoded.
     schema = pa.schema(
         [("ReferencedSOPSequence", pa.list_(pa.struct([("00111005", pa.binary())])))]
     )
@@ -240,15 +240,15 @@ def test_a_wide_data_set_is_rejected_and_no_other():
 
 
 def decode_data_sets_of(column: list[bytes], schema: Any) -> list[Any]:
-    """Decode into a schema, as Python has it."""
+    """Decode with a schema, and return Python values."""
     return list(pa.array(decode_data_sets(column, schema)).to_pylist())
 
 
-def test_a_wide_data_set_does_not_push_others_out():
+def test_wide_data_set_does_not_displace_others():
     wide = b"".join(private(number) for number in range(10_000))
     decoded = decode_data_sets([wide] + [private(7)] * 10_000, on_invalid="skip")
     assert [one.row for one in decoded.rejected] == [0]
-    # Nor do many small ones that have nothing in common.
+    # The same for many small data sets without common attributes.
     report = element(8, 0x1195, b"1.2\0") + element(8, 0x1199, item(element(8, 0x1155, b"1.23")))
     many = [private(number) for number in range(5_000)]
     decoded = decode_data_sets([*many, report, report], on_invalid="skip")
@@ -259,7 +259,7 @@ def test_a_wide_data_set_does_not_push_others_out():
     assert {one.code for one in decoded.rejected} == {"too-wide"}
 
 
-def test_one_data_set_may_have_more_attributes_than_the_standard_knows():
+def test_one_data_set_with_more_attributes_than_the_standard():
     wide = b"".join(private(number) for number in range(16_000))
     [row] = pa.array(decode_data_sets([wide])).to_pylist()
     dataset = read_dataset(io.BytesIO(wide), True, True)
@@ -270,7 +270,7 @@ def test_one_data_set_may_have_more_attributes_than_the_standard_knows():
 
 
 def test_ordinary_data_sets_are_never_too_wide():
-    # Each has but one of the 64 attributes.
+    # Each has one of the 64 attributes.
     sparse = [private(number % 64) for number in range(100_000)]
     assert len(decode_data_sets(sparse).rejected) == 0
     columns = [f"{0x00111000 + number:08x}" for number in range(64)]
@@ -286,7 +286,7 @@ def test_ordinary_data_sets_are_never_too_wide():
     assert len(decode_events(encoded, event_information="structured")) == 20
 
 
-def test_mappings_that_are_too_wide_are_rejected_rows():
+def test_too_wide_mappings_are_rejected_rows():
     items = [{f"{0x00111000 + number:08x}": b"xx"} for number in range(3_000)]
     rows = [event(REPORT), event({"ReferencedSOPSequence": items}), event(REPORT)]
     encoded = encode_events(rows, on_invalid="skip")
@@ -298,7 +298,7 @@ def test_mappings_that_are_too_wide_are_rejected_rows():
     encoded = encode_events(rows, on_invalid="skip")
     assert {one.code for one in encoded.rejected} == {"too-wide"}
     assert len(encoded) + len(encoded.rejected) == len(rows)
-    # As it says: fewer can be encoded.
+    # Fewer attributes can be encoded.
     some = [row for number in range(0, 3_000, 500) for row in rows[number : number + 500]]
     assert all(len(encode_events(some[n : n + 500])) == 500 for n in range(0, 3_000, 500))
 
@@ -369,14 +369,14 @@ else:
         "columns",
     ],
 )
-def test_memory_and_time_stay_in_proportion(kind):
-    # With the square of 50,000 it would be 20 GB and minutes.
+def test_memory_and_time_are_linear(kind):
+    # The square of 50,000 would need 20 GB and minutes.
     command = [sys.executable, "-c", PROGRAM, kind, str(MEMORY)]
     done = subprocess.run(command, cwd="tests", capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
 
-def test_transfer_syntaxes_other_than_the_default_are_limited_too():
+def test_width_in_other_transfer_syntaxes():
     explicit = [
         struct.pack("<HH2sH", 0x0011, 0x1000 + number, b"LO", 2) + b"xx" for number in range(5_000)
     ]
@@ -391,8 +391,8 @@ def test_transfer_syntaxes_other_than_the_default_are_limited_too():
         (20_000, "are more than the 16384 columns of a table"),
     ],
 )
-def test_what_is_too_wide_is_told(attributes, why):
-    """Many attributes in one data set of many, and more than any table has columns."""
+def test_causes_of_too_wide_tables(attributes, why):
+    """Many attributes in one of many data sets, and more than the limit of columns."""
     wide = {f"0011{0x1000 + number:04x}": b"xx" for number in range(attributes)}
     rows = [
         {**EVENT, "EventInformation": one} for one in (wide, *[{"TransactionUID": "1.2"}] * 2000)

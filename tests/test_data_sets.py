@@ -1,4 +1,4 @@
-"""Structured data sets: event information from columns and mappings, and back; pydicom judges."""
+"""Structured data sets from columns and mappings, and back, compared with pydicom."""
 
 import io
 import json
@@ -44,7 +44,7 @@ REPORT = {"TransactionUID": "1.2.3", "ReferencedSOPSequence": [REFERENCE, REFERE
 
 
 def oracle(dataset: Dataset, syntax: str) -> bytes:
-    """Encode as pydicom does."""
+    """Encode with pydicom."""
     out = DicomBytesIO()
     out.is_little_endian = True
     out.is_implicit_VR = syntax == ImplicitVRLittleEndian
@@ -53,12 +53,12 @@ def oracle(dataset: Dataset, syntax: str) -> bytes:
 
 
 def oracle_read(data: bytes, syntax: str) -> Dataset:
-    """Decode as pydicom does."""
+    """Decode with pydicom."""
     return read_dataset(io.BytesIO(data), syntax == ImplicitVRLittleEndian, True)
 
 
 def to_dataset(attributes: dict[str, Any]) -> Dataset:
-    """Make pydicom's data set of a plain mapping."""
+    """Return a mapping as `pydicom.Dataset`."""
     dataset = Dataset()
     for name, value in attributes.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
@@ -120,8 +120,8 @@ items = st.recursive(
 )
 
 
-def ignoring_values(call: Any) -> Any:
-    """pydicom's own opinion of values is not asked for."""
+def without_validation(call: Any) -> Any:
+    """Call without pydicom's validation of values."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return call()
@@ -129,36 +129,36 @@ def ignoring_values(call: Any) -> Any:
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
 @given(item=items)
-def test_data_sets_are_pydicoms_bytes(syntax, item):
-    dataset = ignoring_values(lambda: to_dataset(item))
+def test_bytes_as_pydicom(syntax, item):
+    dataset = without_validation(lambda: to_dataset(item))
     text = json.dumps(item, default=repr, ensure_ascii=False)
     if not text.isascii():
         dataset.SpecificCharacterSet = "ISO_IR 192"
-    expected = ignoring_values(lambda: oracle(dataset, syntax))
+    expected = without_validation(lambda: oracle(dataset, syntax))
     [found] = data_sets([{**EVENT, "EventInformation": item}], transfer_syntax=syntax)
     assert found == expected
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
 @given(items=st.lists(items, min_size=1, max_size=4))
-def test_structured_data_sets_come_back(syntax, items):
+def test_decoding_inverts_encoding(syntax, items):
     rows = [{**EVENT, "EventInformation": item} for item in items]
     stream = encode_events(rows, transfer_syntax=syntax)
     decoded = decode_events(stream, event_information="structured", transfer_syntax=syntax)
     assert not decoded.rejected
     assert bytes(encode_events(decoded, transfer_syntax=syntax)) == bytes(stream)
-    # The same bytes, read by pydicom, have the same values.
+    # pydicom decodes the same values from the same bytes.
     for ours, data in zip(
         pa.table(decoded)["EventInformation"].to_pylist(),
         data_sets(rows, transfer_syntax=syntax),
         strict=True,
     ):
-        theirs = ignoring_values(lambda data=data: oracle_read(data, syntax))
+        theirs = without_validation(lambda data=data: oracle_read(data, syntax))
         assert set(present(ours or {})) == {element.keyword for element in theirs}
 
 
 def present(attributes: dict[str, Any]) -> list[str]:
-    """Return the names of attributes that are there."""
+    """Return the names of the attributes that are not null."""
     return [name for name, value in attributes.items() if value is not None]
 
 
@@ -177,7 +177,7 @@ def test_columns_rows_and_datasets_are_the_same(syntax):
         assert data_sets(columns, transfer_syntax=syntax) == [expected], information
 
 
-def test_a_table_of_polars_or_pyarrow():
+def test_tables_of_polars_and_pyarrow():
     rows = [{**EVENT, "EventInformation": REPORT}] * 3
     expected = bytes(encode_events(rows))
     assert bytes(encode_events(pa.Table.from_pylist(rows))) == expected
@@ -188,7 +188,7 @@ def test_a_table_of_polars_or_pyarrow():
     assert data_sets(sliced) == data_sets(rows)[:1] * 20
 
 
-def test_null_is_absent_and_an_empty_list_an_empty_sequence():
+def test_null_and_empty_lists():
     rows = [
         {**EVENT, "EventInformation": {**REPORT, "ReferencedSOPSequence": None}},
         {**EVENT, "EventInformation": {**REPORT, "ReferencedSOPSequence": []}},
@@ -205,7 +205,7 @@ def test_null_is_absent_and_an_empty_list_an_empty_sequence():
     )
 
 
-def test_a_bad_value_is_named_by_its_path():
+def test_error_has_the_path_of_the_value():
     bad = {**REPORT, "ReferencedSOPSequence": [REFERENCE, {"ReferencedSOPInstanceUID": "1.02"}]}
     rows = [{**EVENT, "EventInformation": information} for information in (REPORT, bad, REPORT)]
     with pytest.raises(EncodeError) as raised:
@@ -230,18 +230,18 @@ def test_a_bad_value_is_named_by_its_path():
         ({"TransactionUID": True}, TypeError, "bool"),
     ],
 )
-def test_what_is_no_data_set_is_refused(information, error, text):
+def test_invalid_data_sets(information, error, text):
     with pytest.raises(error, match=text):
         encode_events([{**EVENT, "EventInformation": information}])
 
 
-def test_other_transfer_syntaxes_are_refused():
+def test_unsupported_transfer_syntaxes():
     for call in (encode_events, validate_events, fastdimse.encode_batches):
         with pytest.raises(ValueError, match="not a supported transfer syntax"):
             call([{**EVENT, "EventInformation": REPORT}], transfer_syntax=ExplicitVRBigEndian)
 
 
-def test_a_given_schema_chooses_and_counts():
+def test_schema_selects_attributes():
     stream = encode_events([{**EVENT, "EventInformation": REPORT}] * 2)
     schema = pa.schema([("TransactionUID", pa.string())])
     decoded = decode_events(stream, event_information=schema)
@@ -249,7 +249,7 @@ def test_a_given_schema_chooses_and_counts():
     assert decoded.omitted == {"EventInformation.ReferencedSOPSequence": 2}
 
 
-def test_a_wrong_data_set_is_a_rejected_event():
+def test_invalid_data_set_is_a_rejected_event():
     good = {**EVENT, "EventInformation": REPORT}
     events = [good, {**EVENT, "EventInformation": b"\x08\0\x95\x11\xff\0\0\x001.2.3.4.5"}, good]
     stream = b"".join(bytes(encode_events([event])) for event in events)
@@ -263,7 +263,7 @@ def test_a_wrong_data_set_is_a_rejected_event():
     assert len(raised.value.events) == 1
 
 
-def test_private_and_unknown_elements_keep_their_tags():
+def test_tags_of_private_and_unknown_elements():
     dataset = to_dataset(REPORT)
     dataset.add_new(0x00091001, "LO", "private")
     stream = encode_events(
@@ -281,7 +281,7 @@ def test_private_and_unknown_elements_keep_their_tags():
     assert information["00091001"] == b"private "
 
 
-def test_a_row_of_a_wrong_type_is_numbered_through_all_batches():
+def test_row_number_of_a_wrong_type_across_batches():
     rows = [{**EVENT, "EventInformation": REPORT}, {**EVENT, "AffectedSOPInstanceUID": 7}]
     batches = fastdimse.encode_batches(rows, batch_size=1)
     assert len(next(batches)) == 1
@@ -290,12 +290,12 @@ def test_a_row_of_a_wrong_type_is_numbered_through_all_batches():
 
 
 def encoded(*given: tuple[dict[str, Any], str]) -> list[bytes]:
-    """Encode data sets as pydicom does."""
+    """Encode data sets with pydicom."""
     return [oracle(to_dataset(attributes), syntax) for attributes, syntax in given]
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_a_column_of_data_sets_is_columns_of_attributes(syntax):
+def test_decode_a_column_of_data_sets(syntax):
     values = encoded((REPORT, syntax), ({"TransactionUID": "1.2"}, syntax))
     expected = [REPORT, None, {"TransactionUID": "1.2", "ReferencedSOPSequence": None}]
     first, second = values
@@ -313,7 +313,7 @@ def test_a_column_of_data_sets_is_columns_of_attributes(syntax):
         assert pa.array(decoded).to_pylist() == expected
 
 
-def test_each_data_set_has_a_transfer_syntax_of_its_own():
+def test_transfer_syntax_of_each_data_set():
     given = [(REPORT, syntax) for syntax in (*SYNTAXES, *SYNTAXES)]
     uids = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, None, ExplicitVRLittleEndian]
     for column in (uids, pa.array(uids), pa.array(uids).dictionary_encode(), iter(uids)):
@@ -321,24 +321,24 @@ def test_each_data_set_has_a_transfer_syntax_of_its_own():
         assert pa.array(decoded).to_pylist() == [REPORT] * 4
 
 
-def test_a_data_set_that_can_not_be_read_is_named_or_null():
+def test_unreadable_data_set_is_an_error_or_null():
     values = encoded((REPORT, ImplicitVRLittleEndian), (REPORT, ImplicitVRLittleEndian))
     wrong = [values[0], None, values[1][:-1], values[0]]
     syntaxes = [ImplicitVRLittleEndian, ExplicitVRBigEndian, None, ExplicitVRBigEndian]
     with pytest.raises(DecodeError) as raised:
         decode_data_sets(wrong)
     assert (raised.value.row, raised.value.field) == (2, "ReferencedSOPSequence")
-    # Behind the Transaction UID: the header of 8 bytes, the text and its padding.
+    # After the Transaction UID: header of 8 bytes, text and padding.
     assert raised.value.offset == 14
     decoded = decode_data_sets(wrong, transfer_syntax=syntaxes, on_invalid="skip")
     found = [(one.row, one.field, one.code) for one in decoded.rejected]
     assert found == [(2, "ReferencedSOPSequence", raised.value.code), (3, None, "transfer-syntax")]
     assert "1.2.840.10008.1.2.2" in decoded.rejected[1].reason
-    # A null of a transfer syntax that is not read is no data set that can't be read.
+    # A null with an unsupported transfer syntax is not an error.
     assert pa.array(decoded).to_pylist() == [REPORT, None, None, None]
 
 
-def test_a_given_schema_chooses_of_a_column_of_data_sets():
+def test_schema_for_a_column_of_data_sets():
     schema = pa.schema([("TransactionUID", pa.string())])
     decoded = decode_data_sets(encoded((REPORT, ImplicitVRLittleEndian)), schema)
     assert pa.array(decoded).to_pylist() == [{"TransactionUID": "1.2.3"}]
@@ -358,12 +358,12 @@ def test_a_given_schema_chooses_of_a_column_of_data_sets():
         ([b""], {"on_invalid": "ignore"}, ValueError, "on_invalid"),
     ],
 )
-def test_what_is_no_column_of_data_sets_is_refused(column, options, error, text):
+def test_invalid_columns_of_data_sets(column, options, error, text):
     with pytest.raises(error, match=text):
         decode_data_sets(column, **options)
 
 
-def test_a_capture_has_each_data_set_in_the_transfer_syntax_of_its_row():
+def test_transfer_syntaxes_of_a_capture():
     syntaxes = [
         ExplicitVRLittleEndian,
         ExplicitVRLittleEndian,
@@ -391,7 +391,7 @@ def test_a_capture_has_each_data_set_in_the_transfer_syntax_of_its_row():
         ]
 
 
-def test_a_capture_with_structured_data_sets():
+def test_capture_with_structured_data_sets():
     reply = {"TransactionUID": "1.2.9"}
     wrong = oracle(to_dataset(REPORT), ImplicitVRLittleEndian)[:-1]
     columns = {
@@ -432,7 +432,7 @@ def test_a_capture_with_structured_data_sets():
         (streams[3], frames[3], "EventInformation", "transfer-syntax"),
     ]
     assert "1.2.840.10008.1.2.2" in found.faults[1].reason
-    # The messages are as they were.
+    # The messages are unchanged.
     assert found[2][0].EventInformation.getvalue() == wrong
     schema = pa.schema([("TransactionUID", pa.string())])
     chosen = fastdimse.decode_capture(capture, event_information=schema)
@@ -448,7 +448,7 @@ def test_every_keyword_of_pydicom():
     vrs = {
         keyword: vr.split(" or ")
         for tag, (vr, *_, keyword) in [*DicomDictionary.items(), *RepeatersDictionary.items()]
-        # Command sets, files and items have others.
+        # Other groups belong to command sets, files and items.
         if keyword
         and (tag if isinstance(tag, str) else f"{tag:08X}")[:4] not in ("0000", "0002", "FFFE")
     }

@@ -1,4 +1,4 @@
-"""DCMTK's dcmdump as the judge of structured data sets: what it reads is what went in."""
+"""Structured data sets, compared with the output of DCMTK's dcmdump."""
 
 import struct
 import subprocess
@@ -28,7 +28,7 @@ from test_data_sets import EVENT, names, oracle_read, words
 pytestmark = dcmdump.needed
 
 SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian]
-# A process for each data set.
+# Few examples, because each data set needs a process.
 few = settings(max_examples=60)
 
 # PS3.5 6.2 and 7.1.2.
@@ -44,7 +44,7 @@ NO_TAG_MARKS = str.maketrans("", "", "(,)")
 
 
 def values_of(element: Element) -> list[Any]:
-    """Return the values that dcmdump has read, in the types that went in."""
+    """Return the values of dcmdump's output, in the types of the input."""
     if element.value == NO_VALUE:
         return []
     if element.vr in UNITS or element.vr == "??":
@@ -54,7 +54,7 @@ def values_of(element: Element) -> list[Any]:
     if element.vr in ("FL", "FD"):
         numbers = [float(number) for number in element.value.split("\\")]
         form = f"<{len(numbers)}{NUMBERS[element.vr]}"
-        # Nine digits are of one number of 32 bits, but also of others of 64.
+        # Nine digits identify a number of 32 bits, but not of 64.
         return [*struct.unpack(form, struct.pack(form, *numbers))]
     if element.vr in NUMBERS:
         return [int(number) for number in element.value.split("\\")]
@@ -64,17 +64,17 @@ def values_of(element: Element) -> list[Any]:
 
 
 def bytes_of(element: Element) -> bytes:
-    """Return bytes, which are printed as numbers of their VR; the short ones in hexadecimal."""
+    """Return the bytes of numbers, which are in hexadecimal if they are short."""
     unit = UNITS.get(element.vr, "B")
     read = {"f": float, "d": float, "I": int, "Q": int}.get(unit, lambda digits: int(digits, 16))
     numbers = [read(number) for number in element.value.split("\\")]
     return struct.pack(f"<{len(numbers)}{unit}", *numbers)
 
 
-def alike(element: Element, values: list[Any]) -> bool:
-    """Return whether values are those that dcmdump has read.
+def is_equal(element: Element, values: list[Any]) -> bool:
+    """Return whether dcmdump's output has these values.
 
-    It works out the digits of a double in doubles, and may be wrong in the last of 17.
+    It computes the digits of a double with doubles, so the last of 17 digits can differ.
     """
     found = values_of(element)
     if element.vr == "OD":
@@ -85,7 +85,7 @@ def alike(element: Element, values: list[Any]) -> bool:
 
 
 def doubles(values: list[bytes]) -> list[float]:
-    """Return the numbers that bytes are."""
+    """Return bytes as doubles."""
     return [number for value in values for (number,) in struct.iter_unpack("<d", value)]
 
 
@@ -100,7 +100,7 @@ def several(value: Any) -> list[Any]:
 
 
 def is_ascii(values: Iterable[Any]) -> bool:
-    """Return whether no text anywhere needs a Specific Character Set."""
+    """Return whether no text needs a Specific Character Set."""
     for value in values:
         if isinstance(value, dict):
             inside = [one for values in value.values() for one in several(values)]
@@ -112,7 +112,7 @@ def is_ascii(values: Iterable[Any]) -> bool:
 
 
 def length_of(vr: str, values: list[Any], codec: str) -> int:
-    """Return how many bytes values are, padding with them."""
+    """Return the number of bytes of values, with padding."""
     if vr in NUMBERS:
         return len(values) * struct.calcsize(f"<{NUMBERS[vr]}")
     if vr in UNITS:
@@ -122,13 +122,13 @@ def length_of(vr: str, values: list[Any], codec: str) -> int:
 
 
 def length_in(element: Element, syntax: str) -> int:
-    """Return how many bytes an element is, header with it (PS3.5 7.1)."""
+    """Return the number of bytes of an element, with its header (PS3.5 7.1)."""
     long = syntax == ExplicitVRLittleEndian and element.vr in LONG_LENGTHS
     return (12 if long else 8) + element.length
 
 
 def assert_item(found: list[Element], item: dict[str, Any], syntax: str) -> None:
-    """Check each element that dcmdump has read of an item against what went in."""
+    """Compare each element of an item with dcmdump's output."""
     expected = sorted((tag_for_keyword(name), name) for name in item if item[name] is not None)
     assert [element.tag for element in found] == [tag for tag, _ in expected]
     for element, (_, name) in zip(found, expected, strict=True):
@@ -141,20 +141,20 @@ def assert_item(found: list[Element], item: dict[str, Any], syntax: str) -> None
             for one, other in zip(element.items, values, strict=True):
                 assert_item(one, other, syntax)
             continue
-        assert alike(element, values), f"{name}: {element} {values}"
+        assert is_equal(element, values), f"{name}: {element} {values}"
         assert element.length == length_of(element.vr, values, "utf-8"), name
         if values:
             assert element.count == (1 if element.vr in UNITS else len(values)), name
 
 
 def data_sets_in(stream: bytes) -> Iterator[bytes]:
-    """Return data sets from messages with the help of pynetdicom."""
+    """Return the data sets of messages, decoded with pynetdicom."""
     for message in decode_stream(stream):
         yield message.EventInformation.getvalue()
 
 
 def assert_read(items: list[dict[str, Any]], events: Any, syntax: str, folder: Path) -> None:
-    """Encode events, whose data sets are to be read as these items."""
+    """Encode events, and compare their data sets with these items."""
     stream = bytes(encode_events(events, transfer_syntax=syntax))
     for item, data_set in zip(items, data_sets_in(stream), strict=True):
         if not is_ascii([item]):
@@ -163,25 +163,25 @@ def assert_read(items: list[dict[str, Any]], events: Any, syntax: str, folder: P
 
 
 def with_information(items: list[Any]) -> list[dict[str, Any]]:
-    """Return an event of each."""
+    """Return an event for each item."""
     return [{**EVENT, "EventInformation": item} for item in items]
 
 
 def floats(width: int) -> st.SearchStrategy[float]:
-    """Numbers whose digits are printed: not the largest ones, and no sign of zero."""
+    """Numbers that dcmdump prints with all digits: not the largest ones, and no negative zero."""
     most = 2.0 ** (1000 if width == 64 else 127)
     return st.floats(-most, most, width=width).map(lambda number: number + 0.0)
 
 
 def whole_numbers(code: str) -> st.SearchStrategy[int]:
-    """What a number of a struct's kind holds."""
+    """Integers in the range of a format character of `struct`."""
     values = 2 ** (8 * struct.calcsize(f"<{code}"))
     least = -values // 2 if code.islower() else 0
     return st.integers(least, least + values - 1)
 
 
 def numbers_in_bytes(code: str) -> st.SearchStrategy[bytes]:
-    """Whole units; floating point ones are numbers, since of others nothing is printed."""
+    """Bytes of numbers; floating point ones are finite, because dcmdump prints no others."""
     if code == "B":
         return st.binary(min_size=1, max_size=6).map(lambda data: data + bytes(len(data) % 2))
     one = floats(8 * struct.calcsize(code)) if code in "fd" else whole_numbers(code)
@@ -235,12 +235,12 @@ items = st.recursive(st.fixed_dictionaries({}, optional=FLAT), attributes, max_l
 @pytest.mark.parametrize("syntax", SYNTAXES)
 @few
 @given(item=items)
-def test_what_is_read_is_what_went_in(syntax, item):
+def test_values_as_dcmdump(syntax, item):
     with TemporaryDirectory() as folder:
         assert_read([item], with_information([item]), syntax, Path(folder))
 
 
-# An attribute of each VR, with values as its definition in PS3.5 6.2 has them.
+# An attribute of each VR, with values by its definition in PS3.5 6.2.
 EVERY_VR = {
     "SelectorAEValue": ["STORE_SCP", "PACS 2"],
     "SelectorASValue": ["018M", "003D"],
@@ -288,7 +288,7 @@ NESTED = {
 }
 
 
-def test_there_is_every_vr():
+def test_values_have_every_vr():
     assert {vr_of(name) for name in EVERY_VR} == {*OF_VR} == STANDARD_VR - {"SQ"}
 
 
@@ -302,7 +302,7 @@ def test_every_vr_from_rows_and_from_a_table(syntax, tmp_path):
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
 @pytest.mark.parametrize("name", [*EVERY_VR, *SEQUENCES])
-def test_an_attribute_without_a_value(name, syntax, tmp_path):
+def test_empty_attributes(name, syntax, tmp_path):
     given = [{**REFERENCE, name: []}, {"SelectorCodeSequenceValue": [{name: []}, {}, {name: None}]}]
     assert_read(given, with_information(given), syntax, tmp_path)
 
@@ -329,7 +329,7 @@ def test_numbers_as_text(syntax, tmp_path):
     assert [float(text) for text in values_of(decimals)] == given["SelectorDSValue"]
 
 
-# PS3.3 C.12.1.1.2: what the character sets have, of which dcmdump makes Unicode.
+# PS3.3 C.12.1.1.2: characters of the sets that dcmdump converts to Unicode.
 TEXTS = {
     "ISO_IR 100": "Müller, Jörg",
     "ISO_IR 101": "Kovács, Őrs",
@@ -350,8 +350,8 @@ TEXTS = {
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
 @pytest.mark.parametrize("name", TEXTS)
-def test_the_character_set_that_is_given(name, syntax, tmp_path):
-    """A sequence's items are in the character set of the data set."""
+def test_specified_character_set(name, syntax, tmp_path):
+    """Items are in the character set of the data set."""
     text = TEXTS[name]
     given = {
         "SpecificCharacterSet": name,
@@ -360,7 +360,7 @@ def test_the_character_set_that_is_given(name, syntax, tmp_path):
     }
     [event] = with_information([given])
     [data_set] = data_sets_in(bytes(encode_events([event], transfer_syntax=syntax)))
-    # As it is, but with octal numbers for other characters, and then all of it in Unicode.
+    # First without conversion, with octal numbers for other characters, then as Unicode.
     character_set, sequence, patient_name = dcmdump.dump(data_set, syntax, tmp_path, "+Qo")
     assert values_of(character_set) == [name]
     for element in (sequence.items[0][0], patient_name):
@@ -371,7 +371,7 @@ def test_the_character_set_that_is_given(name, syntax, tmp_path):
     assert_item([patient_name], {"PatientName": text}, syntax)
 
 
-# Those that the system's iconv has.
+# The sets that the system's iconv supports.
 WITH_ESCAPES = {
     "\\ISO 2022 IR 149": "Hong^Gildong=洪^吉洞=홍^길동",
     "\\ISO 2022 IR 58": "Zhang^XiaoDong=张^小东",
@@ -398,14 +398,14 @@ OF_ONE_BYTE = [name for name in TEXTS if name not in ("ISO_IR 192", "GB18030", "
 
 
 def characters(codec: str) -> set[str]:
-    """Return what Python's codec has beyond ASCII in single bytes."""
+    """Return the characters outside ASCII of Python's codec in single bytes."""
     found = (bytes([byte]).decode(codec, "ignore") for byte in range(0x80, 0x100))
     return {character for character in found if character.isprintable() and character}
 
 
 @pytest.mark.parametrize("name", OF_ONE_BYTE)
-def test_every_character_of_a_set_and_no_other(name, tmp_path):
-    """Neither what another set has nor what Windows has added to it is written."""
+def test_characters_of_a_set(name, tmp_path):
+    """Characters of other sets and additions of Windows are rejected."""
     codecs = [python_encoding[one] for one in OF_ONE_BYTE]
     others = [f"cp{page}" for page in (874, *range(1250, 1259))]
     some = sorted({"山", "😀"}.union(*(characters(codec) for codec in codecs + others)), key=ord)
@@ -421,8 +421,8 @@ def test_every_character_of_a_set_and_no_other(name, tmp_path):
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_the_character_set_of_an_item(syntax, tmp_path):
-    """What an item gives is its own; dcmdump does not convert it, so that it is in Unicode here."""
+def test_character_set_of_an_item(syntax, tmp_path):
+    """An item can have its own set. dcmdump does not convert it, so it is Unicode here."""
     inside = {"SpecificCharacterSet": "ISO_IR 192", "PatientName": "Ø^山"}
     given = {"PatientName": "A^B", "ReferencedSOPSequence": [inside, REFERENCE]}
     [event] = with_information([given])
@@ -447,7 +447,7 @@ def test_private_attributes(tmp_path):
             assert values_of(element) == several(value)
     [[creator, inside]] = found[-1].items
     assert (values_of(creator), values_of(inside)) == (["OTHER"], [b"\x01\x02"])
-    # Without VRs nobody knows more than the bytes.
+    # Without VRs, only the bytes are known.
     [implicit] = data_sets_in(bytes(encode_events([event])))
     _, _, text, numbers, _ = dcmdump.dump(implicit, ImplicitVRLittleEndian, tmp_path)
     assert (text.vr, values_of(text)) == ("??", ["Grüße\\b ".encode()])
@@ -455,7 +455,7 @@ def test_private_attributes(tmp_path):
 
 
 def element(tag: int, value: bytes, vr: bytes | None = None) -> bytes:
-    """Encode an element, with a VR whose length takes 16 bits or with none."""
+    """Encode an element with a VR of 16-bit length, or without a VR."""
     number = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
     header = struct.pack("<I", len(value)) if vr is None else struct.pack("<2sH", vr, len(value))
     return number + header + value
@@ -466,8 +466,8 @@ ITEM, ITEM_ENDS, SEQUENCE_ENDS = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 
 @pytest.mark.parametrize("item_ends", [True, False])
 @pytest.mark.parametrize("sequence_ends", [True, False])
-def test_delimiters_behind_defined_lengths(item_ends, sequence_ends, tmp_path):
-    """They are not needed there, and dcmdump and pydicom read past them."""
+def test_delimiters_after_defined_lengths(item_ends, sequence_ends, tmp_path):
+    """They are not needed there, and dcmdump and pydicom ignore them."""
     reference = element(0x00081150, b"1.2\0")
     item = element(ITEM, reference + item_ends * element(ITEM_ENDS, b""))
     sequence = 2 * item + sequence_ends * element(SEQUENCE_ENDS, b"")
@@ -493,14 +493,14 @@ def test_delimiters_behind_defined_lengths(item_ends, sequence_ends, tmp_path):
         element(0x00100020, b"12") + element(SEQUENCE_ENDS, b""),
     ],
 )
-def test_delimiters_elsewhere_are_refused(data_set):
+def test_misplaced_delimiters(data_set):
     with pytest.raises(DecodeError, match="is not allowed here"):
         decode_data_sets([data_set])
 
 
 @pytest.mark.parametrize("vr", [b"??", b"  "])
-def test_a_vr_that_a_writer_does_not_know(vr, tmp_path):
-    """The length has 16 bits, as dcmdump warns; the VR is the dictionary's."""
+def test_unknown_vr(vr, tmp_path):
+    """The length has 16 bits, as dcmdump states; the VR is that of the dictionary."""
     elements = [(0x00100010, b"a ", b"PN"), (0x00100020, b"12", vr), (0x00100021, b"34", b"LO")]
     data_set = b"".join(element(*one) for one in elements)
     path = tmp_path / "data_set"

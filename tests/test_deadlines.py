@@ -1,4 +1,4 @@
-"""Who says a byte now and then is not waited for without an end."""
+"""Deadlines apply to a complete unit: slow peers that send single bytes reach them."""
 
 import socket
 import ssl
@@ -17,7 +17,7 @@ from test_receiving import request
 from test_tls import Authority
 
 PATIENCE = 0.4
-# How much later a busy machine may be; what is told here would take all of it.
+# Extra seconds for a busy machine. The data in these tests would take longer.
 LATE = 3.0
 PAUSE = 0.03
 ENDED = "(?i)reset|broken pipe|eof|closed"
@@ -25,26 +25,26 @@ ENDED = "(?i)reset|broken pipe|eof|closed"
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """The authority that all trust."""
+    """The authority that all applications trust."""
     return Authority(tmp_path_factory.mktemp("tls"))
 
 
 def drip(connection: socket.socket, data: bytes) -> None:
-    """Send a byte, and another one."""
+    """Send data in single bytes."""
     for at in range(len(data)):
         connection.sendall(data[at : at + 1])
         time.sleep(PAUSE)
 
 
 class Relay:
-    """Stands between two ends of one connection, and passes bytes on one by one where it is slow.
+    """A relay between the two sides of a connection, which forwards one side's bytes slowly.
 
     Attributes
     ----------
     port : int
-        Where the end that connects finds it.
+        Port for the connecting side.
     slow : str
-        Whose bytes take their time: those of who "connects" or "listens", or nobody's, "".
+        The side whose bytes are forwarded one by one: "connects", "listens" or "" for none.
     """
 
     def __init__(self, port: int, slow: str = "") -> None:
@@ -72,21 +72,21 @@ class Relay:
                 end.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Wait until both ends are done."""
+        """Wait until both sides have closed the connection."""
         self._thread.join(30)
         assert not self._thread.is_alive()
         self._server.close()
 
 
-def both_ends(ours: Authority, secure: bool) -> tuple[TLS | None, TLS | None]:
-    """Return what makes who listens and who connects secure, if they are to be."""
+def tls_options(ours: Authority, secure: bool) -> tuple[TLS | None, TLS | None]:
+    """Return the TLS options of the listener and of the connecting side, empty without TLS."""
     if not secure:
         return None, None
     return TLS(**ours.certify("localhost")), TLS(ca=ours.file, server_name="localhost")
 
 
 def ends_in_time(listener: Listener) -> None:
-    """See that the listener bears a connection no longer than it should."""
+    """Check that the listener closes the connection in time."""
     until(lambda: listener.connections == 1)
     begin = time.monotonic()
     until(lambda: listener.connections == 0)
@@ -97,7 +97,7 @@ def ends_in_time(listener: Listener) -> None:
 
 @contextmanager
 def fails_in_time() -> Iterator[None]:
-    """See that a call bears its peer no longer than it should."""
+    """Check that a call fails in time."""
     begin = time.monotonic()
     with pytest.raises(AssociationError, match=f"sent no complete PDU for {PATIENCE} s") as caught:
         yield
@@ -130,7 +130,7 @@ def test_a_handshake(ours):
 
 
 def shake_hands(context: ssl.SSLContext, connection: socket.socket) -> None:
-    """Do so in vain."""
+    """Try a handshake, which fails."""
     with pytest.raises(OSError, match=ENDED):
         context.wrap_socket(connection, server_hostname="localhost")
 
@@ -150,19 +150,19 @@ def test_a_request_in_records(ours, records):
             connection.sendall(request())
             ends_in_time(listener)
         else:
-            dripping = threading.Thread(target=drip_in_vain, args=(connection,))
+            dripping = threading.Thread(target=drip_request, args=(connection,))
             dripping.start()
             ends_in_time(listener)
             dripping.join()
 
 
-def drip_in_vain(connection: socket.socket) -> None:
-    """Propose an association by and by."""
+def drip_request(connection: socket.socket) -> None:
+    """Send an A-ASSOCIATE-RQ in single bytes."""
     with pytest.raises(OSError, match=ENDED):
         drip(connection, request())
 
 
-def test_others_are_served_meanwhile():
+def test_other_peers_are_served():
     with listen(0, host=HOST, association_timeout=PATIENCE, max_connections=2) as listener:
         for _ in range(3):
             with (
@@ -178,8 +178,8 @@ def test_others_are_served_meanwhile():
 
 @pytest.mark.parametrize("call", [connect, echo])
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "secure"])
-def test_an_answer_to_a_request(ours, call: Callable[..., object], secure):
-    tls, sender = both_ends(ours, secure)
+def test_a_response_to_a_request(ours, call: Callable[..., object], secure):
+    tls, sender = tls_options(ours, secure)
     with (
         listen(0, host=HOST, tls=tls) as listener,
         closing(Relay(listener.port, "listens")) as slow,
@@ -189,8 +189,8 @@ def test_an_answer_to_a_request(ours, call: Callable[..., object], secure):
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "secure"])
-def test_an_answer_to_an_event(ours, secure):
-    tls, sender = both_ends(ours, secure)
+def test_a_response_to_an_event(ours, secure):
+    tls, sender = tls_options(ours, secure)
     with listen(0, host=HOST, tls=tls) as listener, closing(Relay(listener.port)) as between:
         association = connect(HOST, between.port, tls=sender, response_timeout=PATIENCE)
         between.slow = "listens"
@@ -201,8 +201,8 @@ def test_an_answer_to_an_event(ours, secure):
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "secure"])
-def test_a_sender_that_is_to_leave(ours, secure):
-    tls, sender = both_ends(ours, secure)
+def test_a_sender_that_is_stopped(ours, secure):
+    tls, sender = tls_options(ours, secure)
     with listen(0, host=HOST, tls=tls) as listener, closing(Relay(listener.port)) as between:
         association: Association = connect(HOST, between.port, tls=sender)
         between.slow = "listens"
@@ -214,14 +214,14 @@ def test_a_sender_that_is_to_leave(ours, secure):
         assert outcomes.to_pydict()["Failure"] == ["interrupted"]
 
 
-def test_a_peer_that_takes_nothing_in():
+def test_a_peer_that_reads_nothing():
     done = threading.Event()
 
     def script(talk: Conversation) -> None:
         talk.accept()
         assert done.wait(30)
 
-    # More than any socket holds.
+    # More than the buffers of sockets hold.
     large = b"\x08\0\x60\0" + (1 << 26).to_bytes(4, "little") + bytes(1 << 26)
     with peer(script) as port:
         association = connect(HOST, port, connection_timeout=PATIENCE)

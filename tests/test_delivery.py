@@ -1,4 +1,4 @@
-"""Events delivered to peers: pynetdicom's own, and such as do everything wrong."""
+"""Events sent on associations: to pynetdicom, and to peers with faults."""
 
 import itertools
 import signal
@@ -62,7 +62,7 @@ REPORT = {
 
 
 def events(count: int, **columns: Any) -> dict[str, Any]:
-    """Storage commitment reports, numbered by their event types."""
+    """Events of storage commitment, with event types as numbers."""
     return {
         "AffectedSOPClassUID": COMMITMENT,
         "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
@@ -72,7 +72,7 @@ def events(count: int, **columns: Any) -> dict[str, Any]:
 
 
 def rows(outcomes: fastdimse.Outcomes) -> list[dict[str, Any]]:
-    """Return outcomes as rows, times as numbers."""
+    """Return outcomes as rows, with times as numbers."""
     table = pa.table(outcomes)
     latency = table["Latency"].cast(pa.int64())
     place = table.column_names.index("Latency")
@@ -86,7 +86,7 @@ def column(outcomes: fastdimse.Outcomes, name: str) -> list[Any]:
 
 @contextmanager
 def listener(**options: Any) -> Iterator[tuple[int, list[Any]]]:
-    """Serve events with pynetdicom: the port, and what came. Each is answered by its type."""
+    """Receive events with pynetdicom: yield the port and the events. The type sets the Status."""
     got: list[Any] = []
 
     def handle(event: Any) -> tuple[int, None]:
@@ -127,7 +127,7 @@ def listener(**options: Any) -> Iterator[tuple[int, list[Any]]]:
         (UnifiedProcedureStepPush, UnifiedProcedureStepQuery),
     ],
 )
-def test_events_travel_on_the_contexts_of_other_sop_classes(affected, negotiated):
+def test_contexts_of_other_sop_classes(affected, negotiated):
     got = []
 
     def handle(event: Any) -> tuple[int, None]:
@@ -149,11 +149,11 @@ def test_events_travel_on_the_contexts_of_other_sop_classes(affected, negotiated
     assert got == [(affected, negotiated)]
 
 
-def test_pynetdicom_takes_events():
+def test_send_to_pynetdicom():
     with listener() as (port, got):
         with connect(HOST, port, called_ae="PEER", calling_ae="SENDER") as association:
             assert association.transfer_syntaxes[COMMITMENT] == IMPLICIT
-            # pynetdicom knows nothing of windows.
+            # pynetdicom does not support windows.
             assert association.window == 1
             first = association.send(events(2, EventInformation=[REPORT, None]))
             second = association.send(events(1, MessageID=[77]))
@@ -170,7 +170,7 @@ def test_pynetdicom_takes_events():
     assert column(second, "MessageID") == [77]
 
 
-def test_every_kind_of_events():
+def test_every_kind_of_input():
     table = pa.table(
         {
             **events(3),
@@ -190,14 +190,14 @@ def test_every_kind_of_events():
     assert [one[1:4] for one in got] == [(n, n, "1.2.3") for n in (1, 2, 3)] * 4
 
 
-def test_an_events_class_need_not_be_the_one_that_is_negotiated():
+def test_sop_class_differs_from_the_negotiated_one():
     with listener() as (port, _), connect(HOST, port) as association:
         outcomes = association.send(events(1, AffectedSOPClassUID="1.2.840.10008.5.1.4.34.6.1"))
-    # pynetdicom has no service of this class for the Push class, but it is asked on its context.
+    # pynetdicom has no service for the Push class, but receives the event on the other context.
     assert (outcomes.answered, outcomes.failure) == (1, None)
 
 
-def test_rows_that_can_not_be_sent():
+def test_rejected_rows():
     columns = events(
         5,
         AffectedSOPClassUID=[COMMITMENT, "1.2.3", "1.2.840.10008.5.1.1.16", COMMITMENT, COMMITMENT],
@@ -215,12 +215,12 @@ def test_rows_that_can_not_be_sent():
         assert found[3]["Reason"].startswith("AffectedSOPInstanceUID: '1.02'")
         with pytest.raises(ColumnError, match="Nonsense"):
             association.send(events(1, Nonsense=1))
-        # Nothing went out: the association is as before.
+        # Nothing was sent: the association is unchanged.
         assert association.send(events(1)).answered == 1
     assert len(got) == 2
 
 
-def test_data_sets_are_in_the_transfer_syntax_that_was_accepted():
+def test_accepted_transfer_syntax():
     taken: list[bytes] = []
 
     def script(talk: Conversation) -> None:
@@ -242,7 +242,7 @@ def test_data_sets_are_in_the_transfer_syntax_that_was_accepted():
 
 
 @pytest.mark.parametrize("max_pdu_length", [7, 127, 128, 129, 0])
-def test_the_peers_maximum_pdu_length_is_kept(max_pdu_length):
+def test_max_pdu_length_of_the_peer(max_pdu_length):
     longest: list[int] = []
 
     def script(talk: Conversation) -> None:
@@ -252,7 +252,7 @@ def test_the_peers_maximum_pdu_length_is_kept(max_pdu_length):
         def noted() -> bytes:
             pdu = read()
             longest.append(len(pdu) - 6)
-            # PS3.8 E.1, where there is room for two bytes.
+            # PS3.8 E.1, if there is room for two bytes.
             assert len(pdu) % 2 == 0 or max_pdu_length == 7
             return pdu
 
@@ -269,7 +269,7 @@ def test_the_peers_maximum_pdu_length_is_kept(max_pdu_length):
     assert max(longest) > (max_pdu_length or 258) - 2
 
 
-def test_a_window_lets_requests_overlap_and_answers_come_in_any_order():
+def test_responses_in_any_order_within_a_window():
     most: list[int] = []
 
     def script(talk: Conversation) -> None:
@@ -294,7 +294,7 @@ def test_a_window_lets_requests_overlap_and_answers_come_in_any_order():
     ("proposed", "answered", "window"),
     [(64, None, 1), (64, 1, 1), (64, 10, 10), (64, 0, 64), (0, 0, 65535), (8, 64, 8), (1, 5, 1)],
 )
-def test_the_window_is_what_both_want(proposed, answered, window):
+def test_negotiated_window(proposed, answered, window):
     def script(talk: Conversation) -> None:
         talk.accept(window=answered)
         items = [type(item).__name__ for item in talk.request.user_information]
@@ -305,7 +305,7 @@ def test_the_window_is_what_both_want(proposed, answered, window):
         assert association.window == window
 
 
-def test_the_sender_asks_for_the_role_of_scp():
+def test_role_of_scp_is_proposed():
     def script(talk: Conversation) -> None:
         talk.accept()
         items = talk.request.user_information
@@ -319,7 +319,7 @@ def test_the_sender_asks_for_the_role_of_scp():
         pass
 
 
-def test_a_message_id_is_not_used_again_while_it_is_outstanding():
+def test_outstanding_message_ids_are_not_reused():
     def script(talk: Conversation) -> None:
         talk.accept(window=10)
         requests = talk.requests()
@@ -338,8 +338,8 @@ def test_a_message_id_is_not_used_again_while_it_is_outstanding():
     assert column(outcomes, "Status") == [0, 0, 0x0112]
 
 
-def answering(count: int, then: Any) -> Any:
-    """A script that answers some events and then does something else."""
+def responding(count: int, then: Any) -> Any:
+    """Return a script that responds to some events and then calls `then`."""
 
     def script(talk: Conversation) -> None:
         talk.accept()
@@ -352,8 +352,8 @@ def answering(count: int, then: Any) -> Any:
     return script
 
 
-def reply_without_an_end(talk: Conversation) -> None:
-    """Answer with an Event Reply of fragments none of which is the last."""
+def endless_reply(talk: Conversation) -> None:
+    """Send an endless_events Event Reply: no fragment is the last."""
     command = command_set(3, "1.2.3", COMMITMENT, EVENT_RSP, data=True)
     talk.write(pdu(pdv(command, COMMAND | LAST)))
     fragment = pdu(pdv(bytes(16_000), 0))
@@ -363,7 +363,7 @@ def reply_without_an_end(talk: Conversation) -> None:
 
 
 FAULTS = {
-    "a reply without an end": (reply_without_an_end, "more than the maximum of 67108864 bytes"),
+    "a reply without an end": (endless_reply, "more than the maximum of 67108864 bytes"),
     "closed": (lambda talk: None, "the peer closed the connection"),
     "closed inside a PDU": (lambda talk: talk.write(response(3)[:20]), "inside a PDU"),
     "reset": (
@@ -388,9 +388,9 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_leaves_an_outcome_for_every_event(fault):
+def test_every_event_has_an_outcome_after_a_fault(fault):
     then, text = FAULTS[fault]
-    with peer(answering(2, then)) as port, connect(HOST, port) as association:
+    with peer(responding(2, then)) as port, connect(HOST, port) as association:
         outcomes = association.send(events(5))
         with pytest.raises(RuntimeError, match="the association is lost"):
             association.send(events(1))
@@ -403,7 +403,7 @@ def test_a_fault_leaves_an_outcome_for_every_event(fault):
     assert all(text in row["Reason"] for row in found[2:])
 
 
-def test_what_is_behind_a_fault_is_not_read_from_an_iterator():
+def test_iterator_is_not_read_after_a_fault():
     primitives = iter(
         pa.table(
             pa.Table.from_pylist(
@@ -418,29 +418,29 @@ def test_what_is_behind_a_fault_is_not_read_from_an_iterator():
             )
         ).to_pylist()
     )
-    with peer(answering(0, lambda talk: None)) as port, connect(HOST, port) as association:
+    with peer(responding(0, lambda talk: None)) as port, connect(HOST, port) as association:
         outcomes = association.send(primitives)
     assert len(outcomes) < 10_000
     assert len(outcomes) + len(list(primitives)) == 10_000
 
 
-def waits_and_closes(talk: Conversation) -> None:
-    """Read the release, and close the connection in the place of an answer."""
+def close_at_release(talk: Conversation) -> None:
+    """Read the release request, and close the connection without a response."""
     assert talk.read() == A_RELEASE_RQ
 
 
-def waits_and_resets(talk: Conversation) -> None:
-    """Read the release, and reset the connection."""
+def reset_at_release(talk: Conversation) -> None:
+    """Read the release request, and reset the connection."""
     assert talk.read() == A_RELEASE_RQ
     linger = struct.pack("ii", 1, 0)
     talk.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
 
-ENDS = [waits_and_closes, waits_and_resets, lambda talk: None]
+ENDS = [close_at_release, reset_at_release, lambda talk: None]
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_peer_that_closes_the_connection_when_all_is_answered(end):
+def test_peer_closes_the_connection_at_release(end):
     def script(talk: Conversation) -> None:
         talk.accept()
         talk.respond(next(talk.requests()).MessageID)
@@ -454,7 +454,7 @@ def test_a_peer_that_closes_the_connection_when_all_is_answered(end):
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_peer_that_closes_the_connection_behind_an_echo(end):
+def test_peer_closes_the_connection_after_an_echo(end):
     def script(talk: Conversation) -> None:
         talk.accept()
         talk.read()
@@ -473,7 +473,7 @@ def test_a_peer_that_closes_the_connection_behind_an_echo(end):
         assert fastdimse.echo(HOST, port) > 0
 
 
-def test_a_release_that_is_cut_short():
+def test_truncated_release_response():
     def script(talk: Conversation) -> None:
         talk.accept()
         talk.read()
@@ -485,9 +485,9 @@ def test_a_release_that_is_cut_short():
             association.release()
 
 
-def test_a_peer_that_never_answers():
+def test_peer_without_responses():
     with (
-        peer(answering(1, lambda talk: talk.read())) as port,
+        peer(responding(1, lambda talk: talk.read())) as port,
         connect(HOST, port, response_timeout=0.2) as association,
     ):
         begin = time.monotonic()
@@ -497,8 +497,8 @@ def test_a_peer_that_never_answers():
     assert "sent no complete PDU for 0.2 s" in outcomes.failure
 
 
-def test_a_peer_that_talks_of_other_things():
-    """It is silent too, and what it says is not kept without an end."""
+def test_peer_sends_other_messages():
+    """Other messages do not extend the timeout, and are not kept without a limit."""
 
     def script(talk: Conversation) -> None:
         talk.accept()
@@ -519,7 +519,7 @@ def test_a_peer_that_talks_of_other_things():
     assert len(association.unexpected_responses) == 1000
 
 
-def test_answers_to_nothing_are_told():
+def test_unexpected_responses_are_reported():
     def script(talk: Conversation) -> None:
         talk.accept()
         for event in talk.requests():
@@ -543,7 +543,7 @@ def test_answers_to_nothing_are_told():
     ("given", "permanent", "text"),
     [((1, 1, 7), True, "called AE title"), ((2, 3, 1), False, "for now")],
 )
-def test_a_rejected_association(given, permanent, text):
+def test_rejected_association(given, permanent, text):
     with (
         peer(lambda talk: talk.reject(*given)) as port,
         pytest.raises(AssociationError, match=f"(?i){text}") as raised,
@@ -558,7 +558,7 @@ def item(kind: int, value: bytes) -> bytes:
 
 
 def accept(talk: Conversation, rejected: bytes, user: bytes = b"", last: bytes = b"") -> None:
-    """Accept the context of storage commitment, and reject all others so."""
+    """Accept the context of storage commitment, and reject all others with a sub-item."""
     request = A_ASSOCIATE_RQ()
     request.decode(talk.read())
     contexts = b""
@@ -569,7 +569,7 @@ def accept(talk: Conversation, rejected: bytes, user: bytes = b"", last: bytes =
         contexts += item(0x21, fixed + sub_items)
     users = user + item(0x51, b"\0\0\x40\0") + item(0x52, b"1.2.3")
     items = item(0x10, b"1.2.840.10008.3.1.1.1") + contexts + item(0x50, users) + last
-    # Reserved bytes, and further bits of the protocol version.
+    # Reserved bytes, and other bits of the protocol version.
     fixed = b"\x80\x01\xff\xff" + b"\xff" * 64
     talk.write(b"\x02\xff" + struct.pack(">I", len(fixed + items)) + fixed + items)
 
@@ -585,7 +585,7 @@ REJECTED = {
 
 
 @pytest.mark.parametrize("rejected", REJECTED.values(), ids=REJECTED)
-def test_what_is_behind_a_rejected_context_is_not_significant(rejected):
+def test_sub_items_of_rejected_contexts_are_ignored(rejected):
     def script(talk: Conversation) -> None:
         accept(talk, rejected)
         assert talk.read() == A_RELEASE_RQ
@@ -614,7 +614,7 @@ def test_what_is_behind_a_rejected_context_is_not_significant(rejected):
         (b"\x03", b"", item(0x60, b"unknown")),
     ],
 )
-def test_items_of_unknown_types_are_skipped(rejected, user, last):
+def test_unknown_items_are_ignored(rejected, user, last):
     def script(talk: Conversation) -> None:
         accept(talk, rejected, user, last)
         talk.read()
@@ -629,7 +629,7 @@ def test_items_of_unknown_types_are_skipped(rejected, user, last):
 
 
 @pytest.mark.parametrize("sub_items", [b"", 2 * item(0x40, IMPLICIT.encode())])
-def test_an_accepted_context_has_one_transfer_syntax(sub_items):
+def test_accepted_context_without_one_transfer_syntax(sub_items):
     with (
         peer(lambda talk: accept(talk, b"\0" + sub_items)) as port,
         pytest.raises(AssociationError, match="transfer syntax") as raised,
@@ -648,7 +648,7 @@ def test_an_accepted_context_has_one_transfer_syntax(sub_items):
         (b"\x07\0\0\0\0\x04\0\0\x09\0", "aborted", False),
     ],
 )
-def test_an_unknown_reason_is_a_reason(pdu, code, permanent):
+def test_unknown_reasons(pdu, code, permanent):
     def script(talk: Conversation) -> None:
         talk.read()
         talk.write(pdu)
@@ -661,7 +661,7 @@ def test_an_unknown_reason_is_a_reason(pdu, code, permanent):
     assert (raised.value.code, raised.value.permanent) == (code, permanent)
 
 
-def test_a_peer_that_accepts_nothing():
+def test_no_accepted_context():
     def script(talk: Conversation) -> None:
         talk.accept(result=3)
         assert talk.read()[0] == 7
@@ -672,7 +672,7 @@ def test_a_peer_that_accepts_nothing():
     assert "does not support the SOP class" in str(raised.value)
 
 
-def test_a_peer_that_refuses_the_role():
+def test_rejected_role():
     def script(talk: Conversation) -> None:
         talk.accept(scp=False)
         talk.read()
@@ -681,7 +681,7 @@ def test_a_peer_that_refuses_the_role():
         connect(HOST, port, sop_classes=[COMMITMENT])
 
 
-def test_a_peer_without_role_selection_is_taken_at_its_word():
+def test_peer_without_role_selection():
     def script(talk: Conversation) -> None:
         talk.accept(scp=None)
         for event in talk.requests():
@@ -692,7 +692,7 @@ def test_a_peer_without_role_selection_is_taken_at_its_word():
 
 
 @pytest.mark.parametrize("bytes_sent", [b"", b"HTTP/1.1 400 Bad Request\r\n", A_ABORT])
-def test_what_is_no_dicom_peer(bytes_sent):
+def test_peer_without_dicom(bytes_sent):
     with (
         peer(lambda talk: talk.write(bytes_sent)) as port,
         pytest.raises(AssociationError),
@@ -700,7 +700,7 @@ def test_what_is_no_dicom_peer(bytes_sent):
         connect(HOST, port)
 
 
-def test_nobody_listens():
+def test_connection_refused():
     with socket.create_server((HOST, 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(AssociationError, match="no connection") as raised:
@@ -729,12 +729,12 @@ def test_nobody_listens():
         ({"connection_timeout": float("nan")}, "connection_timeout"),
     ],
 )
-def test_wrong_options(options, text):
+def test_invalid_options(options, text):
     with pytest.raises(ValueError, match=text):
         connect(HOST, 1, **options)
 
 
-def test_an_exception_in_the_block_aborts():
+def test_exception_in_the_block_aborts():
     seen: list[bytes] = []
 
     def script(talk: Conversation) -> None:
@@ -748,7 +748,7 @@ def test_an_exception_in_the_block_aborts():
     assert seen[0][0] == 7
 
 
-def test_events_that_fail_midway_abort():
+def test_exception_of_the_events_aborts():
     def broken() -> Iterator[dict[str, Any]]:
         for number in range(5000):
             yield {
@@ -760,7 +760,7 @@ def test_events_that_fail_midway_abort():
 
     def script(talk: Conversation) -> None:
         talk.accept(window=64)
-        # Its answers may come when the other end is gone.
+        # The responses can arrive after the sender has closed the connection.
         with suppress(BrokenPipeError, ConnectionResetError):
             while (pdu := talk.read()) and pdu[0] == 4:
                 for event in decode_stream(pdu):
@@ -774,7 +774,7 @@ def test_events_that_fail_midway_abort():
             association.send(events(1))
 
 
-def test_other_threads_go_on_and_one_at_a_time_sends():
+def test_concurrent_calls():
     ready, go = threading.Event(), threading.Event()
 
     def script(talk: Conversation) -> None:
@@ -798,7 +798,7 @@ def test_other_threads_go_on_and_one_at_a_time_sends():
         assert found[0].answered == 1
 
 
-def test_outcomes_as_lists_are_those_of_the_table():
+def test_outcomes_as_lists():
     with listener() as (port, _), connect(HOST, port) as association:
         before = time.time_ns()
         outcomes = association.send(events(2, AffectedSOPInstanceUID=["1.2", "wrong"]))
@@ -811,18 +811,18 @@ def test_outcomes_as_lists_are_those_of_the_table():
     assert before < outcomes.to_pydict()["Time"][0] < after
 
 
-def endless(taken: list[int]) -> Iterator[dict[str, Any]]:
-    """Give events without an end, and tell those that were taken."""
+def endless_events(taken: list[int]) -> Iterator[dict[str, Any]]:
+    """Yield events endlessly, and record the number of those that were read."""
     for number in itertools.count():
         taken.append(number)
         one = {name: value for name, value in events(1).items() if name != "EventTypeID"}
         yield {**one, "EventTypeID": 1 + number % 3}
 
 
-def test_an_endless_stream_is_sent_a_batch_at_a_time():
+def test_endless_stream_is_sent_in_batches():
     taken: list[int] = []
     with listener() as (port, got), connect(HOST, port) as association:
-        batches = association.send_batches(endless(taken), batch_size=4)
+        batches = association.send_batches(endless_events(taken), batch_size=4)
         for number in range(1, 4):
             outcomes = next(batches)
             assert (len(outcomes), outcomes.answered) == (4, 4)
@@ -830,7 +830,7 @@ def test_an_endless_stream_is_sent_a_batch_at_a_time():
     assert [one[2] for one in got] == [1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3]
 
 
-def test_batches_number_their_rows_on():
+def test_row_numbers_across_batches():
     given = events(5, EventTypeID=[1, 2, 3, 1 << 16, 1])
     with listener() as (port, got), connect(HOST, port) as association:
         batches = list(association.send_batches(given, batch_size=3))
@@ -841,16 +841,16 @@ def test_batches_number_their_rows_on():
         association.send_batches(given, batch_size=0)
 
 
-def test_batches_end_with_the_association():
+def test_batches_end_at_the_end_of_the_association():
     taken: list[int] = []
-    with peer(answering(5, lambda talk: None)) as port, connect(HOST, port) as association:
-        batches = list(association.send_batches(endless(taken), batch_size=4))
+    with peer(responding(5, lambda talk: None)) as port, connect(HOST, port) as association:
+        batches = list(association.send_batches(endless_events(taken), batch_size=4))
     assert [batch.answered for batch in batches] == [4, 1]
     assert batches[1].failure == "the peer closed the connection"
     assert len(taken) == 8
 
 
-def test_another_thread_lets_it_send_no_more():
+def test_stop_sending_from_another_thread():
     stopped = threading.Event()
 
     def script(talk: Conversation) -> None:
@@ -876,11 +876,11 @@ def test_another_thread_lets_it_send_no_more():
         assert outcomes.failure is None
         assert column(outcomes, "Failure") == [None, "not-sent", "not-sent"]
         assert column(outcomes, "Reason")[1] == "sending was stopped"
-        # It stays open, and is released in order.
+        # The association stays open, and is released.
         assert column(association.send(events(2)), "Failure") == ["not-sent", "not-sent"]
 
 
-def test_another_thread_lets_it_leave_at_once():
+def test_abort_from_another_thread():
     def script(talk: Conversation) -> None:
         talk.accept()
         next(talk.requests())
@@ -895,7 +895,7 @@ def test_another_thread_lets_it_leave_at_once():
         assert column(outcomes, "Failure") == ["interrupted", "not-sent"]
 
 
-def test_a_keyboard_interrupt_is_not_kept_waiting():
+def test_keyboard_interrupt_during_a_call():
     def script(talk: Conversation) -> None:
         talk.accept()
         next(talk.requests())

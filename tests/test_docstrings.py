@@ -1,4 +1,4 @@
-"""Every example in the docstrings and in the documentation runs as it stands there."""
+"""The examples in the docstrings and in the documentation run."""
 
 import doctest
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def docstrings() -> Iterator[tuple[str, str]]:
-    """Yield the name and the docstring of everything public that has an example."""
+    """Yield the name and the docstring of each public object with an example."""
     names = [(name, getattr(fastdimse, name)) for name in fastdimse.__all__]
     for module in (events, fastdimse.aio, fastdimse.pynetdicom):
         _, _, path = module.__name__.partition(".")
@@ -32,7 +32,7 @@ def docstrings() -> Iterator[tuple[str, str]]:
 
 
 def run(name: str, text: str) -> int:
-    """Run the examples in `text`; return how many there were."""
+    """Run the examples in `text`; return their number."""
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     test = doctest.DocTestParser().get_doctest(text, {}, name, None, 0)
     report: list[str] = []
@@ -48,12 +48,12 @@ def test_docstring(name, text):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_page(page):
-    # The fences of Markdown are no part of the examples' output.
+    # The fences of Markdown are not output of the examples.
     text = page.read_text().replace("```", "\n")
     run(page.name, text)
 
 
-def test_every_verb_has_an_example():
+def test_every_function_has_an_example():
     with_example = {name for name, _ in docstrings()}
     verbs = {"encode_events", "encode_batches", "decode_events", "N_EVENT_REPORT", "Rejections"}
     verbs |= {"encode_capture", "decode_capture", "decode_data_sets", "validate_events"}

@@ -1,7 +1,7 @@
-"""`fastdimse.events`: the table beside other people's, and the events that are made by it.
+"""`fastdimse.events`: the table of the standard, and the events that its functions create.
 
-The oracles are the dictionaries of pydicom, the statuses of pynetdicom, data sets written by hand
-after the tables of PS3.4, and the reports that an Orthanc server sent.
+The oracles are the dictionaries of pydicom, the statuses of pynetdicom, data sets by the tables of
+PS3.4, and events of an Orthanc server.
 """
 
 import copy
@@ -39,7 +39,7 @@ COMMITMENT = "1.2.840.10008.1.20.1"
 # --------------------------------------------------------------------- the table
 
 
-def test_every_uid_is_the_dictionarys():
+def test_uids_are_in_the_dictionary():
     for sop_class in events.SOP_CLASSES:
         name, kind, *_, retired, _ = UID_dictionary[sop_class.uid]
         assert (name, kind, retired) == (sop_class.name, "SOP Class", "")
@@ -49,13 +49,13 @@ def test_every_uid_is_the_dictionarys():
 
 
 def all_attributes(attributes: tuple[events.Attribute, ...]) -> Iterator[events.Attribute]:
-    """Yield attributes and those of their items."""
+    """Yield attributes and the attributes of their items."""
     for attribute in attributes:
         yield attribute
         yield from all_attributes(attribute.items)
 
 
-def test_every_attribute_is_the_dictionarys():
+def test_attributes_are_in_the_dictionary():
     for sop_class in events.SOP_CLASSES:
         for event_type in sop_class.event_types:
             for attribute in all_attributes(event_type.attributes):
@@ -63,7 +63,7 @@ def test_every_attribute_is_the_dictionarys():
                 assert dictionary_VR(attribute.tag) == "SQ" or not attribute.items
 
 
-def test_classes_and_types_are_looked_up():
+def test_look_up_classes_and_types():
     for sop_class in events.SOP_CLASSES:
         for uid in (sop_class.uid, sop_class.affected_sop_class_uid):
             assert events.sop_class(uid) is sop_class
@@ -75,7 +75,7 @@ def test_classes_and_types_are_looked_up():
     assert events.event_type(CT, 1) is None
 
 
-def test_what_is_in_the_table_is_frozen_and_can_be_copied():
+def test_entries_are_frozen_and_can_be_copied():
     for one in (*events.SOP_CLASSES, *events.STATUSES):
         assert pickle.loads(pickle.dumps(one)) == copy.deepcopy(one) == one
         assert hash(one) == hash(copy.deepcopy(one))
@@ -85,8 +85,8 @@ def test_what_is_in_the_table_is_frozen_and_can_be_copied():
 
 # ---------------------------------------------------------------------- statuses
 
-# PS3.7 (2026c) has other names than pynetdicom, which leaves two empty, keeps those of older
-# editions, or writes them otherwise.
+# Names of PS3.7 (2026c) that differ from pynetdicom's, which are empty, of older editions, or
+# spelled in another way.
 OTHER_NAMES = {
     0x0000: ("Success", ""),
     0x0107: ("Attribute List warning", "Attribute List Error"),
@@ -99,7 +99,7 @@ OTHER_NAMES = {
 }
 
 
-def test_statuses_are_pynetdicoms():
+def test_statuses_as_pynetdicom():
     assert [one.code for one in events.STATUSES] == sorted(GENERAL_STATUS)
     for one in events.STATUSES:
         category, text = GENERAL_STATUS[one.code]
@@ -110,7 +110,7 @@ def test_statuses_are_pynetdicoms():
             assert one.name.casefold() == text.casefold()
 
 
-def test_the_listed_statuses_are_those_that_pynetdicom_lists():
+def test_listed_statuses_as_pynetdicom():
     listed = re.findall(r"0x([0-9A-F]{4})", Association.send_n_event_report.__doc__)
     assert {one.code for one in events.STATUSES if one.listed} == {int(x, 16) for x in listed}
 
@@ -118,7 +118,7 @@ def test_the_listed_statuses_are_those_that_pynetdicom_lists():
 def test_the_category_of_any_code():
     for code in range(0x10000):
         category, expected = events.status(code).category, code_to_category(code)
-        # PS3.7 Annex C has both ranges for failures, assigned or not; pynetdicom only what is.
+        # PS3.7 Annex C reserves both ranges for failures; pynetdicom has only assigned codes.
         unassigned = 0x0100 <= code < 0x0300 and code not in GENERAL_STATUS
         assert category == ("Failure" if unassigned else expected), hex(code)
 
@@ -136,7 +136,7 @@ def test_statuses_as_text():
 
 
 def data_set(attributes: dict[str, Any] | None) -> Dataset:
-    """Return the data set that a mapping of keywords is; pydicom checks each value."""
+    """Return a mapping of keywords as a data set; pydicom checks each value."""
     found = Dataset()
     for keyword, value in (attributes or {}).items():
         items = isinstance(value, list)
@@ -146,7 +146,7 @@ def data_set(attributes: dict[str, Any] | None) -> Dataset:
 
 @pytest.fixture(autouse=True)
 def strict_pydicom(monkeypatch):
-    """Let pydicom refuse what is against the rules of a VR."""
+    """Let pydicom raise for values against the rules of their VR."""
     monkeypatch.setattr(config.settings, "writing_validation_mode", config.RAISE)
 
 
@@ -161,7 +161,7 @@ def reference(sop_class: str, instance: str, reason: int | None = None) -> Datas
 
 
 def commitment(committed: list[Dataset], failed: list[Dataset]) -> Dataset:
-    """Return a report by PS3.4 Table J.3-2."""
+    """Return event information by PS3.4 Table J.3-2."""
     report = Dataset()
     report.add_new(0x00081195, "UI", "1.2.3")
     if failed:
@@ -194,7 +194,7 @@ PRINT_JOB = "1.2.840.10008.5.1.1.14"
 MPPS = "1.2.840.10008.3.1.2.3.5"
 UPS = "1.2.840.10008.5.1.4.34.6.1"
 
-# A row, and by the tables of PS3.4 its class, instance, type and event information.
+# A row, and its class, instance, type and event information by the tables of PS3.4.
 ROWS: list[tuple[Callable[[], dict[str, Any]], str, str, int, Dataset]] = [
     (
         lambda: events.storage_commitment("1.2.3", [(CT, "1.2.4")]),
@@ -397,7 +397,7 @@ def test_rows(make, sop_class, instance, number, expected):
     assert row["EventTypeID"] == number
     found = data_set(row["EventInformation"])
     assert found == expected
-    # What no receiver would take for it when it is written.
+    # The encoded data sets are equal too.
     assert encode(found, True, True) == encode(expected, True, True)
     assert (row["EventInformation"] is None) == (len(expected) == 0)
 
@@ -420,14 +420,14 @@ def test_every_event_type_has_a_row_here():
     made = {(row["AffectedSOPClassUID"], row["EventTypeID"]) for row in (one() for one, *_ in ROWS)}
     for sop_class in events.SOP_CLASSES:
         for event_type in sop_class.event_types:
-            # The two machine verifications have one table.
+            # The two classes of machine verification have one table.
             uids = {one.uid for one in events.SOP_CLASSES if one.table == sop_class.table}
             uids.add(sop_class.affected_sop_class_uid)
             assert any((uid, event_type.id) in made for uid in uids), event_type
 
 
-def orthancs_reports() -> Iterator[tuple[int, Dataset]]:
-    """Yield the event type and the event information of each report that Orthanc sent."""
+def events_of_orthanc() -> Iterator[tuple[int, Dataset]]:
+    """Yield the event type and the event information of each event of Orthanc."""
     stream = (ROOT / "examples" / "orthanc-storage-commitment.requests.bin").read_bytes()
     for event in decode_events(stream):
         yield event.EventTypeID, decode(BytesIO(event.EventInformation.getvalue()), True, True)
@@ -441,16 +441,16 @@ def pairs(items: Any) -> list[tuple[Any, ...]]:
 
 
 def failures(items: Any) -> list[tuple[str, str, int]]:
-    """Return the items of a sequence of failures."""
+    """Return the items of a sequence of failures as tuples."""
     return [
         (str(item.ReferencedSOPClassUID), str(item.ReferencedSOPInstanceUID), item.FailureReason)
         for item in items
     ]
 
 
-def test_orthancs_reports_are_made_again():
+def test_create_the_events_of_orthanc():
     kinds = set()
-    for event_type, report in orthancs_reports():
+    for event_type, report in events_of_orthanc():
         row = events.storage_commitment(
             report.TransactionUID,
             pairs(report.get("ReferencedSOPSequence", [])),
@@ -459,7 +459,7 @@ def test_orthancs_reports_are_made_again():
         assert row["EventTypeID"] == event_type
         found = data_set(row["EventInformation"])
         for keyword in ("ReferencedSOPSequence", "FailedSOPSequence"):
-            # Orthanc sends a sequence that has no items, too.
+            # Orthanc also sends an empty sequence.
             if not report.get(keyword):
                 report.pop(keyword, None)
         assert found == report
@@ -517,7 +517,7 @@ def test_orthancs_reports_are_made_again():
         ),
     ],
 )
-def test_what_the_standard_asks_for_is_asked_for(make, path):
+def test_missing_attributes(make, path):
     with pytest.raises(EncodeError) as raised:
         make()
     error = raised.value
@@ -557,14 +557,14 @@ def test_other_mistakes(make, text):
 
 @pytest.fixture(params=["pyarrow", "no pyarrow"])
 def arrow(request, monkeypatch):
-    """Run a test with pyarrow, and as if it were not installed."""
+    """Run a test with pyarrow and without it."""
     if request.param == "no pyarrow":
         monkeypatch.setitem(sys.modules, "pyarrow", None)
     return request.param == "pyarrow"
 
 
 def without_nulls(value: Any) -> Any:
-    """Return a mapping without what is null in it, down to its items."""
+    """Return a mapping without nulls, also in its items."""
     if isinstance(value, list):
         return [without_nulls(item) for item in value]
     if not isinstance(value, dict):
@@ -605,7 +605,7 @@ def test_reports_in_columns(arrow):
     if arrow:
         assert bytes(encode_events(columns)) == bytes(encode_events(expected))
     assert isinstance(columns["EventInformation"], pa.StructArray) == arrow
-    # Without failures, with null for no items, and with an attribute for all reports.
+    # Without failures, with null for no items, and with one attribute for all events.
     expected = [
         events.storage_commitment(uid, [(CT, "1.2.4")], retrieve_ae_title="PACS")
         for uid in ("1.2.1", "1.2.2")
@@ -644,7 +644,7 @@ def test_reports_from_arrow_lists():
         )
         found = events.storage_commitment(*table.columns)
         assert rows_of(found) == expected
-        # Slices begin elsewhere.
+        # Slices have offsets.
         found = events.storage_commitment(*table.slice(1).columns)
         assert rows_of(found) == expected[1:]
     found = events.storage_commitment(*polars.from_arrow(table).get_columns())
@@ -656,7 +656,7 @@ instances = st.tuples(uids, uids, st.none() | st.integers(0, 0xFFFF))
 
 
 @given(table=st.lists(st.tuples(uids, instances), min_size=1, max_size=12), flavour=st.booleans())
-def test_a_flat_table_makes_the_reports_that_its_transactions_make(table, flavour):
+def test_flat_table_is_grouped_by_transaction(table, flavour):
     reports: dict[str, tuple[list[Any], list[Any]]] = {}
     for transaction, instance in table:
         committed, failed = reports.setdefault(transaction, ([], []))
@@ -738,7 +738,7 @@ COLUMNS = [
 
 
 @pytest.mark.parametrize(("make", "positional", "named"), COLUMNS)
-def test_columns_are_the_rows(arrow, make, positional, named):
+def test_columns_as_rows(arrow, make, positional, named):
     expected = [make(*p, **n) for p, n in zip(positional, named, strict=True)]
     names = {name: [one.get(name) for one in named] for one in named for name in one}
     found = make(*map(list, zip(*positional, strict=True)), **names)
@@ -748,7 +748,7 @@ def test_columns_are_the_rows(arrow, make, positional, named):
         assert not validate_events(found, check="standard")
 
 
-def test_columns_of_many_kinds():
+def test_kinds_of_columns():
     numpy = pytest.importorskip("numpy")
     texts = ["NORMAL", "QUEUED"]
     expected = [
@@ -809,26 +809,26 @@ def documented() -> Iterator[str]:
 
 
 def nested(attributes: tuple[Any, ...], depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield attributes with a mark for each sequence that they are in."""
+    """Yield attributes with a mark for each sequence that contains them."""
     for attribute in attributes:
         yield ("> " * depth, attribute)
         yield from nested(attribute.items, depth + 1)
 
 
-def test_the_page_shows_the_table():
+def test_page_has_the_table():
     page = (ROOT / "docs" / "events.md").read_text()
     shown = page.partition("<!-- table:begin -->\n")[2].partition("<!-- table:end -->")[0]
     assert shown.strip() == "\n".join(documented()).strip()
 
 
-def test_the_page_shows_the_statuses():
+def test_page_has_the_statuses():
     page = (ROOT / "docs" / "events.md").read_text()
     for one in events.STATUSES:
         row = f"| 0x{one.code:04X} | {one.category} | {one.name} |"
         assert (row in page) == one.listed
 
 
-def test_events_come_with_fastdimse():
+def test_attribute_of_fastdimse():
     assert fastdimse.events is events
     with pytest.raises(AttributeError, match="nothing"):
         fastdimse.nothing  # noqa: B018

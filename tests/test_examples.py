@@ -1,6 +1,6 @@
-"""The applications in examples/, each a program of its own, with peers that are others' work.
+"""The applications in examples/ as processes, with independent peers.
 
-The peers are plain pynetdicom, without us, in processes of their own, and Orthanc.
+The peers are processes with pynetdicom but without fastdimse, and Orthanc.
 """
 
 import json
@@ -43,7 +43,7 @@ ENDS = [signal.SIGINT, signal.SIGTERM]
 
 
 def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run an example that ends by itself."""
+    """Run an example, and wait for its end."""
     command = [sys.executable, str(EXAMPLES / f"{name}.py"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
@@ -59,7 +59,7 @@ def test_help(name):
 
 
 def write_instance(folder: Path, sop_class: str) -> tuple[str, str]:
-    """Write a small instance as a file; return what refers to it."""
+    """Write a small instance to a file; return a reference to it."""
     instance = Dataset()
     instance.SOPClassUID, instance.SOPInstanceUID = sop_class, generate_uid()
     instance.file_meta = FileMetaDataset()
@@ -93,7 +93,7 @@ def ask(
     instance: str = StorageCommitmentPushModelInstance,
     wait: bool = False,
 ) -> int:
-    """Let the peer ask for storage commitment, and return the status of the answer."""
+    """Let the peer request storage commitment; return the Status of the response."""
     peer.tell(
         verb="ask",
         port=port,
@@ -103,14 +103,14 @@ def ask(
         wait=wait,
     )
     answer = peer.hear("status")
-    # A report on an association of the provider's own is not among them.
+    # Events on associations of the provider are not among them.
     assert answer["received"] == ["N_ACTION_RSP", "N_EVENT_REPORT_RQ"][: 2 if wait else 1]
     status: int = answer["status"]
     return status
 
 
 def references_in(report: Any, sequence: str) -> list[tuple[str, str, int | None]]:
-    """Return what a sequence of a report refers to, and the failure reasons."""
+    """Return the references in a sequence of an event, and the failure reasons."""
     return [
         (item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID, item.get("FailureReason"))
         for item in Dataset.from_json(report["information"]).get(sequence, [])
@@ -119,14 +119,14 @@ def references_in(report: Any, sequence: str) -> list[tuple[str, str, int | None
 
 @pytest.fixture
 def peer() -> Iterator[Program]:
-    """A requester of storage commitment, plain pynetdicom."""
+    """A requester of storage commitment with pynetdicom alone."""
     with running(PLAIN_PEER, "PEER") as program:
         yield program
 
 
 @contextmanager
 def provider(folder: Path, *arguments: object) -> Iterator[tuple[Program, int]]:
-    """The example with a folder, and the port on which it listens."""
+    """The example with a folder, and its port."""
     folder.mkdir(exist_ok=True)
     path = EXAMPLES / "storage_commitment_provider.py"
     with running(path, folder, "--port", 0, *arguments) as program:
@@ -134,7 +134,7 @@ def provider(folder: Path, *arguments: object) -> Iterator[tuple[Program, int]]:
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["an association of its own", "the same"])
-def test_commitment_is_reported(tmp_path, peer, own):
+def test_commitment(tmp_path, peer, own):
     there = [write_instance(tmp_path / "folder", CTImageStorage) for _ in range(2)]
     (tmp_path / "folder" / "notes.txt").write_text("not an instance")
     address = ("--peer", "PEER", "127.0.0.1", peer.port()) if own else ()
@@ -152,7 +152,7 @@ def test_commitment_is_reported(tmp_path, peer, own):
         program.find(r"notes\.txt is skipped")
         program.find(rf"{made.TransactionUID} of PEER: 0 failed, response: 0000H")
 
-        # What comes later counts, what goes doesn't.
+        # New instances are found, deleted ones are not.
         later = write_instance(tmp_path / "folder" / "later", MRImageStorage)
         (tmp_path / "folder" / f"{there[0][1]}.dcm").unlink()
         other_class = (CTImageStorage, later[1])
@@ -166,7 +166,7 @@ def test_commitment_is_reported(tmp_path, peer, own):
         program.find(r"2 failed, response: 0000H")
 
 
-def test_commitment_is_not_requested_so(tmp_path, peer):
+def test_invalid_requests_for_commitment(tmp_path, peer):
     good = request([(CTImageStorage, "1.2.3")])
     empty, nameless = request([]), request([(CTImageStorage, "1.2.3")])
     del nameless.TransactionUID
@@ -179,7 +179,7 @@ def test_commitment_is_not_requested_so(tmp_path, peer):
             assert ask(peer, port, made) == 0x0115
 
 
-def test_a_report_that_nobody_takes(tmp_path, peer):
+def test_event_without_a_receiver(tmp_path, peer):
     [nobody] = free_ports(1)
     with provider(tmp_path / "folder", "--peer", "PEER", "127.0.0.1", nobody) as (program, port):
         for _ in range(2):
@@ -188,7 +188,7 @@ def test_a_report_that_nobody_takes(tmp_path, peer):
             program.find(f"{made.TransactionUID} of PEER is not reported")
 
 
-def test_orthanc_asks_the_provider(tmp_path, orthanc):
+def test_request_of_orthanc(tmp_path, orthanc):
     there = write_instance(tmp_path / "folder", CTImageStorage)
     missing = (CTImageStorage, generate_uid())
     peer = ("--peer", ORTHANC, "127.0.0.1", orthanc.port)
@@ -209,7 +209,7 @@ def test_orthanc_asks_the_provider(tmp_path, orthanc):
 
 
 @pytest.mark.parametrize("number", ENDS, ids=lambda number: number.name)
-def test_the_provider_ends(tmp_path, number):
+def test_end_of_the_provider(tmp_path, number):
     with provider(tmp_path / "folder") as (program, _):
         program.send_signal(number)
         assert program.ended() == 0, program
@@ -219,7 +219,7 @@ def test_the_provider_ends(tmp_path, number):
     ("arguments", "message"),
     [(["nowhere"], "nowhere is not a folder"), ([".", "--peer", "A", "b", "c"], "--peer")],
 )
-def test_the_provider_on_a_bad_command_line(arguments, message):
+def test_provider_with_invalid_options(arguments, message):
     done = run("storage_commitment_provider", *arguments)
     assert done.returncode == 2
     assert f"error: {message}" in done.stderr
@@ -230,7 +230,7 @@ def test_the_provider_on_a_bad_command_line(arguments, message):
 
 
 def data_set(**values: Any) -> Dataset:
-    """Make a data set."""
+    """Return a data set."""
     made = Dataset()
     for keyword, value in values.items():
         setattr(made, keyword, value)
@@ -269,7 +269,7 @@ EVENTS[PrintJob][0][3].SpecificCharacterSet = "ISO_IR 192"
 
 
 def report(peer: Program, port: int, context: str) -> list[int]:
-    """Let the peer report the events of a presentation context, and return the statuses."""
+    """Let the peer send the events of a presentation context; return the Statuses."""
     events = [
         (*event, information and information.to_json_dict())
         for *event, information in EVENTS[context]
@@ -280,14 +280,14 @@ def report(peer: Program, port: int, context: str) -> list[int]:
 
 
 @pytest.mark.parametrize("number", ENDS, ids=lambda number: number.name)
-def test_events_are_written(tmp_path, peer, number):
+def test_write_events(tmp_path, peer, number):
     written = tmp_path / "events.ndjson"
     path = EXAMPLES / "event_listener.py"
     with running(path, "--port", 0, "--output", written) as program:
         port = program.port()
         for context, events in EVENTS.items():
             assert report(peer, port, context) == [0x0000] * len(events)
-        # Answered means written: nothing is waited for.
+        # Events are written before the response, so the test does not wait.
         lines = [json.loads(line) for line in written.read_text().splitlines()]
         program.send_signal(number)
         assert program.ended() == 0, program
@@ -307,14 +307,14 @@ def test_events_are_written(tmp_path, peer, number):
     assert lines == expected
 
 
-def test_events_are_written_to_a_pipe(peer):
+def test_write_events_to_a_pipe(peer):
     with running(EXAMPLES / "event_listener.py", "--port", 0) as program:
         assert report(peer, program.port(), Printer) == [0x0000]
         assert program.hear("MessageID")["AffectedSOPInstanceUID"] == PrinterInstance
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_an_event_that_cannot_be_written_is_refused(peer):
+def test_event_that_cannot_be_written(peer):
     with running(EXAMPLES / "event_listener.py", "--port", 0, "--output", "/dev/full") as program:
         assert report(peer, program.port(), Printer) == [0x0110]
 
@@ -326,7 +326,7 @@ STEPS = ["1.2.840.1", "1.2.840.2"]
 
 @contextmanager
 def watched(*arguments: object, no_locks: bool = False) -> Iterator[tuple[Program, Program]]:
-    """A provider of procedure steps, plain pynetdicom, and the example that watches it."""
+    """A provider of procedure steps with pynetdicom alone, and the example that watches it."""
     [port] = free_ports(1)
     steps = [argument for step in STEPS for argument in ("--step", step)]
     options = ["--no-locks"] if no_locks else []
@@ -337,7 +337,7 @@ def watched(*arguments: object, no_locks: bool = False) -> Iterator[tuple[Progra
 
 
 def subscription(scp: Program, action_type: int, instance: str, **information: str) -> None:
-    """Check the request that the provider got."""
+    """Check the request that the provider received."""
     asked = scp.hear("action_type")
     assert asked["action_type"] == action_type
     assert asked["sop_class"] == UnifiedProcedureStepPush
@@ -346,7 +346,7 @@ def subscription(scp: Program, action_type: int, instance: str, **information: s
 
 
 def reports(scp: Program, instance: str, event_type: int, **information: Any) -> list[int]:
-    """Let the provider report an event; return the statuses of the answers."""
+    """Let the provider send an event; return the Statuses of the responses."""
     event = data_set(**information).to_json_dict()
     scp.tell(instance=instance, event_type=event_type, information=event)
     answer = scp.hear("receivers")
@@ -360,7 +360,7 @@ def shown(watcher: Program, count: int) -> list[str]:
     return [watcher.line() for _ in range(count)]
 
 
-def test_all_steps_are_watched():
+def test_watch_all_steps():
     performer = data_set(
         HumanPerformerCodeSequence=[
             data_set(CodeValue="1", CodingSchemeDesignator="99X", CodeMeaning="Somebody")
@@ -385,7 +385,7 @@ def test_all_steps_are_watched():
             "      Procedure Step Progress: 12.5",
             "      Procedure Step Progress Description: halfway",
         ]
-        # No event of the standard: refused, and not counted.
+        # Not an event of the standard: rejected, and not counted.
         assert reports(scp, STEPS[1], 6, ProcedureStepState="CANCELED") == [0x0113]
         status = {"SubscriptionListStatus": "WARM START", "UnifiedProcedureStepListStatus": "COLD"}
         assert reports(scp, everything, 4, SCPStatus="RESTARTED", **status) == [0]
@@ -413,15 +413,15 @@ def test_all_steps_are_watched():
         ]
         subscription(scp, 4, everything)
         assert watcher.ended() == 0, watcher
-        # The provider has nobody to report to any more.
+        # The provider has no subscribers left.
         assert reports(scp, STEPS[0], 1, ProcedureStepState="COMPLETED") == []
 
 
 @pytest.mark.parametrize("number", ENDS, ids=lambda number: number.name)
-def test_one_step_is_watched(number):
+def test_watch_one_step(number):
     with watched("--instance", STEPS[1]) as (scp, watcher):
         subscription(scp, 3, STEPS[1], DeletionLock="FALSE")
-        # Its present state, which comes before the answer to the subscription.
+        # The current state, which is sent before the response to the subscription.
         assert shown(watcher, 3) == [
             f"UPS State Report of {STEPS[1]}",
             "  Input Readiness State: READY",
@@ -438,7 +438,7 @@ def test_one_step_is_watched(number):
         assert watcher.ended() == 0, watcher
 
 
-def test_steps_are_kept_if_the_provider_does():
+def test_deletion_locks():
     with watched("--deletion-lock", "--count", 2, no_locks=True) as (scp, watcher):
         subscription(scp, 3, UPSGlobalSubscriptionInstance, DeletionLock="TRUE")
         watcher.find("Warning B301H, Deletion lock not granted")
@@ -455,13 +455,13 @@ def test_steps_are_kept_if_the_provider_does():
         (["--ae-title", "STRANGER"], "C308H, Receiving AE-TITLE is unknown"),
     ],
 )
-def test_a_subscription_is_refused(arguments, message):
+def test_rejected_subscription(arguments, message):
     with watched(*arguments) as (_, watcher):
         watcher.find(f"Failure {message}")
         assert watcher.ended() == 1, watcher
 
 
-def test_nobody_to_subscribe_with():
+def test_no_provider():
     ports = free_ports(2)
     done = run("ups_watcher", "127.0.0.1", ports[0], "--listen-port", ports[1])
     assert done.returncode == 1
@@ -469,7 +469,7 @@ def test_nobody_to_subscribe_with():
     assert "Traceback" not in done.stderr
 
 
-def test_a_peer_that_has_no_procedure_steps(peer):
+def test_peer_without_procedure_steps(peer):
     done = run("ups_watcher", "127.0.0.1", peer.port(), "--listen-port", 0)
     assert done.returncode == 1
     assert "doesn't accept an association" in done.stderr

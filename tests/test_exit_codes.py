@@ -68,7 +68,7 @@ pipes = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
     ("number", "code"),
     [(signal.SIGINT, ExitCode.INTERRUPTED), (signal.SIGTERM, ExitCode.TERMINATED)],
 )
-def test_a_signal_removes_the_unfinished_output(tmp_path, number, code):
+def test_signal_removes_the_unfinished_output(tmp_path, number, code):
     out = tmp_path / "out.bin"
     command = [*FASTDIMSE, "encode", "-", "-f", "csv", "-o", str(out)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -102,7 +102,7 @@ def test_a_reader_that_closes_standard_output(arguments):
 @pytest.mark.parametrize(
     "arguments", [("decode", REQUESTS), ("decode", REQUESTS, "--json"), ("--help",), ("--version",)]
 )
-def test_standard_output_that_is_full(arguments):
+def test_full_standard_output(arguments):
     command = [*FASTDIMSE, *map(str, arguments)]
     with open("/dev/full", "wb") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)

@@ -1,4 +1,4 @@
-"""``fastdimse send`` and peers that fail, each a process of its own."""
+"""``fastdimse send`` with faulty peers, each of them a process."""
 
 import re
 from contextlib import contextmanager
@@ -31,14 +31,14 @@ class Peer(Program):
         self.listens_on = int(self.find(r"listens on \S+:(\d+)$", "stdout")[1])
 
     def sent(self) -> list[str]:
-        """End it, and return the instances of the events that it was sent."""
+        """End the peer, and return the instances of the events that it received."""
         self.close()
         return re.findall(r"sent (\S+)", str(self))
 
 
 @contextmanager
 def faulty(fault: str):
-    """Run one."""
+    """Run a faulty peer."""
     peer = Peer(fault)
     try:
         yield peer
@@ -48,24 +48,24 @@ def faulty(fault: str):
 
 
 def outcomes(folder: Path) -> dict[str, list]:
-    """Read what became of the events."""
+    """Read the outcomes of the events."""
     return pyarrow.parquet.read_table(folder / "outcomes.parquet").to_pydict()
 
 
 def arguments(folder: Path, port: int) -> list[object]:
-    """Send some events, and write what became of them."""
+    """Return arguments that send some events and write their outcomes."""
     file = reports(folder / "reports.ndjson", EVENTS)
     options = ("--response-timeout", "0.5", "--outcomes", folder / "outcomes.parquet")
     return [file, HOST, port, *options]
 
 
 ALL = instances(EVENTS)
-# What a peer is sent that answered two events and then failed.
+# The events that a peer receives if it fails after two responses.
 TWICE = [*ALL[:3], *ALL[2:]]
 
 
 @pytest.mark.parametrize(
-    ("fault", "sent", "told"),
+    ("fault", "sent", "expected"),
     [
         ("cut", TWICE, "the peer closed the connection inside a PDU"),
         ("aborted", TWICE, "the peer aborted the association"),
@@ -78,35 +78,35 @@ TWICE = [*ALL[:3], *ALL[2:]]
         ("no peer", ALL, "0x48 is not a PDU type"),
     ],
 )
-def test_what_passes_loses_nothing(tmp_path, fault, sent, told):
+def test_temporary_faults_lose_no_events(tmp_path, fault, sent, expected):
     with faulty(fault) as peer:
         ran = run("send", *arguments(tmp_path, peer.listens_on))
         assert ran.returncode == 0, (ran.stdout, ran.stderr)
         assert peer.sent() == sent
     assert outcomes(tmp_path)["Status"] == [0] * EVENTS
-    assert ran.stderr.decode().count("delivery to") == (told is not None)
-    assert (told or "") in ran.stderr.decode()
+    assert ran.stderr.decode().count("delivery to") == (expected is not None)
+    assert (expected or "") in ran.stderr.decode()
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "expected"),
     [
         ("rejected", "the peer rejected the association: called AE title not recognized"),
         ("no context", "the peer accepted no presentation context"),
     ],
 )
-def test_what_is_refused_for_good_is_told_at_once(tmp_path, fault, told):
+def test_permanent_faults_are_reported(tmp_path, fault, expected):
     with faulty(fault) as peer:
         ran = run("send", *arguments(tmp_path, peer.listens_on))
         assert ran.returncode == 1, (ran.stdout, ran.stderr)
         assert peer.sent() == []
     found = outcomes(tmp_path)
     assert found["Failure"] == ["due"] * EVENTS
-    assert all(reason.startswith(told) for reason in found["Reason"])
-    assert told in ran.stdout.decode()
+    assert all(reason.startswith(expected) for reason in found["Reason"])
+    assert expected in ran.stdout.decode()
 
 
-def test_a_peer_that_is_killed_and_comes_back(tmp_path):
+def test_killed_and_restarted_peer(tmp_path):
     with faulty("killed") as peer:
         process = start(*arguments(tmp_path, peer.listens_on), "--outbox", tmp_path / "outbox")
         peer.ended()
@@ -120,8 +120,8 @@ def test_a_peer_that_is_killed_and_comes_back(tmp_path):
     assert outcomes(tmp_path)["Status"] == [0] * EVENTS
 
 
-def test_bytes_that_a_peer_takes_otherwise_encoded(tmp_path):
-    """The real stream is Implicit VR Little Endian."""
+def test_bytes_for_another_transfer_syntax(tmp_path):
+    """The captured stream is in Implicit VR Little Endian."""
     with faulty("explicit") as peer:
         options = ("--outcomes", tmp_path / "outcomes.parquet")
         ran = run("send", REQUESTS, HOST, peer.listens_on, *options)

@@ -1,4 +1,4 @@
-"""Functions that say how events are answered: event by event with replies, or batch by batch."""
+"""Handlers of received events: for each event with a reply, or for batches."""
 
 import io
 import itertools
@@ -25,7 +25,7 @@ from test_receiving import DATA, association, request
 
 
 def reply() -> Dataset:
-    """Make a data set of several VRs."""
+    """Return a data set of several VRs."""
     found = Dataset()
     found.TransactionUID = "1.2.3"
     found.PatientName = "Müller^Jürgen"
@@ -44,7 +44,7 @@ AS_MAPPING = {
 
 
 def test_fragments_of_a_reply_have_an_even_length():
-    """PS3.8 E.1, also where the longest PDU that the peer takes leaves room for one byte more."""
+    """PS3.8 E.1, also if the peer's maximum PDU length has room for an odd number of bytes."""
     given = {"PixelData": bytes(20_000)}
     lengths: list[int] = []
 
@@ -79,7 +79,7 @@ def test_fragments_of_a_reply_have_an_even_length():
         ((0x0000, None, None), 0x0110, None),
     ],
 )
-def test_pynetdicom_gets_an_event_reply(given, status, expected, caplog):
+def test_event_reply_to_pynetdicom(given, status, expected, caplog):
     with listen(0, host=HOST, handler=lambda event, calling_ae: given) as listener:
         talk = association(listener.port)
         answer, found = talk.send_n_event_report(
@@ -106,7 +106,7 @@ def test_pynetdicom_gets_an_event_reply(given, status, expected, caplog):
         (lambda types: types[1:], [0x0110] * 6),
         (lambda types: 1 << 16, [0x0110] * 6),
         (lambda types: 1 / 0, [0x0110] * 6),
-        # A column says of each event what became of it, in integers of 16 bits.
+        # A column of 16-bit integers, with a Status for each event.
         (lambda types: pa.array([-1] * 6), [0x0110] * 6),
         (lambda types: pa.array([0, 1, 2, 3, 4, 70000]), [0x0110] * 6),
         (lambda types: pa.array(["0"] * 6), [0x0110] * 6),
@@ -119,13 +119,13 @@ def test_pynetdicom_gets_an_event_reply(given, status, expected, caplog):
         (lambda types: [False] * 6, [0x0110] * 6),
         (lambda types: 0.0, [0x0110] * 6),
         (lambda types: "000000", [0x0110] * 6),
-        # These can be iterated over, and say nothing of the events.
+        # Iterables that are not Statuses.
         (lambda types: b"\0" * 6, [0x0110] * 6),
         (lambda types: dict.fromkeys(types, 0), [0x0110] * 6),
         (lambda types: set(types), [0x0110] * 6),
     ],
 )
-def test_a_batch_handler_says_the_statuses(statuses, expected, caplog):
+def test_statuses_of_a_batch_handler(statuses, expected, caplog):
     def handle(received: Any) -> Any:
         return statuses(pa.table(received)["EventTypeID"].to_pylist())
 
@@ -133,7 +133,7 @@ def test_a_batch_handler_says_the_statuses(statuses, expected, caplog):
         listen(0, host=HOST, batch_handler=handle) as listener,
         connect(HOST, listener.port) as talk,
     ):
-        # All in one write, and so in one batch.
+        # All events in one write, and therefore in one batch.
         outcomes = talk.send(events(6, EventTypeID=list(range(6))))
         with pytest.raises(RuntimeError, match="has a handler"):
             listener.receive()
@@ -141,7 +141,7 @@ def test_a_batch_handler_says_the_statuses(statuses, expected, caplog):
     assert ("the handler failed" in caplog.text) == (0x0110 in expected)
 
 
-def test_what_a_handler_raises_is_logged_with_its_traceback(caplog):
+def test_exception_of_a_handler_is_logged(caplog):
     def inner() -> None:
         raise KeyError("missing")
 
@@ -155,12 +155,12 @@ def test_what_a_handler_raises_is_logged_with_its_traceback(caplog):
 
 
 @pytest.mark.parametrize("name", ["handler", "batch_handler", "authenticate"])
-def test_what_can_not_be_called_is_refused(name):
+def test_handler_that_is_not_callable(name):
     with pytest.raises(TypeError, match=f"{name} must be a function, not int"):
         listen(0, host=HOST, **{name: 3})
 
 
-def test_too_few_statuses_are_told(caplog):
+def test_too_few_statuses(caplog):
     with (
         listen(0, host=HOST, batch_handler=lambda received: [0]) as listener,
         connect(HOST, listener.port) as talk,
@@ -169,7 +169,7 @@ def test_too_few_statuses_are_told(caplog):
     assert "the batch handler returned 1 Statuses for 6 events" in caplog.text
 
 
-def test_a_batch_does_not_linger():
+def test_batch_is_passed_immediately():
     sizes: list[int] = []
     with listen(0, host=HOST, batch_handler=lambda received: sizes.append(len(received))) as one:
         talk = association(one.port)
@@ -185,8 +185,8 @@ def test_a_batch_does_not_linger():
     assert sizes == [1] * 10
 
 
-def test_associations_share_batches():
-    """Whoever waits while the handler is busy is in the next batch."""
+def test_batches_of_several_associations():
+    """Events that arrive while the handler runs are in the next batch."""
     batches: list[list[int]] = []
 
     def handle(received: Any) -> None:
@@ -209,7 +209,7 @@ def test_associations_share_batches():
     assert len(batches) < 12
 
 
-def test_many_events_are_answered_after_they_were_handled():
+def test_response_follows_the_handler():
     got: list[str] = []
 
     def handle(received: Any) -> None:
@@ -222,12 +222,12 @@ def test_many_events_are_answered_after_they_were_handled():
     assert delivery.progress()[0].answered == 50_000
 
 
-def test_handlers_can_not_be_together():
+def test_only_one_handler():
     with pytest.raises(ValueError, match="cannot be combined"):
         listen(0, handler=print, batch_handler=print)
 
 
-def test_statuses_without_an_end_are_told(caplog):
+def test_endless_statuses(caplog):
     with (
         listen(0, host=HOST, batch_handler=lambda received: itertools.repeat(0)) as listener,
         connect(HOST, listener.port, response_timeout=10) as talk,
@@ -236,8 +236,8 @@ def test_statuses_without_an_end_are_told(caplog):
     assert "the batch handler returned more than 6 Statuses for 6 events" in caplog.text
 
 
-def test_a_slow_handler_holds_no_responses_back():
-    """Events that come together are answered one by one where the handler takes its time."""
+def test_slow_handler_does_not_delay_responses():
+    """Events of one read are responded to one by one if the handler is slow."""
     with (
         listen(0, host=HOST, handler=lambda event, title: time.sleep(0.15)) as listener,
         socket.create_connection((HOST, listener.port), timeout=10) as connection,
@@ -254,8 +254,8 @@ def test_a_slow_handler_holds_no_responses_back():
     assert waits[0] < 1 < waits[-1]
 
 
-def test_long_replies_wait_for_a_peer_that_reads_nothing():
-    """The process is not filled with Event Replies: events whose replies have no room wait too."""
+def test_long_replies_to_a_peer_that_reads_nothing():
+    """Memory for Event Replies is bounded: the handler waits until the peer reads."""
     reply = struct.pack("<HHI", 0x0008, 0x0005, 4 << 20) + b" " * (4 << 20)
     calls: list[Any] = []
 
@@ -269,7 +269,7 @@ def test_long_replies_wait_for_a_peer_that_reads_nothing():
     ):
         connection.sendall(request() + bytes(encode_events(events(50))))
         time.sleep(1)
-        # The system takes some of them.
+        # The system buffers some of them.
         assert 0 < len(calls) < 10
         peer = Conversation(connection)
         peer.read()

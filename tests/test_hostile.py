@@ -1,4 +1,4 @@
-"""Peers that mean no good, against a receiver that is a process of its own."""
+"""Hostile peers and a receiver, which is a process."""
 
 import os
 import random
@@ -26,7 +26,7 @@ MEBIBYTE = 1 << 20
 
 @contextmanager
 def receiver(folder, *options: object) -> Iterator[Receiver]:
-    """Run one, and see that it ends in order."""
+    """Run a receiver, and check that it ends in order."""
     program = Receiver(folder, "--format", "ndjson", *options)
     try:
         yield program
@@ -38,18 +38,18 @@ def receiver(folder, *options: object) -> Iterator[Receiver]:
 
 
 def memory(program: Receiver) -> int:
-    """Return how many bytes of memory it has."""
+    """Return the resident memory of a program in bytes."""
     return resident(program.pid)
 
 
 def is_served(port: int, count: int = 100) -> None:
-    """Report events as everybody may."""
+    """Check that events of a normal peer are received."""
     with connect(HOST, port, window=1) as talk:
         assert talk.send(numbered(count)).answered == count
 
 
 def is_served_again(port: int) -> None:
-    """Do so when connections that were closed have been found out."""
+    """Check the same after the receiver has detected closed connections."""
     end = time.monotonic() + 20
     while True:
         try:
@@ -60,7 +60,7 @@ def is_served_again(port: int) -> None:
 
 
 def test_ten_thousand_half_open_connections(tmp_path):
-    """They come and go, as many at a time as this process may have."""
+    """Connections are opened and closed, up to the limit of this process at a time."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
     with receiver(tmp_path, "--max-connections", 64) as program, ExitStack() as stack:
@@ -73,10 +73,10 @@ def test_ten_thousand_half_open_connections(tmp_path):
         while done < 10_000:
             some = [socket.create_connection((HOST, port)) for _ in range(min(1000, hard // 4))]
             for number, one in enumerate(some):
-                # Some say a little, most say nothing.
+                # Some send a few bytes, most send nothing.
                 if number % 10 == 0:
                     one.sendall(b"\x01\0\0\0\x01\0"[: number % 7])
-            # Who was there before is served all the while.
+            # An open association is served meanwhile.
             assert served.send(numbered(10)).answered == 10
             done += len(some)
             for one in some:
@@ -87,7 +87,7 @@ def test_ten_thousand_half_open_connections(tmp_path):
 
 
 def seconds_of_work(program: Receiver) -> float:
-    """Return for how long it has kept a core busy."""
+    """Return the processor time of a program in seconds."""
     with open(f"/proc/{program.pid}/stat") as file:
         user, system = file.read().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
@@ -96,7 +96,7 @@ def seconds_of_work(program: Receiver) -> float:
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux has prlimit")
 @pytest.mark.parametrize("ends", [False, True], ids=["connections end", "the receiver ends"])
 def test_no_descriptors_left(tmp_path, ends):
-    """What can't be accepted waits, and costs nothing."""
+    """Connections that cannot be accepted wait, and need no processor time."""
     with receiver(tmp_path) as program, ExitStack() as connections:
         port = program.listens_on
         is_served(port)
@@ -158,7 +158,7 @@ def test_hostile_bytes(tmp_path, begun):
 
 
 def test_random_and_truncated_bytes(tmp_path):
-    """Bytes of an honest conversation, cut and changed."""
+    """Truncated and changed bytes of a valid association."""
     chance = random.Random(11)
     with receiver(tmp_path) as program:
         port = program.listens_on
@@ -184,7 +184,7 @@ def test_a_data_set_without_an_end(tmp_path):
             command = commands_of_an_event()
             one.sendall(p_data(pdv(3, command)))
             fragment = p_data(pdv(0, bytes(16_000)))
-            # 64 MiB are taken; what comes behind them is read for a second, and not kept.
+            # 64 MiB are received. Further bytes are read for a second and discarded.
             with suppress(ConnectionError):
                 for _ in range(100 * MEBIBYTE // 16_000):
                     one.sendall(fragment)
@@ -209,7 +209,7 @@ def commands_of_an_event() -> bytes:
 
 
 def test_a_byte_at_a_time(tmp_path):
-    """Ten that are slow, and one that is not."""
+    """Ten slow peers, and one that is not slow."""
     with receiver(tmp_path) as program:
         port = program.listens_on
         stop = threading.Event()

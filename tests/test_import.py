@@ -1,4 +1,4 @@
-"""What ``import fastdimse`` brings along, each time in a fresh interpreter."""
+"""The modules that ``import fastdimse`` imports, each time in a new interpreter."""
 
 import pickle
 import pydoc
@@ -15,7 +15,7 @@ HEAVY = ["pydicom", "pynetdicom", "pyarrow", "numpy", "polars", "typer", "rich"]
 
 
 def run(program: str) -> str:
-    """Run a program in a fresh interpreter and return what it printed."""
+    """Run a program in a new interpreter and return its output."""
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120
     )
@@ -24,7 +24,7 @@ def run(program: str) -> str:
 
 
 @pytest.mark.parametrize("name", HEAVY)
-def test_import_is_light(name: str) -> None:
+def test_imported_modules(name: str) -> None:
     assert run(f"import fastdimse, sys; print({name!r} in sys.modules)") == "False"
     program = (
         "import sys; from fastdimse import events\n"
@@ -34,7 +34,7 @@ def test_import_is_light(name: str) -> None:
     assert run(program) == "False"
 
 
-def test_what_the_standard_says_is_read_when_it_is_asked_for() -> None:
+def test_table_of_the_standard_is_loaded_on_demand() -> None:
     program = (
         "import fastdimse, sys; before = 'fastdimse.events' in sys.modules\n"
         "print(before, fastdimse.events.status(0), 'fastdimse.events' in sys.modules)"
@@ -64,7 +64,7 @@ def test_public_classes_have_the_public_path(public: type) -> None:
     assert pickle.loads(pickle.dumps(public)) is public
 
 
-def test_a_delivery_shows_its_documented_interface_only() -> None:
+def test_delivery_has_only_documented_names() -> None:
     shown = {name for name in dir(Delivery) if not name.startswith("_")}
     methods = {"put", "wait", "progress", "outcomes", "count_outcomes", "due_to_other_peers"}
     assert shown == {"peers", "close", *methods}
@@ -124,18 +124,18 @@ def test_works_without_pynetdicom() -> None:
         (7, "must be str, bytes, UID or None, not 'int'"),
     ],
 )
-def test_refuses_without_pynetdicom_as_with_it(value: str | bytes | int, text: str) -> None:
+def test_same_errors_without_pynetdicom(value: str | bytes | int, text: str) -> None:
     attempt = (
         f"try: event.AffectedSOPClassUID = {value!r}\n"
         "except (TypeError, ValueError) as error: print(type(error).__name__, error)"
     )
     without = run(WITHOUT_PYNETDICOM + PREPARED + attempt)
-    # pynetdicom, once imported, logs to its own handlers: only what is printed is compared.
+    # pynetdicom adds handlers to its logger, so only the output is compared.
     assert text in without
     assert without == run("import pynetdicom" + PREPARED + attempt)
 
 
-def test_pynetdicoms_configuration_counts_once_it_is_imported() -> None:
+def test_configuration_of_pynetdicom_after_its_import() -> None:
     program = PREPARED + (
         "event.AffectedSOPClassUID = '1.02'\n"
         "import pynetdicom._config\n"

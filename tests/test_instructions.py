@@ -1,4 +1,4 @@
-"""What the core executes for an event is counted, and held."""
+"""The instructions of the core for an event are counted and compared."""
 
 import json
 import re
@@ -31,18 +31,18 @@ def instructions(monkeypatch):
         (200.0, 1000.0, 0),
         (203.9, 980.1, 0),
         (204.1, 1000.0, 1),
-        # What got cheaper must stay so.
+        # Fewer instructions also need an update.
         (195.9, 1000.0, 1),
         (100.0, 2000.0, 2),
     ],
 )
-def test_more_and_less_instructions_are_told(instructions, capsys, encode, decode, moved):
+def test_more_and_fewer_instructions(instructions, capsys, encode, decode, moved):
     found = {**KEPT, "instructions_per_event": {"encode": encode, "decode": decode}}
     assert instructions.compare(found, KEPT) == moved
     assert capsys.readouterr().out.count("moved: ") == moved
 
 
-def test_an_operation_that_was_not_counted_before_is_told(instructions):
+def test_operation_without_an_earlier_count(instructions):
     per_event = {**KEPT["instructions_per_event"], "validate": 1.0}
     assert instructions.compare({**KEPT, "instructions_per_event": per_event}, KEPT) == 1
 
@@ -50,7 +50,7 @@ def test_an_operation_that_was_not_counted_before_is_told(instructions):
 @pytest.mark.parametrize(
     ("name", "value"), [("registers", "aarch64"), ("rustc", "1.88.0"), ("events", 10)]
 )
-def test_what_goes_another_way_is_not_compared(instructions, name, value):
+def test_different_conditions_are_not_compared(instructions, name, value):
     assert instructions.reason_not_to_compare(KEPT, KEPT) is None
     why = instructions.reason_not_to_compare({**KEPT, name: value}, KEPT)
     assert why.startswith(name)
@@ -58,19 +58,19 @@ def test_what_goes_another_way_is_not_compared(instructions, name, value):
 
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
-def test_all_instructions_are_those_that_valgrind_tells(instructions, tmp_path):
+def test_total_of_valgrind(instructions, tmp_path):
     program = shutil.which("true")
     total, printed = instructions.callgrind([program])
     assert printed == ""
     command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={tmp_path / 'out'}", program]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stderr
-    [collected] = re.findall(r"Collected : (\d+)", told)
-    # Where the kernel puts the stack moves the start of a process a little.
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    [collected] = re.findall(r"Collected : (\d+)", output)
+    # The address of the stack changes the number of instructions at the start of a process.
     assert total == pytest.approx(int(collected), rel=0.01)
     assert instructions.callgrind([program], "no such function")[0] == 0
 
 
-def test_the_kept_file_holds_every_operation(instructions):
+def test_every_operation_has_a_count(instructions):
     kept = json.loads(instructions.KEPT.read_text())
     assert list(kept["instructions_per_event"]) == instructions.OPERATIONS
     program = (BENCHES.parent / "rust/core/benches/instructions.rs").read_text()

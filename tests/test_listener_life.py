@@ -1,4 +1,4 @@
-"""How listeners end: closed, dropped, in a cycle, in a fork, by their own handlers."""
+"""The end of listeners: closed, dropped, in a cycle, after a fork, by their handlers."""
 
 import gc
 import os
@@ -45,7 +45,7 @@ def start(listener):
 
 
 def program(code: str, *, options: tuple[str, ...] = ()) -> str:
-    """Run a program that must end by itself, and return what it printed."""
+    """Run a program, wait for its end, and return its output."""
     run = subprocess.run(
         [sys.executable, *options, "-c", BUSY_SENDER + code],
         capture_output=True,
@@ -65,16 +65,16 @@ def program(code: str, *, options: tuple[str, ...] = ()) -> str:
     ],
 )
 @pytest.mark.parametrize("end", ["del listener; gc.collect()", "listener.close()", "pass"])
-def test_it_ends_while_a_peer_sends(options, end):
+def test_end_while_a_peer_sends(options, end):
     code = f"listener = listen(0, host='127.0.0.1', {options}); thread = start(listener); {end}\n"
     if end == "pass":
-        # It is left to the end of the interpreter.
+        # The listener is open at the end of the interpreter.
         assert program(code + "print('here')") == "here\n"
     else:
         assert program(code + "thread.join(10); print(thread.is_alive())") == "False\n"
 
 
-def test_a_dropped_listener_says_what_nobody_received():
+def test_dropped_listener_warns_about_unread_events():
     listener = listen(0, host=HOST)
     with connect(HOST, listener.port) as talk:
         assert talk.send(events(3)).answered == 3
@@ -86,7 +86,7 @@ def test_a_dropped_listener_says_what_nobody_received():
         connect(HOST, port, connection_timeout=1)
 
 
-def test_a_closed_listener_warns_of_nothing():
+def test_closed_listener_does_not_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         listener = listen(0, host=HOST)
@@ -98,7 +98,7 @@ def test_a_closed_listener_warns_of_nothing():
 
 
 @pytest.mark.parametrize("way", ["handler", "batch_handler", "authenticate"])
-def test_close_where_its_own_thread_calls(way):
+def test_close_in_a_thread_of_the_listener(way):
     calls: list[Any] = []
 
     def close(*arguments: Any) -> Any:
@@ -113,7 +113,7 @@ def test_close_where_its_own_thread_calls(way):
         assert listener.receive(timeout=10) is None
     else:
         talk = connect(HOST, listener.port, response_timeout=5)
-        # What was taken is answered before the association ends.
+        # Received events are responded to before the association ends.
         assert talk.send(events(1)).to_pydict()["Status"] == [0]
     until(lambda: listener.closed)
     listener.close()
@@ -121,7 +121,7 @@ def test_close_where_its_own_thread_calls(way):
 
 
 @pytest.mark.parametrize("way", ["handler", "batch_handler", "authenticate"])
-def test_a_cycle_of_a_listener_and_its_handler_is_collected(way):
+def test_cycle_with_the_handler_is_collected(way):
     class Service:
         def __init__(self) -> None:
             self.listener = listen(0, host=HOST, **{way: self.call})
@@ -143,7 +143,7 @@ def test_a_cycle_of_a_listener_and_its_handler_is_collected(way):
         connect(HOST, port, connection_timeout=1)
 
 
-def test_who_iterates_gets_all_that_was_answered_before_it_is_closed():
+def test_iteration_returns_all_events_with_a_response():
     for _ in range(20):
         listener = listen(0, host=HOST, max_waiting=500)
         got: list[int] = []
@@ -154,7 +154,7 @@ def test_who_iterates_gets_all_that_was_answered_before_it_is_closed():
 
         thread = threading.Thread(target=take)
         thread.start()
-        # The release may come to an association that is closed.
+        # The release can arrive after the association was closed.
         with suppress(ConnectionError), connect(HOST, listener.port, response_timeout=5) as talk:
             closing = threading.Timer(0.01, listener.close)
             closing.start()
@@ -167,7 +167,7 @@ def test_who_iterates_gets_all_that_was_answered_before_it_is_closed():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_forked_child_leaves_its_parents_listener_alone():
+def test_forked_child_does_not_close_the_listener():
     code = """
 import os, warnings
 listener = listen(0, host="127.0.0.1")
@@ -193,7 +193,7 @@ listener.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_the_port_is_free_although_a_forked_child_is_there():
+def test_port_is_free_with_a_forked_child():
     code = """
 import os
 listener = listen(0, host="127.0.0.1")
@@ -214,7 +214,7 @@ os.kill(child, 9)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="others need a descriptor")
-def test_close_where_no_descriptor_is_left():
+def test_close_without_free_descriptors():
     code = """
 import os, resource
 with listen(0, host="127.0.0.1"):
@@ -231,7 +231,7 @@ print("closed")
 
 
 def test_close_by_a_finalizer_in_a_thread_of_the_listener():
-    """The garbage collector runs where objects are made, also before the handler is called."""
+    """The garbage collector runs when objects are created, also before the handler is called."""
     code = """
 from fastdimse import N_EVENT_REPORT
 
@@ -258,12 +258,12 @@ print(listener.closed)
 
 
 def used() -> tuple[int, int, int]:
-    """Descriptors, threads, and resident bytes of this process."""
+    """Return the descriptors, threads and resident memory of this process."""
     return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), resident()
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="read from Linux")
-def test_a_thousand_associations_and_listeners_leave_nothing():
+def test_nothing_is_left_of_a_thousand_listeners():
     def one(number: int) -> None:
         ways: list[dict[str, Any]] = [
             {},
@@ -286,6 +286,6 @@ def test_a_thousand_associations_and_listeners_leave_nothing():
         for number in range(1000):
             one(number)
         gc.collect()
-    # Threads of listeners that were dropped end by themselves.
+    # Threads of dropped listeners end soon.
     until(lambda: used()[:2] <= before[:2])
     assert used()[2] - before[2] < 16 << 20

@@ -20,7 +20,7 @@ from fastdimse import AssociationError, Delivery, OutboxError, Peer, listen
 from outbox_sender import numbered
 from processes import Program
 from scripted_peer import A_ABORT, EXPLICIT, HOST, Conversation, peer
-from test_delivery import answering, events, listener
+from test_delivery import events, listener, responding
 
 SENDER = Path(__file__).parent / "outbox_sender.py"
 DEADLINE = 30
@@ -359,7 +359,7 @@ def test_wrong_options_are_told_before_anything_is_sent():
 
 
 def test_close_at_once_waits_for_nobody():
-    with peer(answering(1, lambda talk: talk.read())) as port:
+    with peer(responding(1, lambda talk: talk.read())) as port:
         delivery = Delivery(Peer(HOST, port))
         delivery.put(events(3))
         until(lambda: delivery.progress()[0].state == "sending")
