@@ -779,7 +779,11 @@ def test_invalid_columns():
         (lambda: {**EVENT, "Unknown": [1]}, ColumnError, "unknown column 'Unknown'.*Latency"),
         (lambda: pa.table({**EVENT, "Unknown": [1]}), ColumnError, "unknown column 'Unknown'"),
         (lambda: without_column("EventTypeID"), ColumnError, "EventTypeID"),
-        (lambda: {**EVENT, "Time": ["noon"]}, TypeError, "row 0 of the column 'Time' must be .* not 'noon'"),
+        (
+            lambda: {**EVENT, "Time": ["noon"]},
+            TypeError,
+            "row 0 of the column 'Time' must be .* not 'noon'",
+        ),
         (lambda: {**EVENT, "Time": pa.array(["noon"])}, TypeError, "the column 'Time'"),
         (lambda: {**EVENT, "SourceAddress": [7]}, TypeError, "SourceAddress"),
         (lambda: {**EVENT, "SourcePort": ["x"]}, TypeError, "SourcePort"),

@@ -285,7 +285,9 @@ def test_row_number_of_a_wrong_type_across_batches():
     rows = [{**EVENT, "EventInformation": REPORT}, {**EVENT, "AffectedSOPInstanceUID": 7}]
     batches = fastdimse.encode_batches(rows, batch_size=1)
     assert len(next(batches)) == 1
-    with pytest.raises(TypeError, match="row 1 of the column 'AffectedSOPInstanceUID' must be .* not int"):
+    with pytest.raises(
+        TypeError, match=r"row 1 of the column 'AffectedSOPInstanceUID' must be .* not int"
+    ):
         next(batches)
 
 
