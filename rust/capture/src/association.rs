@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn encoded_text_decodes() {
         let contexts = contexts();
         let association = association(&contexts);
         for (pdu, accepted) in [(association.request(), 0), (association.accept(), 2)] {
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_item_does_not_spoil_the_others() {
+    fn an_invalid_item_leaves_the_others_readable() {
         let contexts = contexts();
         let mut pdu = association(&contexts).accept();
         // Accepted without a transfer syntax: the sub-item has another type.
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_significant_is_no_fault() {
+    fn insignificant_items_are_no_fault() {
         let contexts = contexts();
         let mut pdu = association(&contexts).accept();
         let first_context = ITEMS_AT + ITEM_HEADER + APPLICATION_CONTEXT_NAME.len();
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_leaves_the_titles() {
+    fn a_truncated_pdu_keeps_the_titles() {
         let contexts = contexts();
         let pdu = association(&contexts).request();
         for length in [10, 30, 42, 74, 90, pdu.len() - 1] {
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn other_streams_do_not_begin_so() {
+    fn other_streams_do_not_begin_with_associate() {
         for stream in
             [&b"GET / HTTP/1.1\r\n"[..], b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03", b"\x01", b""]
         {

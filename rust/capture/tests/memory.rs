@@ -1,5 +1,5 @@
-//! Hostile captures take memory in proportion to their size. A program of its own, since it counts
-//! what is allocated.
+//! Hostile captures take memory proportional to their size. A separate program, because it counts
+//! allocations.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -12,7 +12,7 @@ struct Counting;
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: the system's allocator does all of it.
+// SAFETY: every call is passed to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         MOST.fetch_max(NOW.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
@@ -30,7 +30,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// What reading takes at most for each byte of a file.
+/// The memory limit of reading for each byte of a file.
 const TIMES: usize = 40;
 
 /// A file of raw IP packets, with a snapshot length.
@@ -53,7 +53,7 @@ fn add(file: &mut Vec<u8>, client: u16, sequence: u32, syn: bool, payload: &[u8]
     file.extend(packet);
 }
 
-/// An association's first bytes: that much of an A-ASSOCIATE-RQ that it is known by.
+/// The beginning of an A-ASSOCIATE-RQ, by which an association is recognized.
 fn request() -> Vec<u8> {
     let mut request = vec![1, 0, 0, 0, 0, 72, 0, 1, 0, 0];
     request.resize(74, b' ');
@@ -61,7 +61,7 @@ fn request() -> Vec<u8> {
     request
 }
 
-/// One association that goes on with `stream`, in segments of `size`.
+/// One association that continues with `stream`, in segments of `size` bytes.
 fn association(stream: &[u8], size: usize) -> Vec<u8> {
     let mut file = file();
     add(&mut file, 1024, 0, true, b"");
@@ -90,7 +90,7 @@ fn hostile() -> Vec<(&'static str, Vec<u8>)> {
     blocks.extend([0xff; 8]);
     blocks.extend(b"\x1c\0\0\0");
     for _ in 0..50_000 {
-        // An interface that says nothing; a packet of one that is not there.
+        // An interface without options, and a packet of an undescribed interface.
         blocks.extend(b"\x01\0\0\0\x14\0\0\0\x65\0\0\0\0\0\0\0\x14\0\0\0");
     }
     for _ in 0..20_000 {
@@ -113,7 +113,7 @@ fn hostile() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn memory_is_in_proportion() {
+fn memory_is_proportional() {
     for (name, file) in hostile() {
         let before = NOW.load(Relaxed);
         MOST.store(before, Relaxed);

@@ -1,4 +1,4 @@
-//! The capture of an Orthanc server's storage-commitment reports, whole and faults.
+//! The capture of an Orthanc server's storage-commitment reports, complete and damaged.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -20,7 +20,7 @@ fn reading(file: &[u8]) -> Capture {
     read(file).expect("it is a capture")
 }
 
-/// The places where packets begin, and the end.
+/// The offsets of the packets, and the end of the file.
 fn records() -> Vec<usize> {
     let mut places = vec![FILE_HEADER];
     while let Some(header) = FILE.get(places[places.len() - 1]..).filter(|rest| !rest.is_empty()) {
@@ -53,7 +53,7 @@ fn without(batch: &RecordBatch, names: &[CaptureColumn]) -> RecordBatch {
 }
 
 #[test]
-fn every_event_and_every_answer() {
+fn every_event_and_response() {
     let capture = reading(FILE);
     assert_eq!((capture.packets, capture.streams, capture.associations), (614, 25, 25));
     assert_eq!(capture.events.num_rows(), 24);
@@ -62,7 +62,7 @@ fn every_event_and_every_answer() {
 }
 
 #[test]
-fn what_is_read_can_be_written_and_read_again() {
+fn events_round_trip_through_a_capture() {
     let first = reading(FILE).events;
     for format in [Format::Pcap, Format::PcapNg] {
         let written =
@@ -70,14 +70,14 @@ fn what_is_read_can_be_written_and_read_again() {
         let again = reading(&written.bytes);
         assert_eq!((again.packets, again.associations), (written.packets, written.associations));
         assert_eq!(again.faults, []);
-        // Other connections were in the first capture too.
+        // The first capture has other connections, too.
         let elsewhere = [CaptureColumn::Association, CaptureColumn::Frame];
         assert_eq!(without(&again.events, &elsewhere), without(&first, &elsewhere));
     }
 }
 
 #[test]
-fn a_cut_file_gives_what_was_before_the_cut() {
+fn a_truncated_file_yields_its_beginning() {
     let frames = |capture: &Capture| -> Vec<u64> {
         capture.events[CaptureColumn::Frame.name()].as_primitive::<UInt64Type>().values().to_vec()
     };
@@ -95,7 +95,7 @@ fn a_cut_file_gives_what_was_before_the_cut() {
 }
 
 #[test]
-fn the_order_of_packets_does_not_matter_but_their_times_do() {
+fn packets_are_ordered_by_time() {
     let records = records();
     let mut parts: Vec<&[u8]> = records.windows(2).map(|ends| &FILE[ends[0]..ends[1]]).collect();
     parts.reverse();

@@ -1,4 +1,4 @@
-//! The core against dicom-rs, the strongest peer outside Python.
+//! The core against dicom-rs, the strongest rival outside Python.
 
 use std::hint::black_box;
 use std::sync::Arc;

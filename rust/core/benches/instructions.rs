@@ -31,20 +31,20 @@ const SOP_CLASS: &str = "1.2.840.10008.1.20.1";
 const SOP_INSTANCE: &str = "1.2.840.10008.1.20.1.1";
 const IMAGE_CLASS: &str = "1.2.840.10008.5.1.4.1.1.2";
 
-/// The only function inside which callgrind counts.
+/// callgrind counts only inside this function.
 #[inline(never)]
 fn counted<T>(work: impl FnOnce() -> T) -> T {
     black_box(work())
 }
 
-/// Does it once to have warm memory, and then once counted.
+/// Runs `work` once to warm the memory, and once counted.
 fn count<T>(work: impl Fn() -> T) {
     drop(black_box(work()));
     drop(counted(work));
 }
 
 fn events() -> RecordBatch {
-    // 47 characters, each another.
+    // Distinct UIDs of 47 characters.
     let instances = (0..EVENTS)
         .map(|row| format!("1.2.826.0.1.3680043.8.498.{}", 10_u128.pow(20) + row as u128));
     RecordBatch::try_from_iter([
@@ -56,7 +56,7 @@ fn events() -> RecordBatch {
     .expect("columns of one length")
 }
 
-/// UIDs of 47 characters, each another.
+/// Distinct UIDs of 47 characters.
 fn uids(first: usize, count: usize) -> ArrayRef {
     let uid =
         |row| format!("1.2.826.0.1.3680043.8.498.{}", 10_u128.pow(20) + (first + row) as u128);
@@ -69,7 +69,7 @@ fn structs(columns: [(&str, ArrayRef); 2]) -> StructArray {
     StructArray::from(columns.to_vec())
 }
 
-/// Structured storage-commitment reports (PS3.4 J.3.3) with so many references.
+/// Structured storage-commitment reports (PS3.4 J.3.3) with this number of references.
 fn reports(references: usize) -> RecordBatch {
     let count = EVENTS * references;
     let items = structs([
@@ -149,7 +149,7 @@ fn main() {
         }
     };
 
-    // Cargo itself gives `--bench`.
+    // Cargo adds `--bench`.
     let asked: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let operations: [(&str, &dyn Fn()); 8] = [
         ("encode a table", &|| count(encode_table)),

@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_sender_must_give_is_asked_for() {
+    fn required_attributes_are_checked() {
         let information = structs(vec![
             ("TransactionUID", texts(&[Some("1.2"), None, Some(""), Some("1.2"), Some("1.2")])),
             (
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_is_named_by_its_place() {
+    fn an_item_is_reported_by_index() {
         let items = failed(vec![Some(0x0112), Some(0x0110), None]);
         let information = structs(vec![
             ("TransactionUID", texts(&[Some("1.2"), Some("1.3")])),
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_at_the_top_does_not_stand_in_an_item() {
+    fn an_attribute_is_at_the_top_or_in_an_item() {
         let uids = [Some("1.2"), Some("1.3")];
         let references = structs(vec![
             ("ReferencedSOPClassUID", texts(&uids)),
@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_held_to_the_table() {
+    fn rows_are_checked_against_the_table() {
         let found = check(vec![
             ("AffectedSOPClassUID", texts(&[Some(CLASS), Some(CLASS), Some(CLASS), Some("1.2.3")])),
             (
@@ -522,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_of_nothing_is_not_there() {
+    fn an_empty_column_is_missing() {
         let nothing: ArrayRef = arrow_array::new_null_array(&DataType::Null, 1);
         let information = structs(vec![("TransactionUID", nothing)]);
         let deviation = event(1).check(&StructRow::new(&information, 0)).unwrap_err();

@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_text_is_shown_as_any_other() {
+    fn plain_text_has_the_same_excerpt() {
         let long_way =
             |text: &str| -> String { text.chars().flat_map(char::escape_debug).collect() };
         for byte in 0..=0x7f_u8 {

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_out_is_in_the_order_of_the_parts() {
+    fn results_keep_the_order_of_the_parts() {
         for threads in [1, 2, 7] {
             for count in [0, 1, 5, 1000] {
                 let found = run_in_threads(threads, 0..count, |part| part * 2);

@@ -1,4 +1,4 @@
-//! What is true of every data set: it comes back from its bytes, whichever way they are written.
+//! Properties of every data set: it round trips in every encoding.
 
 use std::sync::Arc;
 
@@ -143,7 +143,7 @@ fn references(references: &[Reference]) -> StructArray {
     structs(columns, references.len())
 }
 
-/// The columns in the order of their tags.
+/// The columns in tag order.
 fn reports(reports: &[Report]) -> StructArray {
     let mut image_type = ListBuilder::new(LargeStringBuilder::new());
     let mut lut = ListBuilder::new(Float64Builder::new());
@@ -189,8 +189,8 @@ fn decoded(
     found.rows
 }
 
-/// Writes a data set in another way: elements in another order, sequences and items of undefined
-/// length, as the bits of `ways` say.
+/// Writes a data set in another encoding: other order of elements, and sequences and items of
+/// undefined length, as the bits of `ways` select.
 struct Rewriter {
     explicit: bool,
     ways: u64,
@@ -220,7 +220,7 @@ impl Rewriter {
             });
             bytes = rest;
         }
-        // What says the character set has to come first.
+        // Specific Character Set must come first.
         let first = usize::from(elements.first().is_some_and(|of| of[..4] == *b"\x08\0\x05\0"));
         for at in first + 1..elements.len() {
             if self.choose() {
@@ -253,7 +253,7 @@ impl Rewriter {
 
 proptest! {
     #[test]
-    fn data_sets_come_back(all in prop::collection::vec(report(), 1..40)) {
+    fn data_sets_round_trip(all in prop::collection::vec(report(), 1..40)) {
         let rows = reports(&all);
         let schema = DataSetSchema::from_fields(rows.fields(), "EventInformation").unwrap();
         for syntax in SYNTAXES {
@@ -263,7 +263,7 @@ proptest! {
     }
 
     #[test]
-    fn all_ways_to_write_a_data_set_are_read_alike(
+    fn all_encodings_of_a_data_set_decode_alike(
         all in prop::collection::vec(report(), 1..8),
         ways: u64,
     ) {
@@ -275,7 +275,7 @@ proptest! {
             let others: Vec<_> = bytes.iter().map(|of| rewriter.data_set(of)).collect();
             let found = decoded(&bytes, syntax, None);
             prop_assert_eq!(&decoded(&others, syntax, None), &found);
-            // With nothing behind it a data set is read with more care.
+            // Without bytes after it, a data set is read on the slow path.
             let schema = DataSetSchema::from_fields(found.fields(), "EventInformation").unwrap();
             for (row, one) in bytes.iter().enumerate() {
                 let alone = decoded(std::slice::from_ref(one), syntax, Some(&schema));

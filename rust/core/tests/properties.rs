@@ -1,4 +1,4 @@
-//! Properties that hold for any input.
+//! Properties of every input.
 
 use fastdimse_core::command_set::{CommandSet, Value};
 use fastdimse_core::decode::decode;
@@ -7,7 +7,7 @@ use fastdimse_core::options::{Framing, OnInvalid};
 use fastdimse_core::uid;
 use proptest::prelude::*;
 
-/// UIDs as PS3.5 9.1 describes them, and near misses.
+/// UIDs of PS3.5 9.1, and strings that almost are.
 fn uid_like() -> impl Strategy<Value = String> {
     prop_oneof![
         prop::collection::vec(0_u32..=120, 1..20).prop_map(|parts| parts
@@ -20,7 +20,7 @@ fn uid_like() -> impl Strategy<Value = String> {
     ]
 }
 
-/// The rule once more, in other words.
+/// The rule in an independent form.
 fn is_conformant(uid: &str) -> bool {
     uid.len() <= 64
         && uid.split('.').all(|part| {
@@ -37,7 +37,7 @@ proptest! {
     }
 
     #[test]
-    fn command_sets_come_back(
+    fn command_sets_round_trip(
         response: bool,
         data_set: bool,
         number: u16,
@@ -64,7 +64,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_decoded_or_refused(
+    fn any_bytes_are_decoded_or_rejected(
         bytes in prop::collection::vec(prop_oneof![0_u8..=8, any::<u8>()], 0..300),
     ) {
         for framing in [Framing::PData, Framing::CommandSet] {

@@ -1,5 +1,5 @@
-//! What is true of events with structured data sets: it is the same whether these are encoded before
-//! their events, or with them.
+//! Properties of events with structured data sets: the result does not depend on whether data sets
+//! are encoded before their events or together with them.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use fastdimse_core::rejection::{Reason, Rejection};
 use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 use proptest::prelude::*;
 
-/// What is special about a row.
+/// What is special in a row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Special {
     Nothing,
@@ -149,7 +149,7 @@ fn table(rows: &[Special]) -> RecordBatch {
 
 const FIRST_ROW: u64 = 65_000;
 
-/// What was already found wrong with rows.
+/// The rejections that are known already.
 fn broken(rows: &[Special]) -> Vec<Rejection> {
     let numbers = (FIRST_ROW..).zip(rows).filter(|(_, row)| **row == Broken);
     numbers.map(|(number, _)| Rejection::new(Reason::ContextId(2)).row(number)).collect()
@@ -165,7 +165,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn events_are_the_same_whenever_their_data_sets_are_encoded(
+    fn events_do_not_depend_on_when_data_sets_are_encoded(
         rows in rows(),
         p_data in prop::bool::weighted(0.8),
         skip: bool,

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_in_one_piece_and_in_many() {
+    fn messages_in_one_and_in_many_fragments() {
         for max_pdu_length in [0, 16, 40, 128] {
             let mut pdus = pdus_of(7, b"data set", 3, max_pdu_length);
             pdus.extend(pdus_of(8, b"", 5, max_pdu_length));
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn fragments_out_of_place_are_refused() {
+    fn misplaced_fragments_are_rejected() {
         let whole = pdus_of(1, b"data", 1, 0);
         let command = 6 + u32::from_be_bytes(whole[2..6].try_into().unwrap()) as usize;
         let mut messages = Messages::default();
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_an_end_is_too_long_whatever_its_fragments_are() {
+    fn an_endless_message_is_too_long() {
         for fragment in [0, 1, 100] {
             let mut messages = Messages::new(1000);
             messages.take(&pdus_of(1, b"data", 1, 0)[..command_len()], |_| Ok(())).unwrap();

@@ -1,8 +1,7 @@
-//! Hostile captures: reading never panics and takes memory in proportion to the file, and what is
-//! read can be written and is read again.
+//! Hostile captures. Reading never panics, and takes memory proportional to the file; the events
+//! that were read can be written, and are read again.
 //!
-//! What begins as a capture is one. Anything else is a list of TCP segments between two ends, so that
-//! the fuzzer need not find the headers around them.
+//! Input that begins as a capture is used as it is. Any other input is a list of segments.
 #![no_main]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -17,13 +16,13 @@ use fastdimse_capture::write::{Options, write};
 use fastdimse_core::options::OnInvalid;
 use libfuzzer_sys::fuzz_target;
 
-/// Counts what is allocated, and the most that ever was.
+/// Counts the allocated bytes, and their maximum.
 struct Counting;
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: the system's allocator does all of it.
+// SAFETY: every call is passed to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         MOST.fetch_max(NOW.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
@@ -39,15 +38,15 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// What reading takes at most for each byte of a file, and besides.
+/// The memory limit of reading, for each byte of a file and in addition.
 const TIMES: usize = 64;
 const BESIDES: usize = 1 << 17;
 
 const FILE_HEADER: [u8; 24] =
     [0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 101, 0, 0, 0];
 
-/// A file of raw IP packets. A segment is flags (of TCP; the highest bit is the sender), two bytes
-/// by which its sequence number differs from the one that is due, a length, and so many bytes.
+/// A file of raw IP packets. A segment is the TCP flags (the highest bit is the sender), two bytes
+/// with the difference of its sequence number from the expected one, a length, and the payload.
 fn file_of_segments(mut rest: &[u8]) -> Vec<u8> {
     let mut file = FILE_HEADER.to_vec();
     let mut due = [0_u32; 2];
@@ -119,8 +118,8 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let sent = (0..rows).filter(|row| !rejected.contains(row)).map(messages).sum();
     assert_eq!(again.messages.num_rows(), sent);
-    // A response that was alone may answer another request with its Message ID where the one between
-    // them is rejected, or where it is sent at another time than it was seen at.
+    // A response without a request may respond to another request with its Message ID, if the one
+    // between them is rejected or sent at another time.
     if rejected.is_empty() && has_times {
         assert_eq!(again.events.num_rows(), rows);
     }

@@ -1,5 +1,5 @@
-//! Any bytes as data sets: they are decoded or refused, and what was decoded comes back. Memory stays in
-//! proportion to what was given.
+//! Any bytes as data sets: they are decoded or rejected, and decoded data sets round trip. Memory
+//! is proportional to the input.
 #![no_main]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -14,24 +14,24 @@ use fastdimse_core::data_set::encode::{DataSetEncoder, DataSetOptions};
 use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 use libfuzzer_sys::fuzz_target;
 
-/// The system's allocator, and how much of it is in use.
+/// The system's allocator with a count of the allocated bytes.
 struct Counting;
 
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: all is done by the system's allocator.
+// SAFETY: every call is passed to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let in_use = IN_USE.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
         MOST.fetch_max(in_use, Ordering::Relaxed);
-        // SAFETY: the caller's layout is handed on.
+        // SAFETY: the caller's layout is passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: it was allocated by the system's allocator with this layout.
+        // SAFETY: the memory was allocated by the system's allocator with this layout.
         unsafe { System.dealloc(memory, layout) }
     }
 }
@@ -39,8 +39,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Does something with `given` bytes for which it may take so many more, and room for the cells that
-/// any table may have.
+/// Runs `work` on `given` bytes. It may allocate a multiple of them, and the cells that any table
+/// may have.
 fn in_proportion(given: usize, work: impl FnOnce()) {
     const CELLS: usize = 48 << 20;
     const FOR_A_BYTE: usize = 128;
@@ -51,7 +51,7 @@ fn in_proportion(given: usize, work: impl FnOnce()) {
     assert!(took <= CELLS + FOR_A_BYTE * given, "{took} bytes of memory for {given}");
 }
 
-/// Many data sets, or items of one, that are alike but for the tag of their first element.
+/// Many data sets, or items of one data set, that differ only in the tag of their first element.
 fn check_many(data_set: &[u8], syntax: TransferSyntax, as_items: bool) {
     const MANY: u16 = 4096;
     let mut data_sets: Vec<Vec<u8>> = (0..MANY).map(|_| data_set.to_vec()).collect();
@@ -82,7 +82,7 @@ fn check_many(data_set: &[u8], syntax: TransferSyntax, as_items: bool) {
     });
 }
 
-/// The data set of each row that can be encoded; `None` where names say one attribute twice.
+/// The data set of each row that can be encoded; `None` if two names are the same attribute.
 fn encoded(rows: &StructArray, syntax: TransferSyntax) -> Option<Vec<Option<Vec<u8>>>> {
     let columns = DataSetColumns::new(rows, "EventInformation").ok()?;
     let mut encoder =
@@ -95,14 +95,14 @@ fn encoded(rows: &StructArray, syntax: TransferSyntax) -> Option<Vec<Option<Vec<
     Some((0..rows.len()).map(|row| rows.is_valid(row).then(|| one(row)).flatten()).collect())
 }
 
-/// Whether the numbers are alike but for the bits of one that is none.
+/// Whether the numbers are equal, except for the bits of a NaN.
 fn are_not_numbers(back: &ArrayRef, column: &ArrayRef) -> bool {
     let of_floats = format!("{:?}", column.data_type()).contains("Float32");
     let shown = format!("{column:?}");
     of_floats && shown.contains("NaN") && format!("{back:?}") == shown
 }
 
-/// Whether bytes of an odd length came back with one more, of which nothing tells that it is padding.
+/// Whether bytes of odd length came back with a padding byte, which cannot be told from data.
 fn is_padded(back: &ArrayRef, column: &ArrayRef) -> bool {
     let bytes =
         |array: &ArrayRef| array.as_binary_opt::<i64>().map(|array| array.value(0).to_vec());
@@ -136,7 +136,7 @@ fn check_rows(data_sets: &[&[u8]], syntax: TransferSyntax) {
         let once = found.rows.slice(row, 1);
         for (name, column) in once.column_names().into_iter().zip(once.columns()) {
             let back = again.rows.column_by_name(name).expect("a column of the schema");
-            // Unicode is said where nothing was.
+            // Unicode was added where no character set was given.
             let alike = back == column
                 || is_padded(back, column)
                 || are_not_numbers(back, column)
@@ -152,7 +152,7 @@ fuzz_target!(|bytes: &[u8]| {
     for syntax in [TransferSyntax::ImplicitVrLittleEndian, TransferSyntax::ExplicitVrLittleEndian] {
         check(&[bytes.get(1..).unwrap_or_default()], syntax);
         check(&[one.get(1..).unwrap_or_default(), other], syntax);
-        // That takes a thousand times as long: few inputs are tried so.
+        // This takes a thousand times as long, so few inputs are used.
         if bytes.len() < 48 && bytes.len() % 16 == 0 {
             check_many(bytes, syntax, cut % 2 == 0);
         }

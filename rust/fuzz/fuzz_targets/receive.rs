@@ -1,5 +1,6 @@
-//! A peer's bytes over a connection, from the A-ASSOCIATE-RQ on: nothing panics, memory is bounded, and the
-//! events that are answered with a Status of the taker's are those that were handed on, each once, in order.
+//! The bytes of a peer on a connection, beginning with the A-ASSOCIATE-RQ. Nothing panics, memory
+//! is bounded, and each event with the sink's Status in its response was given to the sink once, in
+//! order.
 
 #![no_main]
 
@@ -22,10 +23,10 @@ use libfuzzer_sys::fuzz_target;
 static LISTENER: LazyLock<TcpListener> =
     LazyLock::new(|| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
 
-/// What the taker answers, which the receiver itself never does.
+/// The Status of the sink, which the receiver itself never uses.
 const STATUS: u16 = 0xB123;
 
-/// Takes what comes, and answers at once or afterwards.
+/// A sink that responds before or after it takes events.
 struct Both {
     at_once: bool,
     chunks: Mutex<Vec<Chunk>>,
@@ -44,7 +45,7 @@ impl EventSink for Both {
     }
 }
 
-/// The Message IDs of the events that the listener answered with the taker's Status.
+/// The Message IDs of the events with the sink's Status in their responses.
 fn answered(mut stream: &[u8]) -> Vec<u16> {
     let mut ids = Vec::new();
     let mut messages = Messages::new(usize::MAX);
@@ -59,13 +60,13 @@ fn answered(mut stream: &[u8]) -> Vec<u16> {
             }
             Ok(())
         });
-        // C-ECHO-RSP and the like are no events.
+        // C-ECHO-RSP and other messages are not events.
         drop(read);
     }
     ids
 }
 
-/// The Message IDs of the events that were handed on.
+/// The Message IDs of the events that the sink took.
 fn handed_on(chunks: &[Chunk]) -> Vec<u16> {
     let mut ids = Vec::new();
     for chunk in chunks {
@@ -104,12 +105,12 @@ fuzz_target!(|data: &[u8]| {
     };
     let mut peer = TcpStream::connect(LISTENER.local_addr().unwrap()).unwrap();
     let (socket, _) = LISTENER.accept().unwrap();
-    // The port is to be free again at once.
+    // Frees the port at once.
     socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
     let mut reading = peer.try_clone().unwrap();
     let read = std::thread::spawn(move || {
         let mut answers = Vec::new();
-        // What came before a reset is there.
+        // Data before a reset is still read.
         let _ = reading.read_to_end(&mut answers);
         answers
     });
@@ -121,7 +122,8 @@ fuzz_target!(|data: &[u8]| {
     let chunks = taker.chunks.into_inner().unwrap();
     let events: usize = chunks.iter().map(|chunk| chunk.events).sum();
     assert_eq!(received(&chunks).num_rows(), events);
-    // Behind an A-ABORT or a reset answers can be lost, but none is given for what is not there.
+    // Responses before an A-ABORT or a reset can be lost, but no event has a response without being
+    // taken.
     let (answered, handed_on) = (answered(&answers), handed_on(&chunks));
     assert!(handed_on.starts_with(&answered), "{answered:?} of {handed_on:?}");
 });

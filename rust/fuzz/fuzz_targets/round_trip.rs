@@ -1,4 +1,4 @@
-//! Events made up by the fuzzer: what can be encoded is decoded to the same values.
+//! Random events: those that can be encoded decode to the same values.
 #![no_main]
 
 use std::sync::Arc;
@@ -98,7 +98,7 @@ fuzz_target!(|input: (Vec<Event>, u16)| {
         assert_eq!(i32::from(types.value(row)), event.event_type);
         let data_set = if event.response { reply } else { information };
         let found = data_set.is_valid(row).then(|| data_set.value(row));
-        // A data set of no bytes is none.
+        // A data set without bytes counts as none.
         assert_eq!(found, event.data_set.as_deref().filter(|bytes| !bytes.is_empty()));
     }
 });

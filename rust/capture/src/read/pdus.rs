@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_found_behind_anything() {
+    fn a_message_is_found_after_any_bytes() {
         for before in [&b""[..], b"\x04", b"\0\0\0\0\x04\0\0\0\0", &command()[1..20], &RELEASE] {
             let stream = [before, &command()].concat();
             assert_eq!(next_message(&stream, 0), Some(before.len()));

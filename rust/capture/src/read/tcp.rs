@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn sequence_numbers_come_round() {
+    fn sequence_numbers_wrap_around() {
         let sent: Vec<Sent<'_>> = (0..5)
             .map(|n: u32| (CLIENT, (u32::MAX - 4).wrapping_add(3 * n), "", &b"abc"[..]))
             .collect();
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn holes_part_runs() {
+    fn gaps_separate_runs() {
         let stream = only_stream(&[
             (CLIENT, 0, "S", b""),
             (CLIENT, 11, "", b"later"),
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_used_again() {
+    fn ports_are_reused() {
         let mut all = connections(&[
             (CLIENT, 7, "S", b""),
             (SERVER, 70, "S", b""),

@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_go_on_and_all_is_acknowledged() {
+    fn sequence_numbers_continue_and_all_data_is_acknowledged() {
         let bytes = vec![7; 100_000];
         let mut conversation = Conversation::open(3, 1460, 5);
         conversation.send(0, &bytes, 6);

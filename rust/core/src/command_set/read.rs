@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_leaves_out_what_only_responses_carry() {
+    fn a_request_omits_fields_of_responses() {
         let mut with_status = request();
         with_status.set(Field::Status, Value::Us(1));
         assert_eq!(written(&with_status), written(&request()));
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_a_repeated_element_counts_in_any_order() {
+    fn the_last_of_repeated_elements_counts() {
         let mut bytes = written(&request());
         let mut again = CommandSet::new(Kind::Request, false);
         again.set(Field::MessageID, Value::Us(8));
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn several_values_are_told() {
+    fn several_values_are_reported() {
         let mut bytes = written(&request());
         bytes.extend_from_slice(b"\0\0\x02\0\x08\0\0\x001.2\\1.3 ");
         let Message::Event { command_set, several } = CommandSet::read(&bytes).unwrap() else {
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn explicit_vr_is_understood() {
+    fn explicit_vr_is_accepted() {
         let bytes = b"\0\0\0\x01US\x02\0\0\x01\0\0\0\x08US\x02\0\x01\x01\0\0\x10\x01US\x02\0\x07\0";
         let read = CommandSet::read(bytes).unwrap().event().unwrap();
         assert_eq!(read.get(Field::MessageID), Value::Us(7));

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_all_have_costs_nothing() {
+    fn common_attributes_cost_nothing() {
         let dense = vec![(0..100).collect::<Vec<u32>>(); 50];
         assert!(too_wide(&dense, 0).is_empty());
         // A repeated attribute does not fill the cell of another.
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wide_data_set_takes_the_place_of_none() {
+    fn a_wide_data_set_displaces_no_other() {
         let mut data_sets = vec![vec![0]; 10];
         data_sets.insert(0, (0..100).collect());
         assert_eq!(too_wide(&data_sets, 100), [0]);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn items_have_places_of_their_own() {
+    fn items_have_cells_of_their_own() {
         let mut widths = Widths::default();
         let data_set = widths.data_set();
         let sequence = widths.attribute(data_set, 0);
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_limit_to_columns_too() {
+    fn the_number_of_columns_is_limited() {
         let most: Vec<u32> = (0..MOST_COLUMNS as u32).collect();
         let more: Vec<u32> = (0..=MOST_COLUMNS as u32).collect();
         assert_eq!(too_wide(&[more], usize::MAX), [0]);

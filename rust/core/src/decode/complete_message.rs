@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_read_whole_whatever_their_layout() {
+    fn messages_are_read_in_any_layout() {
         let uids: Vec<String> = (1..=64).map(|length| "1".repeat(length)).collect();
         for uid in &uids {
             for (kind, one_pdu) in [(Kind::Request, false), (Kind::Response, true)] {
@@ -246,7 +246,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4096))]
 
         #[test]
-        fn what_is_taken_is_what_the_rules_say(
+        fn the_fast_path_agrees_with_the_rules(
             response: bool,
             one_pdu: bool,
             uid in prop_oneof!["[0-9./]{1,66}", "[ -~\0\t]{1,20}"],

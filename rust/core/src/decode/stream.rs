@@ -536,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn decoding_is_undone_by_encoding() {
+    fn decoding_then_encoding_round_trips() {
         for max in [0, 7, 30, 16382] {
             let mut stream = message(Kind::Request, 7, b"some data set", max);
             stream.extend(message(Kind::Response, 9, b"", max));

@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_length_is_foretold_and_the_offsets_part_the_messages() {
+    fn the_length_is_known_and_offsets_separate_messages() {
         let encoded =
             encode(&[columns(["1", "1.2", "1.3"])], &options(OnInvalid::Raise), 0, vec![]).unwrap();
         assert_eq!(*encoded.offsets.last().unwrap() as usize, encoded.bytes.len());
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_row_is_named_or_left_out() {
+    fn an_invalid_row_is_reported_or_skipped() {
         let bad = [columns(["1", "1.x", "1.3"])];
         let rejection = encode(&bad, &options(OnInvalid::Raise), 10, vec![]).unwrap_err();
         assert_eq!(
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_broken_before_is_left_out_too() {
+    fn rows_with_known_rejections_are_skipped() {
         let known = vec![Rejection::new(Reason::Value("no".into())).row(1)];
         let encoded =
             encode(&[columns(["1", "1", "1"])], &options(OnInvalid::Skip), 0, known).unwrap();
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn no_number_is_taken_for_another_context_or_for_none() {
+    fn invalid_context_ids_are_rejected() {
         for id in [None, Some(3)] {
             for bad in [-1, 0, 2, 255 + 1, 65533, 65534, 65535, 65536, i64::from(u32::MAX)] {
                 let columns = |ids: [Option<i64>; 3]| {
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn message_ids_go_round() {
+    fn message_ids_wrap_around() {
         let columns = [columns(["1", "1", "1"])];
         let encoded = encode(&columns, &options(OnInvalid::Raise), 65534, vec![]).unwrap();
         let ids: Vec<u8> = encoded.offsets[..3]
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_joined_to_the_same_stream() {
+    fn parts_join_to_the_same_stream() {
         let ways: [&dyn Fn(usize) -> bool; 5] =
             [&|_| false, &|row| row % 2 == 0, &|row| row < 400, &|row| row > 100, &|row| {
                 row % 50 == 3 || row == 899
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lengths_of_good_rows_are_foretold_to_the_byte() {
+    fn the_lengths_of_valid_rows_are_exact() {
         let columns = mixed(128, |_| false);
         for (framing, max_pdu_length) in
             [(Framing::PData, 0), (Framing::PData, 50), (Framing::CommandSet, 0)]
@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_bad_row_is_the_one_whichever_thread_finds_it() {
+    fn the_first_invalid_row_is_reported_with_any_threads() {
         for first in [0, 127, 128, 300, 301, 500, 899] {
             let all = [mixed(300, |row| row >= first), mixed(900, |row| row >= first)];
             for on_invalid in [OnInvalid::Raise, OnInvalid::Skip] {
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_broken_before_is_broken_in_its_part() {
+    fn known_rejections_belong_to_their_part() {
         let all = [mixed(600, |row| row % 9 == 0), mixed(600, |_| false)];
         let known: Vec<_> = (0..1200)
             .filter(|row| row % 40 < 2)
@@ -489,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_side_by_side_are_encoded_each_by_itself() {
+    fn several_tables_are_encoded_separately() {
         let tables = || {
             [(mixed(10, |_| false), 7), (mixed(10, |row| row == 4), 17), (mixed(0, |_| false), 27)]
                 .map(|(columns, first_row)| Table { columns, first_row, known: vec![] })

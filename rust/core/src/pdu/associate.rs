@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_significant_is_left_out() {
+    fn insignificant_items_are_removed() {
         let name = item(0x10, APPLICATION_CONTEXT_NAME.as_bytes());
         let syntax = item(0x40, b"1.2");
         let accepted = item(0x21, &[b"\x01\0\0\0", &syntax[..]].concat());
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn user_information_is_as_long_as_it_says() {
+    fn user_information_has_its_length() {
         let role = [&b"\0\x031.2"[..], &[0, 1]].concat();
         let user = b"\x02\0\0\x01n\0\x01p";
         let kept = [item(0x54, &role), item(0x58, user), item(0x51, &[0; 4])].concat();
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_is_left_to_who_reads_it() {
+    fn a_truncated_pdu_is_not_reduced() {
         let whole = pdu(1, &[item(0x20, b"\x01\0\0\0\x30\0\0\x031.2"), item(0x50, b"")]);
         assert_eq!(significant(&whole), Some(whole.clone()));
         for length in 0..whole.len() {

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_names_its_byte_and_nothing_follows() {
+    fn a_truncated_stream_reports_its_offset() {
         let mut pdus = Pdus::new(b"\x05\0\0\0\0\0\x04\0\0\0\0\x09abc");
         assert_eq!(pdus.next(), Some(Ok(Item::Other(4))));
         let error = pdus.next().unwrap().unwrap_err();

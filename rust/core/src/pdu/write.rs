@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fragments_carry_their_bits_and_the_length_is_foretold() {
+    fn fragments_have_control_bits_and_known_length() {
         let max = MaxPduLength::new(8).unwrap();
         let mut out = Vec::new();
         write_message(&mut out, 3, max, |out| out.extend(b"abc"), b"de");

@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_come_back() {
+    fn names_round_trip() {
         for name in ["TransactionUID", "ReferencedSOPSequence", "00091001:LO", "60020010:US"] {
             let attribute = Attribute::from_name(name).unwrap();
             assert_eq!(Attribute::new(attribute.tag, Some(attribute.vr)).name, attribute.name);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_attribute_is_said_to_be_none() {
+    fn unknown_names_are_rejected() {
         for name in ["Nothing", "0008", "00081195:XX", "00000002", "00020010", "FFFEE000", ""] {
             assert!(Attribute::from_name(name).is_err(), "{name}");
         }

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_comes_back_or_is_refused() {
+    fn text_round_trips_or_is_rejected() {
         let text = "Grüße";
         for name in ["ISO_IR 100", "ISO_IR 192", "GB18030"] {
             let set = CharacterSet::parse(name.as_bytes());
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_windows_has_in_a_set_is_refused() {
+    fn windows_extensions_of_a_set_are_rejected() {
         // Once written, these would be read differently by readers of the set: as control
         // characters, or not at all.
         for (name, text) in [
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_refused() {
+    fn invalid_text_is_rejected() {
         for name in ["ISO_IR 192", "ISO 2022 IR 149", "GB18030"] {
             let set = CharacterSet::parse(name.as_bytes());
             assert_eq!(set.decode(VR::LO, b"M\xff "), None, "{name}");

@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_switched_to_ends_at_delimiters() {
+    fn delimiters_reset_the_selection() {
         let greek = set("ISO 2022 IR 100\\ISO 2022 IR 126");
         assert_eq!(greek.decode(VR::LO, b"B\xfcro").unwrap(), "Büro");
         assert_eq!(greek.decode(VR::LO, b"\x1b-F\xe1\\\xe1").unwrap(), "α\\á");
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_byte_of_a_pair_is_no_backslash() {
+    fn the_second_byte_of_a_pair_is_not_a_backslash() {
         let japanese = set("\\ISO 2022 IR 87");
         for vr in [VR::LO, VR::LT, VR::PN] {
             let text = b"\x1b$B0\\=^\x1b(B\\a";
@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_declared_is_refused() {
+    fn undeclared_sets_are_rejected() {
         for (name, text) in [
             ("ISO 2022 IR 100", &b"\x1b$B;3"[..]),
             ("\\ISO 2022 IR 87", b"\x1b$)C\xb1\xe8"),

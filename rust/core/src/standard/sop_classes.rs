@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn a_class_is_found_by_both_its_uids() {
+    fn a_sop_class_is_found_by_both_uids() {
         for class in SOP_CLASSES {
             assert_eq!(sop_class(class.uid.as_bytes()), Some(class));
             assert_eq!(sop_class(class.affected_uid.as_bytes()), Some(class));
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn events_travel_on_their_own_abstract_syntax_first() {
+    fn events_prefer_their_own_abstract_syntax() {
         let all = |affected| abstract_syntaxes(affected).collect::<Vec<_>>();
         assert_eq!(all("1.2.3"), ["1.2.3"]);
         let printer = "1.2.840.10008.5.1.1.16";
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn no_uid_and_no_id_is_there_twice() {
+    fn uids_and_ids_are_unique() {
         for (place, class) in SOP_CLASSES.iter().enumerate() {
             for uid in [class.uid, class.affected_uid] {
                 assert!(is_conformant(uid.as_bytes()), "{uid}");
@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_sender_must_give_is_told_by_the_half_behind_the_slash() {
+    fn the_usage_of_the_scp_follows_the_slash() {
         let must = |class: &[u8], id: u16| -> Vec<&str> {
             let event_type = sop_class(class).unwrap().event_type(id).unwrap();
             let mandatory = event_type.attributes.iter().filter(|one| one.is_mandatory());

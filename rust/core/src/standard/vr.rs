@@ -315,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_vr_takes_its_examples_and_refuses_its_counterexamples() {
+    fn each_vr_accepts_and_rejects_examples() {
         // Examples of PS3.5 6.2, or made from its definitions.
         let right = [
             (VR::AE, "  STORE_SCP "),

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn every_rule_is_named_with_its_position() {
+    fn every_violation_has_its_position() {
         assert_eq!(check(b""), Err(UidError::Empty));
         assert_eq!(check("1".repeat(65).as_bytes()), Err(UidError::TooLong(65)));
         assert_eq!(check(b"1.x"), Err(UidError::Character { at: 2, byte: b'x' }));
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_masks_and_the_explanation_agree_on_short_texts() {
+    fn masks_and_explanation_agree_on_short_texts() {
         for length in 0..=6_u32 {
             for number in 0..5_usize.pow(length) {
                 let uid: Vec<u8> =
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_masks_and_the_explanation_agree_at_every_length_place_and_byte() {
+    fn masks_and_explanation_agree_everywhere() {
         for around in [b"1", b"0", b"."] {
             for length in 0..=70 {
                 for place in 0..length {
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn lenient_refuses_only_what_would_not_come_back() {
+    fn the_lenient_rule_rejects_only_what_does_not_round_trip() {
         assert_eq!(check_lenient(b"1.02.x"), Ok(()));
         assert!(check_lenient(b"1.2 ").is_err());
         assert!(check_lenient(b"1\\2").is_err());

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn who_puts_waits_for_room_and_nothing_is_lost() {
+    fn producers_wait_for_room_and_lose_nothing() {
         let waiting = Arc::new(EventQueue::new(10_000));
         let of_thread = waiting.clone();
         let putting = thread::spawn(move || {
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_is_woken_for_enough_and_not_for_less() {
+    fn consumers_wake_only_for_enough_events() {
         let waiting = Arc::new(EventQueue::new(1 << 20));
         let of_thread = waiting.clone();
         let putting = thread::spawn(move || {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_more_than_there_is_room_for_gets_what_there_is() {
+    fn consumers_do_not_wait_for_more_than_fits() {
         let waiting = Arc::new(EventQueue::new(10_000));
         let of_thread = waiting.clone();
         let putting =
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_when_it_is_closed_can_be_taken() {
+    fn queued_chunks_can_be_taken_after_close() {
         let waiting = Arc::new(EventQueue::new(1));
         waiting.put(chunk(1, 10));
         let of_thread = waiting.clone();

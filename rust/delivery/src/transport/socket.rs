@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_ends_when_nothing_comes_and_when_little_does() {
+    fn a_wait_ends_with_and_without_data() {
         for drips in [false, true] {
             let (mut socket, mut peer) = pair();
             let dripping = thread::spawn(move || {
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_beyond_the_clock_is_none() {
+    fn a_deadline_beyond_the_clock_never_ends() {
         let (mut socket, mut peer) = pair();
         socket.read_until(Deadline::after(Duration::MAX));
         peer.write_all(b"ab").unwrap();

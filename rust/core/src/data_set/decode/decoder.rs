@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_grows_with_what_is_found() {
+    fn the_schema_grows_with_the_attributes_found() {
         let one = b"\x08\0\x95\x11\x04\0\0\x001.2\0";
         let other = b"\x08\0\x95\x11\x06\0\0\x001.2\\3\0\x28\0\x10\0\x02\0\0\0\x07\0";
         let found = decoded(&[one, other, b""], IMPLICIT);
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_given_schema_counts_what_it_leaves_out() {
+    fn a_given_schema_counts_omitted_elements() {
         let schema = decoded(&[b"\x08\0\x95\x11\x04\0\0\x001.2\0"], IMPLICIT);
         let fields = schema.rows.fields().clone();
         let schema = DataSetSchema::from_fields(&fields, "EventInformation").unwrap();
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn sequences_in_sequences_end_somewhere() {
+    fn nested_sequences_have_a_maximum_depth() {
         let mut deep = Vec::new();
         for _ in 0..100_000 {
             deep.extend(b"\x08\0\x99\x11\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff");
@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_byte_of_a_character_separates_no_values() {
+    fn the_second_byte_of_a_character_is_not_a_separator() {
         // This value turned the column into a list column.
         let one = b"\x08\0\x05\0\x08\0\0\0GB18030 \x10\0\x20\0\x02\0\0\0\x81\\";
         let item = [b"\x08\0\x99\x11\x12\0\0\0\xfe\xff\0\xe0\x0a\0\0\0", &one[16..]].concat();
@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_said_to_be_none() {
+    fn invalid_text_is_reported() {
         let wrong = b"\x08\0\x05\0\x0a\0\0\0ISO_IR 149\x10\0\x10\0\x04\0\0\0M\xfcl ";
         let right = b"\x10\0\x10\0\x04\0\0\0Mul ";
         let found = decoded(&[wrong, right], IMPLICIT);
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn a_character_set_that_a_given_schema_leaves_out_holds_too() {
+    fn a_character_set_outside_the_schema_applies() {
         let name = Field::new("PatientName", DataType::LargeUtf8, true);
         let schema = DataSetSchema::from_fields(&vec![name].into(), "EventInformation").unwrap();
         let unicode = b"\x08\0\x05\0\x0a\0\0\0ISO_IR 192\x10\0\x10\0\x04\0\0\0M\xc3\xbcl";
@@ -485,7 +485,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_decoded_or_refused(
+        fn any_bytes_are_decoded_or_rejected(
             bytes in prop::collection::vec(prop_oneof![Just(0_u8), Just(8), any::<u8>()], 0..80),
             at in any::<prop::sample::Index>(),
             explicit: bool,

@@ -677,7 +677,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_what_dicom_rs_reads() {
+    fn a_report_is_read_by_dicom_rs() {
         for syntax in
             [TransferSyntax::ImplicitVrLittleEndian, TransferSyntax::ExplicitVrLittleEndian]
         {
@@ -707,14 +707,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_is_an_empty_sequence_and_null_is_none() {
+    fn an_empty_list_is_an_empty_sequence() {
         let syntax = TransferSyntax::ImplicitVrLittleEndian;
         assert_eq!(&encoded(&report(), 1, syntax)[16..], b"\x08\0\x99\x11\0\0\0\0");
         assert_eq!(encoded(&report(), 2, syntax).len(), 16);
     }
 
     #[test]
-    fn numbers_text_and_bytes_are_as_dicom_rs_writes_them() {
+    fn numbers_text_and_bytes_are_written_as_by_dicom_rs() {
         let mut codes = ListBuilder::new(StringBuilder::new());
         codes.append_value([Some("ORIGINAL"), Some("PRIMARY")]);
         let array = structs(vec![
@@ -746,7 +746,7 @@ mod tests {
     }
 
     #[test]
-    fn text_beyond_ascii_brings_its_character_set() {
+    fn text_outside_ascii_adds_its_character_set() {
         let name: ArrayRef = Arc::new(StringArray::from(vec!["Müller"]));
         let array = structs(vec![("PatientName", name.clone())]);
         let bytes = encoded(&array, 0, TransferSyntax::ImplicitVrLittleEndian);
@@ -762,7 +762,7 @@ mod tests {
     }
 
     #[test]
-    fn a_character_set_that_is_given_is_not_said_twice() {
+    fn a_given_character_set_is_not_added() {
         let name: ArrayRef = Arc::new(StringArray::from(vec!["Müller"]));
         let ascii: ArrayRef = Arc::new(StringArray::from(vec!["ISO_IR 6"]));
         let latin: ArrayRef = Arc::new(StringArray::from(vec!["ISO_IR 100"]));
@@ -782,7 +782,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_the_same_whatever_stands_before_it() {
+    fn a_row_does_not_depend_on_earlier_rows() {
         let texts =
             |texts: &[&'static str]| -> ArrayRef { Arc::new(StringArray::from(texts.to_vec())) };
         let item = structs(vec![
@@ -813,7 +813,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_does_not_fit_is_named_by_its_path() {
+    fn an_invalid_value_is_reported_with_its_path() {
         let instances: ArrayRef = Arc::new(StringArray::from(vec!["1.2", "1.02"]));
         let references = structs(vec![("ReferencedSOPInstanceUID", instances)]);
         let found = error(vec![("ReferencedSOPSequence", items(references, &[2], None))]);
@@ -823,7 +823,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_for_a_short_length_field_is_written_as_un() {
+    fn values_too_long_for_a_short_length_are_written_as_un() {
         let mut numbers = ListBuilder::new(arrow_array::builder::UInt16Builder::new());
         numbers.append_value((0..40_000).map(|number| Some(number as u16)));
         let array = structs(vec![("00191001:US", Arc::new(numbers.finish()))]);
@@ -834,7 +834,7 @@ mod tests {
     }
 
     #[test]
-    fn sequences_are_as_dicom_rs_writes_them_but_of_known_length() {
+    fn sequences_are_written_as_by_dicom_rs_with_defined_length() {
         let inner = InMemDicomObject::from_element_iter([DataElement::new(
             tags::REFERENCED_SOP_INSTANCE_UID,
             VR::UI,

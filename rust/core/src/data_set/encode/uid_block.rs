@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_is_found_whatever_the_order() {
+    fn every_row_is_found_in_any_order() {
         let text = |row: usize| match row % 300 {
             0..150 => Some("1.2.840.10008.1.20.1".to_owned()),
             150 => None,
