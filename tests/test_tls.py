@@ -348,7 +348,7 @@ def test_files_that_are_wrong(ours, tmp_path):
     ]:
         with pytest.raises(error, match=why):
             TLS(**options)
-    with pytest.raises(ValueError, match="who listens needs a certificate and its key"):
+    with pytest.raises(ValueError, match="a listener needs a certificate and its key"):
         listen(0, host=HOST, tls=TLS(ca=ours.file))
     for use in (lambda tls: listen(0, host=HOST, tls=tls), lambda tls: Peer(HOST, 1, tls=tls)):
         with pytest.raises(ValueError, match=r"(?i)key"):

@@ -16,7 +16,7 @@ use fastdimse_core::field::Field;
 use fastdimse_delivery::association::acceptance::AcceptorOptions;
 use fastdimse_delivery::timeouts::Timeouts;
 use fastdimse_delivery::messages::Messages;
-use fastdimse_delivery::receive::receiver::{Answer, Chunk, Origin, Service, Taken, EventSink, serve};
+use fastdimse_delivery::receive::receiver::{EventResponse, Chunk, Origin, Service, Delivered, EventSink, serve};
 use fastdimse_delivery::receive::event_columns::received;
 use libfuzzer_sys::fuzz_target;
 
@@ -33,15 +33,15 @@ struct Both {
 }
 
 impl EventSink for Both {
-    fn answer(&self, _: &CommandSet<'_>, data_set: &[u8], _: u8, _: &Origin) -> Option<Answer> {
+    fn response(&self, _: &CommandSet<'_>, data_set: &[u8], _: u8, _: &Origin) -> Option<EventResponse> {
         let event_reply = (!data_set.is_empty()).then(|| data_set.to_vec());
-        self.at_once.then_some(Answer { status: STATUS, event_reply })
+        self.at_once.then_some(EventResponse { status: STATUS, event_reply })
     }
 
-    fn take(&self, chunk: Chunk) -> Taken {
-        let answered = Taken::Answered(chunk.bytes.clone(), vec![STATUS; chunk.events]);
+    fn take(&self, chunk: Chunk) -> Delivered {
+        let answered = Delivered::Processed(chunk.bytes.clone(), vec![STATUS; chunk.events]);
         self.chunks.lock().unwrap().push(chunk);
-        if self.at_once { Taken::Kept } else { answered }
+        if self.at_once { Delivered::Stored } else { answered }
     }
 }
 
@@ -67,7 +67,7 @@ fn answered(mut stream: &[u8]) -> Vec<u16> {
 }
 
 /// The Message IDs of the events that the sink took.
-fn handed_on(chunks: &[Chunk]) -> Vec<u16> {
+fn taken(chunks: &[Chunk]) -> Vec<u16> {
     let mut ids = Vec::new();
     for chunk in chunks {
         let read = Messages::new(usize::MAX).take(&chunk.bytes, |arrived| {
@@ -124,6 +124,6 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(received(&chunks).num_rows(), events);
     // Responses before an A-ABORT or a reset can be lost, but no event has a response without being
     // taken.
-    let (answered, handed_on) = (answered(&answers), handed_on(&chunks));
-    assert!(handed_on.starts_with(&answered), "{answered:?} of {handed_on:?}");
+    let (answered, taken) = (answered(&answers), taken(&chunks));
+    assert!(taken.starts_with(&answered), "{answered:?} of {taken:?}");
 });

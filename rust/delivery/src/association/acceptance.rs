@@ -57,7 +57,7 @@ pub struct AcceptedContext {
 
 impl AcceptorOptions {
     /// The response to a request, and the association if it is accepted.
-    pub fn answer(&self, request: &AssociationRQ) -> (Pdu, Option<Accepted>) {
+    pub fn respond(&self, request: &AssociationRQ) -> (Pdu, Option<Accepted>) {
         let (calling, called) = (uid(&request.calling_ae_title), uid(&request.called_ae_title));
         if uid(&request.application_context_name) != APPLICATION_CONTEXT_NAME {
             return rejected(AssociationRJServiceUserReason::ApplicationContextNameNotSupported);

@@ -195,7 +195,7 @@ impl Proposal {
             return Err(why);
         }
         if self.scp && refuses_scp(variables, sop_class) {
-            return Err("the peer refused the role of SCP to this end");
+            return Err("the peer rejected the SCP role of the local side");
         }
         let syntax = TransferSyntax::from_uid(&uid(&result.transfer_syntax));
         syntax

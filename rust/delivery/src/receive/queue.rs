@@ -36,7 +36,7 @@ struct State {
 
 /// The result of a wait for chunks.
 #[derive(Debug)]
-pub enum Taken {
+pub enum Next {
     /// At least one chunk.
     Chunks(Vec<Chunk>),
     /// The timeout has passed.
@@ -74,17 +74,17 @@ impl EventQueue {
 
     /// Takes chunks of about `events` events. Waits up to `timeout` for the first chunk, then up to
     /// `linger` for more.
-    pub fn take(&self, events: usize, timeout: Duration, linger: Duration) -> Taken {
+    pub fn take(&self, events: usize, timeout: Duration, linger: Duration) -> Next {
         let mut state = self.wait(self.lock(), 1, timeout);
         if state.chunks.is_empty() {
-            return if state.closed { Taken::Closed } else { Taken::Nothing };
+            return if state.closed { Next::Closed } else { Next::Nothing };
         }
         if state.events < events {
             state = self.wait(state, events, linger);
         }
         if state.chunks.is_empty() {
             // Another consumer has taken them.
-            return if state.closed { Taken::Closed } else { Taken::Nothing };
+            return if state.closed { Next::Closed } else { Next::Nothing };
         }
         let mut chunks = Vec::new();
         let mut left = events;
@@ -97,7 +97,7 @@ impl EventQueue {
             chunks.push(chunk);
         }
         self.room.notify_all();
-        Taken::Chunks(chunks)
+        Next::Chunks(chunks)
     }
 
     /// Waits up to `timeout` for `events` events without taking them. Returns whether there are
@@ -169,8 +169,8 @@ mod tests {
     /// Takes one chunk.
     fn number(waiting: &EventQueue) -> Option<u64> {
         match waiting.take(1, Duration::from_secs(10), Duration::ZERO) {
-            Taken::Chunks(chunks) => chunks.first().map(|chunk| chunk.origin.number),
-            Taken::Nothing | Taken::Closed => None,
+            Next::Chunks(chunks) => chunks.first().map(|chunk| chunk.origin.number),
+            Next::Nothing | Next::Closed => None,
         }
     }
 
@@ -187,7 +187,7 @@ mod tests {
         let all: Vec<_> = (0..100).map(|_| number(&waiting)).collect();
         assert_eq!(all, (0..100).map(Some).collect::<Vec<_>>());
         putting.join().unwrap();
-        assert!(matches!(waiting.take(1, Duration::ZERO, Duration::ZERO), Taken::Nothing));
+        assert!(matches!(waiting.take(1, Duration::ZERO, Duration::ZERO), Next::Nothing));
         assert_eq!(waiting.lock().bytes, 0);
     }
 
@@ -203,12 +203,12 @@ mod tests {
         });
         // Five events are there long before ten seconds have passed.
         let ten_seconds = Duration::from_secs(10);
-        let Taken::Chunks(five) = waiting.take(5, ten_seconds, ten_seconds) else { panic!() };
+        let Next::Chunks(five) = waiting.take(5, ten_seconds, ten_seconds) else { panic!() };
         assert_eq!(five.len(), 5);
         // Later events are taken if they come in time.
         putting.join().unwrap();
         let begin = Instant::now();
-        let Taken::Chunks(five) = waiting.take(9, ten_seconds, Duration::from_millis(50)) else {
+        let Next::Chunks(five) = waiting.take(9, ten_seconds, Duration::from_millis(50)) else {
             panic!()
         };
         assert_eq!(five.len(), 5);
@@ -224,7 +224,7 @@ mod tests {
         let ten_seconds = Duration::from_secs(10);
         let (begin, mut taken) = (Instant::now(), 0);
         while taken < 8 {
-            let Taken::Chunks(some) = waiting.take(1_000, ten_seconds, ten_seconds) else {
+            let Next::Chunks(some) = waiting.take(1_000, ten_seconds, ten_seconds) else {
                 panic!()
             };
             taken += some.len();
@@ -244,6 +244,6 @@ mod tests {
         putting.join().unwrap();
         assert_eq!([number(&waiting), number(&waiting)], [Some(1), Some(2)]);
         let ten_seconds = Duration::from_secs(10);
-        assert!(matches!(waiting.take(1, ten_seconds, ten_seconds), Taken::Closed));
+        assert!(matches!(waiting.take(1, ten_seconds, ten_seconds), Next::Closed));
     }
 }

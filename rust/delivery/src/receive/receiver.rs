@@ -65,14 +65,14 @@ pub struct Chunk {
 
 /// The response to an event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Answer {
+pub struct EventResponse {
     /// The Status (PS3.7 10.1.1.1.8).
     pub status: u16,
     /// The Event Reply, in the transfer syntax of the event's presentation context.
     pub event_reply: Option<Vec<u8>>,
 }
 
-impl Answer {
+impl EventResponse {
     /// Success.
     pub const SUCCESS: Self = Self { status: 0, event_reply: None };
 }
@@ -82,27 +82,27 @@ impl Answer {
 pub trait EventSink: Send + Sync {
     /// The response to an event, if it is known before the event is taken: for all events or for
     /// none.
-    fn answer(
+    fn response(
         &self,
         event: &CommandSet<'_>,
         data_set: &[u8],
         context_id: u8,
         origin: &Origin,
-    ) -> Option<Answer>;
+    ) -> Option<EventResponse>;
 
     /// Takes events.
-    fn take(&self, chunk: Chunk) -> Taken;
+    fn take(&self, chunk: Chunk) -> Delivered;
 }
 
 /// The result of taking a chunk.
 #[derive(Debug)]
-pub enum Taken {
-    /// The events are stored, and [`EventSink::answer`] has given their responses.
-    Kept,
+pub enum Delivered {
+    /// The events are stored, and [`EventSink::response`] has given their responses.
+    Stored,
     /// The events were processed: their bytes, and the Status of each event.
-    Answered(Vec<u8>, Vec<u16>),
+    Processed(Vec<u8>, Vec<u16>),
     /// The sink is closed.
-    Nobody,
+    SinkClosed,
 }
 
 /// Decides whether the user of an association request, if there is one, is accepted.
@@ -168,7 +168,7 @@ pub fn serve(
         connection.fail(&failure);
         return Err(failure);
     }
-    let (answer, accepted) = terms.answer(&request);
+    let (answer, accepted) = terms.respond(&request);
     connection.write_pdu(&answer)?;
     let Some(accepted) = accepted else {
         connection.end();
@@ -352,11 +352,11 @@ impl Receiver<'_> {
                 "an event was refused with Status {}: Message ID {message_id}, {why}",
                 describe(status)
             ));
-            let answer = Answer { status, event_reply: None };
-            self.answer(&without_long_uids(*event), &answer, context_id);
+            let answer = EventResponse { status, event_reply: None };
+            self.response(&without_long_uids(*event), &answer, context_id);
             return Ok(());
         }
-        let answer = self.taker.answer(event, data_set, context_id, &self.origin);
+        let answer = self.taker.response(event, data_set, context_id, &self.origin);
         let write = |out: &mut Vec<u8>| out.extend_from_slice(command_set);
         write_message(&mut self.chunk, context_id, MaxPduLength::UNLIMITED, write, data_set);
         if event.data_set && data_set.is_empty() {
@@ -365,7 +365,7 @@ impl Receiver<'_> {
         }
         self.events += 1;
         if let Some(answer) = answer {
-            self.answer(event, &answer, context_id);
+            self.response(event, &answer, context_id);
         }
         Ok(())
     }
@@ -391,7 +391,7 @@ impl Receiver<'_> {
         Some((status, format!("{class} is not allowed on a presentation context of {negotiated}")))
     }
 
-    fn answer(&mut self, event: &CommandSet<'_>, answer: &Answer, context_id: u8) {
+    fn response(&mut self, event: &CommandSet<'_>, answer: &EventResponse, context_id: u8) {
         answer_event(event, answer, context_id, self.max_pdu_length, &mut self.answers);
     }
 
@@ -403,9 +403,9 @@ impl Receiver<'_> {
         let (origin, time) = (self.origin.clone(), SystemTime::now());
         let (bytes, events) = (mem::take(&mut self.chunk), mem::take(&mut self.events));
         match self.taker.take(Chunk { origin, bytes, events, time }) {
-            Taken::Kept => Ok(()),
-            Taken::Answered(bytes, statuses) => self.answer_all(&bytes, statuses),
-            Taken::Nobody => {
+            Delivered::Stored => Ok(()),
+            Delivered::Processed(bytes, statuses) => self.answer_all(&bytes, statuses),
+            Delivered::SinkClosed => {
                 // These responses say Success, but no one has stored the events.
                 self.answers.clear();
                 Err(Failure::Internal)
@@ -417,8 +417,8 @@ impl Receiver<'_> {
         let mut statuses = statuses.into_iter();
         Messages::new(usize::MAX).take(events, |arrived| {
             let status = statuses.next().ok_or(Failure::Internal)?;
-            let answer = Answer { status, event_reply: None };
-            self.answer(&arrived.message.event()?, &answer, arrived.context_id);
+            let answer = EventResponse { status, event_reply: None };
+            self.response(&arrived.message.event()?, &answer, arrived.context_id);
             Ok(())
         })
     }
@@ -443,7 +443,7 @@ fn name(message: &Message<'_>) -> &'static str {
 /// Appends the response to an event.
 fn answer_event(
     request: &CommandSet<'_>,
-    answer: &Answer,
+    answer: &EventResponse,
     context_id: u8,
     max_pdu_length: MaxPduLength,
     answers: &mut Vec<u8>,

@@ -38,7 +38,7 @@ impl Requests<'_> {
 
 /// The response to an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Answer {
+pub struct MatchedResponse {
     /// The number of the event.
     pub request: u64,
     /// The Status (PS3.7 10.1.1.1.8).
@@ -133,7 +133,7 @@ impl Sender {
         &mut self,
         requests: Requests<'_>,
         sent: &mut usize,
-        answers: &mut Vec<Answer>,
+        answers: &mut Vec<MatchedResponse>,
         control: ControlFn<'_>,
     ) -> Result<(), Failure> {
         let window = usize::from(self.agreement.window);
@@ -184,7 +184,7 @@ impl Sender {
     /// If the association fails.
     pub fn finish(
         &mut self,
-        answers: &mut Vec<Answer>,
+        answers: &mut Vec<MatchedResponse>,
         control: ControlFn<'_>,
     ) -> Result<(), Failure> {
         while !self.outstanding.is_empty() {
@@ -196,7 +196,7 @@ impl Sender {
     /// Waits for data, and processes everything that has arrived.
     fn receive(
         &mut self,
-        answers: &mut Vec<Answer>,
+        answers: &mut Vec<MatchedResponse>,
         control: ControlFn<'_>,
     ) -> Result<(), Failure> {
         match self.connection.fill(Deadline::after(self.timeouts.response.min(POLL_INTERVAL))) {
@@ -220,7 +220,12 @@ impl Sender {
                     Some((id, status)) => match outstanding.remove(&id) {
                         Some(Outstanding { request, sent }) => {
                             *answered = now;
-                            answers.push(Answer { request, status, latency: now - sent, time });
+                            answers.push(MatchedResponse {
+                                request,
+                                status,
+                                latency: now - sent,
+                                time,
+                            });
                         }
                         None => stray(
                             format!("a response to Message ID {id}, which is not outstanding")

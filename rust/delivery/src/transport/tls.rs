@@ -117,7 +117,7 @@ impl Credentials {
     /// If there is no certificate, or the key does not match it.
     pub fn server(&self) -> Result<Arc<ServerConfig>, TlsError> {
         let Some((chain, key)) = &self.own else {
-            let text = "who listens needs a certificate and its key".to_owned();
+            let text = "a listener needs a certificate and its key".to_owned();
             return Err(TlsError::Options(text));
         };
         let builder = ServerConfig::builder_with_provider(self.provider.clone())

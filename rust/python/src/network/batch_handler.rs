@@ -10,7 +10,7 @@ use arrow_cast::cast;
 use arrow_schema::DataType;
 use fastdimse_core::command_set::CommandSet;
 use fastdimse_delivery::receive::event_columns::received;
-use fastdimse_delivery::receive::receiver::{Answer, Chunk, EventSink, Origin, Taken};
+use fastdimse_delivery::receive::receiver::{Chunk, Delivered, EventResponse, EventSink, Origin};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyFrozenSet, PyMapping, PyMemoryView, PySet, PyString};
@@ -27,7 +27,7 @@ const BATCH: usize = 65536;
 /// A chunk of events that waits for the handler.
 struct PendingChunk {
     chunk: Chunk,
-    answer: Sender<Taken>,
+    answer: Sender<Delivered>,
 }
 
 /// Calls the handler with the events of all associations.
@@ -45,14 +45,14 @@ impl BatchHandler {
 }
 
 impl EventSink for BatchHandler {
-    fn answer(&self, _: &CommandSet<'_>, _: &[u8], _: u8, _: &Origin) -> Option<Answer> {
+    fn response(&self, _: &CommandSet<'_>, _: &[u8], _: u8, _: &Origin) -> Option<EventResponse> {
         None
     }
 
-    fn take(&self, chunk: Chunk) -> Taken {
+    fn take(&self, chunk: Chunk) -> Delivered {
         let (answer, answered) = channel();
         let asked = self.ask.send(PendingChunk { chunk, answer });
-        asked.ok().and_then(|()| answered.recv().ok()).unwrap_or(Taken::Nobody)
+        asked.ok().and_then(|()| answered.recv().ok()).unwrap_or(Delivered::SinkClosed)
     }
 }
 
@@ -72,7 +72,7 @@ fn call_with_batches(asked: &Receiver<PendingChunk>, handler: &Callable) {
         for (chunk, answer) in chunks.into_iter().zip(answers) {
             let some = statuses.by_ref().take(chunk.events).collect();
             // The association may have ended.
-            let _ = answer.send(Taken::Answered(chunk.bytes, some));
+            let _ = answer.send(Delivered::Processed(chunk.bytes, some));
         }
     }
 }

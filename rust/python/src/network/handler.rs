@@ -9,7 +9,7 @@ use fastdimse_core::data_set::encode::DataSetOptions;
 use fastdimse_core::encode::encode_structured;
 use fastdimse_core::field::Field;
 use fastdimse_core::standard::transfer_syntax::TransferSyntax;
-use fastdimse_delivery::receive::receiver::{Answer, Chunk, EventSink, Origin, Taken};
+use fastdimse_delivery::receive::receiver::{Chunk, Delivered, EventResponse, EventSink, Origin};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyTuple};
@@ -34,14 +34,15 @@ pub struct Handler {
 }
 
 impl EventSink for Handler {
-    fn answer(
+    fn response(
         &self,
         event: &CommandSet<'_>,
         data_set: &[u8],
         context_id: u8,
         origin: &Origin,
-    ) -> Option<Answer> {
-        const FAILED: Answer = Answer { status: PROCESSING_FAILURE, event_reply: None };
+    ) -> Option<EventResponse> {
+        const FAILED: EventResponse =
+            EventResponse { status: PROCESSING_FAILURE, event_reply: None };
         let answer = attach(|py| {
             self.call(py, event, data_set, context_id, origin).unwrap_or_else(|error| {
                 log(py, error, HANDLER_FAILED);
@@ -51,8 +52,8 @@ impl EventSink for Handler {
         Some(answer.unwrap_or(FAILED))
     }
 
-    fn take(&self, _: Chunk) -> Taken {
-        Taken::Kept
+    fn take(&self, _: Chunk) -> Delivered {
+        Delivered::Stored
     }
 }
 
@@ -64,7 +65,7 @@ impl Handler {
         data_set: &[u8],
         context_id: u8,
         origin: &Origin,
-    ) -> PyResult<Answer> {
+    ) -> PyResult<EventResponse> {
         let event =
             new_event(primitive_type(py)?, command_set, |_| Ok(())).map_err(|(_, why)| why)?;
         if command_set.data_set {
@@ -75,11 +76,11 @@ impl Handler {
         let context = origin.accepted.contexts.get(&context_id);
         let syntax = context.map(|context| context.transfer_syntax);
         let Ok(pair) = answer.cast::<PyTuple>() else {
-            return Ok(Answer { status: status(&answer)?, event_reply: None });
+            return Ok(EventResponse { status: status(&answer)?, event_reply: None });
         };
         let (status, reply): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract()?;
         let event_reply = event_reply(&reply, syntax.unwrap_or_default())?;
-        Ok(Answer { status: self::status(&status)?, event_reply })
+        Ok(EventResponse { status: self::status(&status)?, event_reply })
     }
 }
 

@@ -10,7 +10,7 @@ use fastdimse_delivery::association::negotiation::finite_pdu_length;
 use fastdimse_delivery::receive::listener::{self};
 use fastdimse_delivery::receive::queue::EventQueue;
 use fastdimse_delivery::receive::receiver::{
-    Answer, Authenticate, Chunk, EventSink, Origin, Service, Taken,
+    Authenticate, Chunk, Delivered, EventResponse, EventSink, Origin, Service,
 };
 use fastdimse_delivery::timeouts::Timeouts;
 use pyo3::exceptions::PyValueError;
@@ -211,12 +211,12 @@ pub struct ReceiveQueue {
 }
 
 impl EventSink for ReceiveQueue {
-    fn answer(&self, _: &CommandSet<'_>, _: &[u8], _: u8, _: &Origin) -> Option<Answer> {
-        Some(Answer::SUCCESS)
+    fn response(&self, _: &CommandSet<'_>, _: &[u8], _: u8, _: &Origin) -> Option<EventResponse> {
+        Some(EventResponse::SUCCESS)
     }
 
-    fn take(&self, chunk: Chunk) -> Taken {
+    fn take(&self, chunk: Chunk) -> Delivered {
         self.waiting.put(chunk);
-        Taken::Kept
+        Delivered::Stored
     }
 }

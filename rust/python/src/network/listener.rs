@@ -96,12 +96,12 @@ impl Listener {
                 self.linger(py, events, linger)?;
             }
             match py.detach(|| self.waiting.take(events, Duration::ZERO, Duration::ZERO)) {
-                queue::Taken::Chunks(chunks) => return Ok(Some(chunks)),
-                queue::Taken::Closed => return Ok(None),
-                queue::Taken::Nothing if left.is_some_and(|left| left.is_zero()) => {
+                queue::Next::Chunks(chunks) => return Ok(Some(chunks)),
+                queue::Next::Closed => return Ok(None),
+                queue::Next::Nothing if left.is_some_and(|left| left.is_zero()) => {
                     return Ok(None);
                 }
-                queue::Taken::Nothing => {
+                queue::Next::Nothing => {
                     py.check_signals()?;
                     if self.has_ended() {
                         self.waiting.close();

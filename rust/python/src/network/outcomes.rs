@@ -10,7 +10,7 @@ use arrow_array::{
 use arrow_schema::{DataType, Field as Column, Schema, SchemaRef, TimeUnit};
 use fastdimse_core::rejection::Rejection;
 use fastdimse_core::standard::status::describe;
-use fastdimse_delivery::send::sender::Answer;
+use fastdimse_delivery::send::sender::MatchedResponse;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
 
@@ -23,7 +23,7 @@ type Failure = (&'static str, Arc<str>);
 #[derive(Debug, Clone, Default)]
 struct Outcome {
     message_id: Option<u16>,
-    answer: Option<Answer>,
+    answer: Option<MatchedResponse>,
     failure: Option<Failure>,
 }
 
@@ -86,7 +86,7 @@ impl OutcomesBuilder {
         self.rows.push(Outcome { failure, ..Outcome::default() });
     }
 
-    pub fn set_response(&mut self, row: usize, answer: Answer) {
+    pub fn set_response(&mut self, row: usize, answer: MatchedResponse) {
         self.rows[row].answer = Some(answer);
     }
 

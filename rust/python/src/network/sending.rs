@@ -8,7 +8,7 @@ use fastdimse_core::rejection::Rejection;
 use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 use fastdimse_delivery::failure::Failure;
 use fastdimse_delivery::send::requests::{EncodedRequests, encode_requests};
-use fastdimse_delivery::send::sender::{Answer, Control, Requests, Sender};
+use fastdimse_delivery::send::sender::{Control, MatchedResponse, Requests, Sender};
 use pyo3::prelude::*;
 
 use crate::errors::Error;
@@ -179,7 +179,7 @@ impl<'a> Sending<'a> {
         self.record_failure(result.err()?)
     }
 
-    fn record_responses(&mut self, answers: &[Answer]) {
+    fn record_responses(&mut self, answers: &[MatchedResponse]) {
         for answer in answers {
             self.outcomes.set_response(self.rows[answer.request as usize], *answer);
         }
