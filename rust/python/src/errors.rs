@@ -109,13 +109,13 @@ impl Error {
                 set_event(py, &error, None, Some(path), deviation.code(), &reason, None)?;
                 error
             }
-            Self::Capture(broken) => {
-                let error = DecodeError::new_err(broken.to_string());
-                let (code, reason) = (broken.kind.code(), broken.kind.to_string());
-                let field = broken.path();
-                set_event(py, &error, None, field.as_deref(), code, &reason, broken.offset)?;
-                let stream = broken.direction.as_ref().map(|direction| direction.stream);
-                set_place_in_capture(py, &error, stream, broken.frame)?;
+            Self::Capture(fault) => {
+                let error = DecodeError::new_err(fault.to_string());
+                let (code, reason) = (fault.kind.code(), fault.kind.to_string());
+                let field = fault.path();
+                set_event(py, &error, None, field.as_deref(), code, &reason, fault.offset)?;
+                let stream = fault.direction.as_ref().map(|direction| direction.stream);
+                set_place_in_capture(py, &error, stream, fault.frame)?;
                 error
             }
             Self::Association(failure) => {

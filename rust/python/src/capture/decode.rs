@@ -92,7 +92,7 @@ pub fn decode_capture(
     };
     match first {
         None => Ok(events),
-        Some(broken) => Err(Error::Capture(broken).with_events(py, events)?),
+        Some(fault) => Err(Error::Capture(fault).with_events(py, events)?),
     }
 }
 

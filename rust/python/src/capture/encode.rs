@@ -126,12 +126,10 @@ pub fn encode_capture(
     let (batches, rejected): (Vec<_>, Vec<_>) = batches.into_iter().unzip();
     let rejected = rejected.into_iter().flatten().collect();
     let written =
-        py.detach(|| write::write(&batches, &options, rejected)).map_err(
-            |refused| match refused {
-                WriteError::Table(error) => Error::Table(error),
-                WriteError::Rejected(rejection) => Error::Encode(rejection),
-            },
-        )?;
+        py.detach(|| write::write(&batches, &options, rejected)).map_err(|error| match error {
+            WriteError::Table(error) => Error::Table(error),
+            WriteError::Rejected(rejection) => Error::Encode(rejection),
+        })?;
     Ok(written.into())
 }
 

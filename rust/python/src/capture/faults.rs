@@ -50,16 +50,16 @@ table_of_problems! {
     /// ['file-ends']
     table Faults;
 
-    broken: fault::Fault {
-        stream: Option<u32> = broken.direction.as_ref().map(|direction| direction.stream),
+    fault: fault::Fault {
+        stream: Option<u32> = fault.direction.as_ref().map(|direction| direction.stream),
         source: Option<String> =
-            broken.direction.as_ref().map(|direction| direction.source.to_string()),
+            fault.direction.as_ref().map(|direction| direction.source.to_string()),
         destination: Option<String> =
-            broken.direction.as_ref().map(|direction| direction.destination.to_string()),
-        frame: Option<u64> = broken.frame,
-        offset: Option<u64> = broken.offset,
-        field: Option<String> = broken.path(),
-        code: &'static str = broken.kind.code(),
-        reason: String = broken.kind.to_string(),
+            fault.direction.as_ref().map(|direction| direction.destination.to_string()),
+        frame: Option<u64> = fault.frame,
+        offset: Option<u64> = fault.offset,
+        field: Option<String> = fault.path(),
+        code: &'static str = fault.kind.code(),
+        reason: String = fault.kind.to_string(),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! In: Arrow tables and streams, mappings of columns, and iterables of primitives or of mappings.
 //! Out: record batches with the fields of an event (PS3.7 10.1.1.1) as columns, and a rejection for each row
-//! that can't be a row of such a batch.
+//! that cannot be converted.
 
 pub mod arrow;
 pub mod columns;

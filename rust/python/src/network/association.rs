@@ -151,7 +151,7 @@ impl Association {
     fn unexpected_responses(&self) -> Vec<String> {
         let unexpected_responses =
             self.unexpected_responses.lock().expect("nothing panics while it is locked");
-        unexpected_responses.iter().map(|stray| stray.to_string()).collect()
+        unexpected_responses.iter().map(|message| message.to_string()).collect()
     }
 
     /// Send events and wait for their responses.

@@ -27,20 +27,20 @@ const BATCH: usize = 65536;
 /// A chunk of events that waits for the handler.
 struct PendingChunk {
     chunk: Chunk,
-    answer: Sender<Delivered>,
+    response: Sender<Delivered>,
 }
 
 /// Calls the handler with the events of all associations.
 pub struct BatchHandler {
-    ask: Sender<PendingChunk>,
+    pending: Sender<PendingChunk>,
 }
 
 impl BatchHandler {
     /// Starts the thread that calls the handler. It ends when all senders are dropped.
     pub fn start(handler: Callable) -> PyResult<Self> {
-        let (ask, asked) = channel();
-        thread::Builder::new().spawn(move || call_with_batches(&asked, &handler))?;
-        Ok(Self { ask })
+        let (pending, received) = channel();
+        thread::Builder::new().spawn(move || call_with_batches(&received, &handler))?;
+        Ok(Self { pending })
     }
 }
 
@@ -50,29 +50,29 @@ impl EventSink for BatchHandler {
     }
 
     fn take(&self, chunk: Chunk) -> Delivered {
-        let (answer, answered) = channel();
-        let asked = self.ask.send(PendingChunk { chunk, answer });
-        asked.ok().and_then(|()| answered.recv().ok()).unwrap_or(Delivered::SinkClosed)
+        let (response, received_response) = channel();
+        let pending = self.pending.send(PendingChunk { chunk, response });
+        pending.ok().and_then(|()| received_response.recv().ok()).unwrap_or(Delivered::SinkClosed)
     }
 }
 
-fn call_with_batches(asked: &Receiver<PendingChunk>, handler: &Callable) {
-    while let Ok(first) = asked.recv() {
+fn call_with_batches(pending: &Receiver<PendingChunk>, handler: &Callable) {
+    while let Ok(first) = pending.recv() {
         let mut count = first.chunk.events;
         let mut all = vec![first];
         while count < BATCH
-            && let Ok(next) = asked.try_recv()
+            && let Ok(next) = pending.try_recv()
         {
             count += next.chunk.events;
             all.push(next);
         }
-        let (chunks, answers): (Vec<_>, Vec<_>) =
-            all.into_iter().map(|one| (one.chunk, one.answer)).unzip();
+        let (chunks, senders): (Vec<_>, Vec<_>) =
+            all.into_iter().map(|one| (one.chunk, one.response)).unzip();
         let mut statuses = statuses(handler, &chunks).into_iter();
-        for (chunk, answer) in chunks.into_iter().zip(answers) {
+        for (chunk, response) in chunks.into_iter().zip(senders) {
             let some = statuses.by_ref().take(chunk.events).collect();
             // The association may have ended.
-            let _ = answer.send(Delivered::Processed(chunk.bytes, some));
+            let _ = response.send(Delivered::Processed(chunk.bytes, some));
         }
     }
 }
@@ -94,15 +94,15 @@ fn call_with_batch(
     events: ReceivedEvents,
     rows: usize,
 ) -> PyResult<Vec<u16>> {
-    let answer = handler.call1(py, (events,))?;
-    let statuses: Vec<u16> = if is_arrow(&answer)? {
+    let response = handler.call1(py, (events,))?;
+    let statuses: Vec<u16> = if is_arrow(&response)? {
         // "Status" is its name in errors.
-        statuses_of_column(&utf8_array(&answer, "Status")?)?
-    } else if is_column(&answer)? {
+        statuses_of_column(&utf8_array(&response, "Status")?)?
+    } else if is_column(&response)? {
         // One more than needed shows that there are too many; an iterator may be endless.
-        answer.try_iter()?.take(rows + 1).map(|one| status(&one?)).collect::<PyResult<_>>()?
+        response.try_iter()?.take(rows + 1).map(|one| status(&one?)).collect::<PyResult<_>>()?
     } else {
-        vec![status(&answer)?; rows]
+        vec![status(&response)?; rows]
     };
     let given = match statuses.len().cmp(&rows) {
         Ordering::Equal => return Ok(statuses),

@@ -43,13 +43,13 @@ impl EventSink for Handler {
     ) -> Option<EventResponse> {
         const FAILED: EventResponse =
             EventResponse { status: PROCESSING_FAILURE, event_reply: None };
-        let answer = attach(|py| {
+        let response = attach(|py| {
             self.call(py, event, data_set, context_id, origin).unwrap_or_else(|error| {
                 log(py, error, HANDLER_FAILED);
                 FAILED
             })
         });
-        Some(answer.unwrap_or(FAILED))
+        Some(response.unwrap_or(FAILED))
     }
 
     fn take(&self, _: Chunk) -> Delivered {
@@ -72,11 +72,11 @@ impl Handler {
             let stream = bytes_io(py)?.call1((PyBytes::new(py, data_set),))?;
             event.setattr(command_set.kind.data_set().keyword(), stream)?;
         }
-        let answer = self.handler.call1(py, (event, &origin.accepted.calling))?;
+        let response = self.handler.call1(py, (event, &origin.accepted.calling))?;
         let context = origin.accepted.contexts.get(&context_id);
         let syntax = context.map(|context| context.transfer_syntax);
-        let Ok(pair) = answer.cast::<PyTuple>() else {
-            return Ok(EventResponse { status: status(&answer)?, event_reply: None });
+        let Ok(pair) = response.cast::<PyTuple>() else {
+            return Ok(EventResponse { status: status(&response)?, event_reply: None });
         };
         let (status, reply): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract()?;
         let event_reply = event_reply(&reply, syntax.unwrap_or_default())?;

@@ -181,7 +181,7 @@ pub fn listen(
     let callables = [&handler, &batch_handler, &authenticate].into_iter().flatten().cloned();
     let callables: Vec<Callable> = callables.collect();
     let has_handler = handler.is_some() || batch_handler.is_some();
-    let taker: Arc<dyn EventSink> = match (handler, batch_handler) {
+    let sink: Arc<dyn EventSink> = match (handler, batch_handler) {
         (Some(_), Some(_)) => {
             let text = "handler and batch_handler cannot be combined";
             return Err(PyValueError::new_err(text));
@@ -191,7 +191,7 @@ pub fn listen(
         (None, None) => Arc::new(ReceiveQueue { waiting: waiting.clone() }),
     };
     let bound =
-        py.detach(|| listener::Listener::bind((host, port), service, max_connections, taker));
+        py.detach(|| listener::Listener::bind((host, port), service, max_connections, sink));
     let listener = Arc::new(bound?);
     close_at_exit(py, &listener, &waiting)?;
     Ok(Listener {

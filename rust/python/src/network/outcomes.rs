@@ -23,21 +23,21 @@ type Failure = (&'static str, Arc<str>);
 #[derive(Debug, Clone, Default)]
 struct Outcome {
     message_id: Option<u16>,
-    answer: Option<MatchedResponse>,
+    response: Option<MatchedResponse>,
     failure: Option<Failure>,
 }
 
 impl Outcome {
     fn status(&self) -> Option<u16> {
-        self.answer.map(|answer| answer.status)
+        self.response.map(|response| response.status)
     }
 
     fn latency(&self) -> Option<i64> {
-        self.answer.map(|answer| nanoseconds(answer.latency))
+        self.response.map(|response| nanoseconds(response.latency))
     }
 
     fn time(&self) -> Option<i64> {
-        self.answer.map(|answer| since_1970(answer.time))
+        self.response.map(|response| since_1970(response.time))
     }
 
     fn code(&self) -> Option<&'static str> {
@@ -86,21 +86,21 @@ impl OutcomesBuilder {
         self.rows.push(Outcome { failure, ..Outcome::default() });
     }
 
-    pub fn set_response(&mut self, row: usize, answer: MatchedResponse) {
-        self.rows[row].answer = Some(answer);
+    pub fn set_response(&mut self, row: usize, response: MatchedResponse) {
+        self.rows[row].response = Some(response);
     }
 
     /// Sets the failure of each row from `from` on that has neither a response nor a failure.
     pub fn fail_from(&mut self, from: usize, code: &'static str, reason: &str) {
         let reason: Arc<str> = reason.into();
-        let open = |row: &&mut Outcome| row.answer.is_none() && row.failure.is_none();
+        let open = |row: &&mut Outcome| row.response.is_none() && row.failure.is_none();
         self.rows[from..].iter_mut().filter(open).for_each(|row| {
             row.failure = Some((code, reason.clone()));
         });
     }
 
     pub fn finish(self, failure: Option<String>) -> Outcomes {
-        let answered = self.rows.iter().filter(|row| row.answer.is_some()).count();
+        let answered = self.rows.iter().filter(|row| row.response.is_some()).count();
         Outcomes { rows: self.rows, answered, failure }
     }
 }

@@ -88,7 +88,7 @@ pub struct Peer {
     #[pyo3(get)]
     name: String,
     proposal: Proposal,
-    patience: Timeouts,
+    timeouts: Timeouts,
     tls: Option<ClientTls>,
 }
 
@@ -130,7 +130,7 @@ impl Peer {
             window,
             user: user(username, passcode)?,
         };
-        let patience = Timeouts {
+        let timeouts = Timeouts {
             connection: seconds("connection_timeout", connection_timeout)?,
             association: seconds("association_timeout", association_timeout)?,
             response: seconds("response_timeout", response_timeout)?,
@@ -138,7 +138,7 @@ impl Peer {
         };
         let tls = client_tls(tls, &host)?;
         let name = name.unwrap_or_else(|| format!("{called_ae}@{host}:{port} from {calling_ae}"));
-        Ok(Self { host, port, name, proposal, patience, tls })
+        Ok(Self { host, port, name, proposal, timeouts, tls })
     }
 
     #[getter]
@@ -165,7 +165,7 @@ impl Peer {
     fn connect(&self, py: Python<'_>) -> PyResult<Association> {
         let address = (self.host.clone(), self.port);
         let sender = detached(py, || {
-            Sender::open(address, self.tls.as_ref(), &self.proposal, self.patience)
+            Sender::open(address, self.tls.as_ref(), &self.proposal, self.timeouts)
         });
         Ok(Association::new(sender?.map_err(Error::Association)?))
     }
@@ -190,7 +190,7 @@ impl Peer {
             ..self.proposal.clone()
         };
         let address = (self.host.clone(), self.port);
-        let echo = detached(py, || verify(address, self.tls.as_ref(), &proposal, &self.patience));
+        let echo = detached(py, || verify(address, self.tls.as_ref(), &proposal, &self.timeouts));
         let echo = echo?.map_err(Error::Association)?;
         match echo.status {
             0 => Ok(echo.latency.as_secs_f64()),

@@ -59,16 +59,16 @@ pub struct Sending<'a> {
 
 /// The request of another thread, and signals.
 struct StopSignal<'a> {
-    given: &'a AtomicU8,
-    asked: Instant,
+    requested: &'a AtomicU8,
+    signals_checked: Instant,
 }
 
 impl StopSignal<'_> {
-    fn order(&mut self, now: Instant) -> Control {
-        match self.given.load(Ordering::Relaxed) {
-            0 if now - self.asked < SIGNALS => Control::Continue,
+    fn control(&mut self, now: Instant) -> Control {
+        match self.requested.load(Ordering::Relaxed) {
+            0 if now - self.signals_checked < SIGNALS => Control::Continue,
             0 => {
-                self.asked = now;
+                self.signals_checked = now;
                 if interrupted() { Control::Cancel } else { Control::Continue }
             }
             STOP_SENDING => Control::StopSending,
@@ -80,11 +80,11 @@ impl StopSignal<'_> {
 impl<'a> Sending<'a> {
     pub fn new(
         sender: Box<Sender>,
-        given: &'a AtomicU8,
+        requested: &'a AtomicU8,
         options: &'a SendOptions,
         first_row: u64,
     ) -> Self {
-        let stop = StopSignal { given, asked: Instant::now() };
+        let stop = StopSignal { requested, signals_checked: Instant::now() };
         let (outcomes, rows) = (OutcomesBuilder::default(), Vec::new());
         Self { sender, stop, outcomes, rows, options, first_row, stopped: false }
     }
@@ -156,11 +156,11 @@ impl<'a> Sending<'a> {
         self.record_batch(requests, rows);
         let EncodedRequests { encoded, message_ids } = requests;
         let (bytes, offsets) = (&encoded.bytes, &encoded.offsets);
-        let (mut sent, mut answers) = (0, Vec::new());
+        let (mut sent, mut responses) = (0, Vec::new());
         let requests = Requests { bytes, offsets, message_ids, first: first as u64 };
-        let mut order = |now| self.stop.order(now);
-        let result = self.sender.send(requests, &mut sent, &mut answers, &mut order);
-        self.record_responses(&answers);
+        let mut control = |now| self.stop.control(now);
+        let result = self.sender.send(requests, &mut sent, &mut responses, &mut control);
+        self.record_responses(&responses);
         let failure = result.err();
         if let Some(&unsent) = self.rows.get(first + sent) {
             self.stopped = failure.is_none();
@@ -172,16 +172,16 @@ impl<'a> Sending<'a> {
 
     /// Waits for outstanding responses.
     fn wait_for_responses(&mut self) -> Option<Failure> {
-        let mut answers = Vec::new();
-        let mut order = |now| self.stop.order(now);
-        let result = self.sender.finish(&mut answers, &mut order);
-        self.record_responses(&answers);
+        let mut responses = Vec::new();
+        let mut control = |now| self.stop.control(now);
+        let result = self.sender.finish(&mut responses, &mut control);
+        self.record_responses(&responses);
         self.record_failure(result.err()?)
     }
 
-    fn record_responses(&mut self, answers: &[MatchedResponse]) {
-        for answer in answers {
-            self.outcomes.set_response(self.rows[answer.request as usize], *answer);
+    fn record_responses(&mut self, responses: &[MatchedResponse]) {
+        for response in responses {
+            self.outcomes.set_response(self.rows[response.request as usize], *response);
         }
     }
 

@@ -1,4 +1,4 @@
-//! What the classes of results have in common: sequences, the buffer protocol, Arrow export.
+//! Parts that the classes of results share: sequences, the buffer protocol, Arrow export.
 //!
 //! In: Arrow arrays and buffers that the core produced, rejections and faults.
 //! Out: Python objects that share that memory: `memoryview`, Arrow C Data Interface capsules, sequences.

@@ -116,7 +116,7 @@ impl<'py> MessageValues<'py> {
         }
     }
 
-    /// The command set; `announced` tells whether a data set follows.
+    /// The command set; `announced` is whether a data set follows.
     pub fn command_set(&self, announced: bool) -> CommandSet<'_> {
         let mut command_set = CommandSet::new(self.kind, announced);
         for (field, message_values) in &self.values {

@@ -71,7 +71,10 @@ fn read_uid<'py>(
 }
 
 /// The errors of a Python `__init__` without parameters.
-fn refuse_arguments(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+fn check_no_arguments(
+    args: &Bound<'_, PyTuple>,
+    kwargs: Option<&Bound<'_, PyDict>>,
+) -> PyResult<()> {
     const INIT: &str = "N_EVENT_REPORT.__init__()";
     if let Some((name, _)) = kwargs.and_then(|kwargs| kwargs.iter().next()) {
         let text = format!("{INIT} got an unexpected keyword argument '{name}'");
@@ -101,7 +104,7 @@ impl DIMSEPrimitive {
         kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
         let py = slf.py();
-        refuse_arguments(args, kwargs)?;
+        check_no_arguments(args, kwargs)?;
         if is_plain(slf.as_any()) {
             let mut this = slf.try_borrow_mut()?;
             let old = (this.event_type.take(), this.data_set.take());
@@ -328,72 +331,72 @@ impl DIMSEPrimitive {
 
     #[deleter(MessageID)]
     fn delete_message_id(slf: &Bound<'_, Self>) -> PyResult<()> {
-        lacks(slf, "MessageID", "deleter")
+        no_accessor(slf, "MessageID", "deleter")
     }
 
     #[deleter(MessageIDBeingRespondedTo)]
     fn delete_responded_to(slf: &Bound<'_, Self>) -> PyResult<()> {
-        lacks(slf, "MessageIDBeingRespondedTo", "deleter")
+        no_accessor(slf, "MessageIDBeingRespondedTo", "deleter")
     }
 
     #[deleter(AffectedSOPClassUID)]
     fn delete_sop_class(slf: &Bound<'_, Self>) -> PyResult<()> {
-        lacks(slf, "AffectedSOPClassUID", "deleter")
+        no_accessor(slf, "AffectedSOPClassUID", "deleter")
     }
 
     #[deleter(AffectedSOPInstanceUID)]
     fn delete_sop_instance(slf: &Bound<'_, Self>) -> PyResult<()> {
-        lacks(slf, "AffectedSOPInstanceUID", "deleter")
+        no_accessor(slf, "AffectedSOPInstanceUID", "deleter")
     }
 
     #[deleter(EventTypeID)]
     fn delete_event_type(slf: &Bound<'_, Self>) -> PyResult<()> {
-        lacks(slf, "EventTypeID", "deleter")
+        no_accessor(slf, "EventTypeID", "deleter")
     }
 
     #[deleter(EventInformation)]
     fn delete_event_information(slf: &Bound<'_, Self>) -> PyResult<()> {
-        lacks(slf, "EventInformation", "deleter")
+        no_accessor(slf, "EventInformation", "deleter")
     }
 
     #[deleter(EventReply)]
     fn delete_event_reply(slf: &Bound<'_, Self>) -> PyResult<()> {
-        lacks(slf, "EventReply", "deleter")
+        no_accessor(slf, "EventReply", "deleter")
     }
 
     #[deleter(Status)]
     fn delete_status(slf: &Bound<'_, Self>) -> PyResult<()> {
-        lacks(slf, "Status", "deleter")
+        no_accessor(slf, "Status", "deleter")
     }
 
     #[setter(is_valid_request)]
     fn set_is_valid_request(slf: &Bound<'_, Self>, _value: &Bound<'_, PyAny>) -> PyResult<()> {
-        lacks(slf, "is_valid_request", "setter")
+        no_accessor(slf, "is_valid_request", "setter")
     }
 
     #[deleter(is_valid_request)]
     fn delete_is_valid_request(slf: &Bound<'_, Self>) -> PyResult<()> {
-        lacks(slf, "is_valid_request", "deleter")
+        no_accessor(slf, "is_valid_request", "deleter")
     }
 
     #[setter(is_valid_response)]
     fn set_is_valid_response(slf: &Bound<'_, Self>, _value: &Bound<'_, PyAny>) -> PyResult<()> {
-        lacks(slf, "is_valid_response", "setter")
+        no_accessor(slf, "is_valid_response", "setter")
     }
 
     #[deleter(is_valid_response)]
     fn delete_is_valid_response(slf: &Bound<'_, Self>) -> PyResult<()> {
-        lacks(slf, "is_valid_response", "deleter")
+        no_accessor(slf, "is_valid_response", "deleter")
     }
 
     #[setter(msg_type)]
     fn set_msg_type(slf: &Bound<'_, Self>, _value: &Bound<'_, PyAny>) -> PyResult<()> {
-        lacks(slf, "msg_type", "setter")
+        no_accessor(slf, "msg_type", "setter")
     }
 
     #[deleter(msg_type)]
     fn delete_msg_type(slf: &Bound<'_, Self>) -> PyResult<()> {
-        lacks(slf, "msg_type", "deleter")
+        no_accessor(slf, "msg_type", "deleter")
     }
 
     /// Encode the command set in Implicit VR Little Endian (PS3.7 6.3.1).
@@ -577,7 +580,7 @@ impl DIMSEPrimitive {
 }
 
 /// The error of a Python property without a setter or deleter.
-fn lacks(slf: &Bound<'_, DIMSEPrimitive>, name: &str, what: &str) -> PyResult<()> {
+fn no_accessor(slf: &Bound<'_, DIMSEPrimitive>, name: &str, what: &str) -> PyResult<()> {
     let class = slf.get_type().qualname()?;
     let text = format!("property '{name}' of '{class}' object has no {what}");
     Err(PyAttributeError::new_err(text))

@@ -20,9 +20,9 @@ pub enum ImportError {
 }
 
 impl From<ImportError> for PyErr {
-    fn from(fault: ImportError) -> Self {
-        let text = fault.to_string();
-        match fault {
+    fn from(error: ImportError) -> Self {
+        let text = error.to_string();
+        match error {
             ImportError::Type(_) => PyTypeError::new_err(text),
             ImportError::Data(_) | ImportError::Stream(_) => PyValueError::new_err(text),
         }
@@ -33,7 +33,7 @@ impl From<ImportError> for PyErr {
 pub fn arrow_error(error: ArrowError) -> PyErr {
     match error {
         ArrowError::ExternalError(error) => match error.downcast::<ImportError>() {
-            Ok(fault) => (*fault).into(),
+            Ok(error) => (*error).into(),
             Err(error) => PyValueError::new_err(format!("the Arrow stream failed: {error}")),
         },
         error => PyValueError::new_err(format!("the Arrow stream failed: {error}")),

@@ -92,14 +92,14 @@ fn import(
         return Ok(new_empty_array(data_type));
     }
     // arrow-rs panics on invalid data that the checks did not find.
-    let taken = catch_unwind(AssertUnwindSafe(|| {
+    let imported = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the structure of the array is checked above, and its values are checked before they are
         // used.
         let data = unsafe { from_ffi_and_data_type(array, data_type.clone()) };
         let data = data.map_err(|error| place.data_error(&error.to_string()))?;
         Ok(make_array(checked(data, place)?))
     }));
-    taken.unwrap_or_else(|_| Err(place.data_error("it cannot be read")))
+    imported.unwrap_or_else(|_| Err(place.data_error("it cannot be read")))
 }
 
 struct Batches {
@@ -111,16 +111,16 @@ struct Batches {
 
 impl Batches {
     fn batch(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
-        let external = |fault: ImportError| ArrowError::ExternalError(Box::new(fault));
+        let external = |error: ImportError| ArrowError::ExternalError(Box::new(error));
         let Some(array) = self.source.next().map_err(external)? else { return Ok(None) };
         self.done += 1;
         let data_type = DataType::Struct(self.schema.fields().clone());
         let array =
-            import(array, &data_type, &ColumnPath::table()).map_err(|fault| match fault {
+            import(array, &data_type, &ColumnPath::table()).map_err(|error| match error {
                 ImportError::Data(why) => {
                     external(ImportError::Data(format!("batch {}: {why}", self.done)))
                 }
-                fault => external(fault),
+                error => external(error),
             })?;
         let rows = array.as_any().downcast_ref::<StructArray>().expect("its type is a struct");
         if rows.null_count() > 0 {

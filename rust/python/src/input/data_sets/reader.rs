@@ -127,7 +127,7 @@ impl Reader {
         }
     }
 
-    /// Reads a data set or an item; `is_json_model` tells whether it is part of the DICOM JSON model.
+    /// Reads a data set or an item; `is_json_model` is whether it is part of the DICOM JSON model.
     fn attributes<'py>(
         &mut self,
         value: Bound<'py, PyAny>,
