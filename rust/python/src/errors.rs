@@ -25,17 +25,45 @@ create_exception!(
      reason : str\n    What is wrong, for people.\n\
      offset : int or None\n    The byte of the stream, when decoding."
 );
-create_exception!(fastdimse, EncodeError, EventError, "An event cannot be encoded.");
+create_exception!(
+    fastdimse,
+    EncodeError,
+    EventError,
+    "An event cannot be encoded, or deviates from the standard.\n\n\
+     The attributes are those of :class:`EventError`.\n\n\
+     Examples\n--------\n\
+     >>> from fastdimse import EncodeError, encode_events\n\
+     >>> events = {\n\
+     ...     \"AffectedSOPClassUID\": \"1.2.840.10008.1.20.1\",\n\
+     ...     \"AffectedSOPInstanceUID\": [\"1.2.840.10008.1.20.1.1\", \"1.02\"],\n\
+     ...     \"EventTypeID\": 1,\n\
+     ... }\n\
+     >>> try:\n\
+     ...     encode_events(events)\n\
+     ... except EncodeError as error:\n\
+     ...     print(error.row, error.field, error.code)\n\
+     1 AffectedSOPInstanceUID uid"
+);
 create_exception!(
     fastdimse,
     DecodeError,
     EventError,
     "Bytes cannot be decoded.\n\n\
+     Further attributes are those of :class:`EventError`.\n\n\
      Attributes\n----------\n\
      events : DecodedEvents, CapturedEvents or None\n    The events before the error, from \
      :func:`decode_events`, or every event that :func:`decode_capture` could read.\n\
      stream, frame : int or None\n    The TCP stream and the packet of a capture, numbered as in \
-     Wireshark."
+     Wireshark.\n\n\
+     Examples\n--------\n\
+     >>> from fastdimse import DecodeError, N_EVENT_REPORT, decode_events\n\
+     >>> event = N_EVENT_REPORT()\n\
+     >>> event.MessageID = 7\n\
+     >>> try:\n\
+     ...     decode_events(2 * event.encode_p_data() + b\"\\x04\\x00\")\n\
+     ... except DecodeError as error:\n\
+     ...     print(error.offset, error.code, len(error.events))\n\
+     108 truncated 2"
 );
 create_exception!(
     fastdimse,
@@ -44,7 +72,14 @@ create_exception!(
     "An association could not be established or released.\n\n\
      Attributes\n----------\n\
      code : str\n    The kind of failure as a short name, for programs.\n\
-     permanent : bool\n    Whether another attempt would fail in the same way."
+     permanent : bool\n    Whether another attempt would fail in the same way.\n\n\
+     Examples\n--------\n\
+     >>> from fastdimse import AssociationError, echo\n\
+     >>> try:\n\
+     ...     echo(\"localhost\", 1)\n\
+     ... except AssociationError as error:\n\
+     ...     print(error.code, error.permanent)\n\
+     connect False"
 );
 create_exception!(
     fastdimse,
@@ -52,7 +87,14 @@ create_exception!(
     PyValueError,
     "A table lacks a column, or has an unknown one.\n\n\
      Attributes\n----------\n\
-     column : str\n    The name of the column."
+     column : str\n    The name of the column.\n\n\
+     Examples\n--------\n\
+     >>> from fastdimse import ColumnError, encode_events\n\
+     >>> try:\n\
+     ...     encode_events({\"EventType\": [1, 2]})\n\
+     ... except ColumnError as error:\n\
+     ...     print(error.column)\n\
+     EventType"
 );
 
 /// An error that becomes an exception of Python.
