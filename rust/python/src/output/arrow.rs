@@ -1,7 +1,7 @@
 //! Arrow export of results through the Arrow C Data Interface.
 //!
-//! pyo3 collects the methods of a class from one `impl` block, so each class of results repeats the signatures
-//! of the interface's methods and calls these functions.
+//! pyo3 collects the methods of a class from one `impl` block, so each class of results repeats the
+//! signatures of the interface's methods and calls these functions.
 
 use std::sync::Arc;
 

@@ -3,6 +3,7 @@
 use fastdimse_core::data_set::encode::DataSetOptions;
 use fastdimse_core::encode::encode_each_structured;
 use fastdimse_core::event_columns::is_structured;
+use fastdimse_core::rejection::Rejection;
 use pyo3::prelude::*;
 
 use crate::errors::Error;
@@ -52,7 +53,7 @@ pub fn encode_data_sets(
     let with_known = |(encoded, mut rejected): (Result<Batch, _>, Vec<_>)| {
         let (batch, found) = encoded.map_err(Error::Schema)?;
         rejected.extend(found);
-        rejected.sort_by_key(|rejection: &fastdimse_core::rejection::Rejection| rejection.row);
+        rejected.sort_by_key(|rejection: &Rejection| rejection.row);
         Ok((batch, rejected))
     };
     encoded.into_iter().zip(known).map(with_known).collect()
