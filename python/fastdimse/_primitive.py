@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @register_primitive
 class N_EVENT_REPORT(DIMSEPrimitive):  # noqa: N801 - the standard's and pynetdicom's name
-    r"""Represents a N-EVENT-REPORT primitive (PS3.7 10.1.1).
+    r"""An N-EVENT-REPORT message: a request or a response (PS3.7 10.1.1).
 
     +------------------------------------------+---------+----------+
     | Parameter                                | Req/ind | Rsp/conf |

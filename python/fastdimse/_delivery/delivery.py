@@ -41,11 +41,11 @@ class Delivery:
     """Deliver events to one or more peers.
 
     Each event is delivered to each peer at least once. Each peer has an association and a worker
-    thread of its own: a slow or unreachable peer does not delay the others. After a failure the
-    worker opens a new association, after a backoff delay that grows, and sends the events that
-    have no response again. An event whose response has one of the `retry_statuses` is also sent
-    again. An event that the peer rejects with any other Status, or for which it accepted no
-    presentation context, is not.
+    thread of its own: a slow or unreachable peer does not delay the others. After a failure, the
+    worker waits for a backoff delay, which grows with each attempt, and opens a new association.
+    It then sends the events without a response again. An event whose response has one of the
+    `retry_statuses` is also sent again. An event is not sent again if the peer rejected it with
+    another Status, or accepted no presentation context for it.
 
     As a context manager, a delivery waits at the end of the block until all events have an
     outcome, and closes. If an exception leaves the block, it closes without that wait.
@@ -58,8 +58,8 @@ class Delivery:
         File that stores events until they are delivered. Events in it that are already due to
         these peers are delivered too. By default events are kept in memory.
     give_up_after : float, optional
-        Seconds without a response that is an outcome, after which a peer is given up. By default a
-        peer is never given up.
+        Maximum time in seconds without a new outcome. When it expires, the worker gives up the
+        peer. By default there is no limit.
     longest_delay : float, default 30.0
         Maximum backoff delay between two attempts, in seconds.
     retry_statuses : iterable of int, default (0x0110, 0x0213)
@@ -75,7 +75,7 @@ class Delivery:
         If one of `peers` is not a `Peer`.
     ValueError
         If `peers` is empty, if two peers have the same name, if `outbox` is not the name of a
-        regular file, or if the peer has accepted the event with one of `retry_statuses`.
+        regular file, or if one of `retry_statuses` means that the peer has accepted the event.
 
     Examples
     --------
@@ -250,7 +250,7 @@ class Delivery:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until no event is due to a peer that can still be reached.
 
-        Peers that are refused or given up are not waited for.
+        This method does not wait for peers that are refused or given up.
 
         Parameters
         ----------

@@ -15,7 +15,7 @@ def check_retry_statuses(statuses: Iterable[int]) -> frozenset[int]:
     Raises
     ------
     ValueError
-        If the peer has accepted the event with one of them.
+        If one of them means that the peer has accepted the event.
     """
     checked = frozenset(statuses)
     for status in checked:

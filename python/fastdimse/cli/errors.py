@@ -1,4 +1,4 @@
-"""Errors in what the user supplied: one line on standard error and exit code 2."""
+"""Errors in the input of the user: one line on standard error and exit code 2."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -98,7 +98,7 @@ FramingOption = Annotated[
     Framing,
     typer.Option(
         metavar="KIND",
-        help="What the stream consists of: p-data (P-DATA-TF PDUs), or command-set (command sets "
+        help="Content of the stream: p-data (P-DATA-TF PDUs), or command-set (command sets "
         "only).",
         rich_help_panel=ENCODING,
     ),

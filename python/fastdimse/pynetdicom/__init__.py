@@ -1,4 +1,4 @@
-"""Run associations of pynetdicom on the class, the codec and the faster network code of fastdimse.
+"""Make pynetdicom use the message class, the codec and the network code of fastdimse.
 
 One line before the first association is enough::
 
