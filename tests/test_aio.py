@@ -13,7 +13,7 @@ from fastdimse import AssociationError, aio
 from outbox_sender import numbered
 from scripted_peer import A_ABORT, HOST, Conversation, peer
 from test_delivery import answering, events, listener
-from test_outbox import instances, taker
+from test_outbox import instances, recording_receiver
 
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:
@@ -62,19 +62,19 @@ def test_endless_stream():
 
     async def main() -> None:
         sent = 0
-        async with aio.connect(HOST, one.listener.port) as association:
+        async with aio.connect(HOST, receiver.listener.port) as association:
             async for outcomes in association.send_batches(stream(), batch_size=100):
                 assert outcomes.answered == len(outcomes) <= 100
                 sent += len(outcomes)
                 if sent > 1000:
                     break
             batches = association.send_batches(numbered(5), batch_size=2)
-            assert [len(one) async for one in batches] == [2, 2, 1]
+            assert [len(batch) async for batch in batches] == [2, 2, 1]
         return sent
 
-    with taker() as one:
+    with recording_receiver() as receiver:
         sent = run(main())
-    assert one.instances == [*instances(sent), *instances(5)]
+    assert receiver.instances == [*instances(sent), *instances(5)]
 
 
 def test_events_are_sent_when_they_are_available():
@@ -85,18 +85,18 @@ def test_events_are_sent_when_they_are_available():
             yield event
 
     async def main() -> None:
-        async with aio.connect(HOST, one.listener.port) as association:
+        async with aio.connect(HOST, receiver.listener.port) as association:
             batches = association.send_batches(stream())
             for event in numbered(3):
                 await come.put(event)
                 outcomes = await anext(batches)
                 assert (len(outcomes), outcomes.answered) == (1, 1)
             await come.put(None)
-            assert [one async for one in batches] == []
+            assert [batch async for batch in batches] == []
 
-    with taker() as one:
+    with recording_receiver() as receiver:
         run(main())
-    assert one.instances == instances(3)
+    assert receiver.instances == instances(3)
 
 
 def test_exception_of_a_stream():
@@ -106,13 +106,13 @@ def test_exception_of_a_stream():
         raise KeyError("no more")
 
     async def main() -> None:
-        async with aio.connect(HOST, one.listener.port) as association:
+        async with aio.connect(HOST, receiver.listener.port) as association:
             async for _ in association.send_batches(stream()):
                 pass
 
-    with taker() as one, pytest.raises(KeyError, match="no more"):
+    with recording_receiver() as receiver, pytest.raises(KeyError, match="no more"):
         run(main())
-    assert one.instances == instances(2)
+    assert receiver.instances == instances(2)
 
 
 def test_batches_end_at_the_end_of_the_association():
@@ -123,7 +123,7 @@ def test_batches_end_at_the_end_of_the_association():
     async def main() -> list[int]:
         async with aio.connect(HOST, port) as association:
             batches = association.send_batches(stream(), batch_size=4)
-            return [one.answered async for one in batches]
+            return [batch.answered async for batch in batches]
 
     with peer(answering(5, lambda talk: None)) as port:
         assert sum(run(main())) == 5
@@ -193,16 +193,16 @@ def test_receive_events():
 
 def test_each_batch_is_passed_to_one_task():
     async def main() -> list[str]:
-        async with aio.listen(0, host=HOST) as one:
+        async with aio.listen(0, host=HOST) as listener:
             got: list[str] = []
 
             async def receive() -> None:
-                async for received in one:
+                async for received in listener:
                     got.extend(pa.table(received)["AffectedSOPInstanceUID"].to_pylist())
 
             all_of_them = list(numbered(30))
             tasks = [asyncio.ensure_future(receive()) for _ in range(5)]
-            async with aio.connect(HOST, one.port) as association:
+            async with aio.connect(HOST, listener.port) as association:
                 for start in range(0, 30, 10):
                     await association.send(all_of_them[start : start + 10])
                     await asyncio.sleep(0.15)
@@ -218,13 +218,13 @@ def test_cancelled_tasks_lose_no_events():
     async def main() -> list[str]:
         got: list[str] = []
         async with (
-            aio.listen(0, host=HOST) as one,
-            aio.connect(HOST, one.port) as association,
+            aio.listen(0, host=HOST) as listener,
+            aio.connect(HOST, listener.port) as association,
         ):
             sending = asyncio.ensure_future(association.send(numbered(2000)))
             while not sending.done() or len(got) < 2000:
                 with contextlib.suppress(TimeoutError):
-                    received = await asyncio.wait_for(one.receive(linger=0), 0.0005)
+                    received = await asyncio.wait_for(listener.receive(linger=0), 0.0005)
                     got.extend(pa.table(received)["AffectedSOPInstanceUID"].to_pylist())
         return got
 
@@ -233,12 +233,12 @@ def test_cancelled_tasks_lose_no_events():
 
 def test_waiting_task_does_not_keep_the_program_alive():
     async def main() -> None:
-        one = await aio.listen(0, host=HOST)
+        listener = await aio.listen(0, host=HOST)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(one.receive(), 0.05)
-        assert await one.receive(timeout=0.05) is None
+            await asyncio.wait_for(listener.receive(), 0.05)
+        assert await listener.receive(timeout=0.05) is None
         # The listener stays open, and asyncio.run waits for the threads of calls.
-        waiting.append(one)
+        waiting.append(listener)
 
     waiting: list[Any] = []
     begin = time.monotonic()

@@ -1,4 +1,4 @@
-"""``N_EVENT_REPORT`` does what pynetdicom's class of that name does, whatever is done to it."""
+"""``N_EVENT_REPORT`` behaves as pynetdicom's class of the same name, for any operations."""
 
 import copy
 import gc
@@ -28,7 +28,7 @@ CLASSES = pytest.mark.parametrize("cls", [OURS, ORACLE], ids=["fastdimse", "pyne
 PROPERTIES = [name for name in ATTRIBUTES if name not in ("ErrorComment", "ErrorID")]
 
 
-# Subclasses: the same body on either base.
+# Subclasses: the same body for both base classes.
 
 
 def _plain(base: type) -> type:
@@ -204,7 +204,7 @@ configurations = st.tuples(
 )
 
 
-# Operations: a function of the primitive that returns what is to be compared.
+# Operations: functions of the primitive that return a value to compare.
 
 Operation = tuple[str, tuple[Any, ...]]
 
@@ -230,7 +230,7 @@ def _init(primitive: Any, *args: Any) -> None:
     type(primitive).__init__(primitive, *args)
 
 
-# Not _dataset_path: with it pynetdicom sends a C-STORE's data set from a file.
+# Without _dataset_path, by which pynetdicom sends the data set of a C-STORE from a file.
 EXTRA_NAMES = ["extra", "note", "asked_for", "names", "Priority", "_context_id"]
 CALLS: dict[str, Callable[..., Any]] = {
     "set": setattr,
@@ -250,7 +250,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "configure": lambda primitive, *configuration: _configure(*configuration),
 }
 REPLACING = {"copy", "deep copy", "pickle"}
-"""What they return is what the next operation is applied to."""
+"""Operations that return the primitive for the next operation."""
 
 attribute_names = st.sampled_from(list(ATTRIBUTES))
 judgements = st.sampled_from(["is_valid_request", "is_valid_response", "msg_type"])
@@ -303,12 +303,12 @@ ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
 class Comparison:
-    """The two primitives, and what they were given.
+    """The two primitives, and the values that were set.
 
     Attributes
     ----------
     ours, oracle : object
-        The two.
+        Primitives of fastdimse and of pynetdicom.
     """
 
     def __init__(self, make: Callable[[type], type]) -> None:
@@ -316,7 +316,7 @@ class Comparison:
         self.given: set[int] = set()
 
     def apply(self, operation: Operation) -> None:
-        """Do the same to both, and compare all that can be observed."""
+        """Apply an operation to both, and compare everything observable."""
         name, args = operation
         if name == "encode":
             self.encode(*args)
@@ -324,7 +324,7 @@ class Comparison:
         self.given.update(id(arg) for arg in args)
         ours, oracle = _apply(operation, self.ours), _apply(operation, self.oracle)
         if name in REPLACING:
-            # pynetdicom's copies warn of each UID in the order in which they were set.
+            # pynetdicom's copies warn about UIDs in the order in which they were set.
             ours, oracle = in_one_order(ours), in_one_order(oracle)
         assert self.shown(ours) == self.shown(oracle)
         if name in REPLACING and oracle.raised is None:
@@ -335,14 +335,14 @@ class Comparison:
             self.same(ours.value, oracle.value)
 
     def encode(self, max_pdu_length: int) -> None:
-        """Encode both: the same bytes, or both refuse."""
+        """Encode both: the bytes are equal, or both raise."""
         if not hasattr(self.oracle, "MessageIDBeingRespondedTo"):
             return
         oracle = observe(encode_p_data, self.oracle, 3, max_pdu_length)
         ours = observe(self.ours.encode_p_data, 3, max_pdu_length)
         if oracle.raised is None:
             assert (ours.value, ours.error) == (oracle.value, None)
-            # pydicom warns here too, of values that not every reporter of tests can print.
+            # pydicom warns here too, with values that some test reporters cannot print.
             command_set = observe(encode_command_set, self.oracle)
             assert observe(self.ours.encode_command_set).value == command_set.value is not None
             event("encoded")
@@ -351,7 +351,7 @@ class Comparison:
             event("refused to encode")
 
     def shown(self, outcome: Outcome) -> tuple[Any, ...]:
-        """What is compared as text: errors, logs and warnings, without the classes' modules."""
+        """Return errors, logs and warnings as text, without the modules of the classes."""
         error = outcome.error
         if error is not None:
             text = re.sub(r"fastdimse\._primitive|pynetdicom\.dimse_primitives", "MODULE", error[1])
@@ -359,7 +359,7 @@ class Comparison:
         return error, outcome.logs, outcome.warnings
 
     def same(self, ours: Any, oracle: Any) -> None:
-        """The same type and value; what was given is handed back itself."""
+        """Return whether type and value are equal; a value that was set must be the same object."""
         assert type(ours) is type(oracle)
         if isinstance(oracle, tuple | list) and type(oracle) in (tuple, list):
             assert len(ours) == len(oracle)
@@ -381,7 +381,7 @@ class Comparison:
             assert ADDRESS.sub("", repr(ours)) == ADDRESS.sub("", repr(oracle))
 
     def compare_attributes(self) -> None:
-        """Compare every attribute at the end."""
+        """Compare all attributes."""
         for name in [*ATTRIBUTES, "is_valid_request", "is_valid_response", "msg_type"]:
             self.apply(("get twice", (name,)))
 
@@ -431,7 +431,7 @@ def test_encode_with_one_odd_attribute(identified_by: str, name: str, data: st.D
 
 @pytest.mark.parametrize("make", SUBCLASSES)
 @pytest.mark.parametrize("operation", ["copy", "deep copy", *range(pickle.HIGHEST_PROTOCOL + 1)])
-def test_copies_have_everything(make: Any, operation: str | int) -> None:
+def test_copies_are_complete(make: Any, operation: str | int) -> None:
     compared = Comparison(make)
     for name, value in {
         "MessageID": True,
@@ -473,7 +473,7 @@ def test_properties_are_documented(name: str) -> None:
     assert hasattr(getattr(OURS, name), "__get__")
 
 
-def test_every_public_name_is_there() -> None:
+def test_public_names() -> None:
     public = {name for name in dir(ORACLE()) if not name.startswith("_")}
     assert public <= set(dir(OURS()))
 
@@ -561,7 +561,7 @@ def test_values_are_not_leaked(cls: type) -> None:
 
 
 @CLASSES
-def test_a_value_whose_end_comes_back_to_the_primitive(cls: type) -> None:
+def test_finalizer_of_a_value_uses_the_primitive(cls: type) -> None:
     primitive = cls()
     seen = []
 
@@ -577,7 +577,7 @@ def test_a_value_whose_end_comes_back_to_the_primitive(cls: type) -> None:
 
 
 @CLASSES
-def test_a_validator_that_reads_the_primitive(cls: type) -> None:
+def test_validator_reads_the_primitive(cls: type) -> None:
     primitive = cls()
     primitive.AffectedSOPClassUID = "1.2.3"
     seen = []
@@ -592,7 +592,7 @@ def test_a_validator_that_reads_the_primitive(cls: type) -> None:
     assert (seen, primitive.MessageID) == (["1.2.3"], 5)
 
 
-def test_streams_are_read_from_their_beginning_and_left_where_they_stood() -> None:
+def test_position_of_streams_is_kept() -> None:
     stream = io.BytesIO(b"0123456789")
     stream.seek(5)
     primitive = OURS()

@@ -1,6 +1,6 @@
-"""Storage commitment (PS3.4 Annex J) with Debian's Orthanc, both ways, pynetdicom on our seat.
+"""Storage commitment (PS3.4 Annex J) with Orthanc in both directions, by pynetdicom associations.
 
-Whatever Orthanc says is the judge of what we sent, and pynetdicom's own decoder of what it sent.
+The oracles are Orthanc for what it receives, and pynetdicom's decoder for what it sends.
 """
 
 from collections.abc import Iterator
@@ -46,16 +46,16 @@ FIELDS = [
 
 
 class Application:
-    """An application of pynetdicom that Orthanc knows.
+    """An application with pynetdicom that is registered in Orthanc.
 
     Attributes
     ----------
     events : Queue
-        The N-EVENT-REPORT requests that its handler saw.
+        The N-EVENT-REPORT requests that its handler received.
     requests : Queue
-        The data sets of the storage commitment requests that its handler saw.
+        The data sets of the storage commitment requests that its handler received.
     received : list of bytes
-        What its listener received, PDU by PDU.
+        The PDUs that its listener received.
     """
 
     ae_title = "FASTDIMSE"
@@ -69,7 +69,7 @@ class Application:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Listen for associations of Orthanc, which proposes the role of an SCP."""
+        """Accept associations of Orthanc, which proposes the role of SCP."""
         ae = AE(self.ae_title)
         ae.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
         handlers = [
@@ -85,7 +85,7 @@ class Application:
             server.shutdown()
 
     def _report(self, event: Any) -> tuple[Any, Any]:
-        # Decoded here, where a program would do it.
+        # Decoded in the handler, as applications do.
         event.information = event.event_information
         self.events.put(event)
         return self.answer
@@ -96,7 +96,7 @@ class Application:
 
     @contextmanager
     def associated(self, *handlers: Any, reports: bool = False) -> Iterator[Any]:
-        """Associate with Orthanc, as one that asks for commitment or as one that reports it."""
+        """Open an association with Orthanc to request commitment, or to send the result."""
         ae = AE(self.ae_title)
         ae.add_requested_context(StorageCommitmentPushModel)
         if not reports:
@@ -116,7 +116,7 @@ class Application:
             association.release()
 
     def ask(self, references: list[Reference]) -> str:
-        """Ask Orthanc to commit to store instances; return the transaction."""
+        """Request storage commitment from Orthanc; return the transaction."""
         request = Dataset()
         request.TransactionUID = generate_uid()
         request.ReferencedSOPSequence = [item(reference) for reference in references]
@@ -128,7 +128,7 @@ class Application:
         return str(request.TransactionUID)
 
     def be_asked(self, references: list[Reference]) -> Dataset:
-        """Let Orthanc ask us to commit to store instances; return its request."""
+        """Let Orthanc request storage commitment; return its request."""
         instances = [
             {"SOPClassUID": sop_class, "SOPInstanceUID": instance}
             for sop_class, instance in references
@@ -143,14 +143,14 @@ class Application:
 
 @pytest.fixture
 def asked(orthanc: Orthanc) -> Iterator[Application]:
-    """An application that listens, on pynetdicom with our class, codec and wire."""
+    """A listening application with pynetdicom and `install()`."""
     application = Application(orthanc, (0x0000, None))
     with installed(), application.listening():
         yield application
 
 
 def next_of(waiting: "Queue[Any]") -> Any:
-    """Return what came, or comes."""
+    """Return the next element, and wait for it."""
     try:
         return waiting.get(timeout=SECONDS)
     except Empty:
@@ -167,7 +167,7 @@ def item(reference: Reference, reason: int | None = None) -> Dataset:
 
 
 def references_in(data_set: Dataset) -> list[Reference]:
-    """Return what a Referenced SOP Sequence refers to."""
+    """Return the references of a Referenced SOP Sequence."""
     return [
         (found.ReferencedSOPClassUID, found.ReferencedSOPInstanceUID)
         for found in data_set.get("ReferencedSOPSequence", [])
@@ -175,7 +175,7 @@ def references_in(data_set: Dataset) -> list[Reference]:
 
 
 def failures_in(data_set: Dataset) -> dict[Reference, int]:
-    """Return what a Failed SOP Sequence refers to, and the reasons."""
+    """Return the references of a Failed SOP Sequence, and the failure reasons."""
     return {
         (found.ReferencedSOPClassUID, found.ReferencedSOPInstanceUID): found.FailureReason
         for found in data_set.get("FailedSOPSequence", [])
@@ -202,17 +202,17 @@ def stored(application: Application, count: int) -> list[Reference]:
 
 
 def unknown(count: int) -> list[Reference]:
-    """Return references to instances that Orthanc doesn't have."""
+    """Return references to instances that Orthanc does not have."""
     return [(CTImageStorage, generate_uid()) for _ in range(count)]
 
 
-# ------------------------------------------------------- Orthanc reports to us
+# --------------------------------------------------------- events of Orthanc
 
 
 def fragments(stream: bytes) -> tuple[bytes, bytes]:
     """Join the fragments of the command set and of the data set (PS3.8 E.2).
 
-    Where Orthanc cuts a large data set depends on what is in it.
+    The fragments of Orthanc depend on the content of a large data set.
     """
     joined = {0: b"", 1: b""}
     for pdu in split_pdus(stream):
@@ -221,8 +221,8 @@ def fragments(stream: bytes) -> tuple[bytes, bytes]:
     return joined[1], joined[0]
 
 
-def judged_by_pynetdicom(stream: bytes, event: Any) -> None:
-    """Compare our columns of what Orthanc sent with pynetdicom's own decoder."""
+def compare_with_pynetdicom(stream: bytes, event: Any) -> None:
+    """Compare the columns of Orthanc's stream with pynetdicom's decoder."""
     [theirs] = decode_stream(stream)
     ours = pa.table(decode_events(stream))
     for name in FIELDS:
@@ -234,12 +234,12 @@ def judged_by_pynetdicom(stream: bytes, event: Any) -> None:
 @pytest.mark.parametrize(
     ("count_stored", "count_unknown"), [(1, 0), (3, 2), (0, 1), (2, 400)], ids=str
 )
-def test_orthanc_reports_to_us(orthanc, count_stored, count_unknown):
+def test_events_of_orthanc(orthanc, count_stored, count_unknown):
     application = Application(orthanc, (0x0000, None))
     with installed(), application.listening():
         there = stored(application, count_stored)
         missing = unknown(count_unknown)
-        # There, but as an instance of another class.
+        # Stored, but as an instance of another class.
         conflict = [(CTImageStorage, instance) for _, instance in there[1:2]]
         transaction = application.ask(there + missing + conflict)
         event = next_of(application.events)
@@ -258,7 +258,7 @@ def test_orthanc_reports_to_us(orthanc, count_stored, count_unknown):
     assert (job["State"], job["ErrorCode"]) == ("Success", 0), f"{orthanc}: {job}"
 
     stream = b"".join(application.received)
-    judged_by_pynetdicom(stream, event)
+    compare_with_pynetdicom(stream, event)
     encoded = bytes(encode_events(decode_events(stream)))
     assert fragments(encoded) == fragments(stream), f"not what {orthanc} sent"
 
@@ -281,7 +281,7 @@ def failure(comment: str) -> Dataset:
     ],
     ids=["0000H", "0110H", "0112H", "0110H with a comment"],
 )
-def test_orthanc_understands_our_answer(orthanc, answer, state):
+def test_response_to_orthanc(orthanc, answer, state):
     application = Application(orthanc, answer)
     with installed(), application.listening():
         transaction = application.ask(unknown(1))
@@ -289,15 +289,15 @@ def test_orthanc_understands_our_answer(orthanc, answer, state):
         job = orthanc.reported(transaction)
     assert job["State"] == state, f"{orthanc}: {job}"
     if state == "Failure":
-        # Its words for an answer with a status other than 0000H.
+        # The text of Orthanc for a response with a Status other than 0000H.
         assert "cannot be handled by remote AET" in job["ErrorDetails"], f"{orthanc}: {job}"
 
 
-# ------------------------------------------------------- We report to Orthanc
+# ------------------------------------------------------------ events to Orthanc
 
 
 def result(request: Dataset, failures: dict[Reference, int]) -> tuple[int, Dataset]:
-    """Return the event type and the event information that answer a request."""
+    """Return the event type and the event information of the result of a request."""
     information = Dataset()
     information.TransactionUID = request.TransactionUID
     good = [found for found in references_in(request) if found not in failures]
@@ -308,8 +308,8 @@ def result(request: Dataset, failures: dict[Reference, int]) -> tuple[int, Datas
     return (FAILURES_EXIST if failures else SUCCESSFUL), information
 
 
-def shown_by(orthanc: Orthanc, request: Dataset, failures: dict[Reference, int]) -> None:
-    """Compare what Orthanc shows of a transaction with what was reported."""
+def check_state_in(orthanc: Orthanc, request: Dataset, failures: dict[Reference, int]) -> None:
+    """Compare Orthanc's state of a transaction with the result."""
     answer = orthanc.ask(f"/storage-commitment/{request.TransactionUID}")
     good = [found for found in references_in(request) if found not in failures]
     assert answer["Status"] == ("Failure" if failures else "Success"), f"{orthanc}: {answer}"
@@ -324,7 +324,7 @@ def shown_by(orthanc: Orthanc, request: Dataset, failures: dict[Reference, int])
 
 
 def pending(orthanc: Orthanc, request: Dataset) -> bool:
-    """Return whether Orthanc still waits for the result of a transaction."""
+    """Return whether Orthanc waits for the result of a transaction."""
     answer = orthanc.ask(f"/storage-commitment/{request.TransactionUID}")
     return bool(answer["Status"] == "Pending")
 
@@ -334,7 +334,7 @@ def pending(orthanc: Orthanc, request: Dataset) -> bool:
     [[], [NO_SUCH_INSTANCE], REASONS, [NO_SUCH_INSTANCE] * 400],
     ids=["success", "a failure", "every reason", "many failures"],
 )
-def test_we_report_to_orthanc(asked, reasons):
+def test_events_to_orthanc(asked, reasons):
     orthanc = asked.orthanc
     references = unknown(len(reasons) + 2)
     request = asked.be_asked(references)
@@ -352,11 +352,11 @@ def test_we_report_to_orthanc(asked, reasons):
             msg_id=7,
         )
     assert status.Status == 0x0000, f"{orthanc}\n{status}"
-    shown_by(orthanc, request, failures)
+    check_state_in(orthanc, request, failures)
 
 
-def test_a_stream_that_we_encoded_is_read_by_orthanc(asked):
-    """Bulk bytes on an association: many events in one write, one of them of several PDUs."""
+def test_encoded_stream_to_orthanc(asked):
+    """Many encoded events in one write on an association, one of them in several PDUs."""
     orthanc = asked.orthanc
     counts = [1, 2, 400, 3, 1, 2, 3, 4]
     requests = [asked.be_asked(unknown(count)) for count in counts]
@@ -385,13 +385,13 @@ def test_a_stream_that_we_encoded_is_read_by_orthanc(asked):
         )
         association.dul.socket.socket.sendall(encoded)
         decoded = until(
-            f"{orthanc}: {len(reports)} answers", lambda: all_answers(answers, len(reports))
+            f"{orthanc}: {len(reports)} answers", lambda: all_responses(answers, len(reports))
         )
     columns = pa.table(decoded).to_pydict()
     assert columns["MessageIDBeingRespondedTo"] == list(range(1, len(reports) + 1)), orthanc
     assert columns["Status"] == [0x0000] * len(reports), orthanc
     for request, (failures, _, _) in zip(requests, reports, strict=True):
-        shown_by(orthanc, request, failures)
+        check_state_in(orthanc, request, failures)
 
 
 def encoded_in(transfer_syntax: UID, data_set: Dataset) -> bytes:
@@ -401,7 +401,7 @@ def encoded_in(transfer_syntax: UID, data_set: Dataset) -> bytes:
     return encoded
 
 
-def all_answers(received: list[bytes], count: int) -> fastdimse.DecodedEvents | None:
-    """Decode the answers that came, if they are all there."""
+def all_responses(received: list[bytes], count: int) -> fastdimse.DecodedEvents | None:
+    """Decode the responses if all have arrived."""
     decoded = decode_events(b"".join(received))
     return decoded if len(decoded) == count else None

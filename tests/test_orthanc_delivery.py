@@ -1,4 +1,4 @@
-"""Storage commitment with Debian's Orthanc at the other end of associations of our own."""
+"""Storage commitment with Orthanc on associations of fastdimse."""
 
 import json
 from io import BytesIO
@@ -27,7 +27,7 @@ HOST = "127.0.0.1"
 
 @pytest.fixture
 def application(orthanc: Orthanc):
-    """pynetdicom, that Orthanc asks for commitment."""
+    """An application with pynetdicom that receives Orthanc's requests."""
     found = Application(orthanc, (0x0000, None))
     with found.listening():
         yield found
@@ -40,8 +40,8 @@ def pairs(items: list[dict[str, str]] | None) -> list[Reference]:
     ]
 
 
-def test_the_real_stream_reaches_orthanc(application, tmp_path):
-    """Each event of it as the answer to a commitment that Orthanc asked for."""
+def test_send_the_captured_stream(application, tmp_path):
+    """Each event is the result of a request of Orthanc."""
     orthanc = application.orthanc
     rows = tmp_path / "reports.ndjson"
     decoded = run("decode", REQUESTS, "--data-sets", "structured", "-o", rows)
@@ -66,7 +66,7 @@ def test_the_real_stream_reaches_orthanc(application, tmp_path):
 
 
 @pytest.mark.parametrize("count", [1, 400])
-def test_one_report_of_many_references(application, count):
+def test_event_with_many_references(application, count):
     orthanc = application.orthanc
     references = unknown(count)
     request = application.be_asked(references)
@@ -81,7 +81,7 @@ def test_one_report_of_many_references(application, count):
     shown_by(orthanc, request, {})
 
 
-def test_orthanc_reports_to_us(orthanc):
+def test_receive_events_of_orthanc(orthanc):
     application = Application(orthanc, None)
     with listen(0, host=HOST, called_ae=Application.ae_title) as listener:
         orthanc.know(Application.ae_title, listener.port)
@@ -101,8 +101,8 @@ def test_orthanc_reports_to_us(orthanc):
     assert not asked
 
 
-def test_its_reports_are_in_files(orthanc, tmp_path):
-    """`fastdimse receive` takes them, and Orthanc is told so."""
+def test_write_events_of_orthanc_to_files(orthanc, tmp_path):
+    """`fastdimse receive` writes them, and Orthanc receives Success."""
     application = Application(orthanc, None)
     options = ("--format", "ndjson", "--data-sets", "structured", "--stop-after", 2)
     program = Receiver(tmp_path, "--called-ae", Application.ae_title, *options)

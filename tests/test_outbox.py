@@ -1,4 +1,4 @@
-"""Events delivered until they are answered: to many peers, through faults, and from a file."""
+"""Delivery until each peer has responded: several peers, faults, and the outbox."""
 
 import random
 import shutil
@@ -26,30 +26,30 @@ SENDER = Path(__file__).parent / "outbox_sender.py"
 DEADLINE = 30
 
 
-class Taker:
-    """A listener, and the instances of the events that it took in, in their order."""
+class RecordingReceiver:
+    """A listener, and the instances of the events that it received, in order."""
 
     def __init__(self, **options: Any) -> None:
         self.instances: list[str] = []
         self.listener = listen(0, host=HOST, **options)
         self.peer = Peer(HOST, self.listener.port)
-        self._thread = threading.Thread(target=self._take)
+        self._thread = threading.Thread(target=self._receive)
         self._thread.start()
 
-    def _take(self) -> None:
+    def _receive(self) -> None:
         for received in self.listener:
             self.instances += pa.table(received)["AffectedSOPInstanceUID"].to_pylist()
 
     def close(self) -> None:
-        """Take what is left."""
+        """Close the listener, and receive the remaining events."""
         self.listener.close()
         self._thread.join(DEADLINE)
 
 
 @contextmanager
-def taker(**options: Any) -> Iterator[Taker]:
-    """Take events in."""
-    found = Taker(**options)
+def recording_receiver(**options: Any) -> Iterator[RecordingReceiver]:
+    """Run a listener that records instances."""
+    found = RecordingReceiver(**options)
     try:
         yield found
     finally:
@@ -57,7 +57,7 @@ def taker(**options: Any) -> Iterator[Taker]:
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait for it."""
+    """Wait until the condition is true."""
     end = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < end
@@ -70,29 +70,29 @@ def instances(count: int) -> list[str]:
 
 
 def test_every_peer_gets_every_event(tmp_path):
-    with taker() as one, taker() as two:
-        with Delivery([one.peer, two.peer], outbox=tmp_path / "outbox") as delivery:
+    with recording_receiver() as receiver, recording_receiver() as other:
+        with Delivery([receiver.peer, other.peer], outbox=tmp_path / "outbox") as delivery:
             assert delivery.put(numbered(10_000)) == range(10_000)
             assert delivery.put(events(2)) == range(10_000, 10_002)
-        for peer_ in (one.peer, two.peer):
+        for peer_ in (receiver.peer, other.peer):
             outcomes = delivery.outcomes(peer_)
             assert outcomes["Event"] == list(range(10_002))
             assert set(outcomes["StatusName"]) == {"0x0000 Success"}
             assert pa.table(outcomes).num_rows == 10_002
         with pytest.raises(ValueError, match="peer is required: the delivery has 2 peers"):
             delivery.outcomes()
-    for each in (one, two):
+    for each in (receiver, other):
         assert each.instances == [*instances(10_000), *["1.2.840.10008.1.20.1.1"] * 2]
 
 
-def test_a_dead_and_a_slow_peer_do_not_hold_up_others():
+def test_dead_and_slow_peers_do_not_delay_others():
     def slow(talk: Conversation) -> None:
         talk.accept()
         for request in talk.requests():
             time.sleep(0.2)
             talk.respond(request.MessageID)
 
-    with taker() as quick, peer(slow) as slow_port:
+    with recording_receiver() as quick, peer(slow) as slow_port:
         dead, tardy = Peer(HOST, 1), Peer(HOST, slow_port)
         delivery = Delivery([dead, tardy, quick.peer])
         with closing(delivery):
@@ -106,12 +106,12 @@ def test_a_dead_and_a_slow_peer_do_not_hold_up_others():
             assert not delivery.wait(0.1)
         assert delivery.outcomes(dead)["Failure"] == ["due"] * 1000
         assert "Connection refused" in delivery.outcomes(dead)["Reason"][0]
-        # What was sent was waited for.
+        # The delivery waited for responses to events that were sent.
         answered = delivery.outcomes(tardy)["Status"]
         assert answered == [0] * (1000 - answered.count(None)) + [None] * answered.count(None)
 
 
-def test_a_lost_association_is_opened_again():
+def test_failed_association_is_reopened():
     seen: list[str] = []
 
     def script(then: Callable[[Conversation], object], count: int) -> Callable[..., None]:
@@ -153,8 +153,8 @@ def test_a_lost_association_is_opened_again():
     assert delivery.outcomes()["Status"] == [0] * 5
 
 
-def test_what_is_refused_for_good_is_told_and_not_sent_again():
-    """A Status is an answer, whatever it says; a row that no peer takes has its reason."""
+def test_permanent_rejection_is_reported_and_not_retried():
+    """Each Status is a response; a row that no peer accepts has a reason."""
     given = events(4, AffectedSOPInstanceUID=["1.2", "1.2", "wrong", "1.2"])
     given["EventTypeID"] = [1, 0x0112 + 1, 1, 1 << 16]
     with listener() as (port, got), Delivery(Peer(HOST, port)) as delivery:
@@ -171,7 +171,7 @@ def test_what_is_refused_for_good_is_told_and_not_sent_again():
     assert (progress.due, progress.answered) == (0, 2)
 
 
-def test_a_peer_that_takes_bytes_otherwise_encoded():
+def test_peer_with_another_transfer_syntax():
     data_set = fastdimse.encode_events(events(1), on_invalid="skip")
     assert len(data_set) == 1
 
@@ -191,7 +191,7 @@ def test_a_peer_that_takes_bytes_otherwise_encoded():
         (lambda talk: (talk.accept(result=3), talk.read()), "no presentation context"),
     ],
 )
-def test_a_peer_that_refuses_for_good_is_not_tried_again(script, text):
+def test_permanent_rejection_of_the_association(script, text):
     with peer(script) as port, Delivery(Peer(HOST, port)) as delivery:
         delivery.put(events(2))
     [progress] = delivery.progress()
@@ -200,7 +200,7 @@ def test_a_peer_that_refuses_for_good_is_not_tried_again(script, text):
     assert text in delivery.outcomes()["Reason"][0]
 
 
-def test_patience_ends():
+def test_give_up_after():
     with Delivery(Peer(HOST, 1), give_up_after=0.3, longest_delay=0.1) as delivery:
         delivery.put(events(2))
     [progress] = delivery.progress()
@@ -208,14 +208,14 @@ def test_patience_ends():
     assert progress.attempts > 2
 
 
-def test_events_go_out_when_they_come_and_an_idle_association_is_released(monkeypatch):
+def test_idle_association_is_released(monkeypatch):
     monkeypatch.setattr("fastdimse._delivery.peer_worker._IDLE", 0.1)
-    with taker() as one, Delivery(one.peer) as delivery:
+    with recording_receiver() as receiver, Delivery(receiver.peer) as delivery:
         for number in range(3):
             delivery.put(events(1, AffectedSOPInstanceUID=f"1.2.{number}"))
-            until(lambda number=number: one.instances == instances(number + 1))
-            until(lambda: one.listener.connections == 0)
-    assert one.listener.take_failures() == []
+            until(lambda number=number: receiver.instances == instances(number + 1))
+            until(lambda: receiver.listener.connections == 0)
+    assert receiver.listener.take_failures() == []
     assert delivery.progress()[0].attempts == 3
 
 
@@ -224,21 +224,21 @@ def test_an_outbox_is_delivered_by_the_next_process(tmp_path):
     delivery = Delivery(Peer(HOST, 1, name="one"), outbox=path)
     delivery.put(numbered(5000))
     delivery.close()
-    with taker() as one:
-        # The same name, elsewhere.
-        peer_ = Peer(HOST, one.listener.port, name="one")
+    with recording_receiver() as receiver:
+        # The same name with another address.
+        peer_ = Peer(HOST, receiver.listener.port, name="one")
         with Delivery(peer_, outbox=path) as delivery:
             assert delivery.progress()[0].due > 0
         with Delivery(peer_, outbox=path) as delivery:
             assert delivery.progress()[0].due == 0
-    assert one.instances == instances(5000)
+    assert receiver.instances == instances(5000)
     assert delivery.outcomes()["Status"] == [0] * 5000
-    # What is delivered is no longer kept.
+    # Delivered events are deleted.
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("SELECT count(events), count(*) FROM batches").fetchone() == (0, 2)
 
 
-def test_uids_that_are_not_conformant_are_delivered_where_that_is_allowed(tmp_path):
+def test_nonconformant_uids(tmp_path):
     path = tmp_path / "outbox"
     reference = {"ReferencedSOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}
     report = {
@@ -249,7 +249,7 @@ def test_uids_that_are_not_conformant_are_delivered_where_that_is_allowed(tmp_pa
     with closing(Delivery(Peer(HOST, 1, name="one"), outbox=path)) as delivery:
         delivery.put(given, enforce_uid_conformance=False)
         delivery.put(given)
-    # The next process knows it of the events, without being told.
+    # The next process reads this option from the outbox.
     with listener() as (port, got), Delivery(Peer(HOST, port, name="one"), outbox=path) as delivery:
         pass
     assert delivery.outcomes()["Status"] == [0, None]
@@ -260,25 +260,25 @@ def test_uids_that_are_not_conformant_are_delivered_where_that_is_allowed(tmp_pa
     assert item.ReferencedSOPInstanceUID == "1.2.04"
 
 
-def test_a_source_is_put_once(tmp_path):
-    with taker() as one:
+def test_source_is_stored_once(tmp_path):
+    with recording_receiver() as receiver:
         for count in (10, 5000, 5000):
-            with Delivery(one.peer, outbox=tmp_path / "outbox") as delivery:
+            with Delivery(receiver.peer, outbox=tmp_path / "outbox") as delivery:
                 delivery.put(numbered(count), source="file")
         with (
             Delivery(
-                [one.peer, Peer(HOST, 1)], outbox=tmp_path / "outbox", give_up_after=0
+                [receiver.peer, Peer(HOST, 1)], outbox=tmp_path / "outbox", give_up_after=0
             ) as delivery,
             pytest.raises(
                 OutboxError, match="events of file were stored for some of these peers only"
             ),
         ):
             delivery.put(numbered(5000), source="file")
-    assert one.instances == instances(5000)
+    assert receiver.instances == instances(5000)
 
 
-def test_a_delivery_that_is_closed_while_events_are_put(tmp_path):
-    """Who puts is told what was stored; the rest was not taken."""
+def test_close_during_put(tmp_path):
+    """`put` returns the stored events; the others were not accepted."""
     path = tmp_path / "outbox"
     delivery = Delivery(Peer(HOST, 1, name="peer"), outbox=path)
 
@@ -296,7 +296,7 @@ def test_a_delivery_that_is_closed_while_events_are_put(tmp_path):
         assert again.progress()[0].due == 4096
 
 
-def test_others_are_told(tmp_path):
+def test_conflicting_source(tmp_path):
     path = tmp_path / "outbox"
     with closing(Delivery(Peer(HOST, 1, called_ae="ONE"), outbox=path)) as delivery:
         delivery.put(numbered(5))
@@ -304,7 +304,7 @@ def test_others_are_told(tmp_path):
         assert delivery.due_to_other_peers() == {f"ONE@{HOST}:1 from EVENT-SCP": 5}
 
 
-def test_an_outbox_is_of_one_delivery_at_a_time(tmp_path):
+def test_outbox_is_locked(tmp_path):
     path = tmp_path / "outbox"
     with closing(Delivery(Peer(HOST, 1), outbox=path)) as delivery:
         delivery.put(numbered(5))
@@ -312,12 +312,12 @@ def test_an_outbox_is_of_one_delivery_at_a_time(tmp_path):
             OutboxError, match="outbox: this process already delivers from this outbox"
         ):
             Delivery(Peer(HOST, 1), outbox=path)
-        # Those who only look are not kept out.
+        # The outbox can be read meanwhile.
         with closing(sqlite3.connect(path)) as database:
             assert database.execute("SELECT sum(count) FROM batches").fetchone() == (5,)
 
 
-def test_what_is_no_outbox(tmp_path):
+def test_other_files(tmp_path):
     text = tmp_path / "text"
     text.write_text("no database, but more than a hundred bytes of text" * 100)
     other = tmp_path / "other"
@@ -332,7 +332,7 @@ def test_what_is_no_outbox(tmp_path):
             Delivery(Peer(HOST, 1), outbox=path)
 
 
-def test_wrong_peers():
+def test_invalid_peers():
     with pytest.raises(ValueError, match="peers must contain at least one Peer"):
         Delivery([])
     with pytest.raises(ValueError, match=r"ANY-SCP@a:1 from EVENT-SCP occurs 2 times"):
@@ -345,7 +345,7 @@ def test_wrong_peers():
         delivery.put(events(1))
 
 
-def test_wrong_options_are_told_before_anything_is_sent():
+def test_invalid_options():
     for options, error, text in [
         ({"window": -1}, OverflowError, "out of range"),
         ({"called_ae": "far too long a title"}, ValueError, "called_ae"),
@@ -358,7 +358,7 @@ def test_wrong_options_are_told_before_anything_is_sent():
             Peer(HOST, 1, **options)
 
 
-def test_close_at_once_waits_for_nobody():
+def test_close_without_waiting():
     with peer(responding(1, lambda talk: talk.read())) as port:
         delivery = Delivery(Peer(HOST, port))
         delivery.put(events(3))
@@ -371,7 +371,7 @@ def test_close_at_once_waits_for_nobody():
     assert delivery.outcomes()["Failure"] == [None, "due", "due"]
 
 
-def test_close_at_once_aborts_what_is_idle():
+def test_close_without_waiting_aborts_idle_associations():
     def script(talk: Conversation) -> None:
         talk.accept()
         talk.respond(next(talk.requests()).MessageID)
@@ -384,29 +384,29 @@ def test_close_at_once_aborts_what_is_idle():
         delivery.close(at_once=True)
 
 
-def settled(path: Path) -> set[str]:
-    """Return the instances of the events that an outbox has as answered."""
+def instances_with_response(path: Path) -> set[str]:
+    """Return the instances of the events with a response in the outbox."""
     if not path.exists():
         return set()
     with closing(sqlite3.connect(path)) as database:
         try:
             found = database.execute("SELECT event FROM outcomes WHERE Status = 0").fetchall()
         except sqlite3.OperationalError:
-            # It was killed before there were tables.
+            # The process was killed before the tables were created.
             return set()
     return {f"1.2.{event}" for (event,) in found}
 
 
-def test_killed_a_hundred_times_it_loses_nothing(tmp_path):
-    """Every event is delivered, and none again that was noted as answered."""
+def test_killed_a_hundred_times(tmp_path):
+    """Every event is delivered. Events with a stored response are not sent again."""
     path, count = tmp_path / "outbox", 120_000
     chance = random.Random(7)
     noted: set[str] = set()
     kills = moments_of_sending = 0
-    with taker(window=1) as one:
+    with recording_receiver(window=1) as receiver:
         while len(noted) < count:
-            begin = len(one.instances)
-            program = Program(SENDER, one.listener.port, path, count)
+            begin = len(receiver.instances)
+            program = Program(SENDER, receiver.listener.port, path, count)
             try:
                 program.find("begins", "stdout")
                 if kills < 100:
@@ -416,21 +416,21 @@ def test_killed_a_hundred_times_it_loses_nothing(tmp_path):
                     program.find("delivered", "stdout")
             finally:
                 program.close()
-            until(lambda: one.listener.connections == 0)
-            # What is there is taken within so long.
+            until(lambda: receiver.listener.connections == 0)
+            # Received events are read within this time.
             time.sleep(0.15)
-            assert not noted.intersection(one.instances[begin:])
-            now = settled(path)
+            assert not noted.intersection(receiver.instances[begin:])
+            now = instances_with_response(path)
             moments_of_sending += 0 < len(now) < count
             assert noted <= now
             noted = now
     assert kills == 100
     assert moments_of_sending > 50
-    assert set(one.instances) == set(instances(count))
+    assert set(receiver.instances) == set(instances(count))
 
 
-def test_killed_while_it_is_made(tmp_path):
-    """There is an outbox, or none yet, and never a half of one."""
+def test_killed_while_the_outbox_is_created(tmp_path):
+    """The outbox is complete or does not exist."""
     chance = random.Random(3)
     for number in range(20):
         path = tmp_path / str(number)
@@ -473,8 +473,8 @@ END
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="unshare is not installed")
-def test_a_full_disk(tmp_path):
-    """What can't be stored is told; what was stored is there."""
+def test_full_disk(tmp_path):
+    """An event that cannot be stored is an error; stored events are kept."""
     ran = subprocess.run(
         ["unshare", "--map-root-user", "--mount", "sh", "-c", MOUNTED, "sh", str(tmp_path)],
         capture_output=True,
@@ -492,7 +492,7 @@ def test_a_full_disk(tmp_path):
     assert after == before
 
 
-def test_a_delivery_that_is_not_closed_ends_with_the_interpreter(tmp_path):
+def test_open_delivery_at_the_end_of_the_interpreter(tmp_path):
     code = """
 import sys
 from fastdimse import Delivery, Peer
@@ -507,17 +507,17 @@ delivery.put(
 )
 """
     path = tmp_path / "outbox"
-    with taker() as one:
-        command = [sys.executable, "-c", code, str(one.listener.port), str(path)]
+    with recording_receiver() as receiver:
+        command = [sys.executable, "-c", code, str(receiver.listener.port), str(path)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         assert (done.returncode, done.stderr) == (0, "")
-        # What was not answered is in the outbox.
-        with Delivery(Peer(HOST, one.listener.port), outbox=path) as delivery:
+        # Events without a response are in the outbox.
+        with Delivery(Peer(HOST, receiver.listener.port), outbox=path) as delivery:
             pass
         assert delivery.progress()[0].due == 0
-    assert len(one.instances) >= 5000
+    assert len(receiver.instances) >= 5000
 
 
-def test_peers_that_are_none():
+def test_no_peers():
     with pytest.raises(TypeError, match="each of peers must be a Peer, not str"):
         Delivery("localhost:104")

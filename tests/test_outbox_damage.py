@@ -1,4 +1,4 @@
-"""Outboxes that are not what was written: an error for who waits, and no event lost in silence."""
+"""Damaged outboxes: callers get an error, and no event is lost without one."""
 
 import random
 import sqlite3
@@ -14,14 +14,17 @@ import fastdimse._outbox.outbox
 from fastdimse import Delivery, DeliveryError, OutboxError, Peer, listen
 from outbox_sender import numbered
 from scripted_peer import HOST
-from test_outbox import DEADLINE, Taker, instances, taker, until
+from test_outbox import DEADLINE, RecordingReceiver, instances, recording_receiver, until
 
 FLIPS_OF_THE_FILE = 200
 
 
 def filled(path: Path) -> bytes:
-    """Make an outbox with nine events, three of them delivered, and return the file."""
-    with taker() as one, Delivery(Peer(HOST, one.listener.port, name="peer"), outbox=path) as to:
+    """Create an outbox with nine events, three of them delivered, and return its path."""
+    with (
+        recording_receiver() as receiver,
+        Delivery(Peer(HOST, receiver.listener.port, name="peer"), outbox=path) as to,
+    ):
         to.put(numbered(3))
     with closing(Delivery(Peer(HOST, 1, name="peer"), outbox=path)) as to:
         for number in range(2):
@@ -31,50 +34,50 @@ def filled(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def deliver(path: Path, one: Taker) -> tuple[list[str], dict[str, int]]:
-    """Deliver what an outbox has, and return what the peer took, and what is due to others."""
-    begin = len(one.instances)
-    peer = Peer(HOST, one.listener.port, name="peer")
+def deliver(path: Path, receiver: RecordingReceiver) -> tuple[list[str], dict[str, int]]:
+    """Deliver from an outbox; return the received events, and counts of those for other peers."""
+    begin = len(receiver.instances)
+    peer = Peer(HOST, receiver.listener.port, name="peer")
     with Delivery(peer, outbox=path) as delivery:
         others = delivery.due_to_other_peers()
     count = delivery.progress()[0].answered
-    until(lambda: len(one.instances) - begin >= count)
-    return one.instances[begin:], others
+    until(lambda: len(receiver.instances) - begin >= count)
+    return receiver.instances[begin:], others
 
 
-def test_no_flipped_byte_of_a_batch_is_sent(tmp_path):
-    """What Arrow would make of it, an abort by an allocation for example, is not tried."""
+def test_flipped_bytes_of_a_batch(tmp_path):
+    """Damaged Arrow data is not read: it could abort the process by an allocation."""
     path = tmp_path / "outbox"
     filled(path)
     with closing(sqlite3.connect(path)) as database:
         [(stream,)] = database.execute("SELECT events FROM batches WHERE first = 3").fetchall()
     chance = random.Random(5)
-    with taker() as one:
+    with recording_receiver() as receiver:
         for offset in range(0, len(stream), 5):
             flipped = bytearray(stream)
             flipped[offset] ^= 1 << chance.randrange(8)
             replace(path, bytes(flipped))
             with pytest.raises(OutboxError, match="events 3 to 5 has a wrong checksum") as caught:
-                deliver(path, one)
+                deliver(path, receiver)
             assert str(caught.value).startswith("delivery to peer: ")
         replace(path, stream)
-        assert deliver(path, one)[0] == instances(9)[3:]
+        assert deliver(path, receiver)[0] == instances(9)[3:]
 
 
 def replace(path: Path, stream: bytes) -> None:
-    """Replace what is stored of a batch."""
+    """Replace the stored stream of a batch."""
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA synchronous = OFF")
         database.execute("UPDATE batches SET events = ? WHERE first = 3", (stream,))
         database.commit()
 
 
-def test_no_flipped_byte_of_the_file_loses_an_event(tmp_path):
+def test_flipped_bytes_of_the_file(tmp_path):
     path = tmp_path / "outbox"
     whole = filled(path)
     chance = random.Random(11)
-    told = 0
-    with taker() as one:
+    errors = 0
+    with recording_receiver() as receiver:
         for offset in [
             *range(0, 100, 3),
             *chance.sample(range(100, len(whole)), FLIPS_OF_THE_FILE),
@@ -85,13 +88,13 @@ def test_no_flipped_byte_of_the_file_loses_an_event(tmp_path):
                 name.unlink(missing_ok=True)
             path.write_bytes(flipped)
             try:
-                taken, others = deliver(path, one)
+                taken, others = deliver(path, receiver)
             except OutboxError:
-                told += 1
+                errors += 1
             else:
                 assert others == {}
                 assert set(instances(9)[3:]) <= set(taken), offset
-    assert told > FLIPS_OF_THE_FILE / 10
+    assert errors > FLIPS_OF_THE_FILE / 10
 
 
 @pytest.mark.parametrize(
@@ -113,22 +116,22 @@ def test_no_flipped_byte_of_the_file_loses_an_event(tmp_path):
         ),
     ],
 )
-def test_rows_that_nobody_wrote(tmp_path, statement, text):
+def test_invalid_rows(tmp_path, statement, text):
     path = tmp_path / "outbox"
     filled(path)
     with closing(sqlite3.connect(path)) as database:
         database.execute(statement)
         database.commit()
-    with taker() as one, pytest.raises(OutboxError, match=text):
-        deliver(path, one)
+    with recording_receiver() as receiver, pytest.raises(OutboxError, match=text):
+        deliver(path, receiver)
 
 
-def test_a_batch_that_is_damaged_while_it_waits(tmp_path):
-    """Who waits, and who puts, is told: of which peer, which events, and why."""
+def test_batch_damaged_while_it_waits(tmp_path):
+    """`wait` and `put` raise an error with the peer, the events and the reason."""
     path = tmp_path / "outbox"
     dead = Peer(HOST, 1, name="dead")
-    with taker() as one:
-        peer = Peer(HOST, one.listener.port, name="peer")
+    with recording_receiver() as receiver:
+        peer = Peer(HOST, receiver.listener.port, name="peer")
         delivery = Delivery([peer, dead], outbox=path)
         with closing(sqlite3.connect(path)) as database:
             database.execute(
@@ -141,7 +144,7 @@ def test_a_batch_that_is_damaged_while_it_waits(tmp_path):
         assert of_peer.state == "failed"
         assert "wrong checksum" in (of_peer.failure or "")
         assert of_peer.answered == 4096
-        # As docs/delivery.md has it.
+        # As in docs/delivery.md.
         with closing(sqlite3.connect(path)) as database:
             database.executescript(
                 "DELETE FROM due WHERE first = 4096; "
@@ -153,11 +156,11 @@ def test_a_batch_that_is_damaged_while_it_waits(tmp_path):
 
 
 class Panic(BaseException):
-    """As pyo3's PanicException, which is no Exception."""
+    """An exception as pyo3's PanicException, which is not an Exception."""
 
 
 class UnreadableBatch:
-    """One whose reader panics."""
+    """A batch whose reader panics."""
 
     @staticmethod
     def from_ipc(stream: bytes) -> None:
@@ -165,7 +168,7 @@ class UnreadableBatch:
 
 
 class UnusableBatch:
-    """One that can be read, and no more."""
+    """A batch that can be read, but not used."""
 
     @staticmethod
     def from_ipc(stream: bytes) -> "UnusableBatch":
@@ -186,7 +189,7 @@ class UnusableBatch:
     ],
 )
 @pytest.mark.parametrize("then", [lambda to: to.wait(DEADLINE), lambda to: to.put(numbered(1))])
-def test_a_panic_is_an_error_for_who_waits(
+def test_panic_is_an_error_of_wait(
     monkeypatch, batch: type, kind: type[Exception], text: str, then: Callable[[Delivery], object]
 ):
     monkeypatch.setattr(fastdimse._outbox.outbox, "EventBatch", batch)
@@ -199,7 +202,7 @@ def test_a_panic_is_an_error_for_who_waits(
                 then(delivery)
 
 
-def test_an_outbox_of_another_version(tmp_path):
+def test_outbox_of_another_version(tmp_path):
     path = tmp_path / "outbox"
     filled(path)
     with closing(sqlite3.connect(path)) as database:
@@ -210,7 +213,7 @@ def test_an_outbox_of_another_version(tmp_path):
         Delivery(Peer(HOST, 1), outbox=path)
 
 
-def test_the_database_of_something_else_stays_as_it_is(tmp_path):
+def test_other_databases_are_not_changed(tmp_path):
     path = tmp_path / "other"
     with closing(sqlite3.connect(path)) as database:
         database.execute("CREATE TABLE other (number INTEGER)")
@@ -228,7 +231,7 @@ def test_the_database_of_something_else_stays_as_it_is(tmp_path):
         (lambda path: (path.unlink(), path.touch()), "the file was replaced by another file"),
     ],
 )
-def test_an_outbox_that_is_removed_while_it_is_open(tmp_path, change, text):
+def test_outbox_removed_while_it_is_open(tmp_path, change, text):
     path = tmp_path / "outbox"
     with closing(Delivery(Peer(HOST, 1), outbox=path)) as delivery:
         delivery.put(numbered(1))
@@ -237,7 +240,7 @@ def test_an_outbox_that_is_removed_while_it_is_open(tmp_path, change, text):
             delivery.put(numbered(1))
 
 
-def test_the_command_says_what_is_damaged(tmp_path):
+def test_command_reports_damage(tmp_path):
     path, rows = tmp_path / "outbox", tmp_path / "rows.ndjson"
     rows.write_text("")
     filled(path)

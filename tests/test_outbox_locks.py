@@ -1,4 +1,4 @@
-"""An outbox is delivered by one process at a time, whatever it is called there."""
+"""Only one process at a time delivers from an outbox, by any path to it."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from fastdimse import Delivery, OutboxError, Peer
 from outbox_sender import numbered
 from processes import Program
 from scripted_peer import HOST
-from test_outbox import SENDER, instances, taker, until
+from test_outbox import SENDER, instances, recording_receiver, until
 
 FORKS = Path(__file__).parent / "outbox_forks.py"
 
@@ -45,13 +45,13 @@ def without_its_lock(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("rename", [symbolic_link, hard_link, linked_folder, without_its_lock])
-def test_no_other_process_delivers_from_it(tmp_path, rename: Callable[[Path], Path]):
+def test_other_processes_cannot_deliver(tmp_path, rename: Callable[[Path], Path]):
     path = tmp_path / "outbox"
-    with taker() as one:
-        dead = Peer(HOST, 1, name=one.peer.name)
+    with recording_receiver() as receiver:
+        dead = Peer(HOST, 1, name=receiver.peer.name)
         with closing(Delivery(dead, outbox=path)) as delivery:
             delivery.put(numbered(5), source="numbered")
-            program = Program(SENDER, one.listener.port, rename(path), 5)
+            program = Program(SENDER, receiver.listener.port, rename(path), 5)
             try:
                 assert program.ended() == 1
                 assert "another process delivers from this outbox" in str(program)
@@ -59,13 +59,13 @@ def test_no_other_process_delivers_from_it(tmp_path, rename: Callable[[Path], Pa
                 program.close()
             with pytest.raises(OutboxError, match="this process already delivers from this outbox"):
                 Delivery(dead, outbox=rename(path) if rename is without_its_lock else path)
-            # Those who only look are not kept out, and the lock outlives that they do.
+            # The outbox can be read meanwhile, and stays locked.
             with closing(sqlite3.connect(path)) as database:
                 assert database.execute("SELECT sum(count) FROM batches").fetchone() == (5,)
-        assert one.instances == []
-        with Delivery(one.peer, outbox=path):
+        assert receiver.instances == []
+        with Delivery(receiver.peer, outbox=path):
             pass
-    assert one.instances == instances(5)
+    assert receiver.instances == instances(5)
 
 
 OTHERWISE = """
@@ -80,8 +80,8 @@ except OutboxError as error:
 """
 
 
-def test_systems_on_which_the_file_itself_can_not_be_locked(tmp_path, monkeypatch):
-    """Its lock is a file beside it; when that is removed, the next event is not taken."""
+def test_systems_without_file_locks(tmp_path, monkeypatch):
+    """The lock is a separate file. If it is removed, the next event is not accepted."""
     monkeypatch.setattr("fastdimse._outbox.locked_file._LOCKS_ITSELF", False)
     path = tmp_path / "outbox"
     link = symbolic_link(path)
@@ -98,7 +98,7 @@ def test_systems_on_which_the_file_itself_can_not_be_locked(tmp_path, monkeypatc
         assert delivery.progress()[0].due == 1
 
 
-def test_a_place_that_is_no_file(tmp_path, monkeypatch):
+def test_path_that_is_not_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for path, text in [
         ("", "not an empty string"),
@@ -108,23 +108,23 @@ def test_a_place_that_is_no_file(tmp_path, monkeypatch):
     ]:
         with pytest.raises(ValueError, match=text):
             Delivery(Peer(HOST, 1), outbox=path)
-    # SQLite has names for what is kept nowhere: here they are names of files.
+    # SQLite's names of databases in memory are names of files here.
     with closing(Delivery(Peer(HOST, 1), outbox=":memory:")) as delivery:
         delivery.put(numbered(1))
     assert (tmp_path / ":memory:").stat().st_size > 0
 
 
-def test_the_folder_is_the_one_in_which_it_was_opened(tmp_path, monkeypatch):
+def test_relative_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with taker() as one:
-        with Delivery(one.peer, outbox="outbox") as delivery:
+    with recording_receiver() as receiver:
+        with Delivery(receiver.peer, outbox="outbox") as delivery:
             monkeypatch.chdir("/")
             delivery.put(numbered(2))
         assert delivery.outcomes()["Status"] == [0, 0]
     assert (tmp_path / "outbox").stat().st_size > 0
 
 
-def test_what_fails_holds_no_lock(tmp_path, monkeypatch):
+def test_failure_releases_the_lock(tmp_path, monkeypatch):
     path = tmp_path / "outbox"
 
     def fail(thread: threading.Thread) -> None:
@@ -134,7 +134,7 @@ def test_what_fails_holds_no_lock(tmp_path, monkeypatch):
         patched.setattr(threading.Thread, "start", fail)
         with pytest.raises(RuntimeError, match="can't start new thread") as caught:
             Delivery(Peer(HOST, 1), outbox=path)
-    # Its frames are alive.
+    # The frames of the exception are alive.
     assert caught.tb is not None
     with closing(Delivery(Peer(HOST, 1), outbox=path)) as delivery:
         delivery.put(numbered(1))
@@ -146,20 +146,20 @@ def test_what_fails_holds_no_lock(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
-def test_a_forked_process_neither_delivers_nor_holds_it(tmp_path):
+def test_forked_process(tmp_path):
     path = tmp_path / "outbox"
-    with taker() as one:
-        program = Program(FORKS, path, one.peer.name)
+    with recording_receiver() as receiver:
+        program = Program(FORKS, path, receiver.peer.name)
         try:
             child = int(program.find(r"^child (\d+)$", "stdout")[1])
             results = program.find(r"^results (.*)$", "stdout")[1]
             assert results.split("; ") == ["put OutboxError", "wait OutboxError", "closed"]
             program.send_signal(signal.SIGKILL)
             until(lambda: "exit code -9" in str(program))
-            with Delivery(one.peer, outbox=path):
+            with Delivery(receiver.peer, outbox=path):
                 pass
             os.kill(child, 0)
             os.kill(child, signal.SIGKILL)
         finally:
             program.close()
-    assert one.instances == instances(3)
+    assert receiver.instances == instances(3)

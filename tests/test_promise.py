@@ -1,7 +1,7 @@
-"""Success is a promise: what a listener answers with Success has been given to who takes events.
+"""A listener responds with Success only to events that it has delivered to the program.
 
-A model of peers that split and join fragments, stall, and end in every way; the listener is real.
-Its bytes are not written by the library.
+A model of peers divides and joins fragments, stalls, and ends in every way. The listener is real.
+The bytes of the peers are not written by fastdimse.
 """
 
 import socket
@@ -39,7 +39,7 @@ from scripted_peer import A_ABORT, A_RELEASE_RQ, HOST
 from test_receiving import COMMITMENT, request
 
 PROCEDURE_STEP = "1.2.840.10008.3.1.2.3.5"
-"""A SOP class that does not travel on a context of storage commitment."""
+"""A SOP class that a context of storage commitment does not accept."""
 
 SUCCESS, REFUSED_BY_HANDLER = 0x0000, 0x0112
 
@@ -53,7 +53,7 @@ class Message:
     instance: str
     data: bytes
     end: int | None = None
-    """Where the PDU of its last fragment ends, among all bytes of the peer."""
+    """Position of the end of its last PDU in the bytes of the peer."""
 
     def is_event(self) -> bool:
         return self.kind not in ("stray", "echo", "action")
@@ -61,7 +61,7 @@ class Message:
 
 @dataclass
 class Peer:
-    """A peer: what it wrote, and how much of that has left."""
+    """A peer, the bytes that it wrote, and the number of those that were sent."""
 
     connection: socket.socket
     messages: list[Message] = field(default_factory=list)
@@ -74,7 +74,7 @@ class Peer:
     answers: bytes = b""
 
     def join(self, count: int) -> None:
-        """Put fragments into one PDU, of one message or of several."""
+        """Join fragments of one or several messages in one PDU."""
         some, self.fragments = self.fragments[:count], self.fragments[count:]
         self.stream += pdu(*(fragment for fragment, _ in some))
         self.boundaries.append(len(self.stream))
@@ -83,24 +83,24 @@ class Peer:
                 message.end = len(self.stream)
 
     def send(self, to: int) -> None:
-        """Send up to a byte."""
+        """Send the bytes up to a position."""
         try:
             self.connection.sendall(self.stream[self.sent : to])
             self.sent = to
         except OSError:
-            # The listener ended the association, for what it may only do if this peer broke a rule.
+            # The listener ended the association, which is correct only after an error of this peer.
             self.is_open = False
 
     def boundary(self) -> int:
-        """The end of the PDU that is on its way."""
+        """Position of the end of the PDU that is partly sent."""
         return min(end for end in self.boundaries if end >= self.sent)
 
     def complete(self) -> list[Message]:
-        """The messages that the listener has all of."""
+        """The messages that were sent completely."""
         return [one for one in self.messages if one.end is not None and one.end <= self.sent]
 
     def read_to_end(self) -> None:
-        """Read until the listener has nothing more to say."""
+        """Read until the listener closes the connection."""
         try:
             while not self.has_last() and (found := self.connection.recv(1 << 16)):
                 self.answers += found
@@ -109,11 +109,11 @@ class Peer:
         self.connection.close()
 
     def has_last(self) -> bool:
-        """Whether an A-RELEASE-RP or A-ABORT has come."""
+        """Whether an A-RELEASE-RP or A-ABORT was received."""
         return any(kind in (6, 7) for kind, _ in self.pdus())
 
     def pdus(self) -> list[tuple[int, bytes]]:
-        """The PDUs of its answers."""
+        """The received PDUs."""
         found, rest = [], self.answers
         while len(rest) >= 6:
             end = 6 + struct.unpack_from(">I", rest, 2)[0]
@@ -124,7 +124,7 @@ class Peer:
         return found
 
     def answered(self) -> list[tuple[int, int]]:
-        """The Message ID and the Status of each event that was answered."""
+        """The Message ID and the Status of each response."""
         found = []
         for kind, body in self.pdus():
             if kind != 4:
@@ -147,7 +147,7 @@ class Peer:
 
 
 class Listening(RuleBasedStateMachine):
-    """A listener, and the peers that talk to it."""
+    """A listener, and its peers."""
 
     peers = Bundle("peers")
 
@@ -156,7 +156,7 @@ class Listening(RuleBasedStateMachine):
         self.way = way
         self.all: list[Peer] = []
         self.numbers: dict[int, Peer] = {}
-        # What was given out, by association: instance and data set, and whether it was kept.
+        # Delivered events by association: instance, data set, and whether the handler accepted it.
         self.given: dict[str, list[tuple[str, bytes]]] = {}
         self.kept: dict[str, list[str]] = {}
         options: dict[str, Any] = {"max_waiting": 2000, "idle_timeout": 5}
@@ -207,7 +207,7 @@ class Listening(RuleBasedStateMachine):
         number = len(peer.messages) + 1
         instance = f"1.{number}" if kind != "long" else "1." + "9" * 70
         data = data if kind in ("good", "long", "class") else b""
-        # A data set that is announced, and has no bytes.
+        # A data set of zero bytes that the command set announces.
         announced = bool(data) or kind == "empty"
         message = Message(number, kind, instance, data)
         command = {"stray": EVENT_RSP, "echo": ECHO_RQ, "action": ACTION_RQ}.get(kind, EVENT_RQ)
@@ -276,7 +276,7 @@ class Listening(RuleBasedStateMachine):
             if not peer.reads_all:
                 continue
             if self.way == "receive":
-                # Who waits for room goes on.
+                # Peers that wait for room continue.
                 peer.connection.settimeout(0.01)
                 while not self.has_ended(peer):
                     self.receive()
@@ -302,7 +302,7 @@ class Listening(RuleBasedStateMachine):
         given, kept = self.given.get(title, []), self.kept.get(title, [])
         complete = [one for one in peer.complete() if one.is_event()]
         good = [one for one in complete if one.kind in ("good", "empty")]
-        # Given out: complete events, as they were sent, in order, each once.
+        # Delivered: complete events as they were sent, in order, once.
         assert given == [(one.instance, one.data) for one in good][: len(given)]
         answered = peer.answered()
         by_number = {one.number: one for one in peer.messages}
@@ -313,11 +313,11 @@ class Listening(RuleBasedStateMachine):
         if peer.reads_all:
             assert len(given) == len(good)
             assert successes == kept
-            # All are answered; those of a batch behind others that were refused at once.
+            # All have a response; those of a batch after others that were rejected immediately.
             assert sorted(number for number, _ in answered) == [one.number for one in complete]
 
 
-def test_what_is_answered_with_success_was_given_out():
+def test_success_only_for_delivered_events():
     run_state_machine_as_test(
         Listening,
         settings=settings(max_examples=settings().max_examples, stateful_step_count=15),
@@ -326,8 +326,8 @@ def test_what_is_answered_with_success_was_given_out():
 
 @pytest.mark.parametrize("end", ["close", "abort", "garbage", "reset"])
 @pytest.mark.parametrize("way", ["receive", "handler", "batch_handler"])
-def test_a_pdu_that_ends_one_event_and_begins_the_next(way, end):
-    """No event is whole in PDUs of its own."""
+def test_pdu_with_fragments_of_two_events(way, end):
+    """The PDUs of an event also contain fragments of other events."""
     machine = Listening()
     machine.begin(way)
     peer = machine.connect()

@@ -1,4 +1,4 @@
-"""pynetdicom on our class, codec and wire: what its users see stays as it is."""
+"""`fastdimse.pynetdicom.install()`: the observable behaviour of pynetdicom is unchanged."""
 
 import sys
 import threading
@@ -24,13 +24,13 @@ INSTANCE = "1.2.840.10008.1.20.1.1"
 
 
 @pytest.fixture(autouse=True)
-def _taken_back() -> Iterator[None]:
+def _uninstalled() -> Iterator[None]:
     yield
     uninstall()
 
 
 def state() -> dict[tuple[str, ...], Any]:
-    """Return everything that pynetdicom's modules and classes hold."""
+    """Return all names and values of pynetdicom's modules and classes."""
     found: dict[tuple[str, ...], Any] = {}
     for module_name, module in list(sys.modules.items()):
         if module_name.split(".")[0] != "pynetdicom":
@@ -46,8 +46,8 @@ def state() -> dict[tuple[str, ...], Any]:
     return found
 
 
-def test_undone_without_trace():
-    # An association of another test may be about to end: it could still send one of ours.
+def test_uninstall_restores_everything():
+    # An association of another test can be open and send a message of fastdimse.
     until(lambda: not any(isinstance(thread, Association) for thread in threading.enumerate()))
     install()
     uninstall()
@@ -67,7 +67,7 @@ def test_undone_without_trace():
     ] == []
 
 
-def test_blocks_in_blocks():
+def test_nested_blocks():
     with installed():
         with installed():
             assert is_installed()
@@ -75,13 +75,13 @@ def test_blocks_in_blocks():
     assert not is_installed()
 
 
-def test_the_version_that_is_here_is_known():
+def test_installed_version_is_supported():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         install()
 
 
-def test_an_unknown_version_gets_the_class_only(monkeypatch):
+def test_unsupported_version_gets_only_the_class(monkeypatch):
     encode_msg = pynetdicom.dimse_messages.N_EVENT_REPORT_RQ.encode_msg
     monkeypatch.setattr(pynetdicom, "__version__", "9.9.9")
     with pytest.warns(UserWarning, match=r"9\.9\.9"):
@@ -91,7 +91,7 @@ def test_an_unknown_version_gets_the_class_only(monkeypatch):
 
 
 class Seen:
-    """What handlers of both ends saw."""
+    """Events that handlers of both applications received."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
@@ -133,7 +133,7 @@ def served(seen: Seen, *, look: bool) -> Iterator[int]:
 
 
 def conversation(*, look: bool, count: int = 4) -> tuple[Seen, Seen, list[str]]:
-    """Report some events over a real association."""
+    """Send some events on a real association."""
     ours, theirs = Seen(), Seen()
     answers = []
     with served(theirs, look=look) as port:
@@ -155,7 +155,7 @@ def conversation(*, look: bool, count: int = 4) -> tuple[Seen, Seen, list[str]]:
 
 
 @pytest.mark.parametrize("look", [True, False], ids=["looked at", "not looked at"])
-def test_a_conversation_is_the_same(look):
+def test_conversation_is_unchanged(look):
     plain = conversation(look=look)
     with installed():
         fast = conversation(look=look)
@@ -165,11 +165,11 @@ def test_a_conversation_is_the_same(look):
         assert ours.received[1:-1] == theirs.received[1:-1]
         assert ours.messages == theirs.messages
         assert ours.events == theirs.events
-    # A-ASSOCIATE and A-RELEASE around a command and a data set for each event, three of the last.
+    # A-ASSOCIATE and A-RELEASE, and a command and a data set for each event, three for the last.
     assert len(fast[0].sent) == 2 + 3 * 2 + 4
 
 
-def test_many_one_after_the_other():
+def test_many_events():
     with installed():
         _, theirs, answers = conversation(look=False, count=300)
     assert [event[2] for event in theirs.events] == list(range(1, 301))
@@ -177,13 +177,13 @@ def test_many_one_after_the_other():
     assert all("Status" in answer for answer in answers)
 
 
-def test_an_event_right_after_the_association_is_answered():
+def test_event_immediately_after_the_association_is_accepted():
     with installed():
         for _ in range(10):
             assert "Status" in conversation(look=False, count=1)[2][0]
 
 
-def test_an_event_on_the_association_whose_request_waits_for_its_answer():
+def test_event_while_a_request_is_outstanding():
     def answer(event: Any) -> tuple[int, Dataset]:
         status, _ = event.assoc.send_n_event_report(None, 1, PrintJob, INSTANCE)
         return status.Status, Dataset()
@@ -206,7 +206,7 @@ def test_an_event_on_the_association_whose_request_waits_for_its_answer():
             ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_N_GET, answer)]
         )
         address = server.socket.getsockname()
-        # In a thread, so that a conversation that never ends is a test that fails.
+        # In a thread, so that a conversation without an end fails the test.
         asking = threading.Thread(target=ask, daemon=True)
         asking.start()
         asking.join(30)
@@ -215,7 +215,7 @@ def test_an_event_on_the_association_whose_request_waits_for_its_answer():
     assert answers == [0x0000] * 10
 
 
-def test_a_changed_command_set_is_sent_as_it_was_changed():
+def test_changed_command_set_is_sent():
     with installed():
         event = fastdimse.N_EVENT_REPORT()
         event.MessageID = 1
@@ -230,7 +230,7 @@ def test_a_changed_command_set_is_sent_as_it_was_changed():
         assert fastdimse.N_EVENT_REPORT.decode_command_set(data[1:]).MessageID == 77
 
 
-def test_their_class_still_goes():
+def test_original_class_works():
     theirs = pynetdicom.dimse_primitives.N_EVENT_REPORT()
     theirs.MessageID = 1
     with installed():

@@ -1,4 +1,4 @@
-"""Whole associations, without fastdimse and with it: all that can be seen is the same."""
+"""Associations of pynetdicom without and with fastdimse: everything observable is the same."""
 
 import logging
 import socket
@@ -25,18 +25,18 @@ from fastdimse.pynetdicom import install, installed, is_installed, uninstall
 
 INSTANCE = "1.2.840.10008.1.20.1.1"
 CERTIFICATES = Path(pynetdicom.__file__).parent / "tests" / "cert_files"
-# pydicom's longest text.
+# The longest text that pydicom accepts.
 TEXT = "x" * 10_000
 
 
 @pytest.fixture(autouse=True)
-def _taken_back() -> Iterator[None]:
+def _uninstalled() -> Iterator[None]:
     yield
     uninstall()
 
 
 def of_size(characters: int) -> Dataset:
-    """Return event information of about that many bytes."""
+    """Return event information of about this number of bytes."""
     information = Dataset()
     information.ReferencedSOPSequence = []
     while characters > 0:
@@ -58,7 +58,7 @@ def image() -> Dataset:
 
 
 def answer(event: Any) -> tuple[int, Dataset | None]:
-    """Answer with what came, by the event's type."""
+    """Respond with the received data set, depending on the event type."""
     if event.event_type == 1:
         return 0x0000, None
     if event.event_type == 2:
@@ -67,7 +67,7 @@ def answer(event: Any) -> tuple[int, Dataset | None]:
 
 
 class Ends:
-    """An acceptor, and associations that are requested of it, with the same settings."""
+    """An acceptor, and associations with it, which have the same settings."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Ends:
         )
 
     def associate(self, *, sent: list[bytes] | None = None, **settings: Any) -> Association:
-        """Request one; list the PDUs that it sends if told so."""
+        """Open an association, and record the PDUs that it sends if `sent` is given."""
         ae = AE()
         ae.maximum_pdu_size = self._requestor_pdu
         ae.dimse_timeout = 5
@@ -143,16 +143,16 @@ def report(
     return status.Status, str(reply)
 
 
-# -------------------------------------------------------------- what is seen
+# -------------------------------------------------------- observable behaviour
 
 
 def rest() -> None:
-    """Let pynetdicom's reactor see that the answer has come: it would take the next one away."""
+    """Wait until pynetdicom's reactor is idle: it could consume the next response."""
     time.sleep(0.01)
 
 
 class Seen:
-    """What handlers of all notifications see, by the thread that they run in."""
+    """Notifications of all handlers, by the thread of the handler."""
 
     def __init__(self, *, look: bool) -> None:
         self.events: dict[str, list[tuple[str, str]]] = {}
@@ -182,7 +182,7 @@ class Seen:
 
 
 def everything(**settings: Any) -> tuple[Any, ...]:
-    """Do on one association what can be done; return what was answered, logged and seen."""
+    """Use all services on one association; return responses, log lines and notifications."""
     look = settings.pop("look", True)
     level = settings.pop("level", logging.DEBUG)
     seen = Seen(look=look)
@@ -210,7 +210,7 @@ def everything(**settings: Any) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("look", [True, False], ids=["looked at", "not looked at"])
 @pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO], ids=["debug", "info"])
-def test_all_that_can_be_seen_is_the_same(look, level):
+def test_observable_behaviour_is_unchanged(look, level):
     plain, fast = plain_and_installed(lambda: everything(look=look, level=level))
     for ours, theirs in zip(fast, plain, strict=True):
         assert ours == theirs
@@ -219,7 +219,7 @@ def test_all_that_can_be_seen_is_the_same(look, level):
     )
 
 
-# The smallest is so small that a command set comes in pieces too.
+# With the smallest, a command set has several fragments.
 @pytest.mark.parametrize(
     ("acceptor_pdu", "requestor_pdu"), [(50, 50), (0, 0), (16382, 128), (1 << 20, 0)]
 )
@@ -231,7 +231,7 @@ def test_any_maximum_pdu_length(acceptor_pdu, requestor_pdu):
     assert fast == plain
 
 
-def test_the_standard_handlers_can_be_left_out(monkeypatch):
+def test_without_standard_handlers(monkeypatch):
     monkeypatch.setattr(_config, "LOG_HANDLER_LEVEL", "none")
     plain, fast = plain_and_installed(everything)
     assert fast == plain
@@ -264,7 +264,7 @@ def per_second(association: Association, count: int) -> float:
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
-def test_events_do_not_wait_for_one_another(tls):
+def test_events_per_second(tls):
     if tls and not CERTIFICATES.is_dir():
         pytest.skip("this pynetdicom ships no certificates")
     with ends(tls=tls) as both:
@@ -275,12 +275,12 @@ def test_events_do_not_wait_for_one_another(tls):
             association = both.associate()
             fast = per_second(association, 200)
             association.release()
-    # pynetdicom's 20 or so against hundreds; the machine may be busy.
+    # About 20 with pynetdicom, and hundreds with fastdimse, on a busy machine too.
     assert fast > 4 * plain
 
 
-def what_is_sent(both: Ends, **settings: Any) -> list[bytes]:
-    """Return the PDUs of a requestor that reports one event."""
+def sent_pdus(both: Ends, **settings: Any) -> list[bytes]:
+    """Return the PDUs of a requestor that sends one event."""
     sent: list[bytes] = []
     association = both.associate(**settings, sent=sent)
     assert report(association, of_size(10), 1, 1)[0] == 0x0000
@@ -289,7 +289,7 @@ def what_is_sent(both: Ends, **settings: Any) -> list[bytes]:
 
 
 def seconds_in_pieces(address: Any, request: bytes, pieces: list[bytes], count: int) -> float:
-    """Report events in several small writes, as most of other makers do."""
+    """Send events in several small writes, as most other implementations do."""
     with socket.create_connection(address, timeout=10) as connection:
         connection.sendall(request)
         assert connection.recv(10_000)[0] == 2
@@ -302,36 +302,36 @@ def seconds_in_pieces(address: Any, request: bytes, pieces: list[bytes], count: 
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="only Linux has it")
-def test_a_peer_that_writes_in_pieces_does_not_wait():
+def test_peer_with_small_writes():
     with ends() as both:
-        plain_request, *_ = what_is_sent(both)
-        request, *pieces, _ = what_is_sent(both, implementation_class_uid="1.2.3")
+        plain_request, *_ = sent_pdus(both)
+        request, *pieces, _ = sent_pdus(both, implementation_class_uid="1.2.3")
         assert len(pieces) == 2
         plain = seconds_in_pieces(both.address, request, pieces, 20)
         with installed():
             fast = seconds_in_pieces(both.address, request, pieces, 40)
-            # Of pynetdicom's own, the reactor would take answers away.
+            # With pynetdicom's requestor, its reactor would consume responses.
             as_before = seconds_in_pieces(both.address, plain_request, pieces, 20)
-    # A millisecond or two each instead of 40.
+    # One or two milliseconds each instead of 40.
     assert fast / 40 < plain / 20 / 4
     assert as_before > plain / 2
 
 
-def test_a_long_message_in_many_pieces_takes_time_in_proportion():
+def test_time_of_a_long_message_is_linear():
     with installed(), ends(acceptor_pdu=200) as both:
         association = both.associate()
-        # 3,000 PDUs: were each of them to go through all that wait, it would take minutes.
+        # 3,000 PDUs: it would take minutes if each of them processed all waiting PDUs.
         start = time.perf_counter()
         assert report(association, of_size(600_000), 1)[0] == 0x0000
         assert time.perf_counter() - start < 5
         association.release()
 
 
-# ------------------------------------------------------- several at once
+# ------------------------------------------------------- several associations
 
 
 def run(*calls: Callable[[], None]) -> None:
-    """Run them at once; raise what one of them raises."""
+    """Run functions at the same time; raise the exception of one of them."""
     raised: list[BaseException] = []
 
     def guarded(call: Callable[[], None]) -> None:
@@ -350,7 +350,7 @@ def run(*calls: Callable[[], None]) -> None:
     assert not any(one.is_alive() for one in threads)
 
 
-def test_several_associations_at_once():
+def test_several_associations():
     with installed(), ends() as both:
 
         def talk(number: int) -> None:
@@ -366,7 +366,7 @@ def test_several_associations_at_once():
         run(*[lambda number=number: talk(number) for number in range(6)])
 
 
-def test_both_ends_report_at_once():
+def test_events_in_both_directions():
     with installed(), ends() as both:
         association = both.associate()
         until(lambda: bool(both.accepted))
@@ -379,8 +379,8 @@ def test_both_ends_report_at_once():
         association.release()
 
 
-def test_both_ends_report_much_at_once():
-    # With 8 MB the two wait for each other to read, without fastdimse too.
+def test_large_events_in_both_directions():
+    # With 8 MB, the two block each other, also without fastdimse.
     with installed(), ends() as both:
         association = both.associate()
         until(lambda: bool(both.accepted))
@@ -390,7 +390,7 @@ def test_both_ends_report_much_at_once():
         association.release()
 
 
-def test_a_handler_reports_on_its_own_association():
+def test_handler_sends_on_its_association():
     told: list[int] = []
 
     def report_back(event: Any) -> tuple[int, None]:
@@ -400,7 +400,7 @@ def test_a_handler_reports_on_its_own_association():
 
     with installed(), ends(handlers=[(evt.EVT_N_EVENT_REPORT, report_back)]) as both:
         association = both.associate(dimse_timeout=2)
-        # Whoever waits for an answer there, there is one of each.
+        # Both have exactly one response.
         assert report(association, None, 1)[0] == 0x0000
         assert told == [0x0000]
         association.release()
@@ -431,7 +431,7 @@ def test_network_timeout(mode, response):
     took: list[float] = []
     plain, fast = plain_and_installed(idle)
     assert fast == plain
-    # An abort takes its own time.
+    # The abort needs additional time.
     assert all(IDLE / 2 < seconds < IDLE + 2 for seconds in took)
 
 
@@ -473,7 +473,7 @@ def test_acse_timeout_of_the_acceptor():
     assert all(IDLE / 2 < seconds < IDLE + 2 for seconds in took)
 
 
-def test_network_timeout_after_it_has_been_taken_back():
+def test_network_timeout_after_uninstall():
     with ends() as both:
         with installed():
             association = both.associate()
@@ -483,10 +483,10 @@ def test_network_timeout_after_it_has_been_taken_back():
         assert association.is_released
 
 
-# ------------------------------------------------------- put in place, taken back
+# ------------------------------------------------------- install and uninstall
 
 
-def test_put_in_place_by_several_threads():
+def test_install_in_several_threads():
     theirs = pynetdicom.dimse_primitives.N_EVENT_REPORT
     start = threading.Barrier(8)
 
@@ -518,7 +518,7 @@ def test_blocks_in_several_threads():
     assert pynetdicom.dimse_primitives.N_EVENT_REPORT is theirs
 
 
-def test_a_block_ends_before_one_that_began_later():
+def test_overlapping_blocks():
     first, second = installed(), installed()
     first.__enter__()
     second.__enter__()
@@ -528,13 +528,13 @@ def test_a_block_ends_before_one_that_began_later():
     assert not is_installed()
 
 
-def test_asked_for_within_a_block_it_stays():
+def test_install_within_a_block_is_permanent():
     with installed():
         install()
     assert is_installed()
 
 
-def test_taken_back_between_events_and_put_in_place_again():
+def test_uninstall_and_install_between_events():
     with ends() as both:
         association = both.associate()
         for message_id in range(1, 11):
@@ -549,7 +549,7 @@ def test_taken_back_between_events_and_put_in_place_again():
         association.release()
 
 
-def test_messages_outlive_it():
+def test_messages_after_uninstall():
     kept: list[Any] = []
 
     def keep(event: Any) -> None:
@@ -571,7 +571,7 @@ def test_messages_outlive_it():
     assert requests[0].message_to_primitive().AffectedSOPInstanceUID == INSTANCE
 
 
-def test_a_message_has_no_other_attributes_than_pynetdicoms():
+def test_attributes_of_a_message():
     theirs = pynetdicom.dimse_messages.N_EVENT_REPORT_RSP()
     with installed():
         ours = pynetdicom.dimse_messages.N_EVENT_REPORT_RSP()
@@ -584,7 +584,7 @@ def test_a_message_has_no_other_attributes_than_pynetdicoms():
     assert str(here.value) == str(there.value)
 
 
-def test_a_data_set_that_a_handler_replaces_is_sent():
+def test_replaced_data_set_is_sent():
     def replace(event: Any) -> None:
         if type(event.message).__name__ == "N_EVENT_REPORT_RQ":
             event.message.data_set = BytesIO(bytes.fromhex("1000200004000000") + b"new ")

@@ -1,4 +1,4 @@
-"""What goes wrong on an association goes wrong as in pynetdicom: the same values, errors, logs."""
+"""Failures of associations are the same as in pynetdicom: values, errors and logs."""
 
 import logging
 import socket
@@ -18,7 +18,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 from associations import logged, over, plain_and_installed, thread, until
 
 INSTANCE = "1.2.840.10008.1.20.1.1"
-# Seconds that the requestor waits for an answer, where none comes.
+# Timeout of the requestor in seconds.
 SHORT = 0.3
 
 
@@ -53,7 +53,7 @@ def connection(event: Any) -> socket.socket:
 
 
 def says(*pdus: bytes) -> Callable[[Any], None]:
-    """Write this instead of the answer, and nothing more until the association ends."""
+    """Return a handler that sends these bytes instead of a response, and nothing else."""
 
     def handler(event: Any) -> None:
         connection(event).sendall(b"".join(pdus))
@@ -145,10 +145,10 @@ HANDLERS: dict[str, Callable[[Any], Any]] = {
     "an A-ABORT of the provider": says(b"\7\0\0\0\0\4\0\0\2\0"),
 }
 
-# After an exception in a service class the connection is closed right behind the A-ABORT.
+# After an exception in a service class, the connection is closed immediately after the A-ABORT.
 ABORT_AT_ONCE = {"no tuple", "a status beyond 16 bits"}
 if pynetdicom.__version__ < "3":
-    # Nor does its abort() wait for the peer.
+    # Its abort() does not wait for the peer either.
     ABORT_AT_ONCE.add("aborts")
 VARIED = ["aborts", "raises", "an unknown status", "an answer of another service"]
 
@@ -169,7 +169,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
 
 
 class Acceptor:
-    """A server whose handler is another one for each conversation."""
+    """A server with an exchangeable handler."""
 
     def __init__(self) -> None:
         self.handler: Callable[[Any], Any] = returns((0x0000, None))
@@ -202,7 +202,7 @@ def acceptor() -> Iterator[Acceptor]:
 def conversation(
     acceptor: Acceptor, handler: Callable[[Any], Any], request: dict[str, Any]
 ) -> dict[str, Any]:
-    """Report an event, and return what became of it at both ends."""
+    """Send an event, and return the results in both applications."""
     acceptor.handler, acceptor.associations, acceptor.happened = handler, [], {}
     ae = AE()
     ae.add_requested_context(StorageCommitmentPushModel)
@@ -221,32 +221,32 @@ def conversation(
         association = ae.associate(*acceptor.address, evt_handlers=acceptor.notes())
         until(lambda: bool(acceptor.associations))
         try:
-            told = [str(part) for part in association.send_n_event_report(**arguments)]
+            result = [str(part) for part in association.send_n_event_report(**arguments)]
         except Exception as error:
-            told = [type(error).__name__, str(error)]
-        # What comes of it comes within the time of some rounds.
+            result = [type(error).__name__, str(error)]
+        # The effects follow within some rounds of the reactors.
         time.sleep(0.05)
         state = [association.is_established, association.is_aborted, association.is_released]
         association.release()
         association.abort()
         other = acceptor.associations[0]
         for end in (association, other):
-            # Where a state machine has failed nobody else does it.
+            # A failed state machine does not do this.
             with suppress(AttributeError, OSError):
                 end.dul.socket.socket.shutdown(socket.SHUT_RDWR)
         until(lambda: over(association) and over(other))
-    return {"told": told, "state": state, "happened": acceptor.happened, "log": log.lines}
+    return {"result": result, "state": state, "happened": acceptor.happened, "log": log.lines}
 
 
-# pynetdicom's own upper layer ends with an exception in some cases.
+# In some cases, pynetdicom's upper layer ends with an exception.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.filterwarnings("ignore:Invalid value", "ignore:End of file reached")
 @pytest.mark.parametrize("name", HANDLERS)
-def test_what_the_acceptor_does(acceptor, name):
+def test_failures_of_the_acceptor(acceptor, name):
     plain, fast = plain_and_installed(lambda: conversation(acceptor, HANDLERS[name], {}))
     if name in ABORT_AT_ONCE:
-        # Whether the A-ABORT or the end of the connection is seen first is chance.
-        assert fast["told"] == plain["told"]
+        # Either the A-ABORT or the end of the connection is detected first.
+        assert fast["result"] == plain["result"]
         assert fast["state"] == plain["state"]
     else:
         assert fast == plain
@@ -254,13 +254,13 @@ def test_what_the_acceptor_does(acceptor, name):
 
 @pytest.mark.filterwarnings("ignore:Invalid value", "ignore:The value length")
 @pytest.mark.parametrize("name", REQUESTS)
-def test_what_the_requestor_sends(acceptor, name):
+def test_failures_of_the_requestor(acceptor, name):
     answers = returns((0x0000, None))
     plain, fast = plain_and_installed(lambda: conversation(acceptor, answers, REQUESTS[name]))
     assert fast == plain
 
 
 def test_the_outcomes_differ(acceptor):
-    # Were they all the same, it would be no wonder that ours are as theirs.
-    outcomes = {str(conversation(acceptor, HANDLERS[name], {})["told"]) for name in VARIED}
+    # The comparison is only significant if the outcomes differ.
+    outcomes = {str(conversation(acceptor, HANDLERS[name], {})["result"]) for name in VARIED}
     assert len(outcomes) == len(VARIED)

@@ -1,4 +1,4 @@
-"""Nothing to do costs no more than in pynetdicom, and nothing is left when it is over."""
+"""Idle associations need no more processor time than in pynetdicom, and release all resources."""
 
 import gc
 import os
@@ -22,10 +22,10 @@ PERIODS = 5
 ASSOCIATIONS = 3
 
 
-def test_an_idle_association_takes_no_more_processor_time():
+def test_processor_time_of_an_idle_association():
     with running(PROGRAM, "plain") as plain, running(PROGRAM, "installed") as fast:
         seconds: list[tuple[float, float]] = []
-        # Side by side, so that both have the machine to the same part.
+        # At the same time, so that both have the same share of the machine.
         for _ in range(PERIODS):
             plain.tell()
             fast.tell()
@@ -36,15 +36,15 @@ def test_an_idle_association_takes_no_more_processor_time():
 
 
 def left() -> tuple[int, list[str]]:
-    """Return how many file descriptors are open, and the threads of associations."""
-    # The folder itself is open while it is read.
+    """Return the number of open descriptors, and the threads of associations."""
+    # The folder is open while it is read.
     threads = [str(t) for t in threading.enumerate() if "reactor" in t.name or "Thread@" in t.name]
     return len(os.listdir(DESCRIPTORS)), threads
 
 
 @pytest.fixture(autouse=True)
 def _no_collection() -> Iterator[None]:
-    """What is left must not depend on a collection of garbage."""
+    """Resources must be released without garbage collection."""
     gc.collect()
     gc.disable()
     yield
@@ -79,7 +79,7 @@ def timed_out(association: Association) -> None:
 ENDINGS = [released, aborted, cut, aborted_by_the_acceptor, left_to_the_server, timed_out]
 
 
-def until_there_are(descriptors: int) -> None:
+def wait_for_descriptors(descriptors: int) -> None:
     end = time.monotonic() + 10
     while left()[0] > descriptors and time.monotonic() < end:
         time.sleep(0.01)
@@ -87,7 +87,7 @@ def until_there_are(descriptors: int) -> None:
 
 
 def descriptors_left(ending: Callable[[Association], None]) -> int:
-    """Return how many more descriptors are open after some associations than before."""
+    """Return the number of descriptors that some associations leave open."""
     ae = AE()
     ae.add_supported_context(Verification)
     ae.add_requested_context(Verification)
@@ -110,9 +110,9 @@ def descriptors_left(ending: Callable[[Association], None]) -> int:
 
 @pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="open file descriptors can't be counted")
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_nothing_is_left_of_an_association(ending: Callable[[Association], None]):
-    # Where the connection is cut pynetdicom leaves its sockets to the garbage collection, if not by
-    # chance: the two of each association. Ours would be four more.
+def test_resources_after_an_association(ending: Callable[[Association], None]):
+    # If the connection is closed, pynetdicom usually leaves its sockets to the garbage collection:
+    # two for each association. Those of fastdimse would be four more.
     theirs = 2 * ASSOCIATIONS if ending is cut else 0
     assert descriptors_left(ending) <= theirs
     with installed():
@@ -120,7 +120,7 @@ def test_nothing_is_left_of_an_association(ending: Callable[[Association], None]
 
 
 @pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="open file descriptors can't be counted")
-def test_nothing_is_left_of_an_association_that_never_was():
+def test_resources_after_a_failed_association():
     with installed():
         ae = AE()
         ae.acse_timeout = ae.connection_timeout = 0.2
@@ -129,21 +129,21 @@ def test_nothing_is_left_of_an_association_that_never_was():
         with socket.create_server(("127.0.0.1", 0)) as silent:
             address = silent.getsockname()
             assert not ae.associate(*address).is_established
-        # Nobody listens there any more.
+        # The port is closed.
         assert not ae.associate(*address).is_established
         ae.require_called_aet = True
         ae.add_supported_context(Verification)
         server = ae.start_server(("127.0.0.1", 0), block=False)
         assert ae.associate(*server.socket.getsockname(), ae_title="WRONG").is_rejected
-        # And of an acceptor that nobody asks for an association.
+        # The same for an acceptor without associations.
         with socket.create_connection(server.socket.getsockname()) as quiet:
             assert quiet.recv(1) == b""
         server.shutdown()
-        until_there_are(before[0])
+        wait_for_descriptors(before[0])
 
 
 @pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="open file descriptors can't be counted")
-def test_it_is_taken_back_while_an_association_lives():
+def test_uninstall_during_an_association():
     ae = AE()
     ae.add_supported_context(Verification)
     ae.add_requested_context(Verification)
@@ -156,4 +156,4 @@ def test_it_is_taken_back_while_an_association_lives():
         assert association.send_c_echo().Status == 0x0000
     association.release()
     server.shutdown()
-    until_there_are(before[0])
+    wait_for_descriptors(before[0])

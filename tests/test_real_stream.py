@@ -1,4 +1,4 @@
-"""What Orthanc sent and what pynetdicom answered, as they were captured (examples/)."""
+"""The captured streams of Orthanc and of pynetdicom in examples/."""
 
 import io
 import json
@@ -23,7 +23,7 @@ FIELDS = [
     "Status",
 ]
 CONTROL_HEADER = 11
-"""Where a PDU's first PDV says whether it is of a command (PS3.8 E.2)."""
+"""Position of the message control header of a PDU's first PDV (PS3.8 E.2)."""
 COMMAND_FIELDS = [b"\x00\x00\x00\x01\x02\x00\x00\x00\x00" + high for high in (b"\x01", b"\x81")]
 """The element Command Field of N-EVENT-REPORT-RQ and of -RSP."""
 
@@ -43,7 +43,7 @@ def stream(examples: Path, direction: str) -> bytes:
 
 @pytest.fixture
 def expected(examples: Path, direction: str) -> list[dict[str, Any]]:
-    """What pynetdicom's decoder read in them."""
+    """The events that pynetdicom decodes."""
     text = (examples / "orthanc-storage-commitment.expected.json").read_text()
     messages: list[dict[str, Any]] = json.loads(text)[direction]
     return messages
@@ -51,19 +51,17 @@ def expected(examples: Path, direction: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def decoded(stream: bytes) -> DecodedEvents:
-    """What ours reads in them."""
+    """The events that fastdimse decodes."""
     return decode_events(stream)
 
 
 def data_set_of(event: N_EVENT_REPORT) -> bytes:
-    """The bytes of the event's data set, none if it has none."""
+    """The bytes of the event's data set, or None."""
     stream: io.BytesIO | None = event.EventInformation
     return b"" if stream is None else stream.getvalue()
 
 
-def test_events_are_those_expected(
-    decoded: DecodedEvents, expected: list[dict[str, Any]], direction: str
-) -> None:
+def test_events(decoded: DecodedEvents, expected: list[dict[str, Any]], direction: str) -> None:
     assert len(decoded) == len(expected) == 24
     for event, message in zip(decoded, expected, strict=True):
         assert {name: getattr(event, name) for name in FIELDS} == {
@@ -74,9 +72,7 @@ def test_events_are_those_expected(
         assert (event.MessageIDBeingRespondedTo is None) == (direction == "requests")
 
 
-def test_columns_are_those_expected(
-    decoded: DecodedEvents, expected: list[dict[str, Any]], direction: str
-) -> None:
+def test_columns(decoded: DecodedEvents, expected: list[dict[str, Any]], direction: str) -> None:
     table = pa.table(decoded)
     for name in FIELDS:
         assert table[name].to_pylist() == [message[name] for message in expected]
@@ -94,13 +90,13 @@ def event_pdus(stream: bytes) -> bytes:
         if pdu[0] != P_DATA_TF_TYPE:
             continue
         if pdu[CONTROL_HEADER] & 1:
-            # None of these commands is longer than a PDU.
+            # Each of these command sets has one PDU.
             event = any(command_field in pdu for command_field in COMMAND_FIELDS)
         kept += pdu if event else b""
     return kept
 
 
-def test_encoding_back_gives_the_same_bytes(decoded: DecodedEvents, stream: bytes) -> None:
+def test_encode_again(decoded: DecodedEvents, stream: bytes) -> None:
     sent = event_pdus(stream)
     assert sent
     for events in (decoded, pa.table(decoded), list(decoded)):
@@ -109,12 +105,12 @@ def test_encoding_back_gives_the_same_bytes(decoded: DecodedEvents, stream: byte
 
 @pytest.fixture
 def structured(stream: bytes) -> DecodedEvents:
-    """What ours reads in them, data sets by their attributes."""
+    """The events that fastdimse decodes, with structured data sets."""
     return decode_events(stream, event_information="structured", event_reply="structured")
 
 
 def values_of(dataset: Dataset) -> dict[str, Any]:
-    """What pydicom reads, in the types of a table."""
+    """The values that pydicom decodes, in the types of a table."""
     return {
         element.keyword: [values_of(item) for item in element.value]
         if element.VR == "SQ"
@@ -124,7 +120,7 @@ def values_of(dataset: Dataset) -> dict[str, Any]:
 
 
 def without_nulls(value: Any) -> Any:
-    """What a structure has; what only other rows have is null in it."""
+    """A structure without nulls, which stand for attributes of other rows."""
     if isinstance(value, list):
         return [without_nulls(item) for item in value]
     if not isinstance(value, dict):
@@ -132,7 +128,7 @@ def without_nulls(value: Any) -> Any:
     return {name: without_nulls(one) for name, one in value.items() if one is not None}
 
 
-def test_structured_data_sets_have_what_pydicom_reads(
+def test_structured_data_sets(
     structured: DecodedEvents, expected: list[dict[str, Any]], direction: str
 ) -> None:
     assert not structured.rejected
@@ -142,7 +138,7 @@ def test_structured_data_sets_have_what_pydicom_reads(
         encoded = io.BytesIO(bytes.fromhex(message["data_set_hex"]))
         dataset = read_dataset(encoded, is_implicit_VR=True, is_little_endian=True)
         assert without_nulls(attributes or {}) == values_of(dataset)
-    # Reports of what was stored and of what was not, neither of them without references.
+    # Events of stored and of missing instances, each with references.
     if direction == "requests":
         references = [len(one["ReferencedSOPSequence"] or []) for one in found]
         failures = [len(one["FailedSOPSequence"] or []) for one in found]
@@ -151,27 +147,25 @@ def test_structured_data_sets_have_what_pydicom_reads(
         assert any(failures)
 
 
-def test_structured_data_sets_encoded_back_give_the_same_bytes(
-    structured: DecodedEvents, stream: bytes
-) -> None:
-    """Orthanc writes sequences and items with explicit lengths, as we do: nothing may differ."""
+def test_encode_structured_data_sets_again(structured: DecodedEvents, stream: bytes) -> None:
+    """Orthanc writes sequences and items with explicit lengths, as fastdimse does."""
     sent = event_pdus(stream)
     table = pa.table(structured)
     for events in (structured, table, table.to_pylist()):
         assert bytes(encode_events(events, max_pdu_length=16382)) == sent
 
 
-def test_pynetdicom_encodes_the_same_bytes(stream: bytes) -> None:
+def test_encode_with_pynetdicom(stream: bytes) -> None:
     reports = [
         message for message in decode_stream(stream) if type(message).__name__ == "N_EVENT_REPORT"
     ]
     for report in reports:
-        # pynetdicom decodes to an empty stream where there is no data set.
+        # pynetdicom decodes a missing data set as an empty stream.
         report.EventInformation = report.EventInformation if data_set_of(report) else None
     assert bytes(encode_events(reports)) == b"".join(encode_p_data(report) for report in reports)
 
 
-def test_what_is_stepped_over(decoded: DecodedEvents, stream: bytes) -> None:
+def test_skipped_pdus_and_messages(decoded: DecodedEvents, stream: bytes) -> None:
     names = {
         1: "A-ASSOCIATE-RQ",
         2: "A-ASSOCIATE-AC",

@@ -1,4 +1,4 @@
-"""``fastdimse receive`` and ``fastdimse echo``, as programs of their own."""
+"""``fastdimse receive`` and ``fastdimse echo`` as programs."""
 
 import base64
 import json
@@ -35,7 +35,7 @@ REPORT = element(0x0008, 0x1195, b"1.2\0")
 
 
 class Receiver(Program):
-    """One that writes to a folder, and the port that it listens on."""
+    """A running `fastdimse receive` that writes to a folder."""
 
     def __init__(self, folder: Path, *options: object) -> None:
         command = ("fastdimse", "receive", 0, "-o", folder, "--host", HOST)
@@ -44,7 +44,7 @@ class Receiver(Program):
 
 
 def received(folder: Path) -> list[dict[str, Any]]:
-    """Read all whole files, in the order of their names."""
+    """Read all complete files, in the order of their names."""
     rows: list[dict[str, Any]] = []
     for path in sorted(folder.iterdir()):
         if path.suffix == ".parquet":
@@ -57,7 +57,7 @@ def received(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("format", ["parquet", "arrow", "ndjson"])
-def test_what_pynetdicom_reports_is_in_the_files(tmp_path, format):
+def test_files_of_events_of_pynetdicom(tmp_path, format):
     program = Receiver(tmp_path, "--format", format)
     try:
         talk = association(program.listens_on)
@@ -66,7 +66,7 @@ def test_what_pynetdicom_reports_is_in_the_files(tmp_path, format):
                 None, number, COMMITMENT, StorageCommitmentPushModelInstance, msg_id=number
             )
             assert status.Status == 0
-            # It is answered when it is there.
+            # The event is in the file before the response.
             [part] = tmp_path.iterdir()
             assert part.name.endswith(".part")
             assert part.stat().st_size > 0
@@ -82,7 +82,7 @@ def test_what_pynetdicom_reports_is_in_the_files(tmp_path, format):
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_the_real_stream_with_its_attributes(tmp_path):
+def test_attributes_of_the_captured_stream(tmp_path):
     options = ("--format", "ndjson", "--data-sets", "structured", "--stop-after", 24)
     program = Receiver(tmp_path, *options)
     try:
@@ -98,9 +98,9 @@ def test_the_real_stream_with_its_attributes(tmp_path):
         assert row["EventInformation"]["TransactionUID"]
 
 
-def test_only_a_data_set_that_can_not_be_read_stays_bytes(tmp_path):
+def test_only_unreadable_data_sets_remain_bytes(tmp_path):
     truncated = REPORT[:-1]
-    # pyarrow has no types that are nested as deep.
+    # pyarrow has no types of this depth.
     deep = b""
     for _ in range(40):
         deep = element(8, 0x1199, item(deep))
@@ -137,11 +137,11 @@ def test_only_a_data_set_that_can_not_be_read_stays_bytes(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the most memory of another process")
-def test_a_wide_data_set_takes_memory_in_proportion(tmp_path):
+def test_memory_of_wide_data_sets(tmp_path):
     options = ("--format", "ndjson", "--data-sets", "structured", "--stop-after", 25)
     program = Receiver(tmp_path, *options)
 
-    def most_memory() -> int:
+    def peak_memory() -> int:
         status = Path(f"/proc/{program.pid}/status").read_text()
         return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) << 10
 
@@ -149,12 +149,12 @@ def test_a_wide_data_set_takes_memory_in_proportion(tmp_path):
         [event] = numbered(1)
         with connect(HOST, program.listens_on) as talk:
             assert talk.send([{**event, "EventInformation": REPORT}]).answered == 1
-            before = most_memory()
-            # The widest that can be read, and far wider ones, of 216 kB each.
+            before = peak_memory()
+            # The widest data set that can be decoded, and wider ones of 216 kB each.
             for count in [*range(600, 1_400, 100), *[12_000] * 15]:
                 wide = {**event, "EventInformation": wide_items(count)}
                 assert talk.send([wide]).answered == 1
-            grew = most_memory() - before
+            grew = peak_memory() - before
             assert talk.send([{**event, "EventInformation": REPORT}]).answered == 1
         assert program.ended() == 0
     finally:
@@ -163,7 +163,7 @@ def test_a_wide_data_set_takes_memory_in_proportion(tmp_path):
     assert len(received(tmp_path)) == 25
 
 
-def test_files_rotate(tmp_path):
+def test_rotation(tmp_path):
     options = ("--format", "arrow", "--rotate-events", 10, "--stop-after", 35)
     program = Receiver(tmp_path, *options)
     try:
@@ -177,7 +177,7 @@ def test_files_rotate(tmp_path):
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_files_are_whole_after_a_while(tmp_path):
+def test_files_are_complete_after_the_interval(tmp_path):
     program = Receiver(tmp_path, "--rotate-seconds", 0.3)
     try:
         with connect(HOST, program.listens_on) as talk:
@@ -193,7 +193,7 @@ def test_files_are_whole_after_a_while(tmp_path):
 
 
 @pytest.mark.parametrize("format", ["parquet", "arrow", "ndjson"])
-def test_what_was_answered_outlives_a_kill(tmp_path, format):
+def test_events_with_a_response_survive_a_kill(tmp_path, format):
     program = Receiver(tmp_path, "--format", format)
     try:
         delivery = Delivery(Peer(HOST, program.listens_on, window=16), longest_delay=0.1)
@@ -208,7 +208,7 @@ def test_what_was_answered_outlives_a_kill(tmp_path, format):
     answered = delivery.outcomes()["Status"].count(0)
     assert 500 <= answered < 100_000
     [part] = tmp_path.iterdir()
-    # Bytes of a batch that was being written.
+    # Bytes of an incomplete batch.
     with part.open("ab") as file:
         file.write(b"half a line or batch")
     program = Receiver(tmp_path, "--format", format)
@@ -230,8 +230,8 @@ mount -t tmpfs -o size=300k tmpfs "$1" && exec {sys.executable} -m fastdimse rec
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="unshare is not installed")
-def test_a_full_disk(tmp_path):
-    """What can't be written is not answered with Success."""
+def test_full_disk(tmp_path):
+    """The response to an event that cannot be written is not Success."""
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", FULL, "sh", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -242,8 +242,8 @@ def test_a_full_disk(tmp_path):
     try:
         with connect(HOST, port, window=8) as talk:
             outcomes = talk.send(numbered(20_000)).to_pydict()
-        # Its files are in a place that only it sees: what it counts is told. A receiver that has
-        # much to say would wait for who reads that, so it is read before its end.
+        # The files are in a mount that only the receiver can read, so its output is checked. The
+        # output is read before the end, because a full pipe would block the receiver.
         out, err = process.communicate(timeout=30)
     finally:
         process.kill()
@@ -251,20 +251,20 @@ def test_a_full_disk(tmp_path):
     assert err.splitlines() == ["fastdimse: error: [Errno 28] No space left on device"]
     written = int(out.split(" events in ")[0].replace(",", ""))
     assert outcomes["Status"].count(0) == written > 100
-    # The last answers can have been on their way when it ended.
+    # The last responses can be lost at the end.
     told = re.search(r"^([\d,]+) events with Status 0110H: \[Errno 28\] No space", out, re.M)
     assert told is not None
     assert int(told[1].replace(",", "")) >= outcomes["Status"].count(0x0110) > 0
 
 
-def test_a_folder_that_can_not_be(tmp_path):
+def test_impossible_folder(tmp_path):
     (tmp_path / "file").write_text("")
     ran = run("receive", 0, "-o", tmp_path / "file")
     assert ran.returncode == 2
     assert b"File exists" in ran.stderr
 
 
-def test_a_port_that_is_taken(tmp_path):
+def test_port_in_use(tmp_path):
     with listen(0, host=HOST) as listener:
         ran = run("receive", listener.port, "-o", tmp_path, "--host", HOST)
     assert ran.returncode == 2
@@ -281,13 +281,13 @@ def test_a_port_that_is_taken(tmp_path):
         (["--certificate", "nothing.pem"], "needs its key"),
     ],
 )
-def test_wrong_usage(tmp_path, options, text):
+def test_invalid_usage(tmp_path, options, text):
     ran = run("receive", 0, "-o", tmp_path, *options)
     assert ran.returncode == 2, ran.stderr
     assert text in ran.stderr.decode()
 
 
-def test_titles_and_secure_connections(tmp_path):
+def test_titles_and_tls(tmp_path):
     ours = authority(tmp_path / "tls")
     files = ours.certify("localhost")
     folder = tmp_path / "events"
@@ -323,7 +323,7 @@ def test_titles_and_secure_connections(tmp_path):
 # ----------------------------------------------------------------------- echo
 
 
-def test_pynetdicom_answers_an_echo():
+def test_echo_to_pynetdicom():
     asked = []
     ae = AE("PEER")
     ae.add_supported_context(Verification)
@@ -347,7 +347,7 @@ def test_pynetdicom_answers_an_echo():
 
 
 @pytest.mark.skipif(shutil.which("storescp") is None, reason="dcmtk is not installed")
-def test_dcmtk_answers_an_echo_and_asks_us(tmp_path):
+def test_echo_to_and_from_dcmtk(tmp_path):
     with listen(0, host=HOST, called_ae="MINE") as listener:
         arguments = ["echoscu", "-aec", "MINE", HOST, str(listener.port)]
         ran = subprocess.run(arguments, capture_output=True, timeout=30, check=False)
@@ -363,7 +363,7 @@ def test_dcmtk_answers_an_echo_and_asks_us(tmp_path):
         server.wait()
 
 
-def test_no_echo():
+def test_failed_echo():
     def silent(talk: Conversation) -> None:
         talk.accept(scp=None)
         talk.read()
@@ -382,7 +382,7 @@ def test_no_echo():
     assert run("echo", HOST, port, "--called-ae", "\\").returncode == 2
 
 
-def test_an_event_that_is_refused_is_told(tmp_path):
+def test_rejected_event_is_reported(tmp_path):
     program = Receiver(tmp_path, "--format", "ndjson")
     try:
         with socket.create_connection((HOST, program.listens_on), timeout=10) as talk:

@@ -1,4 +1,4 @@
-"""Files of ``fastdimse receive``: what was answered with Success is in one of them."""
+"""Files of ``fastdimse receive``: they contain each event with the response Success."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ def sent(port: int, first: int, end: int) -> list[int]:
 
 
 def found(folder: Path) -> list[str]:
-    """Return the instances in all whole files."""
+    """Return the instances in all complete files."""
     return [row["AffectedSOPInstanceUID"] for row in received(folder)]
 
 
@@ -45,8 +45,8 @@ def found(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 @pytest.mark.parametrize("format", ["parquet", "arrow", "ndjson"])
-def test_two_receivers_of_one_directory(tmp_path, end, format):
-    """A rolling restart: the second leaves the file of the first to it."""
+def test_two_receivers_with_one_directory(tmp_path, end, format):
+    """A rolling restart: the second receiver does not touch the file of the first."""
     folder, link = tmp_path / "events", tmp_path / "link"
     one = Receiver(folder, "--format", format)
     link.symlink_to(folder)
@@ -72,7 +72,7 @@ def test_two_receivers_of_one_directory(tmp_path, end, format):
     assert len(received(folder)) == 210
 
 
-def test_receivers_that_start_at_once_make_a_file_whole_once(tmp_path):
+def test_file_is_recovered_once(tmp_path):
     one = Receiver(tmp_path)
     try:
         assert sent(one.listens_on, 0, 5000) == [0] * 5000
@@ -82,23 +82,23 @@ def test_receivers_that_start_at_once_make_a_file_whole_once(tmp_path):
         one.close()
     command = [sys.executable, "-m", "fastdimse", "receive", "0", "-o", tmp_path, "--host", HOST]
     started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
-    told = ""
+    log = ""
     for process in started:
         assert process.stderr is not None
         while "listening on" not in (line := process.stderr.readline()):
             assert line, process.wait()
-            told += line
+            log += line
     for process in started:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
         assert process.returncode == 0
-    assert told.count("5,000 events of a run that was killed") == 1
+    assert log.count("5,000 events of a run that was killed") == 1
     assert sorted(found(tmp_path)) == sorted(instances(5000))
 
 
 @pytest.mark.parametrize("format", ["parquet", "arrow"])
-def test_killed_when_the_whole_file_was_there(tmp_path, format):
-    """Its events are not there twice, and nothing that was half written stays."""
+def test_killed_after_the_complete_file_was_written(tmp_path, format):
+    """No event is in two files, and no incomplete file is left."""
     program = Receiver(tmp_path, "--format", "parquet")
     try:
         assert sent(program.listens_on, 0, 5) == [0] * 5
@@ -116,7 +116,7 @@ def test_killed_when_the_whole_file_was_there(tmp_path, format):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_file_of_somebody_else_stays(tmp_path):
+def test_other_files_are_kept(tmp_path):
     for name in ("film.part", "film.ndjson.part", "events.arrows.part"):
         (tmp_path / name).write_text("half a line")
     program = Receiver(tmp_path)
@@ -129,11 +129,11 @@ def test_a_file_of_somebody_else_stays(tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
 
 
-# ------------------------------------------------------------------------- ends
+# ------------------------------------------------------------ end of a receiver
 
 
-def test_a_signal_in_the_middle_of_a_rotation(tmp_path):
-    """The file that is being made is made whole, and the run ends in order."""
+def test_signal_during_a_rotation(tmp_path):
+    """The file in progress is completed, and the receiver ends in order."""
     program = Receiver(tmp_path, "--rotate-seconds", "1")
     try:
         columns = {
@@ -156,8 +156,8 @@ def test_a_signal_in_the_middle_of_a_rotation(tmp_path):
 @pytest.mark.parametrize(
     "change", [shutil.rmtree, lambda path: path.rename(path.with_name("moved"))]
 )
-def test_a_directory_that_is_removed(tmp_path, change):
-    """Success is not answered for what nobody would find."""
+def test_removed_directory(tmp_path, change):
+    """The response is not Success if the file cannot be found later."""
     folder = tmp_path / "events"
     program = Receiver(folder, "--format", "ndjson")
     try:
@@ -173,7 +173,7 @@ def test_a_directory_that_is_removed(tmp_path, change):
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
-def test_a_directory_in_which_no_file_can_be_made():
+def test_directory_without_permission_to_write():
     ran = run("receive", 0, "-o", "/proc")
     assert ran.returncode == 2
     assert ran.stderr.decode().startswith(
@@ -182,7 +182,7 @@ def test_a_directory_in_which_no_file_can_be_made():
     assert len(ran.stderr.splitlines()) == 1
 
 
-def test_what_is_damaged_is_kept(tmp_path):
+def test_damaged_files_are_kept(tmp_path):
     program = Receiver(tmp_path, "--format", "arrow")
     try:
         for number in range(4):
@@ -193,7 +193,7 @@ def test_what_is_damaged_is_kept(tmp_path):
         program.close()
     [part] = tmp_path.glob("*.part")
     stream = bytearray(part.read_bytes())
-    # The length of the metadata of a message in its middle.
+    # The length of the metadata in the middle of the stream.
     offset = stream.find(b"\xff\xff\xff\xff", len(stream) // 2)
     stream[offset + 7] ^= 0x40
     part.write_bytes(stream)
@@ -208,11 +208,11 @@ def test_what_is_damaged_is_kept(tmp_path):
     assert damaged.read_bytes() == stream
 
 
-# ------------------------------------------------------------ files by themselves
+# ------------------------------------------------------------ the writer of files
 
 
 def some(count: int) -> ReceivedEvents:
-    """Return events that were received."""
+    """Return received events."""
     with listen(0, host=HOST) as listener:
         assert sent(listener.port, 0, count) == [0] * count
         events = listener.receive(timeout=10)
@@ -225,8 +225,8 @@ def files(folder: Path, chosen: RowFormat = RowFormat.NDJSON) -> ReceivedFiles:
 
 
 @pytest.mark.parametrize("chosen", [RowFormat.NDJSON, RowFormat.ARROW, RowFormat.PARQUET])
-def test_a_clock_that_stands_or_is_set_back(tmp_path, monkeypatch, chosen):
-    """No file takes the place of another, and names sort as they were written by one process."""
+def test_clock_that_is_set_back(tmp_path, monkeypatch, chosen):
+    """No file replaces another, and the names of a process sort in the order of writing."""
 
     class Clock(datetime):
         @classmethod
@@ -236,11 +236,11 @@ def test_a_clock_that_stands_or_is_set_back(tmp_path, monkeypatch, chosen):
     times = chain([50.0, 50.0, 49.0], repeat(50.0))
     monkeypatch.setattr(received_files, "datetime", Clock)
     events = some(1)
-    # It ends a file with each event.
+    # With one event in each file.
     one = ReceivedFiles(tmp_path, chosen, events=1, seconds=3600)
     for _ in range(3):
         one.write(events)
-    # Another process at the same moment, and one after it.
+    # Another process at the same time, and one later.
     two, three = files(tmp_path, chosen), files(tmp_path, chosen)
     two.write(events)
     three.write(events)
@@ -252,8 +252,8 @@ def test_a_clock_that_stands_or_is_set_back(tmp_path, monkeypatch, chosen):
 
 @pytest.mark.parametrize("chosen", [RowFormat.NDJSON, RowFormat.ARROW, RowFormat.PARQUET])
 @pytest.mark.parametrize("before", [0, 2])
-def test_events_that_can_not_be_encoded(tmp_path, monkeypatch, chosen, before):
-    """A writer that fails in the middle of a batch leaves nothing of it, and others are written."""
+def test_failed_batches(tmp_path, monkeypatch, chosen, before):
+    """A failed batch leaves nothing in the file, and other batches are written."""
     events = some(3)
     one = files(tmp_path, chosen)
     for _ in range(before):
@@ -277,8 +277,8 @@ def test_events_that_can_not_be_encoded(tmp_path, monkeypatch, chosen, before):
 
 
 @pytest.mark.parametrize("chosen", [RowFormat.NDJSON, RowFormat.ARROW, RowFormat.PARQUET])
-def test_what_is_synced(tmp_path, monkeypatch, chosen):
-    """Events and their file's name before they are answered, and a whole file before its end."""
+def test_syncs(tmp_path, monkeypatch, chosen):
+    """Events and the name of their file before the response, and a complete file before its end."""
     synced: list[tuple[int, int, bool]] = []
     fsync = os.fsync
 
@@ -301,7 +301,7 @@ def test_what_is_synced(tmp_path, monkeypatch, chosen):
     assert not synced[-1][2]
 
 
-def test_nothing_is_written_behind_the_end(tmp_path):
+def test_no_write_after_the_end(tmp_path):
     events = some(2)
     one = files(tmp_path)
     one.write(events)
@@ -311,8 +311,8 @@ def test_nothing_is_written_behind_the_end(tmp_path):
     assert found(tmp_path) == instances(2)
 
 
-def test_a_handler_that_fails_otherwise_is_told_once(tmp_path):
-    """A program whose writer fails for some events goes on with others."""
+def test_other_errors_are_reported_once(tmp_path):
+    """If the writer fails for some events, the program continues with others."""
     program = """
 import sys
 from fastdimse.cli import main
@@ -358,7 +358,7 @@ mount -t tmpfs -o size=300k tmpfs "$1" && exec {sys.executable} -m fastdimse rec
 
 
 def full_disk(folder: Path, port: int) -> tuple[subprocess.Popen[str], int]:
-    """Start a receiver whose disk will be full soon, and return its port."""
+    """Start a receiver with a small disk, and return its port."""
     folder.mkdir(exist_ok=True)
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", FULL, "sh"]
     process = subprocess.Popen(
@@ -375,7 +375,7 @@ def full_disk(folder: Path, port: int) -> tuple[subprocess.Popen[str], int]:
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="unshare is not installed")
-def test_a_sender_keeps_what_a_full_disk_did_not_take(tmp_path):
+def test_sender_retries_after_a_full_disk(tmp_path):
     rows, outbox = reports(tmp_path / "reports.ndjson", 2000), tmp_path / "outbox"
     process, port = full_disk(tmp_path / "full", 0)
     try:
@@ -386,14 +386,14 @@ def test_a_sender_keeps_what_a_full_disk_did_not_take(tmp_path):
         process.kill()
     assert process.returncode == 2
     assert first.returncode == 1
-    # One line each: of the receiver, and of what the sender was told.
+    # One line of the receiver, and one of the sender.
     assert len(err.splitlines()) == 1
     assert "No space left on device" in err
     assert "events with Status 0110H" in out or "event with Status 0110H" in out
     assert first.stderr.decode().count("0x0110") <= 1
     written = int(out.split(" events in ")[0].replace(",", ""))
     assert 100 < written < 2000
-    # There is space again.
+    # Space is available again.
     folder = tmp_path / "events"
     command = [sys.executable, "-m", "fastdimse", "receive", str(port), "-o", folder]
     receiver = subprocess.Popen([*command, "--host", HOST], stderr=subprocess.PIPE, text=True)
@@ -409,8 +409,8 @@ def test_a_sender_keeps_what_a_full_disk_did_not_take(tmp_path):
     assert found(folder) == instances(2000)[written:]
 
 
-def test_killed_again_and_again_nothing_that_was_answered_is_lost(tmp_path):
-    """Receivers that overlap, each killed at any moment, of whose files others make whole ones."""
+def test_repeated_kills_lose_no_event_with_a_response(tmp_path):
+    """Receivers overlap and are killed at any time; others complete their files."""
     folder = tmp_path / "events"
     answered: set[str] = set()
     programs: list[Receiver] = []

@@ -1,4 +1,4 @@
-"""Events taken in on a port: from pynetdicom, from this library, and from such as mean no good."""
+"""Events received on a port: from pynetdicom, from fastdimse, and from faulty peers."""
 
 import io
 import os
@@ -43,7 +43,7 @@ INSTANCE = "1.2.840.10008.1.20.1.1"
 
 
 def association(port: int, *, scp: bool = True) -> Any:
-    """Open one with pynetdicom, to send events or, as SCU, to ask for something."""
+    """Open an association with pynetdicom, as SCP for events or as SCU for requests."""
     ae = AE("SCP")
     ae.add_requested_context(Verification)
     ae.add_requested_context(StorageCommitmentPushModel)
@@ -51,8 +51,8 @@ def association(port: int, *, scp: bool = True) -> Any:
     return ae.associate(HOST, port, ae_title="LISTENER", ext_neg=roles)
 
 
-def taken(listener: Any, count: int) -> list[dict[str, Any]]:
-    """Receive so many events."""
+def receive_rows(listener: Any, count: int) -> list[dict[str, Any]]:
+    """Receive a number of events, and return their rows."""
     rows: list[dict[str, Any]] = []
     while len(rows) < count:
         received = listener.receive(timeout=10)
@@ -61,7 +61,7 @@ def taken(listener: Any, count: int) -> list[dict[str, Any]]:
     return rows
 
 
-def test_pynetdicom_reports_events():
+def test_events_of_pynetdicom():
     begin = time.time()
     with listen(0, host=HOST) as listener:
         talk = association(listener.port)
@@ -80,7 +80,7 @@ def test_pynetdicom_reports_events():
         assert talk.send_c_echo().Status == 0
         talk.release()
         assert talk.is_released
-        first, second = taken(listener, 2)
+        first, second = receive_rows(listener, 2)
         assert listener.take_failures() == []
     assert first["EventInformation"] == oracle(to_dataset(REPORT), first["TransferSyntaxUID"])
     assert (first["MessageID"], first["EventTypeID"]) == (11, 1)
@@ -90,7 +90,7 @@ def test_pynetdicom_reports_events():
     assert begin - 1 < first["Time"].timestamp() < time.time() + 1
 
 
-def test_pynetdicom_reports_a_printers_events_on_a_meta_sop_class():
+def test_events_on_a_meta_sop_class():
     with listen(0, host=HOST) as listener:
         ae = AE("SCP")
         ae.add_requested_context(BasicGrayscalePrintManagementMeta)
@@ -100,21 +100,21 @@ def test_pynetdicom_reports_a_printers_events_on_a_meta_sop_class():
             None, 1, Printer, PrinterInstance, meta_uid=BasicGrayscalePrintManagementMeta
         )
         talk.release()
-        [event] = taken(listener, 1)
+        [event] = receive_rows(listener, 1)
     assert status.Status == 0
     assert event["AffectedSOPClassUID"] == Printer
 
 
-def test_events_that_come_one_by_one_wait_as_others_do():
+def test_events_wait_until_they_are_read():
     with listen(0, host=HOST) as listener:
         begin = time.monotonic()
         with connect(HOST, listener.port, window=1) as talk:
             assert talk.send(events(1000, EventTypeID=[1] * 1000)).answered == 1000
-        assert len(taken(listener, 1000)) == 1000
+        assert len(receive_rows(listener, 1000)) == 1000
         assert time.monotonic() - begin < 20
 
 
-def test_a_peer_that_waits_for_an_acknowledgement_is_not_kept_waiting():
+def test_immediate_acknowledgement():
     with listen(0, host=HOST) as listener:
         talk = association(listener.port)
         begin = time.monotonic()
@@ -123,12 +123,12 @@ def test_a_peer_that_waits_for_an_acknowledgement_is_not_kept_waiting():
                 to_dataset(REPORT), 1, COMMITMENT, INSTANCE, msg_id=number
             )
             assert status.Status == 0
-        # 40 ms for each, were they acknowledged late.
+        # Delayed acknowledgements would take 40 ms for each.
         assert time.monotonic() - begin < 0.7
         talk.release()
 
 
-def test_a_handler_says_the_status(caplog):
+def test_status_of_a_handler(caplog):
     seen: list[Any] = []
 
     def handle(event: Any, calling_ae: str) -> int | None:
@@ -150,7 +150,7 @@ def test_a_handler_says_the_status(caplog):
     assert "of the handler" in caplog.text
 
 
-def test_what_is_sent_is_what_is_received():
+def test_received_rows_as_sent():
     informations = [REPORT, None, {"TransactionUID": "1.2.9"}]
     for syntax in (IMPLICIT, EXPLICIT):
         with listen(0, host=HOST) as listener:
@@ -158,7 +158,7 @@ def test_what_is_sent_is_what_is_received():
                 assert talk.window == 64
                 outcomes = talk.send(events(3, EventInformation=informations))
                 assert outcomes.answered == 3
-            rows = taken(listener, 3)
+            rows = receive_rows(listener, 3)
         assert [row["EventTypeID"] for row in rows] == [1, 2, 3]
         assert [row["EventInformation"] for row in rows] == [
             None if one is None else oracle(to_dataset(one), syntax) for one in informations
@@ -166,16 +166,16 @@ def test_what_is_sent_is_what_is_received():
         assert {row["TransferSyntaxUID"] for row in rows} == {syntax}
 
 
-def test_fragments_of_a_small_pdu_length():
+def test_small_max_pdu_length():
     information = b"\x08\0\x95\x11\xfe\x7f\0\0" + b"1" * 0x7FFE
     with listen(0, host=HOST, max_pdu_length=4096) as listener:
         with connect(HOST, listener.port) as talk:
             assert talk.max_pdu_length == 4096
             assert talk.send(events(3, EventInformation=information)).answered == 3
-        assert [row["EventInformation"] for row in taken(listener, 3)] == [information] * 3
+        assert [row["EventInformation"] for row in receive_rows(listener, 3)] == [information] * 3
 
 
-def test_many_associations_at_once_lose_nothing():
+def test_many_associations():
     with listen(0, host=HOST) as listener:
 
         def send(number: int) -> int:
@@ -185,7 +185,7 @@ def test_many_associations_at_once_lose_nothing():
 
         with ThreadPoolExecutor(64) as pool:
             answered = pool.map(send, range(64))
-            rows = taken(listener, 64 * 500)
+            rows = receive_rows(listener, 64 * 500)
         assert list(answered) == [500] * 64
     by_sender: dict[str, list[int]] = {}
     for row in rows:
@@ -195,7 +195,7 @@ def test_many_associations_at_once_lose_nothing():
     assert all(types == list(range(1, 501)) for types in by_sender.values())
 
 
-def test_a_million_events_wait_until_they_are_taken():
+def test_million_waiting_events():
     count = 100_000
     table = pa.table(
         {
@@ -217,7 +217,7 @@ def test_a_million_events_wait_until_they_are_taken():
         assert answered == [count]
 
 
-def test_an_echo_is_answered_as_pynetdicom_answers_it():
+def test_echo_as_pynetdicom():
     def answer(port: int) -> Any:
         answers: list[Any] = []
         handlers = [(evt.EVT_DIMSE_RECV, lambda event: answers.append(event.message.command_set))]
@@ -238,7 +238,7 @@ def test_an_echo_is_answered_as_pynetdicom_answers_it():
         assert answer(listener.port) == expected
 
 
-def test_other_requests_are_answered_too():
+def test_other_requests():
     with listen(0, host=HOST) as listener:
         talk = association(listener.port, scp=False)
         status, _ = talk.send_n_action(
@@ -253,7 +253,7 @@ def test_other_requests_are_answered_too():
 @pytest.mark.parametrize(
     ("options", "called", "calling", "diagnostic"),
     [
-        # A text alone is one title, not one for each letter.
+        # A text is one title, not a sequence of titles.
         ({"calling_aes": "SCP"}, "OTHER", "SCP", None),
         ({"calling_aes": "SCP"}, "OTHER", "S", 3),
         ({"called_ae": "LISTENER"}, "LISTENER", "SCP", None),
@@ -262,11 +262,11 @@ def test_other_requests_are_answered_too():
         ({"calling_aes": ["SCP"]}, "OTHER", "SCP2", 3),
     ],
 )
-def test_titles_are_checked_where_that_is_asked_for(options, called, calling, diagnostic):
+def test_ae_titles(options, called, calling, diagnostic):
     with listen(0, host=HOST, **options) as listener:
-        answer = talk_plainly(listener.port, request(called=called, calling=calling), end=True)
+        answer = exchange(listener.port, request(called=called, calling=calling), end=True)
     if diagnostic is None:
-        assert kinds(answer) == [AC]
+        assert pdu_types(answer) == [AC]
     else:
         rejected = A_ASSOCIATE_RJ()
         rejected.decode(answer)
@@ -274,7 +274,7 @@ def test_titles_are_checked_where_that_is_asked_for(options, called, calling, di
         assert rejected.reason_diagnostic == diagnostic
 
 
-def test_sop_classes_that_are_not_accepted():
+def test_rejected_sop_classes():
     for sop_classes in (["1.2.3"], "1.2.3"):
         with listen(0, host=HOST, sop_classes=sop_classes) as listener:
             talk = association(listener.port)
@@ -282,8 +282,8 @@ def test_sop_classes_that_are_not_accepted():
             talk.release()
 
 
-def test_contexts_with_ids_that_none_may_have():
-    """An even ID, and one that is there twice: the first context of that ID counts."""
+def test_invalid_context_ids():
+    """An even ID and a repeated one: the first context with an ID counts."""
     twice, even = (
         struct.pack(">BBHBBBB", 0x20, 0, 0, one, 0, 0, 0) + abstract + syntax
         for one, abstract, syntax in (
@@ -297,7 +297,7 @@ def test_contexts_with_ids_that_none_may_have():
     proposed = proposed[:end] + added + proposed[end:]
     proposed = proposed[:2] + struct.pack(">I", len(proposed) - 6) + proposed[6:]
     with listen(0, host=HOST) as listener:
-        answer = talk_plainly(listener.port, proposed, EVENT, A_RELEASE_RQ)
+        answer = exchange(listener.port, proposed, EVENT, A_RELEASE_RQ)
         accepted = A_ASSOCIATE_AC()
         accepted.decode(answer[: 6 + struct.unpack_from(">I", answer, 2)[0]])
         results = [
@@ -305,16 +305,16 @@ def test_contexts_with_ids_that_none_may_have():
             for one in accepted.presentation_context
         ]
         assert results == [(1, 0), (1, 2), (2, 2)]
-        assert taken(listener, 1)[0]["TransferSyntaxUID"] == IMPLICIT
+        assert receive_rows(listener, 1)[0]["TransferSyntaxUID"] == IMPLICIT
 
 
 def item(kind: int, uid: str) -> bytes:
-    """Write a sub-item that is a UID."""
+    """Return a sub-item with a UID."""
     return struct.pack(">BBH", kind, 0, len(uid)) + uid.encode()
 
 
 def request(called: str = "LISTENER", calling: str = "SCP") -> bytes:
-    """Return an A-ASSOCIATE-RQ of pynetdicom's."""
+    """Return an A-ASSOCIATE-RQ encoded by pynetdicom."""
     primitive = A_ASSOCIATE()
     primitive.application_context_name = "1.2.840.10008.3.1.1.1"
     primitive.calling_ae_title, primitive.called_ae_title = calling, called
@@ -331,8 +331,8 @@ def request(called: str = "LISTENER", calling: str = "SCP") -> bytes:
     return bytes(pdu.encode())
 
 
-def test_what_is_not_significant_in_a_request_is_not_read():
-    """Reserved bytes, further protocol versions, items of unknown types and longer ones."""
+def test_insignificant_fields_of_a_request():
+    """Reserved bytes, other protocol versions, and unknown or longer items."""
     pdu = bytearray(request())
     pdu[1], pdu[6], pdu[8:10], pdu[42:74] = 1, 0x80, b"\xff\xff", b"\xff" * 32
     user_at = pdu.index(b"\x50\x00")
@@ -344,8 +344,8 @@ def test_what_is_not_significant_in_a_request_is_not_read():
     pdu += b"\x60\xff\x00\x02xy"
     struct.pack_into(">I", pdu, 2, len(pdu) - 6)
     with listen(0, host=HOST) as listener:
-        answer = talk_plainly(listener.port, bytes(pdu), A_RELEASE_RQ)
-        assert kinds(answer) == [2, 6]
+        answer = exchange(listener.port, bytes(pdu), A_RELEASE_RQ)
+        assert pdu_types(answer) == [2, 6]
     accept = A_ASSOCIATE_AC()
     accept.decode(answer[:-10])
     [context] = accept.to_primitive().presentation_context_definition_results_list
@@ -354,8 +354,8 @@ def test_what_is_not_significant_in_a_request_is_not_read():
     assert [(role.uid, role.scu_role, role.scp_role) for role in roles] == [(COMMITMENT, 0, 1)]
 
 
-def talk_plainly(port: int, *parts: bytes, end: bool = False) -> bytes:
-    """Send bytes over a plain socket, and perhaps their end; return all that comes back."""
+def exchange(port: int, *parts: bytes, end: bool = False) -> bytes:
+    """Send bytes on a socket, and optionally close it; return all received bytes."""
     with socket.create_connection((HOST, port), timeout=10) as connection:
         answer = io.BytesIO()
         try:
@@ -368,12 +368,12 @@ def talk_plainly(port: int, *parts: bytes, end: bool = False) -> bytes:
         except TimeoutError:
             raise
         except OSError:
-            # The listener ended it before all was sent.
+            # The listener closed the connection before all bytes were sent.
             pass
         return answer.getvalue()
 
 
-def kinds(answer: bytes) -> list[int]:
+def pdu_types(answer: bytes) -> list[int]:
     """Return the types of PDUs."""
     found = []
     while answer:
@@ -385,14 +385,14 @@ def kinds(answer: bytes) -> list[int]:
 EVENT = bytes(encode_events(events(1)))
 
 
-def with_rest(pdu: bytes) -> bytes:
-    """Return a PDU with a PDV too many, which is none."""
+def with_invalid_pdv(pdu: bytes) -> bytes:
+    """Return a PDU with invalid bytes after its PDVs."""
     length = struct.unpack_from(">I", pdu, 2)[0] + 4
     return pdu[:2] + struct.pack(">I", length) + pdu[6:] + b"\0\0\0\xff"
 
 
 BEGUN = b"\x04\0\0\0\0\x12\0\0\0\x0e\1\1" + EVENT[12:24]
-"""The first bytes of an event's command set, in a fragment that is not the last."""
+"""The first bytes of the command set of an event, in a fragment that is not the last."""
 
 RQ, AC, RJ, DATA, RELEASE, RELEASED, ABORT = range(1, 8)
 
@@ -417,9 +417,9 @@ RQ, AC, RJ, DATA, RELEASE, RELEASED, ABORT = range(1, 8)
         ((request(), request()), [AC, ABORT], "A-ASSOCIATE-RQ"),
         ((request(), EVENT, b"\x07\0\0\0\0\x04\0\0\0\0"), [AC, DATA], "aborted"),
         ((request(), EVENT[:-5]), [AC, ABORT], "no complete PDU"),
-        # Something wrong behind an event in its PDU: the event is complete, received and answered.
-        ((request(), with_rest(EVENT)), [AC, DATA, ABORT], "the PDV"),
-        # Incomplete events, however the association ends.
+        # An error after an event in the same PDU: the event is received and has a response.
+        ((request(), with_invalid_pdv(EVENT)), [AC, DATA, ABORT], "the PDV"),
+        # Incomplete events, with each end of the association.
         (
             (request(), EVENT, BEGUN, A_RELEASE_RQ),
             [AC, DATA, RELEASED],
@@ -428,21 +428,21 @@ RQ, AC, RJ, DATA, RELEASE, RELEASED, ABORT = range(1, 8)
         ((request(), BEGUN, b"\x07\0\0\0\0\x04\0\0\0\0"), [AC], "aborted"),
     ],
 )
-def test_what_a_peer_may_do(parts, expected, failure):
+def test_valid_and_invalid_peers(parts, expected, failure):
     with listen(0, host=HOST, association_timeout=0.3, idle_timeout=0.3) as listener:
-        assert kinds(talk_plainly(listener.port, *parts)) == expected
+        assert pdu_types(exchange(listener.port, *parts)) == expected
         until(lambda: listener.connections == 0)
         failures = listener.take_failures()
         assert [failure in one for one in failures] == ([True] if failure else [])
         count = expected.count(DATA)
         if count:
-            assert len(taken(listener, count)) == count
+            assert len(receive_rows(listener, count)) == count
         assert listener.receive(timeout=0) is None
 
 
 @pytest.mark.parametrize("way", ["receive", "handler", "batch_handler"])
-def test_a_data_set_of_no_bytes(way):
-    """A command set that says that a data set follows, and a last fragment that is empty."""
+def test_data_set_of_zero_bytes(way):
+    """A command set that announces a data set, and an empty last fragment."""
     got: list[int | None] = []
     ways: dict[str, dict[str, Any]] = {
         "receive": {},
@@ -456,10 +456,10 @@ def test_a_data_set_of_no_bytes(way):
         if number % 2 == 0:
             messages.append(pdv(b"", LAST))
     with listen(0, host=HOST, **ways[way]) as listener:
-        # In one PDU, and a fragment in each.
+        # In one PDU, and with one fragment in each PDU.
         for pdus in (pdu(*messages), b"".join(map(pdu, messages))):
-            answer = talk_plainly(listener.port, request(), pdus + A_RELEASE_RQ)
-            assert kinds(answer) == [AC, *[DATA] * 4, RELEASED]
+            answer = exchange(listener.port, request(), pdus + A_RELEASE_RQ)
+            assert pdu_types(answer) == [AC, *[DATA] * 4, RELEASED]
             assert not listener.take_failures()
         if way == "receive":
             rows = pa.table(listener.receive(batch_size=8, linger=10))
@@ -468,36 +468,36 @@ def test_a_data_set_of_no_bytes(way):
             assert got == [1] * 8
 
 
-def test_a_message_that_is_too_long():
+def test_too_long_message():
     information = b"\x08\0\x95\x11\0\0\x01\0" + b"1" * 0x10000
     stream = bytes(encode_events(events(1, EventInformation=information)))
     with listen(0, host=HOST, max_message_length=50_000) as listener:
-        assert kinds(talk_plainly(listener.port, request(), stream)) == [AC, ABORT]
+        assert pdu_types(exchange(listener.port, request(), stream)) == [AC, ABORT]
         until(lambda: listener.connections == 0)
         assert "50000 bytes" in listener.take_failures()[0]
 
 
-def test_a_pdu_is_no_longer_than_a_message_may_be():
-    """``max_pdu_length=0`` announces the limit, and what is longer is not read."""
+def test_too_long_pdu():
+    """``max_pdu_length=0`` announces the limit, and longer PDUs are not read."""
     longest = 1 << 20
     with listen(0, host=HOST, max_pdu_length=0, max_message_length=longest) as listener:
         talk = association(listener.port)
         assert talk.acceptor.maximum_length == longest + 6
         talk.release()
         too_long = b"\x04\0" + struct.pack(">I", longest + 7)
-        assert kinds(talk_plainly(listener.port, request(), too_long)) == [AC, ABORT]
+        assert pdu_types(exchange(listener.port, request(), too_long)) == [AC, ABORT]
         until(lambda: listener.connections == 0)
         assert f"the maximum is {longest + 6}" in listener.take_failures()[0]
 
 
 @pytest.mark.parametrize("fragment", [b"", b"x"])
-def test_a_message_without_an_end_takes_no_memory(fragment):
+def test_memory_of_an_endless_message(fragment):
     command = pdu(pdv(command_set(1, INSTANCE, COMMITMENT, data=True), COMMAND | LAST))
     fragments = pdu(pdv(fragment, 0))
     before = resident()
     with listen(0, host=HOST, max_message_length=1 << 20) as listener:
         parts = [fragments * (1 << 16)] * 17
-        assert kinds(talk_plainly(listener.port, request(), command, *parts))[:1] == [AC]
+        assert pdu_types(exchange(listener.port, request(), command, *parts))[:1] == [AC]
         until(lambda: listener.connections == 0)
         assert "1048576 bytes" in listener.take_failures()[0]
         assert resident() - before < 32 << 20
@@ -513,18 +513,18 @@ def test_a_message_without_an_end_takes_no_memory(fragment):
         (2, COMMITMENT, None),
     ],
 )
-def test_events_on_contexts_that_they_are_not_for(context_id, sop_class, status):
+def test_events_on_wrong_contexts(context_id, sop_class, status):
     message = pdu(pdv(command_set(7, INSTANCE, sop_class), COMMAND | LAST, context_id))
     with listen(0, host=HOST) as listener:
-        answer = talk_plainly(listener.port, request(), message, end=True)
+        answer = exchange(listener.port, request(), message, end=True)
         until(lambda: listener.connections == 0)
         assert listener.receive(timeout=0) is None
         failures = listener.take_failures()
     if status is None:
-        assert kinds(answer) == [AC, ABORT]
+        assert pdu_types(answer) == [AC, ABORT]
         assert f"presentation context {context_id}, which was not accepted" in failures[0]
     else:
-        assert kinds(answer) == [AC, DATA]
+        assert pdu_types(answer) == [AC, DATA]
         [response] = decode_stream(answer[answer.index(b"\x04\0\0\0") :])
         assert (response.MessageIDBeingRespondedTo, response.Status) == (7, status)
         assert f"an event was refused with Status {status:#06x}" in failures[0]
@@ -532,13 +532,13 @@ def test_events_on_contexts_that_they_are_not_for(context_id, sop_class, status)
 
 
 @pytest.mark.parametrize("way", ["receive", "handler", "batch_handler"])
-def test_an_event_that_columns_can_not_show_is_refused(way):
-    """The same in all ways of listening: a UID has at most 64 characters (PS3.5 9.1)."""
+def test_event_with_a_too_long_uid(way):
+    """The same for all pdu_types of listeners: a UID has at most 64 characters (PS3.5 9.1)."""
     called: list[Any] = []
     options = {} if way == "receive" else {way: lambda *given: called.append(given)}
     message = pdu(pdv(command_set(7, "1." + "2" * 70, COMMITMENT), COMMAND | LAST))
     with listen(0, host=HOST, **options) as listener:
-        answer = talk_plainly(listener.port, request(), message, EVENT, end=True)
+        answer = exchange(listener.port, request(), message, EVENT, end=True)
         until(lambda: listener.connections == 0)
         [refusal, _] = listener.take_failures()
     refused, taken_ = decode_stream(answer[answer.index(b"\x04\0\0\0") :])
@@ -549,20 +549,20 @@ def test_an_event_that_columns_can_not_show_is_refused(way):
     assert len(called) == (0 if way == "receive" else 1)
 
 
-def test_a_response_that_nobody_waits_for_is_no_event():
+def test_unexpected_response():
     stray = response(9)
     with listen(0, host=HOST) as listener:
-        assert kinds(talk_plainly(listener.port, request(), stray, EVENT, A_RELEASE_RQ)) == [
+        assert pdu_types(exchange(listener.port, request(), stray, EVENT, A_RELEASE_RQ)) == [
             *(AC, DATA, RELEASED)
         ]
-        assert len(taken(listener, 1)) == 1
+        assert len(receive_rows(listener, 1)) == 1
         assert "N-EVENT-REPORT-RSP was ignored" in listener.take_failures()[0]
 
 
-def test_an_event_without_a_message_id_can_not_be_answered():
+def test_event_without_message_id():
     event = pdu(pdv(command_set(None, INSTANCE, COMMITMENT), COMMAND | LAST))
     with listen(0, host=HOST) as listener:
-        assert kinds(talk_plainly(listener.port, request(), event)) == [AC, ABORT]
+        assert pdu_types(exchange(listener.port, request(), event)) == [AC, ABORT]
         until(lambda: listener.connections == 0)
         assert "no Message ID" in listener.take_failures()[0]
         assert listener.receive(timeout=0) is None
@@ -570,14 +570,14 @@ def test_an_event_without_a_message_id_can_not_be_answered():
 
 @given(parts=st.lists(st.binary(max_size=200) | st.just(EVENT), max_size=4), begun=st.booleans())
 @settings(max_examples=60)
-def test_random_bytes_harm_nobody(parts, begun):
+def test_random_bytes(parts, begun):
     with listen(0, host=HOST, association_timeout=0.05, idle_timeout=0.05) as listener:
-        talk_plainly(listener.port, *([request()] if begun else []), *parts, end=True)
+        exchange(listener.port, *([request()] if begun else []), *parts, end=True)
         with connect(HOST, listener.port) as talk:
             assert talk.send(events(2)).answered == 2
 
 
-def test_half_open_connections_leave_others_unharmed():
+def test_half_open_connections():
     with (
         listen(0, host=HOST, max_connections=50, association_timeout=2) as listener,
         connect(HOST, listener.port) as talk,
@@ -585,8 +585,8 @@ def test_half_open_connections_leave_others_unharmed():
         idle = [socket.create_connection((HOST, listener.port)) for _ in range(200)]
         until(lambda: listener.connections == 50)
         assert talk.send(events(10)).answered == 10
-        # One too many is told so.
-        assert kinds(talk_plainly(listener.port)) == [RJ]
+        # One connection above the limit is rejected.
+        assert pdu_types(exchange(listener.port)) == [RJ]
         for connection in idle:
             connection.close()
         until(lambda: listener.connections == 1)
@@ -594,7 +594,7 @@ def test_half_open_connections_leave_others_unharmed():
             assert other.send(events(1)).answered == 1
 
 
-def test_what_came_before_the_end_can_still_be_received():
+def test_events_can_be_read_after_the_end():
     listener = listen(0, host=HOST)
     with connect(HOST, listener.port) as talk:
         assert talk.send(events(5)).answered == 5
@@ -606,14 +606,14 @@ def test_what_came_before_the_end_can_still_be_received():
         socket.create_connection((HOST, listener.port))
 
 
-def test_an_association_that_is_open_ends_with_the_listener():
+def test_open_association_at_the_end_of_the_listener():
     with listen(0, host=HOST) as listener:
         talk = connect(HOST, listener.port)
         assert talk.send(events(1)).answered == 1
     assert talk.send(events(1)).failure is not None
 
 
-def test_a_port_that_is_taken():
+def test_port_in_use():
     with listen(0, host=HOST) as listener, pytest.raises(OSError, match="in use"):
         listen(listener.port, host=HOST)
 
@@ -630,13 +630,13 @@ def test_a_port_that_is_taken():
         ({"idle_timeout": -1}, "idle_timeout"),
     ],
 )
-def test_wrong_options(options, text):
+def test_invalid_options(options, text):
     with pytest.raises(ValueError, match=text):
         listen(0, host=HOST, **options)
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="memory is read from Linux")
-def test_memory_is_bounded_while_nobody_takes():
+def test_memory_of_waiting_events():
     information = b"\x08\0\x95\x11\0\x80\0\0" + b"1" * 0x8000
     table = pa.table(
         {

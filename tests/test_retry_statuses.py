@@ -1,4 +1,4 @@
-"""Statuses with which a peer did not take an event: it is sent again, and nothing is lost."""
+"""Statuses of failures to retry: the event is sent again, and none is lost."""
 
 import logging
 import time
@@ -21,20 +21,20 @@ FAILURE, LIMIT = 0x0110, 0x0213
 
 
 class Declining:
-    """A peer of pynetdicom's that answers with these Statuses, and then with the last of them."""
+    """A peer with pynetdicom that responds with these Statuses, and repeats the last of them."""
 
     def __init__(self, statuses: list[int]) -> None:
         self.asked: list[str] = []
-        self.taken: list[str] = []
+        self.accepted: list[str] = []
         self.statuses = statuses
         self.port = 0
 
     def answer(self, event: Any) -> tuple[int, None]:
-        """Answer an event."""
+        """Handle an event, and return its Status."""
         self.asked.append(event.request.AffectedSOPInstanceUID)
         status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
         if status == 0:
-            self.taken.append(event.request.AffectedSOPInstanceUID)
+            self.accepted.append(event.request.AffectedSOPInstanceUID)
         return status, None
 
 
@@ -52,18 +52,18 @@ def declining(*statuses: int) -> Iterator[Declining]:
         server.shutdown()
 
 
-def test_events_that_are_not_taken_are_sent_again_in_their_order(caplog):
+def test_declined_events_are_sent_again_in_order(caplog):
     caplog.set_level(logging.WARNING, "fastdimse")
     with (
         declining(0, FAILURE, FAILURE, LIMIT, 0) as peer,
         Delivery(Peer(HOST, peer.port)) as delivery,
     ):
         delivery.put(numbered(1))
-        until(lambda: peer.taken)
+        until(lambda: peer.accepted)
         delivery.put(list(numbered(5))[1:])
-    assert peer.taken[0] == "1.2.0"
-    assert sorted(peer.taken) == instances(5)
-    # Those that were on their way with the first that was declined are the only ones before it.
+    assert peer.accepted[0] == "1.2.0"
+    assert sorted(peer.accepted) == instances(5)
+    # Only events that were outstanding with the first declined one can come before it.
     assert delivery.outcomes()["Status"] == [0] * 5
     [progress] = delivery.progress()
     assert (progress.answered, progress.due, progress.attempts) == (5, 0, 1)
@@ -73,7 +73,7 @@ def test_events_that_are_not_taken_are_sent_again_in_their_order(caplog):
     assert 1 <= len(caplog.records) <= 3
 
 
-def test_a_peer_with_a_full_disk_is_asked_for_one_event_at_a_time():
+def test_one_event_at_a_time_after_a_declined_one():
     with declining(FAILURE) as peer:
         delivery = Delivery(Peer(HOST, peer.port), longest_delay=0.2)
         with closing(delivery):
@@ -91,11 +91,11 @@ def test_a_peer_with_a_full_disk_is_asked_for_one_event_at_a_time():
             peer.statuses = [0]
             assert delivery.wait(30)
     assert set(peer.asked[64:asked]) == {"1.2.0"}
-    # All in their order, since it took nothing before.
-    assert peer.taken == instances(200)
+    # All in order, because none was accepted before.
+    assert peer.accepted == instances(200)
 
 
-def test_patience_ends_with_the_status_at_hand():
+def test_give_up_with_the_last_status():
     with declining(FAILURE) as peer:
         begin = time.monotonic()
         with Delivery(Peer(HOST, peer.port), give_up_after=1.0) as delivery:
@@ -108,11 +108,11 @@ def test_patience_ends_with_the_status_at_hand():
         assert outcomes["Status"][0] == FAILURE
         assert outcomes["StatusName"][0] == "0x0110 Processing Failure"
         assert outcomes["Failure"] == ["due"] * 3
-        # It waits longer each time.
+        # The delay increases.
         assert len(peer.asked) < 20
 
 
-def test_other_statuses_and_none():
+def test_selected_statuses():
     with declining(0x0112, FAILURE) as peer:
         with Delivery(Peer(HOST, peer.port), retry_statuses=()) as delivery:
             delivery.put(numbered(2))
@@ -125,14 +125,14 @@ def test_other_statuses_and_none():
 
 
 @pytest.mark.parametrize("status", [0x0000, 0x0001, 0x0107])
-def test_what_was_taken_is_not_sent_again(status):
+def test_accepted_events_are_not_sent_again(status):
     with pytest.raises(
         ValueError, match=f"0x{status:04X} .*: with this Status the peer has accepted the event"
     ):
         Delivery(Peer(HOST, 1), retry_statuses=[status])
 
 
-def test_the_command_keeps_what_was_declined_for_the_next_run(tmp_path):
+def test_next_run_sends_declined_events(tmp_path):
     file, outbox = reports(tmp_path / "reports.ndjson", 20), tmp_path / "outbox"
     with declining(FAILURE) as peer:
         arguments = ("send", file, HOST, peer.port, "--outbox", outbox)
@@ -143,11 +143,11 @@ def test_the_command_keeps_what_was_declined_for_the_next_run(tmp_path):
         peer.statuses = [0]
         ran = run(*arguments)
         assert ran.returncode == 0, ran.stderr
-        assert peer.taken == instances(20)
+        assert peer.accepted == instances(20)
         assert run(*arguments).returncode == 0
 
 
-def test_what_an_earlier_run_settled_counts(tmp_path):
+def test_outcomes_of_earlier_runs_count(tmp_path):
     file, outbox = reports(tmp_path / "reports.ndjson", 3), tmp_path / "outbox"
     other = tmp_path / "other.ndjson"
     other.write_text(file.read_text().replace("1.2.0", "1.2.9"))
@@ -161,7 +161,7 @@ def test_what_an_earlier_run_settled_counts(tmp_path):
         for outcome in ("0x0110 Processing Failure", "0x0112 No such SOP Instance"):
             line = f"1 event of this file failed earlier: {outcome}"
             assert line in again.stderr.decode()
-        # Another content is another matter.
+        # Another content is another source.
         ran = run("send", other, HOST, peer.port, "--outbox", outbox)
         assert ran.returncode == 0, ran.stderr
     assert len(peer.asked) == 6
@@ -174,7 +174,7 @@ def test_what_an_earlier_run_settled_counts(tmp_path):
         ("0000H", "0x0000 Success: with this Status the peer has accepted the event"),
     ],
 )
-def test_wrong_statuses(tmp_path, status, text):
+def test_invalid_statuses(tmp_path, status, text):
     file = reports(tmp_path / "reports.ndjson", 1)
     ran = run("send", file, HOST, 1, "--retry-status", status)
     assert ran.returncode == 2

@@ -1,4 +1,4 @@
-"""``fastdimse send``: files of events delivered to peers."""
+"""``fastdimse send``: delivery of files of events to peers."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from outbox_sender import numbered
 from scripted_peer import A_ABORT, HOST, Conversation, peer
 from test_command_line import CAPTURE, REQUESTS, run
 from test_delivery import listener
-from test_outbox import instances, taker
+from test_outbox import instances, recording_receiver
 
 COMMAND = [sys.executable, "-m", "fastdimse", "send"]
 
@@ -35,19 +35,19 @@ def reports(path: Path, count: int) -> Path:
     return path
 
 
-def test_reports_written_by_hand_reach_pynetdicom(tmp_path):
+def test_send_rows_to_pynetdicom(tmp_path):
     file = reports(tmp_path / "reports.ndjson", 2)
     with listener() as (port, got):
         ran = run("send", file, HOST, port, "--called-ae", "PEER", "--calling-ae", "MINE")
     assert ran.returncode == 0, ran.stderr
-    assert [(one[0], one[3], one[4].TransactionUID) for one in got] == [
+    assert [(event[0], event[3], event[4].TransactionUID) for event in got] == [
         ("MINE", "1.2.0", "1.2.3.0"),
         ("MINE", "1.2.1", "1.2.3.1"),
     ]
     assert re.search(rf"PEER@{HOST}:{port} from MINE .* 0x0000 Success .* 2 ", ran.stdout.decode())
 
 
-def test_uids_that_are_not_conformant_are_sent_if_that_is_said(tmp_path):
+def test_nonconformant_uids(tmp_path):
     file = tmp_path / "reports.ndjson"
     [row] = numbered(1)
     file.write_text(json.dumps({**row, "AffectedSOPInstanceUID": "1.2.03"}))
@@ -56,23 +56,23 @@ def test_uids_that_are_not_conformant_are_sent_if_that_is_said(tmp_path):
         assert (ran.returncode, got) == (1, [])
         ran = run("send", file, HOST, port, "--lenient-uids")
     assert ran.returncode == 0, ran.stderr
-    assert [one[3] for one in got] == ["1.2.03"]
+    assert [event[3] for event in got] == ["1.2.03"]
 
 
 @pytest.mark.parametrize("file", [REQUESTS, CAPTURE], ids=["stream", "capture"])
-def test_the_real_stream_reaches_pynetdicom(file):
+def test_send_the_captured_stream(file):
     with listener() as (port, got):
         ran = run("send", file, HOST, port)
     assert ran.returncode == 0, ran.stderr
     expected = list(decode_stream(REQUESTS.read_bytes()))
     assert len(got) == len(expected) == 24
-    for one, event in zip(got, expected, strict=True):
-        assert one[2:4] == (event.EventTypeID, event.AffectedSOPInstanceUID)
-        assert one[4] == dsutils.decode(event.EventInformation, True, True)
+    for row, event in zip(got, expected, strict=True):
+        assert row[2:4] == (event.EventTypeID, event.AffectedSOPInstanceUID)
+        assert row[4] == dsutils.decode(event.EventInformation, True, True)
 
 
 def test_statuses_and_rows_that_fail(tmp_path):
-    """The listener answers with the event type less one."""
+    """The listener responds with the event type minus one."""
     rows = list(numbered(4))
     rows[1]["EventTypeID"] = 0x0113
     rows[2]["AffectedSOPInstanceUID"] = "wrong"
@@ -91,33 +91,33 @@ def test_statuses_and_rows_that_fail(tmp_path):
     assert found["Reason"][2].startswith("AffectedSOPInstanceUID: ")
 
 
-def test_several_peers_get_the_same_events(tmp_path):
+def test_several_peers(tmp_path):
     file = reports(tmp_path / "reports.ndjson", 50)
     out = tmp_path / "outcomes.csv"
-    with taker() as one, taker() as two:
-        port = one.listener.port
+    with recording_receiver() as receiver, recording_receiver() as other:
+        port = receiver.listener.port
         ran = run(
-            *("send", file, HOST, port, "--peer", f"{HOST}:{two.listener.port}:TWO"),
+            *("send", file, HOST, port, "--peer", f"{HOST}:{other.listener.port}:TWO"),
             *("--peer", "[::1]:1:DEAD", "--give-up-after", "0.3", "--outcomes", out),
         )
     assert ran.returncode == 1, ran.stderr
-    assert one.instances == two.instances == instances(50)
+    assert receiver.instances == other.instances == instances(50)
     found = pyarrow.csv.read_csv(out).to_pydict()
     assert len(found["Peer"]) == 150
     assert set(found["Status"][:100]) == {0}
     assert set(found["Failure"][100:]) == {"due"}
     assert "DEAD@::1:1" in ran.stdout.decode()
     assert "not delivered: no connection" in ran.stdout.decode()
-    # Once is enough.
+    # Duplicate peers are one peer.
     assert ran.stderr.decode().count("no connection") == 1
 
 
-def test_an_outbox_goes_on_where_it_was(tmp_path):
+def test_continue_from_the_outbox(tmp_path):
     file = reports(tmp_path / "reports.ndjson", 50)
     outbox = tmp_path / "events.outbox"
-    with taker() as one:
-        port = one.listener.port
-        # Nobody is there.
+    with recording_receiver() as receiver:
+        port = receiver.listener.port
+        # The peer does not run.
         ran = run("send", file, HOST, 1, "--outbox", outbox, "--give-up-after", "0")
         assert ran.returncode == 1
         ran = run("send", file, HOST, port, "--outbox", outbox)
@@ -127,15 +127,15 @@ def test_an_outbox_goes_on_where_it_was(tmp_path):
         )
         again = run("send", file, HOST, port, "--outbox", outbox)
         assert again.returncode == 0
-    assert one.instances == instances(50)
+    assert receiver.instances == instances(50)
 
 
 def test_rows_from_a_pipe(tmp_path):
     text = reports(tmp_path / "reports.ndjson", 5).read_bytes()
-    with taker() as one:
-        ran = run("send", "-", HOST, one.listener.port, "--format", "ndjson", stdin=text)
+    with recording_receiver() as receiver:
+        ran = run("send", "-", HOST, receiver.listener.port, "--format", "ndjson", stdin=text)
         assert ran.returncode == 0, ran.stderr
-    assert one.instances == instances(5)
+    assert receiver.instances == instances(5)
 
 
 def start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
@@ -144,8 +144,8 @@ def start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_in_order(tmp_path, number):
-    """What was sent is answered, the association released, and the outbox whole."""
+def test_signal_ends_in_order(tmp_path, number):
+    """Sent events have a response, the association is released, and the outbox is valid."""
     file = reports(tmp_path / "reports.ndjson", 20)
     outbox = tmp_path / "events.outbox"
     got: list[str] = []
@@ -177,7 +177,7 @@ def test_a_signal_leaves_in_order(tmp_path, number):
     assert got == instances(20)
 
 
-def test_a_second_signal_leaves_at_once(tmp_path):
+def test_second_signal_ends_immediately(tmp_path):
     file = reports(tmp_path / "reports.ndjson", 20)
 
     def silent(talk: Conversation) -> None:
@@ -226,10 +226,10 @@ def test_progress_on_a_terminal(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".png"])
-def test_a_picture(tmp_path, suffix):
+def test_picture(tmp_path, suffix):
     file, picture = reports(tmp_path / "reports.ndjson", 100), tmp_path / f"delivery{suffix}"
-    with taker() as one:
-        ran = run("send", file, HOST, one.listener.port, "--picture", picture)
+    with recording_receiver() as receiver:
+        ran = run("send", file, HOST, receiver.listener.port, "--picture", picture)
         assert ran.returncode == 0, ran.stderr
     if suffix == ".svg":
         assert ElementTree.parse(picture).getroot().tag.endswith("svg")
@@ -258,7 +258,7 @@ def test_a_picture(tmp_path, suffix):
         (["columns.ndjson", HOST, 1], "unknown column 'Colour'"),
     ],
 )
-def test_wrong_usage(tmp_path, arguments, text):
+def test_invalid_usage(tmp_path, arguments, text):
     reports(tmp_path / "reports.ndjson", 1)
     (tmp_path / "columns.ndjson").write_text('{"Colour": 1}\n')
     ran = subprocess.run(

@@ -1,4 +1,4 @@
-"""Signals while a call waits: handlers run, and what they raise ends the call (PEP 475)."""
+"""Signals during a call: handlers run, and their exception ends the call (PEP 475)."""
 
 import subprocess
 import sys
@@ -47,7 +47,7 @@ def full():
 kept = []
 """
 
-# What waits for long, or has no end.
+# Calls that wait for a long time or without an end.
 WAITS = {
     "connect": "fastdimse.connect('127.0.0.1', full(), connection_timeout=20)",
     "accept": "fastdimse.connect('127.0.0.1', silent(), association_timeout=20)",
@@ -73,7 +73,7 @@ WAITS = {
 
 
 def run(program: str) -> list[str]:
-    """Run a program with what there is above, and return its lines."""
+    """Run a program after the common code above, and return its lines."""
     done = subprocess.run(
         [sys.executable, "-c", PRELUDE + program], capture_output=True, text=True, timeout=60
     )
@@ -82,7 +82,7 @@ def run(program: str) -> list[str]:
 
 
 @pytest.mark.parametrize("wait", WAITS)
-def test_a_keyboard_interrupt_ends_what_waits(wait):
+def test_keyboard_interrupt_ends_a_waiting_call(wait):
     if wait == "handshake":
         trustme = pytest.importorskip("trustme")
         pem = trustme.CA().cert_pem.bytes().decode()
@@ -104,7 +104,7 @@ with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
     assert 0.2 <= float(took) < 2.4
 
 
-def test_a_keyboard_interrupt_ends_an_answer_and_a_release():
+def test_keyboard_interrupt_ends_a_response_and_a_release():
     program = """
 listener = subprocess.Popen(
     [sys.executable, "-c", "import fastdimse, time, sys\\n"
@@ -128,7 +128,7 @@ listener.kill()
     assert all(0.2 <= one < 2.4 for one in took)
 
 
-def test_a_keyboard_interrupt_while_more_is_waited_for_loses_no_events():
+def test_keyboard_interrupt_loses_no_events():
     program = """
 listener = fastdimse.listen(0, host="127.0.0.1")
 with fastdimse.connect("127.0.0.1", listener.port) as association:
@@ -147,7 +147,7 @@ listener.close()
 
 
 @pytest.mark.parametrize("number", ["SIGCHLD", "SIGWINCH", "SIGALRM", "SIGUSR1"])
-def test_a_handler_that_returns_lets_the_association_go_on(number):
+def test_handler_that_returns(number):
     program = f"""
 handled = []
 signal.signal(signal.{number}, lambda number, frame: handled.append(number))
@@ -169,7 +169,7 @@ with socket.create_server(("127.0.0.1", 0)) as server:
     assert run(program) == ["[0, 0] True", "silent True True"]
 
 
-def test_a_handler_that_raises_ends_the_call_with_its_exception():
+def test_handler_that_raises():
     program = """
 class Enough(Exception): pass
 def enough(number, frame): raise Enough

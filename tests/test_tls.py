@@ -1,4 +1,4 @@
-"""Secure connections: pynetdicom and Python's ssl at the other end."""
+"""TLS connections with pynetdicom and with Python's ssl module."""
 
 import datetime
 import socket
@@ -22,11 +22,11 @@ from fastdimse import TLS, AssociationError, Delivery, Peer, connect, echo, list
 from outbox_sender import numbered
 from scripted_peer import HOST
 from test_delivery import events
-from test_outbox import Taker, instances
+from test_outbox import RecordingReceiver, instances
 
 
 class Authority:
-    """An authority, and files of certificates of it."""
+    """A certificate authority that writes certificates to files."""
 
     def __init__(self, folder: Path) -> None:
         self._ca = trustme.CA()
@@ -35,7 +35,7 @@ class Authority:
         self._ca.cert_pem.write_to_path(self.file)
 
     def certify(self, *names: str, **options: Any) -> dict[str, Path]:
-        """Make a certificate: its file, and that of its key."""
+        """Create a certificate; return its file and the file of its key."""
         made = self._ca.issue_cert(*names, **options)
         files = {
             "certificate": self._folder / f"{names[0]}.pem",
@@ -47,25 +47,25 @@ class Authority:
 
 
 def authority(folder: Path) -> Authority:
-    """Make an authority with a folder of its own."""
+    """Return an authority with a new folder."""
     folder.mkdir()
     return Authority(folder)
 
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """The authority that all trust."""
+    """The authority that all applications trust."""
     return authority(tmp_path_factory.mktemp("tls") / "ours")
 
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """One that nobody knows."""
+    """An authority that no application trusts."""
     return authority(tmp_path_factory.mktemp("tls") / "theirs")
 
 
 def server_context(files: dict[str, Path], ca: Path | None = None) -> ssl.SSLContext:
-    """Make a context of Python's own, which wants a certificate where it is given an authority."""
+    """Return a context of the ssl module, which requires a client certificate if `ca` is given."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files["certificate"], files["key"])
     if ca is not None:
@@ -76,7 +76,7 @@ def server_context(files: dict[str, Path], ca: Path | None = None) -> ssl.SSLCon
 
 @contextmanager
 def pynetdicom_listener(context: ssl.SSLContext | None) -> Iterator[tuple[int, list[Any]]]:
-    """Take events with pynetdicom: the port, and their instances."""
+    """Receive events with pynetdicom; yield the port and the instances."""
     got: list[Any] = []
 
     def handle(event: Any) -> tuple[int, None]:
@@ -101,7 +101,7 @@ def pynetdicom_listener(context: ssl.SSLContext | None) -> Iterator[tuple[int, l
     "version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda version: version.name
 )
 @pytest.mark.parametrize("mutual", [False, True], ids=["one", "both"])
-def test_pynetdicom_takes_events(ours, version, mutual):
+def test_send_to_pynetdicom(ours, version, mutual):
     context = server_context(ours.certify("localhost"), ours.file if mutual else None)
     context.minimum_version = context.maximum_version = version
     own = ours.certify("sender") if mutual else {}
@@ -115,7 +115,7 @@ def test_pynetdicom_takes_events(ours, version, mutual):
 
 
 @pytest.mark.parametrize("mutual", [False, True], ids=["one", "both"])
-def test_pynetdicom_reports_events(ours, mutual):
+def test_receive_from_pynetdicom(ours, mutual):
     tls = TLS(**ours.certify("localhost"), ca=ours.file if mutual else None)
     context = ssl.create_default_context(cafile=str(ours.file))
     if mutual:
@@ -143,23 +143,23 @@ def test_pynetdicom_reports_events(ours, mutual):
 
 def test_many_events_in_a_window(ours):
     tls = TLS(**ours.certify("localhost"), ca=ours.file)
-    one = Taker(tls=tls)
+    receiver = RecordingReceiver(tls=tls)
     try:
         sender = TLS(**ours.certify("sender"), ca=ours.file, server_name="localhost")
-        with Delivery(Peer(HOST, one.listener.port, tls=sender)) as delivery:
+        with Delivery(Peer(HOST, receiver.listener.port, tls=sender)) as delivery:
             delivery.put(numbered(10_000))
         assert delivery.progress()[0].attempts == 1
-        # A message of many records, read in small pieces.
-        with connect(HOST, one.listener.port, tls=sender) as association:
+        # A message of many TLS records, read in small parts.
+        with connect(HOST, receiver.listener.port, tls=sender) as association:
             large = b"\x08\0\x60\0" + (1 << 20).to_bytes(4, "little") + bytes(1 << 20)
             outcomes = association.send(events(2, EventInformation=[large, None]))
             assert outcomes.answered == 2
-        assert echo(HOST, one.listener.port, tls=sender) > 0
+        assert echo(HOST, receiver.listener.port, tls=sender) > 0
     finally:
-        one.close()
-    assert one.instances[:10_000] == instances(10_000)
-    assert len(one.instances) == 10_002
-    assert one.listener.take_failures() == []
+        receiver.close()
+    assert receiver.instances[:10_000] == instances(10_000)
+    assert len(receiver.instances) == 10_002
+    assert receiver.listener.take_failures() == []
 
 
 EXPIRED = datetime.datetime.now(tz=datetime.UTC) - datetime.timedelta(days=1)
@@ -177,7 +177,7 @@ EXPIRED = datetime.datetime.now(tz=datetime.UTC) - datetime.timedelta(days=1)
         (("elsewhere",), {"not_after": EXPIRED}, {"check_hostname": False}, "expired"),
     ],
 )
-def test_the_certificate_of_a_peer(ours, theirs, names, options, tls, text):
+def test_certificate_of_a_peer(ours, theirs, names, options, tls, text):
     given = dict(tls)
     given["ca"] = theirs.file if given.get("ca") == "theirs" else ours.file
     context = server_context(ours.certify(*names, **options))
@@ -195,18 +195,18 @@ def test_the_certificate_of_a_peer(ours, theirs, names, options, tls, text):
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("of", [None, "theirs"])
-def test_a_peer_that_wants_a_certificate(ours, theirs, version, of):
+def test_peer_that_requires_a_certificate(ours, theirs, version, of):
     context = server_context(ours.certify("localhost"), ours.file)
     context.minimum_version = context.maximum_version = version
     own = {} if of is None else theirs.certify("sender")
     with pynetdicom_listener(context) as (port, _), pytest.raises(AssociationError) as caught:
         connect("localhost", port, tls=TLS(ca=ours.file, **own))
-    # pynetdicom may close the connection before its alert is read.
+    # pynetdicom can close the connection before its alert is read.
     assert caught.value.code in ("tls", "closed")
 
 
 @pytest.mark.parametrize("of", [None, "theirs"])
-def test_a_client_without_the_right_certificate(ours, theirs, of):
+def test_client_without_a_valid_certificate(ours, theirs, of):
     tls = TLS(**ours.certify("localhost"), ca=ours.file)
     own = {} if of is None else theirs.certify("sender")
     with listen(0, host=HOST, tls=tls) as listener:
@@ -221,7 +221,7 @@ def test_a_client_without_the_right_certificate(ours, theirs, of):
     assert "certificate" in failure
 
 
-def test_a_listener_hears_why_it_is_not_trusted(ours, theirs):
+def test_listener_reports_the_alert(ours, theirs):
     tls = TLS(**ours.certify("localhost"))
     with listen(0, host=HOST, tls=tls) as listener:
         for _ in range(20):
@@ -232,7 +232,7 @@ def test_a_listener_hears_why_it_is_not_trusted(ours, theirs):
     assert ["alert: UnknownCA" in failure for failure in failures] == [True] * 20
 
 
-def test_plain_where_tls_is_due(ours):
+def test_connect_without_tls_to_a_tls_listener(ours):
     tls = TLS(**ours.certify("localhost"))
     with listen(0, host=HOST, tls=tls) as listener:
         with pytest.raises(
@@ -244,7 +244,7 @@ def test_plain_where_tls_is_due(ours):
         assert "no secure connection: the peer does not use TLS" in listener.take_failures()[0]
 
 
-def test_tls_where_plain_is_due(ours):
+def test_connect_with_tls_to_a_listener_without_tls(ours):
     with listen(0, host=HOST) as listener:
         with pytest.raises(AssociationError, match="the peer does not use TLS") as caught:
             connect(HOST, listener.port, tls=TLS(ca=ours.file))
@@ -253,7 +253,7 @@ def test_tls_where_plain_is_due(ours):
         assert "the peer uses TLS, but the local side does not" in listener.take_failures()[0]
 
 
-def test_tls_at_a_plain_listener_of_pynetdicom(ours):
+def test_connect_with_tls_to_pynetdicom_without_tls(ours):
     with (
         pynetdicom_listener(None) as (port, _),
         pytest.raises(AssociationError, match="does not use TLS") as caught,
@@ -262,8 +262,8 @@ def test_tls_at_a_plain_listener_of_pynetdicom(ours):
     assert caught.value.code == "tls"
 
 
-def test_a_secure_listener_that_is_full_is_tried_again(ours):
-    """It does not say why it closes a connection; a plain one would."""
+def test_retry_if_a_tls_listener_is_full(ours):
+    """It closes the connection without a reason, unlike a listener without TLS."""
     tls = TLS(**ours.certify("localhost"))
     sender = TLS(ca=ours.file, server_name="localhost")
     with listen(0, host=HOST, tls=tls, max_connections=1) as listener:
@@ -281,8 +281,8 @@ def test_a_secure_listener_that_is_full_is_tried_again(ours):
             assert delivery.progress()[0].answered == 3
 
 
-def test_a_secure_peer_that_restarts_is_tried_again(ours):
-    """Its port is there, and whoever comes is sent away, before what is behind it is."""
+def test_retry_during_a_restart_of_a_tls_peer(ours):
+    """At first, its port is open and closes each connection."""
     tls = TLS(**ours.certify("localhost"))
     with socket.create_server((HOST, 0)) as server:
         port = server.getsockname()[1]
@@ -299,7 +299,7 @@ def test_a_secure_peer_that_restarts_is_tried_again(ours):
             assert delivery.progress()[0].answered == 3
 
 
-def test_handshakes_that_hang_harm_nobody(ours):
+def test_hanging_handshakes(ours):
     tls = TLS(**ours.certify("localhost"))
     with listen(0, host=HOST, tls=tls, association_timeout=0.5) as listener:
         hanging = [socket.create_connection((HOST, listener.port)) for _ in range(20)]
@@ -309,11 +309,11 @@ def test_handshakes_that_hang_harm_nobody(ours):
             assert association.send(numbered(3)).answered == 3
         until(lambda: listener.connections == 0)
         assert len(listener.take_failures()) == 20
-        for one in hanging:
-            one.close()
+        for connection in hanging:
+            connection.close()
 
 
-def test_a_peer_that_hangs_in_the_handshake(ours):
+def test_peer_with_a_hanging_handshake(ours):
     with socket.create_server((HOST, 0)) as server:
         port = server.getsockname()[1]
         begin = time.monotonic()
@@ -322,7 +322,7 @@ def test_a_peer_that_hangs_in_the_handshake(ours):
         assert time.monotonic() - begin < 5
 
 
-def test_a_listener_that_is_closed_ends_what_is_open(ours):
+def test_closed_listener_ends_connections(ours):
     tls = TLS(**ours.certify("localhost"))
     sender = TLS(ca=ours.file, server_name="localhost")
     listener = listen(0, host=HOST, tls=tls)
@@ -334,7 +334,7 @@ def test_a_listener_that_is_closed_ends_what_is_open(ours):
     assert association.send(numbered(2)).failure is not None
 
 
-def test_files_that_are_wrong(ours, tmp_path):
+def test_invalid_files(ours, tmp_path):
     files = ours.certify("localhost")
     text = tmp_path / "text.pem"
     text.write_text("no certificate\n")
@@ -357,7 +357,7 @@ def test_files_that_are_wrong(ours, tmp_path):
         Peer(HOST, 1, tls=TLS(ca=ours.file, server_name="no name"))
 
 
-def test_the_systems_authorities_are_asked(ours):
+def test_authorities_of_the_system(ours):
     context = server_context(ours.certify("localhost"))
     with (
         pynetdicom_listener(context) as (port, _),

@@ -1,4 +1,4 @@
-"""Who opens an association (PS3.7 D.3.3.7): pynetdicom at the other end."""
+"""User identity negotiation (PS3.7 D.3.3.7) with pynetdicom."""
 
 import logging
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from scripted_peer import HOST
 
 @contextmanager
 def pynetdicom_listener(*, admits: bool) -> Iterator[tuple[int, list[Any]]]:
-    """Ask who it is with pynetdicom: the port, and who came."""
+    """Check user identities with pynetdicom; yield the port and the identities."""
     came: list[Any] = []
 
     def handle(event: Any) -> tuple[bool, bytes | None]:
@@ -45,7 +45,7 @@ def pynetdicom_listener(*, admits: bool) -> Iterator[tuple[int, list[Any]]]:
         ({"username": "anna", "passcode": ""}, (2, b"anna", b"")),
     ],
 )
-def test_pynetdicom_is_told_who_it_is(user, expected):
+def test_identity_is_sent(user, expected):
     with (
         pynetdicom_listener(admits=True) as (port, came),
         connect(HOST, port, **user) as association,
@@ -55,7 +55,7 @@ def test_pynetdicom_is_told_who_it_is(user, expected):
     assert (kind, primary, secondary or b"") == expected
 
 
-def test_pynetdicom_does_not_let_a_user_in():
+def test_rejected_identity():
     with (
         pynetdicom_listener(admits=False) as (port, _),
         pytest.raises(AssociationError, match="rejected"),
@@ -90,7 +90,7 @@ def associate(port: int, user: dict[str, Any]) -> Any:
     ],
 )
 @pytest.mark.parametrize("admitted", [True, False])
-def test_who_comes_is_asked_for(user, seen, admitted):
+def test_identity_is_checked(user, seen, admitted):
     came = []
 
     def authenticate(username: str | None, passcode: str | None) -> bool:
@@ -116,12 +116,12 @@ def test_who_comes_is_asked_for(user, seen, admitted):
         {"user_identity_type": 1, "primary_field": b"\xff"},
     ],
 )
-def test_others_are_not_let_in(user):
+def test_other_identities_are_rejected(user):
     with listen(0, host=HOST, authenticate=lambda username, passcode: True) as listener:
         assert not associate(listener.port, user).is_established
 
 
-def test_an_exception_is_logged_without_the_passcode(caplog):
+def test_exception_is_logged_without_the_passcode(caplog):
     def authenticate(username: str | None, passcode: str | None) -> bool:
         raise KeyError(username)
 
@@ -137,7 +137,7 @@ def test_an_exception_is_logged_without_the_passcode(caplog):
 
 
 @pytest.mark.parametrize("answer", [1, "yes", None, object(), [True]])
-def test_only_true_lets_a_user_in(answer, caplog):
+def test_only_true_admits_a_user(answer, caplog):
     with (
         listen(0, host=HOST, authenticate=lambda name, passcode: answer) as listener,
         pytest.raises(AssociationError, match="rejected"),
@@ -146,7 +146,7 @@ def test_only_true_lets_a_user_in(answer, caplog):
     assert "not True or False" in caplog.text
 
 
-def test_an_asynchronous_function_lets_nobody_in(caplog, recwarn):
+def test_asynchronous_function_admits_no_user(caplog, recwarn):
     async def admits(name: str | None, passcode: str | None) -> bool:
         return True
 

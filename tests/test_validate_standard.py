@@ -1,4 +1,4 @@
-"""`validate_events(check="standard")`: events that can be encoded, but PS3.4 has them otherwise."""
+"""`validate_events(check="standard")`: events that can be encoded, but deviate from PS3.4."""
 
 import polars
 import pyarrow as pa
@@ -14,18 +14,18 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 
 
 def columns(*rows: tuple[str, str, int | None, bytes | None]) -> dict[str, list]:
-    """Return the columns of rows of class, instance, event type and event information."""
+    """Return rows of class, instance, event type and event information as columns."""
     names = ("AffectedSOPClassUID", "AffectedSOPInstanceUID", "EventTypeID", "EventInformation")
     return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
 
 
 def found(table: object) -> list[tuple[int | None, str | None, str]]:
-    """Return what is wrong with rows: which, where, and by which rule."""
+    """Return the row, path and code of each error."""
     rejections = validate_events(table, check="standard")
     return [(one.row, one.field, one.code) for one in rejections]
 
 
-def test_what_orthanc_sent_is_as_the_standard_has_it():
+def test_events_of_orthanc_are_valid():
     for direction in ("requests", "responses"):
         path = ROOT / "examples" / f"orthanc-storage-commitment.{direction}.bin"
         decoded = decode_events(path.read_bytes())
@@ -41,7 +41,7 @@ def test_event_types_and_instances():
         (PRINTER[0], "1.2.3", 1, None),
         (MPPS, "1.2.3", 5, None),
         (MPPS, "1.2.3", 6, None),
-        # What is not in the table is not judged.
+        # SOP classes outside of the table are not checked.
         (CT, "1.2.3", 999, None),
     )
     assert not validate_events(table)
@@ -52,18 +52,18 @@ def test_event_types_and_instances():
         (3, "AffectedSOPInstanceUID", "sop-instance"),
         (5, "EventTypeID", "event-type"),
     ]
-    # Either UID of the procedure step's events will do.
+    # Both SOP class UIDs of procedure steps are accepted.
     table = columns(*((f"1.2.840.10008.5.1.4.34.6.{n}", "1.2", 9, None) for n in (1, 2, 3, 4)))
     assert found(table) == [(0, "EventTypeID", "event-type"), (3, "EventTypeID", "event-type")]
 
 
-def test_no_event_information_lacks_what_must_be_in_it():
+def test_missing_event_information():
     table = columns(
         (*COMMITMENT, 2, None),
         (*COMMITMENT, 2, b""),
         (*PRINTER, 2, None),
         (*PRINTER, 1, None),
-        # Only 1C and 3: all of it may be missing.
+        # Only attributes of type 1C and 3: all can be missing.
         ("1.2.840.10008.5.1.4.34.6.1", "1.2.3", 5, None),
     )
     assert found(table) == [
@@ -75,7 +75,7 @@ def test_no_event_information_lacks_what_must_be_in_it():
     assert [row for row, *_ in found(table)] == [0, 1, 2]
 
 
-def test_what_can_not_be_encoded_comes_in_its_row():
+def test_rejected_rows_are_in_order():
     table = columns(
         (*PRINTER, 9, None),
         (PRINTER[0], "1.02", 9, None),
@@ -93,7 +93,7 @@ def test_what_can_not_be_encoded_comes_in_its_row():
 
 
 def report(reasons: list[int | None], **more: object) -> dict[str, object]:
-    """Return a storage commitment report with failures for these reasons."""
+    """Return an event of storage commitment with failures for these reasons."""
     failed = [
         {"ReferencedSOPClassUID": CT, "ReferencedSOPInstanceUID": "1.2", "FailureReason": reason}
         for reason in reasons
@@ -132,16 +132,16 @@ def structured_rows() -> list[dict[str, object]]:
     ]
 
 
-def test_structured_event_information_is_looked_through():
+def test_structured_event_information():
     assert found(structured_rows()) == DEVIATIONS
     table = pa.table(STRUCTURED)
     assert found(table) == DEVIATIONS
-    # Rows of a slice, and of an array of lists of another kind.
+    # Rows of a slice, and of another list type.
     assert [row for row, *_ in found(table.slice(4))] == [0, 1, 2, 3, 4]
     assert found(polars.from_arrow(table)) == DEVIATIONS
 
 
-def test_large_structured_tables_are_cut_and_counted_through():
+def test_row_numbers_of_large_structured_tables():
     repeated = 5000
     table = pa.concat_tables([pa.table(STRUCTURED)] * repeated).combine_chunks()
     for threads in (1, 2):
@@ -166,7 +166,7 @@ def test_responses_and_primitives():
     assert found([event]) == [(0, "EventTypeID", "event-type")]
 
 
-def test_rows_are_counted_through_batches():
+def test_row_numbers_across_batches():
     good, bad = columns((*PRINTER, 1, None)), columns((*PRINTER, 4, None))
     table = pa.concat_tables([pa.table(good), pa.table(bad), pa.table(good), pa.table(bad)])
     assert table.column("EventTypeID").num_chunks == 4
@@ -181,7 +181,7 @@ def test_rows_are_counted_through_batches():
     }
 
 
-def test_every_row_of_the_table_passes():
+def test_events_of_the_table_are_valid():
     rows = [
         (one.affected_sop_class_uid, one.well_known_instance or "1.2.3", event_type.id, b"?")
         for one in events.SOP_CLASSES
@@ -191,12 +191,12 @@ def test_every_row_of_the_table_passes():
     assert found(columns(*rows)) == []
 
 
-def test_a_check_that_is_not_there_is_refused():
+def test_invalid_check():
     with pytest.raises(ValueError, match="check must be 'form' or 'standard', not 'strict'"):
         validate_events(columns((*PRINTER, 1, None)), check="strict")
 
 
-def test_captures_can_be_decoded_and_checked():
+def test_check_of_captures():
     captured = decode_capture((ROOT / "examples/orthanc-storage-commitment.pcap").read_bytes())
     requests = [request for request, _ in captured]
     assert found(requests) == []

@@ -1,4 +1,4 @@
-"""Wireshark as the judge: of what we write, and of what we read in a real capture."""
+"""Written and read captures, compared with Wireshark."""
 
 import json
 import struct
@@ -39,13 +39,13 @@ ELEMENTS = {
 }
 OF_RESPONSES = ("Status", "ErrorComment", "ErrorID")
 SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian]
-# Starting tshark takes a second: few examples, but of many events.
+# Few examples with many events, because tshark takes a second to start.
 few = settings(max_examples=12)
 
 
 @st.composite
 def data_sets(draw: st.DrawFn) -> Dataset:
-    """Data sets of elements whose values are text or a number."""
+    """Data sets of text and numbers."""
     made = Dataset()
     made.TransactionUID = draw(uids)
     made.RetrieveAETitle = draw(st.none() | st.just("ARCHIVE"))
@@ -68,7 +68,7 @@ def encoded(data_set: Dataset, syntax: str) -> bytes:
 
 @st.composite
 def events(draw: st.DrawFn) -> dict[str, Any]:
-    """A request, in most cases answered."""
+    """A request, mostly with a response."""
     event = {
         "MessageID": draw(unsigned_shorts),
         "AffectedSOPClassUID": draw(
@@ -91,7 +91,7 @@ def events(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def table_of(drawn: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    """Return events as columns, their data sets encoded."""
+    """Return events as columns, with encoded data sets."""
     columns = {name: [event[name] for event in drawn] for name in drawn[0]}
     for name, source in (("EventInformation", "information"), ("EventReply", "reply")):
         columns[name] = [
@@ -102,7 +102,7 @@ def table_of(drawn: list[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 def dissected(data_set: Dataset | None) -> dict[int, int | str]:
-    """Return the elements of a data set as the dissector shows them."""
+    """Return the elements of a data set in the form of the dissector."""
     return {} if data_set is None else {int(one.tag): one.value for one in data_set}
 
 
@@ -129,7 +129,7 @@ def expected(drawn: list[dict[str, Any]]) -> list[tuple[dict[int, Any], dict[int
 
 
 def seen(message: Message) -> tuple[dict[int, Any], dict[int, Any]]:
-    """Return a message's elements without the length of its command set."""
+    """Return the elements of a message without the group length."""
     command = dict(message.command)
     assert command.pop(0x0000) > 0
     return command, message.data_set
@@ -164,11 +164,11 @@ def test_every_field_of_every_message(drawn, max_pdu_length, suffix, addresses):
     max_pdu_length=max_pdu_lengths,
     contexts=st.lists(st.integers(0, 127).map(lambda n: 2 * n + 1), min_size=1, max_size=5),
 )
-def test_what_encode_events_encodes_is_what_is_written(drawn, max_pdu_length, contexts):
+def test_messages_as_encode_events(drawn, max_pdu_length, contexts):
     ids = [contexts[index % len(contexts)] for index in range(len(drawn))]
     columns = {**columns_of(drawn), "PresentationContextID": ids}
     capture = encode_capture(columns, max_pdu_length=max_pdu_length, destination=("192.0.2.2", 104))
-    # In captures fragments have an even length.
+    # Fragments in captures have even lengths.
     even = max_pdu_length - (max_pdu_length > 7 and max_pdu_length % 2)
     alone = list(encode_events(columns, max_pdu_length=even))
     answers = [event["MessageIDBeingRespondedTo"] is not None for event in drawn]
@@ -180,7 +180,7 @@ def test_what_encode_events_encodes_is_what_is_written(drawn, max_pdu_length, co
         sent = b"".join(
             bytes.fromhex(payload) for port, payload in packets if (port == "104") == port_104
         )
-        # Behind A-ASSOCIATE, before A-RELEASE.
+        # Between A-ASSOCIATE and A-RELEASE.
         begin = 6 + struct.unpack_from(">I", sent, 2)[0]
         stream = b"".join(
             bytes(one) for one, answer in zip(alone, answers, strict=True) if answer == kind
@@ -188,7 +188,7 @@ def test_what_encode_events_encodes_is_what_is_written(drawn, max_pdu_length, co
         assert sent[begin:-10] == stream
 
 
-def test_the_handshake(tmp_path):
+def test_association_pdus(tmp_path):
     path = tmp_path / "events.pcap"
     both_ways = {
         "AffectedSOPClassUID": ["1.2.840.10008.1.20.1", "1.2.840.10008.5.1.1.14"],
@@ -222,7 +222,7 @@ def test_the_handshake(tmp_path):
         titles = [title.strip() for title in associate[:2]]
         assert titles == ["ORTHANC", "EVENT-SCU"]
         assert associate[2:5] == ["0x01,0x03", results, "1000"]
-        # Only what the requestor sends needs a role: the acceptor is the SCP anyway.
+        # Only events of the requestor need a role, because the acceptor is the SCP by default.
         assert associate[5:7] == ["0x00", "0x01"]
     assert "1.2.840.10008.1.20.1" in request[7]
     assert "1.2.840.10008.5.1.1.14" in request[7]
@@ -234,7 +234,7 @@ def test_the_handshake(tmp_path):
     assert complaints(path) == []
 
 
-def test_many_associations_at_once(tmp_path):
+def test_many_associations(tmp_path):
     path = tmp_path / "events.pcapng"
     count = 200
     capture = encode_capture(
@@ -262,7 +262,7 @@ def test_many_associations_at_once(tmp_path):
     ]
 
 
-def test_megabytes_are_acknowledged(tmp_path):
+def test_acknowledgements(tmp_path):
     path = tmp_path / "events.pcap"
     value = bytes(range(256)) * 4096
     element = struct.pack("<HHI", 0x0009, 0x0010, len(value)) + value
@@ -282,12 +282,12 @@ def test_megabytes_are_acknowledged(tmp_path):
 
 @pytest.fixture
 def real(examples: Path) -> Path:
-    """The capture of Orthanc's reports."""
+    """The capture of Orthanc's events."""
     return examples / "orthanc-storage-commitment.pcap"
 
 
 def joined(path: Path) -> list[dict[str, Any]]:
-    """Join requests and responses as Wireshark shows them, by stream and Message ID."""
+    """Join the requests and responses of Wireshark by stream and Message ID."""
     events: dict[tuple[int, int | str], dict[str, Any]] = {}
     for message in messages(path):
         if message.command[0x0100] == REQUEST:
@@ -311,7 +311,7 @@ def joined(path: Path) -> list[dict[str, Any]]:
 
 
 def ours(capture: bytes) -> list[dict[str, Any]]:
-    """Return what is read of a capture, times as numbers."""
+    """Return the rows of a capture, with times as numbers."""
     table = pa.table(decode_capture(capture))
     times = table["Time"].cast(pa.int64()).to_pylist()
     latencies = table["Latency"].cast(pa.int64()).to_pylist()
@@ -323,13 +323,13 @@ def ours(capture: bytes) -> list[dict[str, Any]]:
 
 
 def assert_agree(path: Path, count: int) -> None:
-    """Compare what we read of a file with what Wireshark sees in it."""
+    """Compare the rows of a file with the messages of Wireshark."""
     judged, read = joined(path), ours(path.read_bytes())
     assert len(judged) == count
     assert [{name: event[name] for name in judged[0]} for event in read] == judged
 
 
-def test_the_real_capture(real, examples):
+def test_captured_file(real, examples):
     assert_agree(real, 24)
     read = ours(real.read_bytes())
     expected = json.loads((examples / "orthanc-storage-commitment.expected.json").read_text())
@@ -357,7 +357,7 @@ def test_the_real_capture(real, examples):
 
 
 def run_count(path: Path) -> str:
-    """Return how many packets a file has."""
+    """Return the number of packets of a file."""
     return str(len(fields(path, "frame", "frame.number")))
 
 
@@ -371,7 +371,7 @@ def test_formats_of_editcap(real, tmp_path, file_type):
     )
 
 
-def test_what_editcap_breaks(real, tmp_path):
+def test_damage_by_editcap(real, tmp_path):
     whole = ours(real.read_bytes())
     path = tmp_path / "broken.pcap"
 
@@ -379,22 +379,22 @@ def test_what_editcap_breaks(real, tmp_path):
         wireshark.run("editcap", *options)
         return ours(path.read_bytes()), decode_capture(path.read_bytes()).faults
 
-    # The second copies come later, and change nothing but the numbers of packets.
+    # The copies are later, and only change the numbers of packets.
     doubled = tmp_path / "doubled.pcap"
     wireshark.run("mergecap", "-F", "pcap", "-w", doubled, real, real)
     read, faults = ours(doubled.read_bytes()), decode_capture(doubled.read_bytes()).faults
     assert [{**event, "Frame": 0} for event in read] == [{**event, "Frame": 0} for event in whole]
     assert len(faults) == 0
-    # Packets that are left out.
+    # Missing packets.
     frame = whole[3]["Frame"]
     read, faults = broken(real, path, frame)
     assert [event["time"] for event in read if event["MessageID"] is not None] == [
         event["time"] for event in whole if event is not whole[3]
     ]
-    # Orthanc sends the headers of a PDU on their own, which are still there.
+    # The headers of a PDU, which Orthanc sends in a separate packet, remain.
     assert {fault.code for fault in faults} == {"truncated", "missing-bytes", "no-request"}
     assert {fault.stream for fault in faults} == {whole[3]["Association"]}
-    # A snapshot length that only some requests fit.
+    # A snapshot length that truncates some requests.
     read, faults = broken("-s", 1200, real, path)
     cut = fields(real, "frame.len > 1200", "frame.number")
     kept = [event for event in whole if [str(event["Frame"])] not in cut]
@@ -402,7 +402,7 @@ def test_what_editcap_breaks(real, tmp_path):
     assert [event["time"] for event in read if event["MessageID"] is not None] == [
         event["time"] for event in kept
     ]
-    # A capture that begins inside, with the headers of a request.
+    # A capture that begins inside of an association, with the headers of a request.
     [[header]] = fields(
         real, f"tcp.stream == {whole[3]['Association']} && tcp.len == 12", "frame.number"
     )
@@ -413,8 +413,8 @@ def test_what_editcap_breaks(real, tmp_path):
     assert "begins-inside" in {fault.code for fault in faults}
 
 
-def test_files_put_together(real, tmp_path):
-    """Wireshark puts files one behind the other; then reordercap has to sort them."""
+def test_merged_files(real, tmp_path):
+    """Files are concatenated by mergecap, and sorted by reordercap."""
     halves = [tmp_path / "first.pcap", tmp_path / "second.pcap"]
     wireshark.run("editcap", "-r", real, halves[0], "1-300")
     wireshark.run("editcap", real, halves[1], "1-300")
@@ -447,7 +447,7 @@ SHOWN = ("-o", "dicom.tag_tree:TRUE", "-T", "fields", "-E", "aggregator=|")
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_reports_written_by_hand(tmp_path, syntax):
+def test_structured_rows(tmp_path, syntax):
     source, capture = tmp_path / "reports.ndjson", tmp_path / "reports.pcap"
     source.write_text(REPORTS)
     done = run_command_line("encode", source, "-o", capture, "--transfer-syntax", syntax)
@@ -477,7 +477,7 @@ def test_reports_written_by_hand(tmp_path, syntax):
     ]
 
 
-def test_a_stream_of_reports_written_by_hand(tmp_path):
+def test_stream_of_structured_rows(tmp_path):
     source, stream, text, capture = (
         tmp_path / name for name in ("in.ndjson", "out.bin", "out.txt", "out.pcap")
     )
