@@ -207,9 +207,9 @@ def check_remaining_messages(left: list[pcap.Packet]) -> None:
         assert (row["MessageIDBeingRespondedTo"], row["Status"]) == (1, 0)
         assert row["Time"] == answers[port].time
         assert row["AffectedSOPInstanceUID"] == whole[port]["AffectedSOPInstanceUID"]
-    told = {fault.code for fault in found.faults}
-    assert ("no-request" in told) == bool(alone)
-    assert ("no-association" in told) == (found.associations == 0)
+    codes_found = {fault.code for fault in found.faults}
+    assert ("no-request" in codes_found) == bool(alone)
+    assert ("no-association" in codes_found) == (found.associations == 0)
     ends = {end for fault in found.faults for end in (fault.source, fault.destination)}
     for port in set(whole) - set(requests):
         assert f"127.0.0.1:{port}" in ends or not is_visibly_lost(left, port)

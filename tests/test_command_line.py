@@ -276,8 +276,8 @@ def test_damaged_capture(tmp_path):
     done = run("decode", path, "-o", rows, "--rejects", faults)
     assert done.returncode == 1
     assert pyarrow.parquet.read_table(rows).num_rows == len(expected)
-    told = [json.loads(line) for line in faults.read_text().splitlines()]
-    assert [(one.get("stream"), one["frame"], one["reason"]) for one in told] == [
+    printed = [json.loads(line) for line in faults.read_text().splitlines()]
+    assert [(one.get("stream"), one["frame"], one["reason"]) for one in printed] == [
         (fault.stream, fault.frame, fault.reason) for fault in expected.faults
     ]
     # A capture without DICOM.
@@ -518,8 +518,8 @@ def test_errors_in_a_line(tmp_path, line, error):
     source, stream = tmp_path / "in.ndjson", tmp_path / "out.bin"
     source.write_bytes((REPORTS + line + "\n").encode("latin-1"))
     done = run("encode", source, "-o", stream)
-    told = done.stderr.decode()
-    assert (done.returncode, error in told, "Traceback" in told) == (2, True, False), told
+    printed = done.stderr.decode()
+    assert (done.returncode, error in printed, "Traceback" in printed) == (2, True, False), printed
     assert not stream.exists()
 
 
@@ -548,16 +548,16 @@ def test_unreadable_data_sets(tmp_path):
     capture.write_bytes(
         encode_capture({**columns, "TransferSyntaxUID": [None, None, "1.2.840.10008.1.2.2"]})
     )
-    told = "EventInformation.TransactionUID"
+    printed = "EventInformation.TransactionUID"
     done = run("decode", stream)
     assert done.returncode == 0
     assert "11 bytes that cannot be read: TransactionUID: " in done.stdout.decode()
     for kind in ("structured", "dicom-json"):
         done = run("decode", stream, "-o", rows, "--data-sets", kind)
-        assert (done.returncode, told in done.stderr.decode()) == (1, True)
+        assert (done.returncode, printed in done.stderr.decode()) == (1, True)
         assert len(rows.read_text().splitlines()) == 2
         done = run("decode", capture, "-o", rows, "--data-sets", kind)
-        assert (done.returncode, told in done.stderr.decode()) == (1, True)
+        assert (done.returncode, printed in done.stderr.decode()) == (1, True)
         assert "1.2.840.10008.1.2.2" in done.stderr.decode()
         there = ["EventInformation" in json.loads(line) for line in rows.read_text().splitlines()]
         assert there == [True, False, False]

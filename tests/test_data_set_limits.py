@@ -353,7 +353,9 @@ else:
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the address space is limited and told there")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux limits and reports the address space"
+)
 @pytest.mark.parametrize(
     "kind",
     [

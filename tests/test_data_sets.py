@@ -426,10 +426,10 @@ def test_capture_with_structured_data_sets():
         pa.table(plain).drop_columns(["EventInformation", "EventReply"])
     )
     assert len(plain.faults) == 0
-    told = [(one.stream, one.frame, one.field, one.code) for one in found.faults]
+    unreadable = [(one.stream, one.frame, one.field, one.code) for one in found.faults]
     frames = pa.table(plain)["Frame"].to_pylist()
     streams = pa.table(plain)["Association"].to_pylist()
-    assert told == [
+    assert unreadable == [
         (streams[2], frames[2], "EventInformation.ReferencedSOPSequence", "truncated"),
         (streams[3], frames[3], "EventInformation", "transfer-syntax"),
     ]

@@ -56,7 +56,7 @@ class Message:
     """Position of the end of its last PDU in the bytes of the peer."""
 
     def is_event(self) -> bool:
-        return self.kind not in ("stray", "echo", "action")
+        return self.kind not in ("unexpected response", "echo", "action")
 
 
 @dataclass
@@ -197,7 +197,17 @@ class Listening(RuleBasedStateMachine):
     @rule(
         peer=peers,
         kind=st.sampled_from(
-            ["good", "good", "good", "empty", "long", "class", "stray", "echo", "action"]
+            [
+                "good",
+                "good",
+                "good",
+                "empty",
+                "long",
+                "class",
+                "unexpected response",
+                "echo",
+                "action",
+            ]
         ),
         data=st.binary(max_size=30).map(lambda one: one + b"\0" * (len(one) % 2)),
         sizes=st.lists(st.integers(0, 60), max_size=3),
@@ -210,7 +220,9 @@ class Listening(RuleBasedStateMachine):
         # A data set of zero bytes that the command set announces.
         announced = bool(data) or kind == "empty"
         message = Message(number, kind, instance, data)
-        command = {"stray": EVENT_RSP, "echo": ECHO_RQ, "action": ACTION_RQ}.get(kind, EVENT_RQ)
+        command = {"unexpected response": EVENT_RSP, "echo": ECHO_RQ, "action": ACTION_RQ}.get(
+            kind, EVENT_RQ
+        )
         sop_class = PROCEDURE_STEP if kind == "class" else COMMITMENT
         commands = command_set(number, instance, sop_class, command, data=announced)
         parts = pdvs(commands, COMMAND, sizes) + (pdvs(data, 0, more) if announced else [])

@@ -391,18 +391,18 @@ def test_large_events_in_both_directions():
 
 
 def test_handler_sends_on_its_association():
-    told: list[int] = []
+    statuses: list[int] = []
 
     def report_back(event: Any) -> tuple[int, None]:
         if event.assoc.is_acceptor:
-            told.append(report(event.assoc, of_size(10), 1, 9)[0])
+            statuses.append(report(event.assoc, of_size(10), 1, 9)[0])
         return 0x0000, None
 
     with installed(), ends(handlers=[(evt.EVT_N_EVENT_REPORT, report_back)]) as both:
         association = both.associate(dimse_timeout=2)
         # Both have exactly one response.
         assert report(association, None, 1)[0] == 0x0000
-        assert told == [0x0000]
+        assert statuses == [0x0000]
         association.release()
 
 
@@ -592,9 +592,9 @@ def test_replaced_data_set_is_sent():
     def talk() -> tuple[int, str]:
         with ends(handlers=[(evt.EVT_DIMSE_SENT, replace)]) as both:
             association = both.associate()
-            told = report(association, of_size(10), 2)
+            statuses = report(association, of_size(10), 2)
             association.release()
-        return told
+        return statuses
 
     plain = talk()
     with installed():

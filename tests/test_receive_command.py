@@ -125,12 +125,12 @@ def test_only_unreadable_data_sets_remain_bytes(tmp_path):
     assert found[5] is None
     unread = {1: truncated, 3: deep, 4: wide}
     assert {number: base64.b64decode(found[number]) for number in unread} == unread
-    told = re.findall(
+    reported = re.findall(
         r"association \d+ from SENDER at 127.0.0.1:\d+: the EventInformation of MessageID (\d+) is "
         r"written as bytes: (.*)",
         str(program),
     )
-    reasons = {int(number): reason for number, reason in told}
+    reasons = {int(number): reason for number, reason in reported}
     assert reasons.keys() == unread.keys()
     assert "needs 4 bytes, 3 are left" in reasons[1]
     assert "12001" in reasons[4]
@@ -252,9 +252,9 @@ def test_full_disk(tmp_path):
     written = int(out.split(" events in ")[0].replace(",", ""))
     assert outcomes["Status"].count(0) == written > 100
     # The last responses can be lost at the end.
-    told = re.search(r"^([\d,]+) events with Status 0110H: \[Errno 28\] No space", out, re.M)
-    assert told is not None
-    assert int(told[1].replace(",", "")) >= outcomes["Status"].count(0x0110) > 0
+    reported = re.search(r"^([\d,]+) events with Status 0110H: \[Errno 28\] No space", out, re.M)
+    assert reported is not None
+    assert int(reported[1].replace(",", "")) >= outcomes["Status"].count(0x0110) > 0
 
 
 def test_impossible_folder(tmp_path):

@@ -550,9 +550,9 @@ def test_event_with_a_too_long_uid(way):
 
 
 def test_unexpected_response():
-    stray = response(9)
+    unexpected = response(9)
     with listen(0, host=HOST) as listener:
-        assert pdu_types(exchange(listener.port, request(), stray, EVENT, A_RELEASE_RQ)) == [
+        assert pdu_types(exchange(listener.port, request(), unexpected, EVENT, A_RELEASE_RQ)) == [
             *(AC, DATA, RELEASED)
         ]
         assert len(receive_rows(listener, 1)) == 1
