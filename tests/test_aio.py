@@ -12,7 +12,7 @@ import pytest
 from fastdimse import AssociationError, aio
 from outbox_sender import numbered
 from scripted_peer import A_ABORT, HOST, Conversation, peer
-from test_delivery import answering, events, listener
+from test_delivery import events, listener, responding
 from test_outbox import instances, recording_receiver
 
 
@@ -125,7 +125,7 @@ def test_batches_end_at_the_end_of_the_association():
             batches = association.send_batches(stream(), batch_size=4)
             return [batch.answered async for batch in batches]
 
-    with peer(answering(5, lambda talk: None)) as port:
+    with peer(responding(5, lambda talk: None)) as port:
         assert sum(run(main())) == 5
 
 

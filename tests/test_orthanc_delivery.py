@@ -16,8 +16,8 @@ from test_command_line import REQUESTS, run
 from test_orthanc import (
     Application,
     Reference,
+    check_state_in,
     failures_in,
-    shown_by,
     unknown,
 )
 from test_receive_command import Receiver, received
@@ -62,7 +62,7 @@ def test_send_the_captured_stream(application, tmp_path):
     assert sent.returncode == 0, (sent.stdout, sent.stderr)
     assert len(requests) == 24
     for request, failures in requests:
-        shown_by(orthanc, request, failures)
+        check_state_in(orthanc, request, failures)
 
 
 @pytest.mark.parametrize("count", [1, 400])
@@ -78,7 +78,7 @@ def test_event_with_many_references(application, count):
         assert association.window == 1
         outcomes = association.send([row])
     assert outcomes.to_pydict()["Status"] == [0], orthanc
-    shown_by(orthanc, request, {})
+    check_state_in(orthanc, request, {})
 
 
 def test_receive_events_of_orthanc(orthanc):
