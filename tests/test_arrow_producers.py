@@ -16,7 +16,7 @@ import pytest
 from fastdimse import ColumnError, decode_events, encode_batches, encode_events, validate_events
 from oracle import encode_p_data
 from strategies import COLUMNS
-from test_arrow_flavours import DATA_SETS, MESSAGES, NUMBERS, ROWS, STREAM, TEXTS, table
+from test_arrow_layouts import DATA_SETS, MESSAGES, NUMBERS, ROWS, STREAM, TEXTS, table
 from test_bulk_encode import to_oracle
 
 CONTEXT = {"PresentationContextID": 1}

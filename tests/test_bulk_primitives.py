@@ -18,7 +18,7 @@ from fastdimse import (
     validate_events,
 )
 from oracle import encode_p_data
-from test_arrow_flavours import MESSAGES, ROWS, STREAM, request, response
+from test_arrow_layouts import MESSAGES, ROWS, STREAM, request, response
 from test_bulk_encode import to_oracle, to_ours
 
 

@@ -29,7 +29,7 @@ from fastdimse import (
     validate_events,
 )
 from strategies import COLUMNS
-from test_arrow_flavours import MESSAGES, ROWS, STREAM, table
+from test_arrow_layouts import MESSAGES, ROWS, STREAM, table
 from test_bulk_encode import SOP_CLASS
 
 PATIENCE = 60

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 import fastdimse
-from lying_arrow import Array, Node, Stream, capsule, schema_of
+from invalid_arrow import Array, Node, Stream, capsule, schema_of
 
 CLASS, INSTANCE = b"1.2.840.10008.1.20.1", b"1.2.840.10008.1.20.1.1"
 FIRST, BOTH, NONE = b"\x01", b"\x03", b"\x00"
