@@ -59,7 +59,7 @@ INFORMATION = Node(b"+s", [None], name=b"EventInformation", children=[UIDS, SEQU
 RUNS = [Node(b"i", [None, i32(2, 1)], name=b"run_ends"), texts(CLASS, b"values")]
 
 # Invalid columns. Each key is a part of the error.
-LIES: dict[str, Node] = {
+INVALID: dict[str, Node] = {
     "negative length": TEXT.but(length=-1),
     "too long": TEXT.but(length=2**62),
     "negative offset": TEXT.but(offset=-5),
@@ -159,10 +159,10 @@ LIES: dict[str, Node] = {
 deep = UIDS
 for _ in range(400):
     deep = Node(b"+s", [None], name=b"ReferencedSOPSequence", children=[deep])
-LIES["nested without an end"] = deep.but(name=b"EventInformation")
+INVALID["nested without an end"] = deep.but(name=b"EventInformation")
 
 # Unusual columns that are valid: the result is the same as for usual ones.
-ODD: dict[str, tuple[Node, Node]] = {
+UNUSUAL: dict[str, tuple[Node, Node]] = {
     "null count unknown": (TEXT.but(null_count=-1), TEXT),
     "null count too large": (TEXT.but(null_count=2, buffers=[BOTH, *TEXT.buffers[1:]]), TEXT),
     "metadata that is no text": (
@@ -320,21 +320,21 @@ USES = TABLE_USES | ARRAY_USES | SCHEMA_USES
 def cases_of(use: str) -> dict[str, Callable[[], Any]]:
     """Return the cases for a use, by name."""
     if use in TABLE_USES:
-        tables = {name: lambda node=node: Array(table(node)) for name, node in LIES.items()}
+        tables = {name: lambda node=node: Array(table(node)) for name, node in INVALID.items()}
         streams = {
             f"{name}, in a stream": lambda node=node: Stream(table(node), [table(node)])
-            for name, node in LIES.items()
+            for name, node in INVALID.items()
         }
         return tables | streams | STREAMS
     kind = ExportedSchema if use in SCHEMA_USES else Array
-    return {name: lambda node=node: kind(node) for name, node in LIES.items()}
+    return {name: lambda node=node: kind(node) for name, node in INVALID.items()}
 
 
 def main(use: str) -> None:
     """Print the outcome of each case."""
-    for name, lie in cases_of(use).items():
+    for name, case in cases_of(use).items():
         try:
-            outcome = ["result", repr(USES[use](lie()))[:200]]
+            outcome = ["result", repr(USES[use](case()))[:200]]
         except (TypeError, ValueError) as error:
             outcome = ["refused", str(error)]
         except BaseException as error:  # PanicException is not an Exception
@@ -360,14 +360,14 @@ def test_invalid_data_is_an_error(use):
         read = [one for one in found if one[1] == "result"]
         assert not read
         unnamed = [
-            one for one in found if one[0].split(",")[0] in LIES and "the column '" not in one[2]
+            one for one in found if one[0].split(",")[0] in INVALID and "the column '" not in one[2]
         ]
         assert not unnamed
 
 
-@pytest.mark.parametrize("odd", ODD)
-def test_unusual_data_is_read(odd):
-    node, same = ODD[odd]
+@pytest.mark.parametrize("unusual", UNUSUAL)
+def test_unusual_data_is_read(unusual):
+    node, same = UNUSUAL[unusual]
     expected = encoded(pa.table(Array(table(same))))
     for events in (Array(table(node)), Stream(table(node), [table(node)])):
         assert encoded(events) == expected
