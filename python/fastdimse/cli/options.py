@@ -98,8 +98,7 @@ FramingOption = Annotated[
     Framing,
     typer.Option(
         metavar="KIND",
-        help="Content of the stream: p-data (P-DATA-TF PDUs), or command-set (command sets "
-        "only).",
+        help="Content of the stream: p-data (P-DATA-TF PDUs), or command-set (command sets only).",
         rich_help_panel=ENCODING,
     ),
 ]
