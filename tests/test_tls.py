@@ -216,6 +216,8 @@ def test_client_without_a_valid_certificate(ours, theirs, of):
         ) as caught:
             connect(HOST, listener.port, tls=sender)
         assert (caught.value.code, caught.value.permanent) == ("tls", True)
+        # The client can see the alert before the listener has noted its failure.
+        until(lambda: listener.connections == 0)
         [failure] = listener.take_failures()
     assert "no secure connection: " in failure
     assert "certificate" in failure
