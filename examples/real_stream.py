@@ -64,8 +64,8 @@ def main() -> int:
         skipped = ", ".join(f"{count} {name}" for name, count in decoded.skipped.items())
         encoded = encode_events(decoded)
         same = bytes(encoded) == p_data(stream)
-        print(f"{len(decoded)} of {len(expected[direction])} expected, and {skipped}")
-        print(f"encoded again: {encoded.nbytes} bytes, the same bytes: {same}\n")
+        print(f"{len(decoded)} of {len(expected[direction])} expected events; skipped: {skipped}")
+        print(f"encoded again: {encoded.nbytes} bytes, identical: {same}\n")
         good &= same and len(decoded) == len(expected[direction])
     return 0 if good else 1
 

@@ -118,13 +118,18 @@ def main() -> None:
         "--listen-host", default="127.0.0.1", help="address to listen on (%(default)s)"
     )
     parser.add_argument(
-        "--listen-port", type=int, default=11113, help="0: any free port (%(default)s)"
+        "--listen-port",
+        type=int,
+        default=11113,
+        help="port to listen on; 0: any free port (%(default)s)",
     )
     parser.add_argument(
-        "--instance", default=UPSGlobalSubscriptionInstance, help="watch one UPS (all)"
+        "--instance",
+        default=UPSGlobalSubscriptionInstance,
+        help="SOP Instance UID of the step to watch (all)",
     )
     parser.add_argument(
-        "--deletion-lock", action="store_true", help="ask the SCP to keep watched steps"
+        "--deletion-lock", action="store_true", help="request that the SCP keeps watched steps"
     )
     parser.add_argument("--count", type=int, help="end after this number of events")
     arguments = parser.parse_args()
