@@ -106,7 +106,7 @@ pub enum TableError {
     #[error("unknown column '{0}'; the columns of captured events are {all}", all = Names)]
     Unknown(String),
     /// A column whose values cannot be converted.
-    #[error("the column '{column}' is {found}, it must be {wanted}: {why}")]
+    #[error("the column '{column}' must be {wanted}, not {found}: {why}")]
     Type {
         /// The column.
         column: &'static str,

@@ -2,7 +2,7 @@
 //!
 //! Rows of events are [`event_columns`] of Arrow [`columns`]. [`encode`] checks them and writes
 //! [`command_set`]s and [`data_set`]s into [`pdu`]s; [`decode`] reads PDUs back into columns.
-//! [`standard`] has what the standard says about attributes, VRs, SOP classes and statuses, and
+//! [`standard`] has the standard's tables of attributes, VRs, SOP classes and Statuses, and
 //! [`conformance`] checks events against it. There is no Python here and no I/O.
 
 pub mod columns;

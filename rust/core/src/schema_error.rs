@@ -30,7 +30,7 @@ pub enum SchemaError {
         why: AttributeError,
     },
     /// A struct field whose type does not fit the VR of its attribute.
-    #[error("{path} is {found}: an attribute of the VR {vr} must be {accepted}, or lists of these")]
+    #[error("{path}: an attribute of VR {vr} must be {accepted}, or lists of these, not {found}")]
     VrType {
         /// The path of the field.
         path: String,
@@ -50,7 +50,7 @@ pub enum SchemaError {
         most: usize,
     },
     /// A column with an unsupported type.
-    #[error("the column '{column}' is {found}, it must be {accepted}")]
+    #[error("the column '{column}' must be {accepted}, not {found}")]
     Type {
         /// The column.
         column: &'static str,

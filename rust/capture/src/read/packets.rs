@@ -236,7 +236,7 @@ fn is_big_endian(section: &[u8]) -> Option<bool> {
 fn block_length(rest: &[u8], big_endian: bool) -> Option<usize> {
     let length = *rest.get(4..)?.first_chunk()?;
     let length = if big_endian { u32::from_be_bytes(length) } else { u32::from_le_bytes(length) };
-    // Padded to 32 bits, whatever the block says.
+    // Padded to 32 bits, even if the block states another length.
     Some((length as usize).next_multiple_of(4))
 }
 

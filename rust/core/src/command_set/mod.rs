@@ -1,8 +1,9 @@
 //! The command set of an N-EVENT-REPORT (PS3.7 10.1.1 and E.1).
 //!
-//! In: the values of the fields of a message, or the bytes of a command set. Out: the bytes, or the
-//! values. Another DIMSE message is identified by its Command Field. One table of elements defines
-//! the message.
+//! In: the values of the fields of a message, or the bytes of a command set.
+//! Out: the bytes, or the values.
+//! Another DIMSE message is identified by its Command Field. One table of elements defines the
+//! message.
 
 mod elements;
 mod read;

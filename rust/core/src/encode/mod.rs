@@ -1,8 +1,8 @@
 //! Rows of events to a stream of messages (PS3.7 10.3.1, PS3.8 9.3.5).
 //!
-//! In: columns of events, and the rejections that are known already. Out: P-DATA-TF PDUs or command
-//! sets, the offset of each message, the rejected rows. Rows are checked in runs. A run is written
-//! from a template, any other row element by element.
+//! In: columns of events, and the rejections that are known already.
+//! Out: P-DATA-TF PDUs or command sets, the offset of each message, the rejected rows.
+//! Rows are checked in runs. A run is written from a template, any other row element by element.
 
 mod block;
 mod check;

@@ -1,8 +1,8 @@
 //! Protocol data units of the upper layer (PS3.8 9.3).
 //!
-//! In: command sets and data sets, or the bytes of one direction of an association. Out: P-DATA-TF
-//! PDUs with their lengths and PDVs, or the PDVs one by one. For A-ASSOCIATE PDUs: what captures
-//! and negotiation share.
+//! In: command sets and data sets, or the bytes of one direction of an association.
+//! Out: P-DATA-TF PDUs with their lengths and PDVs, or the PDVs one by one.
+//! Of A-ASSOCIATE PDUs, the part that captures and negotiation share.
 
 pub mod associate;
 pub mod read;

@@ -1,6 +1,7 @@
 //! Tables and rules of the standard (PS3.3 to PS3.7).
 //!
-//! In: a tag, keyword, VR, UID, Status or character set. Out: its name, form, events or encoding.
+//! In: a tag, keyword, VR, UID, Status or character set.
+//! Out: its name, form, events or encoding.
 //! Nothing in this room depends on rows or streams.
 
 pub mod attribute;

@@ -372,8 +372,8 @@ const UNIFIED_PROCEDURE_STEP: &[EventType] = &[
     ),
 ];
 
-const IN_REQUEST: &str = "the N-ACTION that asked for the cancellation had it";
-const IN_STEP: &str = "the procedure step has a value of it";
+const IN_REQUEST: &str = "present in the N-ACTION that requested the cancellation";
+const IN_STEP: &str = "the procedure step has a value for it";
 
 const PROGRESS: &[Attribute] = &[
     attribute(0x0074, 0x1004, "ProcedureStepProgress", "-/3"),
@@ -391,14 +391,14 @@ const COMMUNICATIONS: &[Attribute] = &[
 /// A coded entry: the attributes that both PS3.4 Table 8-3b and PS3.3 8.8 have.
 const CODE: &[Attribute] = &[
     attribute(0x0008, 0x0100, "CodeValue", "-/1C")
-        .when("the code has 16 characters or fewer and is no URN or URL"),
+        .when("the code has at most 16 characters and is not a URN or URL"),
     attribute(0x0008, 0x0102, "CodingSchemeDesignator", "-/1C")
-        .when("Code Value or Long Code Value is there"),
+        .when("Code Value or Long Code Value is present"),
     attribute(0x0008, 0x0103, "CodingSchemeVersion", "-/1C")
-        .when("the designator alone does not tell what the code means"),
+        .when("the designator alone does not identify the code"),
     attribute(0x0008, 0x0104, "CodeMeaning", "-/1"),
     attribute(0x0008, 0x0119, "LongCodeValue", "-/1C")
-        .when("there is no Code Value and the code is no URN or URL"),
+        .when("Code Value is absent, and the code is not a URN or URL"),
 ];
 
 const MACHINE_VERIFICATION: &[EventType] = &[

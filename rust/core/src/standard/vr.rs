@@ -40,7 +40,7 @@ pub enum VrError {
         expected: &'static str,
     },
     /// A number outside the range of the VR.
-    #[error("it does not fit the VR {vr}: {expected}")]
+    #[error("outside the range of VR {vr}: {expected}")]
     Number {
         /// The VR.
         vr: &'static str,

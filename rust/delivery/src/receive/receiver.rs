@@ -1,4 +1,4 @@
-//! Receives the events of an association. Each event is given to the sink before its response is
+//! Receives the events of an association. Each event is passed to the sink before its response is
 //! written.
 
 use std::mem;

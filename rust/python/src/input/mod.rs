@@ -1,8 +1,8 @@
 //! Events as users pass them, converted to Arrow record batches.
 //!
 //! In: Arrow tables and streams, mappings of columns, and iterables of primitives or of mappings.
-//! Out: record batches with the fields of an event (PS3.7 10.1.1.1) as columns, and a rejection for each row
-//! that cannot be converted.
+//! Out: record batches with the fields of an event (PS3.7 10.1.1.1) as columns, and a rejection for
+//! each row that cannot be converted.
 
 pub mod arrow;
 pub mod columns;

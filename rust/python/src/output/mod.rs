@@ -1,7 +1,8 @@
 //! Parts that the classes of results share: sequences, the buffer protocol, Arrow export.
 //!
 //! In: Arrow arrays and buffers that the core produced, rejections and faults.
-//! Out: Python objects that share that memory: `memoryview`, Arrow C Data Interface capsules, sequences.
+//! Out: Python objects that share that memory: `memoryview`, Arrow C Data Interface capsules,
+//! sequences.
 
 pub mod arrow;
 pub mod buffer;

@@ -1,8 +1,9 @@
-//! One N-EVENT-REPORT as a Python object: the class that `N_EVENT_REPORT` derives from (PS3.7 10.1.1).
+//! One N-EVENT-REPORT as a Python object: the class that `N_EVENT_REPORT` derives from (PS3.7
+//! 10.1.1).
 //!
 //! In: attributes that Python sets, or the bytes of a command set and its data set.
-//! Out: the same attributes with pynetdicom's types and errors, a command set (PS3.7 6.3.1), or P-DATA-TF
-//! PDUs (PS3.8 9.3.5).
+//! Out: the same attributes with pynetdicom's types and errors, a command set (PS3.7 6.3.1), or
+//! P-DATA-TF PDUs (PS3.8 9.3.5).
 
 pub mod attributes;
 pub mod class;

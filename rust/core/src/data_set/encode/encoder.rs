@@ -819,7 +819,7 @@ mod tests {
         let found = error(vec![("ReferencedSOPSequence", items(references, &[2], None))]);
         assert_eq!(found.path, ".ReferencedSOPSequence[1].ReferencedSOPInstanceUID");
         let found = error(vec![("Rows", Arc::new(Int64Array::from(vec![65536])))]);
-        assert_eq!(found.reason.to_string(), "'65536': it does not fit the VR US: 0 to 65535");
+        assert_eq!(found.reason.to_string(), "'65536': outside the range of VR US: 0 to 65535");
     }
 
     #[test]
