@@ -1,5 +1,5 @@
-//! What two processes reach that exchange messages of these sizes over plain sockets and do nothing else:
-//! the floor under the benches of delivery.
+//! Two processes that exchange messages of given sizes over plain sockets and do nothing else: the
+//! upper bound for the benchmarks of delivery.
 //!
 //! ```text
 //! raw_sockets serve REQUEST RESPONSE                           prints its port, and serves until it is killed
@@ -53,7 +53,7 @@ fn answer(mut stream: TcpStream, request: usize, response: usize) -> io::Result<
     }
 }
 
-/// Sends so many messages, half of what may be outstanding in a write.
+/// Sends messages. Each write has half of the messages that may be outstanding.
 fn send(
     mut stream: TcpStream,
     request: usize,

@@ -64,7 +64,7 @@ impl Messages {
     ///
     /// If a PDV or a command set violates the standard, a message is too long, or `arrived` fails.
     /// The messages before it have been passed on.
-    pub fn take(
+    pub fn add(
         &mut self,
         pdu: &[u8],
         mut arrived: impl FnMut(ReceivedMessage<'_>) -> Result<(), Failure>,
@@ -72,8 +72,8 @@ impl Messages {
         for item in Pdus::new(pdu) {
             let Item::Pdv(pdv) = item? else { continue };
             match pdv.is_command() {
-                true => self.take_command(&pdv, &mut arrived)?,
-                false => self.take_data(&pdv, &mut arrived)?,
+                true => self.add_command(&pdv, &mut arrived)?,
+                false => self.add_data(&pdv, &mut arrived)?,
             }
         }
         Ok(())
@@ -89,7 +89,7 @@ impl Messages {
         self.context_id
     }
 
-    fn take_command(
+    fn add_command(
         &mut self,
         pdv: &Pdv<'_>,
         arrived: &mut impl FnMut(ReceivedMessage<'_>) -> Result<(), Failure>,
@@ -123,12 +123,12 @@ impl Messages {
             return Ok(());
         }
         let command_set = &self.command_set;
-        let taken = arrived(ReceivedMessage { context_id, message, command_set, data_set: &[] });
+        let result = arrived(ReceivedMessage { context_id, message, command_set, data_set: &[] });
         self.clear();
-        taken
+        result
     }
 
-    fn take_data(
+    fn add_data(
         &mut self,
         pdv: &Pdv<'_>,
         arrived: &mut impl FnMut(ReceivedMessage<'_>) -> Result<(), Failure>,
@@ -144,9 +144,9 @@ impl Messages {
         let (command_set, data_set) = (&self.command_set, &self.data_set);
         let message = CommandSet::read(command_set)?;
         let context_id = pdv.context_id;
-        let taken = arrived(ReceivedMessage { context_id, message, command_set, data_set });
+        let result = arrived(ReceivedMessage { context_id, message, command_set, data_set });
         self.clear();
-        taken
+        result
     }
 
     /// Counts a fragment. All fragments of a message have the same presentation context (PS3.8
@@ -202,7 +202,7 @@ mod tests {
         pdus
     }
 
-    fn taken(messages: &mut Messages, pdus: &[u8]) -> Vec<(u8, Option<u16>, Vec<u8>)> {
+    fn received(messages: &mut Messages, pdus: &[u8]) -> Vec<(u8, Option<u16>, Vec<u8>)> {
         let mut all = Vec::new();
         let arrived = |one: ReceivedMessage<'_>| {
             let command_set = one.message.event().unwrap();
@@ -210,7 +210,7 @@ mod tests {
             all.push((one.context_id, id, one.data_set.to_vec()));
             Ok(())
         };
-        messages.take(pdus, arrived).unwrap();
+        messages.add(pdus, arrived).unwrap();
         all
     }
 
@@ -220,13 +220,13 @@ mod tests {
             let mut pdus = pdus_of(7, b"data set", 3, max_pdu_length);
             pdus.extend(pdus_of(8, b"", 5, max_pdu_length));
             let expected = [(3, Some(7), b"data set".to_vec()), (5, Some(8), Vec::new())];
-            assert_eq!(taken(&mut Messages::default(), &pdus), expected, "{max_pdu_length}");
+            assert_eq!(received(&mut Messages::default(), &pdus), expected, "{max_pdu_length}");
             // One PDU after another.
             let (mut messages, mut all, mut at) = (Messages::default(), Vec::new(), 0);
             while at < pdus.len() {
                 let length = u32::from_be_bytes(pdus[at + 2..at + 6].try_into().unwrap());
                 let end = at + 6 + length as usize;
-                all.extend(taken(&mut messages, &pdus[at..end]));
+                all.extend(received(&mut messages, &pdus[at..end]));
                 at = end;
             }
             assert_eq!(all, expected, "{max_pdu_length}");
@@ -235,16 +235,16 @@ mod tests {
 
     #[test]
     fn misplaced_fragments_are_rejected() {
-        let whole = pdus_of(1, b"data", 1, 0);
-        let command = 6 + u32::from_be_bytes(whole[2..6].try_into().unwrap()) as usize;
+        let pdus = pdus_of(1, b"data", 1, 0);
+        let command = 6 + u32::from_be_bytes(pdus[2..6].try_into().unwrap()) as usize;
         let mut messages = Messages::default();
-        assert_eq!(reason(messages.take(&whole[command..], |_| Ok(()))), Reason::OrphanDataSet);
-        let twice = whole[..command].repeat(2);
-        assert_eq!(reason(messages.take(&twice, |_| Ok(()))), Reason::MissingDataSet);
+        assert_eq!(reason(messages.add(&pdus[command..], |_| Ok(()))), Reason::OrphanDataSet);
+        let twice = pdus[..command].repeat(2);
+        assert_eq!(reason(messages.add(&twice, |_| Ok(()))), Reason::MissingDataSet);
     }
 
-    fn reason(taken: Result<(), Failure>) -> Reason {
-        match taken {
+    fn reason(result: Result<(), Failure>) -> Reason {
+        match result {
             Err(Failure::Message(rejection)) => rejection.reason,
             other => panic!("{other:?}"),
         }
@@ -256,17 +256,17 @@ mod tests {
         let command = 6 + u32::from_be_bytes(pdus[2..6].try_into().unwrap()) as usize;
         pdus[command + 10] = 3;
         let expected = Reason::ContextChanges { begun: 1, found: 3 };
-        assert_eq!(reason(Messages::default().take(&pdus, |_| Ok(()))), expected);
+        assert_eq!(reason(Messages::default().add(&pdus, |_| Ok(()))), expected);
     }
 
     #[test]
     fn an_endless_message_is_too_long() {
         for fragment in [0, 1, 100] {
             let mut messages = Messages::new(1000);
-            messages.take(&pdus_of(1, b"data", 1, 0)[..command_len()], |_| Ok(())).unwrap();
+            messages.add(&pdus_of(1, b"data", 1, 0)[..command_len()], |_| Ok(())).unwrap();
             let mut data = headers(1, 0, fragment).to_vec();
             data.resize(data.len() + fragment, 0);
-            let ended = (0..2000).find_map(|_| messages.take(&data, |_| Ok(())).err());
+            let ended = (0..2000).find_map(|_| messages.add(&data, |_| Ok(())).err());
             assert!(matches!(ended, Some(Failure::MessageLength { most: 1000 })), "{fragment}");
             assert!(messages.incomplete().unwrap() <= 1000);
         }

@@ -53,7 +53,7 @@ impl Deadline {
 /// Fails if the local side is interrupted.
 pub fn check_interrupt(interrupt: Option<Interrupt>) -> io::Result<()> {
     match interrupt {
-        Some(leaves) if leaves() => Err(io::Error::other(Interrupted)),
+        Some(interrupted) if interrupted() => Err(io::Error::other(Interrupted)),
         _ => Ok(()),
     }
 }

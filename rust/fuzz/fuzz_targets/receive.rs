@@ -38,7 +38,7 @@ impl EventSink for Both {
         self.at_once.then_some(EventResponse { status: STATUS, event_reply })
     }
 
-    fn take(&self, chunk: Chunk) -> Delivered {
+    fn receive(&self, chunk: Chunk) -> Delivered {
         let answered = Delivered::Processed(chunk.bytes.clone(), vec![STATUS; chunk.events]);
         self.chunks.lock().unwrap().push(chunk);
         if self.at_once { Delivered::Stored } else { answered }
@@ -53,7 +53,7 @@ fn answered(mut stream: &[u8]) -> Vec<u16> {
         let length = u32::from_be_bytes([header[2], header[3], header[4], header[5]]);
         let (pdu, rest) = stream.split_at(6 + length as usize);
         stream = rest;
-        let read = messages.take(pdu, |arrived| {
+        let read = messages.add(pdu, |arrived| {
             let response = arrived.message.event()?;
             if response.get(Field::Status).us() == Some(STATUS) {
                 ids.extend(response.get(Field::MessageIDBeingRespondedTo).us());
@@ -70,7 +70,7 @@ fn answered(mut stream: &[u8]) -> Vec<u16> {
 fn taken(chunks: &[Chunk]) -> Vec<u16> {
     let mut ids = Vec::new();
     for chunk in chunks {
-        let read = Messages::new(usize::MAX).take(&chunk.bytes, |arrived| {
+        let read = Messages::new(usize::MAX).add(&chunk.bytes, |arrived| {
             ids.extend(arrived.message.event()?.get(Field::MessageID).us());
             Ok(())
         });
@@ -81,7 +81,7 @@ fn taken(chunks: &[Chunk]) -> Vec<u16> {
 
 fuzz_target!(|data: &[u8]| {
     let Some((&first, bytes)) = data.split_first() else { return };
-    let terms = AcceptorOptions {
+    let acceptor = AcceptorOptions {
         sop_classes: BTreeSet::from(["1.2.840.10008.1.20.1".to_owned()]),
         called: (first & 2 > 0).then(|| "LISTENER".to_owned()),
         calling: None,
@@ -96,7 +96,7 @@ fuzz_target!(|data: &[u8]| {
         interrupt: None,
     };
     let service = Service {
-        terms,
+        acceptor,
         authenticate: None,
         tls: None,
         timeouts,

@@ -18,9 +18,9 @@ use crate::association::negotiation::VERIFICATION;
 use crate::association::negotiation::{OPERATIONS_WINDOW, uid, unlimited};
 
 /// The sub-item that responds to a user identity, without a server response (PS3.7 D.3.3.7.2).
-const USER_IDENTITY_ANSWER: u8 = 0x59;
+const USER_IDENTITY_RESPONSE: u8 = 0x59;
 
-/// What the local side accepts.
+/// Which proposals the local side accepts.
 #[derive(Debug, Clone)]
 pub struct AcceptorOptions {
     /// The SOP classes of events.
@@ -102,8 +102,8 @@ impl AcceptorOptions {
             let reason = PresentationContextResultReason::AbstractSyntaxNotSupported;
             return (reason, TransferSyntax::default());
         }
-        let mut known = proposed.transfer_syntaxes.iter();
-        match known.find_map(|syntax| TransferSyntax::from_uid(&uid(syntax)).ok()) {
+        let mut syntaxes = proposed.transfer_syntaxes.iter();
+        match syntaxes.find_map(|syntax| TransferSyntax::from_uid(&uid(syntax)).ok()) {
             Some(syntax) => (PresentationContextResultReason::Acceptance, syntax),
             None => (
                 PresentationContextResultReason::TransferSyntaxesNotSupported,
@@ -132,13 +132,13 @@ impl AcceptorOptions {
                 }
                 UserVariableItem::Unknown(OPERATIONS_WINDOW, numbers) => {
                     let proposed = numbers.first_chunk().map_or(1, |&one| u16::from_be_bytes(one));
-                    let both = unlimited(proposed).min(unlimited(self.window));
-                    let answer = [both, 1].map(u16::to_be_bytes).concat();
-                    variables.push(UserVariableItem::Unknown(OPERATIONS_WINDOW, answer));
+                    let agreed = unlimited(proposed).min(unlimited(self.window));
+                    let response = [agreed, 1].map(u16::to_be_bytes).concat();
+                    variables.push(UserVariableItem::Unknown(OPERATIONS_WINDOW, response));
                 }
                 // The user was authenticated before (PS3.7 D.3.3.7.2).
                 UserVariableItem::UserIdentityItem(user) if user.positive_response_requested() => {
-                    variables.push(UserVariableItem::Unknown(USER_IDENTITY_ANSWER, vec![0, 0]));
+                    variables.push(UserVariableItem::Unknown(USER_IDENTITY_RESPONSE, vec![0, 0]));
                 }
                 _ => {}
             }
@@ -155,7 +155,7 @@ pub fn user(request: &AssociationRQ) -> Option<&UserIdentity> {
     })
 }
 
-/// The response to a user who is not authenticated.
+/// The A-ASSOCIATE-RJ for a user that is not authenticated.
 pub fn unknown_user() -> Pdu {
     rejected(AssociationRJServiceUserReason::NoReasonGiven).0
 }

@@ -15,7 +15,7 @@ use crate::transport::tls::ClientTls;
 ///
 /// # Errors
 ///
-/// If the connection fails, or the peer accepts nothing.
+/// If the connection fails, or the peer accepts no presentation context.
 pub fn associate(
     address: impl ToSocketAddrs + Send + 'static,
     tls: Option<&ClientTls>,

@@ -60,7 +60,7 @@ pub struct Listener {
 struct Shared {
     service: Service,
     max_connections: usize,
-    taker: Arc<dyn EventSink>,
+    sink: Arc<dyn EventSink>,
     threads: Mutex<Threads>,
     /// Notified when a thread ends.
     ended: Condvar,
@@ -84,14 +84,14 @@ impl Listener {
         address: impl ToSocketAddrs,
         service: Service,
         max_connections: usize,
-        taker: Arc<dyn EventSink>,
+        sink: Arc<dyn EventSink>,
     ) -> io::Result<Self> {
         let socket = Arc::new(TcpListener::bind(address)?);
         let address = socket.local_addr()?;
         let shared = Arc::new(Shared {
             service,
             max_connections,
-            taker,
+            sink,
             threads: Mutex::new(Threads { open: HashMap::new(), accepting: true }),
             ended: Condvar::new(),
             reports: Mutex::default(),
@@ -176,7 +176,7 @@ impl Listener {
         while !self.wait(POLL_INTERVAL) {
             go_on()?;
             if patient && begin.elapsed() >= LAST_RESPONSES {
-                // Do not wait for a peer that reads nothing.
+                // Do not wait for a peer that does not read.
                 self.shared.shutdown(Shutdown::Both);
                 patient = false;
             }
@@ -259,7 +259,7 @@ impl Serving {
     fn serve(mut self, connection: TcpStream) {
         let Self { shared, number, peer, .. } = &self;
         let report = |text| shared.report(*number, *peer, text);
-        self.result = serve(connection, *number, &shared.service, &*shared.taker, &report);
+        self.result = serve(connection, *number, &shared.service, &*shared.sink, &report);
     }
 }
 

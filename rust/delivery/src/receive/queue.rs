@@ -17,7 +17,7 @@ pub struct EventQueue {
     arrived: Condvar,
     /// Notified when there is room.
     room: Condvar,
-    most: usize,
+    max_bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -34,27 +34,27 @@ struct State {
     closed: bool,
 }
 
-/// The result of a wait for chunks.
+/// The result of [`EventQueue::pop`].
 #[derive(Debug)]
 pub enum Next {
     /// At least one chunk.
     Chunks(Vec<Chunk>),
     /// The timeout has passed.
-    Nothing,
+    TimedOut,
     /// The queue is closed and empty.
     Closed,
 }
 
 impl EventQueue {
-    /// A queue for about `most` bytes.
-    pub fn new(most: usize) -> Self {
+    /// A queue for about `max_bytes` bytes.
+    pub fn new(max_bytes: usize) -> Self {
         let (state, arrived, room) = (Mutex::default(), Condvar::new(), Condvar::new());
-        Self { state, arrived, room, most }
+        Self { state, arrived, room, max_bytes }
     }
 
     /// Queues a chunk when there is room; immediately after [`EventQueue::stop`].
-    pub fn put(&self, chunk: Chunk) {
-        let full = |state: &mut State| state.bytes >= self.most && !state.stopping;
+    pub fn push(&self, chunk: Chunk) {
+        let full = |state: &mut State| state.bytes >= self.max_bytes && !state.stopping;
         let mut state =
             self.room.wait_while(self.lock(), full).unwrap_or_else(PoisonError::into_inner);
         state.bytes += chunk.bytes.len() + OVERHEAD;
@@ -69,42 +69,42 @@ impl EventQueue {
     fn is_enough(&self, state: &State) -> bool {
         state.closed
             || state.wanted.is_some_and(|wanted| state.events >= wanted)
-            || 2 * state.bytes >= self.most && state.wanted.is_some()
+            || 2 * state.bytes >= self.max_bytes && state.wanted.is_some()
     }
 
-    /// Takes chunks of about `events` events. Waits up to `timeout` for the first chunk, then up to
-    /// `linger` for more.
-    pub fn take(&self, events: usize, timeout: Duration, linger: Duration) -> Next {
+    /// Removes and returns chunks of about `events` events. Waits up to `timeout` for the first
+    /// chunk, then up to `linger` for more.
+    pub fn pop(&self, events: usize, timeout: Duration, linger: Duration) -> Next {
         let mut state = self.wait(self.lock(), 1, timeout);
         if state.chunks.is_empty() {
-            return if state.closed { Next::Closed } else { Next::Nothing };
+            return if state.closed { Next::Closed } else { Next::TimedOut };
         }
         if state.events < events {
             state = self.wait(state, events, linger);
         }
         if state.chunks.is_empty() {
-            // Another consumer has taken them.
-            return if state.closed { Next::Closed } else { Next::Nothing };
+            // Another consumer has popped them.
+            return if state.closed { Next::Closed } else { Next::TimedOut };
         }
         let mut chunks = Vec::new();
-        let mut left = events;
-        while left > 0
+        let mut remaining = events;
+        while remaining > 0
             && let Some(chunk) = state.chunks.pop_front()
         {
             state.bytes -= chunk.bytes.len() + OVERHEAD;
             state.events -= chunk.events;
-            left = left.saturating_sub(chunk.events);
+            remaining = remaining.saturating_sub(chunk.events);
             chunks.push(chunk);
         }
         self.room.notify_all();
         Next::Chunks(chunks)
     }
 
-    /// Waits up to `timeout` for `events` events without taking them. Returns whether there are
+    /// Waits up to `timeout` for `events` events without removing them. Returns whether there are
     /// enough, or no more will come.
     pub fn wait_for(&self, events: usize, timeout: Duration) -> bool {
         let state = self.wait(self.lock(), events, timeout);
-        state.closed || state.events >= events || 2 * state.bytes >= self.most
+        state.closed || state.events >= events || 2 * state.bytes >= self.max_bytes
     }
 
     fn wait<'a>(
@@ -121,7 +121,7 @@ impl EventQueue {
         state
     }
 
-    /// Ends the waits for room. Queued chunks can still be taken.
+    /// Ends the waits for room. Queued chunks can still be popped.
     pub fn stop(&self) {
         self.lock().stopping = true;
         self.room.notify_all();
@@ -166,49 +166,49 @@ mod tests {
         }
     }
 
-    /// Takes one chunk.
-    fn number(waiting: &EventQueue) -> Option<u64> {
-        match waiting.take(1, Duration::from_secs(10), Duration::ZERO) {
+    /// Pops one chunk.
+    fn number(queue: &EventQueue) -> Option<u64> {
+        match queue.pop(1, Duration::from_secs(10), Duration::ZERO) {
             Next::Chunks(chunks) => chunks.first().map(|chunk| chunk.origin.number),
-            Next::Nothing | Next::Closed => None,
+            Next::TimedOut | Next::Closed => None,
         }
     }
 
     #[test]
     fn producers_wait_for_room_and_lose_nothing() {
-        let waiting = Arc::new(EventQueue::new(10_000));
-        let of_thread = waiting.clone();
-        let putting = thread::spawn(move || {
-            (0..100).for_each(|number| of_thread.put(chunk(number, 4_000)));
+        let queue = Arc::new(EventQueue::new(10_000));
+        let shared = queue.clone();
+        let producer = thread::spawn(move || {
+            (0..100).for_each(|number| shared.push(chunk(number, 4_000)));
         });
         thread::sleep(Duration::from_millis(100));
         // Two chunks need less room than there is, so a third one fits.
-        assert_eq!(waiting.lock().chunks.len(), 3);
-        let all: Vec<_> = (0..100).map(|_| number(&waiting)).collect();
+        assert_eq!(queue.lock().chunks.len(), 3);
+        let all: Vec<_> = (0..100).map(|_| number(&queue)).collect();
         assert_eq!(all, (0..100).map(Some).collect::<Vec<_>>());
-        putting.join().unwrap();
-        assert!(matches!(waiting.take(1, Duration::ZERO, Duration::ZERO), Next::Nothing));
-        assert_eq!(waiting.lock().bytes, 0);
+        producer.join().unwrap();
+        assert!(matches!(queue.pop(1, Duration::ZERO, Duration::ZERO), Next::TimedOut));
+        assert_eq!(queue.lock().bytes, 0);
     }
 
     #[test]
     fn consumers_wake_only_for_enough_events() {
-        let waiting = Arc::new(EventQueue::new(1 << 20));
-        let of_thread = waiting.clone();
-        let putting = thread::spawn(move || {
+        let queue = Arc::new(EventQueue::new(1 << 20));
+        let shared = queue.clone();
+        let producer = thread::spawn(move || {
             for number in 0..10 {
                 thread::sleep(Duration::from_millis(20));
-                of_thread.put(chunk(number, 100));
+                shared.push(chunk(number, 100));
             }
         });
         // Five events are there long before ten seconds have passed.
         let ten_seconds = Duration::from_secs(10);
-        let Next::Chunks(five) = waiting.take(5, ten_seconds, ten_seconds) else { panic!() };
+        let Next::Chunks(five) = queue.pop(5, ten_seconds, ten_seconds) else { panic!() };
         assert_eq!(five.len(), 5);
-        // Later events are taken if they come in time.
-        putting.join().unwrap();
+        // Later events are popped if they arrive in time.
+        producer.join().unwrap();
         let begin = Instant::now();
-        let Next::Chunks(five) = waiting.take(9, ten_seconds, Duration::from_millis(50)) else {
+        let Next::Chunks(five) = queue.pop(9, ten_seconds, Duration::from_millis(50)) else {
             panic!()
         };
         assert_eq!(five.len(), 5);
@@ -217,33 +217,30 @@ mod tests {
 
     #[test]
     fn consumers_do_not_wait_for_more_than_fits() {
-        let waiting = Arc::new(EventQueue::new(10_000));
-        let of_thread = waiting.clone();
-        let putting =
-            thread::spawn(move || (0..9).for_each(|one| of_thread.put(chunk(one, 2_000))));
+        let queue = Arc::new(EventQueue::new(10_000));
+        let shared = queue.clone();
+        let producer = thread::spawn(move || (0..9).for_each(|one| shared.push(chunk(one, 2_000))));
         let ten_seconds = Duration::from_secs(10);
-        let (begin, mut taken) = (Instant::now(), 0);
-        while taken < 8 {
-            let Next::Chunks(some) = waiting.take(1_000, ten_seconds, ten_seconds) else {
-                panic!()
-            };
-            taken += some.len();
+        let (begin, mut popped) = (Instant::now(), 0);
+        while popped < 8 {
+            let Next::Chunks(some) = queue.pop(1_000, ten_seconds, ten_seconds) else { panic!() };
+            popped += some.len();
         }
         assert!(begin.elapsed() < ten_seconds);
-        putting.join().unwrap();
+        producer.join().unwrap();
     }
 
     #[test]
-    fn queued_chunks_can_be_taken_after_close() {
-        let waiting = Arc::new(EventQueue::new(1));
-        waiting.put(chunk(1, 10));
-        let of_thread = waiting.clone();
-        let putting = thread::spawn(move || of_thread.put(chunk(2, 10)));
+    fn queued_chunks_can_be_popped_after_close() {
+        let queue = Arc::new(EventQueue::new(1));
+        queue.push(chunk(1, 10));
+        let shared = queue.clone();
+        let producer = thread::spawn(move || shared.push(chunk(2, 10)));
         thread::sleep(Duration::from_millis(20));
-        waiting.close();
-        putting.join().unwrap();
-        assert_eq!([number(&waiting), number(&waiting)], [Some(1), Some(2)]);
+        queue.close();
+        producer.join().unwrap();
+        assert_eq!([number(&queue), number(&queue)], [Some(1), Some(2)]);
         let ten_seconds = Duration::from_secs(10);
-        assert!(matches!(waiting.take(1, ten_seconds, ten_seconds), Next::Closed));
+        assert!(matches!(queue.pop(1, ten_seconds, ten_seconds), Next::Closed));
     }
 }

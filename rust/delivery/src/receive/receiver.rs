@@ -77,11 +77,11 @@ impl EventResponse {
     pub const SUCCESS: Self = Self { status: 0, event_reply: None };
 }
 
-/// Receives events. A response is written only after [`EventSink::take`] has returned for its
+/// Receives events. A response is written only after [`EventSink::receive`] has returned for its
 /// event.
 pub trait EventSink: Send + Sync {
-    /// The response to an event, if it is known before the event is taken: for all events or for
-    /// none.
+    /// The response to an event, if it is known before [`EventSink::receive`]: for all events
+    /// or for none.
     fn response(
         &self,
         event: &CommandSet<'_>,
@@ -90,16 +90,16 @@ pub trait EventSink: Send + Sync {
         origin: &Origin,
     ) -> Option<EventResponse>;
 
-    /// Takes events.
-    fn take(&self, chunk: Chunk) -> Delivered;
+    /// Receives events.
+    fn receive(&self, chunk: Chunk) -> Delivered;
 }
 
-/// The result of taking a chunk.
+/// How a sink has received a chunk.
 #[derive(Debug)]
 pub enum Delivered {
-    /// The events are stored, and [`EventSink::response`] has given their responses.
+    /// The events are stored. [`EventSink::response`] has returned their responses.
     Stored,
-    /// The events were processed: their bytes, and the Status of each event.
+    /// The events are processed: their bytes, and the Status of each event.
     Processed(Vec<u8>, Vec<u16>),
     /// The sink is closed.
     SinkClosed,
@@ -108,10 +108,10 @@ pub enum Delivered {
 /// Decides whether the user of an association request, if there is one, is accepted.
 pub type Authenticate = Box<dyn Fn(Option<&UserIdentity>) -> bool + Send + Sync>;
 
-/// How associations are served.
+/// How to serve associations.
 pub struct Service {
-    /// What is accepted.
-    pub terms: AcceptorOptions,
+    /// The associations to accept.
+    pub acceptor: AcceptorOptions,
     /// Decides about users; all are accepted without it.
     pub authenticate: Option<Authenticate>,
     /// The configuration of TLS, for secure connections.
@@ -144,12 +144,13 @@ pub fn serve(
     socket: TcpStream,
     number: u64,
     service: &Service,
-    taker: &dyn EventSink,
+    sink: &dyn EventSink,
     report: &dyn Fn(String),
 ) -> Result<(), Failure> {
     let peer = socket.peer_addr().map_err(Failure::Connect)?;
-    let Service { terms, authenticate, tls, timeouts, .. } = service;
-    let mut connection = Connection::accept(socket, tls.as_ref(), terms.max_pdu_length, timeouts)?;
+    let Service { acceptor, authenticate, tls, timeouts, .. } = service;
+    let mut connection =
+        Connection::accept(socket, tls.as_ref(), acceptor.max_pdu_length, timeouts)?;
     let request = match request(&mut connection, timeouts.association) {
         Ok(request) => request,
         // Without an association there is nothing to abort (PS3.8 9.2, AA-2).
@@ -168,22 +169,22 @@ pub fn serve(
         connection.fail(&failure);
         return Err(failure);
     }
-    let (answer, accepted) = terms.respond(&request);
-    connection.write_pdu(&answer)?;
+    let (response, accepted) = acceptor.respond(&request);
+    connection.write_pdu(&response)?;
     let Some(accepted) = accepted else {
         connection.end();
         return Ok(());
     };
     let mut receiver = Receiver {
         service,
-        taker,
+        sink,
         report,
         max_pdu_length: max_pdu_length(longest_pdu(&request.user_variables)),
         origin: Arc::new(Origin { number, peer, accepted }),
         messages: Messages::new(service.max_message_length),
         chunk: Vec::new(),
         events: 0,
-        answers: Vec::new(),
+        responses: Vec::new(),
     };
     match receiver.receive_all(&mut connection) {
         Ok(()) => {
@@ -226,7 +227,7 @@ enum Read {
 
 struct Receiver<'a> {
     service: &'a Service,
-    taker: &'a dyn EventSink,
+    sink: &'a dyn EventSink,
     report: &'a dyn Fn(String),
     origin: Arc<Origin>,
     /// The maximum PDU length that the peer accepts.
@@ -237,7 +238,7 @@ struct Receiver<'a> {
     /// The number of these events.
     events: usize,
     /// Responses to write, to the events in `chunk` and to other messages.
-    answers: Vec<u8>,
+    responses: Vec<u8>,
 }
 
 impl Receiver<'_> {
@@ -245,15 +246,15 @@ impl Receiver<'_> {
     fn receive_all(&mut self, connection: &mut Connection) -> Result<(), Failure> {
         loop {
             let read = self.read(connection);
-            // The order matters: the response to an event is written after the sink has taken it,
-            // whatever follows.
+            // The order matters: the response to an event is written after the sink has received
+            // it, even if reading has failed.
             self.deliver()?;
             // The responses to everything that arrived together are written at once, including
             // those before a fault.
-            if !self.answers.is_empty() {
-                connection.write(&self.answers)?;
-                self.answers.clear();
-                self.answers.shrink_to(MAX_HELD_BYTES);
+            if !self.responses.is_empty() {
+                connection.write(&self.responses)?;
+                self.responses.clear();
+                self.responses.shrink_to(MAX_HELD_BYTES);
             }
             match read? {
                 Read::Release => {
@@ -296,15 +297,15 @@ impl Receiver<'_> {
                 };
             }
             let mut messages = mem::take(&mut self.messages);
-            let taken = messages.take(raw.bytes, |arrived| self.take(&arrived));
+            let processed = messages.add(raw.bytes, |arrived| self.process(&arrived));
             self.messages = messages;
-            taken?;
+            processed?;
             // Checked before the message is complete: a message on a wrong context need not be
             // received.
             if let Some(id) = self.messages.context_id() {
                 self.check_context(id)?;
             }
-            if self.answers.len() >= MAX_HELD_BYTES || begin.elapsed() >= MAX_HELD_TIME {
+            if self.responses.len() >= MAX_HELD_BYTES || begin.elapsed() >= MAX_HELD_TIME {
                 return Ok(Read::Some);
             }
         }
@@ -316,18 +317,18 @@ impl Receiver<'_> {
     }
 
     /// Processes a message.
-    fn take(&mut self, arrived: &ReceivedMessage<'_>) -> Result<(), Failure> {
+    fn process(&mut self, arrived: &ReceivedMessage<'_>) -> Result<(), Failure> {
         self.service.check_stopping()?;
         self.check_context(arrived.context_id)?;
         match &arrived.message {
             Message::Event { command_set, .. } if command_set.kind == Kind::Request => {
-                self.take_event(command_set, arrived)?;
+                self.process_event(command_set, arrived)?;
             }
             Message::Other { command_field, message_id: Some(id), .. }
                 if command_field & RESPONSE == 0 =>
             {
-                let (most, answers) = (self.max_pdu_length, &mut self.answers);
-                answer_other(*command_field, *id, arrived.context_id, most, answers);
+                let (max, responses) = (self.max_pdu_length, &mut self.responses);
+                write_other_response(*command_field, *id, arrived.context_id, max, responses);
             }
             message => (self.report)(format!(
                 "{} was ignored: it is not a response to an outstanding request",
@@ -337,26 +338,26 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    fn take_event(
+    fn process_event(
         &mut self,
         event: &CommandSet<'_>,
         arrived: &ReceivedMessage<'_>,
     ) -> Result<(), Failure> {
         let ReceivedMessage { context_id, command_set, data_set, .. } = *arrived;
         let Some(message_id) = event.get(Field::MessageID).us() else {
-            // An event without a response is not taken.
+            // An event that cannot get a response is not given to the sink.
             return Err(Rejection::new(Reason::MissingElement("Message ID (0000,0110)")).into());
         };
-        if let Some((status, why)) = self.refusal(event, context_id) {
+        if let Some((status, reason)) = self.refusal(event, context_id) {
             (self.report)(format!(
-                "an event was refused with Status {}: Message ID {message_id}, {why}",
+                "an event was refused with Status {}: Message ID {message_id}, {reason}",
                 describe(status)
             ));
-            let answer = EventResponse { status, event_reply: None };
-            self.response(&without_long_uids(*event), &answer, context_id);
+            let response = EventResponse { status, event_reply: None };
+            self.respond(&without_long_uids(*event), &response, context_id);
             return Ok(());
         }
-        let answer = self.taker.response(event, data_set, context_id, &self.origin);
+        let response = self.sink.response(event, data_set, context_id, &self.origin);
         let write = |out: &mut Vec<u8>| out.extend_from_slice(command_set);
         write_message(&mut self.chunk, context_id, MaxPduLength::UNLIMITED, write, data_set);
         if event.data_set && data_set.is_empty() {
@@ -364,8 +365,8 @@ impl Receiver<'_> {
             self.chunk.extend(headers(context_id, LAST, 0));
         }
         self.events += 1;
-        if let Some(answer) = answer {
-            self.response(event, &answer, context_id);
+        if let Some(response) = response {
+            self.respond(event, &response, context_id);
         }
         Ok(())
     }
@@ -384,15 +385,15 @@ impl Receiver<'_> {
         if travels_on(&class, negotiated) {
             return None;
         }
-        let status = match self.service.terms.sop_classes.contains(&*class) {
+        let status = match self.service.acceptor.sop_classes.contains(&*class) {
             true => SOP_CLASS_NOT_SUPPORTED,
             false => NO_SUCH_SOP_CLASS,
         };
         Some((status, format!("{class} is not allowed on a presentation context of {negotiated}")))
     }
 
-    fn response(&mut self, event: &CommandSet<'_>, answer: &EventResponse, context_id: u8) {
-        answer_event(event, answer, context_id, self.max_pdu_length, &mut self.answers);
+    fn respond(&mut self, event: &CommandSet<'_>, response: &EventResponse, context_id: u8) {
+        write_response(event, response, context_id, self.max_pdu_length, &mut self.responses);
     }
 
     /// Gives the complete events to the sink, and adds their responses if these are not known yet.
@@ -402,23 +403,23 @@ impl Receiver<'_> {
         }
         let (origin, time) = (self.origin.clone(), SystemTime::now());
         let (bytes, events) = (mem::take(&mut self.chunk), mem::take(&mut self.events));
-        match self.taker.take(Chunk { origin, bytes, events, time }) {
+        match self.sink.receive(Chunk { origin, bytes, events, time }) {
             Delivered::Stored => Ok(()),
-            Delivered::Processed(bytes, statuses) => self.answer_all(&bytes, statuses),
+            Delivered::Processed(bytes, statuses) => self.respond_to_all(&bytes, statuses),
             Delivered::SinkClosed => {
-                // These responses say Success, but no one has stored the events.
-                self.answers.clear();
+                // These responses say Success, but the events are not stored.
+                self.responses.clear();
                 Err(Failure::Internal)
             }
         }
     }
 
-    fn answer_all(&mut self, events: &[u8], statuses: Vec<u16>) -> Result<(), Failure> {
+    fn respond_to_all(&mut self, events: &[u8], statuses: Vec<u16>) -> Result<(), Failure> {
         let mut statuses = statuses.into_iter();
-        Messages::new(usize::MAX).take(events, |arrived| {
+        Messages::new(usize::MAX).add(events, |arrived| {
             let status = statuses.next().ok_or(Failure::Internal)?;
-            let answer = EventResponse { status, event_reply: None };
-            self.response(&arrived.message.event()?, &answer, arrived.context_id);
+            let response = EventResponse { status, event_reply: None };
+            self.respond(&arrived.message.event()?, &response, arrived.context_id);
             Ok(())
         })
     }
@@ -441,32 +442,32 @@ fn name(message: &Message<'_>) -> &'static str {
 }
 
 /// Appends the response to an event.
-fn answer_event(
+fn write_response(
     request: &CommandSet<'_>,
-    answer: &EventResponse,
+    response: &EventResponse,
     context_id: u8,
     max_pdu_length: MaxPduLength,
-    answers: &mut Vec<u8>,
+    responses: &mut Vec<u8>,
 ) {
-    let mut response = CommandSet::new(Kind::Response, answer.event_reply.is_some());
+    let mut command_set = CommandSet::new(Kind::Response, response.event_reply.is_some());
     for field in [Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID, Field::EventTypeID] {
-        response.set(field, request.get(field));
+        command_set.set(field, request.get(field));
     }
     let id = request.get(Field::MessageID).us().unwrap_or(0);
-    response.set(Field::MessageIDBeingRespondedTo, Value::Us(id));
-    response.set(Field::Status, Value::Us(answer.status));
-    let write = |out: &mut Vec<u8>| response.write(out);
-    let reply = answer.event_reply.as_deref().unwrap_or_default();
-    write_message(answers, context_id, max_pdu_length, write, reply);
+    command_set.set(Field::MessageIDBeingRespondedTo, Value::Us(id));
+    command_set.set(Field::Status, Value::Us(response.status));
+    let write = |out: &mut Vec<u8>| command_set.write(out);
+    let reply = response.event_reply.as_deref().unwrap_or_default();
+    write_message(responses, context_id, max_pdu_length, write, reply);
 }
 
 /// Appends the response to another request.
-fn answer_other(
+fn write_other_response(
     command_field: u16,
     message_id: u16,
     context_id: u8,
     max_pdu_length: MaxPduLength,
-    answers: &mut Vec<u8>,
+    responses: &mut Vec<u8>,
 ) {
     let status = if command_field == C_ECHO_RQ { 0 } else { UNRECOGNIZED_OPERATION };
     let mut response = CommandSet::new(Kind::Response, false);
@@ -477,5 +478,5 @@ fn answer_other(
     response.set(Field::MessageIDBeingRespondedTo, Value::Us(message_id));
     response.set(Field::Status, Value::Us(status));
     let write = |out: &mut Vec<u8>| response.write_as(command_field | RESPONSE, out);
-    write_message(answers, context_id, max_pdu_length, write, &[]);
+    write_message(responses, context_id, max_pdu_length, write, &[]);
 }

@@ -75,7 +75,7 @@ fn response(connection: &mut Connection, timeout: Duration) -> Result<u16, Failu
         if raw.kind != P_DATA {
             return Err(ended(raw));
         }
-        messages.take(raw.bytes, |arrived| {
+        messages.add(raw.bytes, |arrived| {
             if let Message::Other {
                 command_field: C_ECHO_RSP,
                 answered: Some(MESSAGE_ID),
@@ -88,5 +88,5 @@ fn response(connection: &mut Connection, timeout: Duration) -> Result<u16, Failu
             Ok(())
         })?;
     }
-    Ok(found.expect("it was looked for until then"))
+    Ok(found.expect("the loop ends when it is found"))
 }

@@ -33,30 +33,29 @@ pub struct EncodedRequests {
 
 /// Encodes rows. The first row has the number `first_row`, which gives the Message IDs of a table
 /// without a MessageID column. Data sets given as bytes are `encoded_in` a transfer syntax;
-/// structured ones are encoded in the accepted one. `broken` holds the rejections that are known
-/// already.
+/// structured ones are encoded in the accepted one. `rejections` are those of earlier checks.
 ///
 /// # Errors
 ///
 /// If the columns are not those of events.
 pub fn encode_requests(
     batch: &RecordBatch,
-    mut broken: Vec<Rejection>,
+    mut rejections: Vec<Rejection>,
     encoded_in: TransferSyntax,
     agreement: &Agreement,
     first_row: u64,
     conformant_uids: bool,
 ) -> Result<EncodedRequests, SchemaError> {
-    let contexts = contexts(batch, encoded_in, agreement, first_row, &mut broken);
+    let contexts = contexts(batch, encoded_in, agreement, first_row, &mut rejections);
     let batch = with_context_ids(batch, &contexts);
     let mut columns = Vec::new();
     for (part, row, syntax) in in_one_syntax(&batch, &contexts) {
         let options = DataSetOptions { syntax, conformant_uids };
         let (part, found) = encode_structured(&part, options, first_row + row as u64)?;
         columns.push(EventColumns::new(&part)?);
-        broken.extend(found);
+        rejections.extend(found);
     }
-    keep_first_of_row(&mut broken);
+    keep_first_of_row(&mut rejections);
     let options = encode::Options {
         context_id: 1,
         max_pdu_length: max_pdu_length(agreement.max_pdu_length),
@@ -64,19 +63,19 @@ pub fn encode_requests(
         on_invalid: OnInvalid::Skip,
         conformant_uids,
     };
-    let encoded = encode(&columns, &options, first_row, broken).expect("bad rows are skipped");
+    let encoded = encode(&columns, &options, first_row, rejections).expect("bad rows are skipped");
     let message_ids = message_ids(&encoded.bytes);
     Ok(EncodedRequests { encoded, message_ids })
 }
 
-/// The presentation context of each row. Adds a rejection to `broken` if a row has none, or is not
-/// a request; a row without a SOP class is rejected by the encoder.
+/// The presentation context of each row. Adds a rejection to `rejections` if a row has none, or is
+/// not a request; a row without a SOP class is rejected by the encoder.
 fn contexts<'a>(
     batch: &RecordBatch,
     encoded_in: TransferSyntax,
     agreement: &'a Agreement,
     first_row: u64,
-    broken: &mut Vec<Rejection>,
+    rejections: &mut Vec<Rejection>,
 ) -> Vec<Option<&'a Context>> {
     let classes = sop_classes(batch);
     let encoded = batch.column_by_name(Field::EventInformation.keyword());
@@ -85,7 +84,7 @@ fn contexts<'a>(
     let is_there = |column: Option<&ArrayRef>, row| column.is_some_and(|one| one.is_valid(row));
     let mut context = |row: usize| {
         let mut refuse = |field, reason| {
-            broken.push(Rejection::new(reason).field(field).row(first_row + row as u64));
+            rejections.push(Rejection::new(reason).field(field).row(first_row + row as u64));
             None
         };
         if is_there(answered, row) {
@@ -152,7 +151,7 @@ fn in_one_syntax(
 
 fn message_ids(pdus: &[u8]) -> Vec<u16> {
     let mut ids = Vec::new();
-    let found = Messages::new(usize::MAX).take(pdus, |arrived| {
+    let found = Messages::new(usize::MAX).add(pdus, |arrived| {
         if let Message::Event { command_set, .. } = arrived.message {
             ids.extend(command_set.get(Field::MessageID).us());
         }

@@ -81,9 +81,9 @@ pub struct Sender {
     messages: Messages,
     outstanding: HashMap<u16, Outstanding>,
     /// When the last response was read, or the first outstanding request was written.
-    answered: Instant,
+    last_response: Instant,
     /// When `control` was called last.
-    asked: Instant,
+    control_called: Instant,
     unexpected_responses: Vec<Box<str>>,
 }
 
@@ -92,7 +92,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// If the connection fails, or the peer accepts nothing.
+    /// If the connection fails, or the peer accepts no presentation context.
     pub fn open(
         address: impl ToSocketAddrs + Send + 'static,
         tls: Option<&ClientTls>,
@@ -106,8 +106,8 @@ impl Sender {
             timeouts,
             messages: Messages::default(),
             outstanding: HashMap::new(),
-            answered: Instant::now(),
-            asked: Instant::now(),
+            last_response: Instant::now(),
+            control_called: Instant::now(),
             unexpected_responses: Vec::new(),
         })
     }
@@ -122,9 +122,9 @@ impl Sender {
         &self.unexpected_responses
     }
 
-    /// Sends requests, and returns the responses that arrive meanwhile in `answers`. `sent` is the
-    /// number of requests sent, also after a failure; it is lower than the number given if control
-    /// stopped the sending.
+    /// Sends requests, and appends the responses that arrive meanwhile to `responses`. `sent` is
+    /// the number of requests sent, also after a failure; it is lower than the number given if
+    /// `control` has stopped the sending.
     ///
     /// # Errors
     ///
@@ -133,7 +133,7 @@ impl Sender {
         &mut self,
         requests: Requests<'_>,
         sent: &mut usize,
-        answers: &mut Vec<MatchedResponse>,
+        responses: &mut Vec<MatchedResponse>,
         control: ControlFn<'_>,
     ) -> Result<(), Failure> {
         let window = usize::from(self.agreement.window);
@@ -145,16 +145,16 @@ impl Sender {
                 Control::StopSending => break,
                 Control::Cancel => return Err(Failure::Interrupted),
             }
-            let end = self.note(&requests, *sent, now);
+            let end = self.register(&requests, *sent, now);
             if end == *sent {
-                self.receive(answers, control)?;
+                self.receive(responses, control)?;
                 continue;
             }
             let from = std::mem::replace(sent, end);
             self.connection.write(requests.pdus(from, end))?;
             // Half a window is written at once, so that the peer always has work.
             while self.outstanding.len() > window / 2 {
-                self.receive(answers, control)?;
+                self.receive(responses, control)?;
             }
         }
         Ok(())
@@ -162,10 +162,10 @@ impl Sender {
 
     /// Registers the requests, from this one on, that can be sent, and returns their end. A Message
     /// ID is not reused while it is outstanding (PS3.7 10.1.1.1.1).
-    fn note(&mut self, requests: &Requests<'_>, from: usize, sent: Instant) -> usize {
+    fn register(&mut self, requests: &Requests<'_>, from: usize, sent: Instant) -> usize {
         let window = usize::from(self.agreement.window);
         if self.outstanding.is_empty() {
-            self.answered = sent;
+            self.last_response = sent;
         }
         for (place, &id) in requests.message_ids.iter().enumerate().skip(from) {
             if self.outstanding.len() >= window || self.outstanding.contains_key(&id) {
@@ -184,11 +184,11 @@ impl Sender {
     /// If the association fails.
     pub fn finish(
         &mut self,
-        answers: &mut Vec<MatchedResponse>,
+        responses: &mut Vec<MatchedResponse>,
         control: ControlFn<'_>,
     ) -> Result<(), Failure> {
         while !self.outstanding.is_empty() {
-            self.receive(answers, control)?;
+            self.receive(responses, control)?;
         }
         Ok(())
     }
@@ -196,7 +196,7 @@ impl Sender {
     /// Waits for data, and processes everything that has arrived.
     fn receive(
         &mut self,
-        answers: &mut Vec<MatchedResponse>,
+        responses: &mut Vec<MatchedResponse>,
         control: ControlFn<'_>,
     ) -> Result<(), Failure> {
         match self.connection.fill(Deadline::after(self.timeouts.response.min(POLL_INTERVAL))) {
@@ -205,8 +205,9 @@ impl Sender {
             filled => filled?,
         }
         let (now, time) = (Instant::now(), SystemTime::now());
-        let Self { connection, messages, outstanding, answered, unexpected_responses, .. } = self;
-        let mut stray = |text| {
+        let Self { connection, messages, outstanding, last_response, unexpected_responses, .. } =
+            self;
+        let mut unexpected = |text| {
             if unexpected_responses.len() < MAX_UNEXPECTED {
                 unexpected_responses.push(text);
             }
@@ -215,24 +216,24 @@ impl Sender {
             if raw.kind != P_DATA {
                 return Err(ended(raw));
             }
-            messages.take(raw.bytes, |arrived| {
-                match answer(&arrived) {
+            messages.add(raw.bytes, |arrived| {
+                match id_and_status(&arrived) {
                     Some((id, status)) => match outstanding.remove(&id) {
                         Some(Outstanding { request, sent }) => {
-                            *answered = now;
-                            answers.push(MatchedResponse {
+                            *last_response = now;
+                            responses.push(MatchedResponse {
                                 request,
                                 status,
                                 latency: now - sent,
                                 time,
                             });
                         }
-                        None => stray(
+                        None => unexpected(
                             format!("a response to Message ID {id}, which is not outstanding")
                                 .into(),
                         ),
                     },
-                    None => stray(shown(&arrived.message)),
+                    None => unexpected(describe(&arrived.message)),
                 }
                 Ok(())
             })?;
@@ -244,10 +245,10 @@ impl Sender {
 
     /// Calls `control`, unless it was called just before.
     fn check_interrupt(&mut self, now: Instant, control: ControlFn<'_>) -> Result<(), Failure> {
-        if now - self.asked < POLL_INTERVAL {
+        if now - self.control_called < POLL_INTERVAL {
             return Ok(());
         }
-        self.asked = now;
+        self.control_called = now;
         match control(now) {
             Control::Cancel => Err(Failure::Interrupted),
             Control::Continue | Control::StopSending => Ok(()),
@@ -256,7 +257,7 @@ impl Sender {
 
     fn check_silence(&self, now: Instant) -> Result<(), Failure> {
         let timeout = self.timeouts.response;
-        match !self.outstanding.is_empty() && now - self.answered >= timeout {
+        match !self.outstanding.is_empty() && now - self.last_response >= timeout {
             true => Err(Failure::ReadTimeout(timeout)),
             false => Ok(()),
         }
@@ -282,14 +283,14 @@ impl Sender {
     }
 }
 
-fn answer(arrived: &ReceivedMessage<'_>) -> Option<(u16, u16)> {
+fn id_and_status(arrived: &ReceivedMessage<'_>) -> Option<(u16, u16)> {
     let Message::Event { command_set, .. } = &arrived.message else { return None };
-    let response = command_set.kind == Kind::Response;
-    let number = |field| command_set.get(field).us().filter(|_| response);
+    let is_response = command_set.kind == Kind::Response;
+    let number = |field| command_set.get(field).us().filter(|_| is_response);
     Some((number(Field::MessageIDBeingRespondedTo)?, number(Field::Status)?))
 }
 
-fn shown(message: &Message<'_>) -> Box<str> {
+fn describe(message: &Message<'_>) -> Box<str> {
     match message {
         Message::Event { command_set, .. } if command_set.kind == Kind::Request => {
             "an N-EVENT-REPORT-RQ".into()

@@ -86,7 +86,7 @@ impl Connection {
             Some(tls) => Stream::client(socket, tls, timeouts.association)?,
             None => Stream::Plain(socket),
         };
-        Ok(Self::of(stream, max_pdu_length))
+        Ok(Self::from_stream(stream, max_pdu_length))
     }
 
     /// Wraps the connection of a peer.
@@ -106,10 +106,10 @@ impl Connection {
             Some(config) => Stream::server(socket, config, timeouts.association)?,
             None => Stream::Plain(socket),
         };
-        Ok(Self::of(stream, max_pdu_length))
+        Ok(Self::from_stream(stream, max_pdu_length))
     }
 
-    fn of(stream: Stream, max_pdu_length: u32) -> Self {
+    fn from_stream(stream: Stream, max_pdu_length: u32) -> Self {
         let bytes = vec![0; CHUNK];
         Self { stream, bytes, read: 0, end: 0, max_pdu_length }
     }
@@ -139,11 +139,11 @@ impl Connection {
 
     /// The next complete PDU, if one has been received.
     pub fn next_read(&mut self) -> Result<Option<RawPdu<'_>>, Failure> {
-        Ok(self.whole()?.map(|length| self.hand_out(length)))
+        Ok(self.next_length()?.map(|length| self.consume(length)))
     }
 
     /// The length of the next PDU, if it is complete.
-    fn whole(&self) -> Result<Option<usize>, Failure> {
+    fn next_length(&self) -> Result<Option<usize>, Failure> {
         let rest = &self.bytes[self.read..self.end];
         let Some(&[kind, second, l0, l1, l2, l3]) = rest.first_chunk::<PDU_HEADER>() else {
             return Ok(None);
@@ -165,7 +165,7 @@ impl Connection {
         Ok((rest.len() >= length).then_some(length))
     }
 
-    fn hand_out(&mut self, length: usize) -> RawPdu<'_> {
+    fn consume(&mut self, length: usize) -> RawPdu<'_> {
         let at = self.read;
         self.read += length;
         RawPdu { kind: self.bytes[at], bytes: &self.bytes[at..self.read] }
@@ -197,12 +197,12 @@ impl Connection {
     /// Waits for a PDU.
     pub fn wait_for_raw(&mut self, deadline: Deadline) -> Result<RawPdu<'_>, Failure> {
         let length = loop {
-            match self.whole()? {
+            match self.next_length()? {
                 Some(length) => break length,
                 None => self.fill(deadline)?,
             }
         };
-        Ok(self.hand_out(length))
+        Ok(self.consume(length))
     }
 
     /// Waits for a PDU before the association is established.
@@ -217,7 +217,7 @@ impl Connection {
     /// Releases the association (PS3.8 7.2), which has no outstanding request, and closes the
     /// connection. A peer that closes first has ended the association, too.
     pub fn release(mut self, timeout: Duration) -> Result<(), Failure> {
-        match self.ask_for_release(timeout) {
+        match self.request_release(timeout) {
             Err(failure @ Failure::Interrupted) => {
                 self.fail(&failure);
                 Err(failure)
@@ -232,18 +232,18 @@ impl Connection {
         }
     }
 
-    fn ask_for_release(&mut self, timeout: Duration) -> Result<(), Failure> {
+    fn request_release(&mut self, timeout: Duration) -> Result<(), Failure> {
         let expected = NAMES[usize::from(RELEASE_RESPONSE) - 1];
         let deadline = Deadline::after(timeout);
         self.write_pdu(&Pdu::ReleaseRQ)?;
-        let answer = loop {
+        let response = loop {
             match self.wait_for_raw(deadline)? {
                 // It may have been sent before the peer received the request (PS3.8 9.2, Sta7).
                 RawPdu { kind: P_DATA, .. } => {}
                 raw => break read(raw, expected)?,
             }
         };
-        match answer {
+        match response {
             Pdu::ReleaseRP => Ok(()),
             // Release collision (PS3.8 7.2.2.7).
             Pdu::ReleaseRQ => self.write_pdu(&Pdu::ReleaseRP),
@@ -304,8 +304,8 @@ impl Connection {
     }
 }
 
-/// Connects. If the wait can be interrupted, another thread resolves the host and connects, since
-/// the system offers no partial steps.
+/// Connects. If the wait can be interrupted, another thread resolves the host and connects: the
+/// system cannot interrupt these calls.
 fn connect(
     address: impl ToSocketAddrs + Send + 'static,
     timeouts: &Timeouts,
@@ -315,7 +315,7 @@ fn connect(
         return connect_to_any(address, wait);
     }
     let (found, connected) = channel();
-    // After an interrupt no one receives the connection, and it is closed.
+    // After an interrupt the receiver is gone, and the connection is closed when it is dropped.
     thread::Builder::new().spawn(move || found.send(connect_to_any(address, wait)))?;
     loop {
         match connected.recv_timeout(POLL_INTERVAL) {
@@ -358,7 +358,7 @@ fn read(raw: RawPdu<'_>, expected: &'static str) -> Result<Pdu, Failure> {
                 return Err(Failure::Rejected { permanent, why: UNKNOWN_REASON.into() });
             }
             Err(_) if kind == ABORT => return Err(Failure::Aborted(UNKNOWN_REASON.into())),
-            Err(error) => format!("{name} that can't be read ({error})").into(),
+            Err(error) => format!("{name} that cannot be read ({error})").into(),
         },
     };
     Err(Failure::Unexpected { found, expected })

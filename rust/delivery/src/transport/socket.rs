@@ -22,7 +22,7 @@ pub struct Socket {
     socket: TcpStream,
     deadline: Deadline,
     /// The read timeout that is set on the system's socket.
-    told: Duration,
+    read_timeout: Duration,
     write: Duration,
     close_timeout: Duration,
     interrupt: Option<Interrupt>,
@@ -43,8 +43,8 @@ impl Socket {
         socket.set_nodelay(true)?;
         socket.set_write_timeout(Some(slice(write, interrupt)))?;
         socket.set_read_timeout(None)?;
-        let (deadline, told) = (Deadline::after(Duration::MAX), Duration::MAX);
-        Ok(Self { socket, deadline, told, write, close_timeout: CLOSE_TIMEOUT, interrupt })
+        let (deadline, read_timeout) = (Deadline::after(Duration::MAX), Duration::MAX);
+        Ok(Self { socket, deadline, read_timeout, write, close_timeout: CLOSE_TIMEOUT, interrupt })
     }
 
     /// Shortens the timeouts of further writes and of the wait for the peer's close: the user
@@ -68,8 +68,8 @@ impl Socket {
     /// bytes, the peer could lose the last data.
     pub fn wait_for_end(&mut self) {
         self.read_until(Deadline::after(self.close_timeout));
-        let mut passed_over = [0; 4096];
-        while self.read(&mut passed_over).is_ok_and(|found| found > 0) {}
+        let mut ignored = [0; 4096];
+        while self.read(&mut ignored).is_ok_and(|found| found > 0) {}
     }
 
     /// The system's socket.
@@ -86,9 +86,9 @@ impl Read for Socket {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             let some = slice(left, self.interrupt);
-            if some.abs_diff(self.told) > TOLERANCE {
+            if some.abs_diff(self.read_timeout) > TOLERANCE {
                 self.socket.set_read_timeout(Some(some))?;
-                self.told = some;
+                self.read_timeout = some;
             }
             match self.socket.read(bytes) {
                 Err(error) if is_retryable(&error) => check_interrupt(self.interrupt)?,

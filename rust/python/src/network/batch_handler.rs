@@ -49,7 +49,7 @@ impl EventSink for BatchHandler {
         None
     }
 
-    fn take(&self, chunk: Chunk) -> Delivered {
+    fn receive(&self, chunk: Chunk) -> Delivered {
         let (response, received_response) = channel();
         let pending = self.pending.send(PendingChunk { chunk, response });
         pending.ok().and_then(|()| received_response.recv().ok()).unwrap_or(Delivered::SinkClosed)

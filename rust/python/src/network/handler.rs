@@ -52,7 +52,7 @@ impl EventSink for Handler {
         Some(response.unwrap_or(FAILED))
     }
 
-    fn take(&self, _: Chunk) -> Delivered {
+    fn receive(&self, _: Chunk) -> Delivered {
         Delivered::Stored
     }
 }

@@ -144,7 +144,7 @@ pub fn listen(
         let titles = texts(titles)?;
         titles.iter().map(|one| title("calling_aes", one)).collect::<PyResult<BTreeSet<_>>>()
     });
-    let terms = AcceptorOptions {
+    let acceptor = AcceptorOptions {
         sop_classes: self::sop_classes(sop_classes)?.into_iter().collect(),
         called: called_ae.map(|called| title("called_ae", called)).transpose()?,
         calling: calling.transpose()?,
@@ -170,7 +170,7 @@ pub fn listen(
         Box::new(move |user| accepts_user(&authenticate, user))
     });
     let service = Service {
-        terms,
+        acceptor,
         authenticate: is_authenticated,
         tls,
         timeouts,
@@ -215,8 +215,8 @@ impl EventSink for ReceiveQueue {
         Some(EventResponse::SUCCESS)
     }
 
-    fn take(&self, chunk: Chunk) -> Delivered {
-        self.waiting.put(chunk);
+    fn receive(&self, chunk: Chunk) -> Delivered {
+        self.waiting.push(chunk);
         Delivered::Stored
     }
 }

@@ -95,13 +95,13 @@ impl Listener {
             if py.detach(|| self.waiting.wait_for(1, some)) {
                 self.linger(py, events, linger)?;
             }
-            match py.detach(|| self.waiting.take(events, Duration::ZERO, Duration::ZERO)) {
+            match py.detach(|| self.waiting.pop(events, Duration::ZERO, Duration::ZERO)) {
                 queue::Next::Chunks(chunks) => return Ok(Some(chunks)),
                 queue::Next::Closed => return Ok(None),
-                queue::Next::Nothing if left.is_some_and(|left| left.is_zero()) => {
+                queue::Next::TimedOut if left.is_some_and(|left| left.is_zero()) => {
                     return Ok(None);
                 }
-                queue::Next::Nothing => {
+                queue::Next::TimedOut => {
                     py.check_signals()?;
                     if self.has_ended() {
                         self.waiting.close();
