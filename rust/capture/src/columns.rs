@@ -161,7 +161,7 @@ pub fn split(table: &RecordBatch) -> Result<(RecordBatch, CaptureColumns), Table
     let mut seen = CaptureColumns::default();
     for (index, column) in schema.fields().iter().enumerate() {
         match CaptureColumn::from_name(column.name()) {
-            Some(column) => seen.put(column, table.column(index))?,
+            Some(column) => seen.set(column, table.column(index))?,
             None => events.push(index),
         }
     }
@@ -173,7 +173,7 @@ pub fn split(table: &RecordBatch) -> Result<(RecordBatch, CaptureColumns), Table
 pub struct CaptureColumns([Option<ArrayRef>; CaptureColumn::ALL.len()]);
 
 impl CaptureColumns {
-    fn put(&mut self, column: CaptureColumn, array: &ArrayRef) -> Result<(), TableError> {
+    fn set(&mut self, column: CaptureColumn, array: &ArrayRef) -> Result<(), TableError> {
         let (to, wanted) = column.read_as();
         // Arrow text becomes `str` here, also when it is converted to a time. Check it first.
         array.to_data().validate_full().map_err(|error| TableError::Type {

@@ -118,9 +118,9 @@ fn memory_is_proportional() {
         let before = NOW.load(Relaxed);
         MOST.store(before, Relaxed);
         let capture = read(&file).expect("it is a capture");
-        let taken = MOST.load(Relaxed) - before;
-        let times = taken as f64 / file.len() as f64;
+        let used = MOST.load(Relaxed) - before;
+        let times = used as f64 / file.len() as f64;
         println!("{name}: {times:.1} times {} bytes, {} faults", file.len(), capture.faults.len());
-        assert!(taken <= TIMES * file.len(), "{name}: {times:.1} times {} bytes", file.len());
+        assert!(used <= TIMES * file.len(), "{name}: {times:.1} times {} bytes", file.len());
     }
 }

@@ -57,7 +57,7 @@ fn every_event_and_response() {
     let capture = reading(FILE);
     assert_eq!((capture.packets, capture.streams, capture.associations), (614, 25, 25));
     assert_eq!(capture.events.num_rows(), 24);
-    assert!(capture.rows.iter().all(|(request, answer)| request.is_some() && answer.is_some()));
+    assert!(capture.rows.iter().all(|(request, response)| request.is_some() && response.is_some()));
     assert_eq!(capture.faults, []);
 }
 
@@ -89,8 +89,8 @@ fn a_truncated_file_yields_its_beginning() {
         let expected: Vec<u64> =
             all.iter().copied().filter(|&frame| frame <= capture.packets).collect();
         assert_eq!(frames(&capture), expected);
-        let told = capture.faults.iter().any(|faults| faults.kind.code() == "file-ends");
-        assert_eq!(told, !records.contains(&end), "{end}");
+        let reported = capture.faults.iter().any(|faults| faults.kind.code() == "file-ends");
+        assert_eq!(reported, !records.contains(&end), "{end}");
     }
 }
 

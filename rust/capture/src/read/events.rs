@@ -294,7 +294,7 @@ impl Associations {
         let place = self.readable.place(rejection.offset? as usize)?;
         let reason = match rejection.reason {
             Reason::AssociationEnds(name) if name == separator => {
-                if place.broken_off {
+                if place.truncated {
                     return None;
                 }
                 Reason::StreamEnds

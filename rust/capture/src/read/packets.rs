@@ -161,17 +161,17 @@ impl<'a> Packets<'a> {
         };
         if length < BLOCK_FRAME || opens && is_big_endian(rest).is_none() {
             self.rest = &[];
-            let onwards = "nothing behind it can be read";
+            let onwards = "the rest of the file cannot be read";
             let why = "a block without a length or a byte order".into();
             return Err(FaultKind::NoPacket { at, why, onwards });
         }
-        let Some(whole) = rest.get(..length) else {
+        let Some(bytes) = rest.get(..length) else {
             self.rest = &[];
             return Err(FaultKind::FileEnds(rest.len()));
         };
         self.rest = &rest[length..];
         let parse = if *big_endian { parse_block_be } else { parse_block_le };
-        let block = match parse(whole) {
+        let block = match parse(bytes) {
             Ok((_, block)) => block,
             Err(error) => return Err(skipped(at, why(&error))),
         };
@@ -246,7 +246,7 @@ fn skipped(at: u64, why: Box<str>) -> FaultKind {
 
 fn why(error: &nom::Err<PcapError<&[u8]>>) -> Box<str> {
     match error {
-        nom::Err::Incomplete(_) => "a block that is too short for what it holds".into(),
+        nom::Err::Incomplete(_) => "a block that is too short for its contents".into(),
         nom::Err::Error(error) | nom::Err::Failure(error) => match error {
             // The input would print the rest of the file.
             PcapError::NomError(_, kind) | PcapError::OwnedNomError(_, kind) => {

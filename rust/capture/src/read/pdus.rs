@@ -21,7 +21,7 @@ struct Part {
     /// Its offset in the direction.
     offset: u64,
     /// Whether a fault follows it.
-    broken_off: bool,
+    truncated: bool,
 }
 
 /// All readable PDUs.
@@ -45,7 +45,7 @@ pub struct Place {
     /// The packet that carried it.
     pub mark: Mark,
     /// Whether a fault follows its part.
-    pub broken_off: bool,
+    pub truncated: bool,
 }
 
 impl Readable {
@@ -56,13 +56,13 @@ impl Readable {
         let mut from = Some(from);
         while let Some(begin) = from {
             let rest = &run.bytes[begin..];
-            let (whole, found) = self.add_messages(rest);
-            if whole > 0 {
-                self.add_part(direction, run, begin, begin + whole, found.is_some());
+            let (complete, found) = self.add_messages(rest);
+            if complete > 0 {
+                self.add_part(direction, run, begin, begin + complete, found.is_some());
             }
             let Some(rejection) = found else { break };
             wrong.push(rejection.shifted(begin));
-            let behind = begin + whole + 1;
+            let behind = begin + complete + 1;
             from = next_message(&run.bytes, behind);
         }
         wrong
@@ -86,24 +86,17 @@ impl Readable {
                 Ok(Item::Other(_)) => in_command = false,
                 Err(Rejection { reason: Reason::PdvLength { .. }, .. }) => in_command = false,
                 Err(rejection) => {
-                    let whole = rejection.offset.map_or(0, |offset| offset as usize);
-                    return (whole, Some(rejection));
+                    let complete = rejection.offset.map_or(0, |offset| offset as usize);
+                    return (complete, Some(rejection));
                 }
             }
         }
         (rest.len(), None)
     }
 
-    fn add_part(
-        &mut self,
-        direction: usize,
-        run: &Run,
-        begin: usize,
-        end: usize,
-        broken_off: bool,
-    ) {
+    fn add_part(&mut self, direction: usize, run: &Run, begin: usize, end: usize, truncated: bool) {
         let at = self.bytes.len();
-        self.parts.push(Part { at, direction, offset: run.offset + begin as u64, broken_off });
+        self.parts.push(Part { at, direction, offset: run.offset + begin as u64, truncated });
         let first = run.marks.partition_point(|mark| mark.at <= begin).saturating_sub(1);
         let marks = run.marks[first..].iter().take_while(|mark| mark.at < end);
         self.marks.extend(marks.map(|mark| Mark { at: at + mark.at.max(begin) - begin, ..*mark }));
@@ -121,7 +114,7 @@ impl Readable {
         let part = self.parts[..self.parts.partition_point(|part| part.at <= at)].last()?;
         let offset = part.offset + (at - part.at) as u64;
         let mark = *mark_of(&self.marks, at)?;
-        Some(Place { direction: part.direction, offset, mark, broken_off: part.broken_off })
+        Some(Place { direction: part.direction, offset, mark, truncated: part.truncated })
     }
 
     /// The last byte of each message, given the beginnings of the messages in order.

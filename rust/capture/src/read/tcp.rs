@@ -264,11 +264,11 @@ impl<'a> Half<'a> {
                 runs.push(Run { offset, missing, bytes: Vec::new(), marks: Vec::new() });
             }
             let run = runs.last_mut().expect("there is one now");
-            let whole = complete.map_or(piece.seen, |before: CaptureTime| before.max(piece.seen));
-            run.marks.push(Mark { at: run.bytes.len(), frame: piece.seen.frame, complete: whole });
+            let latest = complete.map_or(piece.seen, |before: CaptureTime| before.max(piece.seen));
+            run.marks.push(Mark { at: run.bytes.len(), frame: piece.seen.frame, complete: latest });
             run.bytes.extend_from_slice(bytes);
             expected = at + bytes.len() as u64;
-            complete = Some(whole);
+            complete = Some(latest);
         }
         let begins = self.begin.is_some();
         Stream { begins, runs, missing: self.missing_at_the_end(expected) }

@@ -88,8 +88,8 @@ pub fn write(
         return Err(rejection.clone().into());
     }
     let own = rows.encode(MessageOfRow::Own, &plan.chosen, &encoding)?;
-    let answers = rows.encode(MessageOfRow::Answer, &plan.chosen, &encoding)?;
-    let packets = packets(&plan.associations, &own, &answers, options);
+    let responses = rows.encode(MessageOfRow::Response, &plan.chosen, &encoding)?;
+    let packets = packets(&plan.associations, &own, &responses, options);
     let bytes = file(&plan.associations, &packets, options.format);
     Ok(EncodedCapture {
         bytes,
@@ -106,11 +106,11 @@ type Numbered<'a> = (usize, Packet<'a>);
 fn packets<'a>(
     associations: &[PlannedAssociation],
     own: &'a Encoded,
-    answers: &'a Encoded,
+    responses: &'a Encoded,
     options: &Options,
 ) -> Vec<Numbered<'a>> {
     let bytes = |sent: &ScheduledMessage| {
-        let encoded = if sent.which == MessageOfRow::Own { own } else { answers };
+        let encoded = if sent.which == MessageOfRow::Own { own } else { responses };
         let (begin, end) = (encoded.offsets[sent.index], encoded.offsets[sent.index + 1]);
         &encoded.bytes[begin as usize..end as usize]
     };

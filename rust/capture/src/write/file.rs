@@ -44,14 +44,14 @@ impl File {
     pub fn new(format: Format, room: usize) -> Self {
         let mut file = Self { format, bytes: Vec::with_capacity(room) };
         match format {
-            Format::Pcap => file.put(&mut PcapHeader {
+            Format::Pcap => file.write_block(&mut PcapHeader {
                 magic_number: NANOSECONDS,
                 snaplen: SNAPLEN,
                 ..PcapHeader::new()
             }),
             Format::PcapNg => {
-                file.put(&mut section());
-                file.put(&mut interface());
+                file.write_block(&mut section());
+                file.write_block(&mut interface());
             }
         }
         file
@@ -61,14 +61,14 @@ impl File {
     pub fn add(&mut self, time: i64, packet: &[u8]) {
         let length = packet.len() as u32;
         match self.format {
-            Format::Pcap => self.put(&mut LegacyPcapBlock {
+            Format::Pcap => self.write_block(&mut LegacyPcapBlock {
                 ts_sec: (time / SECOND) as u32,
                 ts_usec: (time % SECOND) as u32,
                 caplen: length,
                 origlen: length,
                 data: packet,
             }),
-            Format::PcapNg => self.put(&mut EnhancedPacketBlock {
+            Format::PcapNg => self.write_block(&mut EnhancedPacketBlock {
                 block_type: EPB_MAGIC,
                 block_len1: 0,
                 if_id: 0,
@@ -83,8 +83,8 @@ impl File {
         }
     }
 
-    fn put(&mut self, block: &mut impl ToVec) {
-        let bytes = block.to_vec().expect("a vector takes all that is written");
+    fn write_block(&mut self, block: &mut impl ToVec) {
+        let bytes = block.to_vec().expect("writing to a vector does not fail");
         self.bytes.extend_from_slice(&bytes);
     }
 

@@ -50,8 +50,8 @@ pub struct ScheduledMessage {
 /// message.
 const STEP: i64 = 1_000_000;
 
-/// The time until a response without a latency.
-const ANSWERED_AFTER: i64 = STEP / 2;
+/// The latency of a response if its row has none.
+const DEFAULT_LATENCY: i64 = STEP / 2;
 
 /// The first of the dynamic ports, and their number (RFC 6335).
 const DYNAMIC_PORTS: (u16, usize) = (49152, 16384);
@@ -144,7 +144,7 @@ struct Place<'a> {
     sop_class: Option<&'a str>,
     transfer_syntax: &'a str,
     time: i64,
-    answered: i64,
+    responded: i64,
 }
 
 /// The common properties of the rows of one association.
@@ -233,9 +233,9 @@ impl<'a> Plan<'a> {
         match self.rows.kinds[row] {
             RowKind::Request => send(MessageOfRow::Own, side, place.time),
             RowKind::Response => send(MessageOfRow::Own, 1 - side, place.time),
-            RowKind::Answered => {
+            RowKind::RequestWithResponse => {
                 send(MessageOfRow::Own, side, place.time);
-                send(MessageOfRow::Answer, 1 - side, place.answered);
+                send(MessageOfRow::Response, 1 - side, place.responded);
             }
         }
         self.clock = place.time;
@@ -263,7 +263,7 @@ impl<'a> Plan<'a> {
         };
         let sop_class = columns.bytes(Field::AffectedSOPClassUID, row);
         let context_id = columns.integer(Field::PresentationContextID, row);
-        let (time, answered) = self.times(row)?;
+        let (time, responded) = self.times(row)?;
         Ok(Place {
             number: seen.number(CaptureColumn::Association, row),
             ends: self.ends(row)?,
@@ -274,7 +274,7 @@ impl<'a> Plan<'a> {
             sop_class: sop_class.and_then(|uid| std::str::from_utf8(uid).ok()),
             transfer_syntax,
             time,
-            answered,
+            responded,
         })
     }
 
@@ -298,8 +298,8 @@ impl<'a> Plan<'a> {
             };
             Ok(Endpoint { address, port })
         };
-        let (event, answer) = (self.options.source, self.options.destination);
-        let defaults = if alone { [answer, event] } else { [event, answer] };
+        let (event, response) = (self.options.source, self.options.destination);
+        let defaults = if alone { [response, event] } else { [event, response] };
         let source = end(CaptureColumn::SourceAddress, CaptureColumn::SourcePort, defaults[0])?;
         let destination =
             end(CaptureColumn::DestinationAddress, CaptureColumn::DestinationPort, defaults[1])?;
@@ -311,7 +311,7 @@ impl<'a> Plan<'a> {
     fn times(&self, row: usize) -> Result<(i64, i64), Reason> {
         let last = self.options.format.last_time();
         let latency = self.seen.number(CaptureColumn::Latency, row);
-        if latency.is_some() && self.rows.kinds[row] != RowKind::Answered {
+        if latency.is_some() && self.rows.kinds[row] != RowKind::RequestWithResponse {
             return Err(wrong(
                 CaptureColumn::Latency,
                 "only an event with a Status has one".into(),
@@ -323,9 +323,9 @@ impl<'a> Plan<'a> {
         }
         let time =
             self.seen.number(CaptureColumn::Time, row).unwrap_or(self.clock.saturating_add(STEP));
-        let answered = time.saturating_add(latency.unwrap_or(ANSWERED_AFTER));
-        match (0..=last).contains(&time) && answered <= last {
-            true => Ok((time, answered)),
+        let responded = time.saturating_add(latency.unwrap_or(DEFAULT_LATENCY));
+        match (0..=last).contains(&time) && responded <= last {
+            true => Ok((time, responded)),
             false => {
                 let text = format!("{time} ns since 1970 can't be said in a file of this format");
                 Err(wrong(CaptureColumn::Time, text))

@@ -50,7 +50,7 @@ pub enum MessageOfRow {
     /// Its own message: a request, or a response without a request.
     Own,
     /// The response to its request.
-    Answer,
+    Response,
 }
 
 /// A message to encode.
@@ -70,7 +70,7 @@ pub enum RowKind {
     /// A request without a response.
     Request,
     /// A request with its response.
-    Answered,
+    RequestWithResponse,
     /// A response without a request.
     Response,
 }
@@ -85,9 +85,9 @@ pub struct Rows {
     /// The own message of each row.
     own: RecordBatch,
     /// The response of each row that has one.
-    answers: RecordBatch,
+    responses: RecordBatch,
     /// The rows with a response.
-    answered: Vec<usize>,
+    with_response: Vec<usize>,
 }
 
 impl Rows {
@@ -96,11 +96,11 @@ impl Rows {
         let events = numbered(events)?;
         let columns = EventColumns::new(&events)?;
         let kinds: Vec<RowKind> = (0..columns.rows).map(|row| kind_of_row(&columns, row)).collect();
-        let answered: Vec<usize> =
-            (0..kinds.len()).filter(|&row| kinds[row] == RowKind::Answered).collect();
-        let own = without_answers(&events, &kinds);
-        let answers = answers_of(&events, &answered);
-        Ok(Self { columns, kinds, own, answers, answered })
+        let with_response: Vec<usize> =
+            (0..kinds.len()).filter(|&row| kinds[row] == RowKind::RequestWithResponse).collect();
+        let own = without_responses(&events, &kinds);
+        let responses = response_rows(&events, &with_response);
+        Ok(Self { columns, kinds, own, responses, with_response })
     }
 
     /// Checks all messages.
@@ -113,11 +113,11 @@ impl Rows {
         for rejection in validate(&[EventColumns::new(&self.own)?], options, 0, faults) {
             rejected.add(rejection);
         }
-        if self.answered.is_empty() {
+        if self.with_response.is_empty() {
             return Ok(());
         }
-        for rejection in validate(&[EventColumns::new(&self.answers)?], options, 0, Vec::new()) {
-            let row = rejection.row.map_or(0, |row| self.answered[row as usize]);
+        for rejection in validate(&[EventColumns::new(&self.responses)?], options, 0, Vec::new()) {
+            let row = rejection.row.map_or(0, |row| self.with_response[row as usize]);
             rejected.add(rejection.row(row as u64));
         }
         Ok(())
@@ -137,9 +137,11 @@ impl Rows {
         let place = |row: usize| match which {
             MessageOfRow::Own => row,
             // Every selected row is in the list.
-            MessageOfRow::Answer => self.answered.partition_point(|&answered| answered < row),
+            MessageOfRow::Response => {
+                self.with_response.partition_point(|&with_response| with_response < row)
+            }
         };
-        let batch = if which == MessageOfRow::Own { &self.own } else { &self.answers };
+        let batch = if which == MessageOfRow::Own { &self.own } else { &self.responses };
         let rows = UInt64Array::from_iter_values(chosen.iter().map(|one| place(one.row) as u64));
         let batch = take_record_batch(batch, &rows).expect("the rows are there");
         let contexts = UInt8Array::from_iter_values(chosen.iter().map(|one| one.context_id));
@@ -155,7 +157,7 @@ fn kind_of_row(columns: &EventColumns, row: usize) -> RowKind {
         columns.integer(Field::Status, row),
     ) {
         (Some(_), _) => RowKind::Response,
-        (None, Some(_)) => RowKind::Answered,
+        (None, Some(_)) => RowKind::RequestWithResponse,
         (None, None) => RowKind::Request,
     }
 }
@@ -190,15 +192,15 @@ fn with(batch: &RecordBatch, field: Field, array: impl Array + 'static) -> Recor
 const OF_ANSWERS: [Field; 4] =
     [Field::Status, Field::ErrorComment, Field::ErrorID, Field::EventReply];
 
-fn without_answers(events: &RecordBatch, kinds: &[RowKind]) -> RecordBatch {
-    let answered: BooleanArray =
-        kinds.iter().map(|kind| Some(*kind == RowKind::Answered)).collect();
+fn without_responses(events: &RecordBatch, kinds: &[RowKind]) -> RecordBatch {
+    let with_response: BooleanArray =
+        kinds.iter().map(|kind| Some(*kind == RowKind::RequestWithResponse)).collect();
     let schema = events.schema();
     let columns = schema.fields().iter().zip(events.columns()).map(|(column, array)| {
         let field = Field::from_keyword(column.name());
         let responds = field.is_some_and(|field| OF_ANSWERS.contains(&field));
         if responds && array.data_type() != &DataType::Null {
-            nullif(array, &answered).expect("the columns are of one length")
+            nullif(array, &with_response).expect("the columns are of one length")
         } else {
             array.clone()
         }
@@ -210,8 +212,8 @@ fn without_answers(events: &RecordBatch, kinds: &[RowKind]) -> RecordBatch {
 }
 
 /// The response of each row that has one, with the Message ID of its request.
-fn answers_of(events: &RecordBatch, answered: &[usize]) -> RecordBatch {
-    let rows: UInt64Array = answered.iter().map(|&row| row as u64).collect();
+fn response_rows(events: &RecordBatch, with_response: &[usize]) -> RecordBatch {
+    let rows: UInt64Array = with_response.iter().map(|&row| row as u64).collect();
     let schema = events.schema();
     let columns = schema.fields().iter().zip(events.columns()).filter_map(|(column, array)| {
         let name = match Field::from_keyword(column.name())? {
@@ -219,8 +221,8 @@ fn answers_of(events: &RecordBatch, answered: &[usize]) -> RecordBatch {
             Field::MessageID => Field::MessageIDBeingRespondedTo,
             field => field,
         };
-        let taken = take(array, &rows, None).expect("the rows are there");
-        Some((name.keyword(), taken, true))
+        let values = take(array, &rows, None).expect("the rows are there");
+        Some((name.keyword(), values, true))
     });
     RecordBatch::try_from_iter_with_nullable(columns).expect("the columns are of one length")
 }
