@@ -32,7 +32,7 @@ from strategies import COLUMNS
 from test_arrow_layouts import MESSAGES, ROWS, STREAM, table
 from test_bulk_encode import SOP_CLASS
 
-PATIENCE = 60
+TIMEOUT = 60
 """Seconds after which a thread counts as stuck."""
 
 
@@ -41,7 +41,7 @@ def run_together(*calls: Callable[[], Any]) -> list[Any]:
     barrier, outcomes = threading.Barrier(len(calls)), [None] * len(calls)
 
     def run(place: int, call: Callable[[], Any]) -> None:
-        barrier.wait(PATIENCE)
+        barrier.wait(TIMEOUT)
         try:
             outcomes[place] = (call(), None)
         except BaseException as error:
@@ -54,7 +54,7 @@ def run_together(*calls: Callable[[], Any]) -> list[Any]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
         assert not thread.is_alive()
     for _, error in outcomes:
         if error is not None:
@@ -108,7 +108,7 @@ class Counting:
 
     def __exit__(self, *_: object) -> None:
         self._stopped = True
-        self._thread.join(PATIENCE)
+        self._thread.join(TIMEOUT)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from test_delivery import events
 from test_receiving import request
 from test_tls import Authority
 
-PATIENCE = 0.4
+TIMEOUT = 0.4
 # Extra seconds for a busy machine. The data in these tests would take longer.
 LATE = 3.0
 PAUSE = 0.03
@@ -90,24 +90,24 @@ def ends_in_time(listener: Listener) -> None:
     until(lambda: listener.connections == 1)
     begin = time.monotonic()
     until(lambda: listener.connections == 0)
-    assert time.monotonic() - begin < PATIENCE + LATE
+    assert time.monotonic() - begin < TIMEOUT + LATE
     [failure] = listener.take_failures()
-    assert f"sent no complete PDU for {PATIENCE} s" in failure
+    assert f"sent no complete PDU for {TIMEOUT} s" in failure
 
 
 @contextmanager
 def fails_in_time() -> Iterator[None]:
     """Check that a call fails in time."""
     begin = time.monotonic()
-    with pytest.raises(AssociationError, match=f"sent no complete PDU for {PATIENCE} s") as caught:
+    with pytest.raises(AssociationError, match=f"sent no complete PDU for {TIMEOUT} s") as caught:
         yield
-    assert time.monotonic() - begin < PATIENCE + LATE
+    assert time.monotonic() - begin < TIMEOUT + LATE
     assert (caught.value.code, caught.value.permanent) == ("silent", False)
 
 
 def test_a_request():
     with (
-        listen(0, host=HOST, association_timeout=PATIENCE) as listener,
+        listen(0, host=HOST, association_timeout=TIMEOUT) as listener,
         closing(Relay(listener.port, "connects")) as slow,
         socket.create_connection((HOST, slow.port)) as connection,
     ):
@@ -118,7 +118,7 @@ def test_a_request():
 def test_a_handshake(ours):
     tls = TLS(**ours.certify("localhost"))
     with (
-        listen(0, host=HOST, tls=tls, association_timeout=PATIENCE) as listener,
+        listen(0, host=HOST, tls=tls, association_timeout=TIMEOUT) as listener,
         closing(Relay(listener.port, "connects")) as slow,
         socket.create_connection((HOST, slow.port)) as connection,
     ):
@@ -140,7 +140,7 @@ def test_a_request_in_records(ours, records):
     tls = TLS(**ours.certify("localhost"))
     context = ssl.create_default_context(cafile=str(ours.file))
     with (
-        listen(0, host=HOST, tls=tls, association_timeout=PATIENCE) as listener,
+        listen(0, host=HOST, tls=tls, association_timeout=TIMEOUT) as listener,
         closing(Relay(listener.port)) as between,
         socket.create_connection((HOST, between.port)) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as connection,
@@ -163,7 +163,7 @@ def drip_request(connection: socket.socket) -> None:
 
 
 def test_other_peers_are_served():
-    with listen(0, host=HOST, association_timeout=PATIENCE, max_connections=2) as listener:
+    with listen(0, host=HOST, association_timeout=TIMEOUT, max_connections=2) as listener:
         for _ in range(3):
             with (
                 closing(Relay(listener.port, "connects")) as slow,
@@ -185,18 +185,18 @@ def test_a_response_to_a_request(ours, call: Callable[..., object], secure):
         closing(Relay(listener.port, "listens")) as slow,
         fails_in_time(),
     ):
-        call(HOST, slow.port, tls=sender, association_timeout=PATIENCE)
+        call(HOST, slow.port, tls=sender, association_timeout=TIMEOUT)
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "secure"])
 def test_a_response_to_an_event(ours, secure):
     tls, sender = tls_options(ours, secure)
     with listen(0, host=HOST, tls=tls) as listener, closing(Relay(listener.port)) as between:
-        association = connect(HOST, between.port, tls=sender, response_timeout=PATIENCE)
+        association = connect(HOST, between.port, tls=sender, response_timeout=TIMEOUT)
         between.slow = "listens"
         begin = time.monotonic()
         outcomes = association.send(events(1))
-        assert time.monotonic() - begin < PATIENCE + LATE
+        assert time.monotonic() - begin < TIMEOUT + LATE
         assert outcomes.to_pydict()["Failure"] == ["silent"]
 
 
@@ -224,10 +224,10 @@ def test_a_peer_that_reads_nothing():
     # More than the buffers of sockets hold.
     large = b"\x08\0\x60\0" + (1 << 26).to_bytes(4, "little") + bytes(1 << 26)
     with peer(script) as port:
-        association = connect(HOST, port, connection_timeout=PATIENCE)
+        association = connect(HOST, port, connection_timeout=TIMEOUT)
         begin = time.monotonic()
         outcomes = association.send(events(1, EventInformation=[large]))
-        assert time.monotonic() - begin < 2 * PATIENCE + LATE
+        assert time.monotonic() - begin < 2 * TIMEOUT + LATE
         done.set()
-    assert outcomes.failure == f"the peer accepted no data for {PATIENCE} s"
+    assert outcomes.failure == f"the peer accepted no data for {TIMEOUT} s"
     assert outcomes.to_pydict()["Failure"] == ["silent"]

@@ -324,9 +324,9 @@ def ours(capture: bytes) -> list[dict[str, Any]]:
 
 def assert_agree(path: Path, count: int) -> None:
     """Compare the rows of a file with the messages of Wireshark."""
-    judged, read = joined(path), ours(path.read_bytes())
-    assert len(judged) == count
-    assert [{name: event[name] for name in judged[0]} for event in read] == judged
+    expected, read = joined(path), ours(path.read_bytes())
+    assert len(expected) == count
+    assert [{name: event[name] for name in expected[0]} for event in read] == expected
 
 
 def test_captured_file(real, examples):

@@ -74,7 +74,7 @@ fn taken(chunks: &[Chunk]) -> Vec<u16> {
             ids.extend(arrived.message.event()?.get(Field::MessageID).us());
             Ok(())
         });
-        read.expect("whole events are handed on");
+        read.expect("complete events are delivered");
     }
     ids
 }

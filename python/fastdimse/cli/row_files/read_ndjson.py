@@ -129,7 +129,7 @@ def _reject_null_rows(lines: bytes, first_line: int) -> None:
 
 
 def _may_be_row(lines: bytes, at: int) -> bool:
-    """Return whether a row can begin at `at`, judged by the character before it.
+    """Return whether a row can begin at `at`, given the character before it.
 
     Most nulls are values, or in strings.
     """
