@@ -48,7 +48,7 @@ pub enum Deviation {
     )]
     Attribute {
         /// The event.
-        event: Event,
+        event: EventDefinition,
         /// The attribute.
         attribute: &'static Attribute,
         /// Its path.
@@ -94,14 +94,14 @@ impl Deviation {
 
 /// A type of event of a SOP Class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Event {
+pub struct EventDefinition {
     /// The SOP Class.
     pub class: &'static SopClass,
     /// The type of the event.
     pub event_type: &'static EventType,
 }
 
-impl Event {
+impl EventDefinition {
     /// Finds the type of an event; `None` for a SOP Class outside the table.
     pub fn find(class: &[u8], event_type_id: u16) -> Option<Result<Self, Deviation>> {
         let class = sop_class(class)?;
@@ -328,7 +328,7 @@ pub fn check_row(
         check_instance(class, instance)?;
     }
     let Some(id) = columns.integer(Field::EventTypeID, row) else { return Ok(()) };
-    let found = u16::try_from(id).ok().and_then(|id| Event::find(class, id));
+    let found = u16::try_from(id).ok().and_then(|id| EventDefinition::find(class, id));
     let Some(event) = found.transpose()? else { return Ok(()) };
     let row_of_struct = match information {
         _ if kind == Kind::Response => return Ok(()),
@@ -397,8 +397,8 @@ mod tests {
         ])
     }
 
-    fn event(id: u16) -> Event {
-        Event::find(CLASS.as_bytes(), id).unwrap().unwrap()
+    fn event(id: u16) -> EventDefinition {
+        EventDefinition::find(CLASS.as_bytes(), id).unwrap().unwrap()
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Tables of events (PS3.4) and Status codes (PS3.7 Annex C), for `fastdimse.events`.
 
-use fastdimse_core::conformance::{Attributes, Event, check_instance};
+use fastdimse_core::conformance::{Attributes, EventDefinition, check_instance};
 use fastdimse_core::standard::sop_classes::{Attribute, EventType, SOP_CLASSES};
 use fastdimse_core::standard::status::{self, STATUSES};
 use pyo3::exceptions::PyTypeError;
@@ -123,7 +123,7 @@ pub fn check_event(
     let fail = |deviation| PyErr::from(Error::Deviation(deviation));
     let class = sop_class_uid.as_bytes();
     check_instance(class, sop_instance_uid.as_bytes()).map_err(fail)?;
-    match Event::find(class, event_type_id).transpose().map_err(fail)? {
+    match EventDefinition::find(class, event_type_id).transpose().map_err(fail)? {
         Some(event) => event.check(&Item(information)).map_err(fail),
         None => Err(PyTypeError::new_err(format!("'{sop_class_uid}' is not in the table"))),
     }

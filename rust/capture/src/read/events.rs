@@ -279,7 +279,7 @@ impl Associations {
         all.sort_by_key(|message| (message.direction / 2, message.seen, message.row));
         let mut events = self.pair(&all, &columns, faults);
         events.sort_by_key(|event| (event.message.seen, event.message.row));
-        let rows = events.iter().map(Event::rows).collect();
+        let rows = events.iter().map(PairedEvent::rows).collect();
         let events = self.events(&events, &messages);
         (Joined { events, messages, rows, places }, skipped)
     }
@@ -313,8 +313,8 @@ impl Associations {
         messages: &[Message],
         columns: &MessageColumns<'_>,
         faults: &mut Vec<Fault>,
-    ) -> Vec<Event> {
-        let mut events: Vec<Event> = Vec::with_capacity(messages.len());
+    ) -> Vec<PairedEvent> {
+        let mut events: Vec<PairedEvent> = Vec::with_capacity(messages.len());
         let mut outstanding: HashMap<(usize, u16), usize> = HashMap::new();
         let mut association = None;
         for &message in messages {
@@ -334,7 +334,7 @@ impl Associations {
                 if let Some(id) = columns.number(Field::MessageID, message.row) {
                     outstanding.insert((message.direction, id), events.len());
                 }
-                events.push(Event { message, is_request: true, response: None });
+                events.push(PairedEvent { message, is_request: true, response: None });
                 continue;
             };
             match outstanding.remove(&(message.direction ^ 1, id)) {
@@ -350,14 +350,18 @@ impl Associations {
                         FaultKind::NoRequest(id),
                         Some(Field::MessageIDBeingRespondedTo),
                     ));
-                    events.push(Event { message, is_request: false, response: Some(message) });
+                    events.push(PairedEvent {
+                        message,
+                        is_request: false,
+                        response: Some(message),
+                    });
                 }
             }
         }
         events
     }
 
-    fn events(&self, events: &[Event], messages: &RecordBatch) -> RecordBatch {
+    fn events(&self, events: &[PairedEvent], messages: &RecordBatch) -> RecordBatch {
         let of_message: UInt64Array = events.iter().map(|event| event.message.row as u64).collect();
         let of_response: UInt64Array =
             events.iter().map(|event| event.response.map(|one| one.row as u64)).collect();
@@ -372,10 +376,15 @@ impl Associations {
         RecordBatch::try_new(schema(), columns.to_vec()).expect("the columns fit the schema")
     }
 
-    fn seen(&self, column: CaptureColumn, events: &[Event], messages: &RecordBatch) -> ArrayRef {
-        let direction = |event: &Event| self.direction(event.message.direction);
-        let associate = |event: &Event| &self.all[event.message.direction / 2].associate;
-        let texts = |of: &dyn Fn(&Event) -> Option<String>| {
+    fn seen(
+        &self,
+        column: CaptureColumn,
+        events: &[PairedEvent],
+        messages: &RecordBatch,
+    ) -> ArrayRef {
+        let direction = |event: &PairedEvent| self.direction(event.message.direction);
+        let associate = |event: &PairedEvent| &self.all[event.message.direction / 2].associate;
+        let texts = |of: &dyn Fn(&PairedEvent) -> Option<String>| {
             let mut texts = Texts::default();
             events.iter().for_each(|event| texts.push(of(event).as_deref()));
             texts.finish()
@@ -385,9 +394,9 @@ impl Associations {
                 let times = events.iter().map(|event| known(event.message.seen.time));
                 Arc::new(times.collect::<TimestampNanosecondArray>().with_timezone("UTC"))
             }
-            CaptureColumn::Latency => {
-                Arc::new(events.iter().map(Event::latency).collect::<DurationNanosecondArray>())
-            }
+            CaptureColumn::Latency => Arc::new(
+                events.iter().map(PairedEvent::latency).collect::<DurationNanosecondArray>(),
+            ),
             CaptureColumn::SourceAddress => {
                 texts(&|event| Some(direction(event).source.ip().to_string()))
             }
@@ -469,14 +478,14 @@ struct Message {
 
 /// A row of the result.
 #[derive(Debug)]
-struct Event {
+struct PairedEvent {
     /// The request, or a response without one.
     message: Message,
     is_request: bool,
     response: Option<Message>,
 }
 
-impl Event {
+impl PairedEvent {
     fn rows(&self) -> (Option<usize>, Option<usize>) {
         let request = self.is_request.then_some(self.message.row);
         (request, self.response.map(|response| response.row))

@@ -37,7 +37,7 @@ pub struct Readable {
 
 /// The origin of a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct Origin {
     /// The direction.
     pub direction: usize,
     /// The offset in the direction.
@@ -110,11 +110,11 @@ impl Readable {
     }
 
     /// The origin of a byte.
-    pub fn place(&self, at: usize) -> Option<Place> {
+    pub fn place(&self, at: usize) -> Option<Origin> {
         let part = self.parts[..self.parts.partition_point(|part| part.at <= at)].last()?;
         let offset = part.offset + (at - part.at) as u64;
         let mark = *mark_of(&self.marks, at)?;
-        Some(Place { direction: part.direction, offset, mark, truncated: part.truncated })
+        Some(Origin { direction: part.direction, offset, mark, truncated: part.truncated })
     }
 
     /// The last byte of each message, given the beginnings of the messages in order.

@@ -15,7 +15,7 @@ use crate::write::conversation::{Conversation, Packet, segment_size};
 use crate::write::file::{File, Format};
 use crate::write::options::Options;
 use crate::write::plan::{Plan, PlannedAssociation, ScheduledMessage};
-use crate::write::rows::{MessageOfRow, Rejected, Rows};
+use crate::write::rows::{MessageOfRow, MessageRows, Rejected};
 
 /// Why no capture was written.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ pub fn write(
         _ => concat_batches(&first.schema(), batches).expect("the batches are of one schema"),
     };
     let (events, seen) = split(&table)?;
-    let rows = Rows::new(&events)?;
+    let rows = MessageRows::new(&events)?;
     let mut rejected = Rejected::default();
     rows.check(&encoding, faults, &mut rejected)?;
     let plan = Plan::new(options, &rows, &seen, &mut rejected);

@@ -12,7 +12,7 @@ use fastdimse_core::uid;
 use crate::association::Context;
 use crate::columns::{CaptureColumn, CaptureColumns};
 use crate::write::options::{Endpoint, Options, check_ends};
-use crate::write::rows::{ChosenMessage, MessageOfRow, Rejected, RowKind, Rows};
+use crate::write::rows::{ChosenMessage, MessageOfRow, MessageRows, Rejected, RowKind};
 
 /// An association to write.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl PlannedAssociation {
     }
 
     /// The end that sends the event of a row.
-    fn side(&self, place: &Place<'_>) -> Result<usize, Reason> {
+    fn side(&self, place: &RowPlace<'_>) -> Result<usize, Reason> {
         for (column, here, row) in [
             (CaptureColumn::CallingAETitle, &self.calling, place.calling),
             (CaptureColumn::CalledAETitle, &self.called, place.called),
@@ -92,7 +92,7 @@ impl PlannedAssociation {
 
     /// The presentation context of the messages of a row: the one it names, or one with its SOP
     /// class and transfer syntax.
-    fn context(&mut self, place: &Place<'_>, side: usize) -> Result<u8, Reason> {
+    fn context(&mut self, place: &RowPlace<'_>, side: usize) -> Result<u8, Reason> {
         let known = match (place.context_id, place.sop_class) {
             (Some(id), _) => Some(id),
             (None, None) => self.contexts.keys().next().copied(),
@@ -134,7 +134,7 @@ impl PlannedAssociation {
 }
 
 /// Where a row belongs.
-struct Place<'a> {
+struct RowPlace<'a> {
     number: Option<i64>,
     /// The sender of the event, and the sender of the response.
     ends: [Endpoint; 2],
@@ -157,7 +157,7 @@ enum Key {
 /// The plan.
 pub struct Plan<'a> {
     options: &'a Options,
-    rows: &'a Rows,
+    rows: &'a MessageRows,
     seen: &'a CaptureColumns,
     /// The associations, in the order in which they are opened.
     pub associations: Vec<PlannedAssociation>,
@@ -174,7 +174,7 @@ impl<'a> Plan<'a> {
     /// Plans all rows that are not rejected, and rejects rows that do not fit.
     pub fn new(
         options: &'a Options,
-        rows: &'a Rows,
+        rows: &'a MessageRows,
         seen: &'a CaptureColumns,
         rejected: &mut Rejected,
     ) -> Self {
@@ -242,7 +242,7 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    fn place(&self, row: usize) -> Result<Place<'a>, Reason> {
+    fn place(&self, row: usize) -> Result<RowPlace<'a>, Reason> {
         let columns = &self.rows.columns;
         let (options, seen) = (self.options, self.seen);
         let title = |column, default: &'a str| match seen.text(column, row) {
@@ -264,7 +264,7 @@ impl<'a> Plan<'a> {
         let sop_class = columns.bytes(Field::AffectedSOPClassUID, row);
         let context_id = columns.integer(Field::PresentationContextID, row);
         let (time, responded) = self.times(row)?;
-        Ok(Place {
+        Ok(RowPlace {
             number: seen.number(CaptureColumn::Association, row),
             ends: self.ends(row)?,
             calling: title(CaptureColumn::CallingAETitle, &options.calling)?,

@@ -77,7 +77,7 @@ pub enum RowKind {
 
 /// The rows and their messages.
 #[derive(Debug)]
-pub struct Rows {
+pub struct MessageRows {
     /// The columns of all rows.
     pub columns: EventColumns,
     /// The content of each row.
@@ -90,7 +90,7 @@ pub struct Rows {
     with_response: Vec<usize>,
 }
 
-impl Rows {
+impl MessageRows {
     /// Finds the messages of the rows.
     pub fn new(events: &RecordBatch) -> Result<Self, SchemaError> {
         let events = numbered(events)?;

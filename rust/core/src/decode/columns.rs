@@ -10,7 +10,7 @@ use arrow_schema::{DataType, Field as Column, Schema, SchemaRef};
 
 use crate::decode::row::BLOCK_ROWS;
 use crate::decode::row::{Fields, Present, Row, Span, bytes_of, place_of};
-use crate::decode::values::{Nullable, Values};
+use crate::decode::values::{ColumnValues, Nullable};
 use crate::decode::views::{Windows, viewed_bytes, viewed_text};
 use crate::field::Field;
 use crate::pdu::read::Pdv;
@@ -42,7 +42,7 @@ const VIEWS: [Field; 4] = [
 
 /// A block of decoded events.
 #[derive(Debug)]
-struct Block {
+struct RowBlock {
     rows: usize,
     fields: [Fields; BLOCK_ROWS],
     numbers: [[u16; BLOCK_ROWS]; Field::NUMBERS.len()],
@@ -52,7 +52,7 @@ struct Block {
     offsets: [i64; BLOCK_ROWS],
 }
 
-impl Default for Block {
+impl Default for RowBlock {
     fn default() -> Self {
         Self {
             rows: 0,
@@ -66,7 +66,7 @@ impl Default for Block {
     }
 }
 
-impl Block {
+impl RowBlock {
     /// Which rows of the block have a field.
     fn present(&self, field: Field) -> Present<'_> {
         let fields = &self.fields[..self.rows];
@@ -85,13 +85,13 @@ impl Block {
 pub struct DecodedColumns<'a> {
     stream: &'a Buffer,
     windows: Windows,
-    block: Box<Block>,
+    block: Box<RowBlock>,
     numbers: [Nullable<u16>; Field::NUMBERS.len()],
     sop_class: SopClasses,
     sop_class_keys: Nullable<i32>,
     views: [Nullable<u128>; VIEWS.len()],
-    context_ids: Values<u8>,
-    offsets: Values<i64>,
+    context_ids: ColumnValues<u8>,
+    offsets: ColumnValues<i64>,
     joined: Vec<u8>,
 }
 
@@ -106,8 +106,8 @@ impl<'a> DecodedColumns<'a> {
             sop_class: SopClasses::default(),
             sop_class_keys: Nullable::default(),
             views: Default::default(),
-            context_ids: Values::default(),
-            offsets: Values::default(),
+            context_ids: ColumnValues::default(),
+            offsets: ColumnValues::default(),
             joined: Vec::new(),
         }
     }

@@ -149,7 +149,7 @@ struct Partial {
     row: Option<Row>,
 }
 
-enum State {
+enum DecoderState {
     /// Between messages.
     Idle,
     /// In a command set.
@@ -167,7 +167,7 @@ struct Decoder<'a> {
     /// The offset of the next PDU.
     at: usize,
     on_invalid: OnInvalid,
-    state: State,
+    state: DecoderState,
     columns: DecodedColumns<'a>,
     rejected: Vec<Rejection>,
     skipped: BTreeMap<&'static str, u64>,
@@ -182,7 +182,7 @@ impl<'a> Decoder<'a> {
             at: part.start,
             part,
             on_invalid,
-            state: State::Idle,
+            state: DecoderState::Idle,
             columns: DecodedColumns::new(stream),
             rejected: Vec::new(),
             skipped: BTreeMap::new(),
@@ -222,7 +222,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn is_between_messages(&self) -> bool {
-        matches!(self.state, State::Idle | State::Lost)
+        matches!(self.state, DecoderState::Idle | DecoderState::Lost)
     }
 
     /// Continues after the part that was read. If the next part, read by `later`, begins exactly
@@ -251,7 +251,7 @@ impl<'a> Decoder<'a> {
 
     /// Rejects a message that is incomplete at the end of the stream.
     fn end_stream(&mut self) {
-        if let State::Command(partial) | State::DataSet(partial) = &self.state
+        if let DecoderState::Command(partial) | DecoderState::DataSet(partial) = &self.state
             && !self.stopped()
         {
             let rejection = Rejection::new(Reason::StreamEnds).at(partial.begin);
@@ -266,7 +266,7 @@ impl<'a> Decoder<'a> {
                 complete_message::read(stream, self.at)
         {
             self.at = end;
-            self.state = State::Idle;
+            self.state = DecoderState::Idle;
             self.push(&row, data_set);
         }
     }
@@ -294,34 +294,34 @@ impl<'a> Decoder<'a> {
     fn reject(&mut self, rejection: Rejection) {
         self.rejected.push(rejection.row(self.events));
         self.events += 1;
-        self.state = State::Lost;
+        self.state = DecoderState::Lost;
     }
 
     fn step_over_pdu(&mut self, pdu: usize) -> Result<(), Rejection> {
         *self.skipped.entry(NAMES[pdu]).or_default() += 1;
-        match mem::replace(&mut self.state, State::Idle) {
-            State::Command(partial) | State::DataSet(partial) => {
+        match mem::replace(&mut self.state, DecoderState::Idle) {
+            DecoderState::Command(partial) | DecoderState::DataSet(partial) => {
                 Err(Rejection::new(Reason::AssociationEnds(NAMES[pdu])).at(partial.begin))
             }
-            State::Idle | State::Lost => Ok(()),
+            DecoderState::Idle | DecoderState::Lost => Ok(()),
         }
     }
 
     fn read_pdv(&mut self, pdv: &Pdv<'_>) -> Result<(), Rejection> {
-        match (mem::replace(&mut self.state, State::Lost), pdv.is_command()) {
-            (State::Idle | State::Lost, true) => {
+        match (mem::replace(&mut self.state, DecoderState::Lost), pdv.is_command()) {
+            (DecoderState::Idle | DecoderState::Lost, true) => {
                 self.read_command(Partial { begin: pdv.pdu_at, ..Partial::default() }, pdv)
             }
-            (State::Command(partial), true) => self.read_command(partial, pdv),
-            (State::DataSet(partial), false) => {
+            (DecoderState::Command(partial), true) => self.read_command(partial, pdv),
+            (DecoderState::DataSet(partial), false) => {
                 self.read_data_set(partial, pdv);
                 Ok(())
             }
-            (State::Lost, false) => Ok(()),
-            (State::Idle | State::Command(_), false) => {
+            (DecoderState::Lost, false) => Ok(()),
+            (DecoderState::Idle | DecoderState::Command(_), false) => {
                 Err(Rejection::new(Reason::OrphanDataSet).at(pdv.at))
             }
-            (State::DataSet(_), true) => {
+            (DecoderState::DataSet(_), true) => {
                 // The announced data set is missing; the new command may be complete.
                 self.reject(Rejection::new(Reason::MissingDataSet).at(pdv.at));
                 if self.stopped() { Ok(()) } else { self.read_pdv(pdv) }
@@ -334,7 +334,7 @@ impl<'a> Decoder<'a> {
         if pdv.is_last() {
             return self.end_command(partial.begin, span, pdv.context_id);
         }
-        self.state = State::Command(Partial { span: Some(span), ..partial });
+        self.state = DecoderState::Command(Partial { span: Some(span), ..partial });
         Ok(())
     }
 
@@ -349,7 +349,7 @@ impl<'a> Decoder<'a> {
             None => self.read_command_set(begin, span, context_id)?,
         };
         if data_set {
-            self.state = State::DataSet(Partial { begin, span: None, row });
+            self.state = DecoderState::DataSet(Partial { begin, span: None, row });
         } else {
             self.end_message(row, None);
         }
@@ -399,12 +399,12 @@ impl<'a> Decoder<'a> {
         if pdv.is_last() {
             self.end_message(partial.row, partial.span);
         } else {
-            self.state = State::DataSet(partial);
+            self.state = DecoderState::DataSet(partial);
         }
     }
 
     fn end_message(&mut self, row: Option<Row>, data_set: Option<Span>) {
-        self.state = State::Idle;
+        self.state = DecoderState::Idle;
         if let (Some(row), Some(span)) = (&row, data_set.filter(|span| span.length > LONGEST)) {
             return self.reject(Rejection::new(Reason::DataSetTooLong(span.length)).at(row.begin));
         }
@@ -424,7 +424,9 @@ impl<'a> Decoder<'a> {
             };
             let step = self.end_command(at, Span { joined: false, start: at, length }, 0);
             // This framing has no data sets, even if a command set announces one.
-            if let State::DataSet(partial) = mem::replace(&mut self.state, State::Idle) {
+            if let DecoderState::DataSet(partial) =
+                mem::replace(&mut self.state, DecoderState::Idle)
+            {
                 self.end_message(partial.row, None);
             }
             if let Err(rejection) = step {

@@ -13,19 +13,19 @@ use crate::memory::Memory;
 
 /// Values of a column, in reused memory.
 #[derive(Debug)]
-pub struct Values<T> {
+pub struct ColumnValues<T> {
     memory: Memory,
     pub length: usize,
     of: PhantomData<T>,
 }
 
-impl<T> Default for Values<T> {
+impl<T> Default for ColumnValues<T> {
     fn default() -> Self {
         Self { memory: Memory::new(0), length: 0, of: PhantomData }
     }
 }
 
-impl<T: ArrowNativeType> Values<T> {
+impl<T: ArrowNativeType> ColumnValues<T> {
     /// Appends values to a column that may grow to `total` values.
     pub fn extend(&mut self, values: &[T], total: usize) {
         let start = self.length * size_of::<T>();
@@ -47,7 +47,7 @@ impl<T: ArrowNativeType> Values<T> {
 /// A column with nulls. Leading nulls are only counted, since most columns of a stream are empty.
 #[derive(Debug)]
 pub struct Nullable<T> {
-    values: Values<T>,
+    values: ColumnValues<T>,
     valid: NullBufferBuilder,
     /// The number of rows before the first value.
     missing: usize,
@@ -55,7 +55,7 @@ pub struct Nullable<T> {
 
 impl<T> Default for Nullable<T> {
     fn default() -> Self {
-        Self { values: Values::default(), valid: NullBufferBuilder::new(0), missing: 0 }
+        Self { values: ColumnValues::default(), valid: NullBufferBuilder::new(0), missing: 0 }
     }
 }
 

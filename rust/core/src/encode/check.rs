@@ -10,7 +10,7 @@ use crate::columns::cell::Cell;
 use crate::columns::cell::WINDOW;
 use crate::command_set::Value;
 use crate::encode::block::{self, Block};
-use crate::encode::message::{Event, check_instance};
+use crate::encode::message::{EventMessage, check_instance};
 use crate::encode::options::Options;
 use crate::encode::rows::{KnownRejections, Rows};
 use crate::encode::template::{Shape, Template};
@@ -33,7 +33,7 @@ pub trait RowSink {
     ) -> usize;
 
     /// Receives a valid row that was checked alone.
-    fn accept(&mut self, event: &Event<'_>);
+    fn accept(&mut self, event: &EventMessage<'_>);
 
     /// Receives a rejected row. An error ends the check.
     fn reject(&mut self, rejection: Rejection) -> Result<(), Rejection>;
@@ -149,7 +149,7 @@ impl Checker<'_> {
             // The remaining rules follow in the order of the elements.
             check_instance(block, row, self.options)?;
         }
-        let event = Event::from_row(block, row, self.message_id());
+        let event = EventMessage::from_row(block, row, self.message_id());
         event.check(block, row, self.options)?;
         if !known && event.command_set.get(Field::ErrorComment) == Value::Absent {
             let id = event.context_id(self.options);

@@ -12,14 +12,14 @@ use crate::rejection::{Reason, Rejection};
 use crate::uid;
 
 /// A row as a message.
-pub struct Event<'a> {
+pub struct EventMessage<'a> {
     context_id: Option<u16>,
     /// The command set.
     pub command_set: CommandSet<'a>,
     data_set: Option<&'a [u8]>,
 }
 
-impl<'a> Event<'a> {
+impl<'a> EventMessage<'a> {
     /// Reads a row of a block. `message_id` is the Message ID of a request if the table has no such
     /// column.
     pub fn from_row(block: &'a Block<'_>, row: usize, message_id: u16) -> Self {

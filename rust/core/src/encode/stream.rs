@@ -83,7 +83,7 @@ fn encode_in_parts(
     let (ends, _) = offsets.bytes().as_chunks_mut();
     ends[0] = 0_i64.to_ne_bytes();
     let (out, known) = (bytes.bytes(), KnownRejections::new(known));
-    let all = Part { rows, known, begin: 0, out, first: 1, ends: &mut ends[1..] };
+    let all = RowPart { rows, known, begin: 0, out, first: 1, ends: &mut ends[1..] };
     // The lengths of structured data sets are not known in advance.
     let are_lengths_known = batches.iter().all(|columns| columns.structured().is_empty());
     let threads = if are_lengths_known { threads.min(most / least) } else { 1 };
@@ -108,7 +108,7 @@ fn encode_in_parts(
 /// Encodes the parts of a table in threads. Each part begins at the offset it would have if all
 /// rows before it were valid.
 fn encode_parts(
-    mut rest: Part<'_>,
+    mut rest: RowPart<'_>,
     options: &Options,
     threads: usize,
     least: usize,
@@ -120,7 +120,7 @@ fn encode_parts(
         let goes_on = rest.rows.count > 0 && !failed.load(Ordering::Relaxed);
         goes_on.then(|| rest.take(&mut lengths, options, least))
     });
-    let work = |part: Part<'_>| {
+    let work = |part: RowPart<'_>| {
         part.encode(options).inspect_err(|_| failed.store(true, Ordering::Relaxed))
     };
     run_in_threads(threads, parts, work).into_iter().collect()
@@ -168,7 +168,7 @@ fn most_bytes(columns: &EventColumns, options: &Options) -> usize {
 }
 
 /// A part of the rows, and the memory for its messages.
-struct Part<'a> {
+struct RowPart<'a> {
     rows: Rows<'a>,
     known: KnownRejections,
     /// The offset of the part in the stream.
@@ -179,7 +179,7 @@ struct Part<'a> {
     ends: &'a mut [[u8; 8]],
 }
 
-impl<'a> Part<'a> {
+impl<'a> RowPart<'a> {
     /// Takes rows whose messages have at least `least` bytes together, or all remaining rows.
     fn take(&mut self, lengths: &mut Lengths<'a>, options: &Options, least: usize) -> Self {
         let rows = self.rows.clone();

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::encode::block::Block;
 use crate::encode::check::{RowSink, check_rows};
-use crate::encode::message::Event;
+use crate::encode::message::EventMessage;
 use crate::encode::options::Options;
 use crate::encode::rows::{KnownRejections, Rows, appended};
 use crate::encode::template::Template;
@@ -81,7 +81,7 @@ impl RowSink for RejectedRows {
         if block.structured.is_empty() { rows.len() } else { 0 }
     }
 
-    fn accept(&mut self, _: &Event<'_>) {}
+    fn accept(&mut self, _: &EventMessage<'_>) {}
 
     fn reject(&mut self, rejection: Rejection) -> Result<(), Rejection> {
         self.0.push(rejection);

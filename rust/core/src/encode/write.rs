@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::columns::cell::Cell;
 use crate::encode::block::Block;
 use crate::encode::check::RowSink;
-use crate::encode::message::Event;
+use crate::encode::message::EventMessage;
 use crate::encode::options::Options;
 use crate::encode::template::{Numbers, ROOM, Template, set_data_set_length};
 use crate::field::{Field, Kind};
@@ -56,7 +56,7 @@ impl RowSink for Encoder<'_> {
         rows.len()
     }
 
-    fn accept(&mut self, event: &Event<'_>) {
+    fn accept(&mut self, event: &EventMessage<'_>) {
         self.scratch.clear();
         event.write(&mut self.scratch, self.options);
         self.out[self.at..][..self.scratch.len()].copy_from_slice(&self.scratch);

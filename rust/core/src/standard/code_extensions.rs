@@ -14,7 +14,7 @@ pub const ESCAPE: u8 = 0x1b;
 
 /// A code element (PS3.3 Tables C.12-3 and C.12-4).
 #[derive(Clone, Copy)]
-struct Element {
+struct CodeElement {
     /// The number in its defined term.
     number: u16,
     /// The bytes after ESC that select it.
@@ -35,28 +35,33 @@ enum Form {
     LowPairs,
 }
 
-impl PartialEq for Element {
+impl PartialEq for CodeElement {
     fn eq(&self, other: &Self) -> bool {
         self.escape == other.escape
     }
 }
 
-impl std::fmt::Debug for Element {
+impl std::fmt::Debug for CodeElement {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(out, "ISO-IR {}", self.number)
     }
 }
 
-const fn element(number: u16, escape: &'static [u8], form: Form, codec: EncodingRef) -> Element {
-    Element { number, escape, form, codec }
+const fn element(
+    number: u16,
+    escape: &'static [u8],
+    form: Form,
+    codec: EncodingRef,
+) -> CodeElement {
+    CodeElement { number, escape, form, codec }
 }
 
-const ASCII: Element = element(6, b"(B", Form::Ascii, ISO_8859_1);
-const ROMAJI: Element = element(13, b"(J", Form::Ascii, ISO_8859_1);
-const LATIN_1: Element = element(100, b"-A", Form::Single, ISO_8859_1);
-const KATAKANA: Element = element(13, b")I", Form::Single, WINDOWS_31J);
+const ASCII: CodeElement = element(6, b"(B", Form::Ascii, ISO_8859_1);
+const ROMAJI: CodeElement = element(13, b"(J", Form::Ascii, ISO_8859_1);
+const LATIN_1: CodeElement = element(100, b"-A", Form::Single, ISO_8859_1);
+const KATAKANA: CodeElement = element(13, b")I", Form::Single, WINDOWS_31J);
 
-static ELEMENTS: &[Element] = &[
+static ELEMENTS: &[CodeElement] = &[
     ASCII,
     ROMAJI,
     KATAKANA,
@@ -81,21 +86,21 @@ static ELEMENTS: &[Element] = &[
 #[derive(Debug, Clone, PartialEq)]
 pub struct CodeExtensions {
     name: Box<str>,
-    elements: Vec<Element>,
-    initial: State,
+    elements: Vec<CodeElement>,
+    initial: Selection,
 }
 
 /// The selected code elements for ASCII bytes and for other bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct State {
-    low: Element,
-    high: Option<Element>,
+struct Selection {
+    low: CodeElement,
+    high: Option<CodeElement>,
 }
 
 impl Default for CodeExtensions {
     /// The default repertoire (PS3.5 6.1.2.1); other bytes are read as ISO 8859-1.
     fn default() -> Self {
-        let initial = State { low: ASCII, high: Some(LATIN_1) };
+        let initial = Selection { low: ASCII, high: Some(LATIN_1) };
         Self { name: "ISO_IR 6".into(), elements: vec![ASCII], initial }
     }
 }
@@ -138,7 +143,7 @@ impl CodeExtensions {
         let mut rest = text;
         while let Some(&first) = rest.first() {
             if first == ESCAPE {
-                let escapes = |one: &&Element| rest[1..].starts_with(one.escape);
+                let escapes = |one: &&CodeElement| rest[1..].starts_with(one.escape);
                 let element = self.elements.iter().find(escapes)?;
                 state.designate(*element);
                 rest = &rest[1 + element.escape.len()..];
@@ -180,7 +185,7 @@ impl CodeExtensions {
         let mut bytes = Vec::with_capacity(text.len());
         // Even a single two-byte set needs its escape sequence: readers expect it before pairs.
         let mut initial = self.initial;
-        let is_declared = |high: &Element| self.elements.contains(high);
+        let is_declared = |high: &CodeElement| self.elements.contains(high);
         initial.high = initial.high.filter(|one| one.form == Form::Single && is_declared(one));
         let mut state = initial;
         for character in text.chars() {
@@ -212,17 +217,17 @@ impl CodeExtensions {
     }
 
     /// Selects one-byte characters again. Many readers then forget the selection for other bytes.
-    fn leave_pairs(&self, state: &mut State, bytes: &mut Vec<u8>) {
+    fn leave_pairs(&self, state: &mut Selection, bytes: &mut Vec<u8>) {
         if state.low.form == Form::LowPairs {
-            *state = State { low: self.initial.low, high: None };
+            *state = Selection { low: self.initial.low, high: None };
             bytes.push(ESCAPE);
             bytes.extend(state.low.escape);
         }
     }
 }
 
-impl State {
-    fn designate(&mut self, element: Element) {
+impl Selection {
+    fn designate(&mut self, element: CodeElement) {
         match element.form {
             Form::Ascii | Form::LowPairs => self.low = element,
             // Writers and readers treat it as the end of two-byte characters in G0.
@@ -245,7 +250,7 @@ impl State {
     }
 }
 
-impl Element {
+impl CodeElement {
     /// Decodes bytes of this set, and ASCII bytes if the set leaves room for them.
     fn decode(&self, run: &[u8]) -> Option<String> {
         let decode = |bytes: &[u8]| self.codec.decode(bytes, DecoderTrap::Strict).ok();

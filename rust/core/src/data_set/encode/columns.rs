@@ -36,7 +36,7 @@ pub struct ElementColumn {
     /// The attribute.
     pub attribute: Attribute,
     /// The values.
-    pub values: Values,
+    pub values: ElementValues,
     /// The header bits of the elements; see [`HeaderForm`].
     pub beginning: u64,
     /// The run of UID attributes that begins here.
@@ -54,7 +54,7 @@ pub struct UidRun {
 
 /// The values of an attribute.
 #[derive(Debug)]
-pub enum Values {
+pub enum ElementValues {
     /// Every row is null.
     Null,
     /// Text, one value per row.
@@ -68,7 +68,7 @@ pub enum Values {
     /// A floating-point number per row.
     Floats(Floats),
     /// Several values per row.
-    Several(Lists, Box<Values>),
+    Several(Lists, Box<ElementValues>),
     /// Items per row.
     Items(Lists, Box<DataSetColumns>),
 }
@@ -149,7 +149,7 @@ impl DataSetColumns {
         for (field, values) in array.fields().iter().zip(array.columns()) {
             let path = format!("{path}.{}", field.name());
             let attribute = attribute(field, &path)?;
-            let values = Values::new(attribute.vr, values, &path, sequences + 1)?;
+            let values = ElementValues::new(attribute.vr, values, &path, sequences + 1)?;
             let beginning = HeaderForm::beginning(attribute.tag, attribute.vr);
             elements.push(ElementColumn { attribute, values, beginning, uids: None });
         }
@@ -173,14 +173,14 @@ impl DataSetColumns {
 
     /// Numbers the runs of UIDs, beginning with `next`, and returns the next number.
     fn number_uids(&mut self, next: usize) -> usize {
-        let are_uids = |one: &ElementColumn| matches!(one.values, Values::Uids(_));
+        let are_uids = |one: &ElementColumn| matches!(one.values, ElementValues::Uids(_));
         let runs = self.elements.chunk_by_mut(|one, other| are_uids(one) && are_uids(other));
         runs.fold(next, |number, run| match &mut run[0].values {
-            Values::Uids(_) => {
+            ElementValues::Uids(_) => {
                 run[0].uids = Some(UidRun { number, length: run.len() });
                 number + 1
             }
-            Values::Items(_, items) => items.number_uids(number),
+            ElementValues::Items(_, items) => items.number_uids(number),
             _ => number,
         })
     }
@@ -204,7 +204,7 @@ impl DataSetColumns {
     }
 }
 
-impl Values {
+impl ElementValues {
     /// `sequences` is the depth of nested sequences.
     fn new(vr: VR, array: &ArrayRef, path: &str, sequences: usize) -> Result<Self, SchemaError> {
         if let Some((lists, values)) = lists(array) {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use dicom_core::{Tag, VR};
 
-use crate::data_set::encode::columns::{DataSetColumns, ElementColumn, UidRun, Values};
+use crate::data_set::encode::columns::{DataSetColumns, ElementColumn, ElementValues, UidRun};
 use crate::data_set::encode::options::DataSetOptions;
 use crate::data_set::encode::uid_block::UidBlock;
 use crate::data_set::error::{DataSetError, DataSetReason};
@@ -38,8 +38,8 @@ impl DataSetColumns {
     fn gives_character_set(&self, row: usize) -> bool {
         let is_it = |of: &&ElementColumn| of.attribute.tag == SPECIFIC_CHARACTER_SET;
         self.elements.iter().find(is_it).is_some_and(|element| match &element.values {
-            Values::Text(cells) => cells.get(row).is_some(),
-            Values::Several(lists, _) => lists.range(row).is_some(),
+            ElementValues::Text(cells) => cells.get(row).is_some(),
+            ElementValues::Several(lists, _) => lists.range(row).is_some(),
             _ => false,
         })
     }
@@ -49,7 +49,7 @@ impl DataSetColumns {
         self.elements.iter().any(|element| {
             let in_items = |items: &Self| items.has(tag);
             element.attribute.tag == tag
-                || matches!(&element.values, Values::Items(_, items) if in_items(items))
+                || matches!(&element.values, ElementValues::Items(_, items) if in_items(items))
         })
     }
 }
@@ -117,7 +117,7 @@ impl ElementColumn {
     }
 }
 
-impl Values {
+impl ElementValues {
     fn most_bytes(&self, rows: usize) -> usize {
         /// The longest DS text, and a separator.
         const NUMBER: usize = 17;
@@ -255,7 +255,7 @@ impl<'c, 'o> Writer<'c, 'o> {
     #[inline(always)]
     fn element(&mut self, element: &'c ElementColumn, row: usize) -> Result<(), Box<DataSetError>> {
         match &element.values {
-            Values::Items(lists, items) => match lists.range(row) {
+            ElementValues::Items(lists, items) => match lists.range(row) {
                 Some(rows) if self.sequence_of_uids(element, items, rows.clone()).is_some() => {
                     Ok(())
                 }
@@ -271,12 +271,12 @@ impl<'c, 'o> Writer<'c, 'o> {
     fn values(
         &mut self,
         attribute: &Attribute,
-        values: &Values,
+        values: &ElementValues,
         row: usize,
     ) -> Result<(), Box<DataSetError>> {
         let element = self.begin(attribute.tag, attribute.vr);
         let is_there = match values {
-            Values::Several(lists, values) => match lists.range(row) {
+            ElementValues::Several(lists, values) => match lists.range(row) {
                 Some(rows) => self.several(attribute.vr, values, rows).map(|()| true)?,
                 None => false,
             },
@@ -414,7 +414,7 @@ impl<'c, 'o> Writer<'c, 'o> {
     fn several(
         &mut self,
         vr: VR,
-        values: &Values,
+        values: &ElementValues,
         rows: Range<usize>,
     ) -> Result<(), Box<DataSetError>> {
         let is_text = matches!(content(vr), Content::Text { .. });
@@ -438,25 +438,32 @@ impl<'c, 'o> Writer<'c, 'o> {
     }
 
     /// Writes a value. Returns whether the row has one.
-    fn value(&mut self, vr: VR, values: &Values, row: usize) -> Result<bool, Box<DataSetError>> {
+    fn value(
+        &mut self,
+        vr: VR,
+        values: &ElementValues,
+        row: usize,
+    ) -> Result<bool, Box<DataSetError>> {
         match values {
-            Values::Text(cells) | Values::Uids(cells) => match cells.get(row) {
+            ElementValues::Text(cells) | ElementValues::Uids(cells) => match cells.get(row) {
                 Some(text) => self.text(vr, text).map(|()| true),
                 None => Ok(false),
             },
-            Values::Bytes(cells) => match cells.get(row) {
+            ElementValues::Bytes(cells) => match cells.get(row) {
                 Some(bytes) => self.bytes(vr, bytes).map(|()| true),
                 None => Ok(false),
             },
-            Values::Integers(numbers) => match numbers.get(row) {
+            ElementValues::Integers(numbers) => match numbers.get(row) {
                 Some(number) => self.integer(vr, number).map(|()| true),
                 None => Ok(false),
             },
-            Values::Floats(numbers) => match numbers.get(row) {
+            ElementValues::Floats(numbers) => match numbers.get(row) {
                 Some(number) => self.float(vr, number).map(|()| true),
                 None => Ok(false),
             },
-            Values::Null | Values::Several(..) | Values::Items(..) => Ok(false),
+            ElementValues::Null | ElementValues::Several(..) | ElementValues::Items(..) => {
+                Ok(false)
+            }
         }
     }
 

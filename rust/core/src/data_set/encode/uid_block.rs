@@ -2,7 +2,7 @@
 
 use crate::columns::cell::Cell;
 use crate::columns::cell::WINDOW;
-use crate::data_set::encode::columns::{DataSetColumns, ElementColumn, Values};
+use crate::data_set::encode::columns::{DataSetColumns, ElementColumn, ElementValues};
 use crate::data_set::header::HeaderForm;
 use crate::uid::masks::conformant_each;
 
@@ -84,7 +84,7 @@ impl<'c> UidBlock<'c> {
                 let run = &columns.elements[at..at + run.length];
                 blocks.push(Self::new(run, columns.rows, form));
             }
-            if let Values::Items(_, items) = &element.values {
+            if let ElementValues::Items(_, items) = &element.values {
                 Self::add(items, form, blocks);
             }
         }
@@ -118,7 +118,7 @@ impl<'c> UidBlock<'c> {
         self.rows = ROWS.min(self.all - first);
         let cells = &mut self.cells[..self.rows];
         for (uids, column) in self.uids.iter_mut().zip(self.columns) {
-            if let Values::Uids(values) = &column.values {
+            if let ElementValues::Uids(values) = &column.values {
                 values.fill(first, cells);
                 let uid =
                     |cell, conformant| Uid::new(cell, conformant, self.form, column.beginning);
