@@ -677,7 +677,7 @@ def test_rejected_role():
         talk.accept(scp=False)
         talk.read()
 
-    with peer(script) as port, pytest.raises(AssociationError, match="the role of SCP"):
+    with peer(script) as port, pytest.raises(AssociationError, match="the peer rejected the SCP role"):
         connect(HOST, port, sop_classes=[COMMITMENT])
 
 
