@@ -677,7 +677,10 @@ def test_rejected_role():
         talk.accept(scp=False)
         talk.read()
 
-    with peer(script) as port, pytest.raises(AssociationError, match="the peer rejected the SCP role"):
+    with (
+        peer(script) as port,
+        pytest.raises(AssociationError, match="the peer rejected the SCP role"),
+    ):
         connect(HOST, port, sop_classes=[COMMITMENT])
 
 
