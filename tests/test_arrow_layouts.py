@@ -521,9 +521,11 @@ def test_error_names_the_column_of_a_wrong_type(name, kind, layout):
     place = table().column_names.index(name)
     events = table().set_column(place, name, layout(column(name)))
     for verb in (encode_events, validate_events, lambda events: list(encode_batches(events))):
-        with pytest.raises(TypeError, match=f"the column '{name}' is .*{ARROW_NAMES[kind]}"):
+        with pytest.raises(
+            TypeError, match=f"the column '{name}' must be .* not .*{ARROW_NAMES[kind]}"
+        ):
             verb(events)
-    with pytest.raises(TypeError, match=f"the column '{name}' is"):
+    with pytest.raises(TypeError, match=f"the column '{name}' must be"):
         encode_events({one: events[one] for one in COLUMNS})
 
 

@@ -19,9 +19,10 @@ const MAX_ROWS: i64 = 1 << 40;
 
 /// The error for a type that no column may have.
 fn unsupported(data_type: &DataType, place: &ColumnPath) -> ImportError {
-    let text =
-        "it must be a number, text, binary, a dictionary of these, or a struct for data sets";
-    place.type_error(&format!("is {data_type}, {text}"))
+    place.type_error(&format!(
+        "must be a number, text, binary, a dictionary of these, or a struct for data sets, not \
+         {data_type}"
+    ))
 }
 
 /// The number of buffers of an array of this type; for views, the minimum.

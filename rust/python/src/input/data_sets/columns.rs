@@ -112,7 +112,7 @@ fn kind(cell: &Cell<'_, '_>, path: &str) -> PyResult<Kind> {
     } else {
         let (row, found) = (cell.row, value.get_type().name()?);
         Err(PyTypeError::new_err(format!(
-            "row {row}, {path}: it must be a str, a number, bytes, a mapping of attributes, or a list of \
+            "row {row}, {path} must be a str, a number, bytes, a mapping of attributes, or a list of \
              these, not {found}"
         )))
     }
