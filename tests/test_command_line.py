@@ -17,7 +17,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
-from fastdimse import decode_capture, encode_capture, encode_events
+from fastdimse import decode_capture, decode_events, encode_capture, encode_events
 from fastdimse.cli.errors import InputError
 from fastdimse.cli.row_files import read_ndjson
 from fastdimse.cli.row_files.read import open_rows
@@ -208,10 +208,71 @@ def test_captures_in_every_format(tmp_path, suffix):
             assert done.returncode == 0, done.stderr.decode()
         assert (tmp_path / out).read_bytes().startswith(begins)
     assert (tmp_path / "again.pcapng").read_bytes() == first.read_bytes()
-    # Rows of a capture have more columns than a stream, which would be lost.
+    # A stream has the requests: the columns of the capture, and the responses, are ignored.
     done = run("encode", rows, "-o", tmp_path / "events.bin")
-    assert (done.returncode, b"unknown column 'Time'" in done.stderr) == (2, True)
-    assert not (tmp_path / "events.bin").exists()
+    assert done.returncode == 0, done.stderr.decode()
+    requests = [request for request, _ in decode_capture(CAPTURE.read_bytes()) if request]
+    sent = decode_events((tmp_path / "events.bin").read_bytes())
+    ids = [event.MessageID for event in sent if event.MessageID is not None]
+    assert ids == [request.MessageID for request in requests]
+    assert run("validate", rows).returncode == 0
+
+
+@pytest.mark.parametrize("form", ["bytes", "structured"])
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".ndjson", ".csv"])
+def test_rows_with_names_are_read(tmp_path, suffix, form):
+    if (suffix, form) == (".csv", "structured"):
+        return
+    rows, out = tmp_path / f"rows{suffix}", tmp_path / "events.bin"
+    for arguments in (
+        ("decode", CAPTURE, "-o", rows, "--names", "--data-sets", form),
+        ("encode", rows, "-o", out),
+        ("decode", out, "-o", rows, "--names", "--data-sets", form),
+        ("validate", rows),
+    ):
+        done = run(*arguments)
+        assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".ndjson", ".csv"])
+def test_other_columns_of_files(tmp_path, suffix):
+    events = {
+        "AffectedSOPClassUID": ["1.2.840.10008.1.20.1"] * 2,
+        "AffectedSOPInstanceUID": ["1.2.840.10008.1.20.1.1"] * 2,
+        "EventTypeID": [1, 2],
+    }
+    table = pa.table({"Site": ["a", "b"], **events, "key": [1.5, 2.5]})
+    rows, out = tmp_path / f"rows{suffix}", tmp_path / "events.bin"
+    if suffix == ".parquet":
+        pa.parquet.write_table(table, rows)
+    elif suffix == ".arrow":
+        pa.feather.write_feather(table, rows, compression="uncompressed")
+    elif suffix == ".csv":
+        pa.csv.write_csv(table, rows)
+    else:
+        rows.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+    done = run("encode", rows, "-o", out)
+    assert done.returncode == 2
+    assert b"unknown column 'Site'" in done.stderr
+    assert b"--ignore-columns" in done.stderr
+    assert run("validate", rows).returncode == 2
+    assert run("encode", rows, "-o", out, "--ignore-columns").returncode == 0
+    assert out.read_bytes() == bytes(encode_events(events))
+    assert run("encode", rows, "-o", tmp_path / "x.pcap", "--ignore-columns").returncode == 0
+    assert run("validate", rows, "--ignore-columns").returncode == 0
+
+
+def test_a_status_of_a_request_is_not_ignored(tmp_path):
+    """Only rows of captures also have their responses."""
+    rows = tmp_path / "rows.ndjson"
+    row = {
+        "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+        "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+        "EventTypeID": 1,
+        "Status": 0,
+    }
+    rows.write_text(json.dumps(row) + "\n")
+    assert run("validate", rows).returncode == 1
 
 
 def test_captures_through_pipes():

@@ -81,6 +81,7 @@ _DataSets: TypeAlias = _ArrowArray | _ArrowStream | Iterable[ReadableBuffer | No
 _TransferSyntaxes: TypeAlias = _ArrowArray | _ArrowStream | Iterable[str | None]
 _Framing: TypeAlias = Literal["p-data", "command-set"]
 _OnInvalid: TypeAlias = Literal["raise", "skip"]
+_OtherColumns: TypeAlias = Literal["raise", "ignore"]
 _DataSetForm: TypeAlias = Literal["binary", "structured"] | _ArrowSchema
 _Address: TypeAlias = str | IPv4Address | IPv6Address
 
@@ -270,6 +271,7 @@ def encode_events(
     on_invalid: _OnInvalid = "raise",
     enforce_uid_conformance: bool = True,
     transfer_syntax: str = "1.2.840.10008.1.2",
+    other_columns: _OtherColumns = "raise",
     threads: int = 1,
 ) -> EncodedEvents: ...
 def encode_batches(
@@ -282,6 +284,7 @@ def encode_batches(
     on_invalid: _OnInvalid = "raise",
     enforce_uid_conformance: bool = True,
     transfer_syntax: str = "1.2.840.10008.1.2",
+    other_columns: _OtherColumns = "raise",
     threads: int = 1,
 ) -> EncodedBatches: ...
 def validate_events(
@@ -290,6 +293,7 @@ def validate_events(
     check: Literal["form", "standard"] = "form",
     enforce_uid_conformance: bool = True,
     transfer_syntax: str = "1.2.840.10008.1.2",
+    other_columns: _OtherColumns = "raise",
     threads: int = 1,
 ) -> Rejections: ...
 def decode_events(
@@ -328,7 +332,9 @@ class EventBatches:
     def __iter__(self) -> Self: ...
     def __next__(self) -> EventBatch: ...
 
-def event_batches(events: _Events, *, batch_size: int = 4096) -> EventBatches: ...
+def event_batches(
+    events: _Events, *, batch_size: int = 4096, other_columns: _OtherColumns = "raise"
+) -> EventBatches: ...
 
 # Captures.
 
@@ -412,6 +418,7 @@ def encode_capture(
     max_pdu_length: int = 16382,
     on_invalid: _OnInvalid = "raise",
     enforce_uid_conformance: bool = True,
+    other_columns: _OtherColumns = "raise",
 ) -> EncodedCapture: ...
 
 # Associations.
@@ -499,6 +506,7 @@ class Association:
         *,
         transfer_syntax: str = "1.2.840.10008.1.2",
         enforce_uid_conformance: bool = True,
+        other_columns: _OtherColumns = "raise",
     ) -> Outcomes: ...
     def send_batches(
         self,
@@ -507,6 +515,7 @@ class Association:
         batch_size: int = 4096,
         transfer_syntax: str = "1.2.840.10008.1.2",
         enforce_uid_conformance: bool = True,
+        other_columns: _OtherColumns = "raise",
     ) -> OutcomeBatches: ...
     def stop(self, *, at_once: bool = False) -> None: ...
     def release(self) -> None: ...

@@ -8,7 +8,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from fastdimse._core import Peer, describe_status, encode_events
 from fastdimse._outbox import Outbox, OutboxError, Outcome, Stored
@@ -147,6 +147,7 @@ class Delivery:
         transfer_syntax: str = IMPLICIT_VR,
         enforce_uid_conformance: bool = True,
         source: str | None = None,
+        other_columns: Literal["raise", "ignore"] = "raise",
     ) -> range:
         """Add events to deliver, and return their numbers.
 
@@ -158,7 +159,7 @@ class Delivery:
         events : Arrow table or stream, mapping of columns, or iterable
             Same as for :func:`fastdimse.encode_events`.
         transfer_syntax : str, default "1.2.840.10008.1.2"
-            Transfer syntax UID of data sets that are bytes.
+            Transfer syntax UID of data sets that are bytes, in rows without *TransferSyntaxUID*.
         enforce_uid_conformance : bool, default True
             Whether UIDs must conform to PS3.5 9.1. With ``False``, events are sent with the
             non-conformant UIDs of another system. The outbox stores this option with the events.
@@ -166,6 +167,8 @@ class Delivery:
             Name of the source of the events, for example of a file. Events that the outbox already
             has from this source are skipped, so that a program can put the same events again after
             it was killed.
+        other_columns : {"raise", "ignore"}, default "raise"
+            Same as for :func:`fastdimse.encode_events`. The outbox does not store other columns.
 
         Returns
         -------
@@ -198,6 +201,7 @@ class Delivery:
             transfer_syntax=transfer_syntax,
             enforce_uid_conformance=enforce_uid_conformance,
             source=source,
+            other_columns=other_columns,
         )
         condition = self._coordinator.condition
         for numbers, rejected in self._until_closed(stored):

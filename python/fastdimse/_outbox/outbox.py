@@ -5,7 +5,7 @@ import sqlite3
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from fastdimse._core import EventBatch, event_batches
 
@@ -80,6 +80,7 @@ class Outbox:
         transfer_syntax: str,
         enforce_uid_conformance: bool = True,
         source: str | None = None,
+        other_columns: Literal["raise", "ignore"] = "raise",
     ) -> Iterator[Stored]:
         """Store events batch by batch, and yield what is stored.
 
@@ -95,6 +96,8 @@ class Outbox:
             Whether UIDs must be conformant.
         source : str, optional
             Name of the source. Events that were stored from it before are skipped.
+        other_columns : {"raise", "ignore"}, default "raise"
+            Same as for :func:`fastdimse.encode_events`.
 
         Yields
         ------
@@ -108,7 +111,8 @@ class Outbox:
         """
         skip = 0 if source is None else self._count_stored(source, peers)
         options = (transfer_syntax, enforce_uid_conformance)
-        for batch in event_batches(events, batch_size=_BATCH_SIZE):
+        batches = event_batches(events, batch_size=_BATCH_SIZE, other_columns=other_columns)
+        for batch in batches:
             if skip >= len(batch):
                 skip -= len(batch)
                 continue

@@ -17,6 +17,7 @@ from .options import (
     IMPLICIT_VR,
     Framing,
     FramingOption,
+    IgnoreColumns,
     InputFormat,
     LenientUIDs,
     Rejects,
@@ -70,6 +71,7 @@ def encode(
     framing: FramingOption = Framing.P_DATA,
     rejects: Rejects = None,
     lenient_uids: LenientUIDs = False,
+    ignore_columns: IgnoreColumns = False,
     calling_ae: Annotated[str, _capture_option("AE", "AE title of the sender")] = "EVENT-SCP",
     called_ae: Annotated[str, _capture_option("AE", "AE title of the receiver")] = "EVENT-SCU",
     source: Annotated[str, _capture_option("IP", "IP address of the sender")] = "192.0.2.1",
@@ -93,8 +95,9 @@ def encode(
     format = capture_format(out)
     if format is not None and framing is not Framing.P_DATA:
         raise InputError("--framing command-set cannot be used for a capture")
+    columns = CAPTURE_COLUMNS if format else EVENT_COLUMNS
     with (
-        open_rows(rows, row_format, CAPTURE_COLUMNS if format else EVENT_COLUMNS) as events,
+        open_rows(rows, row_format, columns, ignore_others=ignore_columns) as events,
         atomic_output(out) as sink,
         open_rejections(rejects) as rejected,
         progress("encoding", events.total) as advanced,
@@ -104,6 +107,7 @@ def encode(
             "max_pdu_length": max_pdu_length,
             "enforce_uid_conformance": not lenient_uids,
             "transfer_syntax": transfer_syntax,
+            "other_columns": "ignore" if ignore_columns else "raise",
         }
         if format is None:
             done = _write_stream(

@@ -86,6 +86,13 @@ Rejects = Annotated[
 LenientUIDs = Annotated[
     bool, flag("--lenient-uids", "Accept UIDs that do not conform to PS3.5 9.1.")
 ]
+IgnoreColumns = Annotated[
+    bool,
+    flag(
+        "--ignore-columns",
+        "Ignore columns that fastdimse does not know. Without this option they are an error.",
+    ),
+]
 Head = Annotated[
     int,
     typer.Option(

@@ -29,6 +29,7 @@ from .options import (
     Certificate,
     EncodedSyntax,
     Host,
+    IgnoreColumns,
     InputFormat,
     Key,
     LenientUIDs,
@@ -143,6 +144,7 @@ def send(
     ] = 30.0,
     transfer_syntax: EncodedSyntax = None,
     lenient_uids: LenientUIDs = False,
+    ignore_columns: IgnoreColumns = False,
     outcomes: Annotated[
         str | None,
         typer.Option(
@@ -201,7 +203,7 @@ def send(
     retry = _parse_statuses(retry_statuses)
     with invalid_options():
         to = [Peer(host, port, called_ae=title, **common) for host, port, title in addresses]
-    with open_events(events, row_format, transfer_syntax) as to_send:
+    with open_events(events, row_format, transfer_syntax, ignore_columns=ignore_columns) as to_send:
         source = None if outbox is None else _content_id(events)
         with invalid_options():
             delivery = Delivery(
@@ -211,7 +213,14 @@ def send(
         _report_outbox(delivery)
         begin = time.monotonic()
         try:
-            putter = _Putter(delivery, to_send, source, sources, lenient_uids=lenient_uids)
+            putter = _Putter(
+                delivery,
+                to_send,
+                source,
+                sources,
+                enforce_uid_conformance=not lenient_uids,
+                other_columns="ignore" if ignore_columns else "raise",
+            )
             was_interrupted = _deliver(delivery, putter, to_send, source)
         finally:
             if any(one.due or one.answered or one.failures for one in delivery.progress()):
@@ -275,8 +284,7 @@ class _Putter(threading.Thread):
         to_send: EventsToSend,
         source: str | None,
         sources: list[str],
-        *,
-        lenient_uids: bool,
+        **options: Any,
     ) -> None:
         # A daemon: it may block on a pipe that stays empty.
         super().__init__(daemon=True)
@@ -286,7 +294,7 @@ class _Putter(threading.Thread):
         self._to_send = to_send
         self._source = source
         self._sources = sources
-        self._lenient_uids = lenient_uids
+        self._options = options
 
     def run(self) -> None:
         """Put all events."""
@@ -298,8 +306,8 @@ class _Putter(threading.Thread):
                 put = self._delivery.put(
                     events,
                     transfer_syntax=transfer_syntax,
-                    enforce_uid_conformance=not self._lenient_uids,
                     source=source,
+                    **self._options,
                 )
                 self.count += len(put)
         except BaseException as error:

@@ -49,7 +49,11 @@ class EventsToSend(NamedTuple):
 
 @contextmanager
 def open_events(
-    path: str, given: RowFormat | None, transfer_syntax: str | None
+    path: str,
+    given: RowFormat | None,
+    transfer_syntax: str | None,
+    *,
+    ignore_columns: bool = False,
 ) -> Iterator[EventsToSend]:
     """Open the events of a file, or of standard input.
 
@@ -61,7 +65,9 @@ def open_events(
         The format of rows; the suffix of `path` decides if it is None.
     transfer_syntax : str, optional
         The UID of the transfer syntax of encoded data sets; Implicit VR Little Endian by default.
-        A capture states its own.
+        A capture states its own, and so do rows with TransferSyntaxUID.
+    ignore_columns : bool, optional
+        Whether rows may have columns that fastdimse does not know.
 
     Yields
     ------
@@ -76,7 +82,7 @@ def open_events(
             raise InputError("--transfer-syntax cannot be used for a capture, which states its own")
         yield _from_capture(path)
     else:
-        with open_rows(path, given, EVENT_COLUMNS) as rows:
+        with open_rows(path, given, EVENT_COLUMNS, ignore_others=ignore_columns) as rows:
             yield EventsToSend(iter([(rows, syntax)]), rows.total, [], rows)
 
 

@@ -13,6 +13,7 @@ from .inputs import PIPE
 from .options import (
     IMPLICIT_VR,
     Head,
+    IgnoreColumns,
     InputFormat,
     LenientUIDs,
     RowsIn,
@@ -33,6 +34,7 @@ def validate(
     as_json: Annotated[bool, flag("--json", "Print each rejection as a JSON object.")] = False,
     head: Head = 100,
     lenient_uids: LenientUIDs = False,
+    ignore_columns: IgnoreColumns = False,
     transfer_syntax: StructuredSyntax = IMPLICIT_VR,
     standard: Annotated[
         bool,
@@ -50,7 +52,7 @@ def validate(
     Example: fastdimse validate events.csv --json
     """
     with (
-        open_rows(rows, row_format) as source,
+        open_rows(rows, row_format, ignore_others=ignore_columns) as source,
         progress("checking", source.total) as advanced,
         invalid_rows(source),
     ):
@@ -60,6 +62,7 @@ def validate(
             check="standard" if standard else "form",
             enforce_uid_conformance=not lenient_uids,
             transfer_syntax=transfer_syntax,
+            other_columns="ignore" if ignore_columns else "raise",
         )
     if as_json:
         table = pa.table(rejections)

@@ -11,7 +11,7 @@ use arrow_array::{Array, ArrayRef, DictionaryArray, PrimitiveArray, RecordBatch,
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{DataType, Field as Column, Schema, SchemaRef, TimeUnit};
 use fastdimse_core::decode;
-use fastdimse_core::event_columns;
+use fastdimse_core::event_columns::{self, OtherColumns};
 use fastdimse_core::field::Field;
 use fastdimse_core::schema_error::SchemaError;
 use thiserror::Error;
@@ -103,7 +103,11 @@ pub enum TableError {
     #[error(transparent)]
     Events(#[from] SchemaError),
     /// An unknown column.
-    #[error("unknown column '{0}'; the columns of captured events are {all}", all = Names)]
+    #[error(
+        "unknown column '{0}'; the columns of captured events are {all}; \
+         other_columns=\"ignore\" ignores other columns",
+        all = Names
+    )]
     Unknown(String),
     /// A column whose values cannot be converted.
     #[error("the column '{column}' must be {wanted}, not {found}: {why}")]
@@ -136,33 +140,36 @@ impl fmt::Display for Names {
     }
 }
 
-/// Checks that every column is known, that no name occurs twice, and that the required columns of a
+/// Checks that every column is known or ignored, that no name of a known one occurs twice, and that the required columns of a
 /// request or of a response are present.
-pub fn check_names(schema: &SchemaRef) -> Result<(), TableError> {
+pub fn check_names(schema: &SchemaRef, other: OtherColumns) -> Result<(), TableError> {
     let mut events = Vec::new();
     for (at, column) in schema.fields().iter().enumerate() {
         let name = column.name();
         if Field::from_keyword(name).is_some() {
             events.push(column.clone());
         } else if CaptureColumn::from_name(name).is_none() {
-            return Err(TableError::Unknown(name.clone()));
+            if !event_columns::is_ignored(name, other) {
+                return Err(TableError::Unknown(name.clone()));
+            }
         } else if schema.fields()[..at].iter().any(|other| other.name() == name) {
             return Err(SchemaError::Twice(name.clone()).into());
         }
     }
-    Ok(event_columns::check_names(&Arc::new(Schema::new(events)))?)
+    Ok(event_columns::check_names(&Arc::new(Schema::new(events)), other)?)
 }
 
 /// Splits a table into the columns of events and the columns of the capture.
 pub fn split(table: &RecordBatch) -> Result<(RecordBatch, CaptureColumns), TableError> {
     let schema = table.schema();
-    check_names(&schema)?;
+    check_names(&schema, OtherColumns::Ignore)?;
     let mut events = Vec::new();
     let mut seen = CaptureColumns::default();
     for (index, column) in schema.fields().iter().enumerate() {
         match CaptureColumn::from_name(column.name()) {
             Some(column) => seen.set(column, table.column(index))?,
-            None => events.push(index),
+            None if Field::from_keyword(column.name()).is_some() => events.push(index),
+            None => {}
         }
     }
     Ok((table.project(&events).expect("the columns are there"), seen))

@@ -1,13 +1,15 @@
 //! The columns of a table of events, one per field (PS3.7 10.1.1).
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow_schema::{DataType, Field as Column, Schema, SchemaRef};
+use arrow_select::nullif::nullif;
 
 use crate::columns::bytes::ByteColumn;
 use crate::columns::integers::IntegerColumn;
 use crate::data_set::encode::{DataSetColumns, DataSetOptions};
 use crate::field::Field;
+use crate::rejection::{Reason, Rejection, keep_first_of_row};
 use crate::schema_error::SchemaError;
 use std::sync::Arc;
 
@@ -44,7 +46,7 @@ impl EventColumns {
     }
 
     fn build(batch: &RecordBatch, structured: Vec<StructuredColumn>) -> Result<Self, SchemaError> {
-        check_names(&batch.schema())?;
+        check_names(&batch.schema(), OtherColumns::Raise)?;
         let mut columns = Self {
             rows: batch.num_rows(),
             integers: [const { None }; Field::ALL.len()],
@@ -108,12 +110,61 @@ impl EventColumns {
     }
 }
 
-/// Checks that every column is a field, that no name occurs twice, and that the required columns of
-/// a request or of a response are present.
-pub fn check_names(schema: &SchemaRef) -> Result<(), SchemaError> {
+/// What to do with columns that fastdimse does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherColumns {
+    /// They are an error.
+    Raise,
+    /// They are ignored.
+    Ignore,
+}
+
+/// The columns that fastdimse itself adds to fields of events: those of captured and of received
+/// events, the names that the command line adds, and the data sets that cannot be structs.
+pub const ADDED_COLUMNS: [&str; 15] = [
+    "Time",
+    LATENCY,
+    "SourceAddress",
+    "SourcePort",
+    "DestinationAddress",
+    "DestinationPort",
+    "CallingAETitle",
+    "CalledAETitle",
+    "Association",
+    "Frame",
+    TRANSFER_SYNTAX_UID,
+    "EventTypeName",
+    "StatusName",
+    UNDECODED[0].1,
+    UNDECODED[1].1,
+];
+
+/// The column of a table of captured events, in which the row of a request also has the fields of
+/// its response.
+pub const LATENCY: &str = "Latency";
+
+/// The column with the transfer syntax of the encoded data sets of a row.
+pub const TRANSFER_SYNTAX_UID: &str = "TransferSyntaxUID";
+
+/// The columns of data sets that could not be decoded, next to the structured column of the field.
+pub const UNDECODED: [(Field, &str); 2] =
+    [(Field::EventInformation, "EventInformation:bytes"), (Field::EventReply, "EventReply:bytes")];
+
+/// Whether events are read without this column: it is one of [`ADDED_COLUMNS`], or other columns are
+/// ignored.
+pub fn is_ignored(name: &str, other: OtherColumns) -> bool {
+    other == OtherColumns::Ignore || ADDED_COLUMNS.contains(&name)
+}
+
+/// Checks that every column is a field or ignored, that no field occurs twice, and that the required
+/// columns of a request or of a response are present.
+pub fn check_names(schema: &SchemaRef, other: OtherColumns) -> Result<(), SchemaError> {
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     for (at, name) in names.iter().enumerate() {
         if Field::from_keyword(name).is_none() {
+            if is_ignored(name, other) {
+                continue;
+            }
             return Err(SchemaError::Unknown((*name).to_owned()));
         }
         if names[..at].contains(name) {
@@ -131,6 +182,49 @@ pub fn check_names(schema: &SchemaRef) -> Result<(), SchemaError> {
         Some(keyword) => Err(SchemaError::Missing(keyword)),
         None => Ok(()),
     }
+}
+
+/// A table of captured events without the responses to its requests: one row is one message.
+pub fn without_captured_responses(batch: &RecordBatch) -> RecordBatch {
+    let responds = batch.column_by_name(Field::MessageIDBeingRespondedTo.keyword());
+    let is_request: BooleanArray =
+        (0..batch.num_rows()).map(|row| Some(!responds.is_some_and(|ids| has(ids, row)))).collect();
+    let schema = batch.schema();
+    let columns = schema.fields().iter().zip(batch.columns()).map(|(column, array)| {
+        let field = Field::from_keyword(column.name());
+        let responds = field.is_some_and(|field| Field::OF_RESPONSES.contains(&field));
+        if !responds || array.data_type() == &DataType::Null {
+            return (column.clone(), array.clone());
+        }
+        let array = nullif(array, &is_request).expect("the columns are of one length");
+        (Arc::new(column.as_ref().clone().with_nullable(true)), array)
+    });
+    let (fields, arrays): (Vec<_>, Vec<_>) = columns.unzip();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).expect("as many rows as before")
+}
+
+/// Whether a row has a value. The nulls of a dictionary may be in its values.
+fn has(array: &ArrayRef, row: usize) -> bool {
+    array.data_type() != &DataType::Null
+        && array.is_valid(row)
+        && array.as_any_dictionary_opt().is_none_or(|dictionary| {
+            dictionary.values().is_valid(dictionary.normalized_keys()[row])
+        })
+}
+
+/// The rejections of rows with a data set that could not be decoded: it would be lost. The first row
+/// has the number `first_row`.
+pub fn undecoded_data_sets(batch: &RecordBatch, first_row: u64) -> Vec<Rejection> {
+    let of = |(field, name): (Field, &str)| {
+        let column = batch.column_by_name(name)?;
+        let text = format!("the column '{name}' has a data set that could not be decoded");
+        let rejection = Rejection::new(Reason::Value(text.into())).field(field);
+        let rows = (0..batch.num_rows()).filter(|row| has(column, *row));
+        Some(rows.map(move |row| rejection.clone().row(first_row + row as u64)))
+    };
+    let mut rejected: Vec<_> = UNDECODED.into_iter().filter_map(of).flatten().collect();
+    keep_first_of_row(&mut rejected);
+    rejected
 }
 
 /// A column of structured data sets.

@@ -85,6 +85,10 @@ impl Field {
     /// The data set fields.
     pub const DATA_SETS: [Self; 2] = [Self::EventInformation, Self::EventReply];
 
+    /// The fields that only a response carries, apart from the Message ID of its request.
+    pub const OF_RESPONSES: [Self; 4] =
+        [Self::Status, Self::ErrorComment, Self::ErrorID, Self::EventReply];
+
     /// The DICOM keyword.
     pub fn keyword(self) -> &'static str {
         match self {

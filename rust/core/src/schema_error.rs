@@ -10,7 +10,11 @@ use crate::standard::attribute::AttributeError;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SchemaError {
     /// A column that is not a field of an event.
-    #[error("unknown column '{0}'; the columns of events are {all}", all = keywords())]
+    #[error(
+        "unknown column '{0}'; the columns of events are {all}; other_columns=\"ignore\" ignores \
+         other columns",
+        all = keywords()
+    )]
     Unknown(String),
     /// Two columns with the same name.
     #[error("the table has two columns '{0}'")]

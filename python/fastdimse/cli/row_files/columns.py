@@ -28,9 +28,8 @@ EVENT_COLUMNS = pa.schema(
         ("ErrorID", pa.int64()),
     ]
 )
-CAPTURE_COLUMNS = pa.schema(
+_OF_CAPTURES = pa.schema(
     [
-        *EVENT_COLUMNS,
         ("Time", pa.timestamp("ns", "UTC")),
         ("SourceAddress", pa.string()),
         ("SourcePort", pa.int64()),
@@ -44,14 +43,37 @@ CAPTURE_COLUMNS = pa.schema(
         ("Latency", pa.duration("ns")),
     ]
 )
+CAPTURE_COLUMNS = pa.schema([*EVENT_COLUMNS, *_OF_CAPTURES])
+
+KNOWN_COLUMNS = pa.schema(
+    [
+        *CAPTURE_COLUMNS,
+        ("EventTypeName", pa.string()),
+        ("StatusName", pa.string()),
+        *((name + RAW_SUFFIX, pa.binary()) for name in DATA_SETS),
+    ]
+)
+"""All columns of the files that fastdimse writes. Each can be in a file that it reads."""
 
 
-def check_columns(names: list[str], columns: Any) -> None:
-    """Raise `InputError` for a name that is not in `columns`, or occurs more than once."""
+def check_columns(names: list[str], columns: Any, *, ignore_others: bool = False) -> None:
+    """Raise `InputError` for an unknown name, or for one of `columns` that occurs more than once.
+
+    Parameters
+    ----------
+    names : list of str
+        The names in the file.
+    columns : pyarrow.Schema
+        The columns that are read.
+    ignore_others : bool, optional
+        Whether unknown names are allowed.
+    """
     for name in names:
-        if name not in columns.names:
-            raise InputError(f"unknown column '{name}' ({accepted(columns)})")
-        if names.count(name) > 1:
+        if name not in KNOWN_COLUMNS.names and not ignore_others:
+            raise InputError(
+                f"unknown column '{name}' ({accepted(columns)}; --ignore-columns ignores others)"
+            )
+        if name in columns.names and names.count(name) > 1:
             raise InputError(f"column '{name}' occurs more than once")
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet
 
 from ..errors import InputError
 from ..inputs import input_name, open_input
-from .columns import EVENT_COLUMNS, accepted, check_columns
+from .columns import EVENT_COLUMNS, KNOWN_COLUMNS, accepted, check_columns
 from .formats import RowFormat, row_format
 from .read_csv import open_csv
 from .read_ndjson import open_ndjson
@@ -22,7 +22,11 @@ _BATCH_ROWS = 65536
 
 @contextmanager
 def open_rows(
-    path: str, given: RowFormat | None = None, columns: Any = EVENT_COLUMNS
+    path: str,
+    given: RowFormat | None = None,
+    columns: Any = EVENT_COLUMNS,
+    *,
+    ignore_others: bool = False,
 ) -> Iterator[ArrowRows | MappedRows]:
     """Open the rows of a file, or of standard input.
 
@@ -33,14 +37,16 @@ def open_rows(
     given : RowFormat, optional
         The format; the suffix of `path` decides if it is None.
     columns : pyarrow.Schema, optional
-        The accepted columns.
+        The columns that are read.
+    ignore_others : bool, optional
+        Whether the file may have columns that fastdimse does not know.
 
     Yields
     ------
     ArrowRows or MappedRows
         The rows. Errors while they are read leave the block as `InputError`.
     """
-    openers: dict[RowFormat, Callable[[BinaryIO, Any], ArrowRows | MappedRows]] = {
+    openers: dict[RowFormat, Callable[[BinaryIO, Any, bool], ArrowRows | MappedRows]] = {
         RowFormat.PARQUET: _open_parquet,
         RowFormat.ARROW: _open_arrow,
         RowFormat.NDJSON: open_ndjson,
@@ -49,9 +55,9 @@ def open_rows(
     chosen = row_format(path, given)
     with open_input(path, seekable=chosen is not RowFormat.CSV) as source:
         try:
-            rows = openers[chosen](source, columns)
+            rows = openers[chosen](source, columns, ignore_others)
             if isinstance(rows, ArrowRows):
-                check_columns(rows.schema.names, columns)
+                check_columns(rows.schema.names, columns, ignore_others=ignore_others)
         # Column names that are not UTF-8 raise UnicodeDecodeError.
         except (pa.ArrowException, InputError, OSError, UnicodeDecodeError) as error:
             raise _unreadable(path, chosen, error, columns) from error
@@ -68,7 +74,7 @@ def open_rows(
 def _unreadable(path: str, chosen: RowFormat, error: Exception, columns: Any) -> InputError:
     text = first_line(error)
     if text.endswith("unexpected field"):
-        text += f" ({accepted(columns)})"
+        text += f" ({accepted(columns)}; --ignore-columns ignores others)"
     return InputError(f"{input_name(path)}: cannot be read as {chosen}: {text}")
 
 
@@ -77,10 +83,15 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0]
 
 
-def _open_parquet(source: BinaryIO, columns: Any) -> ArrowRows:
+def _open_parquet(source: BinaryIO, columns: Any, ignore_others: bool) -> ArrowRows:
     file = pyarrow.parquet.ParquetFile(source)
-    batches = file.iter_batches(batch_size=_BATCH_ROWS)
-    return ArrowRows(file.schema_arrow, batches, file.metadata.num_rows)
+    schema, names = file.schema_arrow, None
+    if ignore_others:
+        check_columns(schema.names, columns, ignore_others=True)
+        schema = pa.schema(field for field in schema if field.name in KNOWN_COLUMNS.names)
+        names = schema.names
+    batches = file.iter_batches(batch_size=_BATCH_ROWS, columns=names)
+    return ArrowRows(schema, batches, file.metadata.num_rows)
 
 
 def _native_file(source: BinaryIO) -> pa.NativeFile:
@@ -95,7 +106,7 @@ def _native_file(source: BinaryIO) -> pa.NativeFile:
     return pa.BufferReader(pa.py_buffer(mapped))
 
 
-def _open_arrow(source: BinaryIO, columns: Any) -> ArrowRows:
+def _open_arrow(source: BinaryIO, columns: Any, ignore_others: bool) -> ArrowRows:
     magic = source.read(6)
     source.seek(0)
     if magic == b"ARROW1":

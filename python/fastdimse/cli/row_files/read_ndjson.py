@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from ..errors import InputError
-from .columns import DATA_SETS
+from .columns import DATA_SETS, KNOWN_COLUMNS
 from .json_objects import read_objects
 from .rows import ArrowRows, MappedRows
 from .text_columns import rows_from_text, text_schema
@@ -29,9 +29,11 @@ _NOT_NULLABLE = (
     "AffectedSOPInstanceUID",
     "EventTypeID",
 )
+# Columns beside those of events that change what is encoded or sent.
+_MEANINGFUL = ("TransferSyntaxUID", "Latency")
 
 
-def open_ndjson(source: BinaryIO, columns: Any) -> ArrowRows | MappedRows:
+def open_ndjson(source: BinaryIO, columns: Any, ignore_others: bool) -> ArrowRows | MappedRows:
     """Open rows of NDJSON. `source` must be a file: it is mapped."""
     found = _keys_in(source)
     if found is None:
@@ -39,15 +41,17 @@ def open_ndjson(source: BinaryIO, columns: Any) -> ArrowRows | MappedRows:
     if _has_objects(source):
         source.seek(0)
         return MappedRows(read_objects(source, found))
-    blocks = _blocks(source, columns)
+    blocks = _blocks(source, KNOWN_COLUMNS, "ignore" if ignore_others else "infer")
     first = next(blocks)
-    names = [n for n in first.column_names if n not in _NOT_NULLABLE or n in found]
+    added = set(KNOWN_COLUMNS.names).difference(columns.names, _MEANINGFUL)
+    absent = {name for name in (*_NOT_NULLABLE, "Latency") if name not in found} | added
+    names = [name for name in first.column_names if name not in absent]
     batches = (batch for block in chain([first], blocks) for batch in block.to_batches())
-    return rows_from_text(first.schema, batches, names, columns)
+    return rows_from_text(first.schema, batches, names, KNOWN_COLUMNS)
 
 
 def _keys_in(source: BinaryIO) -> set[str] | None:
-    """Return which of the `_NOT_NULLABLE` keys occur in any line; None for an empty file.
+    """Return which of the keys whose absence matters occur in any line; None for an empty file.
 
     A JSON reader with a schema returns a key that occurs in no line as a column of nulls.
     """
@@ -57,10 +61,12 @@ def _keys_in(source: BinaryIO) -> set[str] | None:
     with mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as text:
         if re.search(rb"\S", text) is None:
             return None
+        candidates = list(_NOT_NULLABLE)
+        # Most files do not have it: a regular expression would take longer.
+        if text.find(b'"Latency"') >= 0:
+            candidates.append("Latency")
         return {
-            name
-            for name in _NOT_NULLABLE
-            if re.search(rb'"%b"\s*:' % name.encode(), text) is not None
+            name for name in candidates if re.search(rb'"%b"\s*:' % name.encode(), text) is not None
         }
 
 
@@ -71,19 +77,20 @@ def _has_objects(source: BinaryIO) -> bool:
         return re.search(rb'"(%b)"\s*:\s*\{' % names, text) is not None
 
 
-def _blocks(source: BinaryIO, columns: Any) -> Iterator[Any]:
+def _blocks(source: BinaryIO, columns: Any, unexpected: str) -> Iterator[Any]:
     """Read complete lines of about `_BLOCK_BYTES` as tables.
 
     pyarrow's streaming reader is not used: it reads ahead in a thread that can still run when the
     interpreter exits, which aborts the process.
     """
-    rest, line, schema, unexpected = b"", 1, text_schema(columns), "infer"
+    rest, line, schema = b"", 1, text_schema(columns)
     while block := source.read(_BLOCK_BYTES):
         lines, newline, rest = (rest + block).rpartition(b"\n")
         if lines.strip():
             table = _table(lines, line, schema, unexpected)
             # Later blocks must not have columns that the first does not have.
-            schema, unexpected = table.schema, "error"
+            schema = table.schema
+            unexpected = "ignore" if unexpected == "ignore" else "error"
             yield table
         line += lines.count(b"\n") + len(newline)
     if rest.strip():

@@ -189,16 +189,13 @@ fn with(batch: &RecordBatch, field: Field, array: impl Array + 'static) -> Recor
     RecordBatch::try_from_iter_with_nullable(columns).expect("the columns are of one length")
 }
 
-const OF_ANSWERS: [Field; 4] =
-    [Field::Status, Field::ErrorComment, Field::ErrorID, Field::EventReply];
-
 fn without_responses(events: &RecordBatch, kinds: &[RowKind]) -> RecordBatch {
     let with_response: BooleanArray =
         kinds.iter().map(|kind| Some(*kind == RowKind::RequestWithResponse)).collect();
     let schema = events.schema();
     let columns = schema.fields().iter().zip(events.columns()).map(|(column, array)| {
         let field = Field::from_keyword(column.name());
-        let responds = field.is_some_and(|field| OF_ANSWERS.contains(&field));
+        let responds = field.is_some_and(|field| Field::OF_RESPONSES.contains(&field));
         if responds && array.data_type() != &DataType::Null {
             nullif(array, &with_response).expect("the columns are of one length")
         } else {

@@ -7,12 +7,12 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, LargeStringArray, RecordBatch, UInt8Array};
 use arrow_cast::cast;
 use arrow_schema::{DataType, Field as Column, Schema};
+use fastdimse_core::columns::bytes::ByteColumn;
 use fastdimse_core::command_set::Message;
 use fastdimse_core::data_set::encode::DataSetOptions;
 use fastdimse_core::encode::encode_structured;
 use fastdimse_core::encode::{self, Encoded, encode};
-use fastdimse_core::event_columns::EventColumns;
-use fastdimse_core::event_columns::is_structured;
+use fastdimse_core::event_columns::{EventColumns, TRANSFER_SYNTAX_UID, is_structured};
 use fastdimse_core::field::Field;
 use fastdimse_core::options::{Framing, OnInvalid};
 use fastdimse_core::rejection::{Reason, Rejection, keep_first_of_row};
@@ -32,8 +32,9 @@ pub struct EncodedRequests {
 }
 
 /// Encodes rows. The first row has the number `first_row`, which gives the Message IDs of a table
-/// without a MessageID column. Data sets given as bytes are `encoded_in` a transfer syntax;
-/// structured ones are encoded in the accepted one. `rejections` are those of earlier checks.
+/// without a MessageID column. Data sets given as bytes are encoded in the TransferSyntaxUID of
+/// their row, or `encoded_in` a transfer syntax if it has none; structured ones are encoded in the
+/// accepted one. `rejections` are those of earlier checks.
 ///
 /// # Errors
 ///
@@ -46,7 +47,7 @@ pub fn encode_requests(
     first_row: u64,
     conformant_uids: bool,
 ) -> Result<EncodedRequests, SchemaError> {
-    let contexts = contexts(batch, encoded_in, agreement, first_row, &mut rejections);
+    let contexts = contexts(batch, encoded_in, agreement, first_row, &mut rejections)?;
     let batch = with_context_ids(batch, &contexts);
     let mut columns = Vec::new();
     for (part, row, syntax) in in_one_syntax(&batch, &contexts) {
@@ -76,7 +77,8 @@ fn contexts<'a>(
     agreement: &'a Agreement,
     first_row: u64,
     rejections: &mut Vec<Rejection>,
-) -> Vec<Option<&'a Context>> {
+) -> Result<Vec<Option<&'a Context>>, SchemaError> {
+    let syntaxes = transfer_syntaxes(batch)?;
     let classes = sop_classes(batch);
     let encoded = batch.column_by_name(Field::EventInformation.keyword());
     let encoded = encoded.filter(|column| !matches!(column.data_type(), DataType::Struct(_)));
@@ -98,13 +100,27 @@ fn contexts<'a>(
                 return refuse(Field::AffectedSOPClassUID, reason);
             }
         };
-        if found.transfer_syntax != encoded_in && is_there(encoded, row) {
-            let (encoded, accepted) = (encoded_in.uid().into(), found.transfer_syntax.uid().into());
+        let uid = syntaxes.as_ref().and_then(|syntaxes| syntaxes.get(row));
+        let uid = uid.unwrap_or(encoded_in.uid().as_bytes());
+        if found.transfer_syntax.uid().as_bytes() != uid && is_there(encoded, row) {
+            let encoded = String::from_utf8_lossy(uid).into();
+            let accepted = found.transfer_syntax.uid().into();
             return refuse(Field::EventInformation, Reason::OtherSyntax { encoded, accepted });
         }
         Some(found)
     };
-    (0..batch.num_rows()).map(&mut context).collect()
+    Ok((0..batch.num_rows()).map(&mut context).collect())
+}
+
+/// The transfer syntax of the encoded data sets of each row, if the table has it.
+fn transfer_syntaxes(batch: &RecordBatch) -> Result<Option<ByteColumn>, SchemaError> {
+    let column = batch.column_by_name(TRANSFER_SYNTAX_UID);
+    let accepted = "a string type";
+    column.map(ByteColumn::text).transpose().map_err(|found| SchemaError::Type {
+        column: TRANSFER_SYNTAX_UID,
+        found,
+        accepted,
+    })
 }
 
 fn sop_classes(batch: &RecordBatch) -> Option<LargeStringArray> {

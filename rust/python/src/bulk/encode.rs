@@ -7,8 +7,9 @@ use pyo3::prelude::*;
 use crate::bulk::columns::to_columns;
 use crate::errors::Error;
 use crate::input::data_sets::encode::{encode_data_sets, split_batches};
+use crate::input::event_columns::encoded;
 use crate::input::events::{Events, all_batches};
-use crate::input::options::{data_set_options, options, thread_count};
+use crate::input::options::{data_set_options, options, other_columns, thread_count};
 use crate::output::encoded_events::EncodedEvents;
 
 /// Encode events into one stream of messages.
@@ -44,6 +45,12 @@ use crate::output::encoded_events::EncodedEvents;
 /// transfer_syntax : str, default "1.2.840.10008.1.2"
 ///     The UID of the transfer syntax in which structured data sets are encoded: Implicit or
 ///     Explicit VR Little Endian.
+/// other_columns : {"raise", "ignore"}, default "raise"
+///     ``"raise"`` raises an exception if a table has an unknown column. ``"ignore"`` ignores unknown
+///     columns, for example keys and partitions. The columns that fastdimse adds to events in its own
+///     results and files (*Time*, *Latency*, *SourceAddress*, *CallingAETitle* and others) are known,
+///     and are always ignored. In a table with the column *Latency*, which :func:`decode_capture`
+///     returns, the row of a request also has the response; only the request is encoded.
 /// threads : int, default 1
 ///     The maximum number of threads that encode, including the calling one. The result does not
 ///     depend on it. A second thread pays off from a few megabytes of output.
@@ -80,11 +87,21 @@ use crate::output::encoded_events::EncodedEvents;
 /// ... })
 /// >>> len(encoded), encoded.nbytes
 /// (3, 366)
+///
+/// A table with more columns:
+///
+/// >>> len(encode_events({
+/// ...     "Site": ["north", "south"],
+/// ...     "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+/// ...     "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+/// ...     "EventTypeID": [1, 2],
+/// ... }, other_columns="ignore"))
+/// 2
 #[pyfunction]
 #[pyo3(signature = (
     events, *, context_id = 1, max_pdu_length = 16382, framing = "p-data",
     on_invalid = "raise", enforce_uid_conformance = true, transfer_syntax = "1.2.840.10008.1.2",
-    threads = 1,
+    other_columns = "raise", threads = 1,
 ))]
 #[allow(clippy::too_many_arguments)]
 pub fn encode_events(
@@ -96,17 +113,20 @@ pub fn encode_events(
     on_invalid: &str,
     enforce_uid_conformance: bool,
     transfer_syntax: &str,
+    other_columns: &str,
     threads: i64,
 ) -> PyResult<EncodedEvents> {
     let options =
         options(context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance)?;
     let data_sets = data_set_options(transfer_syntax, enforce_uid_conformance)?;
+    let accepted = encoded(self::other_columns(other_columns)?);
     let threads = thread_count(threads)?;
-    let mut batches = split_batches(all_batches(py, Events::new(events)?)?);
+    let mut batches = split_batches(all_batches(py, Events::new(events, accepted)?)?);
     if threads > 1 || options.framing == Framing::CommandSet {
         // Threads need the lengths of all data sets, and bare command sets omit them after the check.
-        let encoded = encode_data_sets(py, batches, data_sets, 0, threads);
-        batches = encoded.into_iter().collect::<PyResult<_>>()?;
+        batches = encode_data_sets(py, batches, data_sets, 0, threads)
+            .into_iter()
+            .collect::<PyResult<_>>()?;
     }
     let (columns, rejected) = to_columns(batches, data_sets)?;
     let encoded = py.detach(|| encode::encode_in_threads(&columns, &options, 0, rejected, threads));

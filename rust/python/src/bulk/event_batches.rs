@@ -9,8 +9,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule};
 
 use crate::input::arrow::error::arrow_error;
+use crate::input::event_columns::sent;
 use crate::input::events::{Events, RemainingEvents};
-use crate::input::options::batch_size;
+use crate::input::options::{batch_size, other_columns};
 use crate::output::arrow::export_batch;
 use crate::output::rejections::Rejections;
 
@@ -22,6 +23,8 @@ use crate::output::rejections::Rejections;
 ///     As for :func:`encode_events`.
 /// batch_size : int, default 4096
 ///     The maximum number of rows in a batch.
+/// other_columns : {"raise", "ignore"}, default "raise"
+///     As for :func:`encode_events`. The column *TransferSyntaxUID* is kept.
 ///
 /// Returns
 /// -------
@@ -31,12 +34,17 @@ use crate::output::rejections::Rejections;
 /// Raises
 /// ------
 /// ValueError
-///     If *batch_size* is 0.
+///     If *batch_size* is 0, or *other_columns* has an unsupported value.
 #[pyfunction]
-#[pyo3(signature = (events, *, batch_size = 4096))]
-pub fn event_batches(events: &Bound<'_, PyAny>, batch_size: usize) -> PyResult<EventBatches> {
+#[pyo3(signature = (events, *, batch_size = 4096, other_columns = "raise"))]
+pub fn event_batches(
+    events: &Bound<'_, PyAny>,
+    batch_size: usize,
+    other_columns: &str,
+) -> PyResult<EventBatches> {
     let batch_size = self::batch_size(batch_size)?;
-    Ok(EventBatches { events: RemainingEvents::new(Events::new(events)?), batch_size })
+    let events = Events::new(events, sent(self::other_columns(other_columns)?))?;
+    Ok(EventBatches { events: RemainingEvents::new(events), batch_size })
 }
 
 /// An iterator of :class:`EventBatch`.

@@ -11,8 +11,9 @@ use pyo3::prelude::*;
 
 use crate::bulk::columns::to_columns;
 use crate::input::data_sets::encode::{encode_data_sets, split_batches};
+use crate::input::event_columns::encoded;
 use crate::input::events::Events;
-use crate::input::options::{data_set_options, options, thread_count};
+use crate::input::options::{data_set_options, options, other_columns, thread_count};
 use crate::output::rejections::{RejectedRow, Rejections};
 
 /// Check events without encoding them.
@@ -30,6 +31,8 @@ use crate::output::rejections::{RejectedRow, Rejections};
 /// enforce_uid_conformance : bool, default True
 ///     As for :func:`encode_events`.
 /// transfer_syntax : str, default "1.2.840.10008.1.2"
+///     As for :func:`encode_events`.
+/// other_columns : {"raise", "ignore"}, default "raise"
 ///     As for :func:`encode_events`.
 /// threads : int, default 1
 ///     The maximum number of threads that check the rows of a batch.
@@ -64,14 +67,16 @@ use crate::output::rejections::{RejectedRow, Rejections};
 #[pyfunction]
 #[pyo3(signature = (
     events, *, check = "form", enforce_uid_conformance = true,
-    transfer_syntax = "1.2.840.10008.1.2", threads = 1,
+    transfer_syntax = "1.2.840.10008.1.2", other_columns = "raise", threads = 1,
 ))]
+#[allow(clippy::too_many_arguments)]
 pub fn validate_events(
     py: Python<'_>,
     events: &Bound<'_, PyAny>,
     check: &str,
     enforce_uid_conformance: bool,
     transfer_syntax: &str,
+    other_columns: &str,
     threads: i64,
 ) -> PyResult<Rejections> {
     let options = options(1, 16382, "p-data", "skip", enforce_uid_conformance)?;
@@ -85,7 +90,7 @@ pub fn validate_events(
             return Err(PyValueError::new_err(text));
         }
     };
-    let mut events = Events::new(events)?;
+    let mut events = Events::new(events, encoded(self::other_columns(other_columns)?))?;
     let mut rejected = Vec::new();
     let mut done = 0;
     while let Some(batch) = events.next(py, usize::MAX, done)? {

@@ -6,29 +6,51 @@ use arrow_array::{ArrayRef, Int64Array, StringArray};
 use arrow_cast::parse::string_to_timestamp_nanos;
 use arrow_schema::SchemaRef;
 use fastdimse_capture::columns::{CaptureColumn, check_names};
+use fastdimse_core::event_columns::{OtherColumns, is_ignored};
+use fastdimse_core::field::Field;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyString};
 
 use crate::errors::Error;
-use crate::input::columns::{ColumnSet, MappedColumn, arrow_array};
+use crate::input::columns::{ColumnSet, MappedColumn, arrow_array, ignored};
 use crate::interrupts::interruptible;
 
-/// The columns of captures.
-pub struct CaptureColumnSet;
+/// The columns of captures, and what to do with others.
+struct CaptureColumnSet(OtherColumns);
 
-impl ColumnSet for CaptureColumnSet {
-    fn check_names(&self, schema: &SchemaRef) -> PyResult<()> {
-        Ok(check_names(schema).map_err(Error::Table)?)
-    }
-
-    fn column(&self, name: &str, values: &Bound<'_, PyAny>) -> PyResult<Option<MappedColumn>> {
-        CaptureColumn::from_name(name).map(|column| from_values(column, values)).transpose()
+/// The columns of events to encode as a capture.
+pub fn captured(other: OtherColumns) -> &'static dyn ColumnSet {
+    match other {
+        OtherColumns::Raise => &CaptureColumnSet(OtherColumns::Raise),
+        OtherColumns::Ignore => &CaptureColumnSet(OtherColumns::Ignore),
     }
 }
 
-fn from_values(column: CaptureColumn, values: &Bound<'_, PyAny>) -> PyResult<MappedColumn> {
+impl ColumnSet for CaptureColumnSet {
+    fn check_names(&self, schema: &SchemaRef) -> PyResult<()> {
+        Ok(check_names(schema, self.0).map_err(Error::Table)?)
+    }
+
+    fn column(&self, name: &str, values: &Bound<'_, PyAny>) -> PyResult<Option<MappedColumn>> {
+        match CaptureColumn::from_name(name) {
+            Some(column) => from_values(column, values).map(Some),
+            None => Ok(is_ignored(name, self.0).then(|| ignored(values))),
+        }
+    }
+
+    fn reads(&self, name: &str) -> bool {
+        Field::from_keyword(name).is_some() || CaptureColumn::from_name(name).is_some()
+    }
+
+    fn has_responses(&self) -> bool {
+        true
+    }
+}
+
+/// Converts the values of a column of a mapping.
+pub fn from_values(column: CaptureColumn, values: &Bound<'_, PyAny>) -> PyResult<MappedColumn> {
     if let Some(array) = arrow_array(values, column.name())? {
         return Ok(MappedColumn::Array(array));
     }

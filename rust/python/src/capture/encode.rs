@@ -18,12 +18,12 @@ use fastdimse_core::standard::transfer_syntax::{TransferSyntaxColumn, TransferSy
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::capture::columns::CaptureColumnSet;
+use crate::capture::columns::captured;
 use crate::errors::Error;
 use crate::input::columns::Batch;
 use crate::input::data_sets::encode::encode_data_sets;
 use crate::input::events::{Events, all_batches};
-use crate::input::options::on_invalid;
+use crate::input::options::{on_invalid, other_columns};
 use crate::input::transfer_syntaxes::{self, transfer_syntax};
 use crate::output::encoded_capture::EncodedCapture;
 
@@ -59,6 +59,8 @@ use crate::output::encoded_capture::EncodedCapture;
 /// enforce_uid_conformance : bool, default True
 ///     Whether UIDs must be conformant (PS3.5 9.1). If ``False``, 1 to 64 visible ASCII characters
 ///     other than the backslash are accepted.
+/// other_columns : {"raise", "ignore"}, default "raise"
+///     As for :func:`encode_events`.
 ///
 /// Returns
 /// -------
@@ -93,6 +95,7 @@ use crate::output::encoded_capture::EncodedCapture;
     events, *, format = "pcap", calling_ae = "EVENT-SCP", called_ae = "EVENT-SCU",
     source = None, destination = None, transfer_syntax = "1.2.840.10008.1.2",
     max_pdu_length = 16382, on_invalid = "raise", enforce_uid_conformance = true,
+    other_columns = "raise",
 ))]
 #[allow(clippy::too_many_arguments)]
 pub fn encode_capture(
@@ -107,6 +110,7 @@ pub fn encode_capture(
     max_pdu_length: i64,
     on_invalid: &str,
     enforce_uid_conformance: bool,
+    other_columns: &str,
 ) -> PyResult<EncodedCapture> {
     let options = Options {
         calling: calling_ae.to_owned(),
@@ -119,7 +123,8 @@ pub fn encode_capture(
         on_invalid: self::on_invalid(on_invalid)?,
         conformant_uids: enforce_uid_conformance,
     };
-    let mut batches = all_batches(py, Events::with_columns(events, &CaptureColumnSet)?)?;
+    let mut batches =
+        all_batches(py, Events::new(events, captured(self::other_columns(other_columns)?))?)?;
     if batches.iter().any(|(batch, _)| is_structured(&batch.schema())) {
         batches = encode_by_transfer_syntax(py, batches, transfer_syntax, enforce_uid_conformance)?;
     }

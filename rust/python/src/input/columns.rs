@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::{ArrayRef, NullArray, RecordBatch};
 use arrow_schema::{Field as Column, Schema, SchemaRef};
+use fastdimse_core::event_columns::UNDECODED;
+use fastdimse_core::field::Field;
 use fastdimse_core::rejection::Rejection;
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyMapping, PyString};
 
 use crate::errors::Error;
 use crate::input::arrow::import::{array, is_arrow};
@@ -20,6 +23,29 @@ pub trait ColumnSet: Sync {
 
     /// Converts a column that is not a field of events; `None` if the column is unknown.
     fn column(&self, name: &str, values: &Bound<'_, PyAny>) -> PyResult<Option<MappedColumn>>;
+
+    /// Whether a column is read.
+    fn reads(&self, name: &str) -> bool;
+
+    /// Whether the row of a request may also have the fields of its response.
+    fn has_responses(&self) -> bool;
+}
+
+/// A column that is not read: nulls, as many as there are values.
+pub fn ignored(values: &Bound<'_, PyAny>) -> MappedColumn {
+    let is_scalar = values.is_instance_of::<PyString>()
+        || values.is_instance_of::<PyBytes>()
+        || values.cast::<PyMapping>().is_ok();
+    match values.len() {
+        Ok(rows) if !is_scalar => MappedColumn::Array(Arc::new(NullArray::new(rows))),
+        _ => MappedColumn::Repeated(Arc::new(NullArray::new(1))),
+    }
+}
+
+/// The field of a column of a mapping, also if its data sets could not be decoded.
+pub fn field_of(name: &str) -> Option<Field> {
+    let undecoded = UNDECODED.into_iter().find(|(_, column)| *column == name);
+    Field::from_keyword(name).or(undecoded.map(|(field, _)| field))
 }
 
 /// A column of a mapping, before its length is known.

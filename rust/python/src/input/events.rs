@@ -3,21 +3,19 @@
 use std::sync::{Mutex, MutexGuard};
 
 use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchReader};
-use arrow_schema::SchemaRef;
-use fastdimse_core::event_columns::check_names;
-use fastdimse_core::rejection::Rejection;
+use fastdimse_core::rejection::{Rejection, keep_first_of_row};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyIterator, PyList, PyMapping, PyString, PyTuple};
 
-use crate::errors::Error;
 use crate::input::arrow::error::arrow_error;
 use crate::input::arrow::import::{batches, is_arrow};
-use crate::input::columns::{Batch, ColumnSet, MappedColumn};
+use crate::input::columns::{Batch, ColumnSet};
 use crate::input::mapping::from_mapping;
 use crate::input::pandas::without_index;
 use crate::input::primitives;
+use crate::input::selection::Selection;
 
 /// Input that is read one batch at a time.
 pub enum Events {
@@ -29,6 +27,8 @@ pub enum Events {
         rest: Option<RecordBatch>,
         /// Rejected rows, in order.
         rejected: Vec<Rejection>,
+        /// The columns that are read, if there are others.
+        selection: Option<Selection>,
     },
     /// An iterable of primitives or of mappings.
     Primitives {
@@ -41,42 +41,23 @@ pub enum Events {
     },
 }
 
-/// The columns of events.
-struct EventColumnSet;
-
-impl ColumnSet for EventColumnSet {
-    fn check_names(&self, schema: &SchemaRef) -> PyResult<()> {
-        Ok(check_names(schema).map_err(Error::Schema)?)
-    }
-
-    fn column(&self, _: &str, _: &Bound<'_, PyAny>) -> PyResult<Option<MappedColumn>> {
-        Ok(None)
-    }
-}
-
 impl Events {
-    /// Determines the kind of input.
-    pub fn new(events: &Bound<'_, PyAny>) -> PyResult<Self> {
-        Self::with_columns(events, &EventColumnSet)
-    }
-
     /// Determines the kind of input, which may have these columns.
-    pub fn with_columns(
-        events: &Bound<'_, PyAny>,
-        accepted: &'static dyn ColumnSet,
-    ) -> PyResult<Self> {
+    pub fn new(events: &Bound<'_, PyAny>, accepted: &'static dyn ColumnSet) -> PyResult<Self> {
         let py = events.py();
         if is_arrow(events)? {
             let reader = without_index(batches(events)?).map_err(arrow_error)?;
             accepted.check_names(&reader.schema())?;
-            return Ok(Self::Arrow { reader, rest: None, rejected: Vec::new() });
+            let selection = Selection::new(&reader.schema(), accepted);
+            return Ok(Self::Arrow { reader, rest: None, rejected: Vec::new(), selection });
         }
         if let Ok(columns) = events.cast::<PyMapping>() {
             let (batch, rejected) = from_mapping(columns, accepted)?;
             accepted.check_names(&batch.schema())?;
             let schema = batch.schema();
+            let selection = Selection::new(&schema, accepted);
             let reader = Box::new(RecordBatchIterator::new([Ok(batch)], schema));
-            return Ok(Self::Arrow { reader, rest: None, rejected });
+            return Ok(Self::Arrow { reader, rest: None, rejected, selection });
         }
         let bytes = events.is_instance_of::<PyBytes>() || events.is_instance_of::<PyByteArray>();
         // A lazy frame (polars and others) cannot be told from other iterables in another way.
@@ -107,9 +88,14 @@ impl Events {
         match self {
             Self::Primitives { primitives, count, accepted } => {
                 let expected = max_rows.min(*count);
-                primitives::to_batch(primitives.bind(py), max_rows, done, expected, *accepted)
+                let batch =
+                    primitives::to_batch(primitives.bind(py), max_rows, done, expected, *accepted)?;
+                Ok(batch.map(|batch| {
+                    let selection = Selection::new(&batch.0.schema(), *accepted);
+                    selected(batch, selection.as_ref(), done)
+                }))
             }
-            Self::Arrow { reader, rest, rejected } => {
+            Self::Arrow { reader, rest, rejected, selection } => {
                 let batch = match rest.take() {
                     Some(batch) => Some(Ok(batch)),
                     // Detached, since the reader of another library may need the GIL.
@@ -126,10 +112,21 @@ impl Events {
                 let end = done + rows as u64;
                 let later = rejected.partition_point(|one| one.row.is_some_and(|row| row < end));
                 let here = rejected.drain(..later).collect();
-                Ok(Some((batch.slice(0, rows), here)))
+                Ok(Some(selected((batch.slice(0, rows), here), selection.as_ref(), done)))
             }
         }
     }
+}
+
+/// The columns of a batch that are read; its first row has the number `first_row`.
+fn selected((batch, mut rejected): Batch, selection: Option<&Selection>, first_row: u64) -> Batch {
+    let Some(selection) = selection else { return (batch, rejected) };
+    let (batch, found) = selection.apply(&batch, first_row);
+    if !found.is_empty() {
+        rejected.extend(found);
+        keep_first_of_row(&mut rejected);
+    }
+    (batch, rejected)
 }
 
 fn not_events(events: &Bound<'_, PyAny>, lazy: bool) -> PyResult<PyErr> {

@@ -14,7 +14,9 @@ use pyo3::types::{PyBytes, PyInt, PyMapping, PyString};
 use crate::buffer::numbers;
 use crate::errors::Error;
 use crate::input::arrow::error::arrow_error;
-use crate::input::columns::{Batch, ColumnSet, MappedColumn, arrow_array, unknown_column};
+use crate::input::columns::{
+    Batch, ColumnSet, MappedColumn, arrow_array, field_of, unknown_column,
+};
 use crate::input::data_sets::reader::is_structured;
 use crate::input::values::{from_iterator, is_integer};
 use crate::interrupts::interruptible;
@@ -29,7 +31,7 @@ pub fn from_mapping(columns: &Bound<'_, PyMapping>, accepted: &dyn ColumnSet) ->
         let name: String = name
             .extract()
             .map_err(|_| PyTypeError::new_err("the keys of a mapping of columns must be str"))?;
-        let column = match Field::from_keyword(&name) {
+        let column = match field_of(&name) {
             Some(field) => from_values(field, &values, &mut rejected, &mut everywhere)?,
             None => match accepted.column(&name, &values)? {
                 Some(column) => column,

@@ -7,12 +7,14 @@
 pub mod arrow;
 pub mod columns;
 pub mod data_sets;
+pub mod event_columns;
 pub mod events;
 pub mod mapping;
 pub mod options;
 pub mod pandas;
 pub mod primitives;
 pub mod rows;
+pub mod selection;
 pub mod sparse;
 pub mod transfer_syntaxes;
 pub mod values;

@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use fastdimse_core::data_set::encode::DataSetOptions;
 use fastdimse_core::encode::{Options, check_context_id};
+use fastdimse_core::event_columns::OtherColumns;
 use fastdimse_core::options::{Framing, OnInvalid};
 use fastdimse_core::pdu::write::MaxPduLength;
 use pyo3::exceptions::PyValueError;
@@ -30,6 +31,17 @@ pub fn on_invalid(name: &str) -> PyResult<OnInvalid> {
         "skip" => Ok(OnInvalid::Skip),
         _ => Err(PyValueError::new_err(format!(
             "on_invalid must be 'raise' or 'skip', not '{name}'"
+        ))),
+    }
+}
+
+/// Reads `other_columns`.
+pub fn other_columns(name: &str) -> PyResult<OtherColumns> {
+    match name {
+        "raise" => Ok(OtherColumns::Raise),
+        "ignore" => Ok(OtherColumns::Ignore),
+        _ => Err(PyValueError::new_err(format!(
+            "other_columns must be 'raise' or 'ignore', not '{name}'"
         ))),
     }
 }

@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 
 use arrow_array::RecordBatch;
-use fastdimse_core::field::Field;
 use fastdimse_core::rejection::{Rejection, keep_first_of_row};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyList, PyMapping, PyString};
 
 use crate::input::arrow::error::arrow_error;
-use crate::input::columns::{Batch, ColumnSet, MappedColumn, unknown_column};
+use crate::input::columns::{Batch, ColumnSet, MappedColumn, field_of, unknown_column};
 use crate::input::sparse::dense;
 use crate::input::values::from_iterator;
 use crate::interrupts::interruptible;
@@ -46,7 +45,7 @@ pub fn to_batch<'py>(
     for (name, values) in found.columns {
         let none = || py.None().into_bound(py);
         let values = dense(found.rows, values).map(|value| value.unwrap_or_else(none));
-        let column = match Field::from_keyword(&name) {
+        let column = match field_of(&name) {
             Some(field) => from_iterator(field, values.map(Ok), done, &mut rejected)?,
             None => {
                 let values: Vec<_> = values.collect();

@@ -12,8 +12,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::errors::Error;
+use crate::input::event_columns::sent;
 use crate::input::events::{Events, RemainingEvents};
-use crate::input::options::batch_size;
+use crate::input::options::{batch_size, other_columns};
 use crate::interrupts::detached;
 use crate::network::outcomes::Outcomes;
 use crate::network::sending::{STOP_AT_ONCE, STOP_SENDING, SendOptions, Sending};
@@ -162,10 +163,12 @@ impl Association {
     ///     As for :func:`encode_events`, requests only. Each is sent in the presentation context of its
     ///     SOP class; *PresentationContextID* is ignored.
     /// transfer_syntax : str, default "1.2.840.10008.1.2"
-    ///     The UID of the transfer syntax of encoded data sets. An event with such a data set is not sent
+    ///     The UID of the transfer syntax of encoded data sets in rows without *TransferSyntaxUID*. An event with such a data set is not sent
     ///     if the peer accepted another transfer syntax. Structured data sets are encoded in the accepted
     ///     transfer syntax.
     /// enforce_uid_conformance : bool, default True
+    ///     As for :func:`encode_events`.
+    /// other_columns : {"raise", "ignore"}, default "raise"
     ///     As for :func:`encode_events`.
     ///
     /// Returns
@@ -185,6 +188,7 @@ impl Association {
     ///     If the association is closed, or another thread is using it.
     #[pyo3(signature = (
         events, *, transfer_syntax = "1.2.840.10008.1.2", enforce_uid_conformance = true,
+        other_columns = "raise",
     ))]
     fn send(
         &self,
@@ -192,9 +196,11 @@ impl Association {
         events: &Bound<'_, PyAny>,
         transfer_syntax: &str,
         enforce_uid_conformance: bool,
+        other_columns: &str,
     ) -> PyResult<Outcomes> {
         let options = SendOptions::new(transfer_syntax, enforce_uid_conformance)?;
-        self.send_some(py, &mut Events::new(events)?, &options, 0, usize::MAX)
+        let accepted = sent(self::other_columns(other_columns)?);
+        self.send_some(py, &mut Events::new(events, accepted)?, &options, 0, usize::MAX)
     }
 
     /// Send events in batches, for example those of an endless stream.
@@ -208,6 +214,8 @@ impl Association {
     /// transfer_syntax : str, default "1.2.840.10008.1.2"
     ///     As for :meth:`send`.
     /// enforce_uid_conformance : bool, default True
+    ///     As for :meth:`send`.
+    /// other_columns : {"raise", "ignore"}, default "raise"
     ///     As for :meth:`send`.
     ///
     /// Returns
@@ -242,7 +250,7 @@ impl Association {
     /// <Outcomes: 1 event, 1 answered>
     #[pyo3(signature = (
         events, *, batch_size = 4096, transfer_syntax = "1.2.840.10008.1.2",
-        enforce_uid_conformance = true,
+        enforce_uid_conformance = true, other_columns = "raise",
     ))]
     fn send_batches(
         slf: Bound<'_, Self>,
@@ -250,9 +258,11 @@ impl Association {
         batch_size: usize,
         transfer_syntax: &str,
         enforce_uid_conformance: bool,
+        other_columns: &str,
     ) -> PyResult<OutcomeBatches> {
         let batch_size = self::batch_size(batch_size)?;
-        let events = RemainingEvents::new(Events::new(events)?);
+        let accepted = sent(self::other_columns(other_columns)?);
+        let events = RemainingEvents::new(Events::new(events, accepted)?);
         let options = SendOptions::new(transfer_syntax, enforce_uid_conformance)?;
         Ok(OutcomeBatches { association: slf.unbind(), events, batch_size, options })
     }
