@@ -272,6 +272,7 @@ def encode_events(
     enforce_uid_conformance: bool = True,
     transfer_syntax: str = "1.2.840.10008.1.2",
     other_columns: _OtherColumns = "raise",
+    first_row: int = 0,
     threads: int = 1,
 ) -> EncodedEvents: ...
 def encode_batches(
@@ -285,6 +286,7 @@ def encode_batches(
     enforce_uid_conformance: bool = True,
     transfer_syntax: str = "1.2.840.10008.1.2",
     other_columns: _OtherColumns = "raise",
+    first_row: int = 0,
     threads: int = 1,
 ) -> EncodedBatches: ...
 def validate_events(
@@ -294,6 +296,7 @@ def validate_events(
     enforce_uid_conformance: bool = True,
     transfer_syntax: str = "1.2.840.10008.1.2",
     other_columns: _OtherColumns = "raise",
+    first_row: int = 0,
     threads: int = 1,
 ) -> Rejections: ...
 def decode_events(

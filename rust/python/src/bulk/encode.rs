@@ -9,7 +9,7 @@ use crate::errors::Error;
 use crate::input::data_sets::encode::{encode_data_sets, split_batches};
 use crate::input::event_columns::encoded;
 use crate::input::events::{Events, all_batches};
-use crate::input::options::{data_set_options, options, other_columns, thread_count};
+use crate::input::options::{data_set_options, first_row, options, other_columns, thread_count};
 use crate::output::encoded_events::EncodedEvents;
 
 /// Encode events into one stream of messages.
@@ -51,6 +51,10 @@ use crate::output::encoded_events::EncodedEvents;
 ///     results and files (*Time*, *Latency*, *SourceAddress*, *CallingAETitle* and others) are known,
 ///     and are always ignored. In a table with the column *Latency*, which :func:`decode_capture`
 ///     returns, the row of a request also has the response; only the request is encoded.
+/// first_row : int, default 0
+///     The number of the first row, for a table that is a part of a larger one. Without a column
+///     *MessageID*, the Message ID of row *i* of *events* is ``(first_row + i) % 65535 + 1``; a
+///     rejected row uses its number up. The rows of rejections and errors are numbered from it.
 /// threads : int, default 1
 ///     The maximum number of threads that encode, including the calling one. The result does not
 ///     depend on it. A second thread pays off from a few megabytes of output.
@@ -88,6 +92,19 @@ use crate::output::encoded_events::EncodedEvents;
 /// >>> len(encoded), encoded.nbytes
 /// (3, 366)
 ///
+/// Two parts of a table, encoded as the whole is:
+///
+/// >>> events = {
+/// ...     "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+/// ...     "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+/// ... }
+/// >>> parts = [
+/// ...     encode_events({**events, "EventTypeID": [1, 2]}),
+/// ...     encode_events({**events, "EventTypeID": [1]}, first_row=2),
+/// ... ]
+/// >>> b"".join(parts) == bytes(encoded)
+/// True
+///
 /// A table with more columns:
 ///
 /// >>> len(encode_events({
@@ -101,7 +118,7 @@ use crate::output::encoded_events::EncodedEvents;
 #[pyo3(signature = (
     events, *, context_id = 1, max_pdu_length = 16382, framing = "p-data",
     on_invalid = "raise", enforce_uid_conformance = true, transfer_syntax = "1.2.840.10008.1.2",
-    other_columns = "raise", threads = 1,
+    other_columns = "raise", first_row = 0, threads = 1,
 ))]
 #[allow(clippy::too_many_arguments)]
 pub fn encode_events(
@@ -114,21 +131,25 @@ pub fn encode_events(
     enforce_uid_conformance: bool,
     transfer_syntax: &str,
     other_columns: &str,
+    first_row: i64,
     threads: i64,
 ) -> PyResult<EncodedEvents> {
     let options =
         options(context_id, max_pdu_length, framing, on_invalid, enforce_uid_conformance)?;
     let data_sets = data_set_options(transfer_syntax, enforce_uid_conformance)?;
     let accepted = encoded(self::other_columns(other_columns)?);
+    let first_row = self::first_row(first_row)?;
     let threads = thread_count(threads)?;
-    let mut batches = split_batches(all_batches(py, Events::new(events, accepted)?)?);
+    let mut batches =
+        split_batches(all_batches(py, Events::new(events, accepted, first_row)?, first_row)?);
     if threads > 1 || options.framing == Framing::CommandSet {
         // Threads need the lengths of all data sets, and bare command sets omit them after the check.
-        batches = encode_data_sets(py, batches, data_sets, 0, threads)
+        batches = encode_data_sets(py, batches, data_sets, first_row, threads)
             .into_iter()
             .collect::<PyResult<_>>()?;
     }
     let (columns, rejected) = to_columns(batches, data_sets)?;
-    let encoded = py.detach(|| encode::encode_in_threads(&columns, &options, 0, rejected, threads));
+    let encoded =
+        py.detach(|| encode::encode_in_threads(&columns, &options, first_row, rejected, threads));
     Ok(encoded.map_err(Error::Encode)?.into())
 }

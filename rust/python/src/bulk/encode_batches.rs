@@ -15,7 +15,9 @@ use crate::input::columns::Batch;
 use crate::input::data_sets::encode::encode_data_sets;
 use crate::input::event_columns::encoded;
 use crate::input::events::Events;
-use crate::input::options::{batch_size, data_set_options, options, other_columns, thread_count};
+use crate::input::options::{
+    batch_size, data_set_options, first_row, options, other_columns, thread_count,
+};
 use crate::output::encoded_events::EncodedEvents;
 
 /// Encode events in batches, in bounded memory.
@@ -39,6 +41,8 @@ use crate::output::encoded_events::EncodedEvents;
 /// transfer_syntax : str, default "1.2.840.10008.1.2"
 ///     As for :func:`encode_events`.
 /// other_columns : {"raise", "ignore"}, default "raise"
+///     As for :func:`encode_events`.
+/// first_row : int, default 0
 ///     As for :func:`encode_events`.
 /// threads : int, default 1
 ///     The maximum number of threads that encode. With more than one, that many batches are read
@@ -74,7 +78,7 @@ use crate::output::encoded_events::EncodedEvents;
 #[pyo3(signature = (
     events, *, batch_size = 65536, context_id = 1, max_pdu_length = 16382, framing = "p-data",
     on_invalid = "raise", enforce_uid_conformance = true, transfer_syntax = "1.2.840.10008.1.2",
-    other_columns = "raise", threads = 1,
+    other_columns = "raise", first_row = 0, threads = 1,
 ))]
 #[allow(clippy::too_many_arguments)]
 pub fn encode_batches(
@@ -87,6 +91,7 @@ pub fn encode_batches(
     enforce_uid_conformance: bool,
     transfer_syntax: &str,
     other_columns: &str,
+    first_row: i64,
     threads: i64,
 ) -> PyResult<EncodedBatches> {
     let options =
@@ -94,9 +99,9 @@ pub fn encode_batches(
     let data_sets = data_set_options(transfer_syntax, enforce_uid_conformance)?;
     let batch_size = self::batch_size(batch_size)?;
     let threads = thread_count(threads)?;
-    let events = Events::new(events, encoded(self::other_columns(other_columns)?))?;
+    let done = self::first_row(first_row)?;
+    let events = Events::new(events, encoded(self::other_columns(other_columns)?), done)?;
     let ready = VecDeque::new();
-    let done = 0;
     let encoder = BatchEncoder { events, options, data_sets, batch_size, threads, done, ready };
     Ok(EncodedBatches(Mutex::new(encoder)))
 }

@@ -43,7 +43,7 @@ pub fn event_batches(
     other_columns: &str,
 ) -> PyResult<EventBatches> {
     let batch_size = self::batch_size(batch_size)?;
-    let events = Events::new(events, sent(self::other_columns(other_columns)?))?;
+    let events = Events::new(events, sent(self::other_columns(other_columns)?), 0)?;
     Ok(EventBatches { events: RemainingEvents::new(events), batch_size })
 }
 

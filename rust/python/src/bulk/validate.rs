@@ -13,7 +13,7 @@ use crate::bulk::columns::to_columns;
 use crate::input::data_sets::encode::{encode_data_sets, split_batches};
 use crate::input::event_columns::encoded;
 use crate::input::events::Events;
-use crate::input::options::{data_set_options, options, other_columns, thread_count};
+use crate::input::options::{data_set_options, first_row, options, other_columns, thread_count};
 use crate::output::rejections::{RejectedRow, Rejections};
 
 /// Check events without encoding them.
@@ -34,6 +34,8 @@ use crate::output::rejections::{RejectedRow, Rejections};
 ///     As for :func:`encode_events`.
 /// other_columns : {"raise", "ignore"}, default "raise"
 ///     As for :func:`encode_events`.
+/// first_row : int, default 0
+///     The number of the first row in rejections and errors.
 /// threads : int, default 1
 ///     The maximum number of threads that check the rows of a batch.
 ///
@@ -67,7 +69,7 @@ use crate::output::rejections::{RejectedRow, Rejections};
 #[pyfunction]
 #[pyo3(signature = (
     events, *, check = "form", enforce_uid_conformance = true,
-    transfer_syntax = "1.2.840.10008.1.2", other_columns = "raise", threads = 1,
+    transfer_syntax = "1.2.840.10008.1.2", other_columns = "raise", first_row = 0, threads = 1,
 ))]
 #[allow(clippy::too_many_arguments)]
 pub fn validate_events(
@@ -77,6 +79,7 @@ pub fn validate_events(
     enforce_uid_conformance: bool,
     transfer_syntax: &str,
     other_columns: &str,
+    first_row: i64,
     threads: i64,
 ) -> PyResult<Rejections> {
     let options = options(1, 16382, "p-data", "skip", enforce_uid_conformance)?;
@@ -90,9 +93,9 @@ pub fn validate_events(
             return Err(PyValueError::new_err(text));
         }
     };
-    let mut events = Events::new(events, encoded(self::other_columns(other_columns)?))?;
+    let mut done = self::first_row(first_row)?;
+    let mut events = Events::new(events, encoded(self::other_columns(other_columns)?), done)?;
     let mut rejected = Vec::new();
-    let mut done = 0;
     while let Some(batch) = events.next(py, usize::MAX, done)? {
         let structured = batch.0.clone();
         let rows = batch.0.num_rows() as u64;

@@ -124,7 +124,7 @@ pub fn encode_capture(
         conformant_uids: enforce_uid_conformance,
     };
     let mut batches =
-        all_batches(py, Events::new(events, captured(self::other_columns(other_columns)?))?)?;
+        all_batches(py, Events::new(events, captured(self::other_columns(other_columns)?), 0)?, 0)?;
     if batches.iter().any(|(batch, _)| is_structured(&batch.schema())) {
         batches = encode_by_transfer_syntax(py, batches, transfer_syntax, enforce_uid_conformance)?;
     }

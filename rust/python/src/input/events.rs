@@ -42,8 +42,13 @@ pub enum Events {
 }
 
 impl Events {
-    /// Determines the kind of input, which may have these columns.
-    pub fn new(events: &Bound<'_, PyAny>, accepted: &'static dyn ColumnSet) -> PyResult<Self> {
+    /// Determines the kind of input, which may have these columns; the first row has the number
+    /// `first_row`.
+    pub fn new(
+        events: &Bound<'_, PyAny>,
+        accepted: &'static dyn ColumnSet,
+        first_row: u64,
+    ) -> PyResult<Self> {
         let py = events.py();
         if is_arrow(events)? {
             let reader = without_index(batches(events)?).map_err(arrow_error)?;
@@ -52,7 +57,7 @@ impl Events {
             return Ok(Self::Arrow { reader, rest: None, rejected: Vec::new(), selection });
         }
         if let Ok(columns) = events.cast::<PyMapping>() {
-            let (batch, rejected) = from_mapping(columns, accepted)?;
+            let (batch, rejected) = from_mapping(columns, accepted, first_row)?;
             accepted.check_names(&batch.schema())?;
             let schema = batch.schema();
             let selection = Selection::new(&schema, accepted);
@@ -83,7 +88,7 @@ impl Events {
         matches!(self, Self::Arrow { .. })
     }
 
-    /// The next batch of at most `max_rows` rows; `done` rows were read before.
+    /// The next batch of at most `max_rows` rows, of which the first has the number `done`.
     pub fn next(&mut self, py: Python<'_>, max_rows: usize, done: u64) -> PyResult<Option<Batch>> {
         match self {
             Self::Primitives { primitives, count, accepted } => {
@@ -138,10 +143,10 @@ fn not_events(events: &Bound<'_, PyAny>, lazy: bool) -> PyResult<PyErr> {
     )))
 }
 
-/// All remaining batches.
-pub fn all_batches(py: Python<'_>, mut events: Events) -> PyResult<Vec<Batch>> {
+/// All remaining batches; the first row has the number `first_row`.
+pub fn all_batches(py: Python<'_>, mut events: Events, first_row: u64) -> PyResult<Vec<Batch>> {
     let mut batches: Vec<Batch> = Vec::new();
-    let mut done = 0;
+    let mut done = first_row;
     while let Some(batch) = events.next(py, usize::MAX, done)? {
         done += batch.0.num_rows() as u64;
         batches.push(batch);

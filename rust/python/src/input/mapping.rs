@@ -21,7 +21,12 @@ use crate::input::data_sets::reader::is_structured;
 use crate::input::values::{from_iterator, is_integer};
 use crate::interrupts::interruptible;
 
-pub fn from_mapping(columns: &Bound<'_, PyMapping>, accepted: &dyn ColumnSet) -> PyResult<Batch> {
+/// The columns as a batch; its first row has the number `first_row`.
+pub fn from_mapping(
+    columns: &Bound<'_, PyMapping>,
+    accepted: &dyn ColumnSet,
+    first_row: u64,
+) -> PyResult<Batch> {
     let mut mapped = Vec::new();
     let mut rejected = Vec::new();
     // Rejections that apply to every row.
@@ -32,7 +37,7 @@ pub fn from_mapping(columns: &Bound<'_, PyMapping>, accepted: &dyn ColumnSet) ->
             .extract()
             .map_err(|_| PyTypeError::new_err("the keys of a mapping of columns must be str"))?;
         let column = match field_of(&name) {
-            Some(field) => from_values(field, &values, &mut rejected, &mut everywhere)?,
+            Some(field) => from_values(field, &values, first_row, &mut rejected, &mut everywhere)?,
             None => match accepted.column(&name, &values)? {
                 Some(column) => column,
                 None => return Err(unknown_column(&name, accepted)),
@@ -50,7 +55,8 @@ pub fn from_mapping(columns: &Bound<'_, PyMapping>, accepted: &dyn ColumnSet) ->
     });
     let arrays: Vec<(String, ArrayRef)> = arrays.collect::<PyResult<_>>()?;
     for rejection in everywhere {
-        rejected.extend((0..rows as u64).map(|row| Rejection::clone(&rejection).row(row)));
+        rejected
+            .extend((0..rows as u64).map(|row| Rejection::clone(&rejection).row(first_row + row)));
     }
     keep_first_of_row(&mut rejected);
     if arrays.is_empty() {
@@ -84,6 +90,7 @@ fn repeat(value: &ArrayRef, rows: usize) -> PyResult<ArrayRef> {
 fn from_values(
     field: Field,
     values: &Bound<'_, PyAny>,
+    first_row: u64,
     rejected: &mut Vec<Rejection>,
     everywhere: &mut Vec<Rejection>,
 ) -> PyResult<MappedColumn> {
@@ -98,7 +105,7 @@ fn from_values(
         || Field::DATA_SETS.contains(&field) && is_structured(values);
     if scalar {
         let one = [Ok(values.clone())].into_iter();
-        return from_iterator(field, one, 0, everywhere).map(MappedColumn::Repeated);
+        return from_iterator(field, one, first_row, everywhere).map(MappedColumn::Repeated);
     }
     // A numpy array of numbers is copied; one of objects is iterated over.
     if is_integer(field)
@@ -115,5 +122,5 @@ fn from_values(
             values.get_type().name()?
         )));
     };
-    from_iterator(field, interruptible(py, iterator), 0, rejected).map(MappedColumn::Array)
+    from_iterator(field, interruptible(py, iterator), first_row, rejected).map(MappedColumn::Array)
 }

@@ -46,6 +46,13 @@ pub fn other_columns(name: &str) -> PyResult<OtherColumns> {
     }
 }
 
+/// Reads `first_row`.
+pub fn first_row(number: i64) -> PyResult<u64> {
+    number
+        .try_into()
+        .map_err(|_| PyValueError::new_err(format!("first_row must be at least 0, not {number}")))
+}
+
 /// Reads the options of encoding.
 pub fn options(
     context_id: i64,

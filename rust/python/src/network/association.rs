@@ -200,7 +200,7 @@ impl Association {
     ) -> PyResult<Outcomes> {
         let options = SendOptions::new(transfer_syntax, enforce_uid_conformance)?;
         let accepted = sent(self::other_columns(other_columns)?);
-        self.send_some(py, &mut Events::new(events, accepted)?, &options, 0, usize::MAX)
+        self.send_some(py, &mut Events::new(events, accepted, 0)?, &options, 0, usize::MAX)
     }
 
     /// Send events in batches, for example those of an endless stream.
@@ -262,7 +262,7 @@ impl Association {
     ) -> PyResult<OutcomeBatches> {
         let batch_size = self::batch_size(batch_size)?;
         let accepted = sent(self::other_columns(other_columns)?);
-        let events = RemainingEvents::new(Events::new(events, accepted)?);
+        let events = RemainingEvents::new(Events::new(events, accepted, 0)?);
         let options = SendOptions::new(transfer_syntax, enforce_uid_conformance)?;
         Ok(OutcomeBatches { association: slf.unbind(), events, batch_size, options })
     }
