@@ -74,7 +74,7 @@ def test_a_column_of_message_ids_counts():
 
 def test_the_row_of_an_error():
     for produce in PRODUCERS.values():
-        with pytest.raises(EncodeError, match="^row 13, ") as raised:
+        with pytest.raises(EncodeError, match=r"^row 13, ") as raised:
             encode_events(produce(pa.table(columns(4, frozenset({3})))), first_row=10)
         assert raised.value.row == 13
     with pytest.raises(TypeError, match="row 11"):
@@ -84,12 +84,12 @@ def test_the_row_of_an_error():
 def test_structured_data_sets_and_command_sets():
     events = {
         **columns(4, frozenset({9})),
-        "EventInformation": [{"TransactionUID": "1.2"}, {"TransactionUID": 5}, None, {}],
+        "EventInformation": [{"TransactionUID": "1.2"}, {"TransactionUID": "1.02"}, None, {}],
     }
     for options in ({}, {"framing": "command-set"}, {"threads": 2}):
         encoded = encode_events(events, on_invalid="skip", first_row=10, **options)
         assert [one.row for one in encoded.rejected] == [11]
-    assert [one.row for one in validate_events(events, first_row=10, check="standard")][:1] == [10]
+    assert [one.row for one in validate_events(events, first_row=10)] == [11]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -76,7 +76,27 @@ class _ArrowStream(Protocol):
 class _ArrowSchema(Protocol):
     def __arrow_c_schema__(self) -> Any: ...
 
-_Events: TypeAlias = _ArrowArray | _ArrowStream | Mapping[str, Any] | Iterable[Any]
+@type_check_only
+class _Scanner(Protocol):
+    def to_reader(self) -> Any: ...
+
+@type_check_only
+class _Dataset(Protocol):
+    def scanner(self) -> Any: ...
+
+@type_check_only
+class _LazyFrame(Protocol):
+    def collect(self) -> Any: ...
+
+_Events: TypeAlias = (
+    _ArrowArray
+    | _ArrowStream
+    | Mapping[str, Any]
+    | Iterable[Any]
+    | _Scanner
+    | _Dataset
+    | _LazyFrame
+)
 _DataSets: TypeAlias = _ArrowArray | _ArrowStream | Iterable[ReadableBuffer | None]
 _TransferSyntaxes: TypeAlias = _ArrowArray | _ArrowStream | Iterable[str | None]
 _Framing: TypeAlias = Literal["p-data", "command-set"]

@@ -1,7 +1,6 @@
 //! Writes events with their responses as a capture.
 
 use arrow_array::RecordBatch;
-use arrow_select::concat::concat_batches;
 use fastdimse_core::encode::Encoded;
 use fastdimse_core::options::OnInvalid;
 use fastdimse_core::pdu::associate::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
@@ -13,6 +12,7 @@ use crate::association::Association;
 use crate::columns::{TableError, split};
 use crate::write::conversation::{Conversation, Packet, segment_size};
 use crate::write::file::{File, Format};
+use crate::write::join::joined;
 use crate::write::options::Options;
 use crate::write::plan::{Plan, PlannedAssociation, ScheduledMessage};
 use crate::write::rows::{MessageOfRow, MessageRows, Rejected};
@@ -57,7 +57,7 @@ pub struct EncodedCapture {
     pub associations: u64,
 }
 
-/// Writes the rows of `batches`, which have the same schema, as a capture. `faults` holds the
+/// Writes the rows of `batches`, which have the same columns of events, as a capture. `faults` holds the
 /// rejections that are known already.
 ///
 /// Messages are sent in the order of their times. A row without a time follows one millisecond
@@ -75,7 +75,7 @@ pub fn write(
     };
     let table = match batches {
         [only] => only.clone(),
-        _ => concat_batches(&first.schema(), batches).expect("the batches are of one schema"),
+        _ => joined(first, batches)?,
     };
     let (events, seen) = split(&table)?;
     let rows = MessageRows::new(&events)?;

@@ -8,6 +8,7 @@
 mod conversation;
 mod events;
 pub mod file;
+mod join;
 mod options;
 mod plan;
 mod rows;

@@ -19,7 +19,8 @@ use crate::output::encoded_events::EncodedEvents;
 /// Parameters
 /// ----------
 /// events : Arrow table or stream, mapping of columns, or iterable of N_EVENT_REPORT or mappings
-///     The events, one row each. Columns are named by keyword: *MessageID*,
+///     The events, one row each. Also an iterable of tables, a Dataset or a Scanner of pyarrow, and a
+///     LazyFrame of polars. Columns are named by keyword: *MessageID*,
 ///     *MessageIDBeingRespondedTo*, *AffectedSOPClassUID*, *AffectedSOPInstanceUID*, *EventTypeID*,
 ///     *EventInformation*, *EventReply*, *Status*, *ErrorComment*, *ErrorID*,
 ///     *PresentationContextID*. A row with *MessageIDBeingRespondedTo* is a response, any other row

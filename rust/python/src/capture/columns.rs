@@ -44,6 +44,10 @@ impl ColumnSet for CaptureColumnSet {
         Field::from_keyword(name).is_some() || CaptureColumn::from_name(name).is_some()
     }
 
+    fn ignores(&self, name: &str) -> bool {
+        !self.reads(name) && is_ignored(name, self.0)
+    }
+
     fn has_responses(&self) -> bool {
         true
     }

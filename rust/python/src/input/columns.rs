@@ -27,6 +27,9 @@ pub trait ColumnSet: Sync {
     /// Whether a column is read.
     fn reads(&self, name: &str) -> bool;
 
+    /// Whether a column is allowed, and not read.
+    fn ignores(&self, name: &str) -> bool;
+
     /// Whether the row of a request may also have the fields of its response.
     fn has_responses(&self) -> bool;
 }

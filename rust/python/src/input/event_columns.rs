@@ -52,6 +52,10 @@ impl ColumnSet for EventColumnSet {
         Field::from_keyword(name).is_some() || self.is_sent && name == TRANSFER_SYNTAX_UID
     }
 
+    fn ignores(&self, name: &str) -> bool {
+        !self.reads(name) && is_ignored(name, self.other)
+    }
+
     fn has_responses(&self) -> bool {
         false
     }

@@ -5,7 +5,6 @@ use std::sync::{Mutex, MutexGuard};
 use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchReader};
 use fastdimse_core::rejection::{Rejection, keep_first_of_row};
 use pyo3::exceptions::PyTypeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyIterator, PyList, PyMapping, PyString, PyTuple};
 
@@ -16,6 +15,8 @@ use crate::input::mapping::from_mapping;
 use crate::input::pandas::without_index;
 use crate::input::primitives;
 use crate::input::selection::Selection;
+use crate::input::sources::arrow_source;
+use crate::input::tables::Tables;
 
 /// Input that is read one batch at a time.
 pub enum Events {
@@ -30,7 +31,14 @@ pub enum Events {
         /// The columns that are read, if there are others.
         selection: Option<Selection>,
     },
-    /// An iterable of primitives or of mappings.
+    /// An iterable of Arrow tables.
+    Tables {
+        /// The tables.
+        tables: Tables,
+        /// The rest of the batch that was read last.
+        rest: Option<(RecordBatch, Option<Selection>)>,
+    },
+    /// An iterable of primitives or of mappings, or of Arrow tables before the first is read.
     Primitives {
         /// The iterator.
         primitives: Py<PyIterator>,
@@ -49,7 +57,6 @@ impl Events {
         accepted: &'static dyn ColumnSet,
         first_row: u64,
     ) -> PyResult<Self> {
-        let py = events.py();
         if is_arrow(events)? {
             let reader = without_index(batches(events)?).map_err(arrow_error)?;
             accepted.check_names(&reader.schema())?;
@@ -65,10 +72,13 @@ impl Events {
             return Ok(Self::Arrow { reader, rest: None, rejected, selection });
         }
         let bytes = events.is_instance_of::<PyBytes>() || events.is_instance_of::<PyByteArray>();
-        // A lazy frame (polars and others) cannot be told from other iterables in another way.
-        let lazy = events.hasattr(intern!(py, "collect_schema"))?;
-        if bytes || lazy || events.is_instance_of::<PyString>() {
-            return Err(not_events(events, lazy)?);
+        if bytes || events.is_instance_of::<PyString>() {
+            return Err(not_events(events)?);
+        }
+        // Lists and iterators are none: their attributes need not be looked up.
+        let is_plain = events.is_instance_of::<PyList>() || events.is_instance_of::<PyTuple>();
+        if !is_plain && let Some(source) = arrow_source(events, accepted)? {
+            return Self::new(&source, accepted, first_row);
         }
         match events.try_iter() {
             Ok(primitives) => {
@@ -79,7 +89,7 @@ impl Events {
                 };
                 Ok(Self::Primitives { primitives: primitives.unbind(), count, accepted })
             }
-            Err(_) => Err(not_events(events, false)?),
+            Err(_) => Err(not_events(events)?),
         }
     }
 
@@ -92,13 +102,31 @@ impl Events {
     pub fn next(&mut self, py: Python<'_>, max_rows: usize, done: u64) -> PyResult<Option<Batch>> {
         match self {
             Self::Primitives { primitives, count, accepted } => {
-                let expected = max_rows.min(*count);
-                let batch =
-                    primitives::to_batch(primitives.bind(py), max_rows, done, expected, *accepted)?;
-                Ok(batch.map(|batch| {
-                    let selection = Selection::new(&batch.0.schema(), *accepted);
-                    selected(batch, selection.as_ref(), done)
-                }))
+                let Some(first) = primitives.bind(py).clone().next() else { return Ok(None) };
+                let first = first?;
+                // Rows of tables of some libraries are mappings and Arrow data.
+                if is_arrow(&first)? && first.cast::<PyMapping>().is_err() {
+                    let tables = Tables::new(&first, primitives.clone_ref(py), *accepted)?;
+                    *self = Self::Tables { tables, rest: None };
+                    return self.next(py, max_rows, done);
+                }
+                let (rest, expected) = (primitives.bind(py), max_rows.min(*count));
+                let batch = primitives::to_batch(first, rest, max_rows, done, expected, *accepted)?;
+                let selection = Selection::new(&batch.0.schema(), *accepted);
+                Ok(Some(selected(batch, selection.as_ref(), done)))
+            }
+            Self::Tables { tables, rest } => {
+                let next = match rest.take() {
+                    Some(next) => Some(next),
+                    None => tables.next(py)?,
+                };
+                let Some((batch, selection)) = next else { return Ok(None) };
+                let rows = batch.num_rows().min(max_rows);
+                let read = selected((batch.slice(0, rows), Vec::new()), selection.as_ref(), done);
+                if rows < batch.num_rows() {
+                    *rest = Some((batch.slice(rows, batch.num_rows() - rows), selection));
+                }
+                Ok(Some(read))
             }
             Self::Arrow { reader, rest, rejected, selection } => {
                 let batch = match rest.take() {
@@ -134,12 +162,12 @@ fn selected((batch, mut rejected): Batch, selection: Option<&Selection>, first_r
     (batch, rejected)
 }
 
-fn not_events(events: &Bound<'_, PyAny>, lazy: bool) -> PyResult<PyErr> {
+fn not_events(events: &Bound<'_, PyAny>) -> PyResult<PyErr> {
     Ok(PyTypeError::new_err(format!(
         "events must be an Arrow table or stream (anything with __arrow_c_stream__ or \
-         __arrow_c_array__), a mapping of columns, or an iterable of N_EVENT_REPORT or mappings, not {}{}",
+         __arrow_c_array__), a mapping of columns, a Dataset, a Scanner, a LazyFrame, or an \
+         iterable of tables, N_EVENT_REPORT or mappings, not {}",
         events.get_type().name()?,
-        if lazy { ": .collect() it first" } else { "" }
     )))
 }
 

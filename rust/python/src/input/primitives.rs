@@ -24,24 +24,25 @@ use crate::primitive::latin_1;
 use crate::primitive::slots::{DIMSEPrimitive, as_plain};
 use crate::primitive::stream::data_set_bytes;
 
-/// The next primitives, at most `max_rows`, as a batch; `done` rows were read before, and about `count` are
-/// expected. Rows may be mappings instead, with the columns of `accepted`.
-pub fn to_batch(
-    primitives: &Bound<'_, PyIterator>,
+/// The `first` primitive and those after it, at most `max_rows`, as a batch; `done` rows were read before,
+/// and about `count` are expected. Rows may be mappings instead, with the columns of `accepted`.
+pub fn to_batch<'py>(
+    first: Bound<'py, PyAny>,
+    rest: &Bound<'py, PyIterator>,
     max_rows: usize,
     done: u64,
     count: usize,
     accepted: &dyn ColumnSet,
-) -> PyResult<Option<Batch>> {
-    let mut rows = PrimitiveColumns::new(count);
-    for primitive in interruptible(primitives.py(), primitives.clone().take(max_rows)) {
-        let primitive = primitive?;
-        if rows.count == 0 && rows::is_row(&primitive) {
-            return rows::to_batch(primitive, primitives, max_rows, done, accepted).map(Some);
-        }
-        rows.push(&primitive, done + rows.count as u64)?;
+) -> PyResult<Batch> {
+    if rows::is_row(&first) {
+        return rows::to_batch(first, rest, max_rows, done, accepted);
     }
-    if rows.count == 0 { Ok(None) } else { rows.finish().map(Some) }
+    let mut rows = PrimitiveColumns::new(count);
+    rows.push(&first, done)?;
+    for primitive in interruptible(rest.py(), rest.clone().take(max_rows - 1)) {
+        rows.push(&primitive?, done + rows.count as u64)?;
+    }
+    rows.finish()
 }
 
 /// Columns to which primitives are appended.
