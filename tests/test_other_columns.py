@@ -21,8 +21,11 @@ from fastdimse import (
     validate_events,
 )
 from fastdimse._core import event_batches
+from fastdimse.cli.received_files.structured import structure_data_sets
+from fastdimse.cli.row_files.formats import row_format
+from fastdimse.cli.row_files.write import RowWriter
 from scripted_peer import HOST
-from test_command_line import CAPTURE
+from test_command_line import CAPTURE, run
 
 EVENTS: dict[str, Any] = {
     "AffectedSOPClassUID": ["1.2.840.10008.1.20.1"] * 3,
@@ -197,6 +200,35 @@ def test_the_transfer_syntax_of_a_row():
             outcomes = association.send(events, transfer_syntax=min(accepted))
         assert outcomes.answered in (1, 2)
         assert len(outcomes) == 3
+
+
+@pytest.mark.parametrize("form", ["binary", "structured"])
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".ndjson", ".csv"])
+def test_files_of_received_events(tmp_path, suffix, form):
+    """The files of ``fastdimse receive`` can be encoded, checked and sent."""
+    if (suffix, form) == (".csv", "structured"):
+        return
+    events = {**EVENTS, "EventInformation": [{"TransactionUID": "1.2"}] * 3}
+    rows, out = tmp_path / f"rows{suffix}", tmp_path / "events.bin"
+    with listen(0, host=HOST) as listener:
+        with connect(HOST, listener.port) as association:
+            assert association.send(events).answered == 3
+        table = pa.table(listener.receive())
+        if form == "structured":
+            table = structure_data_sets(table)
+        with rows.open("wb") as sink:
+            writer = RowWriter(sink, str(rows), row_format(str(rows)), table.schema)
+            writer.write(table)
+            writer.close()
+        for arguments in (
+            ("validate", rows),
+            ("encode", rows, "-o", out),
+            ("send", rows, HOST, listener.port),
+        ):
+            done = run(*arguments)
+            assert done.returncode == 0, done.stderr.decode()
+        assert len(decode_events(out.read_bytes())) == 3
+        assert len(listener.receive()) == 3
 
 
 @pytest.mark.parametrize("outbox", [None, "outbox.sqlite"])
