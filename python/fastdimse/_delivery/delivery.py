@@ -8,7 +8,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, NoReturn, Self, SupportsIndex
 
 from fastdimse._core import Peer, describe_status, encode_events
 from fastdimse._outbox import Outbox, OutboxError, Outcome, Stored
@@ -409,6 +409,10 @@ class Delivery:
                 for source in sources:
                     found.update(self._outbox.count_outcomes(worker.number, source))
         return found
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Raise TypeError: the threads and associations of a delivery cannot be pickled."""
+        raise TypeError("cannot pickle 'fastdimse.Delivery' object")
 
     def close(self, *, at_once: bool = False) -> None:
         """Send no more events, wait for outstanding responses, and release the associations.

@@ -58,6 +58,8 @@ mod _core {
     #[pymodule_export]
     use crate::output::offsets::Offsets;
     #[pymodule_export]
+    use crate::output::pickle::unpickle;
+    #[pymodule_export]
     use crate::output::rejections::{Rejection, Rejections};
     #[pymodule_export]
     use crate::primitive::message::{frame_message, read_message};

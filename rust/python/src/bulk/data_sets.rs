@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, BinaryArray, BinaryViewArray, StructArray};
+use arrow_array::{Array, BinaryArray, BinaryViewArray, RecordBatch, StructArray};
 use arrow_cast::cast;
-use arrow_schema::{DataType, Field as Column};
+use arrow_schema::{DataType, Field as Column, Schema};
 use fastdimse_core::data_set::decode;
 use fastdimse_core::data_set::error::DataSetError;
 use fastdimse_core::options::OnInvalid;
@@ -26,6 +26,7 @@ use crate::input::transfer_syntaxes::{self, transfer_syntax};
 use crate::input::values::data_set;
 use crate::interrupts::interruptible;
 use crate::output::arrow::{export_array, export_schema};
+use crate::output::pickle::{self, Pickle, Pickler, Reduced, invalid, reduce};
 use crate::output::rejections::Rejections;
 
 /// Decode a column of data sets into their attributes.
@@ -186,6 +187,11 @@ fn is_binary(data_type: &DataType) -> bool {
 /// omitted : dict of str to int
 ///     The number of data elements that a schema does not contain, by their paths.
 ///
+/// Notes
+/// -----
+/// It can be pickled, with every protocol from 2 on. ``copy.copy`` and ``copy.deepcopy`` return the
+/// object itself, since it cannot change.
+///
 /// Examples
 /// --------
 /// >>> from fastdimse import decode_data_sets
@@ -200,8 +206,41 @@ pub struct DecodedDataSets {
     omitted: BTreeMap<String, u64>,
 }
 
+impl Pickle for DecodedDataSets {
+    fn state<'py>(&self, pickler: Pickler<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let column = Column::new("", self.rows.data_type().clone(), true);
+        let schema = Arc::new(Schema::new(vec![column]));
+        let rows = RecordBatch::try_new(schema, vec![Arc::new(self.rows.clone())]);
+        let rows = pickler.columns(&rows.map_err(invalid)?)?;
+        (rows, self.rejected.clone(), self.omitted.clone()).into_pyobject(pickler.py)
+    }
+
+    fn from_state(state: &Bound<'_, PyTuple>) -> PyResult<Self> {
+        let (rows, rejected, omitted): (Bound<'_, PyAny>, _, _) = state.extract()?;
+        let rows = pickle::columns(&rows, None)?;
+        let column = rows.columns().first().and_then(|column| column.as_struct_opt());
+        let rows = column.ok_or_else(|| invalid("its column is not a struct"))?.clone();
+        Ok(Self { rows, rejected, omitted })
+    }
+}
+
 #[pymethods]
 impl DecodedDataSets {
+    #[pyo3(signature = (protocol, /))]
+    fn __reduce_ex__<'py>(slf: &Bound<'py, Self>, protocol: i64) -> PyResult<Reduced<'py>> {
+        reduce(slf.as_any(), slf.get(), protocol)
+    }
+
+    fn __copy__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (memo, /))]
+    fn __deepcopy__<'py>(slf: Bound<'py, Self>, memo: &Bound<'py, PyAny>) -> Bound<'py, Self> {
+        let _ = memo;
+        slf
+    }
+
     fn __len__(&self) -> usize {
         self.rows.len()
     }

@@ -1,13 +1,16 @@
 //! Bulk decoding: a stream in, columns and primitives out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_buffer::ScalarBuffer;
+use arrow_schema::Schema;
+use fastdimse_core::decode::columns;
 use fastdimse_core::decode::decode_in_threads;
 use fastdimse_core::decode::{Structure, StructuredEvents, decode_structured};
 use pyo3::prelude::*;
-use pyo3::types::PyCapsule;
+use pyo3::types::{PyCapsule, PyTuple};
 
 use crate::buffer::bytes_like;
 use crate::errors::Error;
@@ -16,6 +19,7 @@ use crate::input::options::{framing, on_invalid, thread_count};
 use crate::input::transfer_syntaxes::transfer_syntax;
 use crate::output::arrow::{export_batch, export_schema};
 use crate::output::offsets::Offsets;
+use crate::output::pickle::{self, Pickle, Pickler, Reduced, invalid, reduce};
 use crate::output::rejections::Rejections;
 use crate::output::sequence::{SequenceIterator, from_end};
 use crate::primitive::from_columns::primitive;
@@ -107,7 +111,11 @@ pub fn decode_events(
         structured,
         offsets: decoded.offsets,
         rejected: decoded.rejected.into(),
-        skipped: decoded.skipped,
+        skipped: decoded
+            .skipped
+            .into_iter()
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect(),
         omitted,
     };
     match raised {
@@ -120,6 +128,11 @@ pub fn decode_events(
 ///
 /// ``pyarrow.table(decoded)`` and ``polars.DataFrame(decoded)`` read the columns. UIDs and data sets
 /// are views of the decoded stream, which they keep alive.
+///
+/// Notes
+/// -----
+/// It can be pickled, with every protocol from 2 on. ``copy.copy`` and ``copy.deepcopy`` return the
+/// object itself, since it cannot change.
 ///
 /// Examples
 /// --------
@@ -142,12 +155,82 @@ pub struct DecodedEvents {
     structured: RecordBatch,
     offsets: ScalarBuffer<i64>,
     rejected: Rejections,
-    skipped: BTreeMap<&'static str, u64>,
+    skipped: BTreeMap<String, u64>,
     omitted: BTreeMap<String, u64>,
+}
+
+/// The events with some of their columns replaced.
+fn with_columns(events: &RecordBatch, replaced: &RecordBatch) -> PyResult<RecordBatch> {
+    let mut fields = events.schema().fields().to_vec();
+    let mut columns = events.columns().to_vec();
+    for (field, column) in replaced.schema().fields().iter().zip(replaced.columns()) {
+        let index = events.schema().index_of(field.name()).map_err(invalid)?;
+        fields[index] = field.clone();
+        columns[index] = column.clone();
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(invalid)
+}
+
+impl Pickle for DecodedEvents {
+    fn state<'py>(&self, pickler: Pickler<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        // Only the columns of structured data sets differ.
+        let (events, structured) = (self.events.schema(), self.structured.schema());
+        let differing = |&index: &usize| events.field(index) != structured.field(index);
+        let differing: Vec<usize> = (0..events.fields().len()).filter(differing).collect();
+        let structured = match differing.is_empty() {
+            true => None,
+            false => {
+                let structured = self.structured.project(&differing).map_err(invalid)?;
+                Some(pickler.columns(&structured)?)
+            }
+        };
+        let state = (
+            pickler.columns(&self.events)?,
+            structured,
+            pickler.integers(&self.offsets)?,
+            self.rejected.clone(),
+            self.skipped.clone(),
+            self.omitted.clone(),
+        );
+        state.into_pyobject(pickler.py)
+    }
+
+    fn from_state(state: &Bound<'_, PyTuple>) -> PyResult<Self> {
+        let (events, structured, offsets, rejected, skipped, omitted): (
+            Bound<'_, PyAny>,
+            Option<Bound<'_, PyAny>>,
+            Bound<'_, PyAny>,
+            Rejections,
+            BTreeMap<String, u64>,
+            BTreeMap<String, u64>,
+        ) = state.extract()?;
+        let events = pickle::columns(&events, Some(&columns::schema()))?;
+        let structured = match structured {
+            None => events.clone(),
+            Some(columns) => with_columns(&events, &pickle::columns(&columns, None)?)?,
+        };
+        let offsets = pickle::integers(&offsets)?;
+        Ok(Self { events, structured, offsets, rejected, skipped, omitted })
+    }
 }
 
 #[pymethods]
 impl DecodedEvents {
+    #[pyo3(signature = (protocol, /))]
+    fn __reduce_ex__<'py>(slf: &Bound<'py, Self>, protocol: i64) -> PyResult<Reduced<'py>> {
+        reduce(slf.as_any(), slf.get(), protocol)
+    }
+
+    fn __copy__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (memo, /))]
+    fn __deepcopy__<'py>(slf: Bound<'py, Self>, memo: &Bound<'py, PyAny>) -> Bound<'py, Self> {
+        let _ = memo;
+        slf
+    }
+
     fn __len__(&self) -> usize {
         self.events.num_rows()
     }
@@ -184,7 +267,7 @@ impl DecodedEvents {
 
     /// The number of other PDUs and other DIMSE messages, by name: a dict of str to int.
     #[getter]
-    fn skipped(&self) -> BTreeMap<&'static str, u64> {
+    fn skipped(&self) -> BTreeMap<String, u64> {
         self.skipped.clone()
     }
 

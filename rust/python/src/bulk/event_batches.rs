@@ -6,13 +6,14 @@ use arrow_ipc::writer::StreamWriter;
 use arrow_select::take::take_record_batch;
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyCapsule};
+use pyo3::types::{PyBytes, PyCapsule, PyTuple};
 
 use crate::input::arrow::error::arrow_error;
 use crate::input::event_columns::sent;
 use crate::input::events::{Events, RemainingEvents};
 use crate::input::options::{batch_size, other_columns};
 use crate::output::arrow::export_batch;
+use crate::output::pickle::{self, Pickle, Pickler, Reduced, reduce};
 use crate::output::rejections::Rejections;
 
 /// Read events in batches.
@@ -78,6 +79,11 @@ impl EventBatches {
 ///     The row number of the first event.
 /// rejected : Rejections
 ///     The rows that could not be converted to columns. They are null in the columns.
+///
+/// Notes
+/// -----
+/// It can be pickled, with every protocol from 2 on. ``copy.copy`` and ``copy.deepcopy`` return the
+/// object itself, since it cannot change.
 #[pyclass(frozen, module = "fastdimse._core")]
 pub struct EventBatch {
     rows: RecordBatch,
@@ -93,8 +99,35 @@ impl EventBatch {
     }
 }
 
+impl Pickle for EventBatch {
+    fn state<'py>(&self, pickler: Pickler<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let rows = pickler.columns(&self.rows)?;
+        (rows, self.first_row, self.rejected.clone()).into_pyobject(pickler.py)
+    }
+
+    fn from_state(state: &Bound<'_, PyTuple>) -> PyResult<Self> {
+        let (rows, first_row, rejected): (Bound<'_, PyAny>, _, _) = state.extract()?;
+        Ok(Self { rows: pickle::columns(&rows, None)?, first_row, rejected })
+    }
+}
+
 #[pymethods]
 impl EventBatch {
+    #[pyo3(signature = (protocol, /))]
+    fn __reduce_ex__<'py>(slf: &Bound<'py, Self>, protocol: i64) -> PyResult<Reduced<'py>> {
+        reduce(slf.as_any(), slf.get(), protocol)
+    }
+
+    fn __copy__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (memo, /))]
+    fn __deepcopy__<'py>(slf: Bound<'py, Self>, memo: &Bound<'py, PyAny>) -> Bound<'py, Self> {
+        let _ = memo;
+        slf
+    }
+
     /// Read a batch from an Arrow IPC stream.
     ///
     /// Parameters

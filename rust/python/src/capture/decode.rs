@@ -6,9 +6,10 @@ use arrow_array::RecordBatch;
 use fastdimse_capture::fault;
 use fastdimse_capture::read::decode_structured;
 use fastdimse_capture::read::read;
+use fastdimse_core::decode::columns;
 use fastdimse_core::options::OnInvalid;
 use pyo3::prelude::*;
-use pyo3::types::PyCapsule;
+use pyo3::types::{PyCapsule, PyTuple};
 
 use crate::buffer::bytes_like;
 use crate::capture::faults::Faults;
@@ -16,6 +17,7 @@ use crate::errors::Error;
 use crate::input::data_sets::schema::structured_fields;
 use crate::input::options::on_invalid;
 use crate::output::arrow::{export_batch, export_schema};
+use crate::output::pickle::{self, Pickle, Pickler, Reduced, invalid, reduce};
 use crate::output::sequence::{SequenceIterator, from_end};
 use crate::primitive::from_columns::primitive;
 
@@ -85,7 +87,11 @@ pub fn decode_capture(
         messages: capture.messages,
         rows: capture.rows,
         faults: capture.faults.into(),
-        skipped: capture.skipped,
+        skipped: capture
+            .skipped
+            .into_iter()
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect(),
         packets: capture.packets,
         streams: capture.streams,
         associations: capture.associations,
@@ -114,6 +120,11 @@ pub fn decode_capture(
 /// packets, streams, associations : int
 ///     The number of packets, of TCP streams, and of associations among these streams.
 ///
+/// Notes
+/// -----
+/// It can be pickled, with every protocol from 2 on. ``copy.copy`` and ``copy.deepcopy`` return the
+/// object itself, since it cannot change.
+///
 /// Examples
 /// --------
 /// >>> from fastdimse import decode_capture, encode_capture
@@ -133,7 +144,7 @@ pub struct CapturedEvents {
     #[pyo3(get)]
     faults: Faults,
     #[pyo3(get)]
-    skipped: BTreeMap<&'static str, u64>,
+    skipped: BTreeMap<String, u64>,
     #[pyo3(get)]
     omitted: BTreeMap<String, u64>,
     #[pyo3(get)]
@@ -146,8 +157,78 @@ pub struct CapturedEvents {
 
 type Pair<'py> = (Option<Bound<'py, PyAny>>, Option<Bound<'py, PyAny>>);
 
+impl Pickle for CapturedEvents {
+    fn state<'py>(&self, pickler: Pickler<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let place = |row: Option<usize>| row.map_or(-1, |row| row as i64);
+        let places = self.rows.iter().flat_map(|&(one, other)| [place(one), place(other)]);
+        let state = (
+            pickler.columns(&self.events)?,
+            pickler.columns(&self.messages)?,
+            pickler.integers(&places.collect())?,
+            self.faults.clone(),
+            self.skipped.clone(),
+            self.omitted.clone(),
+            (self.packets, self.streams, self.associations),
+        );
+        state.into_pyobject(pickler.py)
+    }
+
+    fn from_state(state: &Bound<'_, PyTuple>) -> PyResult<Self> {
+        let (events, messages, places, faults, skipped, omitted, counts): (
+            Bound<'_, PyAny>,
+            Bound<'_, PyAny>,
+            Bound<'_, PyAny>,
+            Faults,
+            BTreeMap<String, u64>,
+            BTreeMap<String, u64>,
+            (u64, u64, u64),
+        ) = state.extract()?;
+        let events = pickle::columns(&events, None)?;
+        let messages = pickle::columns(&messages, Some(&columns::schema()))?;
+        let places = pickle::integers(&places)?;
+        let (pairs, rest) = places.as_chunks::<2>();
+        if !rest.is_empty() || pairs.len() != events.num_rows() {
+            return Err(invalid("it has a pair of messages too many or too few"));
+        }
+        let place = |row: i64| match usize::try_from(row) {
+            Ok(row) if row < messages.num_rows() => Ok(Some(row)),
+            Err(_) if row == -1 => Ok(None),
+            _ => Err(invalid(format!("it has no message {row}"))),
+        };
+        let rows = pairs.iter().map(|&[one, other]| Ok((place(one)?, place(other)?)));
+        let rows = rows.collect::<PyResult<Vec<_>>>()?;
+        let (packets, streams, associations) = counts;
+        Ok(Self {
+            events,
+            messages,
+            rows,
+            faults,
+            skipped,
+            omitted,
+            packets,
+            streams,
+            associations,
+        })
+    }
+}
+
 #[pymethods]
 impl CapturedEvents {
+    #[pyo3(signature = (protocol, /))]
+    fn __reduce_ex__<'py>(slf: &Bound<'py, Self>, protocol: i64) -> PyResult<Reduced<'py>> {
+        reduce(slf.as_any(), slf.get(), protocol)
+    }
+
+    fn __copy__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (memo, /))]
+    fn __deepcopy__<'py>(slf: Bound<'py, Self>, memo: &Bound<'py, PyAny>) -> Bound<'py, Self> {
+        let _ = memo;
+        slf
+    }
+
     fn __len__(&self) -> usize {
         self.rows.len()
     }

@@ -6,11 +6,12 @@ use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 use fastdimse_capture::fault;
 use pyo3::prelude::*;
-use pyo3::types::PyCapsule;
+use pyo3::types::{PyCapsule, PyTuple};
 
 use crate::output::arrow::{export_batch, export_schema};
+use crate::output::pickle::{Pickle, Pickler, Reduced, reduce};
 use crate::output::sequence::{SequenceIterator, from_end};
-use crate::output::table::{ColumnType, table_of_problems};
+use crate::output::table::{ColumnType, Records, table_of_problems};
 
 table_of_problems! {
     /// A problem found in a capture, and its place.
@@ -31,11 +32,21 @@ table_of_problems! {
     ///     The kind of fault as a short name, for programs.
     /// reason : str
     ///     What is wrong, for people.
+    ///
+    /// Notes
+    /// -----
+    /// It can be pickled, with every protocol from 2 on. ``copy.copy`` and ``copy.deepcopy`` return the
+    /// object itself, since it cannot change.
     row Fault;
 
     /// A table of the faults in a capture: a sequence of :class:`Fault`, and an Arrow stream with the
     /// columns ``stream``, ``source``, ``destination``, ``frame``, ``offset``, ``field``, ``code`` and
     /// ``reason``.
+    ///
+    /// Notes
+    /// -----
+    /// It can be pickled, with every protocol from 2 on. ``copy.copy`` and ``copy.deepcopy`` return the
+    /// object itself, since it cannot change.
     ///
     /// Examples
     /// --------
@@ -59,7 +70,7 @@ table_of_problems! {
         frame: Option<u64> = fault.frame,
         offset: Option<u64> = fault.offset,
         field: Option<String> = fault.path(),
-        code: &'static str = fault.kind.code(),
+        code: String = fault.kind.code().to_owned(),
         reason: String = fault.kind.to_string(),
     }
 }

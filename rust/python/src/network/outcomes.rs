@@ -1,10 +1,13 @@
 //! The outcomes of events that were sent, as columns.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::{DurationNanosecondType, TimestampNanosecondType, UInt16Type};
 use arrow_array::{
-    ArrayRef, DurationNanosecondArray, RecordBatch, StringArray, TimestampNanosecondArray,
+    Array, ArrayRef, DurationNanosecondArray, RecordBatch, StringArray, TimestampNanosecondArray,
     UInt16Array,
 };
 use arrow_schema::{DataType, Field as Column, Schema, SchemaRef, TimeUnit};
@@ -12,12 +15,13 @@ use fastdimse_core::rejection::Rejection;
 use fastdimse_core::standard::status::describe;
 use fastdimse_delivery::send::sender::MatchedResponse;
 use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyDict};
+use pyo3::types::{PyCapsule, PyDict, PyTuple};
 
 use crate::output::arrow::{export_batch, export_schema};
+use crate::output::pickle::{self, Pickle, Pickler, Reduced, invalid, reduce};
 
 /// The reason that an event has no Status: a code for programs, a text for people.
-type Failure = (&'static str, Arc<str>);
+type Failure = (Cow<'static, str>, Arc<str>);
 
 /// The outcome of one event.
 #[derive(Debug, Clone, Default)]
@@ -40,8 +44,8 @@ impl Outcome {
         self.response.map(|response| since_1970(response.time))
     }
 
-    fn code(&self) -> Option<&'static str> {
-        self.failure.as_ref().map(|failure| failure.0)
+    fn code(&self) -> Option<&str> {
+        self.failure.as_ref().map(|failure| &*failure.0)
     }
 
     fn reason(&self) -> Option<&str> {
@@ -82,7 +86,7 @@ impl OutcomesBuilder {
     pub fn push_rejected(&mut self, rejection: &Rejection) {
         let path = rejection.path().map(|path| format!("{path}: ")).unwrap_or_default();
         let reason = format!("{path}{}", rejection.reason).into();
-        let failure = Some((rejection.reason.code(), reason));
+        let failure = Some((rejection.reason.code().into(), reason));
         self.rows.push(Outcome { failure, ..Outcome::default() });
     }
 
@@ -95,7 +99,7 @@ impl OutcomesBuilder {
         let reason: Arc<str> = reason.into();
         let open = |row: &&mut Outcome| row.response.is_none() && row.failure.is_none();
         self.rows[from..].iter_mut().filter(open).for_each(|row| {
-            row.failure = Some((code, reason.clone()));
+            row.failure = Some((code.into(), reason.clone()));
         });
     }
 
@@ -133,6 +137,11 @@ fn schema() -> SchemaRef {
 ///     The number of events with a response, whatever its Status.
 /// failure : str or None
 ///     The failure of the association, if it ended before each event had a response.
+///
+/// Notes
+/// -----
+/// It can be pickled, with every protocol from 2 on. ``copy.copy`` and ``copy.deepcopy`` return the
+/// object itself, since it cannot change.
 ///
 /// Examples
 /// --------
@@ -182,8 +191,62 @@ impl Outcomes {
     }
 }
 
+impl Pickle for Outcomes {
+    fn state<'py>(&self, pickler: Pickler<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        (pickler.columns(&self.columns())?, self.failure.clone()).into_pyobject(pickler.py)
+    }
+
+    fn from_state(state: &Bound<'_, PyTuple>) -> PyResult<Self> {
+        let (columns, failure): (Bound<'_, PyAny>, _) = state.extract()?;
+        let columns = pickle::columns(&columns, Some(&schema()))?;
+        let message_ids = columns["MessageID"].as_primitive::<UInt16Type>();
+        let statuses = columns["Status"].as_primitive::<UInt16Type>();
+        let times = columns["Time"].as_primitive::<TimestampNanosecondType>();
+        let latencies = columns["Latency"].as_primitive::<DurationNanosecondType>();
+        let (codes, reasons) =
+            (columns["Failure"].as_string::<i32>(), columns["Reason"].as_string::<i32>());
+        let duration = |nanoseconds| match u64::try_from(nanoseconds) {
+            Ok(nanoseconds) => Ok(Duration::from_nanos(nanoseconds)),
+            Err(_) => Err(invalid("it has a negative time")),
+        };
+        let mut rows = Vec::with_capacity(columns.num_rows());
+        for row in 0..columns.num_rows() {
+            let valid = |column: &dyn Array| column.is_valid(row);
+            let response = match valid(statuses) && valid(times) && valid(latencies) {
+                true => Some(MatchedResponse {
+                    request: row as u64,
+                    status: statuses.value(row),
+                    latency: duration(latencies.value(row))?,
+                    time: UNIX_EPOCH + duration(times.value(row))?,
+                }),
+                false => None,
+            };
+            let failure = (valid(codes) && valid(reasons))
+                .then(|| (codes.value(row).to_owned().into(), reasons.value(row).into()));
+            let message_id = valid(message_ids).then(|| message_ids.value(row));
+            rows.push(Outcome { message_id, response, failure });
+        }
+        Ok(OutcomesBuilder { rows }.finish(failure))
+    }
+}
+
 #[pymethods]
 impl Outcomes {
+    #[pyo3(signature = (protocol, /))]
+    fn __reduce_ex__<'py>(slf: &Bound<'py, Self>, protocol: i64) -> PyResult<Reduced<'py>> {
+        reduce(slf.as_any(), slf.get(), protocol)
+    }
+
+    fn __copy__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (memo, /))]
+    fn __deepcopy__<'py>(slf: Bound<'py, Self>, memo: &Bound<'py, PyAny>) -> Bound<'py, Self> {
+        let _ = memo;
+        slf
+    }
+
     fn __len__(&self) -> usize {
         self.rows.len()
     }

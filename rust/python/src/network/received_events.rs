@@ -3,9 +3,10 @@
 use arrow_array::RecordBatch;
 use fastdimse_delivery::receive::event_columns;
 use pyo3::prelude::*;
-use pyo3::types::PyCapsule;
+use pyo3::types::{PyCapsule, PyTuple};
 
 use crate::output::arrow::{export_batch, export_schema};
+use crate::output::pickle::{self, Pickle, Pickler, Reduced, reduce};
 
 /// Received events: an Arrow stream of columns.
 ///
@@ -13,6 +14,11 @@ use crate::output::arrow::{export_batch, export_schema};
 /// :func:`decode_events` and these: *Time*, when the event was complete; *SourceAddress*,
 /// *SourcePort*, *CallingAETitle*, *CalledAETitle* and *Association*, which identify the association
 /// it was received on; and *TransferSyntaxUID*, the transfer syntax of its data set.
+///
+/// Notes
+/// -----
+/// It can be pickled, with every protocol from 2 on. ``copy.copy`` and ``copy.deepcopy`` return the
+/// object itself, since it cannot change.
 ///
 /// Examples
 /// --------
@@ -37,8 +43,34 @@ impl From<RecordBatch> for ReceivedEvents {
     }
 }
 
+impl Pickle for ReceivedEvents {
+    fn state<'py>(&self, pickler: Pickler<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        (pickler.columns(&self.events)?,).into_pyobject(pickler.py)
+    }
+
+    fn from_state(state: &Bound<'_, PyTuple>) -> PyResult<Self> {
+        let (events,): (Bound<'_, PyAny>,) = state.extract()?;
+        Ok(pickle::columns(&events, Some(&event_columns::schema()))?.into())
+    }
+}
+
 #[pymethods]
 impl ReceivedEvents {
+    #[pyo3(signature = (protocol, /))]
+    fn __reduce_ex__<'py>(slf: &Bound<'py, Self>, protocol: i64) -> PyResult<Reduced<'py>> {
+        reduce(slf.as_any(), slf.get(), protocol)
+    }
+
+    fn __copy__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (memo, /))]
+    fn __deepcopy__<'py>(slf: Bound<'py, Self>, memo: &Bound<'py, PyAny>) -> Bound<'py, Self> {
+        let _ = memo;
+        slf
+    }
+
     fn __len__(&self) -> usize {
         self.events.num_rows()
     }

@@ -4,8 +4,10 @@ use arrow_buffer::Buffer;
 use fastdimse_capture::write;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use crate::output::buffer::lend;
+use crate::output::pickle::{self, Pickle, Pickler, Reduced, reduce};
 use crate::output::rejections::Rejections;
 
 /// A ``.pcap`` or ``.pcapng`` file in memory, with the buffer protocol.
@@ -20,6 +22,11 @@ use crate::output::rejections::Rejections;
 ///     The number of packets and of associations in the file.
 /// rejected : Rejections
 ///     The rejected rows.
+///
+/// Notes
+/// -----
+/// It can be pickled, with every protocol from 2 on. ``copy.copy`` and ``copy.deepcopy`` return the
+/// object itself, since it cannot change.
 ///
 /// Examples
 /// --------
@@ -53,8 +60,37 @@ impl From<write::EncodedCapture> for EncodedCapture {
     }
 }
 
+impl Pickle for EncodedCapture {
+    fn state<'py>(&self, pickler: Pickler<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let Self { packets, associations, rejected, .. } = self;
+        let bytes = pickler.bytes(&self.bytes)?;
+        (bytes, rejected.clone(), *packets, *associations).into_pyobject(pickler.py)
+    }
+
+    fn from_state(state: &Bound<'_, PyTuple>) -> PyResult<Self> {
+        let (bytes, rejected, packets, associations): (Bound<'_, PyAny>, _, _, _) =
+            state.extract()?;
+        Ok(Self { bytes: pickle::bytes(&bytes)?, rejected, packets, associations })
+    }
+}
+
 #[pymethods]
 impl EncodedCapture {
+    #[pyo3(signature = (protocol, /))]
+    fn __reduce_ex__<'py>(slf: &Bound<'py, Self>, protocol: i64) -> PyResult<Reduced<'py>> {
+        reduce(slf.as_any(), slf.get(), protocol)
+    }
+
+    fn __copy__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (memo, /))]
+    fn __deepcopy__<'py>(slf: Bound<'py, Self>, memo: &Bound<'py, PyAny>) -> Bound<'py, Self> {
+        let _ = memo;
+        slf
+    }
+
     fn __repr__(&self) -> String {
         let Self { packets, associations, rejected, .. } = self;
         let plural = if *associations == 1 { "" } else { "s" };

@@ -13,6 +13,7 @@ use pyo3::types::{PyCapsule, PyMemoryView, PySlice, PyTuple};
 use crate::output::arrow::{export_array, export_schema};
 use crate::output::buffer::lend;
 use crate::output::offsets::Offsets;
+use crate::output::pickle::{self, Pickle, Pickler, Reduced, invalid, reduce};
 use crate::output::rejections::Rejections;
 use crate::output::sequence::{SequenceIterator, from_end};
 
@@ -22,6 +23,11 @@ use crate::output::sequence::{SequenceIterator, from_end};
 /// without copying it. ``encoded[i]`` and iteration return a :class:`memoryview` of one message.
 /// As an Arrow array (``pyarrow.array(encoded)``) it is a large_binary array of the messages.
 /// Views and arrays keep the memory alive.
+///
+/// Notes
+/// -----
+/// It can be pickled, with every protocol from 2 on. ``copy.copy`` and ``copy.deepcopy`` return the
+/// object itself, since it cannot change.
 ///
 /// Examples
 /// --------
@@ -55,8 +61,41 @@ impl EncodedEvents {
     }
 }
 
+impl Pickle for EncodedEvents {
+    fn state<'py>(&self, pickler: Pickler<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let (bytes, offsets) = (pickler.bytes(&self.bytes)?, pickler.integers(&self.offsets)?);
+        (bytes, offsets, self.rejected.clone()).into_pyobject(pickler.py)
+    }
+
+    fn from_state(state: &Bound<'_, PyTuple>) -> PyResult<Self> {
+        let (bytes, offsets, rejected): (Bound<'_, PyAny>, Bound<'_, PyAny>, Rejections) =
+            state.extract()?;
+        let (bytes, offsets) = (pickle::bytes(&bytes)?, pickle::integers(&offsets)?);
+        let ends = (offsets.first().copied(), offsets.last().copied());
+        if ends != (Some(0), Some(bytes.len() as i64)) || !offsets.is_sorted() {
+            return Err(invalid("its offsets are not those of its messages"));
+        }
+        Ok(Self { bytes, offsets, rejected })
+    }
+}
+
 #[pymethods]
 impl EncodedEvents {
+    #[pyo3(signature = (protocol, /))]
+    fn __reduce_ex__<'py>(slf: &Bound<'py, Self>, protocol: i64) -> PyResult<Reduced<'py>> {
+        reduce(slf.as_any(), slf.get(), protocol)
+    }
+
+    fn __copy__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (memo, /))]
+    fn __deepcopy__<'py>(slf: Bound<'py, Self>, memo: &Bound<'py, PyAny>) -> Bound<'py, Self> {
+        let _ = memo;
+        slf
+    }
+
     fn __len__(&self) -> usize {
         self.count()
     }

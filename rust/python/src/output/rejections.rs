@@ -8,11 +8,12 @@ use arrow_schema::{Schema, SchemaRef};
 use fastdimse_core::conformance::Deviation;
 use fastdimse_core::rejection;
 use pyo3::prelude::*;
-use pyo3::types::PyCapsule;
+use pyo3::types::{PyCapsule, PyTuple};
 
 use crate::output::arrow::{export_batch, export_schema};
+use crate::output::pickle::{Pickle, Pickler, Reduced, reduce};
 use crate::output::sequence::{SequenceIterator, from_end};
-use crate::output::table::{ColumnType, table_of_problems};
+use crate::output::table::{ColumnType, Records, table_of_problems};
 
 /// A rejected row.
 pub enum RejectedRow {
@@ -91,10 +92,20 @@ table_of_problems! {
     ///     What is wrong, for people.
     /// offset : int or None
     ///     The byte of the stream, when decoding.
+    ///
+    /// Notes
+    /// -----
+    /// It can be pickled, with every protocol from 2 on. ``copy.copy`` and ``copy.deepcopy`` return the
+    /// object itself, since it cannot change.
     row Rejection;
 
     /// A table of rejected rows: a sequence of :class:`Rejection`, and an Arrow stream with the
     /// columns ``row``, ``field``, ``code``, ``reason`` and ``offset``.
+    ///
+    /// Notes
+    /// -----
+    /// It can be pickled, with every protocol from 2 on. ``copy.copy`` and ``copy.deepcopy`` return the
+    /// object itself, since it cannot change.
     ///
     /// Examples
     /// --------
@@ -111,7 +122,7 @@ table_of_problems! {
     record: RejectedRow {
         row: Option<u64> = record.row(),
         field: Option<String> = record.field(),
-        code: &'static str = record.code(),
+        code: String = record.code().to_owned(),
         reason: String = record.reason(),
         offset: Option<u64> = record.offset(),
     }

@@ -34,7 +34,38 @@ column_type!(Option<u32>, UInt32, true, UInt32Array, |value| *value);
 column_type!(Option<u64>, UInt64, true, UInt64Array, |value| *value);
 column_type!(Option<String>, Utf8, true, StringArray, |value| value.as_deref());
 column_type!(String, Utf8, false, StringArray, |value| Some(value));
-column_type!(&'static str, Utf8, false, StringArray, |value| Some(*value));
+
+/// The records of a table: those of Rust, or rows from a pickle.
+pub enum Records<Record, Row> {
+    Records(Vec<Record>),
+    Rows(Vec<Row>),
+}
+
+impl<Record, Row> Default for Records<Record, Row> {
+    fn default() -> Self {
+        Self::Rows(Vec::new())
+    }
+}
+
+impl<Record, Row: Clone + for<'a> From<&'a Record>> Records<Record, Row> {
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Records(records) => records.len(),
+            Self::Rows(rows) => rows.len(),
+        }
+    }
+
+    pub fn row(&self, index: usize) -> Row {
+        match self {
+            Self::Records(records) => (&records[index]).into(),
+            Self::Rows(rows) => rows[index].clone(),
+        }
+    }
+
+    pub fn rows(&self) -> impl Iterator<Item = Row> {
+        (0..self.count()).map(|index| self.row(index))
+    }
+}
 
 /// Defines the class of a row and the class of a table of such rows.
 ///
@@ -65,8 +96,34 @@ macro_rules! table_of_problems {
             }
         }
 
+        impl Pickle for $row {
+            fn state<'py>(&self, pickler: Pickler<'py>) -> PyResult<Bound<'py, PyTuple>> {
+                ($(self.$column.clone(),)* self.text.clone()).into_pyobject(pickler.py)
+            }
+
+            fn from_state(state: &Bound<'_, PyTuple>) -> PyResult<Self> {
+                let ($($column,)* text): ($($kind,)* String) = state.extract()?;
+                Ok(Self { $($column,)* text })
+            }
+        }
+
         #[pymethods]
         impl $row {
+            #[pyo3(signature = (protocol, /))]
+            fn __reduce_ex__<'py>(slf: &Bound<'py, Self>, protocol: i64) -> PyResult<Reduced<'py>> {
+                reduce(slf.as_any(), slf.get(), protocol)
+            }
+
+            fn __copy__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+                slf
+            }
+
+            #[pyo3(signature = (memo, /))]
+            fn __deepcopy__<'py>(slf: Bound<'py, Self>, memo: &Bound<'py, PyAny>) -> Bound<'py, Self> {
+                let _ = memo;
+                slf
+            }
+
             fn __str__(&self) -> &str {
                 &self.text
             }
@@ -77,19 +134,19 @@ macro_rules! table_of_problems {
         }
 
         $(#[$table_doc])*
-        #[pyclass(frozen, sequence, module = "fastdimse")]
+        #[pyclass(frozen, sequence, from_py_object, module = "fastdimse")]
         #[derive(Clone, Default)]
         pub struct $table {
-            records: Arc<Vec<$record>>,
+            records: Arc<Records<$record, $row>>,
         }
 
         impl $table {
             pub fn count(&self) -> usize {
-                self.records.len()
+                self.records.count()
             }
 
             fn batch(&self) -> RecordBatch {
-                let rows: Vec<$row> = self.records.iter().map($row::from).collect();
+                let rows: Vec<$row> = self.records.rows().collect();
                 let columns =
                     vec![$(<$kind as ColumnType>::array(rows.iter().map(|row| &row.$column)),)*];
                 RecordBatch::try_new(Self::schema(), columns).expect("the columns match the schema")
@@ -104,19 +161,47 @@ macro_rules! table_of_problems {
 
         impl From<Vec<$record>> for $table {
             fn from(records: Vec<$record>) -> Self {
-                Self { records: Arc::new(records) }
+                Self { records: Arc::new(Records::Records(records)) }
+            }
+        }
+
+        impl Pickle for $table {
+            fn state<'py>(&self, pickler: Pickler<'py>) -> PyResult<Bound<'py, PyTuple>> {
+                let rows = self.records.rows().map(|row| row.state(pickler));
+                PyTuple::new(pickler.py, rows.collect::<PyResult<Vec<_>>>()?)
+            }
+
+            fn from_state(state: &Bound<'_, PyTuple>) -> PyResult<Self> {
+                let rows = state.iter().map(|row| $row::from_state(row.cast::<PyTuple>()?));
+                let rows = rows.collect::<PyResult<Vec<_>>>()?;
+                Ok(Self { records: Arc::new(Records::Rows(rows)) })
             }
         }
 
         #[pymethods]
         impl $table {
+            #[pyo3(signature = (protocol, /))]
+            fn __reduce_ex__<'py>(slf: &Bound<'py, Self>, protocol: i64) -> PyResult<Reduced<'py>> {
+                reduce(slf.as_any(), slf.get(), protocol)
+            }
+
+            fn __copy__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+                slf
+            }
+
+            #[pyo3(signature = (memo, /))]
+            fn __deepcopy__<'py>(slf: Bound<'py, Self>, memo: &Bound<'py, PyAny>) -> Bound<'py, Self> {
+                let _ = memo;
+                slf
+            }
+
             fn __len__(&self) -> usize {
                 self.count()
             }
 
             fn __getitem__(&self, index: &Bound<'_, PyAny>) -> PyResult<$row> {
                 let index = from_end(index, self.count())?;
-                Ok((&self.records[index]).into())
+                Ok(self.records.row(index))
             }
 
             fn __iter__(slf: Bound<'_, Self>) -> SequenceIterator {
