@@ -146,7 +146,7 @@ def test_types_of_batches_of_a_capture():
     with pytest.raises(TypeError, match="EventTypeID"):
         encode_events([TABLE.slice(0, 5), other])
     text = TABLE.slice(5).set_column(2, "EventTypeID", pa.array(["x"] * (ROWS - 5)))
-    with pytest.raises(TypeError, match="the column 'EventTypeID' is Utf8, it must be whole"):
+    with pytest.raises(TypeError, match="the column 'EventTypeID' must be whole numbers, not Utf8"):
         encode_capture([TABLE.slice(0, 5), text])
     narrow = TABLE.slice(5).set_column(
         2, "EventTypeID", TABLE["EventTypeID"].slice(5).cast(pa.uint16()).dictionary_encode()
