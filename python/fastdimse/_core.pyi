@@ -50,6 +50,7 @@ __all__ = [
     "Rejection",
     "Rejections",
     "__version__",
+    "_unpickle",
     "check_event",
     "connect",
     "decode_capture",
@@ -669,3 +670,7 @@ def check_event(
     event_type_id: int,
     information: Mapping[str, Any] | None,
 ) -> None: ...
+
+# Pickles of results.
+
+def _unpickle(kind: type[Any], state: tuple[Any, ...], /) -> Any: ...

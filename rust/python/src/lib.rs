@@ -12,6 +12,7 @@ mod network;
 mod output;
 mod primitive;
 mod standard;
+mod unpickle;
 
 use pyo3::prelude::*;
 
@@ -58,8 +59,6 @@ mod _core {
     #[pymodule_export]
     use crate::output::offsets::Offsets;
     #[pymodule_export]
-    use crate::output::pickle::unpickle;
-    #[pymodule_export]
     use crate::output::rejections::{Rejection, Rejections};
     #[pymodule_export]
     use crate::primitive::message::{frame_message, read_message};
@@ -69,6 +68,8 @@ mod _core {
     use crate::standard::{
         check_event, describe_status, standard_sop_classes, standard_statuses, status_category,
     };
+    #[pymodule_export]
+    use crate::unpickle::unpickle;
     use pyo3::prelude::*;
 
     #[pymodule_init]

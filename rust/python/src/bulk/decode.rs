@@ -200,9 +200,9 @@ impl Pickle for DecodedEvents {
             Bound<'_, PyAny>,
             Option<Bound<'_, PyAny>>,
             Bound<'_, PyAny>,
-            Rejections,
-            BTreeMap<String, u64>,
-            BTreeMap<String, u64>,
+            _,
+            _,
+            _,
         ) = state.extract()?;
         let events = pickle::columns(&events, Some(&columns::schema()))?;
         let structured = match structured {

@@ -178,10 +178,10 @@ impl Pickle for CapturedEvents {
             Bound<'_, PyAny>,
             Bound<'_, PyAny>,
             Bound<'_, PyAny>,
-            Faults,
-            BTreeMap<String, u64>,
-            BTreeMap<String, u64>,
-            (u64, u64, u64),
+            _,
+            _,
+            _,
+            _,
         ) = state.extract()?;
         let events = pickle::columns(&events, None)?;
         let messages = pickle::columns(&messages, Some(&columns::schema()))?;

@@ -4,6 +4,7 @@
 //! from anywhere, so nothing in a state is used before it is checked.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -14,25 +15,13 @@ use arrow_buffer::{Buffer, ScalarBuffer};
 use arrow_ipc::reader::StreamDecoder;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, DataType, SchemaRef};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyMemoryView, PyTuple, PyType};
 
-use crate::buffer::bytes_like;
-use crate::bulk::data_sets::DecodedDataSets;
-use crate::bulk::decode::DecodedEvents;
-use crate::bulk::event_batches::EventBatch;
-use crate::capture::decode::CapturedEvents;
-use crate::capture::faults::{Fault, Faults};
-use crate::network::outcomes::Outcomes;
-use crate::network::received_events::ReceivedEvents;
 use crate::output::buffer::lend;
-use crate::output::encoded_capture::EncodedCapture;
-use crate::output::encoded_events::EncodedEvents;
-use crate::output::offsets::Offsets;
-use crate::output::rejections::{Rejection, Rejections};
 
 /// A class whose objects can be pickled.
 pub trait Pickle: Sized {
@@ -55,39 +44,6 @@ pub fn reduce<'py, T: Pickle>(
     let py = slf.py();
     let restore = py.import(intern!(py, "fastdimse._core"))?.getattr(intern!(py, "_unpickle"))?;
     Ok((restore, (slf.get_type(), object.state(Pickler { py, protocol })?)))
-}
-
-/// Create a result from its class and the state in a pickle.
-#[pyfunction]
-#[pyo3(name = "_unpickle", signature = (kind, state, /))]
-pub fn unpickle<'py>(
-    py: Python<'py>,
-    kind: &Bound<'py, PyType>,
-    state: &Bound<'py, PyTuple>,
-) -> PyResult<Bound<'py, PyAny>> {
-    macro_rules! restore {
-        ($($class:ty),*) => {
-            $(if kind.is(py.get_type::<$class>()) {
-                return Ok(Bound::new(py, <$class>::from_state(state)?)?.into_any());
-            })*
-        };
-    }
-    restore!(
-        EncodedEvents,
-        DecodedEvents,
-        DecodedDataSets,
-        CapturedEvents,
-        EncodedCapture,
-        Rejection,
-        Rejections,
-        Fault,
-        Faults,
-        Offsets,
-        Outcomes,
-        ReceivedEvents,
-        EventBatch
-    );
-    Err(PyTypeError::new_err(format!("{} is not a class of results", kind.name()?)))
 }
 
 /// The form of bytes in a state.
@@ -147,9 +103,20 @@ pub fn invalid(reason: impl std::fmt::Display) -> PyErr {
     PyValueError::new_err(format!("the pickle is not valid: {reason}"))
 }
 
-/// Reads bytes of a state. Memory that may change is copied.
+/// Reads bytes of a state. Memory other than `bytes` may change, and is copied.
 pub fn bytes(state: &Bound<'_, PyAny>) -> PyResult<Buffer> {
-    bytes_like(state)
+    let bytes = match state.cast_exact::<PyBytes>() {
+        Ok(bytes) => bytes.clone(),
+        Err(_) => {
+            let view = PyMemoryView::from(state)?;
+            view.call_method0(intern!(state.py(), "tobytes"))?.cast_into::<PyBytes>()?
+        }
+    };
+    let memory = bytes.as_bytes();
+    let (start, length) = (NonNull::from(memory).cast::<u8>(), memory.len());
+    let owner = Arc::new(AssertUnwindSafe(bytes.unbind()));
+    // SAFETY: the memory of a bytes object is immutable, and lives as long as `owner` refers to it.
+    Ok(unsafe { Buffer::from_custom_allocation(start, length, owner) })
 }
 
 /// Reads integers of a state.
@@ -217,9 +184,5 @@ fn compacted(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
 fn read(mut stream: Buffer) -> PyResult<RecordBatch> {
     let mut decoder = StreamDecoder::new();
     let rows = decoder.decode(&mut stream).map_err(invalid)?;
-    let rows = rows.ok_or_else(|| invalid("its columns are incomplete"))?;
-    for column in rows.columns() {
-        column.to_data().validate_full().map_err(invalid)?;
-    }
-    Ok(rows)
+    rows.ok_or_else(|| invalid("its columns are incomplete"))
 }
