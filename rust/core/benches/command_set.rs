@@ -93,7 +93,7 @@ fn bulk(criterion: &mut Criterion) {
         on_invalid: OnInvalid::Raise,
         conformant_uids: true,
     };
-    let stream = encode(&columns, &options, 0, Vec::new()).expect("good rows").bytes;
+    let stream = encode(&columns, &options, 0, Vec::new()).expect("valid rows").bytes;
 
     let mut group = criterion.benchmark_group("a stream of 100,000 events");
     group.throughput(Throughput::Elements(ROWS as u64));

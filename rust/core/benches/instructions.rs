@@ -1,8 +1,9 @@
-//! What instructions are counted in, a figure that does not move with the machine's load.
+//! The operations whose instructions are counted. The count does not depend on the load of the
+//! machine.
 //!
-//! `./dev instructions` runs it under callgrind, one operation in a process, which counts inside
-//! [`counted`] only: `instructions [OPERATION]`. Without an operation it does all of them. It says
-//! how many events there were, and which registers the rules of UIDs were checked in.
+//! `./dev instructions` runs each operation, `instructions OPERATION`, in a process of its own under
+//! callgrind, which counts only inside [`counted`]. Without an argument, all operations run. Prints
+//! the number of events, and the registers in which UIDs were checked.
 
 use std::env;
 use std::hint::black_box;
@@ -114,11 +115,11 @@ fn main() {
         on_invalid: OnInvalid::Raise,
         conformant_uids: true,
     };
-    let encode_table = || encode(black_box(&whole), &options, 0, Vec::new()).expect("good rows");
+    let encode_table = || encode(black_box(&whole), &options, 0, Vec::new()).expect("valid rows");
     let encode_batches = || {
         for first in (0..EVENTS).step_by(BATCH) {
             let batch = columns(&black_box(&table).slice(first, BATCH));
-            black_box(encode(&batch, &options, first as u64, Vec::new()).expect("good rows"));
+            black_box(encode(&batch, &options, first as u64, Vec::new()).expect("valid rows"));
         }
     };
     let stream: Buffer = encode_table().bytes;
@@ -145,7 +146,7 @@ fn main() {
         for first in (0..EVENTS).step_by(BATCH) {
             let batch = black_box(&two).slice(first, BATCH);
             let columns = EventColumns::with_structured(&batch, of_data_sets).expect("columns");
-            black_box(encode(&[columns], &options, first as u64, Vec::new()).expect("good rows"));
+            black_box(encode(&[columns], &options, first as u64, Vec::new()).expect("valid rows"));
         }
     };
 

@@ -30,8 +30,8 @@ const LARGE: usize = 4 << 20;
 /// The maximum number of idle mappings: enough for the columns of two threads.
 const MOST_IDLE: usize = 32;
 
-/// The maximum of idle bytes that are not offered to the system. To offer pages takes as long as to
-/// fill them.
+/// The maximum of idle bytes that are not offered to the system. Offering pages takes as long as
+/// filling them.
 const MOST_WARM: usize = 32 << 20;
 
 static IDLE: Mutex<Vec<MmapMut>> = Mutex::new(Vec::new());
@@ -133,7 +133,7 @@ fn warm_bytes(idle: &[MmapMut]) -> usize {
 fn offer_to_system(pages: &MmapMut) -> bool {
     #[cfg(target_os = "linux")]
     {
-        // SAFETY: a reclaimed page reads as zeros afterwards. The caller owns these pages, no one
+        // SAFETY: a reclaimed page reads as zeros afterwards. The caller owns these pages, nothing
         // reads them while they are idle, and their contents are unspecified. Without this, outputs
         // would have to be unmapped, and the next output of the same size would take six times as
         // long.

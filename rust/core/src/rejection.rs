@@ -23,7 +23,7 @@ pub enum Reason {
     #[error("'{shown}': {why}", shown = .0, why = .1)]
     Uid(Box<str>, UidError),
     /// Text longer than its VR allows.
-    #[error("'{0}' has {1} characters, the VR LO allows 64")]
+    #[error("'{0}' has {1} characters, but the VR LO allows 64")]
     TextTooLong(Box<str>, usize),
     /// Text with characters outside the default repertoire (PS3.5 6.1.2.1).
     #[error("'{0}' has the character {1:?}, which the VR LO of a command set does not allow")]
@@ -48,11 +48,11 @@ pub enum Reason {
     /// The stream ends inside a PDU, an element or a command set.
     #[error("the {what} needs {needed} bytes, the stream has {found} left")]
     Truncated {
-        /// What is truncated.
+        /// The truncated part.
         what: &'static str,
-        /// How many bytes it needs.
+        /// The number of bytes that it needs.
         needed: u64,
-        /// How many bytes are left.
+        /// The number of bytes left.
         found: u64,
     },
     /// A PDU type outside PS3.8 9.3.
@@ -75,10 +75,10 @@ pub enum Reason {
     #[error("a new command begins before the data set of the last message has ended")]
     MissingDataSet,
     /// Fragments of one message on two presentation contexts (PS3.8 E.1).
-    #[error("a fragment on presentation context {found} inside a message on {begun}")]
+    #[error("a fragment on presentation context {found} inside a message on {expected}")]
     ContextChanges {
         /// The context of the message.
-        begun: u8,
+        expected: u8,
         /// The context of the fragment.
         found: u8,
     },
@@ -92,7 +92,7 @@ pub enum Reason {
     #[error("the command set has no {0}")]
     MissingElement(&'static str),
     /// A Command Field with several values.
-    #[error("Command Field (0000,0100) has {0} values, it must have one")]
+    #[error("Command Field (0000,0100) must have one value, not {0}")]
     SeveralCommandFields(usize),
     /// An element that ends after its command set.
     #[error("the element ({group:04X},{element:04X}) has {length} bytes, {left} are left")]

@@ -37,8 +37,8 @@ pub fn run_in_threads<P, T: Send>(
     done.into_iter().map(|(_, one)| one).collect()
 }
 
-/// How long the caller polls for the others before it sleeps. The threads began almost together,
-/// and a wake-up takes about as long.
+/// The time for which the caller polls for the other threads before it sleeps: about the time of a
+/// wake-up. The threads started almost together.
 const SOON: Duration = Duration::from_micros(50);
 
 #[cfg(test)]
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "panicked")]
-    fn a_panic_is_that_of_the_caller_too() {
+    fn a_panic_is_passed_to_the_caller() {
         let this = thread::current().id();
         run_in_threads(2, 0..2, |_| {
             // The other thread takes the remaining part.

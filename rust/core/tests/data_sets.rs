@@ -233,12 +233,12 @@ impl Rewriter {
     fn sequence(&mut self, element: &[u8], header: usize) -> Vec<u8> {
         let mut items = Vec::new();
         let mut rest = &element[header..];
-        while let Some((head, behind)) = rest.split_at_checked(8) {
+        while let Some((head, after)) = rest.split_at_checked(8) {
             let length = u32::from_le_bytes(head[4..].try_into().unwrap());
-            let (item, behind) = behind.split_at(length as usize);
+            let (item, after) = after.split_at(length as usize);
             let item = self.data_set(item);
             items.extend(self.wrapped(&head[..4], item, b"\xfe\xff\x0d\xe0\0\0\0\0"));
-            rest = behind;
+            rest = after;
         }
         self.wrapped(&element[..header - 4], items, b"\xfe\xff\xdd\xe0\0\0\0\0")
     }

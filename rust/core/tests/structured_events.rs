@@ -16,7 +16,7 @@ use fastdimse_core::rejection::{Reason, Rejection};
 use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 use proptest::prelude::*;
 
-/// What is special in a row.
+/// The special property of a row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Special {
     Nothing,
@@ -32,7 +32,7 @@ enum Special {
     BadInstance,
     Umlaut,
     ManyReferences(usize),
-    Broken,
+    KnownRejection,
 }
 use Special::*;
 
@@ -68,7 +68,7 @@ fn rows() -> impl Strategy<Value = Vec<Special>> {
         Just(BadInstance),
         Just(Umlaut),
         (0_usize..40).prop_map(ManyReferences),
-        Just(Broken),
+        Just(KnownRejection),
     ];
     let few = prop::collection::vec((any::<prop::sample::Index>(), special), 0..12);
     (1_usize..400, few).prop_map(|(count, few)| {
@@ -150,8 +150,8 @@ fn table(rows: &[Special]) -> RecordBatch {
 const FIRST_ROW: u64 = 65_000;
 
 /// The rejections that are known already.
-fn broken(rows: &[Special]) -> Vec<Rejection> {
-    let numbers = (FIRST_ROW..).zip(rows).filter(|(_, row)| **row == Broken);
+fn known_rejections(rows: &[Special]) -> Vec<Rejection> {
+    let numbers = (FIRST_ROW..).zip(rows).filter(|(_, row)| **row == KnownRejection);
     numbers.map(|(number, _)| Rejection::new(Reason::ContextId(2)).row(number)).collect()
 }
 
@@ -189,14 +189,14 @@ proptest! {
         let with = [EventColumns::with_structured(&table, of_data_sets).unwrap()];
         let (encoded, found) = encode_structured(&table, of_data_sets, FIRST_ROW).unwrap();
         let before = [EventColumns::new(&encoded).unwrap()];
-        let mut all_broken = [broken(&rows), found].concat();
-        all_broken.sort_by_key(|rejection| rejection.row);
+        let mut all_rejections = [known_rejections(&rows), found].concat();
+        all_rejections.sort_by_key(|rejection| rejection.row);
 
-        let expected = encode(&before, &options, FIRST_ROW, all_broken.clone());
-        let encoded = encode(&with, &options, FIRST_ROW, broken(&rows));
+        let expected = encode(&before, &options, FIRST_ROW, all_rejections.clone());
+        let encoded = encode(&with, &options, FIRST_ROW, known_rejections(&rows));
         prop_assert_eq!(outcome(encoded), outcome(expected));
-        let expected = validate(&before, &options, FIRST_ROW, all_broken);
-        let found = validate(&with, &options, FIRST_ROW, broken(&rows));
+        let expected = validate(&before, &options, FIRST_ROW, all_rejections);
+        let found = validate(&with, &options, FIRST_ROW, known_rejections(&rows));
         prop_assert_eq!(found, expected);
     }
 }

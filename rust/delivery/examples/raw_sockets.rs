@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! raw_sockets serve REQUEST RESPONSE                           prints its port, and serves until it is killed
-//! raw_sockets send PORT REQUEST RESPONSE MESSAGES OUTSTANDING  prints how many seconds that took
+//! raw_sockets send PORT REQUEST RESPONSE MESSAGES OUTSTANDING  prints the duration in seconds
 //! ```
 
 use std::env;
@@ -33,22 +33,22 @@ fn serve(request: usize, response: usize) -> io::Result<()> {
     println!("{}", listener.local_addr()?.port());
     for stream in listener.incoming() {
         let stream = stream?;
-        thread::spawn(move || answer(stream, request, response));
+        thread::spawn(move || respond(stream, request, response));
     }
     Ok(())
 }
 
-/// Answers whatever has come with one write.
-fn answer(mut stream: TcpStream, request: usize, response: usize) -> io::Result<()> {
+/// Responds to all requests that have arrived in one write.
+fn respond(mut stream: TcpStream, request: usize, response: usize) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (mut buffer, mut waiting) = (vec![0; 1 << 16], 0);
-    let answers = vec![0; response * ((1 << 16) / request + 2)];
+    let responses = vec![0; response * ((1 << 16) / request + 2)];
     loop {
         match stream.read(&mut buffer)? {
             0 => return Ok(()),
             found => waiting += found,
         }
-        stream.write_all(&answers[..waiting / request * response])?;
+        stream.write_all(&responses[..waiting / request * response])?;
         waiting %= request;
     }
 }
@@ -64,14 +64,14 @@ fn send(
     stream.set_nodelay(true)?;
     let requests = vec![0; request * outstanding];
     let (mut buffer, mut waiting) = (vec![0; 1 << 16], 0);
-    let (mut sent, mut answered) = (0, 0);
-    while answered < messages {
-        let room = (outstanding - (sent - answered)).min(messages - sent);
+    let (mut sent, mut responded) = (0, 0);
+    while responded < messages {
+        let room = (outstanding - (sent - responded)).min(messages - sent);
         stream.write_all(&requests[..room * request])?;
         sent += room;
-        while sent - answered > if sent < messages { outstanding / 2 } else { 0 } {
+        while sent - responded > if sent < messages { outstanding / 2 } else { 0 } {
             waiting += stream.read(&mut buffer)?;
-            answered += waiting / response;
+            responded += waiting / response;
             waiting %= response;
         }
     }

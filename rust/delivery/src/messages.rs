@@ -152,9 +152,9 @@ impl Messages {
     /// Counts a fragment. All fragments of a message have the same presentation context (PS3.8
     /// E.1).
     fn count(&mut self, pdv: &Pdv<'_>) -> Result<(), Failure> {
-        let begun = *self.context_id.get_or_insert(pdv.context_id);
-        if begun != pdv.context_id {
-            let reason = Reason::ContextChanges { begun, found: pdv.context_id };
+        let expected = *self.context_id.get_or_insert(pdv.context_id);
+        if expected != pdv.context_id {
+            let reason = Reason::ContextChanges { expected, found: pdv.context_id };
             return Err(Rejection::new(reason).at(pdv.at).into());
         }
         self.length += pdv.fragment.len().max(1);
@@ -255,7 +255,7 @@ mod tests {
         let mut pdus = pdus_of(1, b"data", 1, 0);
         let command = 6 + u32::from_be_bytes(pdus[2..6].try_into().unwrap()) as usize;
         pdus[command + 10] = 3;
-        let expected = Reason::ContextChanges { begun: 1, found: 3 };
+        let expected = Reason::ContextChanges { expected: 1, found: 3 };
         assert_eq!(reason(Messages::default().add(&pdus, |_| Ok(()))), expected);
     }
 

@@ -18,7 +18,7 @@ pub struct Timeouts {
     pub interrupt: Option<Interrupt>,
 }
 
-/// A function that is called again and again during a wait, and after each signal. The wait ends if
+/// A function that is called repeatedly during a wait, and after each signal. The wait ends if
 /// it returns true.
 pub type Interrupt = fn() -> bool;
 

@@ -80,7 +80,7 @@ impl<'a> Cell<'a> {
     /// Prefetches the values of later rows. Columns are read in turns, block by block, so the
     /// hardware prefetcher is too late.
     #[inline(always)]
-    pub fn prefetch_behind(self) {
+    pub fn prefetch_ahead(self) {
         prefetch(self.rest, 2 << 10);
     }
 
@@ -109,7 +109,7 @@ fn prefetch(bytes: &[u8], distance: usize) {
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         let there = bytes.as_ptr().wrapping_add(distance);
-        // SAFETY: a prefetch is a hint. It reads and writes nothing, and no address makes it fail.
+        // SAFETY: a prefetch is only a hint: it accesses no memory, and cannot fail for any address.
         // Without it, events with references take 10 % longer.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(there.cast()) }
     }

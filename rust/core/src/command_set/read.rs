@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_is_an_error_or_leaves_something_missing() {
+    fn a_truncated_command_set_is_an_error_or_incomplete() {
         let bytes = written(&request());
         for end in 0..bytes.len() {
             if let Ok(message) = CommandSet::read(&bytes[..end]) {

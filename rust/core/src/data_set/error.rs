@@ -53,11 +53,11 @@ pub enum DataSetReason {
     /// The data set ends inside an element or an item.
     #[error("{what} needs {needed} bytes, {found} are left")]
     Truncated {
-        /// What is truncated.
+        /// The truncated part.
         what: &'static str,
-        /// How many bytes it needs.
+        /// The number of bytes that it needs.
         needed: usize,
-        /// How many bytes are left.
+        /// The number of bytes left.
         found: usize,
     },
     /// An item or a delimiter in a wrong place, or something else where one is required.
@@ -92,7 +92,7 @@ pub enum DataSetReason {
     TooWide {
         /// The number of columns it needs, including those of its items.
         columns: usize,
-        /// What the caller can do.
+        /// Advice for the caller.
         instead: &'static str,
     },
 }
@@ -153,7 +153,7 @@ impl DataSetError {
         Self::new(DataSetReason::Value(excerpt(value), error))
     }
 
-    /// Puts `part` in front of the path.
+    /// Prefixes the path with `part`.
     pub fn inside(mut self: Box<Self>, part: &str) -> Box<Self> {
         self.path.insert_str(0, part);
         self

@@ -27,7 +27,7 @@ pub fn most_absent(data_sets: usize, bytes: usize) -> usize {
     data_sets.saturating_mul(FOR_A_DATA_SET).saturating_add(of_bytes).saturating_add(FREE)
 }
 
-/// The attributes of data sets, by which the too wide ones are found; `K` identifies an attribute.
+/// The attributes of data sets, to find the ones that are too wide. `K` identifies an attribute.
 #[derive(Debug)]
 pub struct Widths<K> {
     /// The column of an attribute, by sequence and attribute.
@@ -137,7 +137,7 @@ impl<K: Hash + Eq> Widths<K> {
     /// order, each with its number of columns.
     ///
     /// Data sets whose attributes most others have stay, those with fewer attributes first. A data
-    /// set with many attributes of its own therefore displaces no other.
+    /// set with many attributes that no other has therefore displaces no other.
     pub fn too_wide(&self, most_absent: usize) -> Vec<(usize, usize)> {
         let mut taken = vec![false; self.columns.len()];
         let (mut columns, mut absent) = (0, 0_usize);

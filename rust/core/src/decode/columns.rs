@@ -67,7 +67,7 @@ impl Default for RowBlock {
 }
 
 impl RowBlock {
-    /// Which rows of the block have a field.
+    /// The rows of the block that have a field.
     fn present(&self, field: Field) -> Present<'_> {
         let fields = &self.fields[..self.rows];
         if fields.iter().fold(Fields::ALL, |all, &one| all.and(one)).has(field) {

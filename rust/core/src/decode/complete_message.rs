@@ -1,5 +1,5 @@
-//! The fast path: messages that are complete in the stream and have the usual form, as nearly all
-//! have. Everything else is left to [`crate::decode`], without being an error.
+//! The fast path: reads messages that are complete in the stream and have the usual form, which
+//! nearly all have. Other messages are not errors: [`crate::decode::stream`] reads them.
 
 use crate::command_set::{ELEMENTS, NO_DATA_SET, Source, Vr};
 use crate::decode::row::{Row, Span};

@@ -67,7 +67,7 @@ pub fn decode_structured(
 }
 
 /// The rejection of a data set with its offset in `stream`. A data set that was joined from
-/// fragments, or that Arrow stores inside its view, has no offset there; its message has.
+/// fragments, or that Arrow stores inside its view, has the offset of its message.
 fn placed(error: Box<DataSetError>, data_set: &[u8], stream: &Buffer, begin: usize) -> Rejection {
     let start = (data_set.as_ptr() as usize).wrapping_sub(stream.as_ptr() as usize);
     let lies = start.checked_add(data_set.len()).is_some_and(|end| end <= stream.len());

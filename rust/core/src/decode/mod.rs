@@ -1,9 +1,9 @@
 //! A stream of PDUs or of command sets to rows of events (PS3.8 9.3.5, PS3.7 10.3.1).
 //!
-//! In: one direction of an association, complete or cut, or several one after another.
+//! In: one direction of an association, complete or truncated, or several one after another.
 //! Out: Arrow columns that are views of the stream, the offset of each message, the rejected
 //! messages, and the numbers of skipped PDUs and messages.
-//! Complete messages of the usual form have a fast path; the other path has all rules.
+//! Complete messages of the usual form have a fast path; the other path implements all rules.
 
 pub mod columns;
 mod complete_message;

@@ -99,7 +99,7 @@ pub fn place_of(field: Field, fields: &[Field]) -> usize {
     fields.iter().position(|one| *one == field).expect("it is one of them")
 }
 
-/// Which rows of a block have a field.
+/// The rows of a block that have a field.
 pub enum Present<'a> {
     Always,
     Never,

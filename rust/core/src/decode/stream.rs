@@ -72,13 +72,13 @@ fn decode_parts(
 ) -> Decoded {
     let ends = beginnings[1..].iter().copied().chain([stream.len()]);
     let parts = beginnings.iter().copied().zip(ends).map(|(start, end)| start..end);
-    let whole = JoinedParts::default();
+    let joined = JoinedParts::default();
     run_in_threads(threads.min(beginnings.len()), parts.enumerate(), |(number, part)| {
         let mut decoder = Decoder::new(stream, on_invalid, part);
         decoder.read_pdus();
-        whole.add(number, decoder);
+        joined.add(number, decoder);
     });
-    let mut decoder = whole.finish();
+    let mut decoder = joined.finish();
     decoder.end_stream();
     decoder.finish()
 }
@@ -100,12 +100,12 @@ impl<'a> JoinedParts<'a> {
         }
     }
 
-    fn join(&self, (next, whole): &mut (usize, Option<Decoder<'a>>)) {
+    fn join(&self, (next, joined): &mut (usize, Option<Decoder<'a>>)) {
         let ready = |next| self.ready.lock().unwrap_or_else(PoisonError::into_inner).remove(&next);
         while let Some(part) = ready(*next) {
-            match whole {
-                Some(whole) => whole.append(part),
-                None => *whole = Some(part),
+            match joined {
+                Some(joined) => joined.append(part),
+                None => *joined = Some(part),
             }
             *next += 1;
         }
@@ -202,7 +202,7 @@ impl<'a> Decoder<'a> {
             if let Some(at) = pdus.next_at() {
                 self.at = at;
                 if self.is_between_messages() {
-                    self.read_whole_messages(stream);
+                    self.read_complete_messages(stream);
                     pdus.continue_at(self.at);
                     if self.at >= self.part.end {
                         break;
@@ -211,7 +211,7 @@ impl<'a> Decoder<'a> {
             }
             let step = match pdus.next() {
                 Some(Ok(Item::Pdv(pdv))) => self.read_pdv(&pdv),
-                Some(Ok(Item::Other(pdu))) => self.step_over_pdu(pdu),
+                Some(Ok(Item::Other(pdu))) => self.skip_pdu(pdu),
                 Some(Err(rejection)) => Err(rejection),
                 None => break,
             };
@@ -260,7 +260,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Reads messages while they are complete in the stream.
-    fn read_whole_messages(&mut self, stream: &[u8]) {
+    fn read_complete_messages(&mut self, stream: &[u8]) {
         while self.at < self.part.end
             && let Some(CompleteMessage { row, data_set, end }) =
                 complete_message::read(stream, self.at)
@@ -285,9 +285,9 @@ impl<'a> Decoder<'a> {
         /// The headers of a PDU and a PDV, Command Field and Command Data Set Type.
         const SHORTEST_EVENT: usize = 32;
         let end = if self.part.start == 0 { self.stream.len() } else { self.part.end };
-        let (read, whole) = (self.at - self.part.start, end - self.part.start);
-        let foretold = self.columns.rows() as f64 * (whole as f64 / read.max(1) as f64) * 1.01;
-        (foretold as usize + 128).min(whole / SHORTEST_EVENT)
+        let (read, total) = (self.at - self.part.start, end - self.part.start);
+        let estimate = self.columns.rows() as f64 * (total as f64 / read.max(1) as f64) * 1.01;
+        (estimate as usize + 128).min(total / SHORTEST_EVENT)
     }
 
     /// The incomplete message is dropped.
@@ -297,7 +297,7 @@ impl<'a> Decoder<'a> {
         self.state = DecoderState::Lost;
     }
 
-    fn step_over_pdu(&mut self, pdu: usize) -> Result<(), Rejection> {
+    fn skip_pdu(&mut self, pdu: usize) -> Result<(), Rejection> {
         *self.skipped.entry(NAMES[pdu]).or_default() += 1;
         match mem::replace(&mut self.state, DecoderState::Idle) {
             DecoderState::Command(partial) | DecoderState::DataSet(partial) => {
@@ -364,7 +364,7 @@ impl<'a> Decoder<'a> {
         context_id: u8,
     ) -> Result<(Option<Row>, bool), Rejection> {
         let bytes = self.columns.bytes(span);
-        // A joined command set has no offset in the stream; its message has.
+        // A joined command set has no offset in the stream: its message has one.
         let base = if span.joined { begin } else { span.start };
         let place = |rejection: Rejection| match (span.joined, rejection.offset) {
             (false, Some(_)) => rejection.shifted(base),
@@ -553,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_cut_anywhere_keeps_the_events_before() {
+    fn a_truncated_stream_keeps_its_complete_events() {
         let first = message(Kind::Request, 7, b"data", 40);
         let stream = [first.clone(), message(Kind::Request, 8, b"data", 40)].concat();
         for end in first.len()..stream.len() {
@@ -583,16 +583,16 @@ mod tests {
     /// Messages of all kinds, and other PDUs between them.
     fn piece() -> impl Strategy<Value = Vec<u8>> {
         let data_set = prop::collection::vec(any::<u8>(), 0..40);
-        let whole = (any::<bool>(), any::<u16>(), data_set, 7..80_i128);
-        let whole = whole.prop_map(|(response, id, data_set, max)| {
+        let complete = (any::<bool>(), any::<u16>(), data_set, 7..80_i128);
+        let complete = complete.prop_map(|(response, id, data_set, max)| {
             let kind = if response { Kind::Response } else { Kind::Request };
             message(kind, id, &data_set, if max > 60 { 0 } else { max })
         });
         prop_oneof![
-            8 => whole.clone(),
+            8 => complete.clone(),
             // A message inside a data set looks like a message.
-            2 => whole.clone().prop_map(|inner| message(Kind::Request, 1, &inner, 0)),
-            1 => whole.prop_map(|mut message| {
+            2 => complete.clone().prop_map(|inner| message(Kind::Request, 1, &inner, 0)),
+            1 => complete.prop_map(|mut message| {
                 let middle = message.len() / 2;
                 message[middle] ^= 0x55;
                 message
@@ -605,7 +605,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parts_make_no_difference(
+        fn the_result_does_not_depend_on_the_parts(
             pieces in prop::collection::vec(piece(), 1..30),
             chosen in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
             skip: bool,
@@ -633,15 +633,15 @@ mod tests {
 
     #[test]
     fn a_missing_data_set_does_not_hide_the_next_message() {
-        let whole = message(Kind::Request, 7, b"data", 0);
-        let stream = [&whole[..whole.len() - 16], &whole[..]].concat();
+        let complete = message(Kind::Request, 7, b"data", 0);
+        let stream = [&complete[..complete.len() - 16], &complete[..]].concat();
         let decoded = decode(&stream.into(), Framing::PData, OnInvalid::Skip);
         assert_eq!(decoded.events.num_rows(), 1);
         assert_eq!(decoded.rejected[0].reason, Reason::MissingDataSet);
     }
 
     #[test]
-    fn text_of_latin_1_becomes_utf_8() {
+    fn latin_1_text_is_converted_to_utf_8() {
         let mut command_set = CommandSet::new(Kind::Response, false);
         command_set.set(Field::ErrorComment, Value::Text(b"caf\xe9"));
         let mut stream = Vec::new();

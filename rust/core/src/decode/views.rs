@@ -78,8 +78,8 @@ pub fn viewed_text(
         return StringViewArray::new(views, buffers, valid);
     }
     // SAFETY: each view was made from a slice of one of the buffers, which cannot change since
-    // then, and the slice is ASCII or was a `String`. Another check takes as long as all decoding;
-    // tests and fuzz targets do it.
+    // then, and the slice is ASCII or was a `String`. A second check takes as long as all decoding;
+    // tests and fuzz targets make it.
     unsafe { StringViewArray::new_unchecked(views, buffers, valid) }
 }
 

@@ -122,7 +122,7 @@ impl<'a> Block<'a> {
     }
 
     /// Encodes the structured data sets of a row that is checked alone. A data set without elements
-    /// then counts as none.
+    /// then counts as absent.
     pub fn encode_structured(&mut self, row: usize) -> Result<(), Rejection> {
         for data_sets in &mut self.structured {
             data_sets.encode(self.first + row)?;

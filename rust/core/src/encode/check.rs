@@ -1,8 +1,8 @@
 //! Checks rows in runs.
 //!
-//! Most rows are like a row before: one template serves for all of them, and the rest of their
-//! checks is done for a block at once. Other rows, and all rejected ones, are checked element by
-//! element; only this way has all rules.
+//! Most rows are like an earlier row: they share its template, and their remaining checks are made
+//! for a block at once. Other rows, and all rejected ones, are checked element by element; only this
+//! path implements all rules.
 
 use std::ops::Range;
 
@@ -159,7 +159,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// Message IDs count from 1 to 65535 and start again.
+    /// Message IDs run from 1 to 65535, and then from 1 again.
     fn message_id(&self) -> u16 {
         (self.number % 65535 + 1) as u16
     }

@@ -76,10 +76,10 @@ impl KnownRejections {
 }
 
 /// Appends rejections to others. There are mostly none.
-pub fn appended(mut before: Vec<Rejection>, behind: Vec<Rejection>) -> Vec<Rejection> {
+pub fn appended(mut before: Vec<Rejection>, later: Vec<Rejection>) -> Vec<Rejection> {
     if before.is_empty() {
-        return behind;
+        return later;
     }
-    before.extend(behind);
+    before.extend(later);
     before
 }

@@ -117,8 +117,8 @@ fn encode_parts(
     // Parts are taken in order: all parts before a failed one were taken.
     let failed = AtomicBool::new(false);
     let parts = iter::from_fn(|| {
-        let goes_on = rest.rows.count > 0 && !failed.load(Ordering::Relaxed);
-        goes_on.then(|| rest.take(&mut lengths, options, least))
+        let continues = rest.rows.count > 0 && !failed.load(Ordering::Relaxed);
+        continues.then(|| rest.take(&mut lengths, options, least))
     });
     let work = |part: RowPart<'_>| {
         part.encode(options).inspect_err(|_| failed.store(true, Ordering::Relaxed))
@@ -405,7 +405,7 @@ mod tests {
     }
 
     /// Whether the last offset is the length of the stream.
-    fn is_whole(encoded: &Encoded) -> bool {
+    fn ends_at_its_length(encoded: &Encoded) -> bool {
         *encoded.offsets.last().unwrap() as usize == encoded.bytes.len()
     }
 
@@ -426,7 +426,7 @@ mod tests {
             ] {
                 let options = with(framing, max_pdu_length, OnInvalid::Skip);
                 let one = encode(&all, &options, 65000, vec![]).unwrap();
-                assert!(is_whole(&one));
+                assert!(ends_at_its_length(&one));
                 for (threads, least) in [(2, 1), (3, 1000), (7, 20_000), (2, 100_000)] {
                     let more = encode_in_parts(&all, &options, 65000, vec![], threads, least);
                     let more = more.unwrap();

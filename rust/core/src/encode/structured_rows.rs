@@ -29,8 +29,8 @@ impl<'a> StructuredRows<'a> {
         Self { field: *field, columns, encoder, alone: None, length: 0 }
     }
 
-    /// Adds the field to the shape of each row, beginning with row `first`, that has a data set. A
-    /// data set without elements counts.
+    /// Adds the field to the shape of each row, beginning with row `first`, that has a data set, even
+    /// one without elements.
     pub fn add_to(&self, shapes: &mut [Shape], first: usize) {
         for (row, shape) in shapes.iter_mut().enumerate() {
             if !self.columns.is_null(first + row) {

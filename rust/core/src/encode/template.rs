@@ -63,7 +63,7 @@ impl Shape {
 
     /// Adds a text field or a data set field to the shapes of the rows that have it.
     pub fn add_cells(shapes: &mut [Self], field: Field, cells: &[Cell<'_>]) {
-        // A data set without bytes counts as none: its length, like that of null, is not above 0.
+        // A data set of zero bytes counts as absent: its length, like that of null, is not above 0.
         let least = if Field::DATA_SETS.contains(&field) { 0 } else { -1 };
         for (shape, cell) in shapes.iter_mut().zip(cells) {
             // The length of null is the largest number, which is -1 as a signed number.
@@ -133,31 +133,31 @@ impl<'a> Template<'a> {
         }
         let header = front.len();
         row.write(&mut front);
-        let mut cut = Cut::default();
+        let mut elements = ElementPositions::default();
         let mut at = header;
         for element in &ELEMENTS {
             let length = row.element_len(element);
-            cut.element(element.source, at, length);
+            elements.element(element.source, at, length);
             at += length;
         }
-        let mut back = front.split_off(cut.uid_end);
-        front.truncate(cut.uid_start);
+        let mut back = front.split_off(elements.uid_end);
+        front.truncate(elements.uid_start);
         let command_set = front.len() + back.len() - header;
         let front_len = front.len() as u8;
         let in_front = |place: Option<usize>| place.map_or(front_len, |place| place as u8);
-        let in_back = |place: Option<usize>| place.map(|place| (place - cut.uid_end) as u8);
+        let in_back = |place: Option<usize>| place.map(|place| (place - elements.uid_end) as u8);
         let data_set = back.len() as u8;
         if framed && row.data_set {
             back.extend(headers(context_id, LAST, 0));
         }
         let positions = Positions {
             headers: if framed { 0 } else { front_len },
-            group_length: in_front(cut.group_length),
-            message_id: in_front(cut.message_id),
-            status: in_front(cut.status),
-            error_id: in_front(cut.error_id),
-            uid_length: in_front(cut.has_uid.then(|| cut.uid_start - 4)),
-            event_type: in_back(cut.event_type).unwrap_or(back.len() as u8),
+            group_length: in_front(elements.group_length),
+            message_id: in_front(elements.message_id),
+            status: in_front(elements.status),
+            error_id: in_front(elements.error_id),
+            uid_length: in_front(elements.has_uid.then(|| elements.uid_start - 4)),
+            event_type: in_back(elements.event_type).unwrap_or(back.len() as u8),
             data_set,
         };
         Self {
@@ -251,7 +251,7 @@ pub fn set_data_set_length(out: &mut [u8], begin: usize, length: usize) {
 
 /// The positions of the elements of a command set.
 #[derive(Default)]
-struct Cut {
+struct ElementPositions {
     group_length: Option<usize>,
     message_id: Option<usize>,
     status: Option<usize>,
@@ -262,7 +262,7 @@ struct Cut {
     uid_end: usize,
 }
 
-impl Cut {
+impl ElementPositions {
     fn element(&mut self, source: Source, at: usize, length: usize) {
         let value = (length > 0).then_some(at + 8);
         match source {

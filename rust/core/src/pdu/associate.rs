@@ -82,15 +82,15 @@ fn items(bytes: &[u8]) -> impl Iterator<Item = Option<(u8, &[u8])>> {
             return Some(None);
         };
         let split = value.split_at_checked(u16::from_be_bytes([l0, l1]).into());
-        Some(split.map(|(value, behind)| {
-            rest = Some(behind);
+        Some(split.map(|(value, after)| {
+            rest = Some(after);
             (kind, value)
         }))
     })
 }
 
 fn push(items: &mut Vec<u8>, kind: u8, value: &[u8]) {
-    let length = u16::try_from(value.len()).expect("it is no longer than what was received");
+    let length = u16::try_from(value.len()).expect("it is no longer than the received PDU");
     items.extend([kind, 0]);
     items.extend(length.to_be_bytes());
     items.extend(value);
@@ -121,8 +121,8 @@ fn result(value: &[u8]) -> Option<Vec<u8>> {
     Some(vec![id, 0, result, 0, TRANSFER_SYNTAX, 0, 0, 0])
 }
 
-/// The sub-items of the user information that events depend on, each with the length that its
-/// content has.
+/// The sub-items of the user information that events depend on, each with the length of its
+/// content.
 fn user_information(value: &[u8]) -> Option<Vec<u8>> {
     let mut kept = Vec::new();
     for item in items(value) {
@@ -208,15 +208,15 @@ mod tests {
 
     #[test]
     fn a_truncated_pdu_is_not_reduced() {
-        let whole = pdu(1, &[item(0x20, b"\x01\0\0\0\x30\0\0\x031.2"), item(0x50, b"")]);
-        assert_eq!(significant(&whole), Some(whole.clone()));
-        for length in 0..whole.len() {
-            assert_eq!(significant(&whole[..length]), None);
+        let complete = pdu(1, &[item(0x20, b"\x01\0\0\0\x30\0\0\x031.2"), item(0x50, b"")]);
+        assert_eq!(significant(&complete), Some(complete.clone()));
+        for length in 0..complete.len() {
+            assert_eq!(significant(&complete[..length]), None);
         }
-        for length in ITEMS_AT + 1..whole.len() - ITEM_HEADER {
-            let mut cut = whole[..length].to_vec();
-            cut[2..PDU_HEADER].copy_from_slice(&((length - PDU_HEADER) as u32).to_be_bytes());
-            assert_eq!(significant(&cut), None);
+        for length in ITEMS_AT + 1..complete.len() - ITEM_HEADER {
+            let mut truncated = complete[..length].to_vec();
+            truncated[2..PDU_HEADER].copy_from_slice(&((length - PDU_HEADER) as u32).to_be_bytes());
+            assert_eq!(significant(&truncated), None);
         }
     }
 }

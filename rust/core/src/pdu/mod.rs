@@ -2,7 +2,7 @@
 //!
 //! In: command sets and data sets, or the bytes of one direction of an association.
 //! Out: P-DATA-TF PDUs with their lengths and PDVs, or the PDVs one by one.
-//! Of A-ASSOCIATE PDUs, the part that captures and negotiation share.
+//! The part of A-ASSOCIATE PDUs that captures and negotiation share is here, too.
 
 pub mod associate;
 pub mod read;

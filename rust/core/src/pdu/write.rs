@@ -34,8 +34,8 @@ impl MaxPduLength {
         }
     }
 
-    /// The same where fragments have to have an even length (PS3.8 E.1): an odd maximum leaves no room
-    /// for its last byte. One of 7 has no room for an even fragment, and stays as it is.
+    /// The maximum for fragments of even length (PS3.8 E.1): the last byte of an odd maximum is not
+    /// used. A maximum of 7, which has no room for an even fragment, does not change.
     ///
     /// ```
     /// use fastdimse_core::pdu::write::MaxPduLength;

@@ -14,7 +14,7 @@ pub enum CharacterSet {
     #[default]
     Default,
     /// A character set without code extensions (PS3.5 6.1.2.5.4): Unicode, GB 18030 or GBK.
-    Whole(SpecificCharacterSet),
+    WithoutExtensions(SpecificCharacterSet),
     /// One or several character sets with code extensions.
     Extended(CodeExtensions),
     /// An unsupported character set.
@@ -32,7 +32,7 @@ impl CharacterSet {
             // Further values are ignored (PS3.5 6.1.2.5.4).
             _ if matches!(first, "ISO_IR 192" | "ISO_IR_192" | "GB18030" | "GBK" | "GB2312") => {
                 SpecificCharacterSet::from_code(first)
-                    .map_or_else(|| Self::Other(value.into()), Self::Whole)
+                    .map_or_else(|| Self::Other(value.into()), Self::WithoutExtensions)
             }
             _ => CodeExtensions::parse(value)
                 .map_or_else(|| Self::Other(value.into()), Self::Extended),
@@ -48,8 +48,8 @@ impl CharacterSet {
         match self {
             Self::Default if escapes => CodeExtensions::default().decode(vr, text).map(Cow::Owned),
             Self::Default => Some(text.iter().copied().map(char::from).collect::<String>().into()),
-            Self::Whole(_) if escapes => None,
-            Self::Whole(known) => {
+            Self::WithoutExtensions(_) if escapes => None,
+            Self::WithoutExtensions(known) => {
                 let found = known.decode(text).ok()?;
                 // The codec replaces undecodable bytes with octal numbers, so the text must encode
                 // to the same bytes.
@@ -68,7 +68,7 @@ impl CharacterSet {
         match self {
             Self::Default | Self::Other(_) => None,
             // The codec may replace missing characters, so the bytes must decode to the same text.
-            Self::Whole(known) => known
+            Self::WithoutExtensions(known) => known
                 .encode(text)
                 .ok()
                 .filter(|bytes| known.decode(bytes).is_ok_and(|back| back == text)),
@@ -80,7 +80,7 @@ impl CharacterSet {
     pub fn name(&self) -> Cow<'_, str> {
         match self {
             Self::Default => "ISO_IR 6".into(),
-            Self::Whole(known) => known.name(),
+            Self::WithoutExtensions(known) => known.name(),
             Self::Extended(extended) => extended.name().into(),
             Self::Other(other) => (&**other).into(),
         }

@@ -216,7 +216,7 @@ impl CodeExtensions {
         Some(bytes).filter(|bytes| self.decode(vr, bytes).as_deref() == Some(text))
     }
 
-    /// Selects one-byte characters again. Many readers then forget the selection for other bytes.
+    /// Selects one-byte characters again. Many readers then reset the selection for other bytes.
     fn leave_pairs(&self, state: &mut Selection, bytes: &mut Vec<u8>) {
         if state.low.form == Form::LowPairs {
             *state = Selection { low: self.initial.low, high: None };
@@ -273,8 +273,8 @@ impl CodeElement {
             Form::Single => None,
             Form::Pairs => {
                 let mut extended = run.split(u8::is_ascii);
-                let whole = extended.all(|pairs| self.has_pairs(pairs));
-                whole.then(|| decode(run)).flatten().map(|text| self.as_readers_have(&text))
+                let complete = extended.all(|pairs| self.has_pairs(pairs));
+                complete.then(|| decode(run)).flatten().map(|text| self.other_readers_text(&text))
             }
             Form::LowPairs => {
                 let high: Vec<u8> = run.iter().map(|byte| byte | 0x80).collect();
@@ -290,15 +290,15 @@ impl CodeElement {
                     ),
                     _ => decode(&high),
                 };
-                text.map(|text| self.as_readers_have(&text))
+                text.map(|text| self.other_readers_text(&text))
             }
         }
     }
 
     fn encode(&self, character: char) -> Option<Vec<u8>> {
         let mut text = [0; 4];
-        let of_codec = self.of_codec(character);
-        let text = of_codec.encode_utf8(&mut text);
+        let codec_character = self.codec_character(character);
+        let text = codec_character.encode_utf8(&mut text);
         let mut bytes = self.codec.encode(text, EncoderTrap::Strict).ok()?;
         let has = match self.form {
             Form::Ascii => false,
@@ -335,15 +335,17 @@ impl CodeElement {
             })
     }
 
-    /// Replaces the characters for which readers other than Windows have different ones.
-    fn as_readers_have(&self, text: &str) -> String {
-        let of = |character| self.readings().iter().find(|(codec, _)| *codec == character);
-        text.chars().map(|character| of(character).map_or(character, |(_, other)| *other)).collect()
+    /// Replaces the characters that readers other than Windows decode differently.
+    fn other_readers_text(&self, text: &str) -> String {
+        let reading = |character| self.readings().iter().find(|(codec, _)| *codec == character);
+        text.chars()
+            .map(|character| reading(character).map_or(character, |(_, other)| *other))
+            .collect()
     }
 
-    fn of_codec(&self, character: char) -> char {
-        let of = self.readings().iter().find(|(_, other)| *other == character);
-        of.map_or(character, |(codec, _)| *codec)
+    fn codec_character(&self, character: char) -> char {
+        let reading = self.readings().iter().find(|(_, other)| *other == character);
+        reading.map_or(character, |(codec, _)| *codec)
     }
 
     /// Characters of the codec, and those of other readers.

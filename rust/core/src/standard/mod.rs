@@ -2,7 +2,7 @@
 //!
 //! In: a tag, keyword, VR, UID, Status or character set.
 //! Out: its name, form, events or encoding.
-//! Nothing in this room depends on rows or streams.
+//! Nothing in this folder depends on rows or streams.
 
 pub mod attribute;
 pub mod character_set;

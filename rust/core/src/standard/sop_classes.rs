@@ -101,7 +101,8 @@ const fn event_type(id: u16, name: &'static str, attributes: &'static [Attribute
     EventType { id, name, attributes, in_one_place: &[] }
 }
 
-/// The SOP Class with this UID, be it the one that is negotiated or the one that events have.
+/// The SOP Class with this UID: the one that is negotiated, or the Affected SOP Class UID of its
+/// events.
 ///
 /// ```
 /// use fastdimse_core::standard::sop_classes::sop_class;
@@ -127,12 +128,12 @@ pub fn abstract_syntaxes(affected: &str) -> impl Iterator<Item = &str> {
 /// abstract syntax.
 ///
 /// ```
-/// use fastdimse_core::standard::sop_classes::travels_on;
+/// use fastdimse_core::standard::sop_classes::can_be_sent_on;
 /// let (printer, grayscale_print) = ("1.2.840.10008.5.1.1.16", "1.2.840.10008.5.1.1.9");
-/// assert!(travels_on(printer, printer) && travels_on(printer, grayscale_print));
-/// assert!(!travels_on(grayscale_print, printer));
+/// assert!(can_be_sent_on(printer, printer) && can_be_sent_on(printer, grayscale_print));
+/// assert!(!can_be_sent_on(grayscale_print, printer));
 /// ```
-pub fn travels_on(affected: &str, abstract_syntax: &str) -> bool {
+pub fn can_be_sent_on(affected: &str, abstract_syntax: &str) -> bool {
     // The usual case, which is a cheap comparison.
     affected == abstract_syntax || abstract_syntaxes(affected).any(|uid| uid == abstract_syntax)
 }
@@ -434,7 +435,7 @@ mod tests {
         assert_eq!(all(printer), [printer, "1.2.840.10008.5.1.1.9", "1.2.840.10008.5.1.1.18"]);
         let step = |last: &str| format!("1.2.840.10008.5.1.4.34.6.{last}");
         assert_eq!(all(&step("1")), ["1", "4", "3", "2", "5"].map(step));
-        assert!(!travels_on(printer, &step("4")));
+        assert!(!can_be_sent_on(printer, &step("4")));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::uid::{self, UidError};
 #[non_exhaustive]
 pub enum VrError {
     /// Too many characters.
-    #[error("{found} characters, the VR {vr} allows {most}")]
+    #[error("{found} characters, but the VR {vr} allows {most}")]
     TooLong {
         /// The VR.
         vr: &'static str,
@@ -28,7 +28,7 @@ pub enum VrError {
         character: char,
         /// Its position, in characters from 0.
         at: usize,
-        /// What is accepted.
+        /// The accepted values.
         hint: &'static str,
     },
     /// Text that does not have the form of the VR.
@@ -36,7 +36,7 @@ pub enum VrError {
     Form {
         /// The VR.
         vr: &'static str,
-        /// What is accepted.
+        /// The accepted values.
         expected: &'static str,
     },
     /// A number outside the range of the VR.
@@ -44,7 +44,7 @@ pub enum VrError {
     Number {
         /// The VR.
         vr: &'static str,
-        /// What is accepted.
+        /// The accepted values.
         expected: &'static str,
     },
     /// A number of bytes that is not a multiple of the VR's unit.

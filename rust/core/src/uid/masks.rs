@@ -79,7 +79,7 @@ pub fn conformant_each<'a, T: Copy>(
 ) {
     let Some((one, others)) = uids.split_first() else { return };
     let is_same = |other: &Cell<'_>| {
-        other.prefetch_behind();
+        other.prefetch_ahead();
         other.is_equal(*one)
     };
     if others.iter().all(is_same) {
@@ -115,7 +115,7 @@ fn conformant<'a, T>(
     of_window: impl Fn(&[u8; WINDOW]) -> Characters,
 ) {
     for (uid, found) in uids.iter().zip(found) {
-        uid.prefetch_behind();
+        uid.prefetch_ahead();
         let length = uid.length();
         let conformant = match uid.window() {
             Some(window) => is_conformant(of_window(window), length),
@@ -298,12 +298,12 @@ mod tests {
     #[test]
     fn every_register_width_finds_the_same() {
         // Bytes after the text must not count: more of a UID, or the end of the buffer.
-        for behind in [&[][..], b".", &[b'7'; 64], &[0xff; 64]] {
+        for after in [&[][..], b".", &[b'7'; 64], &[0xff; 64]] {
             for length in 0..=70 {
                 let text: Vec<u8> = b"1.23.4567.8.".iter().copied().cycle().take(length).collect();
                 for place in 0..length.max(1) {
                     for byte in 0..=u8::MAX {
-                        let mut buffer = [&text[..], behind].concat();
+                        let mut buffer = [&text[..], after].concat();
                         if let Some(one) = buffer[..length].get_mut(place) {
                             *one = byte;
                         }

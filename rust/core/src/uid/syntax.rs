@@ -14,7 +14,7 @@ pub enum UidError {
     #[error("a UID must have at least one character")]
     Empty,
     /// More than 64 characters.
-    #[error("a UID has at most 64 characters, this one has {0}")]
+    #[error("a UID has at most 64 characters, not {0}")]
     TooLong(usize),
     /// A character that is neither a digit nor a full stop.
     #[error("a UID has only digits and full stops, not byte {byte:#04x} at position {at}")]

@@ -190,7 +190,7 @@ impl Proposal {
         result: Option<&PresentationContextResult>,
         variables: &[UserVariableItem],
     ) -> Result<TransferSyntax, &'static str> {
-        let result = result.ok_or("the peer did not mention it")?;
+        let result = result.ok_or("the response of the peer does not contain it")?;
         if let Some(why) = reason_of(&result.reason) {
             return Err(why);
         }
@@ -222,10 +222,10 @@ impl Proposal {
 
 /// A missing sub-item does not reject the role: many peers that accept events do not support role
 /// selection.
-fn refuses_scp(variables: &[UserVariableItem], of: &str) -> bool {
+fn refuses_scp(variables: &[UserVariableItem], sop_class: &str) -> bool {
     variables.iter().any(|item| match item {
-        UserVariableItem::ScuScpRoleSelectionSubItem(sop_class, roles) => {
-            uid(sop_class) == of && !roles.scp
+        UserVariableItem::ScuScpRoleSelectionSubItem(role_class, roles) => {
+            uid(role_class) == sop_class && !roles.scp
         }
         _ => false,
     })
@@ -240,7 +240,7 @@ pub(crate) fn longest_pdu(variables: &[UserVariableItem]) -> u32 {
     length.unwrap_or(0)
 }
 
-/// Replaces 0, no limit, by the maximum message length. The peer must learn a limit, because a PDU
+/// Replaces 0, no limit, by the maximum message length. The peer must be given a limit, because a PDU
 /// is kept in memory until it is complete.
 pub fn finite_pdu_length(max_pdu_length: u32, max_message_length: usize) -> u32 {
     match max_pdu_length {

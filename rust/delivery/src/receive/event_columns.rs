@@ -69,7 +69,7 @@ pub fn received(chunks: &[Chunk]) -> RecordBatch {
         transfer_syntaxes(&decoded.events, chunks, &places),
     ];
     columns.extend(decoded.events.columns().iter().cloned());
-    debug_assert_eq!(decoded.rejected, [], "an event that has no row is refused when it comes");
+    debug_assert_eq!(decoded.rejected, [], "an event without a row is rejected on arrival");
     RecordBatch::try_new(schema(), columns).expect("the columns fit the schema")
 }
 

@@ -162,19 +162,19 @@ impl Listener {
         !running(&mut waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 
-    /// Stops, and waits until all threads have ended. `go_on` is called again and again during the
+    /// Stops, and waits until all threads have ended. `check` is called repeatedly during the
     /// wait.
     ///
     /// # Errors
     ///
-    /// The error of `go_on`.
-    pub fn close<E>(&self, mut go_on: impl FnMut() -> Result<(), E>) -> Result<(), E> {
+    /// The error of `check`.
+    pub fn close<E>(&self, mut check: impl FnMut() -> Result<(), E>) -> Result<(), E> {
         const POLL_INTERVAL: Duration = Duration::from_millis(50);
         self.stop();
         let begin = Instant::now();
         let mut patient = true;
         while !self.wait(POLL_INTERVAL) {
-            go_on()?;
+            check()?;
             if patient && begin.elapsed() >= LAST_RESPONSES {
                 // Do not wait for a peer that does not read.
                 self.shared.shutdown(Shutdown::Both);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::receive::receiver::Chunk;
 
-/// An upper bound of the memory of a chunk besides its bytes.
+/// An upper bound of the memory of a chunk in addition to its bytes.
 const OVERHEAD: usize = 256;
 
 /// A bounded queue of chunks.

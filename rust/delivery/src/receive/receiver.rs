@@ -13,7 +13,7 @@ use fastdimse_core::decode::check_uids;
 use fastdimse_core::field::{Field, Kind};
 use fastdimse_core::pdu::write::{LAST, MaxPduLength, headers, write_message};
 use fastdimse_core::rejection::{Reason, Rejection};
-use fastdimse_core::standard::sop_classes::travels_on;
+use fastdimse_core::standard::sop_classes::can_be_sent_on;
 use fastdimse_core::standard::status::describe;
 use rustls::ServerConfig;
 
@@ -55,7 +55,7 @@ pub struct Origin {
 pub struct Chunk {
     /// The association.
     pub origin: Arc<Origin>,
-    /// The PDUs. Each event has PDUs of its own, whatever PDUs it arrived in.
+    /// The PDUs. Each event has its own PDUs, even if it shared a PDU when it arrived.
     pub bytes: Vec<u8>,
     /// The number of events.
     pub events: usize,
@@ -233,7 +233,7 @@ struct Receiver<'a> {
     /// The maximum PDU length that the peer accepts.
     max_pdu_length: MaxPduLength,
     messages: Messages,
-    /// Events for the sink, each in PDUs of its own.
+    /// Events for the sink, each in its own PDUs.
     chunk: Vec<u8>,
     /// The number of these events.
     events: usize,
@@ -382,7 +382,7 @@ impl Receiver<'_> {
         }
         let class = String::from_utf8_lossy(event.get(Field::AffectedSOPClassUID).text()?);
         let negotiated = &self.origin.accepted.contexts.get(&context_id)?.abstract_syntax;
-        if travels_on(&class, negotiated) {
+        if can_be_sent_on(&class, negotiated) {
             return None;
         }
         let status = match self.service.acceptor.sop_classes.contains(&*class) {

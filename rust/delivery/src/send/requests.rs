@@ -64,7 +64,8 @@ pub fn encode_requests(
         on_invalid: OnInvalid::Skip,
         conformant_uids,
     };
-    let encoded = encode(&columns, &options, first_row, rejections).expect("bad rows are skipped");
+    let encoded =
+        encode(&columns, &options, first_row, rejections).expect("invalid rows are skipped");
     let message_ids = message_ids(&encoded.bytes);
     Ok(EncodedRequests { encoded, message_ids })
 }

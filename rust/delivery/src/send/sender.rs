@@ -60,7 +60,7 @@ pub enum Control {
     Cancel,
 }
 
-/// Called again and again, at least every [`POLL_INTERVAL`].
+/// Called repeatedly, at least every [`POLL_INTERVAL`].
 pub type ControlFn<'a> = &'a mut dyn FnMut(Instant) -> Control;
 
 /// The maximum number of unexpected responses to keep: a peer may send any number.
@@ -239,7 +239,7 @@ impl Sender {
             })?;
         }
         // Messages that are not responses do not extend the response timeout.
-        self.check_silence(now)?;
+        self.check_response_timeout(now)?;
         self.check_interrupt(now, control)
     }
 
@@ -255,7 +255,7 @@ impl Sender {
         }
     }
 
-    fn check_silence(&self, now: Instant) -> Result<(), Failure> {
+    fn check_response_timeout(&self, now: Instant) -> Result<(), Failure> {
         let timeout = self.timeouts.response;
         match !self.outstanding.is_empty() && now - self.last_response >= timeout {
             true => Err(Failure::ReadTimeout(timeout)),

@@ -187,9 +187,9 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
     // Some of the system's authorities may be unsupported.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     match roots.is_empty() {
-        true => {
-            Err(TlsError::Options("the system trusts no authority: give a file of them".to_owned()))
-        }
+        true => Err(TlsError::Options(
+            "the system has no trusted authorities: give a file of authorities".to_owned(),
+        )),
         false => Ok(roots),
     }
 }

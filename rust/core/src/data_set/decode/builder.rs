@@ -49,12 +49,12 @@ impl Stop {
     }
 }
 
-/// What to do with attributes outside the schema, and how many cells may be empty.
+/// What to do with attributes outside the schema, and the number of cells that may be empty.
 #[derive(Debug)]
 pub struct Limits {
     /// Attributes outside the schema.
     pub unknown: Unknown,
-    /// How many more cells may be empty. At 0 reading stops.
+    /// The number of further cells that may be empty. Reading stops at 0.
     pub absent: usize,
 }
 
@@ -476,7 +476,7 @@ impl AttributeBuilder {
     }
 }
 
-// A function of its own, so that the loop has all registers.
+// A separate function, so that the loop has all registers.
 #[inline(never)]
 fn push_items(
     items: &mut DataSetBuilder,

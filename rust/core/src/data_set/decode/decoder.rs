@@ -57,7 +57,7 @@ pub fn decode_data_sets<'a>(
 /// The number of data sets from which the size of the columns is estimated.
 const SAMPLE: usize = 16;
 
-/// What the caller can do about data sets that are too wide.
+/// Advice for the caller, in the error of a data set that is too wide.
 const INSTEAD: &str =
     "give a schema of the attributes that matter, or decode fewer data sets together";
 
@@ -239,8 +239,8 @@ fn measure(
         let all = widths.items_of(column);
         let mut items = elements.items(&element)?;
         while let Some(mut item) = items.next()? {
-            let of = widths.item(all);
-            measure(widths, of, &mut item)?;
+            let row = widths.item(all);
+            measure(widths, row, &mut item)?;
             items.continue_after(&item);
         }
         if element.value.is_none() {
@@ -295,8 +295,8 @@ fn find(
 /// The attribute of an element. An element of unknown VR has the VR of the dictionary; an element
 /// with items is a sequence.
 fn attribute(element: &Element<'_>) -> Attribute {
-    let said = element.vr.filter(|&vr| vr != VR::UN);
-    let attribute = Attribute::new(element.tag, said);
+    let vr = element.vr.filter(|&vr| vr != VR::UN);
+    let attribute = Attribute::new(element.tag, vr);
     match (element.value, attribute.vr) {
         (None, VR::UN) => Attribute::new(element.tag, Some(VR::SQ)),
         _ => attribute,
@@ -374,11 +374,11 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_is_an_error_or_a_shorter_data_set() {
+    fn a_truncated_data_set_is_an_error_or_shorter() {
         for end in 0..DELIMITED.len() {
             let found = decoded(&[&DELIMITED[..end]], IMPLICIT);
-            let whole = end == 0 || end == DELIMITED.len() - 10;
-            assert_eq!(found.wrong.is_empty(), whole, "{end}");
+            let complete = end == 0 || end == DELIMITED.len() - 10;
+            assert_eq!(found.wrong.is_empty(), complete, "{end}");
         }
     }
 

@@ -1,5 +1,5 @@
 //! Iterates over the elements of a data set (PS3.5 7.1), and over the items of its sequences (PS3.5
-//! 7.5). Accepts everything that is not certainly wrong.
+//! 7.5). Accepts everything that is not clearly invalid.
 
 use dicom_core::{Tag, VR};
 
@@ -15,8 +15,8 @@ const ITEM_ENDS: Tag = Tag(0xFFFE, 0xE00D);
 
 const SEQUENCE_ENDS: Tag = Tag(0xFFFE, 0xE0DD);
 
-/// What some writers put in place of an unknown VR in Explicit VR, followed by a 16-bit length. The
-/// dictionary then gives the VR.
+/// The bytes that some writers put in place of an unknown VR in Explicit VR, followed by a 16-bit
+/// length. The VR of the dictionary is used instead.
 const UNKNOWN_VRS: [[u8; 2]; 2] = [*b"??", *b"  "];
 
 const UNDEFINED: u32 = u32::MAX;

@@ -239,8 +239,8 @@ impl<'c, 'o> Writer<'c, 'o> {
     /// Writes a run of UIDs if all of them are conformant.
     #[inline(always)]
     fn uids(&mut self, run: UidRun, row: usize) -> Option<()> {
-        let behind = self.uids[run.number].write(row, &mut self.out[self.at..])?.len();
-        self.at = self.out.len() - behind;
+        let room = self.uids[run.number].write(row, &mut self.out[self.at..])?.len();
+        self.at = self.out.len() - room;
         Some(())
     }
 
@@ -266,7 +266,7 @@ impl<'c, 'o> Writer<'c, 'o> {
         }
     }
 
-    // A function of its own, like that for sequences, so that the loop over UIDs has all registers.
+    // A separate function, as for sequences, so that the loop over UIDs has all registers.
     #[inline(never)]
     fn values(
         &mut self,
@@ -529,7 +529,7 @@ impl<'c, 'o> Writer<'c, 'o> {
                 if exact && float as i128 == number {
                     return self.float(vr, float);
                 }
-                Err(does_not_fit(vr, number, "it can't be given exactly"))
+                Err(does_not_fit(vr, number, "an integer that the VR represents exactly"))
             }
             _ => self.text(vr, number.to_string().as_bytes()),
         }

@@ -168,8 +168,8 @@ mod tests {
             let (mut blocks, mut at_end) = (UidBlock::all(&columns, form), BTreeSet::new());
             for row in (0..700).chain((0..700).rev()).chain((0..700).map(|row| row * 331 % 700)) {
                 let mut out = [0xaa; 2 * ROOM];
-                let found = blocks[0].write(row, &mut out).map(|behind| behind.len());
-                let found = found.map(|behind| out.len() - behind);
+                let found = blocks[0].write(row, &mut out).map(|rest| rest.len());
+                let found = found.map(|rest| out.len() - rest);
                 match (found, texts[row].as_ref()) {
                     (None, Some(uid)) if crate::uid::check(uid.as_bytes()).is_ok() => {
                         at_end.insert(row);
