@@ -680,7 +680,7 @@ REJECTED: list[tuple[dict[str, Any], str, str | None, str]] = [
     ({"Time": [2**32 * 10**9]}, "value", None, "Time: "),
     ({"SourceAddress": ["localhost"]}, "value", None, "SourceAddress: 'localhost' is not an IP"),
     ({"SourcePort": [65536]}, "value", None, "SourcePort: 65536 is not a port"),
-    ({"SourceAddress": ["::1"]}, "value", None, "IPv4 address and the other one of IPv6"),
+    ({"SourceAddress": ["::1"]}, "value", None, "IPv4 address and the other an IPv6 address"),
     (
         {"SourceAddress": ["192.0.2.2"], "SourcePort": [104]},
         "value",

@@ -86,10 +86,10 @@ impl CaptureColumn {
     /// The types to which a column of a table is cast, and their description.
     fn read_as(self) -> (Vec<DataType>, &'static str) {
         match self {
-            Self::Time => (vec![self.data_type(), DataType::Int64], "times (timestamp)"),
-            Self::Latency => (vec![self.data_type(), DataType::Int64], "spans of time (duration)"),
+            Self::Time => (vec![self.data_type(), DataType::Int64], "timestamps"),
+            Self::Latency => (vec![self.data_type(), DataType::Int64], "durations"),
             Self::SourcePort | Self::DestinationPort | Self::Association | Self::Frame => {
-                (vec![DataType::Int64], "whole numbers")
+                (vec![DataType::Int64], "integers")
             }
             _ => (vec![DataType::LargeUtf8], "text"),
         }

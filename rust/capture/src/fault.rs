@@ -25,9 +25,9 @@ pub enum FaultKind {
     NoPacket {
         /// The offset in the file.
         at: u64,
-        /// What is wrong.
+        /// The error.
         why: Box<str>,
-        /// What this means for the rest of the file.
+        /// The effect on the rest of the file.
         onwards: &'static str,
     },
     /// Packets of an unsupported link layer.
@@ -59,17 +59,17 @@ pub enum FaultKind {
         packets: u64,
     },
     /// Bytes of a TCP stream that were not captured.
-    #[error("{missing} bytes of the TCP stream are missing{rest}", rest = skipped(*.behind))]
+    #[error("{missing} bytes of the TCP stream are missing{rest}", rest = skipped_bytes(*.skipped))]
     MissingBytes {
         /// The number of missing bytes.
         missing: u64,
         /// The number of bytes after them that are skipped.
-        behind: usize,
+        skipped: usize,
     },
     /// A capture that begins inside an association.
     #[error(
         "the beginning of the stream with its A-ASSOCIATE PDUs was not captured{rest}",
-        rest = skipped(*.0)
+        rest = skipped_bytes(*.0)
     )]
     BeginsInside(usize),
     /// An A-ASSOCIATE PDU that violates PS3.8 9.3.2 or 9.3.3.
@@ -91,7 +91,7 @@ pub enum FaultKind {
     Message(#[from] Reason),
 }
 
-fn skipped(bytes: usize) -> String {
+fn skipped_bytes(bytes: usize) -> String {
     match bytes {
         0 => String::new(),
         _ => format!(", and {bytes} bytes without the beginning of a message are skipped"),

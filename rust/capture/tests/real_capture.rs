@@ -65,8 +65,8 @@ fn every_event_and_response() {
 fn events_round_trip_through_a_capture() {
     let first = reading(FILE).events;
     for format in [Format::Pcap, Format::PcapNg] {
-        let written =
-            write(std::slice::from_ref(&first), &options(format), vec![]).expect("all is good");
+        let written = write(std::slice::from_ref(&first), &options(format), vec![])
+            .expect("all rows are valid");
         let again = reading(&written.bytes);
         assert_eq!((again.packets, again.associations), (written.packets, written.associations));
         assert_eq!(again.faults, []);

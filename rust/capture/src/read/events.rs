@@ -185,7 +185,7 @@ struct Associations {
 impl Associations {
     /// Adds a connection if it is an association.
     fn add(&mut self, mut connection: Connection<'_>, faults: &mut Vec<Fault>) {
-        if connection.begins_otherwise() {
+        if connection.begins_without_pdu() {
             return;
         }
         let streams = [connection.stream(0), connection.stream(1)];
@@ -221,14 +221,14 @@ impl Associations {
             let first = run.marks.first().map(|mark| mark.frame);
             let known = run.missing == 0 && (stream.begins || association::begins(&run.bytes));
             let from = if known { Some(0) } else { next_message(&run.bytes, 0) };
-            let behind = from.unwrap_or(run.bytes.len());
+            let skipped = from.unwrap_or(run.bytes.len());
             if run.missing > 0 {
-                let fault = FaultKind::MissingBytes { missing: run.missing, behind };
+                let fault = FaultKind::MissingBytes { missing: run.missing, skipped };
                 faults.push(Fault::stream(direction, fault, run.offset - run.missing, first));
             } else if !known {
                 faults.push(Fault::stream(
                     direction,
-                    FaultKind::BeginsInside(behind),
+                    FaultKind::BeginsInside(skipped),
                     run.offset,
                     first,
                 ));
@@ -246,7 +246,7 @@ impl Associations {
             end = run.offset + run.bytes.len() as u64;
         }
         if stream.missing > 0 {
-            let fault = FaultKind::MissingBytes { missing: stream.missing, behind: 0 };
+            let fault = FaultKind::MissingBytes { missing: stream.missing, skipped: 0 };
             faults.push(Fault::stream(direction, fault, end, None));
         }
     }

@@ -211,7 +211,7 @@ impl<'a> Packets<'a> {
             }
             Block::Unknown(found) if in_order(found.block_type, *big_endian) == OBSOLETE_PACKET => {
                 self.frames += 1;
-                return Err(skipped(at, "a packet block of the obsolete kind".into()));
+                return Err(skipped(at, "an obsolete packet block".into()));
             }
             _ => return Ok(None),
         };
@@ -250,7 +250,7 @@ fn why(error: &nom::Err<PcapError<&[u8]>>) -> Box<str> {
         nom::Err::Error(error) | nom::Err::Failure(error) => match error {
             // The input would print the rest of the file.
             PcapError::NomError(_, kind) | PcapError::OwnedNomError(_, kind) => {
-                format!("a block against the rules: {kind:?}").into()
+                format!("an invalid block: {kind:?}").into()
             }
             other => other.to_string().into(),
         },

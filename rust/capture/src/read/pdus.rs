@@ -62,8 +62,8 @@ impl Readable {
             }
             let Some(rejection) = found else { break };
             wrong.push(rejection.shifted(begin));
-            let behind = begin + complete + 1;
-            from = next_message(&run.bytes, behind);
+            let next = begin + complete + 1;
+            from = next_message(&run.bytes, next);
         }
         wrong
     }

@@ -106,7 +106,7 @@ impl<'a> Connections<'a> {
     pub fn add(&mut self, packet: &Packet<'a>, segment: &Segment<'a>) {
         let mut key = [segment.source, segment.destination];
         key.sort();
-        let known = self.last.get(&key).copied().filter(|&known| self.all[known].goes_on(segment));
+        let known = self.last.get(&key).copied().filter(|&known| self.all[known].contains(segment));
         let index = known.unwrap_or(self.all.len());
         if known.is_none() {
             self.all.push(Connection::new(segment, packet.frame));
@@ -148,7 +148,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Whether a segment belongs to this connection, and not to a new one on the same ports.
-    fn goes_on(&self, segment: &Segment<'_>) -> bool {
+    fn contains(&self, segment: &Segment<'_>) -> bool {
         let half = &self.halves[self.side(segment.source)];
         match (half.syn, half.lowest) {
             _ if !segment.syn => true,
@@ -178,7 +178,7 @@ impl<'a> Connection<'a> {
 
     /// Whether a direction begins with anything but a PDU. Both directions of an association begin
     /// with one (PS3.8 9.3).
-    pub fn begins_otherwise(&self) -> bool {
+    pub fn begins_without_pdu(&self) -> bool {
         self.halves
             .iter()
             .any(|half| half.first_byte().is_some_and(|byte| !(1..=7).contains(&byte)))
@@ -224,7 +224,7 @@ impl<'a> Half<'a> {
         }
     }
 
-    /// Adds the new bytes of a piece. Of two copies the first one counts.
+    /// Adds the new bytes of a piece. The first of two copies counts.
     fn fill(&mut self, begin: u64, piece: Piece<'a>) {
         let end = begin + piece.bytes.len() as u64;
         let before = self.pieces.range(..=begin).next_back();

@@ -67,7 +67,7 @@ pub struct Endpoint {
 /// Checks that two ends can have a connection.
 pub fn check_ends([source, destination]: [Endpoint; 2]) -> Result<(), Reason> {
     let text = if source.address.is_ipv4() != destination.address.is_ipv4() {
-        "one is an IPv4 address and the other one of IPv6"
+        "one is an IPv4 address and the other an IPv6 address"
     } else if source == destination {
         "both ends have the same address and port"
     } else {

@@ -327,7 +327,8 @@ impl<'a> Plan<'a> {
         match (0..=last).contains(&time) && responded <= last {
             true => Ok((time, responded)),
             false => {
-                let text = format!("{time} ns since 1970 can't be said in a file of this format");
+                let text =
+                    format!("{time} ns since 1970 cannot be stored in a file of this format");
                 Err(wrong(CaptureColumn::Time, text))
             }
         }

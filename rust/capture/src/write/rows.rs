@@ -162,7 +162,7 @@ fn kind_of_row(columns: &EventColumns, row: usize) -> RowKind {
     }
 }
 
-/// Adds Message IDs from 1 to 65535, again and again, if there is no column of them.
+/// Adds a column of Message IDs, from 1 to 65535 and then from 1 again, if there is none.
 fn numbered(events: &RecordBatch) -> Result<RecordBatch, SchemaError> {
     let columns = EventColumns::new(events)?;
     if columns.has(Field::MessageID) {
