@@ -40,7 +40,7 @@ static COUNTING: Counting = Counting;
 
 /// The memory limit of reading, for each byte of a file and in addition.
 const TIMES: usize = 64;
-const BESIDES: usize = 1 << 17;
+const CONSTANT: usize = 1 << 17;
 
 const FILE_HEADER: [u8; 24] =
     [0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 101, 0, 0, 0];
@@ -51,8 +51,8 @@ fn file_of_segments(mut rest: &[u8]) -> Vec<u8> {
     let mut file = FILE_HEADER.to_vec();
     let mut due = [0_u32; 2];
     let mut time = 0_u32;
-    while let [flags, jump0, jump1, length, behind @ ..] = rest {
-        let (payload, behind) = behind.split_at(behind.len().min(usize::from(*length)));
+    while let [flags, jump0, jump1, length, after @ ..] = rest {
+        let (payload, after) = after.split_at(after.len().min(usize::from(*length)));
         let (side, flags) = (usize::from(flags >> 7), flags & 0x17);
         let jump = i32::from(i16::from_le_bytes([*jump0, *jump1]));
         let sequence = due[side].wrapping_add_signed(jump);
@@ -73,7 +73,7 @@ fn file_of_segments(mut rest: &[u8]) -> Vec<u8> {
         file.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
         file.extend(payload);
         due[side] = sequence.wrapping_add(payload.len() as u32 + u32::from(flags & 2 != 0));
-        rest = behind;
+        rest = after;
     }
     file
 }
@@ -98,8 +98,8 @@ fuzz_target!(|bytes: &[u8]| {
     MOST.store(NOW.load(Relaxed), Relaxed);
     let before = NOW.load(Relaxed);
     let Ok(capture) = read(&file) else { return };
-    let taken = MOST.load(Relaxed) - before;
-    assert!(taken <= TIMES * file.len() + BESIDES, "{taken} bytes for {}", file.len());
+    let used = MOST.load(Relaxed) - before;
+    assert!(used <= TIMES * file.len() + CONSTANT, "{used} bytes for {}", file.len());
     assert_eq!(capture.rows.len(), capture.events.num_rows());
     assert!(capture.associations > 0 || !capture.faults.is_empty());
     for faults in &capture.faults {
@@ -107,7 +107,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let rows = capture.events.num_rows();
     let has_times = capture.events["Time"].null_count() == 0;
-    let written = write(&[capture.events], &options(), Vec::new()).expect("bad rows are skipped");
+    let written = write(&[capture.events], &options(), Vec::new()).expect("invalid rows are skipped");
     let again = read(&written.bytes).expect("it is a capture");
     assert_eq!((again.packets, again.associations), (written.packets, written.associations));
     let rejected: Vec<usize> =

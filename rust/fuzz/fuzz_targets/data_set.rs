@@ -102,7 +102,7 @@ fn are_not_numbers(back: &ArrayRef, column: &ArrayRef) -> bool {
     of_floats && shown.contains("NaN") && format!("{back:?}") == shown
 }
 
-/// Whether bytes of odd length came back with a padding byte, which cannot be told from data.
+/// Whether bytes of odd length came back with a padding byte, which cannot be distinguished from data.
 fn is_padded(back: &ArrayRef, column: &ArrayRef) -> bool {
     let bytes =
         |array: &ArrayRef| array.as_binary_opt::<i64>().map(|array| array.value(0).to_vec());

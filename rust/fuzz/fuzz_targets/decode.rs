@@ -28,7 +28,7 @@ fuzz_target!(|bytes: &[u8]| {
         conformant_uids: false,
     };
     let columns = [EventColumns::new(&first.events).expect("our own columns")];
-    let encoded = encode(&columns, &options, 0, Vec::new()).expect("bad rows are skipped");
+    let encoded = encode(&columns, &options, 0, Vec::new()).expect("invalid rows are skipped");
     let again = decode(&encoded.bytes.into(), Framing::PData, OnInvalid::Raise);
     assert!(again.rejected.is_empty(), "{:?}", again.rejected);
     assert_eq!(again.events.num_rows() + encoded.rejected.len(), first.events.num_rows());

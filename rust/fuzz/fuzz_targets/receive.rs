@@ -26,7 +26,7 @@ static LISTENER: LazyLock<TcpListener> =
 /// The Status of the sink, which the receiver itself never uses.
 const STATUS: u16 = 0xB123;
 
-/// A sink that responds before or after it takes events.
+/// A sink that responds before or after it receives events.
 struct Both {
     at_once: bool,
     chunks: Mutex<Vec<Chunk>>,
@@ -39,14 +39,14 @@ impl EventSink for Both {
     }
 
     fn receive(&self, chunk: Chunk) -> Delivered {
-        let answered = Delivered::Processed(chunk.bytes.clone(), vec![STATUS; chunk.events]);
+        let processed = Delivered::Processed(chunk.bytes.clone(), vec![STATUS; chunk.events]);
         self.chunks.lock().unwrap().push(chunk);
-        if self.at_once { Delivered::Stored } else { answered }
+        if self.at_once { Delivered::Stored } else { processed }
     }
 }
 
 /// The Message IDs of the events with the sink's Status in their responses.
-fn answered(mut stream: &[u8]) -> Vec<u16> {
+fn responded_ids(mut stream: &[u8]) -> Vec<u16> {
     let mut ids = Vec::new();
     let mut messages = Messages::new(usize::MAX);
     while let Some(header) = stream.first_chunk::<6>() {
@@ -66,8 +66,8 @@ fn answered(mut stream: &[u8]) -> Vec<u16> {
     ids
 }
 
-/// The Message IDs of the events that the sink took.
-fn taken(chunks: &[Chunk]) -> Vec<u16> {
+/// The Message IDs of the events that the sink received.
+fn received_ids(chunks: &[Chunk]) -> Vec<u16> {
     let mut ids = Vec::new();
     for chunk in chunks {
         let read = Messages::new(usize::MAX).add(&chunk.bytes, |arrived| {
@@ -109,21 +109,21 @@ fuzz_target!(|data: &[u8]| {
     socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
     let mut reading = peer.try_clone().unwrap();
     let read = std::thread::spawn(move || {
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         // Data before a reset is still read.
-        let _ = reading.read_to_end(&mut answers);
-        answers
+        let _ = reading.read_to_end(&mut responses);
+        responses
     });
     peer.write_all(bytes).unwrap();
     peer.shutdown(Shutdown::Write).unwrap();
-    let taker = Both { at_once: first & 1 > 0, chunks: Mutex::default() };
-    let _ = serve(socket, 1, &service, &taker, &|_| ());
-    let answers = read.join().unwrap();
-    let chunks = taker.chunks.into_inner().unwrap();
+    let sink = Both { at_once: first & 1 > 0, chunks: Mutex::default() };
+    let _ = serve(socket, 1, &service, &sink, &|_| ());
+    let responses = read.join().unwrap();
+    let chunks = sink.chunks.into_inner().unwrap();
     let events: usize = chunks.iter().map(|chunk| chunk.events).sum();
     assert_eq!(received(&chunks).num_rows(), events);
-    // Responses before an A-ABORT or a reset can be lost, but no event has a response without being
-    // taken.
-    let (answered, taken) = (answered(&answers), taken(&chunks));
-    assert!(taken.starts_with(&answered), "{answered:?} of {taken:?}");
+    // Responses before an A-ABORT or a reset can be lost, but the sink has received every event with
+    // a response.
+    let (responded, received) = (responded_ids(&responses), received_ids(&chunks));
+    assert!(received.starts_with(&responded), "{responded:?} of {received:?}");
 });

@@ -81,7 +81,7 @@ fuzz_target!(|input: (Vec<Event>, u16)| {
         conformant_uids: true,
     };
     let columns = [EventColumns::new(&table(&events)).expect("our own columns")];
-    let encoded = encode(&columns, &options, 0, Vec::new()).expect("bad rows are skipped");
+    let encoded = encode(&columns, &options, 0, Vec::new()).expect("invalid rows are skipped");
     let stream = encoded.bytes.into();
     let decoded = decode(&stream, Framing::PData, OnInvalid::Raise);
     assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);
@@ -98,7 +98,7 @@ fuzz_target!(|input: (Vec<Event>, u16)| {
         assert_eq!(i32::from(types.value(row)), event.event_type);
         let data_set = if event.response { reply } else { information };
         let found = data_set.is_valid(row).then(|| data_set.value(row));
-        // A data set without bytes counts as none.
+        // A data set of zero bytes counts as absent.
         assert_eq!(found, event.data_set.as_deref().filter(|bytes| !bytes.is_empty()));
     }
 });
