@@ -12,7 +12,7 @@ import fastdimse.pynetdicom
 from fastdimse import events
 
 MODULES = [fastdimse, events, fastdimse.aio, fastdimse.pynetdicom]
-# A string, and a module that has a page of its own.
+# A string, and a module that has a separate page.
 EXCEPT = {"fastdimse.__version__", "fastdimse.events"}
 
 log = logging.getLogger(__name__)

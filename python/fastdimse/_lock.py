@@ -7,7 +7,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-# Windows locks bytes, and other processes cannot read them: lock a byte behind the end of most
+# Windows locks bytes, and other processes cannot read them: lock a byte beyond the end of most
 # files.
 _LOCKED_BYTE = 0x7FFF_FFFE
 
@@ -16,7 +16,7 @@ def try_lock(descriptor: int) -> bool:
     """Lock an open file, if no other open file has the lock.
 
     The lock belongs to the open file: all names of the file share it. It ends when the descriptor
-    is closed or its process ends. On Windows one byte is locked, behind the contents of the file.
+    is closed or its process ends. On Windows one byte is locked, after the contents of the file.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ class Delivery:
     longest_delay : float, default 30.0
         Maximum backoff delay between two attempts, in seconds.
     retry_statuses : iterable of int, default (0x0110, 0x0213)
-        Statuses for which an event is sent again, while the events behind it wait. The default is
+        Statuses for which an event is sent again, while the events after it wait. The default is
         *Processing failure* and *Resource limitation* (PS3.7 C.5). If empty, every Status is an
         outcome.
 
@@ -222,7 +222,7 @@ class Delivery:
         return range(first or 0, end or 0)
 
     def _until_closed(self, stored: Iterator[Stored]) -> Iterator[Stored]:
-        """Yield what is stored, until the delivery is closed."""
+        """Yield the stored events, until the delivery is closed."""
         try:
             for one in stored:
                 yield one

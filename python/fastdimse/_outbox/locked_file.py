@@ -144,7 +144,7 @@ class LockedFile:
             )
 
     def check_path(self) -> None:
-        """Raise `OutboxError` if the file is not at its path any more."""
+        """Raise `OutboxError` if the file is no longer at its path."""
         if self.path is None:
             return
         try:

@@ -82,7 +82,7 @@ class Outbox:
         source: str | None = None,
         other_columns: Literal["raise", "ignore"] = "raise",
     ) -> Iterator[Stored]:
-        """Store events batch by batch, and yield what is stored.
+        """Store events batch by batch, and yield the stored events.
 
         Parameters
         ----------
@@ -224,7 +224,7 @@ class Outbox:
         outcomes : iterable of Outcome
             The outcomes.
         is_last : bool
-            Whether no event of the batch is due to the peer any more.
+            Whether no event of the batch remains due to the peer.
         """
         # Without a sync: an outcome that is lost in a power failure is an event that is sent again.
         with self._database.write(sync=False) as connection:

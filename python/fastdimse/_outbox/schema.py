@@ -13,7 +13,7 @@ VERSION = 2
 #   batch that have an outcome, and the sum of their event numbers: a damaged table of outcomes must
 #   not hide an event that is due.
 # sources: how many events of a source were stored for a peer.
-# outcomes: events that are not due to a peer any more.
+# outcomes: events that are no longer due to a peer.
 # checksum: of the other columns of the row in their order, without `events`, which has the checksum
 #   `events_checksum`.
 SCHEMA = f"""

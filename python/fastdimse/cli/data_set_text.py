@@ -10,7 +10,7 @@ from fastdimse import decode_data_sets
 from .terminal import plural, printable
 from .uid_names import uid_with_name
 
-# The most items of a sequence, values of an attribute, and characters of a text that are shown.
+# Maximum number of items of a sequence, values of an attribute, and characters of a text to show.
 _MAX_ITEMS = 10
 _MAX_CHARACTERS = 200
 

@@ -33,7 +33,7 @@ from .terminal import LiveTable, note, plural, printable
 
 # The beginning of a listener's text about an event that it refused.
 _REFUSED = "an event was refused with Status"
-# The most different reasons that are counted: a peer can choose their text.
+# Maximum number of different reasons to count: a peer can choose their text.
 _MAX_REASONS = 100
 # Seconds between two updates.
 _UPDATE_INTERVAL = 0.1

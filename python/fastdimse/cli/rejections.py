@@ -36,7 +36,7 @@ _FAULT_COLUMNS = pa.schema(
         ("reason", pa.string()),
     ]
 )
-# The most rows of a table on standard error.
+# Maximum number of rows of a table on standard error.
 _MAX_SHOWN = 20
 
 

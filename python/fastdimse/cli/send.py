@@ -68,7 +68,7 @@ _OUTCOME_COLUMNS = pa.schema(
 _DELIVERED = ("Success", "Warning")
 # Seconds between two updates of the progress.
 _UPDATE_INTERVAL = 0.1
-# States of a peer to which nothing more is sent.
+# States of a peer to which no more events are sent.
 _FINAL_STATES = ("refused", "given up", "failed")
 _DEFAULT_AE = "ANY-SCP"
 

@@ -47,7 +47,7 @@ def replace_association(patches: Patches, is_installed: Callable[[], bool]) -> N
         return paused
 
     def set_paused(self: Any, paused: bool) -> None:
-        # A thread that serves an event sets it too, but other threads do not wait for that one.
+        # A thread that serves an event also sets the flag, but other threads do not wait for it.
         serves = getattr(_served, "association", None) is self
         if not serves or (paused and self._kill):
             self.__dict__["_is_paused"] = paused
@@ -89,7 +89,7 @@ _served = threading.local()
 def _until_established(association: Any) -> None:
     """Wait until an accepted association is marked as established.
 
-    The first event of a fast peer arrives before that. It is served in a thread of its own, which
+    The first event of a fast peer can arrive earlier. It is served in a separate thread, which
     sends no response on an association that is not marked as established.
     """
     end = time.monotonic() + (association.acse_timeout or _MAX_ESTABLISHING)
@@ -108,9 +108,10 @@ _MAX_ESTABLISHING = 30.0
 
 
 def _sleep_paused(reactor: Any, seconds: float) -> None:
-    """Sleep, marked as paused: a sleeping thread does nothing for which others must wait.
+    """Sleep, marked as paused: other threads need not wait for a sleeping thread.
 
-    That includes the sleep in which the thread waits for itself, to release an idle association.
+    This includes the sleep in which the thread waits for its own pause, to release an idle
+    association.
     """
     if isinstance(reactor._reactor_checkpoint, _Checkpoint):
         reactor._is_paused = True

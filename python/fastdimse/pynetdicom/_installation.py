@@ -15,7 +15,7 @@ from ._primitive_class import replace_class
 from ._transport import replace_writes
 from ._upper_layer import replace_upper_layer
 
-# 2.1.1 calls itself 2.1.0. They differ in the timers on Windows.
+# 2.1.1 reports itself as 2.1.0. They differ in the timers on Windows.
 TESTED_VERSIONS = ("2.0.2", "2.1.0", "2.1.1", "3.0.4")
 
 _lock = threading.RLock()

@@ -13,7 +13,7 @@ from ..row_files.columns import DATA_SETS, RAW_SUFFIX
 from ..row_files.read import first_line
 from ..terminal import note, plural
 
-# The most data sets of a column in a batch that get a line of their own on standard error.
+# Maximum number of data sets of a column in a batch that are reported one by one.
 _MAX_NOTES = 10
 
 

@@ -10,7 +10,7 @@ DATA_SETS = ("EventInformation", "EventReply")
 """The columns of data sets."""
 
 RAW_SUFFIX = ":bytes"
-"""Ends the name of the column with those data sets of a structured column that stay bytes."""
+"""Suffix of the column with the data sets of a structured column that stay bytes."""
 
 # Wider than the VR US: a number that is too large then rejects the row, not the file.
 EVENT_COLUMNS = pa.schema(

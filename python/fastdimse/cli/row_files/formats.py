@@ -40,7 +40,7 @@ def row_format(path: str, given: RowFormat | None = None, *, option: str = "--fo
     given : RowFormat, optional
         The format that the user named; the suffix of `path` decides otherwise.
     option : str, optional
-        The option that names the format, for error texts; empty where there is none.
+        The option that names the format, for error texts; empty if there is none.
     """
     if given is not None:
         return given

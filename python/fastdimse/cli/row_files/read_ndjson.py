@@ -19,7 +19,7 @@ from .text_columns import rows_from_text, text_schema
 
 # A row must not be longer than a block.
 _BLOCK_BYTES = 16 << 20
-# The most brackets that a row without structured data sets may open.
+# Maximum number of brackets that a row without structured data sets may open.
 _MAX_BRACKETS = 64
 # Columns that the encoder requires, or fills in if they are absent: an absent column is not
 # the same as a column of nulls.
