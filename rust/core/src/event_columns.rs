@@ -1,5 +1,7 @@
 //! The columns of a table of events, one per field (PS3.7 10.1.1).
 
+use std::sync::Arc;
+
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow_schema::{DataType, Field as Column, Schema, SchemaRef};
@@ -11,7 +13,6 @@ use crate::data_set::encode::{DataSetColumns, DataSetOptions};
 use crate::field::Field;
 use crate::rejection::{Reason, Rejection, keep_first_of_row};
 use crate::schema_error::SchemaError;
-use std::sync::Arc;
 
 const BINARIES: &str =
     "a binary type (binary, large_binary, binary_view, fixed_size_binary, or a dictionary of one)";

@@ -11,8 +11,7 @@ use pyo3::types::PyString;
 
 use crate::errors::Error;
 use crate::input::columns::{ColumnSet, MappedColumn, arrow_array, ignored};
-use crate::input::values::wrong_value;
-use crate::interrupts::interruptible;
+use crate::input::values::optional_texts;
 
 /// The fields of events, and for events to send the transfer syntax of their data sets.
 struct EventColumnSet {
@@ -69,13 +68,6 @@ fn transfer_syntaxes(values: &Bound<'_, PyAny>) -> PyResult<MappedColumn> {
         let uid: Option<String> = values.extract()?;
         return Ok(MappedColumn::Repeated(Arc::new(StringArray::from(vec![uid]))));
     }
-    let text = |(row, value): (u64, PyResult<Bound<'_, PyAny>>)| {
-        let value = value?;
-        value
-            .extract::<Option<String>>()
-            .map_err(|_| wrong_value(TRANSFER_SYNTAX_UID, row, &value, "a str or None"))
-    };
-    let values = (0..).zip(interruptible(values.py(), values.try_iter()?));
-    let uids = values.map(text).collect::<PyResult<StringArray>>()?;
-    Ok(MappedColumn::Array(Arc::new(uids)))
+    let uids = optional_texts(values, TRANSFER_SYNTAX_UID, "a str or None")?;
+    Ok(MappedColumn::Array(Arc::new(StringArray::from(uids))))
 }

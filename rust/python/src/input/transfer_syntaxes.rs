@@ -9,8 +9,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::input::arrow::import::{is_arrow, utf8_array};
-use crate::input::values::wrong_value;
-use crate::interrupts::interruptible;
+use crate::input::values::optional_texts;
 
 /// Reads `transfer_syntax`.
 pub fn transfer_syntax(uid: &str) -> PyResult<TransferSyntax> {
@@ -38,14 +37,7 @@ pub fn from_values(
     if is_arrow(uids)? {
         return from_array(&utf8_array(uids, "transfer_syntax")?, default);
     }
-    let values = (0..).zip(interruptible(uids.py(), uids.try_iter()?));
-    let text = |(row, value): (u64, PyResult<Bound<'_, PyAny>>)| {
-        let value = value?;
-        value
-            .extract::<Option<String>>()
-            .map_err(|_| wrong_value("transfer_syntax", row, &value, "a UID as a str, or None"))
-    };
-    let uids = values.map(text).collect::<PyResult<Vec<_>>>()?;
+    let uids = optional_texts(uids, "transfer_syntax", "a UID as a str, or None")?;
     Ok(TransferSyntaxColumn::from_uids(uids.iter().map(Option::as_deref), default))
 }
 

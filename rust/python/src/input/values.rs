@@ -11,6 +11,7 @@ use pyo3::types::{PyFloat, PyInt, PyString};
 
 use crate::input::data_sets::columns;
 use crate::input::data_sets::reader::is_structured;
+use crate::interrupts::interruptible;
 use crate::primitive::stream::{bytes_io, data_set_bytes};
 
 pub fn is_integer(field: Field) -> bool {
@@ -97,6 +98,19 @@ pub fn data_set(name: &str, row: u64, value: &Bound<'_, PyAny>) -> PyResult<Opti
         Ok(buffer) => buffer.to_vec(value.py()).map(Some),
         Err(_) => Err(wrong_value(name, row, value, "bytes-like, io.BytesIO or None")),
     }
+}
+
+/// The texts of an iterable of str or None.
+pub fn optional_texts(
+    values: &Bound<'_, PyAny>,
+    name: &str,
+    accepted: &str,
+) -> PyResult<Vec<Option<String>>> {
+    let text = |(row, value): (u64, PyResult<Bound<'_, PyAny>>)| {
+        let value = value?;
+        value.extract().map_err(|_| wrong_value(name, row, &value, accepted))
+    };
+    (0..).zip(interruptible(values.py(), values.try_iter()?)).map(text).collect()
 }
 
 /// The error for a value of a type that the column does not accept.
