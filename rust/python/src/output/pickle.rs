@@ -4,7 +4,6 @@
 //! from anywhere, so nothing in a state is used before it is checked.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr::NonNull;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -15,10 +14,12 @@ use arrow_buffer::{Buffer, ScalarBuffer};
 use arrow_ipc::reader::StreamDecoder;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, DataType, SchemaRef};
+use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyMemoryView, PyTuple, PyType};
 
 use crate::output::buffer::lend;
@@ -112,11 +113,7 @@ pub fn bytes(state: &Bound<'_, PyAny>) -> PyResult<Buffer> {
             view.call_method0(intern!(state.py(), "tobytes"))?.cast_into::<PyBytes>()?
         }
     };
-    let memory = bytes.as_bytes();
-    let (start, length) = (NonNull::from(memory).cast::<u8>(), memory.len());
-    let owner = Arc::new(AssertUnwindSafe(bytes.unbind()));
-    // SAFETY: the memory of a bytes object is immutable, and lives as long as `owner` refers to it.
-    Ok(unsafe { Buffer::from_custom_allocation(start, length, owner) })
+    Ok(Buffer::from(Bytes::from_owner(PyBackedBytes::from(bytes))))
 }
 
 /// Reads integers of a state.
