@@ -356,6 +356,7 @@ def decode_events(
     event_information: _DataSetForm | None = None,
     event_reply: _DataSetForm | None = None,
     transfer_syntax: str = "1.2.840.10008.1.2",
+    zero_copy: bool = False,
     threads: int = 1,
 ) -> DecodedEvents: ...
 def decode_data_sets(

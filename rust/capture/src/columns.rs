@@ -1,16 +1,15 @@
 //! The columns of captured events: the fields of the event and of its response, and where both were
 //! captured.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, Int64Type};
-use arrow_array::{Array, ArrayRef, DictionaryArray, PrimitiveArray, RecordBatch, StringArray};
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{DataType, Field as Column, Schema, SchemaRef, TimeUnit};
-use fastdimse_core::decode;
+use fastdimse_core::decode::{self, Layout};
 use fastdimse_core::event_columns::{self, OtherColumns};
 use fastdimse_core::field::Field;
 use fastdimse_core::schema_error::SchemaError;
@@ -76,10 +75,9 @@ impl CaptureColumn {
         match self {
             Self::Time => DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
             Self::Latency => DataType::Duration(TimeUnit::Nanosecond),
-            Self::SourcePort | Self::DestinationPort => DataType::UInt16,
-            Self::Association => DataType::UInt32,
-            Self::Frame => DataType::UInt64,
-            _ => DataType::Dictionary(DataType::Int32.into(), DataType::Utf8.into()),
+            Self::SourcePort | Self::DestinationPort => DataType::Int32,
+            Self::Association | Self::Frame => DataType::Int64,
+            _ => DataType::Utf8View,
         }
     }
 
@@ -260,7 +258,7 @@ impl Captured {
     fn column(self) -> Column {
         match self {
             Self::CaptureColumn(seen) => Column::new(seen.name(), seen.data_type(), true),
-            Self::Message(field) | Self::Response(field) => decode::columns::schema()
+            Self::Message(field) | Self::Response(field) => decode::columns::schema(Layout::Views)
                 .field_with_name(field.keyword())
                 .expect("every field is a column")
                 .clone(),
@@ -268,39 +266,7 @@ impl Captured {
     }
 }
 
-/// The schema of captured events.
+/// The schema of captured events before their columns become plain.
 pub fn schema() -> SchemaRef {
     Arc::new(Schema::new(Captured::ALL.map(Captured::column).to_vec()))
-}
-
-/// A dictionary of repeated texts.
-#[derive(Debug, Default)]
-pub struct Texts {
-    keys: Vec<Option<i32>>,
-    values: Vec<String>,
-    known: HashMap<String, i32>,
-}
-
-impl Texts {
-    /// Adds a row.
-    pub fn push(&mut self, text: Option<&str>) {
-        let key = text.map(|text| self.key(text));
-        self.keys.push(key);
-    }
-
-    fn key(&mut self, text: &str) -> i32 {
-        if let Some(&key) = self.known.get(text) {
-            return key;
-        }
-        let key = self.values.len() as i32;
-        self.values.push(text.to_owned());
-        self.known.insert(text.to_owned(), key);
-        key
-    }
-
-    /// The finished column.
-    pub fn finish(self) -> ArrayRef {
-        let keys = PrimitiveArray::<Int32Type>::from(self.keys);
-        Arc::new(DictionaryArray::new(keys, Arc::new(StringArray::from(self.values))))
-    }
 }

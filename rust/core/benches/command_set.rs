@@ -10,7 +10,7 @@ use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
 use dicom_transfer_syntax_registry::entries::IMPLICIT_VR_LITTLE_ENDIAN;
 use fastdimse_core::command_set::{CommandSet, Value};
-use fastdimse_core::decode::decode;
+use fastdimse_core::decode::{DecodeOptions, decode};
 use fastdimse_core::encode::{Options, encode};
 use fastdimse_core::event_columns::EventColumns;
 use fastdimse_core::field::{Field, Kind};
@@ -102,7 +102,7 @@ fn bulk(criterion: &mut Criterion) {
         bencher.iter(|| encode(black_box(&columns), &options, 0, Vec::new()));
     });
     group.bench_function("decode", |bencher| {
-        bencher.iter(|| decode(black_box(&stream), Framing::PData, OnInvalid::Raise));
+        bencher.iter(|| decode(black_box(&stream), DecodeOptions::default()));
     });
     group.finish();
 }

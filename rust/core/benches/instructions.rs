@@ -18,7 +18,7 @@ use arrow_buffer::{Buffer, OffsetBuffer};
 use arrow_schema::Field;
 use fastdimse_core::data_set::decode::decode_data_sets;
 use fastdimse_core::data_set::encode::DataSetOptions;
-use fastdimse_core::decode::decode;
+use fastdimse_core::decode::{DecodeOptions, decode};
 use fastdimse_core::encode::encode_structured;
 use fastdimse_core::encode::{Options, encode, validate};
 use fastdimse_core::event_columns::EventColumns;
@@ -123,8 +123,8 @@ fn main() {
         }
     };
     let stream: Buffer = encode_table().bytes;
-    let decode_stream = || decode(black_box(&stream), Framing::PData, OnInvalid::Raise);
-    assert_eq!(decode_stream().events.num_rows(), EVENTS);
+    let decode_stream = || decode(black_box(&stream), DecodeOptions::default());
+    assert_eq!(decode_stream().rows(), EVENTS);
     let validate_table = || validate(black_box(&whole), &options, 0, Vec::new());
     assert!(validate_table().is_empty());
 

@@ -1,7 +1,7 @@
 //! Properties of every input.
 
 use fastdimse_core::command_set::{CommandSet, Value};
-use fastdimse_core::decode::decode;
+use fastdimse_core::decode::{DecodeOptions, Layout, decode};
 use fastdimse_core::field::{Field, Kind};
 use fastdimse_core::options::{Framing, OnInvalid};
 use fastdimse_core::uid;
@@ -68,8 +68,10 @@ proptest! {
         bytes in prop::collection::vec(prop_oneof![0_u8..=8, any::<u8>()], 0..300),
     ) {
         for framing in [Framing::PData, Framing::CommandSet] {
-            let decoded = decode(&bytes.clone().into(), framing, OnInvalid::Skip);
-            prop_assert_eq!(decoded.events.num_rows(), decoded.offsets.len());
+            let on_invalid = OnInvalid::Skip;
+            let options = DecodeOptions { framing, on_invalid, layout: Layout::Plain };
+            let decoded = decode(&bytes.clone().into(), options);
+            prop_assert_eq!(decoded.rows(), decoded.offsets.len());
         }
     }
 }

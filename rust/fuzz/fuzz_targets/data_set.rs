@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BinaryViewArray, StructArray};
-use fastdimse_core::data_set::encode::DataSetColumns;
-use fastdimse_core::data_set::schema::DataSetSchema;
 use fastdimse_core::data_set::decode::decode_data_sets;
+use fastdimse_core::data_set::encode::DataSetColumns;
 use fastdimse_core::data_set::encode::{DataSetEncoder, DataSetOptions};
+use fastdimse_core::data_set::schema::DataSetSchema;
 use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 use libfuzzer_sys::fuzz_target;
 

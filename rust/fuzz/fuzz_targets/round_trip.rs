@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use arbitrary::Arbitrary;
 use arrow_array::cast::AsArray;
-use arrow_array::types::UInt16Type;
+use arrow_array::types::Int32Type;
 use arrow_array::{Array, ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray};
-use fastdimse_core::event_columns::EventColumns;
-use fastdimse_core::decode::decode;
-use fastdimse_core::options::{Framing, OnInvalid};
+use fastdimse_core::decode::{DecodeOptions, decode};
 use fastdimse_core::encode::{Options, encode};
+use fastdimse_core::event_columns::EventColumns;
+use fastdimse_core::options::{Framing, OnInvalid};
 use fastdimse_core::pdu::write::MaxPduLength;
 use libfuzzer_sys::fuzz_target;
 
@@ -83,16 +83,17 @@ fuzz_target!(|input: (Vec<Event>, u16)| {
     let columns = [EventColumns::new(&table(&events)).expect("our own columns")];
     let encoded = encode(&columns, &options, 0, Vec::new()).expect("invalid rows are skipped");
     let stream = encoded.bytes.into();
-    let decoded = decode(&stream, Framing::PData, OnInvalid::Raise);
+    let decoded = decode(&stream, DecodeOptions::default());
     assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);
     assert_eq!(decoded.offsets, encoded.offsets[..encoded.offsets.len() - 1]);
 
     let rejected: Vec<u64> = encoded.rejected.iter().filter_map(|one| one.row).collect();
     let good = (0..).zip(&events).filter(|(row, _)| !rejected.contains(row)).map(|(_, one)| one);
-    let instances = decoded.events["AffectedSOPInstanceUID"].as_string_view();
-    let types = decoded.events["EventTypeID"].as_primitive::<UInt16Type>();
-    let information = decoded.events["EventInformation"].as_binary_view();
-    let reply = decoded.events["EventReply"].as_binary_view();
+    let events = &decoded.events[0];
+    let instances = events["AffectedSOPInstanceUID"].as_string::<i32>();
+    let types = events["EventTypeID"].as_primitive::<Int32Type>();
+    let information = events["EventInformation"].as_binary::<i32>();
+    let reply = events["EventReply"].as_binary::<i32>();
     for (row, event) in good.enumerate() {
         assert_eq!(instances.value(row), event.sop_instance.text());
         assert_eq!(i32::from(types.value(row)), event.event_type);

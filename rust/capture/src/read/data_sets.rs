@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
-use arrow_array::types::Int32Type;
-use arrow_array::{RecordBatch, StringArray};
 use fastdimse_core::data_set::decode::decode_data_sets;
 use fastdimse_core::data_set::error::DataSetError;
 use fastdimse_core::data_set::schema::DataSetSchema;
+use fastdimse_core::decode::plain;
 use fastdimse_core::event_columns::replaced;
 use fastdimse_core::field::Field;
 use fastdimse_core::rejection::Reason;
@@ -22,16 +22,16 @@ use crate::fault::Fault;
 use crate::read::events::Capture;
 
 /// Decodes the data sets of these fields into the attributes of a schema, or into all their
-/// attributes. Invalid data sets are null, and listed in [`Capture::faults`]. Returns the events,
-/// and the number of elements that are not part of a schema, by path.
+/// attributes. Invalid data sets are null, and listed in [`Capture::faults`]. Returns the events in
+/// plain columns, and the number of elements that are not part of a schema, by path.
 pub fn decode_structured(
     capture: &mut Capture,
     fields: &[(Field, Option<DataSetSchema>)],
-) -> (RecordBatch, BTreeMap<String, u64>) {
+) -> (Vec<RecordBatch>, BTreeMap<String, u64>) {
     let mut structured = capture.events.clone();
     let mut omitted = BTreeMap::new();
     if fields.is_empty() {
-        return (structured, omitted);
+        return (plain(structured), omitted);
     }
     let syntaxes = syntaxes(&capture.events);
     for (field, schema) in fields {
@@ -45,15 +45,14 @@ pub fn decode_structured(
         structured = replaced(&structured, *field, Arc::new(found.rows));
     }
     capture.faults.sort_by_key(|one| one.frame.unwrap_or(u64::MAX));
-    (structured, omitted)
+    (plain(structured), omitted)
 }
 
 /// The default transfer syntax applies if the capture does not contain the negotiated one (PS3.5
 /// 10.1).
 fn syntaxes(events: &RecordBatch) -> TransferSyntaxColumn {
-    let uids = events[CaptureColumn::TransferSyntaxUID.name()].as_dictionary::<Int32Type>();
-    let uids = uids.downcast_dict::<StringArray>().expect("they are text");
-    TransferSyntaxColumn::from_uids(uids.into_iter(), TransferSyntax::default())
+    let uids = events[CaptureColumn::TransferSyntaxUID.name()].as_string_view();
+    TransferSyntaxColumn::from_uids(uids.iter(), TransferSyntax::default())
 }
 
 fn fault(capture: &Capture, field: Field, row: usize, error: Box<DataSetError>) -> Fault {

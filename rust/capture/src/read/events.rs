@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arrow_array::builder::StringViewBuilder;
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, UInt8Type, UInt16Type};
+use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array, ArrayRef, DurationNanosecondArray, RecordBatch, TimestampNanosecondArray, UInt16Array,
-    UInt32Array, UInt64Array,
+    Array, ArrayRef, DurationNanosecondArray, Int32Array, Int64Array, RecordBatch,
+    TimestampNanosecondArray, UInt64Array,
 };
 use arrow_select::take::take;
-use fastdimse_core::decode::{Decoded, decode};
+use fastdimse_core::decode::{DecodeOptions, Decoded, Layout, decode};
 use fastdimse_core::excerpt::excerpt;
 use fastdimse_core::field::Field;
 use fastdimse_core::options::{Framing, OnInvalid};
@@ -19,7 +20,7 @@ use fastdimse_core::pdu::read::NAMES;
 use fastdimse_core::rejection::{Reason, Rejection};
 
 use crate::association::{self, Associate};
-use crate::columns::{CaptureColumn, Captured, Texts, schema};
+use crate::columns::{CaptureColumn, Captured, schema};
 use crate::fault::{Direction, Fault, FaultKind};
 use crate::read::packets::{Content, NO_TIME, Packet, Packets, content};
 use crate::read::pdus::{Readable, SEPARATOR, next_message};
@@ -28,7 +29,7 @@ use crate::read::tcp::{self, Connection, Connections, Stream};
 /// The contents of a capture.
 #[derive(Debug)]
 pub struct Capture {
-    /// One row for each event, with the columns of [`schema`].
+    /// One row for each event, with the columns of [`schema`]. Text and data sets are views.
     pub events: RecordBatch,
     /// The decoded messages.
     pub messages: RecordBatch,
@@ -257,8 +258,14 @@ impl Associations {
 
     fn join(mut self, faults: &mut Vec<Fault>) -> (Joined, BTreeMap<&'static str, u64>) {
         let bytes = std::mem::take(&mut self.readable.bytes).into();
-        let decoded = decode(&bytes, Framing::PData, OnInvalid::Skip);
-        let Decoded { events: messages, offsets, rejected, mut skipped } = decoded;
+        let options = DecodeOptions {
+            framing: Framing::PData,
+            on_invalid: OnInvalid::Skip,
+            layout: Layout::Views,
+        };
+        let decoded = decode(&bytes, options);
+        let messages = decoded.batch().expect("columns of views have no maximum length");
+        let Decoded { offsets, rejected, mut skipped, .. } = decoded;
         let separator = NAMES[usize::from(SEPARATOR[0]) - 1];
         if let Some(count) = skipped.get_mut(separator) {
             *count -= self.readable.parts();
@@ -385,9 +392,9 @@ impl Associations {
         let direction = |event: &PairedEvent| self.direction(event.message.direction);
         let associate = |event: &PairedEvent| &self.all[event.message.direction / 2].associate;
         let texts = |of: &dyn Fn(&PairedEvent) -> Option<String>| {
-            let mut texts = Texts::default();
-            events.iter().for_each(|event| texts.push(of(event).as_deref()));
-            texts.finish()
+            let mut texts = StringViewBuilder::new().with_deduplicate_strings();
+            events.iter().for_each(|event| texts.append_option(of(event)));
+            Arc::new(texts.finish()) as ArrayRef
         };
         match column {
             CaptureColumn::Time => {
@@ -401,31 +408,31 @@ impl Associations {
                 texts(&|event| Some(direction(event).source.ip().to_string()))
             }
             CaptureColumn::SourcePort => {
-                let ports = events.iter().map(|event| direction(event).source.port());
-                Arc::new(UInt16Array::from_iter_values(ports))
+                let ports = events.iter().map(|event| direction(event).source.port().into());
+                Arc::new(Int32Array::from_iter_values(ports))
             }
             CaptureColumn::DestinationAddress => {
                 texts(&|event| Some(direction(event).destination.ip().to_string()))
             }
             CaptureColumn::DestinationPort => {
-                let ports = events.iter().map(|event| direction(event).destination.port());
-                Arc::new(UInt16Array::from_iter_values(ports))
+                let ports = events.iter().map(|event| direction(event).destination.port().into());
+                Arc::new(Int32Array::from_iter_values(ports))
             }
             CaptureColumn::CallingAETitle => texts(&|event| associate(event).calling.clone()),
             CaptureColumn::CalledAETitle => texts(&|event| associate(event).called.clone()),
             CaptureColumn::Association => {
-                let numbers = events.iter().map(|event| direction(event).stream);
-                Arc::new(UInt32Array::from_iter_values(numbers))
+                let numbers = events.iter().map(|event| direction(event).stream.into());
+                Arc::new(Int64Array::from_iter_values(numbers))
             }
             CaptureColumn::Frame => {
-                let frames = events.iter().map(|event| event.message.seen.frame);
-                Arc::new(UInt64Array::from_iter_values(frames))
+                let frames = events.iter().map(|event| event.message.seen.frame as i64);
+                Arc::new(Int64Array::from_iter_values(frames))
             }
             CaptureColumn::TransferSyntaxUID => {
                 let contexts =
-                    messages[Field::PresentationContextID.keyword()].as_primitive::<UInt8Type>();
+                    messages[Field::PresentationContextID.keyword()].as_primitive::<Int32Type>();
                 texts(&|event| {
-                    let context = contexts.value(event.message.row);
+                    let context = contexts.value(event.message.row) as u8;
                     associate(event).accepted.get(&context).cloned()
                 })
             }
@@ -502,21 +509,16 @@ struct MessageColumns<'a>(&'a RecordBatch);
 
 impl MessageColumns<'_> {
     fn number(&self, field: Field, row: usize) -> Option<u16> {
-        let numbers = self.0[field.keyword()].as_primitive::<UInt16Type>();
-        numbers.is_valid(row).then(|| numbers.value(row))
+        let numbers = self.0[field.keyword()].as_primitive::<Int32Type>();
+        numbers.is_valid(row).then(|| numbers.value(row) as u16)
     }
 
     fn text(&self, field: Field, row: usize) -> Option<Box<str>> {
         let column = &self.0[field.keyword()];
-        let text = match field {
+        let text = match column.as_string_view_opt() {
             _ if column.is_null(row) => return None,
-            Field::AffectedSOPClassUID => {
-                let classes = column.as_dictionary::<Int32Type>();
-                classes.values().as_string::<i32>().value(classes.key(row)?)
-            }
-            Field::AffectedSOPInstanceUID => column.as_string_view().value(row),
-            Field::EventTypeID => return self.number(field, row).map(|id| id.to_string().into()),
-            _ => return Some(column.as_primitive::<UInt8Type>().value(row).to_string().into()),
+            Some(texts) => texts.value(row),
+            None => return self.number(field, row).map(|number| number.to_string().into()),
         };
         Some(excerpt(text.as_bytes()))
     }

@@ -108,12 +108,13 @@ fn list_of(data_type: &DataType) -> Option<&Field> {
     }
 }
 
-/// The Arrow type of a value of a VR.
+/// The Arrow type of a value of a VR. Some engines do not have unsigned integers: US and UL are the
+/// next larger signed type. UV has none.
 pub fn value_type(vr: VR) -> DataType {
     match vr {
-        VR::US => DataType::UInt16,
+        VR::US => DataType::Int32,
         VR::SS => DataType::Int16,
-        VR::UL => DataType::UInt32,
+        VR::UL => DataType::Int64,
         VR::SL => DataType::Int32,
         VR::UV => DataType::UInt64,
         VR::SV => DataType::Int64,

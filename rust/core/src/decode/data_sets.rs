@@ -11,7 +11,9 @@ use arrow_select::filter::filter_record_batch;
 use crate::data_set::decode::decode_data_sets;
 use crate::data_set::error::DataSetError;
 use crate::data_set::schema::DataSetSchema;
-use crate::decode::stream::Decoded;
+use crate::decode::layout::Layout;
+use crate::decode::stream::{DecodeOptions, Decoded, decode_in_threads};
+use crate::decode::views::plain;
 use crate::event_columns::replaced;
 use crate::field::Field;
 use crate::options::OnInvalid;
@@ -33,23 +35,32 @@ pub struct StructuredEvents {
     /// The events. Events with invalid data sets are rejected.
     pub decoded: Decoded,
     /// The same rows with structured data sets.
-    pub structured: RecordBatch,
+    pub structured: Vec<RecordBatch>,
     /// The number of elements that are not part of a given schema, by path.
     pub omitted: BTreeMap<String, u64>,
 }
 
-/// Decodes the data sets of events that were decoded from `stream`.
+/// Decodes a stream, and the data sets of its events.
 pub fn decode_structured(
-    mut decoded: Decoded,
     stream: &Buffer,
+    options: DecodeOptions,
     structure: &Structure,
-    on_invalid: OnInvalid,
+    threads: usize,
 ) -> StructuredEvents {
-    let mut structured = decoded.events.clone();
+    if structure.columns.is_empty() {
+        let decoded = decode_in_threads(stream, options, threads);
+        let structured = decoded.events.clone();
+        return StructuredEvents { decoded, structured, omitted: BTreeMap::new() };
+    }
+    // Views are not copied: most bytes of the events are those of the data sets.
+    let views = DecodeOptions { layout: Layout::Views, ..options };
+    let mut decoded = decode_in_threads(stream, views, threads);
+    let mut events = decoded.batch().expect("columns of views have no maximum length");
+    let mut structured = events.clone();
     let mut wrong: BTreeMap<usize, Rejection> = BTreeMap::new();
     let mut omitted = BTreeMap::new();
     for (field, schema) in &structure.columns {
-        let data_sets = decoded.events[field.keyword()].as_binary_view();
+        let data_sets = events[field.keyword()].as_binary_view();
         let found = decode_data_sets(data_sets, structure.syntax, schema.as_ref());
         omitted.extend(found.omitted_of(*field));
         for (row, error) in found.wrong {
@@ -60,9 +71,15 @@ pub fn decode_structured(
         structured = replaced(&structured, *field, Arc::new(found.rows));
     }
     if !wrong.is_empty() {
-        let kept = reject(&mut decoded, wrong, on_invalid);
+        let kept = reject(&mut decoded, wrong, options.on_invalid);
+        events = filter_record_batch(&events, &kept).expect("as many rows as before");
         structured = filter_record_batch(&structured, &kept).expect("as many rows as before");
     }
+    decoded.events = vec![events];
+    let structured = match options.layout {
+        Layout::Plain => plain(structured),
+        Layout::Views => vec![structured],
+    };
     StructuredEvents { decoded, structured, omitted }
 }
 
@@ -75,13 +92,13 @@ fn placed(error: Box<DataSetError>, data_set: &[u8], stream: &Buffer, begin: usi
     Rejection::new(Reason::DataSet(error)).at(at)
 }
 
-/// Removes rows from the events, and returns a mask of the remaining rows.
+/// Removes rows, and returns a mask of the remaining rows of the events.
 fn reject(
     decoded: &mut Decoded,
     wrong: BTreeMap<usize, Rejection>,
     on_invalid: OnInvalid,
 ) -> BooleanArray {
-    let rows = decoded.events.num_rows();
+    let rows = decoded.rows();
     let first = *wrong.keys().next().expect("a row is wrong");
     let keep = |row: usize| match on_invalid {
         OnInvalid::Raise => row < first,
@@ -89,7 +106,6 @@ fn reject(
     };
     let kept: BooleanArray = (0..rows).map(|row| Some(keep(row))).collect();
     let numbers = numbers(rows, &decoded.rejected);
-    decoded.events = filter_record_batch(&decoded.events, &kept).expect("as many rows as before");
     let offsets = decoded.offsets.iter().enumerate();
     decoded.offsets = offsets.filter(|(row, _)| kept.value(*row)).map(|(_, at)| *at).collect();
     let found = wrong.into_iter().map(|(row, rejection)| rejection.row(numbers[row]));

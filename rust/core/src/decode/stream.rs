@@ -1,4 +1,4 @@
-//! Decodes streams. Values are views of the stream where they are contiguous in it.
+//! Decodes streams.
 //!
 //! Nearly all messages are complete and of the usual form: [`crate::decode::complete_message`] reads
 //! these. This file reads all others, by all rules.
@@ -10,13 +10,17 @@ use std::sync::{Mutex, PoisonError};
 
 use arrow_array::RecordBatch;
 use arrow_buffer::{Buffer, ScalarBuffer};
+use arrow_schema::ArrowError;
+use arrow_select::concat::concat_batches;
 
 use crate::command_set::{CommandSet, Message, Value, message_name};
 use crate::decode::columns::DecodedColumns;
 use crate::decode::complete_message::{
     self, COMMAND_SET_BEGINS, CompleteMessage, begins_command_set,
 };
+use crate::decode::layout::{CellLayout, Layout, Plain, Views};
 use crate::decode::row::{Row, Span};
+use crate::decode::sink::EventSink;
 use crate::decode::views::LONGEST;
 use crate::excerpt::excerpt;
 use crate::field::Field;
@@ -29,8 +33,9 @@ use crate::uid::{MAX_LENGTH, UidError};
 /// The decoded events, and everything else that was in the stream.
 #[derive(Debug)]
 pub struct Decoded {
-    /// One row for each event, with the columns of [`schema`](crate::decode::columns::schema).
-    pub events: RecordBatch,
+    /// One row for each event, with the columns of [`schema`](crate::decode::columns::schema), in at
+    /// least one batch.
+    pub events: Vec<RecordBatch>,
     /// The offset of the first PDU, or of the command set, of each event.
     pub offsets: ScalarBuffer<i64>,
     /// The messages that could not be decoded.
@@ -39,32 +44,70 @@ pub struct Decoded {
     pub skipped: BTreeMap<&'static str, u64>,
 }
 
-/// Decodes one direction of an association, or of several one after another. The columns are views
-/// of `stream` and keep it alive.
-///
-/// With [`OnInvalid::Raise`] decoding stops at the first error, which is then the only entry of
-/// `rejected`. The events before it are decoded.
-pub fn decode(stream: &Buffer, framing: Framing, on_invalid: OnInvalid) -> Decoded {
-    decode_in_threads(stream, framing, on_invalid, 1)
+impl Decoded {
+    /// The number of events.
+    pub fn rows(&self) -> usize {
+        self.events.iter().map(RecordBatch::num_rows).sum()
+    }
+
+    /// All events in one batch.
+    ///
+    /// # Errors
+    ///
+    /// A plain column would have more than 2 GiB.
+    pub fn batch(&self) -> Result<RecordBatch, ArrowError> {
+        match &self.events[..] {
+            [one] => Ok(one.clone()),
+            several => concat_batches(&several[0].schema(), several),
+        }
+    }
+}
+
+/// How to decode a stream.
+#[derive(Debug, Clone, Copy)]
+pub struct DecodeOptions {
+    /// The framing of command sets.
+    pub framing: Framing,
+    /// What to do with messages that cannot be decoded. With [`OnInvalid::Raise`] decoding stops at
+    /// the first one, which is then the only entry of [`Decoded::rejected`]; the events before it
+    /// are decoded.
+    pub on_invalid: OnInvalid,
+    /// The layout of the columns. Columns of views keep the stream alive.
+    pub layout: Layout,
+}
+
+impl Default for DecodeOptions {
+    fn default() -> Self {
+        Self { framing: Framing::PData, on_invalid: OnInvalid::Raise, layout: Layout::Plain }
+    }
+}
+
+/// Decodes one direction of an association, or of several one after another.
+pub fn decode(stream: &Buffer, options: DecodeOptions) -> Decoded {
+    decode_in_threads(stream, options, 1)
 }
 
 /// Decodes in up to `threads` threads. A stream of command sets is read by one thread: its
 /// boundaries are only known by reading from the start.
-pub fn decode_in_threads(
-    stream: &Buffer,
-    framing: Framing,
-    on_invalid: OnInvalid,
-    threads: usize,
-) -> Decoded {
+pub fn decode_in_threads(stream: &Buffer, options: DecodeOptions, threads: usize) -> Decoded {
+    match options.layout {
+        Layout::Plain => decode_to::<Plain>(stream, options, threads),
+        Layout::Views => decode_to::<Views>(stream, options, threads),
+    }
+}
+
+fn decode_to<L: CellLayout>(stream: &Buffer, options: DecodeOptions, threads: usize) -> Decoded {
+    let DecodeOptions { framing, on_invalid, .. } = options;
     if framing == Framing::CommandSet {
-        let mut decoder = Decoder::new(stream, on_invalid, 0..stream.len());
+        let columns = DecodedColumns::<L>::new(stream);
+        let mut decoder = Decoder::new(stream, on_invalid, 0..stream.len(), columns);
         decoder.read_command_sets();
         return decoder.finish();
     }
-    decode_parts(stream, on_invalid, &beginnings(stream, threads), threads)
+    decode_parts::<L>(stream, on_invalid, &beginnings(stream, threads), threads)
 }
 
-fn decode_parts(
+fn decode_parts<L: CellLayout>(
     stream: &Buffer,
     on_invalid: OnInvalid,
     beginnings: &[usize],
@@ -72,9 +115,10 @@ fn decode_parts(
 ) -> Decoded {
     let ends = beginnings[1..].iter().copied().chain([stream.len()]);
     let parts = beginnings.iter().copied().zip(ends).map(|(start, end)| start..end);
-    let joined = JoinedParts::default();
+    let joined = JoinedParts::<L>::default();
     run_in_threads(threads.min(beginnings.len()), parts.enumerate(), |(number, part)| {
-        let mut decoder = Decoder::new(stream, on_invalid, part);
+        let columns = DecodedColumns::new(stream);
+        let mut decoder = Decoder::new(stream, on_invalid, part, columns);
         decoder.read_pdus();
         joined.add(number, decoder);
     });
@@ -83,16 +127,24 @@ fn decode_parts(
     decoder.finish()
 }
 
+/// The decoder of a part of a stream.
+type PartDecoder<'a, L> = Decoder<'a, DecodedColumns<'a, L>>;
+
 /// Joins the parts in order. Each thread joins the parts that are ready after it has read its own,
 /// so the threads share this work.
-#[derive(Default)]
-struct JoinedParts<'a> {
-    ready: Mutex<BTreeMap<usize, Decoder<'a>>>,
-    joined: Mutex<(usize, Option<Decoder<'a>>)>,
+struct JoinedParts<'a, L: CellLayout> {
+    ready: Mutex<BTreeMap<usize, PartDecoder<'a, L>>>,
+    joined: Mutex<(usize, Option<PartDecoder<'a, L>>)>,
 }
 
-impl<'a> JoinedParts<'a> {
-    fn add(&self, number: usize, part: Decoder<'a>) {
+impl<L: CellLayout> Default for JoinedParts<'_, L> {
+    fn default() -> Self {
+        Self { ready: Mutex::default(), joined: Mutex::new((0, None)) }
+    }
+}
+
+impl<'a, L: CellLayout> JoinedParts<'a, L> {
+    fn add(&self, number: usize, part: PartDecoder<'a, L>) {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner).insert(number, part);
         // Do not wait: the thread that joins now looks again, or the last thread joins.
         if let Ok(mut joined) = self.joined.try_lock() {
@@ -100,7 +152,7 @@ impl<'a> JoinedParts<'a> {
         }
     }
 
-    fn join(&self, (next, joined): &mut (usize, Option<Decoder<'a>>)) {
+    fn join(&self, (next, joined): &mut (usize, Option<PartDecoder<'a, L>>)) {
         let ready = |next| self.ready.lock().unwrap_or_else(PoisonError::into_inner).remove(&next);
         while let Some(part) = ready(*next) {
             match joined {
@@ -111,7 +163,7 @@ impl<'a> JoinedParts<'a> {
         }
     }
 
-    fn finish(self) -> Decoder<'a> {
+    fn finish(self) -> PartDecoder<'a, L> {
         let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
         self.join(&mut joined);
         joined.1.take().expect("there is a first part")
@@ -160,30 +212,32 @@ enum DecoderState {
     Lost,
 }
 
-struct Decoder<'a> {
-    stream: &'a Buffer,
+/// Reads a stream, or a part of it.
+pub struct Decoder<'a, S> {
+    stream: &'a [u8],
     /// The part of the stream to read. A message belongs to the part in which it begins.
     part: Range<usize>,
     /// The offset of the next PDU.
     at: usize,
     on_invalid: OnInvalid,
     state: DecoderState,
-    columns: DecodedColumns<'a>,
+    sink: S,
     rejected: Vec<Rejection>,
     skipped: BTreeMap<&'static str, u64>,
     /// The number of messages so far, valid or rejected.
     events: u64,
 }
 
-impl<'a> Decoder<'a> {
-    fn new(stream: &'a Buffer, on_invalid: OnInvalid, part: Range<usize>) -> Self {
+impl<'a, S: EventSink> Decoder<'a, S> {
+    /// A decoder of the messages that begin in `part` of `stream`.
+    pub fn new(stream: &'a [u8], on_invalid: OnInvalid, part: Range<usize>, sink: S) -> Self {
         Self {
             stream,
             at: part.start,
             part,
             on_invalid,
             state: DecoderState::Idle,
-            columns: DecodedColumns::new(stream),
+            sink,
             rejected: Vec::new(),
             skipped: BTreeMap::new(),
             events: 0,
@@ -195,7 +249,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn read_pdus(&mut self) {
-        let stream = self.stream.as_slice();
+        let stream = self.stream;
         let mut pdus = Pdus::new(stream);
         pdus.continue_at(self.at);
         while !self.stopped() {
@@ -225,30 +279,6 @@ impl<'a> Decoder<'a> {
         matches!(self.state, DecoderState::Idle | DecoderState::Lost)
     }
 
-    /// Continues after the part that was read. If the next part, read by `later`, begins exactly
-    /// where this one ended between two messages, the guess was right; otherwise this decoder reads
-    /// on.
-    fn append(&mut self, later: Self) {
-        if self.stopped() {
-            return;
-        }
-        if self.at != later.part.start || !self.is_between_messages() {
-            self.part.end = later.part.end;
-            return self.read_pdus();
-        }
-        let before = self.events;
-        self.rejected.extend(later.rejected.into_iter().map(|rejection| Rejection {
-            row: rejection.row.map(|row| row + before),
-            ..rejection
-        }));
-        for (name, count) in later.skipped {
-            *self.skipped.entry(name).or_default() += count;
-        }
-        self.columns.append(later.columns);
-        self.events += later.events;
-        (self.part.end, self.at, self.state) = (later.part.end, later.at, later.state);
-    }
-
     /// Rejects a message that is incomplete at the end of the stream.
     fn end_stream(&mut self) {
         if let DecoderState::Command(partial) | DecoderState::DataSet(partial) = &self.state
@@ -274,19 +304,18 @@ impl<'a> Decoder<'a> {
     #[inline(always)]
     fn push(&mut self, row: &Row, data_set: Option<Span>) {
         self.events += 1;
-        if self.columns.push(row, data_set) {
-            self.columns.flush(self.estimated_rows());
+        if self.sink.push(row, data_set) {
+            self.sink.flush(self.estimated_rows());
         }
     }
 
-    /// Estimates the number of events of the stream from those read so far, with a margin, so that
-    /// columns are not reallocated near their end. The first part has room for all later ones.
+    /// Estimates the number of events of the part from those read so far, with a margin, so that
+    /// columns are not reallocated near their end.
     fn estimated_rows(&self) -> usize {
         /// The headers of a PDU and a PDV, Command Field and Command Data Set Type.
         const SHORTEST_EVENT: usize = 32;
-        let end = if self.part.start == 0 { self.stream.len() } else { self.part.end };
-        let (read, total) = (self.at - self.part.start, end - self.part.start);
-        let estimate = self.columns.rows() as f64 * (total as f64 / read.max(1) as f64) * 1.01;
+        let (read, total) = (self.at - self.part.start, self.part.len());
+        let estimate = self.sink.rows() as f64 * (total as f64 / read.max(1) as f64) * 1.01;
         (estimate as usize + 128).min(total / SHORTEST_EVENT)
     }
 
@@ -330,7 +359,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn read_command(&mut self, partial: Partial, pdv: &Pdv<'_>) -> Result<(), Rejection> {
-        let span = self.columns.join(partial.span, pdv);
+        let span = self.sink.join(partial.span, pdv);
         if pdv.is_last() {
             return self.end_command(partial.begin, span, pdv.context_id);
         }
@@ -363,7 +392,7 @@ impl<'a> Decoder<'a> {
         span: Span,
         context_id: u8,
     ) -> Result<(Option<Row>, bool), Rejection> {
-        let bytes = self.columns.bytes(span);
+        let bytes = self.sink.bytes(span);
         // A joined command set has no offset in the stream: its message has one.
         let base = if span.joined { begin } else { span.start };
         let place = |rejection: Rejection| match (span.joined, rejection.offset) {
@@ -378,7 +407,7 @@ impl<'a> Decoder<'a> {
                 let mut row = Row::new(command_set.kind, begin, context_id);
                 let texts = set_fields(&mut row, command_set, bytes, span);
                 for (field, text) in texts {
-                    let text = self.columns.text(text);
+                    let text = self.sink.text(text);
                     row.set_text(field, text);
                 }
                 Some(row)
@@ -394,7 +423,7 @@ impl<'a> Decoder<'a> {
     fn read_data_set(&mut self, mut partial: Partial, pdv: &Pdv<'_>) {
         // Data sets of other messages are not joined.
         if partial.row.is_some() {
-            partial.span = Some(self.columns.join(partial.span, pdv));
+            partial.span = Some(self.sink.join(partial.span, pdv));
         }
         if pdv.is_last() {
             self.end_message(partial.row, partial.span);
@@ -415,7 +444,7 @@ impl<'a> Decoder<'a> {
 
     /// Reads command sets one after another. Each begins with its length.
     fn read_command_sets(&mut self) {
-        let stream = self.stream.as_slice();
+        let stream = self.stream;
         while self.at < stream.len() && !self.stopped() {
             let at = self.at;
             let length = match command_set_len(&stream[at..]) {
@@ -435,9 +464,35 @@ impl<'a> Decoder<'a> {
             self.at += length;
         }
     }
+}
+
+impl<L: CellLayout> PartDecoder<'_, L> {
+    /// Continues after the part that was read. If the next part, read by `later`, begins exactly
+    /// where this one ended between two messages, the guess was right; otherwise this decoder reads
+    /// on.
+    fn append(&mut self, later: Self) {
+        if self.stopped() {
+            return;
+        }
+        if self.at != later.part.start || !self.is_between_messages() {
+            self.part.end = later.part.end;
+            return self.read_pdus();
+        }
+        let before = self.events;
+        self.rejected.extend(later.rejected.into_iter().map(|rejection| Rejection {
+            row: rejection.row.map(|row| row + before),
+            ..rejection
+        }));
+        for (name, count) in later.skipped {
+            *self.skipped.entry(name).or_default() += count;
+        }
+        self.sink.append(later.sink);
+        self.events += later.events;
+        (self.part.end, self.at, self.state) = (later.part.end, later.at, later.state);
+    }
 
     fn finish(self) -> Decoded {
-        let (events, offsets) = self.columns.finish();
+        let (events, offsets) = self.sink.finish();
         let Self { rejected, skipped, .. } = self;
         Decoded { events, offsets, rejected, skipped }
     }
@@ -503,6 +558,7 @@ mod tests {
 
     use super::*;
     use crate::command_set::Value;
+    use crate::decode::views::plain;
     use crate::encode::{Options, encode};
     use crate::event_columns::EventColumns;
     use crate::field::Kind;
@@ -543,9 +599,9 @@ mod tests {
             let mut stream = message(Kind::Request, 7, b"some data set", max);
             stream.extend(message(Kind::Response, 9, b"", max));
             stream.extend(message(Kind::Request, 8, b"", max));
-            let decoded = decode(&stream.clone().into(), Framing::PData, OnInvalid::Raise);
+            let decoded = decode(&stream.clone().into(), DecodeOptions::default());
             assert_eq!(decoded.rejected, []);
-            let columns = [EventColumns::new(&decoded.events).unwrap()];
+            let columns = [EventColumns::new(&decoded.batch().unwrap()).unwrap()];
             let encoded = encode(&columns, &options(max), 0, vec![]).unwrap();
             assert_eq!(encoded.bytes.as_slice(), stream);
             assert_eq!(encoded.offsets[..3], decoded.offsets);
@@ -557,8 +613,8 @@ mod tests {
         let first = message(Kind::Request, 7, b"data", 40);
         let stream = [first.clone(), message(Kind::Request, 8, b"data", 40)].concat();
         for end in first.len()..stream.len() {
-            let decoded = decode(&stream[..end].into(), Framing::PData, OnInvalid::Raise);
-            assert_eq!(decoded.events.num_rows(), 1, "{end}");
+            let decoded = decode(&stream[..end].into(), DecodeOptions::default());
+            assert_eq!(decoded.rows(), 1, "{end}");
             assert_eq!(decoded.rejected.len(), usize::from(end > first.len()), "{end}");
         }
     }
@@ -574,8 +630,8 @@ mod tests {
         let max = MaxPduLength::new(20).unwrap();
         write_message(&mut stream, 1, max, |out| out.extend(&bytes), &[1; 50]);
         stream.extend(message(Kind::Request, 7, b"", 0));
-        let decoded = decode(&stream.into(), Framing::PData, OnInvalid::Raise);
-        assert_eq!(decoded.events.num_rows(), 1);
+        let decoded = decode(&stream.into(), DecodeOptions::default());
+        assert_eq!(decoded.rows(), 1);
         let counts: Vec<_> = decoded.skipped.into_iter().collect();
         assert_eq!(counts, [("A-RELEASE-RQ", 1), ("C-STORE-RQ", 1)]);
     }
@@ -622,9 +678,11 @@ mod tests {
             }
             beginnings.sort_unstable();
             beginnings.dedup();
-            let one = decode_parts(&stream, on_invalid, &[0], 1);
-            let several = decode_parts(&stream, on_invalid, &beginnings, threads);
-            prop_assert_eq!(one.events, several.events);
+            let one = decode_parts::<Plain>(&stream, on_invalid, &[0], 1);
+            let several = decode_parts::<Plain>(&stream, on_invalid, &beginnings, threads);
+            prop_assert_eq!(one.batch().unwrap(), several.batch().unwrap());
+            let views = decode_parts::<Views>(&stream, on_invalid, &beginnings, threads);
+            prop_assert_eq!(&plain(views.batch().unwrap())[0], &one.batch().unwrap());
             prop_assert_eq!(one.offsets, several.offsets);
             prop_assert_eq!(one.rejected, several.rejected);
             prop_assert_eq!(one.skipped, several.skipped);
@@ -635,8 +693,11 @@ mod tests {
     fn a_missing_data_set_does_not_hide_the_next_message() {
         let complete = message(Kind::Request, 7, b"data", 0);
         let stream = [&complete[..complete.len() - 16], &complete[..]].concat();
-        let decoded = decode(&stream.into(), Framing::PData, OnInvalid::Skip);
-        assert_eq!(decoded.events.num_rows(), 1);
+        let decoded = decode(
+            &stream.into(),
+            DecodeOptions { on_invalid: OnInvalid::Skip, ..DecodeOptions::default() },
+        );
+        assert_eq!(decoded.rows(), 1);
         assert_eq!(decoded.rejected[0].reason, Reason::MissingDataSet);
     }
 
@@ -646,9 +707,13 @@ mod tests {
         command_set.set(Field::ErrorComment, Value::Text(b"caf\xe9"));
         let mut stream = Vec::new();
         command_set.write(&mut stream);
-        let decoded = decode(&stream.into(), Framing::CommandSet, OnInvalid::Raise);
-        let comments = decoded.events[Field::ErrorComment.keyword()].as_string_view().clone();
+        let decoded = decode(
+            &stream.into(),
+            DecodeOptions { framing: Framing::CommandSet, ..DecodeOptions::default() },
+        );
+        let events = decoded.batch().unwrap();
+        let comments = events[Field::ErrorComment.keyword()].as_string::<i32>();
         assert_eq!(comments.value(0), "café");
-        assert!(decoded.events[Field::Status.keyword()].is_null(0));
+        assert!(events[Field::Status.keyword()].is_null(0));
     }
 }

@@ -7,7 +7,6 @@ use arrow_buffer::{
     ArrowNativeType, MutableBuffer, NullBuffer, NullBufferBuilder, ScalarBuffer, ToByteSlice,
 };
 
-use crate::decode::row::BLOCK_ROWS;
 use crate::decode::row::Present;
 use crate::memory::Memory;
 
@@ -51,83 +50,54 @@ pub struct Nullable<T> {
     valid: NullBufferBuilder,
     /// The number of rows before the first value.
     missing: usize,
-}
-
-impl<T> Default for Nullable<T> {
-    fn default() -> Self {
-        Self { values: ColumnValues::default(), valid: NullBufferBuilder::new(0), missing: 0 }
-    }
+    /// The number of values before that of the first row.
+    before: usize,
 }
 
 impl<T: ArrowNativeType> Nullable<T> {
+    /// A column without rows, with this number of values before that of the first row.
+    pub fn new(before: usize) -> Self {
+        let valid = NullBufferBuilder::new(0);
+        Self { values: ColumnValues::default(), valid, missing: 0, before }
+    }
+
+    /// Whether all rows are null.
+    pub fn is_null(&self) -> bool {
+        self.values.length == 0
+    }
+
+    /// Appends rows to a column whose rows are all null.
+    pub fn extend_nulls(&mut self, rows: usize) {
+        self.missing += rows;
+    }
+
     /// Appends values to a column that may grow to `total` values.
     pub fn extend(&mut self, values: &[T], present: &Present<'_>, total: usize) {
+        if self.is_null() {
+            if matches!(present, Present::Never) {
+                return self.extend_nulls(values.len());
+            }
+            let missing = mem::take(&mut self.missing);
+            self.values.extend(&vec![T::default(); self.before + missing], total + self.before);
+            self.valid.append_n_nulls(missing);
+        }
+        self.values.extend(values, total + self.before);
         match present {
-            Present::Never => self.extend_nulls(values.len(), total),
-            Present::Always => {
-                self.begin(total);
-                self.values.extend(values, total);
-                self.valid.append_n_non_nulls(values.len());
-            }
+            Present::Never => self.valid.append_n_nulls(values.len()),
+            Present::Always => self.valid.append_n_non_nulls(values.len()),
             Present::Sometimes(fields, field) => {
-                self.begin(total);
-                let mut found = [T::default(); BLOCK_ROWS];
-                for ((found, value), fields) in found.iter_mut().zip(values).zip(*fields) {
-                    let has = fields.has(*field);
-                    self.valid.append(has);
-                    if has {
-                        *found = *value;
-                    }
-                }
-                self.values.extend(&found[..values.len()], total);
+                fields.iter().for_each(|fields| self.valid.append(fields.has(*field)));
             }
         }
     }
 
-    /// Appends a later column; `change` maps its values.
-    pub fn append(&mut self, later: Self, total: usize, change: Option<&dyn Fn(T) -> T>) {
-        if later.missing > 0 {
-            return self.extend_nulls(later.missing, total);
-        }
-        let (values, valid) = later.finish();
-        if values.is_empty() {
-            return;
-        }
-        self.begin(total);
-        match change {
-            None => self.values.extend(&values, total),
-            Some(change) => {
-                let values: Vec<T> = values.iter().map(|&value| change(value)).collect();
-                self.values.extend(&values, total);
-            }
-        }
-        match valid {
-            None => self.valid.append_n_non_nulls(values.len()),
-            Some(valid) => self.valid.append_buffer(&valid),
-        }
-    }
-
-    pub fn extend_nulls(&mut self, rows: usize, total: usize) {
-        if self.values.length == 0 {
-            self.missing += rows;
-        } else {
-            self.values.extend(&vec![T::default(); rows], total);
-            self.valid.append_n_nulls(rows);
-        }
-    }
-
-    /// Writes the counted leading nulls.
-    pub fn begin(&mut self, total: usize) {
-        let rows = mem::take(&mut self.missing);
-        self.values.extend(&vec![T::default(); rows], total);
-        self.valid.append_n_nulls(rows);
-    }
-
+    /// The finished values, and which of them are not null.
     pub fn finish(mut self) -> (ScalarBuffer<T>, Option<NullBuffer>) {
-        if self.missing == 0 {
+        if !self.is_null() {
             return (self.values.finish(), self.valid.finish());
         }
-        let zeros = MutableBuffer::from_len_zeroed(self.missing * size_of::<T>());
-        (ScalarBuffer::from(zeros), Some(NullBuffer::new_null(self.missing)))
+        let zeros = MutableBuffer::from_len_zeroed((self.before + self.missing) * size_of::<T>());
+        let valid = (self.missing > 0).then(|| NullBuffer::new_null(self.missing));
+        (ScalarBuffer::from(zeros), valid)
     }
 }

@@ -4,9 +4,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::builder::make_view;
-use arrow_array::{BinaryViewArray, StringViewArray};
+use arrow_array::cast::AsArray;
+use arrow_array::{
+    ArrayRef, BinaryArray, BinaryViewArray, RecordBatch, StringArray, StringViewArray,
+};
 use arrow_buffer::{Buffer, NullBuffer, ScalarBuffer};
 use arrow_data::{ByteView, MAX_INLINE_VIEW_LEN};
+use arrow_schema::{DataType, Schema};
 
 use crate::decode::row::Span;
 
@@ -39,18 +43,6 @@ impl Windows {
             }
             _ => make_view(bytes, buffer_index, offset),
         }
-    }
-
-    /// The view after the joined fragments have moved by `by` bytes.
-    pub fn shifted(self, view: u128, by: usize) -> u128 {
-        let mut view = ByteView::from(view);
-        let number = view.buffer_index as usize;
-        if view.length > MAX_INLINE_VIEW_LEN && number >= self.of_stream {
-            let start = (number - self.of_stream) * STRIDE + view.offset as usize + by;
-            view.buffer_index = (self.of_stream + start / STRIDE) as u32;
-            view.offset = (start % STRIDE) as u32;
-        }
-        view.into()
     }
 
     pub fn buffers(self, stream: &Buffer, joined: Buffer) -> Vec<Buffer> {
@@ -94,4 +86,38 @@ pub fn viewed_bytes(
     }
     // SAFETY: as above; binary views have no rule for text.
     unsafe { BinaryViewArray::new_unchecked(views, buffers, valid) }
+}
+
+/// The rows with plain columns instead of views. A plain column has at most 2 GiB: longer ones are
+/// divided.
+pub fn plain(rows: RecordBatch) -> Vec<RecordBatch> {
+    let is_long = |array: &ArrayRef| {
+        let views = match array.data_type() {
+            DataType::Utf8View => array.as_string_view().views(),
+            DataType::BinaryView => array.as_binary_view().views(),
+            _ => return false,
+        };
+        views.iter().map(|&view| view as u32 as usize).sum::<usize>() > i32::MAX as usize
+    };
+    let count = rows.num_rows();
+    if count > 1 && rows.columns().iter().any(is_long) {
+        let (front, back) = (rows.slice(0, count / 2), rows.slice(count / 2, count - count / 2));
+        return [plain(front), plain(back)].concat();
+    }
+    let (columns, arrays): (Vec<_>, Vec<ArrayRef>) = rows
+        .schema()
+        .fields()
+        .iter()
+        .zip(rows.columns())
+        .map(|(column, array)| {
+            let array: ArrayRef = match array.data_type() {
+                DataType::Utf8View => Arc::new(StringArray::from_iter(array.as_string_view())),
+                DataType::BinaryView => Arc::new(BinaryArray::from_iter(array.as_binary_view())),
+                _ => array.clone(),
+            };
+            (column.as_ref().clone().with_data_type(array.data_type().clone()), array)
+        })
+        .unzip();
+    let schema = Arc::new(Schema::new(columns));
+    vec![RecordBatch::try_new(schema, arrays).expect("as many rows as before")]
 }

@@ -73,8 +73,8 @@ pub enum Content {
         /// Whether a backslash separates values (PS3.5 6.4).
         several: bool,
     },
-    /// Binary numbers.
-    Numbers,
+    /// Binary numbers of this length.
+    Numbers(usize),
     /// Attribute tags.
     Tags,
     /// Bytes in units of this length.
@@ -93,7 +93,9 @@ pub fn content(vr: VR) -> Content {
         LO | PN | SH | UC => Content::Text { extended: true, several: true },
         LT | ST | UT => Content::Text { extended: true, several: false },
         UR => Content::Text { extended: false, several: false },
-        FL | FD | SL | SS | SV | UL | US | UV => Content::Numbers,
+        SS | US => Content::Numbers(2),
+        FL | SL | UL => Content::Numbers(4),
+        FD | SV | UV => Content::Numbers(8),
         AT => Content::Tags,
         OB | UN => Content::Bytes(1),
         OW => Content::Bytes(2),

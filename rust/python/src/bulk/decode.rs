@@ -1,14 +1,13 @@
 //! Bulk decoding: a stream in, columns and primitives out.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_buffer::ScalarBuffer;
-use arrow_schema::Schema;
 use fastdimse_core::decode::columns;
-use fastdimse_core::decode::decode_in_threads;
-use fastdimse_core::decode::{Structure, StructuredEvents, decode_structured};
+use fastdimse_core::decode::{
+    DecodeOptions, Layout, Structure, StructuredEvents, decode_structured,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 
@@ -17,12 +16,12 @@ use crate::errors::Error;
 use crate::input::data_sets::schema::structured_fields;
 use crate::input::options::{framing, on_invalid, thread_count};
 use crate::input::transfer_syntaxes::transfer_syntax;
-use crate::output::arrow::{export_batch, export_schema};
+use crate::output::arrow::{export_batches, export_schema};
 use crate::output::offsets::Offsets;
 use crate::output::pickle::{self, Pickle, Pickler, Reduced, invalid, reduce};
 use crate::output::rejections::Rejections;
 use crate::output::sequence::{SequenceIterator, from_end};
-use crate::primitive::from_columns::primitive;
+use crate::primitive::from_columns::primitive_of;
 
 /// Decode a stream of messages.
 ///
@@ -48,6 +47,11 @@ use crate::primitive::from_columns::primitive;
 /// transfer_syntax : str, default "1.2.840.10008.1.2"
 ///     The UID of the transfer syntax of structured data sets: Implicit or Explicit VR Little
 ///     Endian.
+/// zero_copy : bool, default False
+///     If ``False``, texts and data sets are columns of the types ``string`` and ``binary`` with their
+///     own bytes, which every Arrow library and engine supports. If ``True``, they are of the types
+///     ``string_view`` and ``binary_view``, refer to *data* and keep it alive. This is faster, but many
+///     libraries cannot sort, filter, join or write views, and a few rows keep the whole stream.
 /// threads : int, default 1
 ///     The maximum number of threads that decode, including the calling one. The result does not
 ///     depend on it. Further threads are used for PDUs only, and pay off from a few thousand events.
@@ -78,7 +82,7 @@ use crate::primitive::from_columns::primitive;
 #[pyfunction]
 #[pyo3(signature = (
     data, *, framing = "p-data", on_invalid = "raise", event_information = None,
-    event_reply = None, transfer_syntax = "1.2.840.10008.1.2", threads = 1,
+    event_reply = None, transfer_syntax = "1.2.840.10008.1.2", zero_copy = false, threads = 1,
 ))]
 #[allow(clippy::too_many_arguments)]
 pub fn decode_events(
@@ -89,18 +93,18 @@ pub fn decode_events(
     event_information: Option<&Bound<'_, PyAny>>,
     event_reply: Option<&Bound<'_, PyAny>>,
     transfer_syntax: &str,
+    zero_copy: bool,
     threads: i64,
 ) -> PyResult<DecodedEvents> {
+    let layout = if zero_copy { Layout::Views } else { Layout::Plain };
     let (framing, on_invalid) = (self::framing(framing)?, self::on_invalid(on_invalid)?);
+    let options = DecodeOptions { framing, on_invalid, layout };
     let threads = thread_count(threads)?;
     let stream = bytes_like(data)?;
     let syntax = self::transfer_syntax(transfer_syntax)?;
     let columns = structured_fields(event_information, event_reply)?;
     let structure = Structure { syntax, columns };
-    let found = py.detach(|| {
-        let decoded = decode_in_threads(&stream, framing, on_invalid, threads);
-        decode_structured(decoded, &stream, &structure, on_invalid)
-    });
+    let found = py.detach(|| decode_structured(&stream, options, &structure, threads));
     let StructuredEvents { decoded, structured, omitted } = found;
     let raised = match on_invalid {
         fastdimse_core::options::OnInvalid::Raise => decoded.rejected.first().cloned(),
@@ -126,8 +130,10 @@ pub fn decode_events(
 
 /// Decoded events: an Arrow stream of columns, and a sequence of :class:`N_EVENT_REPORT`.
 ///
-/// ``pyarrow.table(decoded)`` and ``polars.DataFrame(decoded)`` read the columns. UIDs and data sets
-/// are views of the decoded stream, which they keep alive.
+/// ``pyarrow.table(decoded)`` and ``polars.DataFrame(decoded)`` read the columns: numbers are ``int32``,
+/// texts ``string`` and data sets ``binary``, or views with *zero_copy*. A stream of more than 2 GiB has
+/// several record batches. With a requested schema, such as that of ``pyarrow.table(decoded,
+/// schema=...)``, the columns are converted to its types.
 ///
 /// Notes
 /// -----
@@ -150,42 +156,32 @@ pub fn decode_events(
 /// [1, 2]
 #[pyclass(frozen, sequence, module = "fastdimse")]
 pub struct DecodedEvents {
-    events: RecordBatch,
+    events: Vec<RecordBatch>,
     /// The same rows, with structured data sets where these are requested.
-    structured: RecordBatch,
+    structured: Vec<RecordBatch>,
     offsets: ScalarBuffer<i64>,
     rejected: Rejections,
     skipped: BTreeMap<String, u64>,
     omitted: BTreeMap<String, u64>,
 }
 
-/// The events with some of their columns replaced.
-fn with_columns(events: &RecordBatch, replaced: &RecordBatch) -> PyResult<RecordBatch> {
-    let mut fields = events.schema().fields().to_vec();
-    let mut columns = events.columns().to_vec();
-    for (field, column) in replaced.schema().fields().iter().zip(replaced.columns()) {
-        let index = events.schema().index_of(field.name()).map_err(invalid)?;
-        fields[index] = field.clone();
-        columns[index] = column.clone();
+impl DecodedEvents {
+    fn rows(&self) -> usize {
+        self.events.iter().map(RecordBatch::num_rows).sum()
     }
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(invalid)
+
+    /// Whether data sets are structured.
+    fn is_structured(&self) -> bool {
+        self.events[0].schema() != self.structured[0].schema()
+    }
 }
 
 impl Pickle for DecodedEvents {
     fn state<'py>(&self, pickler: Pickler<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        // Only the columns of structured data sets differ.
-        let (events, structured) = (self.events.schema(), self.structured.schema());
-        let differing = |&index: &usize| events.field(index) != structured.field(index);
-        let differing: Vec<usize> = (0..events.fields().len()).filter(differing).collect();
-        let structured = match differing.is_empty() {
-            true => None,
-            false => {
-                let structured = self.structured.project(&differing).map_err(invalid)?;
-                Some(pickler.columns(&structured)?)
-            }
-        };
+        let structured =
+            self.is_structured().then(|| pickler.batches(&self.structured)).transpose()?;
         let state = (
-            pickler.columns(&self.events)?,
+            pickler.batches(&self.events)?,
             structured,
             pickler.integers(&self.offsets)?,
             self.rejected.clone(),
@@ -204,11 +200,13 @@ impl Pickle for DecodedEvents {
             _,
             _,
         ) = state.extract()?;
-        let events = pickle::columns(&events, Some(&columns::schema()))?;
-        let structured = match structured {
-            None => events.clone(),
-            Some(columns) => with_columns(&events, &pickle::columns(&columns, None)?)?,
-        };
+        let events = pickle::batches(&events)?;
+        let known = [Layout::Plain, Layout::Views].map(columns::schema);
+        if !known.iter().any(|known| known.fields() == events[0].schema().fields()) {
+            return Err(invalid("it has other columns"));
+        }
+        let structured = structured.map(|batches| pickle::batches(&batches)).transpose()?;
+        let structured = structured.unwrap_or_else(|| events.clone());
         let offsets = pickle::integers(&offsets)?;
         Ok(Self { events, structured, offsets, rejected, skipped, omitted })
     }
@@ -232,7 +230,7 @@ impl DecodedEvents {
     }
 
     fn __len__(&self) -> usize {
-        self.events.num_rows()
+        self.rows()
     }
 
     fn __getitem__<'py>(
@@ -240,7 +238,7 @@ impl DecodedEvents {
         py: Python<'py>,
         index: &Bound<'_, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        primitive(py, &self.events, from_end(index, self.events.num_rows())?)
+        primitive_of(py, &self.events, from_end(index, self.rows())?)
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> SequenceIterator {
@@ -248,7 +246,7 @@ impl DecodedEvents {
     }
 
     fn __repr__(&self) -> String {
-        let (events, rejected) = (self.events.num_rows(), self.rejected.count());
+        let (events, rejected) = (self.rows(), self.rejected.count());
         format!("<DecodedEvents: {events} events, {rejected} rejected>")
     }
 
@@ -279,7 +277,7 @@ impl DecodedEvents {
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        export_schema(py, self.structured.schema().as_ref())
+        export_schema(py, self.structured[0].schema().as_ref())
     }
 
     #[pyo3(signature = (requested_schema = None))]
@@ -288,6 +286,6 @@ impl DecodedEvents {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        export_batch(py, self.structured.clone(), requested_schema)
+        export_batches(py, &self.structured, &self.structured[0].schema(), requested_schema)
     }
 }

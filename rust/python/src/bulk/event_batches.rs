@@ -13,7 +13,7 @@ use crate::input::event_columns::sent;
 use crate::input::events::{Events, RemainingEvents};
 use crate::input::options::{batch_size, other_columns};
 use crate::output::arrow::export_batch;
-use crate::output::pickle::{self, Pickle, Pickler, Reduced, reduce};
+use crate::output::pickle::{self, Pickle, Pickler, Reduced, compact, reduce};
 use crate::output::rejections::Rejections;
 
 /// Read events in batches.
@@ -155,7 +155,7 @@ impl EventBatch {
     fn to_ipc<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let stream = py.detach(|| {
             let mut writer = StreamWriter::try_new(Vec::new(), &self.rows.schema())?;
-            writer.write(&self.rows)?;
+            writer.write(&compact(&self.rows)?)?;
             writer.into_inner()
         });
         Ok(PyBytes::new(py, &stream.map_err(arrow_error)?))
@@ -200,6 +200,6 @@ impl EventBatch {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        export_batch(py, self.rows.clone(), requested_schema)
+        export_batch(py, &self.rows, requested_schema)
     }
 }

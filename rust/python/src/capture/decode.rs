@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use fastdimse_capture::fault;
 use fastdimse_capture::read::decode_structured;
 use fastdimse_capture::read::read;
-use fastdimse_core::decode::columns;
+use fastdimse_core::decode::{Layout, columns};
 use fastdimse_core::options::OnInvalid;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
@@ -16,7 +16,7 @@ use crate::capture::faults::Faults;
 use crate::errors::Error;
 use crate::input::data_sets::schema::structured_fields;
 use crate::input::options::on_invalid;
-use crate::output::arrow::{export_batch, export_schema};
+use crate::output::arrow::{export_batches, export_schema};
 use crate::output::pickle::{self, Pickle, Pickler, Reduced, invalid, reduce};
 use crate::output::sequence::{SequenceIterator, from_end};
 use crate::primitive::from_columns::primitive;
@@ -138,7 +138,7 @@ pub fn decode_capture(
 /// (1, 0)
 #[pyclass(frozen, sequence, module = "fastdimse")]
 pub struct CapturedEvents {
-    events: RecordBatch,
+    events: Vec<RecordBatch>,
     messages: RecordBatch,
     rows: Vec<(Option<usize>, Option<usize>)>,
     #[pyo3(get)]
@@ -162,7 +162,7 @@ impl Pickle for CapturedEvents {
         let place = |row: Option<usize>| row.map_or(-1, |row| row as i64);
         let places = self.rows.iter().flat_map(|&(one, other)| [place(one), place(other)]);
         let state = (
-            pickler.columns(&self.events)?,
+            pickler.batches(&self.events)?,
             pickler.columns(&self.messages)?,
             pickler.integers(&places.collect())?,
             self.faults.clone(),
@@ -183,11 +183,13 @@ impl Pickle for CapturedEvents {
             _,
             _,
         ) = state.extract()?;
-        let events = pickle::columns(&events, None)?;
-        let messages = pickle::columns(&messages, Some(&columns::schema()))?;
+        let events = pickle::batches(&events)?;
+        let messages = pickle::columns(&messages, Some(&columns::schema(Layout::Views)))?;
         let places = pickle::integers(&places)?;
         let (pairs, rest) = places.as_chunks::<2>();
-        if !rest.is_empty() || pairs.len() != events.num_rows() {
+        if !rest.is_empty()
+            || pairs.len() != events.iter().map(RecordBatch::num_rows).sum::<usize>()
+        {
             return Err(invalid("it has a pair of messages too many or too few"));
         }
         let place = |row: i64| match usize::try_from(row) {
@@ -258,7 +260,7 @@ impl CapturedEvents {
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        export_schema(py, self.events.schema().as_ref())
+        export_schema(py, self.events[0].schema().as_ref())
     }
 
     #[pyo3(signature = (requested_schema = None))]
@@ -267,6 +269,6 @@ impl CapturedEvents {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        export_batch(py, self.events.clone(), requested_schema)
+        export_batches(py, &self.events, &self.events[0].schema(), requested_schema)
     }
 }

@@ -79,10 +79,10 @@ fn call_with_batches(pending: &Receiver<PendingChunk>, handler: &Callable) {
 
 /// The Status of each event in these chunks.
 fn statuses(handler: &Callable, chunks: &[Chunk]) -> Vec<u16> {
-    let events = received(chunks);
-    let rows = events.num_rows();
+    let events: ReceivedEvents = received(chunks).into();
+    let rows = events.rows();
     let called = attach(|py| {
-        let called = call_with_batch(py, handler, events.into(), rows);
+        let called = call_with_batch(py, handler, events, rows);
         called.map_err(|error| log(py, error, HANDLER_FAILED)).ok()
     });
     called.flatten().unwrap_or_else(|| vec![PROCESSING_FAILURE; rows])

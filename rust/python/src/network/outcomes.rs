@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{DurationNanosecondType, TimestampNanosecondType, UInt16Type};
+use arrow_array::types::{DurationNanosecondType, Int32Type, TimestampNanosecondType};
 use arrow_array::{
-    Array, ArrayRef, DurationNanosecondArray, RecordBatch, StringArray, TimestampNanosecondArray,
-    UInt16Array,
+    Array, ArrayRef, DurationNanosecondArray, Int32Array, RecordBatch, StringArray,
+    TimestampNanosecondArray,
 };
 use arrow_schema::{DataType, Field as Column, Schema, SchemaRef, TimeUnit};
 use fastdimse_core::rejection::Rejection;
@@ -112,8 +112,8 @@ impl OutcomesBuilder {
 fn schema() -> SchemaRef {
     let time = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
     Arc::new(Schema::new(vec![
-        Column::new("MessageID", DataType::UInt16, true),
-        Column::new("Status", DataType::UInt16, true),
+        Column::new("MessageID", DataType::Int32, true),
+        Column::new("Status", DataType::Int32, true),
         Column::new("StatusName", DataType::Utf8, true),
         Column::new("Time", time, true),
         Column::new("Latency", DataType::Duration(TimeUnit::Nanosecond), true),
@@ -179,8 +179,8 @@ impl Outcomes {
         let all = || self.rows.iter();
         let time = all().map(Outcome::time).collect::<TimestampNanosecondArray>();
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(all().map(|row| row.message_id).collect::<UInt16Array>()),
-            Arc::new(all().map(Outcome::status).collect::<UInt16Array>()),
+            Arc::new(all().map(|row| row.message_id.map(i32::from)).collect::<Int32Array>()),
+            Arc::new(all().map(|row| row.status().map(i32::from)).collect::<Int32Array>()),
             Arc::new(all().map(|row| row.status().map(describe)).collect::<StringArray>()),
             Arc::new(time.with_timezone("UTC")),
             Arc::new(all().map(Outcome::latency).collect::<DurationNanosecondArray>()),
@@ -199,8 +199,8 @@ impl Pickle for Outcomes {
     fn from_state(state: &Bound<'_, PyTuple>) -> PyResult<Self> {
         let (columns, failure): (Bound<'_, PyAny>, _) = state.extract()?;
         let columns = pickle::columns(&columns, Some(&schema()))?;
-        let message_ids = columns["MessageID"].as_primitive::<UInt16Type>();
-        let statuses = columns["Status"].as_primitive::<UInt16Type>();
+        let message_ids = columns["MessageID"].as_primitive::<Int32Type>();
+        let statuses = columns["Status"].as_primitive::<Int32Type>();
         let times = columns["Time"].as_primitive::<TimestampNanosecondType>();
         let latencies = columns["Latency"].as_primitive::<DurationNanosecondType>();
         let (codes, reasons) =
@@ -209,13 +209,17 @@ impl Pickle for Outcomes {
             Ok(nanoseconds) => Ok(Duration::from_nanos(nanoseconds)),
             Err(_) => Err(invalid("it has a negative time")),
         };
+        let us = |number: i32| match u16::try_from(number) {
+            Ok(number) => Ok(number),
+            Err(_) => Err(invalid(format!("{number} is outside 0 to 65535"))),
+        };
         let mut rows = Vec::with_capacity(columns.num_rows());
         for row in 0..columns.num_rows() {
             let valid = |column: &dyn Array| column.is_valid(row);
             let response = match valid(statuses) && valid(times) && valid(latencies) {
                 true => Some(MatchedResponse {
                     request: row as u64,
-                    status: statuses.value(row),
+                    status: us(statuses.value(row))?,
                     latency: duration(latencies.value(row))?,
                     time: UNIX_EPOCH + duration(times.value(row))?,
                 }),
@@ -223,7 +227,7 @@ impl Pickle for Outcomes {
             };
             let failure = (valid(codes) && valid(reasons))
                 .then(|| (codes.value(row).to_owned().into(), reasons.value(row).into()));
-            let message_id = valid(message_ids).then(|| message_ids.value(row));
+            let message_id = valid(message_ids).then(|| us(message_ids.value(row))).transpose()?;
             rows.push(Outcome { message_id, response, failure });
         }
         Ok(OutcomesBuilder { rows }.finish(failure))
@@ -291,6 +295,6 @@ impl Outcomes {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        export_batch(py, self.columns(), requested_schema)
+        export_batch(py, &self.columns(), requested_schema)
     }
 }

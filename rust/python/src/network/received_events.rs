@@ -5,8 +5,8 @@ use fastdimse_delivery::receive::event_columns;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 
-use crate::output::arrow::{export_batch, export_schema};
-use crate::output::pickle::{self, Pickle, Pickler, Reduced, reduce};
+use crate::output::arrow::{export_batches, export_schema};
+use crate::output::pickle::{self, Pickle, Pickler, Reduced, invalid, reduce};
 
 /// Received events: an Arrow stream of columns.
 ///
@@ -34,23 +34,34 @@ use crate::output::pickle::{self, Pickle, Pickler, Reduced, reduce};
 /// <ReceivedEvents: 2 events>
 #[pyclass(frozen, module = "fastdimse")]
 pub struct ReceivedEvents {
-    events: RecordBatch,
+    events: Vec<RecordBatch>,
 }
 
-impl From<RecordBatch> for ReceivedEvents {
-    fn from(events: RecordBatch) -> Self {
+impl ReceivedEvents {
+    /// The number of events.
+    pub fn rows(&self) -> usize {
+        self.events.iter().map(RecordBatch::num_rows).sum()
+    }
+}
+
+impl From<Vec<RecordBatch>> for ReceivedEvents {
+    fn from(events: Vec<RecordBatch>) -> Self {
         Self { events }
     }
 }
 
 impl Pickle for ReceivedEvents {
     fn state<'py>(&self, pickler: Pickler<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        (pickler.columns(&self.events)?,).into_pyobject(pickler.py)
+        (pickler.batches(&self.events)?,).into_pyobject(pickler.py)
     }
 
     fn from_state(state: &Bound<'_, PyTuple>) -> PyResult<Self> {
         let (events,): (Bound<'_, PyAny>,) = state.extract()?;
-        Ok(pickle::columns(&events, Some(&event_columns::schema()))?.into())
+        let events = pickle::batches(&events)?;
+        match events[0].schema().fields() == event_columns::schema().fields() {
+            true => Ok(events.into()),
+            false => Err(invalid("it has other columns")),
+        }
     }
 }
 
@@ -72,11 +83,11 @@ impl ReceivedEvents {
     }
 
     fn __len__(&self) -> usize {
-        self.events.num_rows()
+        self.rows()
     }
 
     fn __repr__(&self) -> String {
-        let count = self.events.num_rows();
+        let count = self.rows();
         format!("<ReceivedEvents: {count} event{}>", if count == 1 { "" } else { "s" })
     }
 
@@ -90,6 +101,6 @@ impl ReceivedEvents {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        export_batch(py, self.events.clone(), requested_schema)
+        export_batches(py, &self.events, &event_columns::schema(), requested_schema)
     }
 }

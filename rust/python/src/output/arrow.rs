@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow_array::ffi::FFI_ArrowSchema;
 use arrow_array::{Array, ArrayRef, RecordBatch, StructArray};
-use arrow_schema::{ArrowError, Field as Column};
+use arrow_schema::{ArrowError, Field as Column, SchemaRef};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 use pyo3_arrow::ffi::{
@@ -22,16 +22,27 @@ pub fn export_schema<'py>(
     Ok(to_schema_pycapsule(py, schema)?)
 }
 
+/// A stream of record batches with this schema, for `__arrow_c_stream__`.
+pub fn export_batches<'py>(
+    py: Python<'py>,
+    batches: &[RecordBatch],
+    schema: &SchemaRef,
+    requested_schema: Option<Bound<'py, PyCapsule>>,
+) -> PyResult<Bound<'py, PyCapsule>> {
+    let column = Arc::new(Column::new_struct("", schema.fields().clone(), false));
+    let arrays =
+        batches.iter().map(|batch| Ok(Arc::new(StructArray::from(batch.clone())) as ArrayRef));
+    let reader = Box::new(ArrayIterator::new(arrays.collect::<Vec<_>>(), column));
+    Ok(to_stream_pycapsule(py, reader, requested_schema)?)
+}
+
 /// A stream of one record batch, for `__arrow_c_stream__`.
 pub fn export_batch<'py>(
     py: Python<'py>,
-    batch: RecordBatch,
+    batch: &RecordBatch,
     requested_schema: Option<Bound<'py, PyCapsule>>,
 ) -> PyResult<Bound<'py, PyCapsule>> {
-    let column = Arc::new(Column::new_struct("", batch.schema().fields().clone(), false));
-    let array: ArrayRef = Arc::new(StructArray::from(batch));
-    let reader = Box::new(ArrayIterator::new([Ok(array)], column));
-    Ok(to_stream_pycapsule(py, reader, requested_schema)?)
+    export_batches(py, std::slice::from_ref(batch), &batch.schema(), requested_schema)
 }
 
 /// An array, for `__arrow_c_array__`.

@@ -67,7 +67,12 @@ impl<'py> Pickler<'py> {
 
     /// Columns as an Arrow IPC stream of one record batch.
     pub fn columns(self, rows: &RecordBatch) -> PyResult<Bound<'py, PyAny>> {
-        let stream = self.py.detach(|| write(rows)).map_err(invalid)?;
+        self.batches(std::slice::from_ref(rows))
+    }
+
+    /// Columns as an Arrow IPC stream of at least one record batch.
+    pub fn batches(self, batches: &[RecordBatch]) -> PyResult<Bound<'py, PyAny>> {
+        let stream = self.py.detach(|| write(batches)).map_err(invalid)?;
         self.bytes(&stream)
     }
 
@@ -128,25 +133,36 @@ pub fn integers(state: &Bound<'_, PyAny>) -> PyResult<ScalarBuffer<i64>> {
 
 /// Reads columns of a state, which must have this schema if one is given.
 pub fn columns(state: &Bound<'_, PyAny>, schema: Option<&SchemaRef>) -> PyResult<RecordBatch> {
-    let stream = bytes(state)?;
-    // arrow-rs panics on some invalid data.
-    let read = state.py().detach(|| catch_unwind(AssertUnwindSafe(|| read(stream))));
-    let rows = read.unwrap_or_else(|_| Err(invalid("its columns cannot be read")))?;
-    match schema {
-        Some(schema) if rows.schema().fields() != schema.fields() => {
-            Err(invalid("it has other columns"))
+    match &batches(state)?[..] {
+        [rows] if schema.is_none_or(|schema| rows.schema().fields() == schema.fields()) => {
+            Ok(rows.clone())
         }
-        _ => Ok(rows),
+        [_] => Err(invalid("it has other columns")),
+        several => Err(invalid(format!("it has {} batches of columns, not one", several.len()))),
     }
 }
 
-fn write(rows: &RecordBatch) -> Result<Buffer, ArrowError> {
+/// Reads the batches of a state, at least one, all with the same columns.
+pub fn batches(state: &Bound<'_, PyAny>) -> PyResult<Vec<RecordBatch>> {
+    let stream = bytes(state)?;
+    // arrow-rs panics on some invalid data.
+    let read = state.py().detach(|| catch_unwind(AssertUnwindSafe(|| read(stream))));
+    read.unwrap_or_else(|_| Err(invalid("its columns cannot be read")))
+}
+
+fn write(batches: &[RecordBatch]) -> Result<Buffer, ArrowError> {
+    let mut writer = StreamWriter::try_new(Vec::new(), &batches[0].schema())?;
+    for rows in batches {
+        writer.write(&compact(rows)?)?;
+    }
+    Ok(Buffer::from_vec(writer.into_inner()?))
+}
+
+/// The rows with columns whose views refer only to bytes of these rows.
+pub fn compact(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let columns = rows.columns().iter().map(compacted).collect::<Result<_, _>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    let rows = RecordBatch::try_new_with_options(rows.schema(), columns, &options)?;
-    let mut writer = StreamWriter::try_new(Vec::new(), &rows.schema())?;
-    writer.write(&rows)?;
-    Ok(Buffer::from_vec(writer.into_inner()?))
+    RecordBatch::try_new_with_options(rows.schema(), columns, &options)
 }
 
 /// An array whose views refer only to bytes of its rows. Views of a few rows would otherwise carry the
@@ -176,10 +192,16 @@ fn compacted(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     })
 }
 
-/// Reads the only batch of a stream. The decoder validates every array, and allocates nothing for a
-/// length that the stream does not have.
-fn read(mut stream: Buffer) -> PyResult<RecordBatch> {
+/// Reads the batches of a stream. The decoder validates every array, and allocates nothing for a length
+/// that the stream does not have.
+fn read(mut stream: Buffer) -> PyResult<Vec<RecordBatch>> {
     let mut decoder = StreamDecoder::new();
-    let rows = decoder.decode(&mut stream).map_err(invalid)?;
-    rows.ok_or_else(|| invalid("its columns are incomplete"))
+    let mut batches = Vec::new();
+    while let Some(rows) = decoder.decode(&mut stream).map_err(invalid)? {
+        batches.push(rows);
+    }
+    match batches.is_empty() {
+        true => Err(invalid("its columns are incomplete")),
+        false => Ok(batches),
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, StringArray, UInt32Array, UInt64Array};
+use arrow_array::{ArrayRef, Int64Array, StringArray};
 use arrow_schema::{DataType, Field};
 
 /// The type of an attribute of a row, and of the column of this attribute.
@@ -30,8 +30,8 @@ macro_rules! column_type {
     };
 }
 
-column_type!(Option<u32>, UInt32, true, UInt32Array, |value| *value);
-column_type!(Option<u64>, UInt64, true, UInt64Array, |value| *value);
+column_type!(Option<u32>, Int64, true, Int64Array, |value| value.map(i64::from));
+column_type!(Option<u64>, Int64, true, Int64Array, |value| value.map(|value| value as i64));
 column_type!(Option<String>, Utf8, true, StringArray, |value| value.as_deref());
 column_type!(String, Utf8, false, StringArray, |value| Some(value));
 
@@ -222,7 +222,7 @@ macro_rules! table_of_problems {
                 py: Python<'py>,
                 requested_schema: Option<Bound<'py, PyCapsule>>,
             ) -> PyResult<Bound<'py, PyCapsule>> {
-                export_batch(py, self.batch(), requested_schema)
+                export_batch(py, &self.batch(), requested_schema)
             }
         }
     };

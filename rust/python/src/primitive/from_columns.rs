@@ -1,11 +1,12 @@
 //! A row of decoded columns as a primitive.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, UInt16Type};
+use arrow_array::types::Int32Type;
 use arrow_array::{Array, RecordBatch};
 use fastdimse_core::command_set::{Value, Vr};
 use fastdimse_core::field::{Field, Kind};
 use pyo3::PyResult;
+use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -13,6 +14,21 @@ use crate::primitive::decoded::set_decoded;
 use crate::primitive::latin_1;
 use crate::primitive::slots::primitive_type;
 use crate::primitive::stream::bytes_io;
+
+/// A row of batches of decoded events as a primitive.
+pub fn primitive_of<'py>(
+    py: Python<'py>,
+    batches: &[RecordBatch],
+    mut row: usize,
+) -> PyResult<Bound<'py, PyAny>> {
+    for events in batches {
+        if row < events.num_rows() {
+            return primitive(py, events, row);
+        }
+        row -= events.num_rows();
+    }
+    Err(PyIndexError::new_err("no such row"))
+}
 
 /// A row of decoded events as a primitive.
 pub fn primitive<'py>(
@@ -37,8 +53,9 @@ pub fn primitive<'py>(
 }
 
 fn number(events: &RecordBatch, field: Field, row: usize) -> Value<'_> {
-    let column = events[field.keyword()].as_primitive::<UInt16Type>();
-    if column.is_valid(row) { Value::Us(column.value(row)) } else { Value::Absent }
+    let column = events[field.keyword()].as_primitive::<Int32Type>();
+    // The number was decoded from the VR US.
+    if column.is_valid(row) { Value::Us(column.value(row) as u16) } else { Value::Absent }
 }
 
 fn text(events: &RecordBatch, field: Field, row: usize) -> Option<&str> {
@@ -46,11 +63,10 @@ fn text(events: &RecordBatch, field: Field, row: usize) -> Option<&str> {
     if column.is_null(row) {
         return None;
     }
-    if field != Field::AffectedSOPClassUID {
-        return Some(column.as_string_view().value(row));
-    }
-    let classes = column.as_dictionary::<Int32Type>();
-    Some(classes.values().as_string::<i32>().value(classes.key(row)?))
+    Some(match column.as_string_opt::<i32>() {
+        Some(plain) => plain.value(row),
+        None => column.as_string_view().value(row),
+    })
 }
 
 fn set_text(
@@ -72,10 +88,14 @@ fn set_data_set(
     row: usize,
 ) -> PyResult<()> {
     let field = kind.data_set();
-    let column = events[field.keyword()].as_binary_view();
+    let column = &events[field.keyword()];
     if column.is_null(row) {
         return Ok(());
     }
-    let bytes = PyBytes::new(event.py(), column.value(row));
+    let data_set = match column.as_binary_opt::<i32>() {
+        Some(plain) => plain.value(row),
+        None => column.as_binary_view().value(row),
+    };
+    let bytes = PyBytes::new(event.py(), data_set);
     event.setattr(field.keyword(), bytes_io(event.py())?.call1((bytes,))?)
 }

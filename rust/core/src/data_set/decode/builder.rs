@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::builder::{LargeBinaryBuilder, PrimitiveBuilder};
-use arrow_array::types::{
-    ArrowPrimitiveType, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, UInt16Type,
-    UInt32Type, UInt64Type,
-};
+use arrow_array::types::{Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, UInt64Type};
 use arrow_array::{ArrayRef, ListArray, StructArray};
 use arrow_buffer::{NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field};
@@ -90,7 +87,7 @@ struct AttributeBuilder {
 const FIRST: usize = 16;
 
 macro_rules! numbers {
-    ($($variant:ident: $of:ident),*) => {
+    ($($vr:ident $variant:ident: $number:ident => $of:ident),*) => {
         // Not optimized for size: its variant is tested for every element.
         #[derive(Debug)]
         #[repr(u8)]
@@ -106,11 +103,9 @@ macro_rules! numbers {
                 if let Some(items) = items {
                     return Self::Items(DataSetBuilder::new(items).into());
                 }
-                match value_type(vr) {
-                    $(<$of as ArrowPrimitiveType>::DATA_TYPE => {
-                        Self::$variant(PrimitiveBuilder::with_capacity(FIRST))
-                    })*
-                    DataType::LargeBinary => Self::Bytes(LargeBinaryBuilder::with_capacity(FIRST, FIRST)),
+                match (vr, value_type(vr)) {
+                    $((VR::$vr, _) => Self::$variant(PrimitiveBuilder::with_capacity(FIRST)),)*
+                    (_, DataType::LargeBinary) => Self::Bytes(LargeBinaryBuilder::with_capacity(FIRST, FIRST)),
                     _ => Self::Text(Texts::default()),
                 }
             }
@@ -138,10 +133,8 @@ macro_rules! numbers {
             fn push_numbers(&mut self, bytes: &[u8]) {
                 match self {
                     $(Self::$variant(builder) => {
-                        const SIZE: usize = size_of::<<$of as ArrowPrimitiveType>::Native>();
-                        for number in bytes.as_chunks::<SIZE>().0 {
-                            let number = <$of as ArrowPrimitiveType>::Native::from_le_bytes(*number);
-                            builder.append_value(number);
+                        for number in bytes.as_chunks::<{ size_of::<$number>() }>().0 {
+                            builder.append_value($number::from_le_bytes(*number).into());
                         }
                     })*
                     Self::Text(_) | Self::Bytes(_) | Self::Items(_) => {}
@@ -151,7 +144,7 @@ macro_rules! numbers {
             /// The length of a number in bytes.
             fn size(&self) -> usize {
                 match self {
-                    $(Self::$variant(_) => size_of::<<$of as ArrowPrimitiveType>::Native>(),)*
+                    $(Self::$variant(_) => size_of::<$number>(),)*
                     Self::Text(_) | Self::Bytes(_) | Self::Items(_) => 1,
                 }
             }
@@ -169,9 +162,10 @@ macro_rules! numbers {
 }
 
 numbers!(
-    UnsignedShort: UInt16Type, SignedShort: Int16Type, UnsignedLong: UInt32Type,
-    SignedLong: Int32Type, UnsignedVeryLong: UInt64Type, SignedVeryLong: Int64Type,
-    Single: Float32Type, Double: Float64Type
+    US UnsignedShort: u16 => Int32Type, SS SignedShort: i16 => Int16Type,
+    UL UnsignedLong: u32 => Int64Type, SL SignedLong: i32 => Int32Type,
+    UV UnsignedVeryLong: u64 => UInt64Type, SV SignedVeryLong: i64 => Int64Type,
+    FL Single: f32 => Float32Type, FD Double: f64 => Float64Type
 );
 
 impl DataSetBuilder {

@@ -11,7 +11,7 @@ use crate::data_set::decode::builder::{DataSetBuilder, Limits, Stop, Unknown};
 use crate::data_set::decode::elements::{Element, Elements};
 use crate::data_set::error::MOST_COLUMNS;
 use crate::data_set::error::{DataSetError, DataSetReason};
-use crate::data_set::schema::{DataSetSchema, value_type};
+use crate::data_set::schema::DataSetSchema;
 use crate::data_set::width::{Item, Widths, most_absent};
 use crate::field::Field;
 use crate::standard::attribute::{Attribute, SPECIFIC_CHARACTER_SET};
@@ -311,7 +311,7 @@ fn is_one(vr: VR, value: &[u8], character_set: &CharacterSet) -> bool {
             let text = (separator && extended).then(|| character_set.decode(vr, value)).flatten();
             !text.map_or(separator, |text| text.contains('\\'))
         }
-        Content::Numbers => Some(value.len()) == value_type(vr).primitive_width(),
+        Content::Numbers(length) => value.len() == length,
         Content::Tags => value.len() == 4,
         _ => true,
     }
@@ -320,7 +320,7 @@ fn is_one(vr: VR, value: &[u8], character_set: &CharacterSet) -> bool {
 #[cfg(test)]
 mod tests {
     use arrow_array::cast::AsArray;
-    use arrow_array::types::UInt16Type;
+    use arrow_array::types::Int32Type;
     use arrow_array::{Array, ArrayRef};
     use arrow_schema::{DataType, Field};
     use proptest::prelude::*;
@@ -392,7 +392,7 @@ mod tests {
         assert_eq!(names, ["TransactionUID", "Rows"]);
         let uids = found.rows.column(0).as_list::<i32>();
         assert_eq!((uids.value_length(0), uids.value_length(1)), (1, 2));
-        let rows = found.rows.column(1).as_primitive::<UInt16Type>();
+        let rows = found.rows.column(1).as_primitive::<Int32Type>();
         assert_eq!(rows.iter().collect::<Vec<_>>(), [None, Some(7), None]);
     }
 

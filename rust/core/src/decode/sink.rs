@@ -1,0 +1,25 @@
+//! What receives decoded events.
+
+use crate::decode::row::{Row, Span};
+use crate::pdu::read::Pdv;
+
+/// Receives the events of a stream.
+pub trait EventSink {
+    /// The bytes of a span.
+    fn bytes(&self, span: Span) -> &[u8];
+
+    /// Adds a fragment to the fragments before it.
+    fn join(&mut self, before: Option<Span>, pdv: &Pdv<'_>) -> Span;
+
+    /// The text of a span as UTF-8.
+    fn text(&mut self, span: Span) -> Span;
+
+    /// The number of events so far.
+    fn rows(&self) -> usize;
+
+    /// Adds an event. Returns whether [`EventSink::flush`] must be called.
+    fn push(&mut self, row: &Row, data_set: Option<Span>) -> bool;
+
+    /// Makes room for more events, of which there may be `total`.
+    fn flush(&mut self, total: usize);
+}
