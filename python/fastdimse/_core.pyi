@@ -42,6 +42,8 @@ __all__ = [
     "Fault",
     "Faults",
     "Listener",
+    "MessageColumns",
+    "MessageSchema",
     "Offsets",
     "OutcomeBatches",
     "Outcomes",
@@ -56,14 +58,17 @@ __all__ = [
     "decode_capture",
     "decode_data_sets",
     "decode_events",
+    "decode_messages",
     "describe_status",
     "echo",
     "encode_batches",
     "encode_capture",
     "encode_events",
+    "encode_messages",
     "event_batches",
     "frame_message",
     "listen",
+    "message_schema",
     "read_message",
     "register_primitive",
     "standard_sop_classes",
@@ -359,6 +364,47 @@ def decode_events(
     zero_copy: bool = False,
     threads: int = 1,
 ) -> DecodedEvents: ...
+
+_MessageForm: TypeAlias = Literal["binary"] | _ArrowSchema
+
+_Table: TypeAlias = _ArrowArray | _ArrowStream | _Scanner | _Dataset
+
+@final
+class MessageColumns:
+    def __arrow_c_schema__(self) -> object: ...
+    def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]: ...
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+
+@final
+class MessageSchema:
+    def __arrow_c_schema__(self) -> object: ...
+
+def encode_messages(
+    events: _Table,
+    *,
+    context_id: int = 1,
+    max_pdu_length: int = 16382,
+    framing: _Framing = "p-data",
+    enforce_uid_conformance: bool = True,
+    transfer_syntax: str = "1.2.840.10008.1.2",
+    first_row: int = 0,
+    threads: int = 1,
+) -> MessageColumns: ...
+def decode_messages(
+    messages: _Table,
+    *,
+    event_information: _MessageForm | None = None,
+    event_reply: _MessageForm | None = None,
+    transfer_syntax: str = "1.2.840.10008.1.2",
+    threads: int = 1,
+) -> MessageColumns: ...
+def message_schema(
+    operation: Literal["encode", "decode"],
+    input: _ArrowSchema | None = None,
+    *,
+    event_information: _MessageForm | None = None,
+    event_reply: _MessageForm | None = None,
+) -> MessageSchema: ...
 def decode_data_sets(
     data_sets: _DataSets,
     schema: _ArrowSchema | None = None,

@@ -131,6 +131,12 @@ pub enum Reason {
     /// A data set longer than an Arrow view can hold.
     #[error("a data set of {0} bytes is too long for a column: the maximum is 1073741823")]
     DataSetTooLong(usize),
+    /// A row whose bytes are not exactly one N-EVENT-REPORT.
+    #[error("a row must have one N-EVENT-REPORT, but it has {found}")]
+    NotOneMessage {
+        /// What it has.
+        found: Box<str>,
+    },
     /// A response among events to send as requests.
     #[error("this field makes the row a response, but only requests can be sent: leave it null")]
     NotARequest,
@@ -210,6 +216,7 @@ impl Reason {
             Self::CommandField(_) | Self::SeveralCommandFields(_) => "command-field",
             Self::UnexpectedDataSet => "unexpected-data-set",
             Self::DataSetTooLong(_) => "data-set-too-long",
+            Self::NotOneMessage { .. } => "not-one-message",
             Self::NoGroupLength => "no-group-length",
         }
     }

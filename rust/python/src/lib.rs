@@ -23,11 +23,19 @@ mod _core {
     #[pymodule_export]
     use crate::bulk::decode::{DecodedEvents, decode_events};
     #[pymodule_export]
+    use crate::bulk::decode_messages::decode_messages;
+    #[pymodule_export]
     use crate::bulk::encode::encode_events;
     #[pymodule_export]
     use crate::bulk::encode_batches::{EncodedBatches, encode_batches};
     #[pymodule_export]
+    use crate::bulk::encode_messages::encode_messages;
+    #[pymodule_export]
     use crate::bulk::event_batches::{EventBatch, EventBatches, event_batches};
+    #[pymodule_export]
+    use crate::bulk::message_columns::MessageColumns;
+    #[pymodule_export]
+    use crate::bulk::message_schema::{MessageSchema, message_schema};
     #[pymodule_export]
     use crate::bulk::validate::validate_events;
     #[pymodule_export]

@@ -196,6 +196,23 @@ impl<'a, L: CellLayout> DecodedColumns<'a, L> {
         self.end_batch();
     }
 
+    /// The stream.
+    pub fn stream(&self) -> &'a Buffer {
+        self.stream
+    }
+
+    /// Adds a row without an event. Returns whether the block is full.
+    pub fn push_null(&mut self) -> bool {
+        let at = self.block.rows;
+        let block = &mut *self.block;
+        block.fields[at] = Fields::NONE;
+        block.numbers.iter_mut().for_each(|numbers| numbers[at] = 0);
+        block.spans.iter_mut().for_each(|spans| spans[at] = Span::default());
+        block.offsets[at] = 0;
+        block.rows = at + 1;
+        block.rows == BLOCK_ROWS
+    }
+
     /// Appends the rows of a later part of the same stream.
     pub fn append(&mut self, mut later: Self) {
         self.end_rows();

@@ -9,6 +9,7 @@ pub mod columns;
 mod complete_message;
 mod data_sets;
 mod layout;
+mod messages;
 mod row;
 mod sink;
 mod stream;
@@ -17,5 +18,6 @@ mod views;
 
 pub use data_sets::{Structure, StructuredEvents, decode_structured};
 pub use layout::Layout;
+pub use messages::{DecodedMessages, decode_messages, messages_schema};
 pub use stream::{DecodeOptions, Decoded, check_uids, decode, decode_in_threads};
 pub use views::plain;

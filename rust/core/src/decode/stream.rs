@@ -248,7 +248,8 @@ impl<'a, S: EventSink> Decoder<'a, S> {
         self.on_invalid == OnInvalid::Raise && !self.rejected.is_empty()
     }
 
-    fn read_pdus(&mut self) {
+    /// Reads the part.
+    pub fn read_pdus(&mut self) {
         let stream = self.stream;
         let mut pdus = Pdus::new(stream);
         pdus.continue_at(self.at);
@@ -279,8 +280,13 @@ impl<'a, S: EventSink> Decoder<'a, S> {
         matches!(self.state, DecoderState::Idle | DecoderState::Lost)
     }
 
+    /// The sink, the rejected messages, and the numbers of other PDUs and messages.
+    pub fn into_parts(self) -> (S, Vec<Rejection>, BTreeMap<&'static str, u64>) {
+        (self.sink, self.rejected, self.skipped)
+    }
+
     /// Rejects a message that is incomplete at the end of the stream.
-    fn end_stream(&mut self) {
+    pub fn end_stream(&mut self) {
         if let DecoderState::Command(partial) | DecoderState::DataSet(partial) = &self.state
             && !self.stopped()
         {

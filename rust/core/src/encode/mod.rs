@@ -9,6 +9,7 @@ mod check;
 mod data_sets;
 mod lengths;
 mod message;
+mod messages;
 mod options;
 mod rows;
 mod stream;
@@ -18,6 +19,7 @@ mod validate;
 mod write;
 
 pub use data_sets::{encode_each_structured, encode_structured};
+pub use messages::{EncodedMessages, encode_messages, may_be_too_long};
 pub use options::{Options, check_context_id};
 pub use stream::{Encoded, Table, encode, encode_each, encode_in_threads};
 pub use validate::{validate, validate_in_threads};

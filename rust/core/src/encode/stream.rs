@@ -150,7 +150,7 @@ pub struct Table {
 }
 
 /// An upper bound of the length of the messages. Unused memory is never touched.
-fn most_bytes(columns: &EventColumns, options: &Options) -> usize {
+pub fn most_bytes(columns: &EventColumns, options: &Options) -> usize {
     // The numeric elements, and the headers and padding of the others.
     let fixed = 12 * ELEMENTS.len();
     let of = |field| columns.cells(field).map_or(0, |cells| cells.most_bytes(columns.rows));

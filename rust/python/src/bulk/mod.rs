@@ -6,7 +6,11 @@
 pub mod columns;
 pub mod data_sets;
 pub mod decode;
+pub mod decode_messages;
 pub mod encode;
 pub mod encode_batches;
+pub mod encode_messages;
 pub mod event_batches;
+pub mod message_columns;
+pub mod message_schema;
 pub mod validate;

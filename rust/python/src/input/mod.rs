@@ -11,6 +11,7 @@ pub mod data_sets;
 pub mod event_columns;
 pub mod events;
 pub mod mapping;
+pub mod message_tables;
 pub mod options;
 pub mod pandas;
 pub mod primitives;

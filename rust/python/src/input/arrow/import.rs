@@ -152,3 +152,32 @@ impl RecordBatchReader for Batches {
         self.schema.clone()
     }
 }
+
+/// The arrays of an Arrow array, table or stream, which may have null rows.
+pub struct Arrays {
+    source: Source,
+    data_type: DataType,
+}
+
+impl Arrays {
+    /// The arrays of an object.
+    pub fn new(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let (source, schema) = source(object)?;
+        Ok(Self { source, data_type: data_type(&schema, &ColumnPath::table(), 0)? })
+    }
+
+    /// The type of all arrays.
+    pub fn data_type(&self) -> &DataType {
+        &self.data_type
+    }
+
+    /// The next array.
+    pub fn next(&mut self) -> Result<Option<ArrayRef>, ImportError> {
+        let Some(array) = self.source.next()? else { return Ok(None) };
+        let imported = import(array, &self.data_type, &ColumnPath::table());
+        if imported.is_err() {
+            self.source = Source::Ended;
+        }
+        imported.map(Some)
+    }
+}

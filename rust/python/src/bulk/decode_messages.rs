@@ -1,0 +1,233 @@
+//! Decoding row for row: a column of messages in, the columns of their events out.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, LargeBinaryArray, StructArray};
+use arrow_buffer::NullBuffer;
+use arrow_cast::cast;
+use arrow_schema::{ArrowError, DataType, Fields};
+use fastdimse_core::decode::{self, DecodedMessages, Structure, messages_schema};
+use fastdimse_core::field::Field;
+use fastdimse_core::message_columns::{
+    MESSAGE, earlier_or_found, rejection_column, rejection_values,
+};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::bulk::message_columns::{MessageColumns, RowFunction};
+use crate::errors::Error;
+use crate::input::arrow::import::Arrays;
+use crate::input::data_sets::schema::structured_fields;
+use crate::input::message_tables::{arrow_table, other_columns, rejections_before};
+use crate::input::options::thread_count;
+use crate::input::transfer_syntaxes::transfer_syntax;
+
+/// Decode each message of a column.
+///
+/// Parameters
+/// ----------
+/// messages : Arrow array of binary, or Arrow table, stream or array of structs
+///     The messages, one in each row, in P-DATA-TF PDUs: a binary column, or a table with the binary column
+///     *Message*, as :func:`encode_messages` returns it.
+/// event_information, event_reply : {"binary"} or Arrow schema, optional
+///     The form of the data sets: ``"binary"`` (default), the encoded bytes; or structs with the attributes of
+///     an Arrow schema or struct type. Attributes outside the schema are omitted. ``"structured"`` is not
+///     accepted, since the type of the result must be known before there is data.
+/// transfer_syntax : str, default "1.2.840.10008.1.2"
+///     The UID of the transfer syntax of structured data sets: Implicit or Explicit VR Little Endian.
+/// threads : int, default 1
+///     The maximum number of threads that decode, including the calling one.
+///
+/// Returns
+/// -------
+/// MessageColumns
+///     A table with as many rows in the same order: the columns of *messages* other than *Message*,
+///     unchanged; the eleven columns of :func:`decode_events`; and *Rejection*, a struct of *field*, *code*
+///     and *reason*, null if the row has an event. Rows are decoded when the table is read. A row whose message
+///     is null, or that was rejected before, is null in the columns of events and keeps its *Rejection*.
+///
+/// Raises
+/// ------
+/// ColumnError
+///     If a table has no column *Message*, or has a column of an event already.
+/// TypeError
+///     If *messages* is not Arrow data, or is not binary.
+/// ValueError
+///     If an option has an unsupported value.
+///
+/// See Also
+/// --------
+/// encode_messages : The way there.
+/// decode_events : Decode a stream of messages.
+///
+/// Examples
+/// --------
+/// >>> import pyarrow
+/// >>> from fastdimse import decode_messages, encode_events
+/// >>> encoded = encode_events({
+/// ...     "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+/// ...     "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+/// ...     "EventTypeID": [1, 2],
+/// ... })
+/// >>> messages = pyarrow.table({
+/// ...     "Key": [10, 11, 12],
+/// ...     "Message": [encoded[0], encoded[1], encoded[1][:50]],
+/// ... })
+/// >>> events = pyarrow.table(decode_messages(messages))
+/// >>> events["Key"].to_pylist(), events["EventTypeID"].to_pylist()
+/// ([10, 11, 12], [1, 2, None])
+/// >>> events["Rejection"][2]["code"].as_py()
+/// 'truncated'
+#[pyfunction]
+#[pyo3(signature = (
+    messages, *, event_information = None, event_reply = None,
+    transfer_syntax = "1.2.840.10008.1.2", threads = 1,
+))]
+pub fn decode_messages(
+    messages: &Bound<'_, PyAny>,
+    event_information: Option<&Bound<'_, PyAny>>,
+    event_reply: Option<&Bound<'_, PyAny>>,
+    transfer_syntax: &str,
+    threads: i64,
+) -> PyResult<MessageColumns> {
+    let structure = structure(event_information, event_reply, transfer_syntax)?;
+    let threads = thread_count(threads)?;
+    let table = arrow_table(messages, "messages")?;
+    let arrays = Arrays::new(&table)?;
+    let function = DecodeRows::new(arrays.data_type(), structure)?;
+    Ok(MessageColumns::new(table, arrays, Arc::new(function), 0, threads))
+}
+
+/// The data sets to decode, each with a schema.
+pub fn structure(
+    event_information: Option<&Bound<'_, PyAny>>,
+    event_reply: Option<&Bound<'_, PyAny>>,
+    transfer_syntax: &str,
+) -> PyResult<Structure> {
+    let syntax = self::transfer_syntax(transfer_syntax)?;
+    let columns = structured_fields(event_information, event_reply)?;
+    if let Some((field, _)) = columns.iter().find(|(_, attributes)| attributes.is_none()) {
+        return Err(PyValueError::new_err(format!(
+            "the {} of messages must be 'binary' or an Arrow schema of its attributes, not 'structured': \
+             the type of the result must be known before there is data",
+            field.keyword()
+        )));
+    }
+    Ok(Structure { syntax, columns })
+}
+
+/// Decodes messages as rows.
+pub struct DecodeRows {
+    output: Fields,
+    /// The columns that are kept.
+    others: Vec<usize>,
+    structure: Structure,
+}
+
+impl DecodeRows {
+    /// The function of rows of this type: binary, or a struct with a binary column of messages.
+    pub fn new(data_type: &DataType, structure: Structure) -> PyResult<Self> {
+        let events = messages_schema(&structure);
+        let (columns, message) = match data_type {
+            DataType::Struct(columns) => {
+                let Some((_, message)) = columns.find(MESSAGE) else {
+                    let column = MESSAGE.to_owned();
+                    let text = format!("the column '{MESSAGE}' is missing");
+                    return Err(Error::Column { column, text }.into());
+                };
+                (columns.clone(), message.data_type())
+            }
+            other => (Fields::empty(), other),
+        };
+        if !is_binary(message) {
+            let name = if columns.is_empty() { "messages" } else { MESSAGE };
+            return Err(PyTypeError::new_err(format!(
+                "{name} must be binary (binary, large_binary, binary_view, fixed_size_binary, or a \
+                 dictionary of one), not {message}"
+            )));
+        }
+        let keywords = Field::ALL.map(Field::keyword);
+        let others = other_columns(&columns, &keywords, "decode_messages", |name| name == MESSAGE)?;
+        let kept = others.iter().map(|&at| columns[at].clone());
+        let output = kept.chain(events.fields().iter().cloned()).chain([rejection_column()]);
+        Ok(Self { output: output.collect(), others, structure })
+    }
+
+    fn decode(&self, rows: &ArrayRef) -> Result<Vec<StructArray>, ArrowError> {
+        let table = rows.as_struct_opt();
+        let nulls = rows.nulls().filter(|_| table.is_some()).cloned();
+        let messages = match table {
+            Some(table) => table.column_by_name(MESSAGE).expect("it was checked").clone(),
+            None => rows.clone(),
+        };
+        let before = table.map(rejections_before).transpose()?.flatten();
+        let messages = left_out(&messages, nulls.as_ref(), before.as_ref())?;
+        let DecodedMessages { events, rejected } = match messages.as_binary_opt::<i32>() {
+            Some(messages) => decode::decode_messages(messages, &self.structure),
+            None => decode::decode_messages(messages.as_binary::<i64>(), &self.structure),
+        };
+        let found =
+            rejection_values(rows.len(), rejected.iter().map(|(row, rejection)| (*row, rejection)));
+        let rejections = match &before {
+            Some(before) => earlier_or_found(before, &found),
+            None => found,
+        };
+        let mut first = 0;
+        let batches = events.into_iter().map(|events| {
+            let (start, count) = (first, events.num_rows());
+            first += count;
+            let others = self
+                .others
+                .iter()
+                .map(|&at| table.expect("it has other columns").column(at).slice(start, count));
+            let arrays = others.chain(events.columns().iter().cloned());
+            let rejections: ArrayRef = Arc::new(rejections.slice(start, count));
+            StructArray::try_new_with_length(
+                self.output.clone(),
+                arrays.chain([rejections]).collect(),
+                nulls.as_ref().map(|nulls| nulls.slice(start, count)),
+                count,
+            )
+        });
+        batches.collect()
+    }
+}
+
+impl RowFunction for DecodeRows {
+    fn columns(&self) -> &Fields {
+        &self.output
+    }
+
+    fn apply(&self, rows: &ArrayRef, _: u64, _: bool) -> Result<Vec<StructArray>, ArrowError> {
+        self.decode(rows)
+    }
+}
+
+/// The messages as plain binary; null where the row is null or was rejected before.
+fn left_out(
+    messages: &ArrayRef,
+    nulls: Option<&NullBuffer>,
+    before: Option<&StructArray>,
+) -> Result<ArrayRef, ArrowError> {
+    let messages = match messages.data_type() {
+        DataType::Binary | DataType::LargeBinary => messages.clone(),
+        DataType::Null => Arc::new(LargeBinaryArray::new_null(messages.len())),
+        _ => cast(messages, &DataType::LargeBinary)?,
+    };
+    let good = before.map(|before| {
+        let rejected = (0..before.len()).map(|row| before.is_null(row));
+        NullBuffer::from_iter(rejected)
+    });
+    let valid = NullBuffer::union_many([messages.nulls(), nulls, good.as_ref()]);
+    let data = messages.to_data().into_builder().nulls(valid).build()?;
+    Ok(arrow_array::make_array(data))
+}
+
+fn is_binary(data_type: &DataType) -> bool {
+    use DataType::{Binary, BinaryView, Dictionary, FixedSizeBinary, LargeBinary, Null};
+    match data_type {
+        Dictionary(_, values) => is_binary(values),
+        other => matches!(other, Binary | LargeBinary | BinaryView | FixedSizeBinary(_) | Null),
+    }
+}
