@@ -160,27 +160,23 @@ pub fn is_ignored(name: &str, other: OtherColumns) -> bool {
 /// Checks that every column is a field or ignored, that no field occurs twice, and that the required
 /// columns of a request or of a response are present.
 pub fn check_names(schema: &SchemaRef, other: OtherColumns) -> Result<(), SchemaError> {
-    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    for (at, name) in names.iter().enumerate() {
-        if Field::from_keyword(name).is_none() {
-            if is_ignored(name, other) {
-                continue;
-            }
-            return Err(SchemaError::Unknown((*name).to_owned()));
-        }
-        if names[..at].contains(name) {
-            return Err(SchemaError::Twice((*name).to_owned()));
+    let mut found = [false; Field::ALL.len()];
+    for column in schema.fields() {
+        let name = column.name();
+        match Field::from_keyword(name) {
+            Some(field) if found[field as usize] => return Err(SchemaError::Twice(name.clone())),
+            Some(field) => found[field as usize] = true,
+            None if is_ignored(name, other) => {}
+            None => return Err(SchemaError::Unknown(name.clone())),
         }
     }
-    let lacks = |needed: &[Field]| {
-        needed.iter().map(|field| field.keyword()).find(|keyword| !names.contains(keyword))
-    };
+    let lacks = |needed: &[Field]| needed.iter().copied().find(|field| !found[*field as usize]);
     let request = [Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID, Field::EventTypeID];
     let response = [Field::MessageIDBeingRespondedTo, Field::Status];
-    match lacks(if names.contains(&response[0].keyword()) { &response } else { &request }) {
+    match lacks(if found[response[0] as usize] { &response } else { &request }) {
         // A table of requests and responses needs Status only in its responses.
         Some(_) if lacks(&request).is_none() => Ok(()),
-        Some(keyword) => Err(SchemaError::Missing(keyword)),
+        Some(field) => Err(SchemaError::Missing(field.keyword())),
         None => Ok(()),
     }
 }

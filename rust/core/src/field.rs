@@ -108,6 +108,37 @@ impl Field {
 
     /// The field with this keyword.
     pub fn from_keyword(keyword: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|field| field.keyword() == keyword)
+        // Every keyword has another length, so one comparison decides.
+        let field = match keyword.len() {
+            6 => Self::Status,
+            7 => Self::ErrorID,
+            9 => Self::MessageID,
+            10 => Self::EventReply,
+            11 => Self::EventTypeID,
+            12 => Self::ErrorComment,
+            16 => Self::EventInformation,
+            19 => Self::AffectedSOPClassUID,
+            21 => Self::PresentationContextID,
+            22 => Self::AffectedSOPInstanceUID,
+            25 => Self::MessageIDBeingRespondedTo,
+            _ => return None,
+        };
+        (field.keyword() == keyword).then_some(field)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_field_is_found_by_its_keyword_only() {
+        for field in Field::ALL {
+            let keyword = field.keyword();
+            assert_eq!(Field::from_keyword(keyword), Some(field));
+            assert_eq!(Field::from_keyword(&keyword.to_lowercase()), None);
+            assert_eq!(Field::from_keyword(&keyword[1..]), None);
+        }
+        assert_eq!(Field::from_keyword(""), None);
     }
 }

@@ -4,6 +4,7 @@
 //! in huge pages where the system has them. When the last reader drops an output, its pages are
 //! kept for the next one; the system may reclaim them at any time.
 
+use std::mem::take;
 use std::sync::{Mutex, PoisonError};
 
 use arrow_buffer::{Buffer, MutableBuffer};
@@ -65,8 +66,11 @@ impl Memory {
 
     /// Converts the first `length` bytes to a read-only Arrow buffer. The memory is reused after
     /// the last clone of that buffer is dropped.
-    pub fn into_buffer(self, length: usize) -> Buffer {
-        Buffer::from(Bytes::from_owner(self)).slice_with_length(0, length)
+    pub fn into_buffer(mut self, length: usize) -> Buffer {
+        match &mut self.0 {
+            Pages::Heap(bytes) => Buffer::from(take(bytes)).slice_with_length(0, length),
+            Pages::Mapped(_) => Buffer::from(Bytes::from_owner(self)).slice_with_length(0, length),
+        }
     }
 }
 

@@ -17,6 +17,9 @@ pub const ROWS: usize = 128;
 const NUMBERS: usize = Field::NUMBERS.len() + 1;
 const CELLS: usize = Field::TEXTS.len() + Field::DATA_SETS.len();
 
+/// The cells of a column that the table does not have.
+static NULLS: [Cell<'static>; ROWS] = [Cell::NULL; ROWS];
+
 /// The index of a field among the numeric fields or among the others.
 #[inline(always)]
 const fn place(field: Field) -> usize {
@@ -40,7 +43,9 @@ pub struct Block<'a> {
     /// The number of rows.
     pub rows: usize,
     numbers: [[u32; ROWS]; NUMBERS],
-    cells: [[Cell<'a>; ROWS]; CELLS],
+    /// As many cells as the largest block has rows, so that small tables initialize few; empty for
+    /// a column that the table does not have.
+    cells: [Vec<Cell<'a>>; CELLS],
     /// Whether any number is out of range.
     any_out_of_range: bool,
     /// The fields of each row.
@@ -52,18 +57,24 @@ pub struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
-    /// An empty block.
-    pub fn new(columns: &'a EventColumns) -> Self {
+    /// An empty block for up to `rows` rows, at most [`ROWS`].
+    pub fn new(columns: &'a EventColumns, rows: usize) -> Self {
         let in_all =
             |field: &Field| columns.cells(*field).is_some_and(|cells| !cells.may_be_null());
         let common = Field::TEXTS.into_iter().filter(in_all).fold(Shape::NONE, Shape::with);
+        let mut cells = [const { Vec::new() }; CELLS];
+        for field in Field::TEXTS.into_iter().chain(Field::DATA_SETS) {
+            if columns.cells(field).is_some() {
+                cells[place(field)] = vec![Cell::NULL; rows];
+            }
+        }
         Self {
             columns,
             common,
             first: 0,
             rows: 0,
             numbers: [[NO_NUMBER; ROWS]; NUMBERS],
-            cells: [[Cell::NULL; ROWS]; CELLS],
+            cells,
             any_out_of_range: false,
             shapes: [Shape::NONE; ROWS],
             conformant: [false; ROWS],
@@ -93,7 +104,7 @@ impl<'a> Block<'a> {
         for data_sets in &self.structured {
             data_sets.add_to(&mut self.shapes[..rows], first);
         }
-        let uids = &self.cells[place(Field::AffectedSOPInstanceUID)][..rows];
+        let uids = of_block(&self.cells[place(Field::AffectedSOPInstanceUID)], rows);
         // Whether a UID may be null is checked with the shape of the row.
         let may_be = |uid: Cell<'_>, conformant| conformant | uid.is_null();
         conformant_each(uids, &mut self.conformant[..rows], may_be);
@@ -113,7 +124,7 @@ impl<'a> Block<'a> {
     /// The text or the data set of a row.
     #[inline(always)]
     pub fn cell(&self, field: Field, row: usize) -> Cell<'a> {
-        self.cells[place(field)][row]
+        self.cells[place(field)].get(row).copied().unwrap_or(Cell::NULL)
     }
 
     /// Whether the data sets of this field are structured. Structured fields have no cells.
@@ -155,8 +166,8 @@ impl<'a> Block<'a> {
 
     /// The cells of all rows.
     #[inline(always)]
-    pub fn cells(&self, field: Field) -> &[Cell<'a>; ROWS] {
-        &self.cells[place(field)]
+    pub fn cells(&self, field: Field) -> &[Cell<'a>] {
+        of_block(&self.cells[place(field)], self.rows)
     }
 
     /// The numbers of a row without a number out of range.
@@ -169,5 +180,14 @@ impl<'a> Block<'a> {
             status: number(Field::Status),
             error_id: number(Field::ErrorID),
         }
+    }
+}
+
+/// The cells of the rows of a block, null if the table does not have the column.
+#[inline(always)]
+fn of_block<'b, 'a>(cells: &'b [Cell<'a>], rows: usize) -> &'b [Cell<'a>] {
+    match cells {
+        [] => &NULLS[..rows],
+        cells => &cells[..rows],
     }
 }

@@ -71,7 +71,7 @@ impl Checker<'_> {
         rows: Range<usize>,
         sink: &mut impl RowSink,
     ) -> Result<(), Rejection> {
-        let mut block = Block::new(columns);
+        let mut block = Block::new(columns, block::ROWS.min(rows.len()));
         let mut templates = Templates::default();
         for first in rows.clone().step_by(block::ROWS) {
             block.take(first, block::ROWS.min(rows.end - first));
@@ -87,7 +87,8 @@ impl Checker<'_> {
                     _ => 0,
                 };
                 if done == 0 {
-                    match self.check_row(&mut block, row, &mut templates, sink) {
+                    let is_last = first + row + 1 == rows.end;
+                    match self.check_row(&mut block, row, is_last, &mut templates, sink) {
                         Ok(()) => {}
                         Err(rejection) => sink.reject(rejection.row(self.number))?,
                     }
@@ -131,11 +132,13 @@ impl Checker<'_> {
         row
     }
 
-    /// Checks one row by the table of elements. The first valid row of its kind becomes a template.
+    /// Checks one row by the table of elements. The first valid row of its kind becomes a template,
+    /// unless it is the last row.
     fn check_row<'c>(
         &mut self,
         block: &mut Block<'c>,
         row: usize,
+        is_last: bool,
         templates: &mut Templates<'c>,
         sink: &mut impl RowSink,
     ) -> Result<(), Rejection> {
@@ -151,7 +154,7 @@ impl Checker<'_> {
         }
         let event = EventMessage::from_row(block, row, self.message_id());
         event.check(block, row, self.options)?;
-        if !known && event.command_set.get(Field::ErrorComment) == Value::Absent {
+        if !known && !is_last && event.command_set.get(Field::ErrorComment) == Value::Absent {
             let id = event.context_id(self.options);
             templates.add(Template::new(shape, class, &event.command_set, id, self.options));
         }

@@ -58,6 +58,7 @@ impl RowSink for Encoder<'_> {
 
     fn accept(&mut self, event: &EventMessage<'_>) {
         self.scratch.clear();
+        self.scratch.reserve(ROOM);
         event.write(&mut self.scratch, self.options);
         self.out[self.at..][..self.scratch.len()].copy_from_slice(&self.scratch);
         self.at += self.scratch.len();
@@ -86,18 +87,18 @@ impl Encoder<'_> {
         template: &Template<'_>,
         mut numbering: Numbering,
     ) {
-        let data_sets = template.data_set.map(|field| block.cells(field));
-        let uids = block.cells(Field::AffectedSOPInstanceUID);
+        let data_sets = template.data_set.map(|field| &block.cells(field)[rows.clone()]);
+        let uids = &block.cells(Field::AffectedSOPInstanceUID)[rows.clone()];
         let ends = &mut self.ends[self.messages..][..rows.len()];
         let mut at = self.at;
-        for (row, end) in rows.clone().zip(ends) {
+        for (index, ((row, end), &uid)) in rows.clone().zip(ends).zip(uids).enumerate() {
             let numbers = block.numbers(row, numbering.next(block, row));
-            let data_set = data_sets.map(|cells| cells[row]);
+            let data_set = data_sets.map(|cells| cells[index]);
             let length = data_set.map_or(0, Cell::length);
             let out = &mut self.out[at..];
             at += match out.first_chunk_mut() {
-                Some(out) => template.write(out, numbers, uids[row], length),
-                None => write_at_end(out, template, numbers, uids[row], length),
+                Some(out) => template.write(out, numbers, uid, length),
+                None => write_at_end(out, template, numbers, uid, length),
             };
             if let Some(data_set) = data_set {
                 at += data_set.write(&mut self.out[at..]);
