@@ -137,15 +137,18 @@ impl Events {
                         py.detach(|| reader.next())
                     }
                 };
-                let Some(batch) = batch.transpose().map_err(arrow_error)? else { return Ok(None) };
+                let Some(mut batch) = batch.transpose().map_err(arrow_error)? else {
+                    return Ok(None);
+                };
                 let rows = batch.num_rows().min(max_rows);
                 if rows < batch.num_rows() {
                     *rest = Some(batch.slice(rows, batch.num_rows() - rows));
+                    batch = batch.slice(0, rows);
                 }
                 let end = done + rows as u64;
                 let later = rejected.partition_point(|one| one.row.is_some_and(|row| row < end));
                 let here = rejected.drain(..later).collect();
-                Ok(Some(selected((batch.slice(0, rows), here), selection.as_ref(), done)))
+                Ok(Some(selected((batch, here), selection.as_ref(), done)))
             }
         }
     }

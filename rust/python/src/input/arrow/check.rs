@@ -134,7 +134,7 @@ fn check_children(
 ) -> Result<(), ImportError> {
     let (found, expected) = (array.n_children, child_fields(data_type).len());
     if usize::try_from(found) != Ok(expected) {
-        let what = if place.path.is_none() { "columns" } else { "children" };
+        let what = if place.is_table() { "columns" } else { "children" };
         return Err(
             place.data_error(&format!("it has {found} {what}, but its schema has {expected}"))
         );

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::ffi::FFI_ArrowSchema;
-use arrow_schema::{DataType, Field};
+use arrow_schema::{DataType, Field, FieldRef};
 
 use crate::input::arrow::error::{ColumnPath, ImportError};
 
@@ -77,9 +77,8 @@ pub fn data_type(
     depth: usize,
 ) -> Result<DataType, ImportError> {
     if depth > MAX_DEPTH {
-        // Its path is too long for an error, so only its first part is given.
-        let column = place.path.as_deref().and_then(|path| path.split('.').next());
-        let column = column.unwrap_or_default();
+        // The path is too long for an error.
+        let column = place.column_name();
         return Err(ImportError::Data(format!(
             "the column '{column}' is nested too deep: a data set has at most 64 levels of sequences"
         )));
@@ -104,10 +103,10 @@ pub fn data_type(
         return leaf(format, schema).map_err(|why| unknown(&why));
     }
     let inner = children(schema, place)?;
-    let inner = inner.into_iter().map(|child| field(child, place, depth + 1));
-    let inner = inner.collect::<Result<Vec<Field>, ImportError>>()?;
+    let inner = inner.into_iter().map(|child| field(child, place, depth + 1).map(Arc::new));
+    let inner = inner.collect::<Result<Vec<FieldRef>, ImportError>>()?;
     let only = || match &inner[..] {
-        [one] => Ok(Arc::new(one.clone())),
+        [one] => Ok(one.clone()),
         others => Err(unknown(&format!("it must have one child, not {}", others.len()))),
     };
     Ok(match format {
@@ -118,9 +117,7 @@ pub fn data_type(
         "+vL" => DataType::LargeListView(only()?),
         "+m" => DataType::Map(only()?, schema.map_keys_sorted()),
         "+r" => match &inner[..] {
-            [ends, values] => {
-                DataType::RunEndEncoded(Arc::new(ends.clone()), Arc::new(values.clone()))
-            }
+            [ends, values] => DataType::RunEndEncoded(ends.clone(), values.clone()),
             others => {
                 return Err(unknown(&format!("it must have two children, not {}", others.len())));
             }
@@ -132,8 +129,33 @@ pub fn data_type(
     })
 }
 
+/// The types of most columns. They need no parser, which would take longer than the other work for a field.
+fn frequent(format: &str) -> Option<DataType> {
+    Some(match format {
+        "n" => DataType::Null,
+        "c" => DataType::Int8,
+        "C" => DataType::UInt8,
+        "s" => DataType::Int16,
+        "S" => DataType::UInt16,
+        "i" => DataType::Int32,
+        "I" => DataType::UInt32,
+        "l" => DataType::Int64,
+        "L" => DataType::UInt64,
+        "u" => DataType::Utf8,
+        "U" => DataType::LargeUtf8,
+        "vu" => DataType::Utf8View,
+        "z" => DataType::Binary,
+        "Z" => DataType::LargeBinary,
+        "vz" => DataType::BinaryView,
+        _ => return None,
+    })
+}
+
 /// A type without children.
 fn leaf(format: &str, schema: &FFI_ArrowSchema) -> Result<DataType, String> {
+    if let Some(frequent) = frequent(format) {
+        return Ok(frequent);
+    }
     if format.starts_with('+') {
         return Err("it has children".to_owned());
     }

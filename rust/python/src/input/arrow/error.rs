@@ -40,32 +40,49 @@ pub fn arrow_error(error: ArrowError) -> PyErr {
     }
 }
 
-/// The place of an error.
-pub struct ColumnPath {
-    /// The path of a column; `None` for the table.
-    pub path: Option<String>,
+/// The place of an error: the table, or the path of a column. Its text is only created for an error.
+#[derive(Clone, Copy)]
+pub struct ColumnPath<'a> {
+    parent: Option<&'a ColumnPath<'a>>,
+    /// The name of the column; `None` for the table.
+    name: Option<&'a str>,
 }
 
-impl ColumnPath {
+impl<'a> ColumnPath<'a> {
     pub fn table() -> Self {
-        Self { path: None }
+        Self { parent: None, name: None }
     }
 
-    pub fn column(name: &str) -> Self {
-        Self { path: Some(name.to_owned()) }
+    pub fn column(name: &'a str) -> Self {
+        Self { parent: None, name: Some(name) }
     }
 
-    pub fn inside(&self, name: &str) -> Self {
-        match &self.path {
-            None => Self::column(name),
-            Some(path) => Self::column(&format!("{path}.{name}")),
-        }
+    pub fn inside(&'a self, name: &'a str) -> Self {
+        Self { parent: self.name.is_some().then_some(self), name: Some(name) }
+    }
+
+    pub fn is_table(&self) -> bool {
+        self.name.is_none()
+    }
+
+    /// The names from the column on.
+    fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = std::iter::successors(Some(self), |place| place.parent)
+            .filter_map(|place| place.name)
+            .collect();
+        names.reverse();
+        names
+    }
+
+    /// The name of the column, without the path inside it.
+    pub fn column_name(&self) -> &str {
+        self.names().first().copied().unwrap_or_default()
     }
 
     fn message(&self, what: &str) -> String {
-        match &self.path {
-            None => format!("the Arrow table {what}"),
-            Some(path) => format!("the column '{path}' {what}"),
+        match self.is_table() {
+            true => format!("the Arrow table {what}"),
+            false => format!("the column '{}' {what}", self.names().join(".")),
         }
     }
 

@@ -3,11 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi_and_data_type};
+use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use arrow_array::{
     Array, ArrayRef, RecordBatch, RecordBatchOptions, RecordBatchReader, StructArray, make_array,
     new_empty_array,
 };
+use arrow_data::ArrayData;
 use arrow_schema::{ArrowError, DataType, Fields, Schema, SchemaRef};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
@@ -17,8 +18,8 @@ use pyo3::types::PyCapsule;
 use crate::input::arrow::check::check;
 use crate::input::arrow::data_type::data_type;
 use crate::input::arrow::error::{ColumnPath, ImportError, arrow_error};
+use crate::input::arrow::imported::data;
 use crate::input::arrow::source::{Source, pointer, source};
-use crate::input::arrow::values::checked;
 
 /// Whether an object is an Arrow array, table or stream.
 pub fn is_arrow(object: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -45,7 +46,7 @@ pub fn array(object: &Bound<'_, PyAny>, name: &str) -> PyResult<ArrayRef> {
     let data_type = data_type(&schema, &place, 0)?;
     let mut chunks = Vec::new();
     while let Some(array) = object.py().detach(|| source.next())? {
-        chunks.push(import(array, &data_type, &place)?);
+        chunks.push(make_array(import(array, &data_type, &place)?));
     }
     let chunks: Vec<&dyn Array> = chunks.iter().map(AsRef::as_ref).collect();
     match chunks[..] {
@@ -86,19 +87,11 @@ fn import(
     array: FFI_ArrowArray,
     data_type: &DataType,
     place: &ColumnPath,
-) -> Result<ArrayRef, ImportError> {
+) -> Result<ArrayData, ImportError> {
     check(&array, data_type, place)?;
-    if array.length == 0 {
-        return Ok(new_empty_array(data_type));
-    }
+    let owner = Arc::new(array);
     // arrow-rs panics on invalid data that the checks did not find.
-    let imported = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: the structure of the array is checked above, and its values are checked before they are
-        // used.
-        let data = unsafe { from_ffi_and_data_type(array, data_type.clone()) };
-        let data = data.map_err(|error| place.data_error(&error.to_string()))?;
-        Ok(make_array(checked(data, place)?))
-    }));
+    let imported = catch_unwind(AssertUnwindSafe(|| data(&owner, &owner, data_type, place)));
     imported.unwrap_or_else(|_| Err(place.data_error("it cannot be read")))
 }
 
@@ -115,20 +108,19 @@ impl Batches {
         let Some(array) = self.source.next().map_err(external)? else { return Ok(None) };
         self.done += 1;
         let data_type = DataType::Struct(self.schema.fields().clone());
-        let array =
+        let data =
             import(array, &data_type, &ColumnPath::table()).map_err(|error| match error {
                 ImportError::Data(why) => {
                     external(ImportError::Data(format!("batch {}: {why}", self.done)))
                 }
                 error => external(error),
             })?;
-        let rows = array.as_any().downcast_ref::<StructArray>().expect("its type is a struct");
-        if rows.null_count() > 0 {
-            let text = format!("batch {} has {} null rows", self.done, rows.null_count());
+        if data.null_count() > 0 {
+            let text = format!("batch {} has {} null rows", self.done, data.null_count());
             return Err(external(ImportError::Data(text)));
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        let columns = rows.columns().to_vec();
+        let options = RecordBatchOptions::new().with_row_count(Some(data.len()));
+        let (_, columns, _) = StructArray::from(data).into_parts();
         RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map(Some)
     }
 }

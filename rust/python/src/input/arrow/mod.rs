@@ -7,5 +7,6 @@ pub mod check;
 pub mod data_type;
 pub mod error;
 pub mod import;
+pub mod imported;
 pub mod source;
 pub mod values;

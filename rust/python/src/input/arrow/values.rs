@@ -5,42 +5,29 @@ use arrow_buffer::{ArrowNativeType, Buffer, NullBuffer, ScalarBuffer};
 use arrow_data::{ArrayData, ByteView, MAX_INLINE_VIEW_LEN};
 use arrow_schema::DataType;
 
-use crate::input::arrow::check::child_fields;
 use crate::input::arrow::error::{ColumnPath, ImportError};
 
-/// Checks offsets, dictionary keys and views. Recounts nulls, and replaces the offsets, keys and views of
-/// nulls, which may be anything, with valid ones.
+/// Checks the offsets, dictionary keys and views of an array whose children were checked. Replaces the keys and
+/// views of nulls, which may be anything, with valid ones.
 pub fn checked(data: ArrayData, place: &ColumnPath) -> Result<ArrayData, ImportError> {
     use DataType::*;
-    let nulls = data.nulls().map(|nulls| NullBuffer::new(nulls.inner().clone()));
-    let inner = data.child_data().iter().enumerate().map(|(number, child)| {
-        let field = child_fields(data.data_type()).get(number);
-        match field {
-            Some(field) => checked(child.clone(), &place.inside(field.name())),
-            None => checked(child.clone(), place),
-        }
-    });
-    let inner = inner.collect::<Result<Vec<ArrayData>, ImportError>>()?;
     let bytes = || data.buffers()[1].len();
+    let values = || data.child_data()[0].len();
     let buffers = match data.data_type() {
         Utf8 | Binary => check_offsets::<i32>(&data, bytes(), place)?,
         LargeUtf8 | LargeBinary => check_offsets::<i64>(&data, bytes(), place)?,
-        List(_) => check_offsets::<i32>(&data, inner[0].len(), place)?,
-        LargeList(_) => check_offsets::<i64>(&data, inner[0].len(), place)?,
-        Utf8View | BinaryView => checked_views(&data, nulls.as_ref(), place)?,
+        List(_) => check_offsets::<i32>(&data, values(), place)?,
+        LargeList(_) => check_offsets::<i64>(&data, values(), place)?,
+        Utf8View | BinaryView => checked_views(&data, data.nulls(), place)?,
         Dictionary(keys, _) => {
-            let values = inner[0].len();
-            let buffer = checked_keys(keys, &data, nulls.as_ref(), values, place)?;
+            let buffer = checked_keys(keys, &data, data.nulls(), values(), place)?;
             buffer.map(|keys| vec![keys])
         }
         _ => None,
     };
-    let mut builder = data.into_builder().nulls(nulls).child_data(inner);
-    if let Some(buffers) = buffers {
-        builder = builder.buffers(buffers);
-    }
-    // SAFETY: all values were checked above.
-    Ok(unsafe { builder.build_unchecked() })
+    let Some(buffers) = buffers else { return Ok(data) };
+    // SAFETY: all values were checked, and those of nulls are valid now.
+    Ok(unsafe { data.into_builder().buffers(buffers).build_unchecked() })
 }
 
 /// The values in buffer 0, from the first row on, and `more` after the last row.
