@@ -11,6 +11,9 @@ from hypothesis import HealthCheck, settings
 from oracle import keep_configuration
 from orthanc import Orthanc, program, running
 
+# These tests need the engines: ./dev engines.
+collect_ignore = ["engines"]
+
 # CI draws the same examples in each run, so that a change is the only difference.
 SAME_EXAMPLES = bool(os.environ.get("CI"))
 
