@@ -6,6 +6,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import accumulate
 from os import PathLike
 from typing import Any
 
@@ -31,8 +32,11 @@ __all__ = ["register", "scan_dimse"]
 _MESSAGE_IDS = {"MessageID", "MessageIDBeingRespondedTo"}
 _READ_DIMSE = """
 CREATE OR REPLACE TEMPORARY MACRO read_dimse(path) AS TABLE
-SELECT unnest(dimse_decode_stream(content), max_depth := 2) FROM read_blob(path)
+SELECT unnest(batch, max_depth := 2)
+FROM (SELECT unnest(dimse_decode_stream(content)) AS batch FROM read_blob(path))
 """
+# DuckDB needs time proportional to the square of the length to unnest a list.
+_BATCH = 16_384
 
 
 def register(
@@ -110,24 +114,32 @@ def register(
     def decode(message: pa.ChunkedArray) -> pa.StructArray:
         return pa.array(decode_messages(message, **decoding))
 
-    def decode_streams(contents: pa.ChunkedArray) -> pa.ListArray:
-        offsets, tables = [0], [events.empty_table()]
+    def decode_streams(contents: pa.ChunkedArray) -> pa.Array:
+        streams = []
         for content in contents:
-            tables.append(pa.table(decode_events(content.as_buffer(), **decoding)))
-            offsets.append(offsets[-1] + len(tables[-1]))
-        rows = pa.concat_tables(tables).combine_chunks().to_struct_array()
-        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), rows.combine_chunks())
+            rows = pa.table(decode_events(content.as_buffer(), **decoding), events)
+            starts = [*range(0, len(rows), _BATCH), len(rows)]
+            streams.append(pa.ListArray.from_arrays(pa.array(starts, pa.int32()), _rows(rows)))
+        starts = [0, *accumulate(map(len, streams))]
+        empty = pa.array([], pa.list_(_struct(events)))
+        return pa.ListArray.from_arrays(
+            pa.array(starts, pa.int32()), pa.concat_arrays([empty, *streams])
+        )
 
     # Any struct; DuckDB has no other way to declare this than to declare nothing.
     _replace(connection, "dimse_encode", encode, None, _struct(outputs["encode"]))
     _replace(connection, "dimse_decode", decode, ["BLOB"], _struct(outputs["decode"]))
-    streams = pa.list_(_struct(events))
+    streams = pa.list_(pa.list_(_struct(events)))
     _replace(connection, "dimse_decode_stream", decode_streams, ["BLOB"], streams)
     connection.execute(_READ_DIMSE)
 
 
 def _struct(schema: pa.Schema) -> pa.StructType:
     return pa.struct(list(schema))
+
+
+def _rows(table: pa.Table) -> pa.StructArray:
+    return table.combine_chunks().to_struct_array().combine_chunks()
 
 
 def _type(connection: duckdb.DuckDBPyConnection, kind: pa.DataType) -> Any:
