@@ -35,6 +35,8 @@ myst_enable_extensions = ["colon_fence"]
 autosummary_generate = True
 autosummary_ignore_module_all = False
 autodoc_typehints = "none"
+# The modules of these engines are documented without them.
+autodoc_mock_imports = ["daft", "dask", "datafusion", "distributed", "pyspark", "ray"]
 # The class docstrings list the attributes; the members are documented below them.
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
