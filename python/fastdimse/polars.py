@@ -230,7 +230,7 @@ def sink_dimse(frame: pl.LazyFrame | pl.DataFrame, path: _Path, **options: Any) 
     """
     options = {"on_invalid": "skip", "other_columns": "ignore", **options}
     schema = pl.Schema(
-        {"row": pl.UInt64, "field": pl.String, "code": pl.String, "reason": pl.String}
+        {"row": pl.Int64, "field": pl.String, "code": pl.String, "reason": pl.String}
     )
     rejected = [schema.to_frame()]
     with open(path, "wb") as file:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "engines.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "engines.md"
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 MODULES = ("datafusion", "duckdb", "polars")
 # The examples before the first section are the setup of each section.
@@ -27,3 +28,11 @@ def test_section(section):
     report: list[str] = []
     result = doctest.DocTestRunner(optionflags=FLAGS).run(test, out=report.append)
     assert not result.failed, "".join(report)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_name_is_in_the_reference(name):
+    reference = (DOCS / "reference" / "engines.md").read_text()
+    section = reference.partition(f"## fastdimse.{name}\n")[2].partition("\n## ")[0]
+    for public in import_module(f"fastdimse.{name}").__all__:
+        assert f"\n   {public}\n" in section
