@@ -1,0 +1,255 @@
+"""Measure each engine from Parquet to Parquet, with fastdimse and with its identity function.
+
+    ./dev bench-engines [--rows N] [--write] [ENGINE ...]
+
+Each job reads a Hive-style folder of Parquet files and writes Parquet, with two workers. It calls
+fastdimse, or a function of the same kind that returns its argument, which is the rival. The jobs
+alternate, and the fastest round of each counts. With --write, the table is written to
+docs/engines.md.
+"""
+
+import argparse
+import random
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fastdimse import decode_events, encode_events
+
+PAGE = Path(__file__).parent.parent / "docs" / "engines.md"
+ROUNDS = 3
+SITES = ("east", "north", "south", "west")
+EVENT = (
+    "MessageID",
+    "AffectedSOPClassUID",
+    "AffectedSOPInstanceUID",
+    "EventTypeID",
+    "EventInformation",
+)
+SOP_CLASS = "1.2.840.10008.1.20.1"
+SOP_INSTANCE = "1.2.840.10008.1.20.1.1"
+CT = "1.2.840.10008.5.1.4.1.1.2"
+
+Kind = Literal["encode", "events", "decode", "messages"]
+"""Encode, the identity of events, decode, or the identity of messages."""
+Job = Callable[[Kind, Path, Path], None]
+"""A job of one kind, from a folder of Parquet files to a new file or folder."""
+
+
+def write_input(folder: Path, rows: int) -> None:
+    """Write `rows` events of about 260 bytes, and their messages, as two folders."""
+    numbers = random.Random(7)
+    uids = pa.array([f"1.2.826.0.1.3680043.{numbers.getrandbits(64)}" for _ in range(rows)])
+    reference = pa.StructArray.from_arrays(
+        [pa.array([CT] * rows), uids], ["ReferencedSOPClassUID", "ReferencedSOPInstanceUID"]
+    )
+    references = pa.ListArray.from_arrays(pa.array(range(rows + 1), pa.int32()), reference)
+    information = pa.StructArray.from_arrays(
+        [uids, references], ["TransactionUID", "ReferencedSOPSequence"]
+    )
+    events = {
+        "AffectedSOPClassUID": pa.array([SOP_CLASS] * rows),
+        "AffectedSOPInstanceUID": pa.array([SOP_INSTANCE] * rows),
+        "EventTypeID": pa.array([1] * rows, pa.int32()),
+    }
+    encoded = encode_events(pa.table({**events, "EventInformation": information}))
+    decoded = pa.table(decode_events(encoded))
+    events["EventInformation"] = decoded["EventInformation"].cast(pa.binary())
+    others = {"key": pa.array(range(rows))}
+    messages = pa.array(encoded).cast(pa.binary())
+    for name, columns in (("events", events), ("messages", {"Message": messages})):
+        table = pa.table({**others, **columns})
+        for number, site in enumerate(SITES):
+            part = folder / name / f"site={site}"
+            part.mkdir(parents=True)
+            length = -(-rows // len(SITES))
+            pq.write_table(table.slice(number * length, length), part / "0.parquet")
+
+
+@contextmanager
+def polars() -> Iterator[Job]:
+    """Streaming LazyFrames."""
+    import polars as pl
+
+    import fastdimse.polars  # noqa: F401
+
+    def identity(expression: pl.Expr, schema: Any) -> pl.Expr:
+        return expression.map_batches(
+            lambda column: column, return_dtype=schema, is_elementwise=True
+        )
+
+    def job(kind: Kind, source: Path, target: Path) -> None:
+        frame = pl.scan_parquet(source, hive_partitioning=True)
+        if kind in ("encode", "events"):
+            frame = frame.with_row_index("MessageID")
+            frame = frame.with_columns((pl.col("MessageID") % 65535 + 1).cast(pl.Int32))
+            events = pl.struct(EVENT)
+            if kind == "encode":
+                column = events.dimse.encode(first_row=None)
+            else:
+                schema = frame.collect_schema()
+                column = identity(events, pl.Struct({name: schema[name] for name in EVENT}))
+            column = column.struct.unnest()
+        elif kind == "decode":
+            column = pl.col("Message").dimse.decode().struct.unnest()
+        else:
+            column = identity(pl.col("Message"), pl.Binary)
+        frame.select("site", "key", column).sink_parquet(target)
+
+    yield job
+
+
+@contextmanager
+def duckdb() -> Iterator[Job]:
+    """SQL with functions of Arrow data."""
+    import duckdb
+
+    from fastdimse.duckdb import register
+
+    with closing(duckdb.connect()) as connection:
+        connection.execute("SET threads = 2")
+        register(connection)
+        event = (
+            "STRUCT(MessageID BIGINT, AffectedSOPClassUID VARCHAR, AffectedSOPInstanceUID VARCHAR,"
+            " EventTypeID INTEGER, EventInformation BLOB)"
+        )
+
+        def identity(column: pa.ChunkedArray) -> pa.Array:
+            return column.combine_chunks()
+
+        for name, kind in (("identity_event", event), ("identity_message", "BLOB")):
+            connection.create_function(name, identity, [kind], kind, type="arrow")
+        expressions = {
+            "encode": "unnest(dimse_encode(event))",
+            "events": "unnest(identity_event(event))",
+            "decode": "unnest(dimse_decode(Message))",
+            "messages": "identity_message(Message)",
+        }
+
+        def job(kind: Kind, source: Path, target: Path) -> None:
+            rows = f"read_parquet('{source}/*/*.parquet', hive_partitioning := true)"
+            if kind in ("encode", "events"):
+                fields = ", ".join(f"{name} := {name}" for name in EVENT)
+                rows = f"""(SELECT site, key, struct_pack({fields}) AS event FROM (
+                    SELECT *, (row_number() OVER () - 1) % 65535 + 1 AS MessageID FROM {rows}
+                ))"""
+            connection.execute(
+                f"COPY (SELECT site, key, {expressions[kind]} FROM {rows}) TO '{target}'"
+                " (FORMAT parquet)"
+            )
+
+        yield job
+
+
+@contextmanager
+def datafusion() -> Iterator[Job]:
+    """DataFrames with scalar functions."""
+    from datafusion import SessionConfig, SessionContext, col, udf
+
+    from fastdimse.datafusion import decode_function, encode_function
+
+    def job(kind: Kind, source: Path, target: Path) -> None:
+        context = SessionContext(SessionConfig().with_target_partitions(2))
+        partitions = [("site", pa.string())]
+        context.register_parquet("input", str(source), table_partition_cols=partitions)
+        frame = context.table("input")
+        if kind in ("encode", "events"):
+            frame = context.sql(
+                'SELECT CAST(row_number() OVER () - 1 AS BIGINT) % 65535 + 1 AS "MessageID", *'
+                " FROM input"
+            )
+        schema = frame.schema()
+        names = EVENT if kind in ("encode", "events") else ("Message",)
+        fields = [schema.field(name) for name in names]
+        if kind == "encode":
+            function = encode_function(schema)
+        elif kind == "decode":
+            function = decode_function()
+        elif kind == "messages":
+            function = udf(lambda column: column, fields, fields[0], "volatile", "identity")
+        else:
+            function = udf(
+                lambda *columns: pa.StructArray.from_arrays(list(columns), fields=fields),
+                fields,
+                pa.struct(fields),
+                "volatile",
+                "identity",
+            )
+        result = function(*[col(f'"{name}"') for name in names]).alias("result")
+        frame.select(col("site"), col("key"), result).write_parquet(str(target))
+
+    yield job
+
+
+ENGINES = {"polars": polars, "duckdb": duckdb, "datafusion": datafusion}
+
+
+def measure(engine: str, folder: Path) -> dict[Kind, float]:
+    """Return the seconds of the fastest round of each job."""
+    fastest: dict[Kind, float] = {}
+    with ENGINES[engine]() as job:
+        for _ in range(ROUNDS):
+            for kind in ("encode", "events", "decode", "messages"):
+                source = folder / ("events" if kind in ("encode", "events") else "messages")
+                target = folder / "output.parquet"
+                begin = time.perf_counter()
+                job(kind, source, target)
+                seconds = time.perf_counter() - begin
+                fastest[kind] = min(seconds, fastest.get(kind, seconds))
+                shutil.rmtree(target) if target.is_dir() else target.unlink()
+    return fastest
+
+
+def row(engine: str, fastest: dict[Kind, float]) -> str:
+    """Return the row of the table of one engine."""
+    cells = [f"{engine} {version(engine)}"]
+    for ours, rival in (("encode", "events"), ("decode", "messages")):
+        cells += [f"{fastest[ours]:.2f} s", f"{fastest[rival]:.2f} s"]
+        cells.append(f"{fastest[ours] / fastest[rival]:.2f}")
+    return f"| {' | '.join(cells)} |"
+
+
+HEADER = """\
+| engine | encode | identity | ratio | decode | identity | ratio |
+| --- | --- | --- | --- | --- | --- | --- |"""
+
+
+def main() -> None:
+    """Measure the engines, print the table, and write it if requested."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--write", action="store_true", help="write the table to docs/engines.md")
+    parser.add_argument("engines", nargs="*", metavar="ENGINE", help=f"of {', '.join(ENGINES)}")
+    arguments = parser.parse_args()
+    unknown = sorted(set(arguments.engines) - set(ENGINES))
+    if unknown:
+        parser.error(f"unknown engine {unknown[0]!r}: choose from {', '.join(ENGINES)}")
+    if arguments.write and (arguments.engines or arguments.rows != 1_000_000):
+        parser.error("--write needs all engines and 1,000,000 rows")
+    lines = [HEADER]
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        write_input(folder, arguments.rows)
+        print(HEADER)
+        for engine in arguments.engines or ENGINES:
+            lines.append(row(engine, measure(engine, folder)))
+            print(lines[-1], flush=True)
+    if arguments.write:
+        begin, end = "<!-- engines:begin -->\n", "<!-- engines:end -->\n"
+        before, _, rest = PAGE.read_text().partition(begin)
+        _, _, after = rest.partition(end)
+        table = "\n".join(lines)
+        PAGE.write_text(f"{before}{begin}{table}\n{end}{after}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
