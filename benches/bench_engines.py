@@ -9,6 +9,7 @@ docs/engines.md.
 """
 
 import argparse
+import os
 import random
 import shutil
 import sys
@@ -23,7 +24,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fastdimse import decode_events, encode_events
+from fastdimse import decode_events, decode_messages, encode_events, encode_messages, message_schema
 
 PAGE = Path(__file__).parent.parent / "docs" / "engines.md"
 ROUNDS = 3
@@ -190,7 +191,126 @@ def datafusion() -> Iterator[Job]:
     yield job
 
 
-ENGINES = {"polars": polars, "duckdb": duckdb, "datafusion": datafusion}
+@contextmanager
+def ray() -> Iterator[Job]:
+    """Functions for map_batches."""
+    import ray
+    import ray.data
+    from ray.data.datatype import DataType
+    from ray.data.expressions import col
+
+    from fastdimse.ray import decode, encode
+
+    def identity(batch: pa.Table) -> pa.Table:
+        return batch
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    functions = {"encode": encode, "events": identity, "decode": decode, "messages": identity}
+
+    def job(kind: Kind, source: Path, target: Path) -> None:
+        rows = ray.data.read_parquet(str(source))
+        if kind in ("encode", "events"):
+            number = (col("key") % 65535 + 1).cast(DataType.int32())
+            rows = rows.with_column("MessageID", number)
+        rows.map_batches(functions[kind], batch_format="pyarrow").write_parquet(str(target))
+
+    yield job
+    ray.shutdown()
+
+
+@contextmanager
+def spark() -> Iterator[Job]:
+    """Functions for mapInArrow."""
+    from pyspark.sql import SparkSession
+    from pyspark.sql.functions import col
+
+    from fastdimse.spark import decode, encode, message_type
+
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    session = builder.config("spark.ui.showConsoleProgress", "false").getOrCreate()
+
+    def job(kind: Kind, source: Path, target: Path) -> None:
+        rows = session.read.parquet(str(source))
+        if kind in ("encode", "events"):
+            rows = rows.withColumn("MessageID", (col("key") % 65535 + 1).cast("int"))
+        if kind == "encode":
+            result = rows.mapInArrow(encode(), message_type("encode", rows))
+        elif kind == "decode":
+            result = rows.mapInArrow(decode(), message_type("decode", rows))
+        else:
+            result = rows.mapInArrow(lambda batches: batches, rows.schema)
+        result.write.parquet(str(target))
+
+    yield job
+    session.stop()
+
+
+@contextmanager
+def dask() -> Iterator[Job]:
+    """Functions for map_partitions, with the distributed scheduler."""
+    import dask.dataframe as dd
+    import pandas as pd
+    from distributed import Client
+
+    def encode(events: pd.DataFrame) -> pd.DataFrame:
+        return pa.table(encode_messages(events)).to_pandas(types_mapper=pd.ArrowDtype)
+
+    def decode(messages: pd.DataFrame) -> pd.DataFrame:
+        return pa.table(decode_messages(messages)).to_pandas(types_mapper=pd.ArrowDtype)
+
+    def identity(rows: pd.DataFrame) -> pd.DataFrame:
+        return rows
+
+    functions = {"encode": encode, "events": identity, "decode": decode, "messages": identity}
+
+    def job(kind: Kind, source: Path, target: Path) -> None:
+        rows = dd.read_parquet(source, dtype_backend="pyarrow")
+        if kind in ("encode", "events"):
+            rows = rows.assign(MessageID=rows["key"].astype("int64") % 65535 + 1)
+        rows.map_partitions(functions[kind]).to_parquet(target)
+
+    with Client(n_workers=2, threads_per_worker=1, dashboard_address=None):
+        yield job
+
+
+@contextmanager
+def daft() -> Iterator[Job]:
+    """Batch functions of structs."""
+    import daft
+    from daft import DataType, col
+    from daft.functions import to_struct
+
+    functions = {"encode": encode_messages, "decode": decode_messages}
+
+    def job(kind: Kind, source: Path, target: Path) -> None:
+        rows = daft.read_parquet(f"{source}/**/*.parquet", hive_partitioning=True)
+        if kind in ("encode", "events"):
+            rows = rows.with_column("MessageID", (col("key") % 65535 + 1).cast("int32"))
+        schema = rows.schema().to_pyarrow_schema()
+        if kind in functions:
+            schema = pa.schema(message_schema(kind, schema))
+        result = DataType.from_arrow_type(pa.struct(schema))
+
+        @daft.func.batch(return_dtype=result, unnest=True)
+        def call(batch: daft.Series) -> Any:
+            return pa.array(functions[kind](batch)) if kind in functions else batch
+
+        rows.select(call(to_struct(*rows.columns))).write_parquet(str(target))
+
+    yield job
+
+
+ENGINES = {
+    "polars": polars,
+    "duckdb": duckdb,
+    "datafusion": datafusion,
+    "ray": ray,
+    "spark": spark,
+    "dask": dask,
+    "daft": daft,
+}
 
 
 def measure(engine: str, folder: Path) -> dict[Kind, float]:
@@ -211,7 +331,7 @@ def measure(engine: str, folder: Path) -> dict[Kind, float]:
 
 def row(engine: str, fastest: dict[Kind, float]) -> str:
     """Return the row of the table of one engine."""
-    cells = [f"{engine} {version(engine)}"]
+    cells = [f"{engine} {version('pyspark' if engine == 'spark' else engine)}"]
     for ours, rival in (("encode", "events"), ("decode", "messages")):
         cells += [f"{fastest[ours]:.2f} s", f"{fastest[rival]:.2f} s"]
         cells.append(f"{fastest[ours] / fastest[rival]:.2f}")

@@ -3,6 +3,8 @@
 The engines are in an environment of their own: `./dev engines` runs these tests.
 """
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from fastdimse import DecodeError, Rejections, decode_events, encode_events
+
+# Spark starts its workers in this environment.
+os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 
 ROWS = 200_000
 SITES = ("east", "north", "south", "west")

@@ -23,13 +23,11 @@ pytestmark = pytest.mark.skipif(not shutil.which("java"), reason="Spark needs Ja
 
 @pytest.fixture(scope="module")
 def spark():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYSPARK_PYTHON", sys.executable)
-        builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
-        session = builder.config("spark.driver.host", "127.0.0.1").getOrCreate()
-        session.dataSource.register(DimseDataSource)
-        yield session
-        session.stop()
+    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    session = builder.config("spark.driver.host", "127.0.0.1").getOrCreate()
+    session.dataSource.register(DimseDataSource)
+    yield session
+    session.stop()
 
 
 def with_message_ids(events):
