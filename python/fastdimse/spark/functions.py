@@ -15,7 +15,7 @@ from pyspark.sql.types import DataType, StructType
 from fastdimse import decode_messages, encode_messages, message_schema
 
 _Batches: TypeAlias = Iterator[pa.RecordBatch]
-_Form: TypeAlias = StructType | str | None
+_Form: TypeAlias = "StructType | str | None"
 
 
 def encode(*, first_row: int = 0, **options: Any) -> Callable[[_Batches], _Batches]:
@@ -105,7 +105,7 @@ def decode(
 
 def message_type(
     operation: str,
-    input: DataFrame | StructType | None = None,
+    input: "DataFrame | StructType | None" = None,
     *,
     event_information: _Form = None,
     event_reply: _Form = None,
