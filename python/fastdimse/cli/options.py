@@ -65,7 +65,9 @@ def flag(name: str, help: str, panel: str | None = None) -> Any:
 RowsIn = Annotated[
     str,
     typer.Argument(
-        metavar="IN", help="Rows: a Parquet, Arrow, NDJSON or CSV file, or - for standard input."
+        metavar="IN",
+        help="Rows: a Parquet, Arrow, NDJSON or CSV file, or - for standard input. NDJSON and CSV "
+        "can be compressed (.gz, .zst).",
     ),
 ]
 InputFormat = Annotated[

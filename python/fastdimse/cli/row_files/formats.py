@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..inputs import PIPE
+from .compression import compression_of, without_compression_suffix
 
 
 class RowFormat(StrEnum):
@@ -26,12 +27,15 @@ _ROW_SUFFIXES = {
     ".jsonl": RowFormat.NDJSON,
     ".csv": RowFormat.CSV,
 }
+TEXT_FORMATS = (RowFormat.NDJSON, RowFormat.CSV)
+"""The formats that can be compressed as a whole file."""
+
 P_DATA_SUFFIXES = (".bin", ".pdata", ".dimse")
 _CAPTURE_SUFFIXES = {".pcap": "pcap", ".pcapng": "pcapng"}
 
 
 def row_format(path: str, given: RowFormat | None = None, *, option: str = "--format") -> RowFormat:
-    """Return the format of the rows in `path`.
+    """Return the format of the rows in `path`, which a compression suffix may follow.
 
     Parameters
     ----------
@@ -42,36 +46,48 @@ def row_format(path: str, given: RowFormat | None = None, *, option: str = "--fo
     option : str, optional
         The option that names the format, for error texts; empty if there is none.
     """
-    if given is not None:
-        return given
-    suffix = Path(path).suffix.lower()
-    if suffix in _ROW_SUFFIXES:
-        return _ROW_SUFFIXES[suffix]
+    suffix = without_compression_suffix(path).suffix.lower()
+    chosen = given or _ROW_SUFFIXES.get(suffix)
+    if chosen is not None:
+        if compression_of(path) is not None and chosen not in TEXT_FORMATS:
+            raise InputError(f"{path}: {_ONLY_TEXT}; {chosen} files compress their own content")
+        return chosen
     formats = ", ".join(RowFormat)
     if path == PIPE:
         if not option:
             raise InputError(f"rows of this kind cannot be written to '{PIPE}': name a file")
         raise InputError(f"{option} is required for standard input and output ({formats})")
     if suffix in P_DATA_SUFFIXES or suffix in _CAPTURE_SUFFIXES:
+        _reject_compression(path)
         kind = "capture" if suffix in _CAPTURE_SUFFIXES else "P-DATA stream"
         raise InputError(
             f"{path}: must be a file of rows, but the suffix is that of a {kind}; "
             "'fastdimse decode' and 'fastdimse encode' convert between them"
         )
     hint = f", or name the format with {option} ({formats})" if option else ""
+    unknown = suffix or Path(path).suffix
     raise InputError(
-        f"{path}: unknown suffix '{suffix}': use one of {' '.join(_ROW_SUFFIXES)}{hint}"
+        f"{path}: unknown suffix '{unknown}': use one of {' '.join(_ROW_SUFFIXES)}{hint}"
     )
+
+
+_ONLY_TEXT = "only NDJSON and CSV can be compressed with .gz or .zst"
+
+
+def _reject_compression(path: str) -> None:
+    if compression_of(path) is not None:
+        raise InputError(f"{path}: {_ONLY_TEXT}, not streams and captures")
 
 
 def reject_row_suffix(path: str) -> None:
     """Raise `InputError` where a stream or a capture is needed and `path` names rows."""
-    if Path(path).suffix.lower() in _ROW_SUFFIXES:
+    if without_compression_suffix(path).suffix.lower() in _ROW_SUFFIXES:
         raise InputError(
             f"{path}: must be a P-DATA stream or a capture "
             f"({' '.join((*P_DATA_SUFFIXES, *_CAPTURE_SUFFIXES))}), but the suffix is that of a "
             "file of rows"
         )
+    _reject_compression(path)
 
 
 def capture_format(path: str) -> str | None:

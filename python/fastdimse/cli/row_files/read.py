@@ -1,7 +1,7 @@
 """Rows read from a file, or from standard input."""
 
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -12,8 +12,9 @@ import pyarrow.parquet
 from ..errors import InputError
 from ..inputs import input_name, open_input
 from .columns import EVENT_COLUMNS, KNOWN_COLUMNS, accepted, check_columns
+from .compression import Compression, compression_of, decompressed, describe_damage
 from .formats import RowFormat, row_format
-from .read_csv import open_csv
+from .read_csv import explain_csv, open_csv
 from .read_ndjson import open_ndjson
 from .rows import ArrowRows, MappedRows
 
@@ -46,16 +47,11 @@ def open_rows(
     ArrowRows or MappedRows
         The rows. Errors while they are read leave the block as `InputError`.
     """
-    openers: dict[RowFormat, Callable[[BinaryIO, Any, bool], ArrowRows | MappedRows]] = {
-        RowFormat.PARQUET: _open_parquet,
-        RowFormat.ARROW: _open_arrow,
-        RowFormat.NDJSON: open_ndjson,
-        RowFormat.CSV: open_csv,
-    }
-    chosen = row_format(path, given)
-    with open_input(path, seekable=chosen is not RowFormat.CSV) as source:
+    chosen, compression = row_format(path, given), compression_of(path)
+    is_seekable = chosen is not RowFormat.CSV or compression is not None
+    with open_input(path, seekable=is_seekable) as source:
         try:
-            rows = openers[chosen](source, columns, ignore_others)
+            rows = _open(source, chosen, compression, columns, ignore_others)
             if isinstance(rows, ArrowRows):
                 check_columns(rows.schema.names, columns, ignore_others=ignore_others)
         # Column names that are not UTF-8 raise UnicodeDecodeError.
@@ -73,6 +69,11 @@ def open_rows(
 
 def _unreadable(path: str, chosen: RowFormat, error: Exception, columns: Any) -> InputError:
     text = first_line(error)
+    compression = compression_of(path)
+    if compression is not None and isinstance(error, OSError):
+        text = describe_damage(error, compression) or text
+    if chosen is RowFormat.CSV:
+        text = explain_csv(text)
     if text.endswith("unexpected field"):
         text += f" ({accepted(columns)}; --ignore-columns ignores others)"
     return InputError(f"{input_name(path)}: cannot be read as {chosen}: {text}")
@@ -81,6 +82,29 @@ def _unreadable(path: str, chosen: RowFormat, error: Exception, columns: Any) ->
 def first_line(error: BaseException) -> str:
     """Return the first line of a pyarrow error: details of its C++ code follow it."""
     return str(error).strip().partition("\n")[0]
+
+
+def _open(
+    source: BinaryIO,
+    chosen: RowFormat,
+    compression: Compression | None,
+    columns: Any,
+    ignore_others: bool,
+) -> ArrowRows | MappedRows:
+    def begin() -> Any:
+        if compression is not None:
+            return decompressed(_native_file(source), compression)
+        if chosen is RowFormat.NDJSON:
+            source.seek(0)
+        return source
+
+    if chosen is RowFormat.NDJSON:
+        return open_ndjson(begin, columns, ignore_others)
+    if chosen is RowFormat.CSV:
+        return open_csv(begin(), columns, ignore_others)
+    if chosen is RowFormat.ARROW:
+        return _open_arrow(source)
+    return _open_parquet(source, columns, ignore_others)
 
 
 def _open_parquet(source: BinaryIO, columns: Any, ignore_others: bool) -> ArrowRows:
@@ -106,7 +130,7 @@ def _native_file(source: BinaryIO) -> pa.NativeFile:
     return pa.BufferReader(pa.py_buffer(mapped))
 
 
-def _open_arrow(source: BinaryIO, columns: Any, ignore_others: bool) -> ArrowRows:
+def _open_arrow(source: BinaryIO) -> ArrowRows:
     magic = source.read(6)
     source.seek(0)
     if magic == b"ARROW1":

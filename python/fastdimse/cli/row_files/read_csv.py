@@ -1,6 +1,6 @@
 """Rows of CSV."""
 
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -13,8 +13,24 @@ from .text_columns import rows_from_text, text_schema
 _BLOCK_BYTES = 16 << 20
 
 
-def open_csv(source: BinaryIO, columns: Any, ignore_others: bool) -> ArrowRows:
-    """Open rows of CSV."""
+_LIMIT = f"{_BLOCK_BYTES >> 20} MiB"
+# Beginnings of errors of pyarrow that name its blocks.
+_EXPLANATIONS = {
+    "straddling object": f"a row is longer than {_LIMIT}",
+    "CSV parse error: Empty CSV": f"the file is empty, or its first row is longer than {_LIMIT}",
+}
+
+
+def explain_csv(text: str) -> str:
+    """Return the text of an error of pyarrow, without its terms for blocks."""
+    for beginning, explanation in _EXPLANATIONS.items():
+        if text.startswith(beginning):
+            return explanation
+    return text
+
+
+def open_csv(source: Any, columns: Any, ignore_others: bool) -> ArrowRows:
+    """Open rows of CSV, of which `source` is a file in binary mode or a file of pyarrow."""
     reader = pa.csv.open_csv(
         source,
         read_options=pa.csv.ReadOptions(block_size=_BLOCK_BYTES),

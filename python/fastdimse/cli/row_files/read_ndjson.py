@@ -2,11 +2,11 @@
 
 import io
 import json
-import mmap
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.json
@@ -17,8 +17,9 @@ from .json_objects import read_objects
 from .rows import ArrowRows, MappedRows
 from .text_columns import rows_from_text, text_schema
 
-# A row must not be longer than a block.
 _BLOCK_BYTES = 16 << 20
+# Maximum length of a line. A line must fit in memory several times while it is parsed.
+_MAX_LINE_BYTES = 128 << 20
 # Maximum number of brackets that a row without structured data sets may open.
 _MAX_BRACKETS = 64
 # Columns that the encoder requires, or fills in if they are absent: an absent column is not
@@ -31,70 +32,122 @@ _NOT_NULLABLE = (
 )
 # Columns beside those of events that change what is encoded or sent.
 _MEANINGFUL = ("TransferSyntaxUID", "Latency")
+_SIGNIFICANT_IF_ABSENT = frozenset((*_NOT_NULLABLE, "Latency"))
 
 
-def open_ndjson(source: BinaryIO, columns: Any, ignore_others: bool) -> ArrowRows | MappedRows:
-    """Open rows of NDJSON. `source` must be a file: it is mapped."""
-    found = _keys_in(source)
-    if found is None:
+@dataclass
+class NdjsonContent:
+    """The parts of the content of a file that determine how it is read.
+
+    Attributes
+    ----------
+    keys : set of str
+        The keys whose absence matters that occur in any line.
+    structured : set of str
+        The columns of data sets with an object in any line.
+    encoded : set of str
+        The columns of data sets with a text in any line.
+    is_empty : bool
+        Whether the file has no rows.
+    """
+
+    keys: set[str] = field(default_factory=set)
+    structured: set[str] = field(default_factory=set)
+    encoded: set[str] = field(default_factory=set)
+    is_empty: bool = True
+
+
+def inspect_ndjson(source: Any) -> NdjsonContent:
+    """Read a file to determine its content.
+
+    A JSON reader with a schema returns a key that occurs in no line as a column of nulls.
+    """
+    content = NdjsonContent()
+    for lines, _ in _blocks_of_lines(source):
+        content.is_empty = content.is_empty and not lines.strip()
+        for name in _SIGNIFICANT_IF_ABSENT - content.keys:
+            if _has_key(lines, name, b""):
+                content.keys.add(name)
+        for name in DATA_SETS:
+            for found, value in ((content.structured, rb"\{"), (content.encoded, b'"')):
+                if name not in found and _has_key(lines, name, value):
+                    found.add(name)
+    return content
+
+
+def _has_key(lines: bytes, name: str, value: bytes) -> bool:
+    """Return whether any line has the key with a value that begins with the pattern `value`."""
+    # Many keys are in no line: a regular expression would take longer.
+    if lines.find(b'"%b"' % name.encode()) < 0:
+        return False
+    return re.search(rb'"%b"\s*:\s*%b' % (name.encode(), value), lines) is not None
+
+
+def open_ndjson(
+    begin: Callable[[], Any],
+    columns: Any,
+    ignore_others: bool,
+    content: NdjsonContent | None = None,
+    *,
+    as_mappings: bool = False,
+) -> ArrowRows | MappedRows:
+    """Open rows of NDJSON.
+
+    Parameters
+    ----------
+    begin : Callable[[], BinaryIO or pyarrow.NativeFile]
+        Returns a file that is read from its beginning.
+    columns : pyarrow.Schema
+        The columns that are read.
+    ignore_others : bool
+        Whether rows may have columns that fastdimse does not know.
+    content : NdjsonContent, optional
+        The content of the file, where `inspect_ndjson` has returned it.
+    as_mappings : bool, optional
+        Whether the rows are mappings, also where no data set is structured.
+    """
+    content = inspect_ndjson(begin()) if content is None else content
+    if content.structured or as_mappings:
+        lines = (line for lines, _ in _blocks_of_lines(begin()) for line in lines.split(b"\n"))
+        return MappedRows(read_objects(lines, content.keys.intersection(_NOT_NULLABLE)))
+    if content.is_empty:
         return ArrowRows(columns, ())
-    if _has_objects(source):
-        source.seek(0)
-        return MappedRows(read_objects(source, found))
-    blocks = _blocks(source, KNOWN_COLUMNS, "ignore" if ignore_others else "infer")
+    blocks = _tables(begin(), KNOWN_COLUMNS, "ignore" if ignore_others else "infer")
     first = next(blocks)
     added = set(KNOWN_COLUMNS.names).difference(columns.names, _MEANINGFUL)
-    absent = {name for name in (*_NOT_NULLABLE, "Latency") if name not in found} | added
+    absent = (_SIGNIFICANT_IF_ABSENT - content.keys) | added
     names = [name for name in first.column_names if name not in absent]
     batches = (batch for block in chain([first], blocks) for batch in block.to_batches())
     return rows_from_text(first.schema, batches, names, KNOWN_COLUMNS)
 
 
-def _keys_in(source: BinaryIO) -> set[str] | None:
-    """Return which of the keys whose absence matters occur in any line; None for an empty file.
-
-    A JSON reader with a schema returns a key that occurs in no line as a column of nulls.
-    """
-    if source.seek(0, io.SEEK_END) == 0:
-        return None
-    source.seek(0)
-    with mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        if re.search(rb"\S", text) is None:
-            return None
-        candidates = list(_NOT_NULLABLE)
-        # Most files do not have it: a regular expression would take longer.
-        if text.find(b'"Latency"') >= 0:
-            candidates.append("Latency")
-        return {
-            name for name in candidates if re.search(rb'"%b"\s*:' % name.encode(), text) is not None
-        }
-
-
-def _has_objects(source: BinaryIO) -> bool:
-    """Return whether any line has a structured data set."""
-    names = "|".join(DATA_SETS).encode()
-    with mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        return re.search(rb'"(%b)"\s*:\s*\{' % names, text) is not None
-
-
-def _blocks(source: BinaryIO, columns: Any, unexpected: str) -> Iterator[Any]:
-    """Read complete lines of about `_BLOCK_BYTES` as tables.
+def _blocks_of_lines(source: Any) -> Iterator[tuple[bytes, int]]:
+    """Read complete lines of about `_BLOCK_BYTES`, with the number of the first of them.
 
     pyarrow's streaming reader is not used: it reads ahead in a thread that can still run when the
     interpreter exits, which aborts the process.
     """
-    rest, line, schema = b"", 1, text_schema(columns)
+    rest, line = b"", 1
     while block := source.read(_BLOCK_BYTES):
         lines, newline, rest = (rest + block).rpartition(b"\n")
+        if newline:
+            yield lines, line
+            line += lines.count(b"\n") + 1
+        if len(rest) > _MAX_LINE_BYTES:
+            raise InputError(f"line {line}: longer than {_MAX_LINE_BYTES >> 20} MiB")
+    if rest.strip():
+        yield rest, line
+
+
+def _tables(source: Any, columns: Any, unexpected: str) -> Iterator[Any]:
+    schema = text_schema(columns)
+    for lines, line in _blocks_of_lines(source):
         if lines.strip():
             table = _table(lines, line, schema, unexpected)
             # Later blocks must not have columns that the first does not have.
             schema = table.schema
             unexpected = "ignore" if unexpected == "ignore" else "error"
             yield table
-        line += lines.count(b"\n") + len(newline)
-    if rest.strip():
-        yield _table(rest, line, schema, unexpected)
 
 
 def _table(lines: bytes, first_line: int, schema: Any, unexpected: str) -> Any:

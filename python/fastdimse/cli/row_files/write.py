@@ -14,7 +14,8 @@ import pyarrow.parquet
 from ..errors import InputError
 from ..inputs import PIPE
 from .columns import plain_schema
-from .formats import RowFormat
+from .compression import compressed, compression_of
+from .formats import TEXT_FORMATS, RowFormat
 from .json_objects import to_line, to_rows
 from .text_columns import text_batch, text_schema
 
@@ -30,7 +31,7 @@ class RowWriter:
         The file.
     path : str
         Its name. An Arrow file ends with an index; standard output and ``.arrows`` files have
-        none.
+        none. Text is compressed if the name ends in ``.gz`` or ``.zst``.
     chosen : RowFormat
         The format.
     schema : pyarrow.Schema
@@ -48,8 +49,11 @@ class RowWriter:
         json_columns: Sequence[str] = (),
     ) -> None:
         self._schema = plain_schema(schema)
-        self._text = chosen in (RowFormat.NDJSON, RowFormat.CSV)
-        self._writer = _open_writer(sink, path, chosen, self._schema, json_columns)
+        self._text = chosen in TEXT_FORMATS
+        compression = compression_of(path)
+        self._compressed = None if compression is None else compressed(sink, compression)
+        to = sink if self._compressed is None else self._compressed
+        self._writer = _open_writer(to, path, chosen, self._schema, json_columns)
 
     def write(self, table: Any, advanced: Callable[[int], None] = lambda rows: None) -> None:
         """Write a table in batches, and call `advanced` with the number of rows of each."""
@@ -61,6 +65,8 @@ class RowWriter:
     def close(self) -> None:
         """Write the end of the file, where the format has one."""
         self._writer.close()
+        if self._compressed is not None:
+            self._compressed.close()
 
 
 class _BatchWriter(Protocol):
