@@ -30,6 +30,7 @@ __all__ = [
     "ColumnError",
     "DIMSEPrimitive",
     "DecodeError",
+    "DecodedBatches",
     "DecodedDataSets",
     "DecodedEvents",
     "EncodeError",
@@ -55,6 +56,7 @@ __all__ = [
     "_unpickle",
     "check_event",
     "connect",
+    "decode_batches",
     "decode_capture",
     "decode_data_sets",
     "decode_events",
@@ -364,6 +366,28 @@ def decode_events(
     zero_copy: bool = False,
     threads: int = 1,
 ) -> DecodedEvents: ...
+
+@type_check_only
+class _BinaryFile(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+@final
+class DecodedBatches:
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> DecodedEvents: ...
+
+def decode_batches(
+    source: str | PathLike[str] | _BinaryFile | ReadableBuffer | Iterable[ReadableBuffer],
+    *,
+    framing: _Framing = "p-data",
+    on_invalid: _OnInvalid = "raise",
+    event_information: _DataSetForm | None = None,
+    event_reply: _DataSetForm | None = None,
+    transfer_syntax: str = "1.2.840.10008.1.2",
+    zero_copy: bool = False,
+    chunk_size: int = 8388608,
+    threads: int = 1,
+) -> DecodedBatches: ...
 
 _MessageForm: TypeAlias = Literal["binary"] | _ArrowSchema
 

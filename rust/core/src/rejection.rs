@@ -264,9 +264,9 @@ impl Rejection {
         self.reason.path(self.field)
     }
 
-    /// Adds `base` to the offset.
+    /// Adds `base` to the offset, which may be negative and wrap.
     pub fn shifted(mut self, base: usize) -> Self {
-        self.offset = self.offset.map(|offset| offset + base as u64);
+        self.offset = self.offset.map(|offset| offset.wrapping_add(base as u64));
         self
     }
 }

@@ -23,6 +23,8 @@ mod _core {
     #[pymodule_export]
     use crate::bulk::decode::{DecodedEvents, decode_events};
     #[pymodule_export]
+    use crate::bulk::decode_batches::{DecodedBatches, decode_batches};
+    #[pymodule_export]
     use crate::bulk::decode_messages::decode_messages;
     #[pymodule_export]
     use crate::bulk::encode::encode_events;

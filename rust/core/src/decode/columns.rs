@@ -145,15 +145,15 @@ impl<L: CellLayout> BatchColumns<L> {
 }
 
 impl<'a, L: CellLayout> DecodedColumns<'a, L> {
-    /// Columns without rows.
-    pub fn new(stream: &'a Buffer) -> Self {
+    /// Columns without rows; `joined` are the bytes of a message that began before the stream.
+    pub fn new(stream: &'a Buffer, joined: Vec<u8>) -> Self {
         Self {
             stream,
             block: Box::default(),
             batch: BatchColumns::new(stream),
             finished: Vec::new(),
             offsets: ColumnValues::default(),
-            joined: Vec::new(),
+            joined,
         }
     }
 

@@ -47,14 +47,32 @@ pub fn decode_structured(
     structure: &Structure,
     threads: usize,
 ) -> StructuredEvents {
+    let decoded = decode_in_threads(stream, structure.options(options), threads);
+    structured(decoded, stream, options, structure)
+}
+
+impl Structure {
+    /// The options for decoding the stream. Views are not copied: most bytes of the events are those
+    /// of the data sets.
+    pub fn options(&self, options: DecodeOptions) -> DecodeOptions {
+        match self.columns.is_empty() {
+            true => options,
+            false => DecodeOptions { layout: Layout::Views, ..options },
+        }
+    }
+}
+
+/// Decodes the data sets of events that were decoded from `stream` with [`Structure::options`].
+pub fn structured(
+    mut decoded: Decoded,
+    stream: &Buffer,
+    options: DecodeOptions,
+    structure: &Structure,
+) -> StructuredEvents {
     if structure.columns.is_empty() {
-        let decoded = decode_in_threads(stream, options, threads);
         let structured = decoded.events.clone();
         return StructuredEvents { decoded, structured, omitted: BTreeMap::new() };
     }
-    // Views are not copied: most bytes of the events are those of the data sets.
-    let views = DecodeOptions { layout: Layout::Views, ..options };
-    let mut decoded = decode_in_threads(stream, views, threads);
     let mut events = decoded.batch().expect("columns of views have no maximum length");
     let mut structured = events.clone();
     let mut wrong: BTreeMap<usize, Rejection> = BTreeMap::new();

@@ -93,7 +93,7 @@ fn decode_to<L: CellLayout, O: OffsetSizeTrait>(
     messages: &GenericBinaryArray<O>,
 ) -> DecodedMessages {
     let stream: &Buffer = messages.values();
-    let mut columns = DecodedColumns::<L>::new(stream);
+    let mut columns = DecodedColumns::<L>::new(stream, Vec::new());
     let mut rejected = Vec::new();
     for (row, ends) in messages.offsets().windows(2).enumerate() {
         let message = ends[0].as_usize()..ends[1].as_usize();

@@ -5,6 +5,7 @@
 //! messages, and the numbers of skipped PDUs and messages.
 //! Complete messages of the usual form have a fast path; the other path implements all rules.
 
+mod chunks;
 pub mod columns;
 mod complete_message;
 mod data_sets;
@@ -16,6 +17,7 @@ mod stream;
 mod values;
 mod views;
 
+pub use chunks::ChunkDecoder;
 pub use data_sets::{Structure, StructuredEvents, decode_structured};
 pub use layout::Layout;
 pub use messages::{DecodedMessages, decode_messages, messages_schema};

@@ -78,6 +78,17 @@ impl Row {
         self.fields = self.fields.with(field);
     }
 
+    /// The row after its texts have been moved, and its offset by `by` bytes to the front.
+    pub fn moved(mut self, by: usize, mut text: impl FnMut(Span) -> Span) -> Self {
+        for field in Field::TEXTS {
+            if let Some(span) = self.text(field) {
+                self.set_text(field, text(span));
+            }
+        }
+        self.begin = self.begin.wrapping_sub(by);
+        self
+    }
+
     /// The text of a field.
     #[inline(always)]
     pub fn text(&self, field: Field) -> Option<Span> {

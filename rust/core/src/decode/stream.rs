@@ -90,41 +90,78 @@ pub fn decode(stream: &Buffer, options: DecodeOptions) -> Decoded {
 /// Decodes in up to `threads` threads. A stream of command sets is read by one thread: its
 /// boundaries are only known by reading from the start.
 pub fn decode_in_threads(stream: &Buffer, options: DecodeOptions, threads: usize) -> Decoded {
+    decode_rest(stream, options, threads, Unfinished::default())
+}
+
+/// Decodes a part of a stream that ends with a complete PDU or command set, after `before`. Returns
+/// the message that continues after it. Offsets of that message, which begins before the next part,
+/// are negative, and wrap.
+pub fn decode_unfinished(
+    stream: &Buffer,
+    options: DecodeOptions,
+    threads: usize,
+    before: Unfinished,
+) -> (Decoded, Unfinished) {
     match options.layout {
-        Layout::Plain => decode_to::<Plain>(stream, options, threads),
-        Layout::Views => decode_to::<Views>(stream, options, threads),
+        Layout::Plain => read::<Plain>(stream, options, threads, before).suspend(),
+        Layout::Views => read::<Views>(stream, options, threads, before).suspend(),
     }
 }
 
-fn decode_to<L: CellLayout>(stream: &Buffer, options: DecodeOptions, threads: usize) -> Decoded {
+/// Decodes the last part of a stream, after `before`.
+pub fn decode_rest(
+    stream: &Buffer,
+    options: DecodeOptions,
+    threads: usize,
+    before: Unfinished,
+) -> Decoded {
+    fn decode_to<L: CellLayout>(mut decoder: PartDecoder<'_, L>) -> Decoded {
+        decoder.end_stream();
+        decoder.finish()
+    }
+    match options.layout {
+        Layout::Plain => decode_to(read::<Plain>(stream, options, threads, before)),
+        Layout::Views => decode_to(read::<Views>(stream, options, threads, before)),
+    }
+}
+
+fn read<L: CellLayout>(
+    stream: &Buffer,
+    options: DecodeOptions,
+    threads: usize,
+    before: Unfinished,
+) -> PartDecoder<'_, L> {
     let DecodeOptions { framing, on_invalid, .. } = options;
     if framing == Framing::CommandSet {
-        let columns = DecodedColumns::<L>::new(stream);
+        let columns = DecodedColumns::<L>::new(stream, Vec::new());
         let mut decoder = Decoder::new(stream, on_invalid, 0..stream.len(), columns);
         decoder.read_command_sets();
-        return decoder.finish();
+        return decoder;
     }
-    decode_parts::<L>(stream, on_invalid, &beginnings(stream, threads), threads)
+    read_parts::<L>(stream, on_invalid, &beginnings(stream, threads), threads, before)
 }
 
-fn decode_parts<L: CellLayout>(
-    stream: &Buffer,
+fn read_parts<'a, L: CellLayout>(
+    stream: &'a Buffer,
     on_invalid: OnInvalid,
     beginnings: &[usize],
     threads: usize,
-) -> Decoded {
+    before: Unfinished,
+) -> PartDecoder<'a, L> {
+    let before = Mutex::new(Some(before));
     let ends = beginnings[1..].iter().copied().chain([stream.len()]);
     let parts = beginnings.iter().copied().zip(ends).map(|(start, end)| start..end);
     let joined = JoinedParts::<L>::default();
     run_in_threads(threads.min(beginnings.len()), parts.enumerate(), |(number, part)| {
-        let columns = DecodedColumns::new(stream);
+        let first = || before.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let before = if number == 0 { first().unwrap_or_default() } else { Unfinished::default() };
+        let columns = DecodedColumns::new(stream, before.joined);
         let mut decoder = Decoder::new(stream, on_invalid, part, columns);
+        decoder.state = before.state;
         decoder.read_pdus();
         joined.add(number, decoder);
     });
-    let mut decoder = joined.finish();
-    decoder.end_stream();
-    decoder.finish()
+    joined.finish()
 }
 
 /// The decoder of a part of a stream.
@@ -201,8 +238,10 @@ struct Partial {
     row: Option<Row>,
 }
 
+#[derive(Debug, Default)]
 enum DecoderState {
     /// Between messages.
+    #[default]
     Idle,
     /// In a command set.
     Command(Partial),
@@ -210,6 +249,14 @@ enum DecoderState {
     DataSet(Partial),
     /// After an error: data set fragments are skipped up to the next command.
     Lost,
+}
+
+/// A message that continues after a part of a stream.
+#[derive(Debug, Default)]
+pub struct Unfinished {
+    state: DecoderState,
+    /// The bytes of its spans.
+    joined: Vec<u8>,
 }
 
 /// Reads a stream, or a part of it.
@@ -497,6 +544,30 @@ impl<L: CellLayout> PartDecoder<'_, L> {
         (self.part.end, self.at, self.state) = (later.part.end, later.at, later.state);
     }
 
+    /// The events, and the message that continues after the part.
+    fn suspend(self) -> (Decoded, Unfinished) {
+        let mut joined = Vec::new();
+        let mut copied = |span: Span| {
+            let start = joined.len();
+            joined.extend_from_slice(self.sink.bytes(span));
+            Span { joined: true, start, length: span.length }
+        };
+        let end = self.stream.len();
+        let mut moved = |partial: &Partial| Partial {
+            begin: partial.begin.wrapping_sub(end),
+            // The next fragment is appended to the span, so that its bytes are the last ones.
+            row: partial.row.map(|row| row.moved(end, &mut copied)),
+            span: partial.span.map(&mut copied),
+        };
+        let state = match &self.state {
+            DecoderState::Command(partial) => DecoderState::Command(moved(partial)),
+            DecoderState::DataSet(partial) => DecoderState::DataSet(moved(partial)),
+            DecoderState::Idle => DecoderState::Idle,
+            DecoderState::Lost => DecoderState::Lost,
+        };
+        (self.finish(), Unfinished { state, joined })
+    }
+
     fn finish(self) -> Decoded {
         let (events, offsets) = self.sink.finish();
         let Self { rejected, skipped, .. } = self;
@@ -684,10 +755,14 @@ mod tests {
             }
             beginnings.sort_unstable();
             beginnings.dedup();
-            let one = decode_parts::<Plain>(&stream, on_invalid, &[0], 1);
-            let several = decode_parts::<Plain>(&stream, on_invalid, &beginnings, threads);
+            let options = DecodeOptions { on_invalid, ..DecodeOptions::default() };
+            let one = decode(&stream, options);
+            let mut several =
+                read_parts::<Plain>(&stream, on_invalid, &beginnings, threads, Unfinished::default());
+            several.end_stream();
+            let several = several.finish();
             prop_assert_eq!(one.batch().unwrap(), several.batch().unwrap());
-            let views = decode_parts::<Views>(&stream, on_invalid, &beginnings, threads);
+            let views = decode(&stream, DecodeOptions { layout: Layout::Views, ..options });
             prop_assert_eq!(&plain(views.batch().unwrap())[0], &one.batch().unwrap());
             prop_assert_eq!(one.offsets, several.offsets);
             prop_assert_eq!(one.rejected, several.rejected);

@@ -8,6 +8,7 @@ use fastdimse_core::decode::columns;
 use fastdimse_core::decode::{
     DecodeOptions, Layout, Structure, StructuredEvents, decode_structured,
 };
+use fastdimse_core::options::OnInvalid;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 
@@ -105,21 +106,24 @@ pub fn decode_events(
     let columns = structured_fields(event_information, event_reply)?;
     let structure = Structure { syntax, columns };
     let found = py.detach(|| decode_structured(&stream, options, &structure, threads));
+    to_python(py, found, on_invalid)
+}
+
+/// Decoded events as their class, or the exception for the first rejected one.
+pub fn to_python(
+    py: Python<'_>,
+    found: StructuredEvents,
+    on_invalid: OnInvalid,
+) -> PyResult<DecodedEvents> {
     let StructuredEvents { decoded, structured, omitted } = found;
-    let raised = match on_invalid {
-        fastdimse_core::options::OnInvalid::Raise => decoded.rejected.first().cloned(),
-        fastdimse_core::options::OnInvalid::Skip => None,
-    };
+    let raised = decoded.rejected.first().filter(|_| on_invalid == OnInvalid::Raise).cloned();
+    let skipped = decoded.skipped.into_iter().map(|(name, count)| (name.to_owned(), count));
     let events = DecodedEvents {
         events: decoded.events,
         structured,
         offsets: decoded.offsets,
         rejected: decoded.rejected.into(),
-        skipped: decoded
-            .skipped
-            .into_iter()
-            .map(|(name, count)| (name.to_owned(), count))
-            .collect(),
+        skipped: skipped.collect(),
         omitted,
     };
     match raised {

@@ -6,6 +6,7 @@
 pub mod columns;
 pub mod data_sets;
 pub mod decode;
+pub mod decode_batches;
 pub mod decode_messages;
 pub mod encode;
 pub mod encode_batches;

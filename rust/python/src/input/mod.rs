@@ -6,6 +6,7 @@
 //! each row that cannot be converted.
 
 pub mod arrow;
+pub mod chunks;
 pub mod columns;
 pub mod data_sets;
 pub mod event_columns;

@@ -80,6 +80,11 @@ pub fn batch_size(batch_size: impl TryInto<usize> + Display + Copy) -> PyResult<
     at_least_one("batch_size", batch_size)
 }
 
+/// Reads `chunk_size`.
+pub fn chunk_size(chunk_size: i64) -> PyResult<usize> {
+    at_least_one("chunk_size", chunk_size)
+}
+
 fn at_least_one(name: &str, given: impl TryInto<usize> + Display + Copy) -> PyResult<usize> {
     given
         .try_into()

@@ -170,6 +170,6 @@ impl Arrays {
         if imported.is_err() {
             self.source = Source::Ended;
         }
-        imported.map(Some)
+        imported.map(|data| Some(make_array(data)))
     }
 }
