@@ -26,8 +26,8 @@ const STRINGS: &str = "a string type (utf8, large_utf8, string_view, or a dictio
 pub struct EventColumns {
     /// The number of rows.
     pub rows: usize,
-    integers: [Option<IntegerColumn>; Field::ALL.len()],
-    bytes: [Option<ByteColumn>; Field::ALL.len()],
+    integers: [Option<IntegerColumn>; Field::COUNTS.0],
+    bytes: [Option<ByteColumn>; Field::COUNTS.1],
     structured: Vec<StructuredColumn>,
 }
 
@@ -50,8 +50,8 @@ impl EventColumns {
         check_names(&batch.schema(), OtherColumns::Raise)?;
         let mut columns = Self {
             rows: batch.num_rows(),
-            integers: [const { None }; Field::ALL.len()],
-            bytes: [const { None }; Field::ALL.len()],
+            integers: [const { None }; Field::COUNTS.0],
+            bytes: [const { None }; Field::COUNTS.1],
             structured,
         };
         for (column, array) in batch.schema().fields().iter().zip(batch.columns()) {
@@ -67,37 +67,37 @@ impl EventColumns {
             |accepted| move |found| SchemaError::Type { column: field.keyword(), found, accepted };
         if Field::TEXTS.contains(&field) {
             let column = ByteColumn::text(array).map_err(wrong_type(STRINGS))?;
-            self.bytes[field as usize] = Some(column);
+            self.bytes[field.place()] = Some(column);
         } else if self.structured.iter().any(|structured| structured.field == field) {
             // The column is in `structured`.
         } else if Field::DATA_SETS.contains(&field) {
             let column = ByteColumn::binary(array).map_err(wrong_type(BINARIES))?;
-            self.bytes[field as usize] = Some(column);
+            self.bytes[field.place()] = Some(column);
         } else {
             let column = IntegerColumn::new(array).map_err(wrong_type(INTEGERS))?;
-            self.integers[field as usize] = Some(column);
+            self.integers[field.place()] = Some(column);
         }
         Ok(())
     }
 
     /// Whether the table has a column for the field.
     pub fn has(&self, field: Field) -> bool {
-        self.integers[field as usize].is_some() || self.bytes[field as usize].is_some()
+        self.integers(field).is_some() || self.cells(field).is_some()
     }
 
     /// The integer of a row; `None` if it is null or the table does not have the column.
     pub fn integer(&self, field: Field, row: usize) -> Option<i128> {
-        self.integers[field as usize].as_ref()?.get(row)
+        self.integers(field)?.get(row)
     }
 
     /// The column of a numeric field.
     pub fn integers(&self, field: Field) -> Option<&IntegerColumn> {
-        self.integers[field as usize].as_ref()
+        self.integers[field.place()].as_ref().filter(|_| field.is_number())
     }
 
     /// The column of a text field or of encoded data sets.
     pub fn cells(&self, field: Field) -> Option<&ByteColumn> {
-        self.bytes[field as usize].as_ref()
+        self.bytes.get(field.place())?.as_ref().filter(|_| !field.is_number())
     }
 
     /// The columns of structured data sets.
@@ -107,7 +107,7 @@ impl EventColumns {
 
     /// The bytes of a row; `None` if it is null or the table does not have the column.
     pub fn bytes(&self, field: Field, row: usize) -> Option<&[u8]> {
-        self.bytes[field as usize].as_ref()?.get(row)
+        self.cells(field)?.get(row)
     }
 }
 

@@ -89,6 +89,27 @@ impl Field {
     pub const OF_RESPONSES: [Self; 4] =
         [Self::Status, Self::ErrorComment, Self::ErrorID, Self::EventReply];
 
+    /// The number of numeric fields, and the number of text and data set fields.
+    pub const COUNTS: (usize, usize) = (6, 5);
+
+    /// The index of a field among the numeric fields, or among the text and data set fields.
+    #[inline(always)]
+    pub const fn place(self) -> usize {
+        match self {
+            Self::MessageID | Self::AffectedSOPClassUID => 0,
+            Self::MessageIDBeingRespondedTo | Self::AffectedSOPInstanceUID => 1,
+            Self::EventTypeID | Self::ErrorComment => 2,
+            Self::Status | Self::EventInformation => 3,
+            Self::ErrorID | Self::EventReply => 4,
+            Self::PresentationContextID => 5,
+        }
+    }
+
+    /// Whether the field has numbers.
+    pub fn is_number(self) -> bool {
+        self == Self::PresentationContextID || Self::NUMBERS.contains(&self)
+    }
+
     /// The DICOM keyword.
     pub fn keyword(self) -> &'static str {
         match self {
@@ -140,5 +161,16 @@ mod tests {
             assert_eq!(Field::from_keyword(&keyword[1..]), None);
         }
         assert_eq!(Field::from_keyword(""), None);
+    }
+
+    #[test]
+    fn places_are_distinct_and_have_no_gaps() {
+        let (numbers, others): (Vec<Field>, Vec<Field>) =
+            Field::ALL.into_iter().partition(|field| field.is_number());
+        for (fields, count) in [(numbers, Field::COUNTS.0), (others, Field::COUNTS.1)] {
+            let mut places: Vec<usize> = fields.into_iter().map(Field::place).collect();
+            places.sort_unstable();
+            assert_eq!(places, Vec::from_iter(0..count));
+        }
     }
 }

@@ -40,12 +40,14 @@ static IDLE: Mutex<Vec<MmapMut>> = Mutex::new(Vec::new());
 impl Memory {
     /// A buffer of at least `length` bytes.
     pub fn new(length: usize) -> Self {
+        // The alignment of the widest Arrow values. The allocator needs more time for a larger one.
+        let on_heap = || Self(Pages::Heap(vec![0_i128; length.div_ceil(16)].into()));
         if length < MAPPED {
-            return Self(Pages::Heap(MutableBuffer::from_len_zeroed(length)));
+            return on_heap();
         }
         match take_idle(length).or_else(|| map(length)) {
             Some(pages) => Self(Pages::Mapped(Some(pages))),
-            None => Self(Pages::Heap(MutableBuffer::from_len_zeroed(length))),
+            None => on_heap(),
         }
     }
 

@@ -13,25 +13,14 @@ use crate::uid::masks::conformant_each;
 /// The maximum number of rows of a block.
 pub const ROWS: usize = 128;
 
-/// The number of numeric fields.
-const NUMBERS: usize = Field::NUMBERS.len() + 1;
-const CELLS: usize = Field::TEXTS.len() + Field::DATA_SETS.len();
+const NUMBERS: usize = Field::COUNTS.0;
+const CELLS: usize = Field::COUNTS.1;
+
+/// The numbers of a column that the table does not have.
+static NO_NUMBERS: [u32; ROWS] = [NO_NUMBER; ROWS];
 
 /// The cells of a column that the table does not have.
 static NULLS: [Cell<'static>; ROWS] = [Cell::NULL; ROWS];
-
-/// The index of a field among the numeric fields or among the others.
-#[inline(always)]
-const fn place(field: Field) -> usize {
-    match field {
-        Field::MessageID | Field::AffectedSOPClassUID => 0,
-        Field::MessageIDBeingRespondedTo | Field::AffectedSOPInstanceUID => 1,
-        Field::EventTypeID | Field::ErrorComment => 2,
-        Field::Status | Field::EventInformation => 3,
-        Field::ErrorID | Field::EventReply => 4,
-        Field::PresentationContextID => 5,
-    }
-}
 
 /// A block of rows.
 pub struct Block<'a> {
@@ -42,9 +31,9 @@ pub struct Block<'a> {
     pub first: usize,
     /// The number of rows.
     pub rows: usize,
-    numbers: [[u32; ROWS]; NUMBERS],
-    /// As many cells as the largest block has rows, so that small tables initialize few; empty for
-    /// a column that the table does not have.
+    /// As many numbers and cells as the largest block has rows, so that small tables initialize
+    /// few; empty for a column that the table does not have.
+    numbers: [Vec<u32>; NUMBERS],
     cells: [Vec<Cell<'a>>; CELLS],
     /// Whether any number is out of range.
     any_out_of_range: bool,
@@ -62,10 +51,14 @@ impl<'a> Block<'a> {
         let in_all =
             |field: &Field| columns.cells(*field).is_some_and(|cells| !cells.may_be_null());
         let common = Field::TEXTS.into_iter().filter(in_all).fold(Shape::NONE, Shape::with);
+        let mut numbers = [const { Vec::new() }; NUMBERS];
         let mut cells = [const { Vec::new() }; CELLS];
-        for field in Field::TEXTS.into_iter().chain(Field::DATA_SETS) {
+        for field in Field::ALL {
+            if columns.integers(field).is_some() {
+                numbers[field.place()] = vec![NO_NUMBER; rows];
+            }
             if columns.cells(field).is_some() {
-                cells[place(field)] = vec![Cell::NULL; rows];
+                cells[field.place()] = vec![Cell::NULL; rows];
             }
         }
         Self {
@@ -73,7 +66,7 @@ impl<'a> Block<'a> {
             common,
             first: 0,
             rows: 0,
-            numbers: [[NO_NUMBER; ROWS]; NUMBERS],
+            numbers,
             cells,
             any_out_of_range: false,
             shapes: [Shape::NONE; ROWS],
@@ -88,13 +81,13 @@ impl<'a> Block<'a> {
         self.shapes = [self.common; ROWS];
         for field in Field::ALL {
             if let Some(column) = self.columns.integers(field) {
-                let numbers = &mut self.numbers[place(field)][..rows];
+                let numbers = &mut self.numbers[field.place()][..rows];
                 column.fill(first, numbers);
                 self.any_out_of_range |= numbers.contains(&OUT_OF_RANGE);
                 Shape::add_numbers(&mut self.shapes, field, numbers);
             }
             if let Some(column) = self.columns.cells(field) {
-                let cells = &mut self.cells[place(field)][..rows];
+                let cells = &mut self.cells[field.place()][..rows];
                 column.fill(first, cells);
                 if !self.common.has(field) {
                     Shape::add_cells(&mut self.shapes, field, cells);
@@ -104,7 +97,7 @@ impl<'a> Block<'a> {
         for data_sets in &self.structured {
             data_sets.add_to(&mut self.shapes[..rows], first);
         }
-        let uids = of_block(&self.cells[place(Field::AffectedSOPInstanceUID)], rows);
+        let uids = of_block(&self.cells[Field::AffectedSOPInstanceUID.place()], &NULLS, rows);
         // Whether a UID may be null is checked with the shape of the row.
         let may_be = |uid: Cell<'_>, conformant| conformant | uid.is_null();
         conformant_each(uids, &mut self.conformant[..rows], may_be);
@@ -113,7 +106,7 @@ impl<'a> Block<'a> {
     /// The number of a row: its value, [`NO_NUMBER`] or [`OUT_OF_RANGE`].
     #[inline(always)]
     pub fn number(&self, field: Field, row: usize) -> u32 {
-        self.numbers[place(field)][row]
+        self.numbers[field.place()].get(row).copied().unwrap_or(NO_NUMBER)
     }
 
     /// The integer of a row as the column has it, whatever its range.
@@ -124,7 +117,7 @@ impl<'a> Block<'a> {
     /// The text or the data set of a row.
     #[inline(always)]
     pub fn cell(&self, field: Field, row: usize) -> Cell<'a> {
-        self.cells[place(field)].get(row).copied().unwrap_or(Cell::NULL)
+        self.cells[field.place()].get(row).copied().unwrap_or(Cell::NULL)
     }
 
     /// Whether the data sets of this field are structured. Structured fields have no cells.
@@ -156,7 +149,8 @@ impl<'a> Block<'a> {
     /// Whether a number of the row is out of range.
     #[inline(always)]
     pub fn out_of_range(&self, row: usize) -> bool {
-        self.any_out_of_range && self.numbers.iter().any(|numbers| numbers[row] == OUT_OF_RANGE)
+        let is_out_of_range = |numbers: &Vec<u32>| numbers.get(row) == Some(&OUT_OF_RANGE);
+        self.any_out_of_range && self.numbers.iter().any(is_out_of_range)
     }
 
     /// Whether the table has a column of this numeric field.
@@ -167,7 +161,13 @@ impl<'a> Block<'a> {
     /// The cells of all rows.
     #[inline(always)]
     pub fn cells(&self, field: Field) -> &[Cell<'a>] {
-        of_block(&self.cells[place(field)], self.rows)
+        of_block(&self.cells[field.place()], &NULLS, self.rows)
+    }
+
+    /// The numbers of all rows.
+    #[inline(always)]
+    pub fn numbers_of(&self, field: Field) -> &[u32] {
+        of_block(&self.numbers[field.place()], &NO_NUMBERS, self.rows)
     }
 
     /// The numbers of a row without a number out of range.
@@ -183,11 +183,11 @@ impl<'a> Block<'a> {
     }
 }
 
-/// The cells of the rows of a block, null if the table does not have the column.
+/// The values of the rows of a block, or the `nulls` if the table does not have the column.
 #[inline(always)]
-fn of_block<'b, 'a>(cells: &'b [Cell<'a>], rows: usize) -> &'b [Cell<'a>] {
-    match cells {
-        [] => &NULLS[..rows],
-        cells => &cells[..rows],
+fn of_block<'b, T>(values: &'b [T], nulls: &'b [T; ROWS], rows: usize) -> &'b [T] {
+    match values {
+        [] => &nulls[..rows],
+        values => &values[..rows],
     }
 }

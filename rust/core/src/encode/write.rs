@@ -38,19 +38,23 @@ impl RowSink for Encoder<'_> {
         let has_structured = template.data_set.is_some_and(|field| block.is_structured(field));
         match (template.kind, block.has(Field::MessageID)) {
             (kind, has_ids) if has_structured => {
-                let numbering = Numbering::new(kind, has_ids, message_id);
-                return self.write_structured_run(block, rows, template, numbering);
+                let ids = match (kind, has_ids) {
+                    (Kind::Request, false) => None,
+                    (Kind::Request, true) => Some(Field::MessageID),
+                    (Kind::Response, _) => Some(Field::MessageIDBeingRespondedTo),
+                };
+                return self.write_structured_run(block, rows, template, ids, message_id);
             }
             (Kind::Request, false) => {
                 self.write_run(block, rows.clone(), template, Numbering::From(message_id));
             }
             (Kind::Request, true) => {
-                let numbering = Numbering::Column(Field::MessageID);
-                self.write_run(block, rows.clone(), template, numbering);
+                let ids = &block.numbers_of(Field::MessageID)[rows.clone()];
+                self.write_run(block, rows.clone(), template, Numbering::Column(ids));
             }
             (Kind::Response, _) => {
-                let numbering = Numbering::Column(Field::MessageIDBeingRespondedTo);
-                self.write_run(block, rows.clone(), template, numbering);
+                let ids = &block.numbers_of(Field::MessageIDBeingRespondedTo)[rows.clone()];
+                self.write_run(block, rows.clone(), template, Numbering::Column(ids));
             }
         }
         rows.len()
@@ -85,14 +89,23 @@ impl Encoder<'_> {
         block: &Block<'_>,
         rows: Range<usize>,
         template: &Template<'_>,
-        mut numbering: Numbering,
+        mut numbering: Numbering<'_>,
     ) {
         let data_sets = template.data_set.map(|field| &block.cells(field)[rows.clone()]);
         let uids = &block.cells(Field::AffectedSOPInstanceUID)[rows.clone()];
+        let [event_types, statuses, error_ids] =
+            [Field::EventTypeID, Field::Status, Field::ErrorID]
+                .map(|field| &block.numbers_of(field)[rows.clone()]);
         let ends = &mut self.ends[self.messages..][..rows.len()];
         let mut at = self.at;
-        for (index, ((row, end), &uid)) in rows.clone().zip(ends).zip(uids).enumerate() {
-            let numbers = block.numbers(row, numbering.next(block, row));
+        let values = ends.iter_mut().zip(uids).zip(event_types).zip(statuses).zip(error_ids);
+        for (index, ((((end, &uid), event_type), status), error_id)) in values.enumerate() {
+            let numbers = Numbers {
+                message_id: numbering.next(index),
+                event_type: *event_type as u16,
+                status: *status as u16,
+                error_id: *error_id as u16,
+            };
             let data_set = data_sets.map(|cells| cells[index]);
             let length = data_set.map_or(0, Cell::length);
             let out = &mut self.out[at..];
@@ -117,7 +130,8 @@ impl Encoder<'_> {
         block: &mut Block<'_>,
         rows: Range<usize>,
         template: &Template<'_>,
-        mut numbering: Numbering,
+        ids: Option<Field>,
+        message_id: u16,
     ) -> usize {
         let most = self.options.max_pdu_length.fragment();
         let mut structured = take(&mut block.structured);
@@ -126,8 +140,12 @@ impl Encoder<'_> {
         // After a data set that is too long, most are too long.
         if let Some(data_sets) = of_template.filter(|of| of.encoded().len() <= most) {
             let uids = block.cells(Field::AffectedSOPInstanceUID);
-            for row in rows {
-                let numbers = block.numbers(row, numbering.next(block, row));
+            let mut numbering = match ids {
+                Some(field) => Numbering::Column(&block.numbers_of(field)[rows.clone()]),
+                None => Numbering::From(message_id),
+            };
+            for (index, row) in rows.enumerate() {
+                let numbers = block.numbers(row, numbering.next(index));
                 let out = &mut self.out[self.at..];
                 let Some(room) = out.first_chunk_mut() else { break };
                 let begin = template.write(room, numbers, uids[row], 0);
@@ -163,25 +181,18 @@ fn write_at_end(
 }
 
 /// The source of the Message IDs of a run.
-enum Numbering {
-    Column(Field),
+enum Numbering<'b> {
+    /// The column of the rows of the run.
+    Column(&'b [u32]),
     /// The next Message ID.
     From(u16),
 }
 
-impl Numbering {
-    fn new(kind: Kind, has_ids: bool, message_id: u16) -> Self {
-        match (kind, has_ids) {
-            (Kind::Request, false) => Self::From(message_id),
-            (Kind::Request, true) => Self::Column(Field::MessageID),
-            (Kind::Response, _) => Self::Column(Field::MessageIDBeingRespondedTo),
-        }
-    }
-
+impl Numbering<'_> {
     #[inline]
-    fn next(&mut self, block: &Block<'_>, row: usize) -> u16 {
+    fn next(&mut self, index: usize) -> u16 {
         match self {
-            Self::Column(field) => block.number(*field, row) as u16,
+            Self::Column(ids) => ids[index] as u16,
             Self::From(next) => {
                 let message_id = *next;
                 *next = message_id.checked_add(1).unwrap_or(1);

@@ -131,6 +131,7 @@ impl Events {
             Self::Arrow { reader, rest, rejected, selection } => {
                 let batch = match rest.take() {
                     Some(batch) => Some(Ok(batch)),
+                    None if reader.size_hint().1 == Some(0) => None,
                     // Detached, since the reader of another library may need the GIL.
                     None => {
                         py.check_signals()?;

@@ -5,10 +5,8 @@ use std::sync::Arc;
 
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use arrow_array::{
-    Array, ArrayRef, RecordBatch, RecordBatchOptions, RecordBatchReader, StructArray, make_array,
-    new_empty_array,
+    Array, ArrayRef, RecordBatch, RecordBatchOptions, RecordBatchReader, new_empty_array,
 };
-use arrow_data::ArrayData;
 use arrow_schema::{ArrowError, DataType, Fields, Schema, SchemaRef};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
@@ -18,7 +16,7 @@ use pyo3::types::PyCapsule;
 use crate::input::arrow::check::check;
 use crate::input::arrow::data_type::data_type;
 use crate::input::arrow::error::{ColumnPath, ImportError, arrow_error};
-use crate::input::arrow::imported::data;
+use crate::input::arrow::imported;
 use crate::input::arrow::source::{Source, pointer, source};
 
 /// Whether an object is an Arrow array, table or stream.
@@ -46,7 +44,8 @@ pub fn array(object: &Bound<'_, PyAny>, name: &str) -> PyResult<ArrayRef> {
     let data_type = data_type(&schema, &place, 0)?;
     let mut chunks = Vec::new();
     while let Some(array) = object.py().detach(|| source.next())? {
-        chunks.push(make_array(import(array, &data_type, &place)?));
+        let read = |owner: &Arc<FFI_ArrowArray>| imported::array(owner, owner, &data_type, &place);
+        chunks.push(import(array, &data_type, &place, read)?);
     }
     let chunks: Vec<&dyn Array> = chunks.iter().map(AsRef::as_ref).collect();
     match chunks[..] {
@@ -83,15 +82,16 @@ pub fn fields(object: &Bound<'_, PyAny>, name: &str) -> PyResult<Fields> {
 }
 
 /// Imports an array after checking it.
-fn import(
+fn import<T>(
     array: FFI_ArrowArray,
     data_type: &DataType,
     place: &ColumnPath,
-) -> Result<ArrayData, ImportError> {
+    read: impl FnOnce(&Arc<FFI_ArrowArray>) -> Result<T, ImportError>,
+) -> Result<T, ImportError> {
     check(&array, data_type, place)?;
     let owner = Arc::new(array);
     // arrow-rs panics on invalid data that the checks did not find.
-    let imported = catch_unwind(AssertUnwindSafe(|| data(&owner, &owner, data_type, place)));
+    let imported = catch_unwind(AssertUnwindSafe(|| read(&owner)));
     imported.unwrap_or_else(|_| Err(place.data_error("it cannot be read")))
 }
 
@@ -108,19 +108,21 @@ impl Batches {
         let Some(array) = self.source.next().map_err(external)? else { return Ok(None) };
         self.done += 1;
         let data_type = DataType::Struct(self.schema.fields().clone());
-        let data =
-            import(array, &data_type, &ColumnPath::table()).map_err(|error| match error {
+        let (rows, place) = (array.len(), ColumnPath::table());
+        let read =
+            |owner: &Arc<FFI_ArrowArray>| imported::columns(owner, owner, &data_type, &place);
+        let (columns, null_rows) =
+            import(array, &data_type, &place, read).map_err(|error| match error {
                 ImportError::Data(why) => {
                     external(ImportError::Data(format!("batch {}: {why}", self.done)))
                 }
                 error => external(error),
             })?;
-        if data.null_count() > 0 {
-            let text = format!("batch {} has {} null rows", self.done, data.null_count());
+        if null_rows > 0 {
+            let text = format!("batch {} has {null_rows} null rows", self.done);
             return Err(external(ImportError::Data(text)));
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(data.len()));
-        let (_, columns, _) = StructArray::from(data).into_parts();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map(Some)
     }
 }
@@ -136,6 +138,14 @@ impl Iterator for Batches {
             self.source = Source::Ended;
         }
         batch.transpose()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match &self.source {
+            Source::Array(array) => (array.is_some().into(), Some(array.is_some().into())),
+            Source::Stream(_) => (0, None),
+            Source::Ended => (0, Some(0)),
+        }
     }
 }
 

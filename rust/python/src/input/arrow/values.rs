@@ -12,15 +12,17 @@ use crate::input::arrow::error::{ColumnPath, ImportError};
 pub fn checked(data: ArrayData, place: &ColumnPath) -> Result<ArrayData, ImportError> {
     use DataType::*;
     let bytes = || data.buffers()[1].len();
-    let values = || data.child_data()[0].len();
+    let rows = || data.child_data()[0].len();
     let buffers = match data.data_type() {
-        Utf8 | Binary => check_offsets::<i32>(&data, bytes(), place)?,
-        LargeUtf8 | LargeBinary => check_offsets::<i64>(&data, bytes(), place)?,
-        List(_) => check_offsets::<i32>(&data, values(), place)?,
-        LargeList(_) => check_offsets::<i64>(&data, values(), place)?,
+        Utf8 | Binary => check_offsets(values::<i32>(&data, 1), bytes(), place).map(|()| None)?,
+        LargeUtf8 | LargeBinary => {
+            check_offsets(values::<i64>(&data, 1), bytes(), place).map(|()| None)?
+        }
+        List(_) => check_offsets(values::<i32>(&data, 1), rows(), place).map(|()| None)?,
+        LargeList(_) => check_offsets(values::<i64>(&data, 1), rows(), place).map(|()| None)?,
         Utf8View | BinaryView => checked_views(&data, data.nulls(), place)?,
         Dictionary(keys, _) => {
-            let buffer = checked_keys(keys, &data, data.nulls(), values(), place)?;
+            let buffer = checked_keys(keys, &data, data.nulls(), rows(), place)?;
             buffer.map(|keys| vec![keys])
         }
         _ => None,
@@ -36,18 +38,17 @@ pub fn values<T: ArrowNativeType>(data: &ArrayData, more: usize) -> &[T] {
 }
 
 /// Checks that offsets ascend to at most `end`.
-fn check_offsets<O: ArrowNativeType>(
-    data: &ArrayData,
+pub fn check_offsets<O: ArrowNativeType>(
+    offsets: &[O],
     end: usize,
     place: &ColumnPath,
-) -> Result<Option<Vec<Buffer>>, ImportError> {
-    let offsets = values::<O>(data, 1);
+) -> Result<(), ImportError> {
     let zero = O::default();
     // Without a branch for each row, the compiler vectorizes the loop.
     let ascend = offsets.iter().zip(&offsets[1..]).fold(true, |ok, (one, next)| ok & (one <= next));
     let last = offsets[offsets.len() - 1];
     if ascend && offsets[0] >= zero && last.as_usize() <= end {
-        return Ok(None);
+        return Ok(());
     }
     let row = offsets.windows(2).position(|two| two[0] < zero || two[0] > two[1]);
     Err(place.data_error(&match row {
