@@ -40,14 +40,16 @@ SOP_CLASS = "1.2.840.10008.1.20.1"
 SOP_INSTANCE = "1.2.840.10008.1.20.1.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
-Kind = Literal["encode", "events", "decode", "messages"]
-"""Encode, the identity of events, decode, or the identity of messages."""
+Kind = Literal["encode", "events", "decode", "decoded"]
+"""Encode, the identity of the events, decode, or the identity of the decoded events."""
+SOURCES = {"encode": "events", "events": "events", "decode": "messages", "decoded": "decoded"}
+"""The folder that a job reads."""
 Job = Callable[[Kind, Path, Path], None]
 """A job of one kind, from a folder of Parquet files to a new file or folder."""
 
 
 def write_input(folder: Path, rows: int) -> None:
-    """Write `rows` events of about 260 bytes, and their messages, as two folders."""
+    """Write `rows` events of about 260 bytes, their messages, and the decoded messages."""
     numbers = random.Random(7)
     uids = pa.array([f"1.2.826.0.1.3680043.{numbers.getrandbits(64)}" for _ in range(rows)])
     reference = pa.StructArray.from_arrays(
@@ -66,9 +68,13 @@ def write_input(folder: Path, rows: int) -> None:
     decoded = pa.table(decode_events(encoded))
     events["EventInformation"] = decoded["EventInformation"].cast(pa.binary())
     others = {"key": pa.array(range(rows))}
-    messages = pa.array(encoded).cast(pa.binary())
-    for name, columns in (("events", events), ("messages", {"Message": messages})):
-        table = pa.table({**others, **columns})
+    messages = pa.table({**others, "Message": pa.array(encoded).cast(pa.binary())})
+    tables = {
+        "events": pa.table({**others, **events}),
+        "messages": messages,
+        "decoded": pa.table(decode_messages(messages)),
+    }
+    for name, table in tables.items():
         for number, site in enumerate(SITES):
             part = folder / name / f"site={site}"
             part.mkdir(parents=True)
@@ -93,18 +99,14 @@ def polars() -> Iterator[Job]:
         if kind in ("encode", "events"):
             frame = frame.with_row_index("MessageID")
             frame = frame.with_columns((pl.col("MessageID") % 65535 + 1).cast(pl.Int32))
-            events = pl.struct(EVENT)
-            if kind == "encode":
-                column = events.dimse.encode(first_row=None)
-            else:
-                schema = frame.collect_schema()
-                column = identity(events, pl.Struct({name: schema[name] for name in EVENT}))
-            column = column.struct.unnest()
+        if kind == "encode":
+            column = pl.struct(EVENT).dimse.encode(first_row=None)
         elif kind == "decode":
-            column = pl.col("Message").dimse.decode().struct.unnest()
+            column = pl.col("Message").dimse.decode()
         else:
-            column = identity(pl.col("Message"), pl.Binary)
-        frame.select("site", "key", column).sink_parquet(target)
+            schema = frame.drop("site", "key").collect_schema()
+            column = identity(pl.struct(schema.names()), pl.Struct(schema))
+        frame.select("site", "key", column.struct.unnest()).sink_parquet(target)
 
     yield job
 
@@ -119,34 +121,31 @@ def duckdb() -> Iterator[Job]:
     with closing(duckdb.connect()) as connection:
         connection.execute("SET threads = 2")
         register(connection)
-        event = (
-            "STRUCT(MessageID BIGINT, AffectedSOPClassUID VARCHAR, AffectedSOPInstanceUID VARCHAR,"
-            " EventTypeID INTEGER, EventInformation BLOB)"
-        )
 
         def identity(column: pa.ChunkedArray) -> pa.Array:
             return column.combine_chunks()
 
-        for name, kind in (("identity_event", event), ("identity_message", "BLOB")):
-            connection.create_function(name, identity, [kind], kind, type="arrow")
-        expressions = {
-            "encode": "unnest(dimse_encode(event))",
-            "events": "unnest(identity_event(event))",
-            "decode": "unnest(dimse_decode(Message))",
-            "messages": "identity_message(Message)",
-        }
-
         def job(kind: Kind, source: Path, target: Path) -> None:
-            rows = f"read_parquet('{source}/*/*.parquet', hive_partitioning := true)"
+            rows = f"(FROM read_parquet('{source}/*/*.parquet', hive_partitioning := true))"
             if kind in ("encode", "events"):
-                fields = ", ".join(f"{name} := {name}" for name in EVENT)
-                rows = f"""(SELECT site, key, struct_pack({fields}) AS event FROM (
-                    SELECT *, (row_number() OVER () - 1) % 65535 + 1 AS MessageID FROM {rows}
-                ))"""
+                number = "((row_number() OVER () - 1) % 65535 + 1)::INTEGER AS MessageID"
+                rows = f"(SELECT *, {number} FROM {rows})"
+            columns = connection.sql(f"SELECT * EXCLUDE (site, key) FROM {rows}").columns
+            event = f"struct_pack({', '.join(f'{name} := {name}' for name in columns)})"
+            if kind == "encode":
+                column = f"dimse_encode({event})"
+            elif kind == "decode":
+                column = "dimse_decode(Message)"
+            else:
+                [result] = connection.sql(f"SELECT {event} FROM {rows}").types
+                connection.create_function(kind, identity, [result], result, type="arrow")
+                column = f"{kind}({event})"
             connection.execute(
-                f"COPY (SELECT site, key, {expressions[kind]} FROM {rows}) TO '{target}'"
+                f"COPY (SELECT site, key, unnest({column}) FROM {rows}) TO '{target}'"
                 " (FORMAT parquet)"
             )
+            if kind in ("events", "decoded"):
+                connection.remove_function(kind)
 
         yield job
 
@@ -169,14 +168,12 @@ def datafusion() -> Iterator[Job]:
                 " FROM input"
             )
         schema = frame.schema()
-        names = EVENT if kind in ("encode", "events") else ("Message",)
+        names = [name for name in schema.names if name not in ("site", "key")]
         fields = [schema.field(name) for name in names]
         if kind == "encode":
             function = encode_function(schema)
         elif kind == "decode":
             function = decode_function()
-        elif kind == "messages":
-            function = udf(lambda column: column, fields, fields[0], "volatile", "identity")
         else:
             function = udf(
                 lambda *columns: pa.StructArray.from_arrays(list(columns), fields=fields),
@@ -206,7 +203,7 @@ def ray() -> Iterator[Job]:
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
     ray.data.DataContext.get_current().enable_progress_bars = False
-    functions = {"encode": encode, "events": identity, "decode": decode, "messages": identity}
+    functions = {"encode": encode, "events": identity, "decode": decode, "decoded": identity}
 
     def job(kind: Kind, source: Path, target: Path) -> None:
         rows = ray.data.read_parquet(str(source))
@@ -263,7 +260,7 @@ def dask() -> Iterator[Job]:
     def identity(rows: pd.DataFrame) -> pd.DataFrame:
         return rows
 
-    functions = {"encode": encode, "events": identity, "decode": decode, "messages": identity}
+    functions = {"encode": encode, "events": identity, "decode": decode, "decoded": identity}
 
     def job(kind: Kind, source: Path, target: Path) -> None:
         rows = dd.read_parquet(source, dtype_backend="pyarrow")
@@ -318,8 +315,8 @@ def measure(engine: str, folder: Path) -> dict[Kind, float]:
     fastest: dict[Kind, float] = {}
     with ENGINES[engine]() as job:
         for _ in range(ROUNDS):
-            for kind in ("encode", "events", "decode", "messages"):
-                source = folder / ("events" if kind in ("encode", "events") else "messages")
+            for kind in ("encode", "events", "decode", "decoded"):
+                source = folder / SOURCES[kind]
                 target = folder / "output.parquet"
                 begin = time.perf_counter()
                 job(kind, source, target)
@@ -332,7 +329,7 @@ def measure(engine: str, folder: Path) -> dict[Kind, float]:
 def row(engine: str, fastest: dict[Kind, float]) -> str:
     """Return the row of the table of one engine."""
     cells = [f"{engine} {version('pyspark' if engine == 'spark' else engine)}"]
-    for ours, rival in (("encode", "events"), ("decode", "messages")):
+    for ours, rival in (("encode", "events"), ("decode", "decoded")):
         cells += [f"{fastest[ours]:.2f} s", f"{fastest[rival]:.2f} s"]
         cells.append(f"{fastest[ours] / fastest[rival]:.2f}")
     return f"| {' | '.join(cells)} |"
