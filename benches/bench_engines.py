@@ -1,19 +1,23 @@
 """Measure each engine from Parquet to Parquet, with fastdimse and with its identity function.
 
     ./dev bench-engines [--rows N] [--write] [ENGINE ...]
+    ./dev bench-engines --scale [--write]
 
 Each job reads a Hive-style folder of Parquet files and writes Parquet, with two workers. It calls
 fastdimse, or a function of the same kind that returns its argument, which is the rival. The jobs
-alternate, and the fastest round of each counts. With --write, the table is written to
+alternate, and the fastest round of each counts. --scale encodes from 10,000 to 100,000,000
+generated rows with polars, and counts the messages. With --write, the table is written to
 docs/engines.md.
 """
 
 import argparse
 import os
 import random
+import resource
 import shutil
 import sys
 import time
+import timeit
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from importlib.metadata import version
@@ -335,6 +339,49 @@ def row(engine: str, fastest: dict[Kind, float]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def scale() -> Iterator[str]:
+    """Return a row of the table for each number of events."""
+    import polars as pl
+    from polars.io.plugins import register_io_source
+
+    import fastdimse.polars  # noqa: F401
+
+    key = pl.int_range(100_000, eager=True).alias("key").to_frame()
+    batch = key.select(
+        AffectedSOPClassUID=pl.lit(SOP_CLASS),
+        AffectedSOPInstanceUID=pl.lit(SOP_INSTANCE),
+        EventTypeID=1 + pl.col("key") % 2,
+        EventInformation=pl.concat_str(pl.lit(100 * "x"), "key").cast(pl.Binary),
+    )
+
+    def job(rows: int) -> None:
+        def batches(columns: list[str] | None, *_: object) -> Iterator[pl.DataFrame]:
+            for begin in range(0, rows, len(batch)):
+                yield batch.head(rows - begin).select(columns or batch.columns)
+
+        frame = register_io_source(batches, schema=batch.schema).with_row_index("MessageID")
+        frame = frame.with_columns(pl.col("MessageID") % 65535 + 1)
+        message = pl.struct(pl.all()).dimse.encode(first_row=None).struct.field("Message")
+        count = frame.select(message).select(pl.col("Message").count())
+        assert count.collect(engine="streaming").item() == rows
+
+    job(1000)
+    for exponent in range(4, 9):
+        rows = 10**exponent
+        rounds = max(ROUNDS, 10**6 // rows)
+        fastest = min(timeit.repeat(lambda rows=rows: job(rows), number=1, repeat=rounds))
+        yield f"| {rows:,} | {fastest / rows * 1e9:.0f} ns | {peak_memory() >> 20} MiB |"
+
+
+def peak_memory() -> int:
+    """Return the largest resident memory of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+SCALE_HEADER = """\
+| events | per event | peak memory of the process |
+| --- | --- | --- |"""
+
 HEADER = """\
 | engine | encode | identity | ratio | decode | identity | ratio |
 | --- | --- | --- | --- | --- | --- | --- |"""
@@ -344,6 +391,7 @@ def main() -> None:
     """Measure the engines, print the table, and write it if requested."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--scale", action="store_true", help="up to 100,000,000 generated rows")
     parser.add_argument("--write", action="store_true", help="write the table to docs/engines.md")
     parser.add_argument("engines", nargs="*", metavar="ENGINE", help=f"of {', '.join(ENGINES)}")
     arguments = parser.parse_args()
@@ -352,6 +400,15 @@ def main() -> None:
         parser.error(f"unknown engine {unknown[0]!r}: choose from {', '.join(ENGINES)}")
     if arguments.write and (arguments.engines or arguments.rows != 1_000_000):
         parser.error("--write needs all engines and 1,000,000 rows")
+    if arguments.scale:
+        lines = [SCALE_HEADER]
+        print(SCALE_HEADER)
+        for line in scale():
+            lines.append(line)
+            print(line, flush=True)
+        if arguments.write:
+            write("scale", lines)
+        return
     lines = [HEADER]
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -361,11 +418,16 @@ def main() -> None:
             lines.append(row(engine, measure(engine, folder)))
             print(lines[-1], flush=True)
     if arguments.write:
-        begin, end = "<!-- engines:begin -->\n", "<!-- engines:end -->\n"
-        before, _, rest = PAGE.read_text().partition(begin)
-        _, _, after = rest.partition(end)
-        table = "\n".join(lines)
-        PAGE.write_text(f"{before}{begin}{table}\n{end}{after}")
+        write("engines", lines)
+
+
+def write(name: str, lines: list[str]) -> None:
+    """Replace a table of the page."""
+    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->\n"
+    before, _, rest = PAGE.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    table = "\n".join(lines)
+    PAGE.write_text(f"{before}{begin}{table}\n{end}{after}")
 
 
 if __name__ == "__main__":

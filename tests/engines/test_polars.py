@@ -187,3 +187,39 @@ def test_polars_is_not_installed():
     assert 'ImportError: fastdimse.polars needs polars: pip install "fastdimse[polars]"' in (
         done.stderr
     )
+
+
+BOUNDED = """
+import sys
+from pathlib import Path
+import polars as pl
+from fastdimse.polars import scan_dimse, sink_dimse
+
+def peak():
+    [line] = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+folder, path = map(Path, sys.argv[1:])
+files = 20 * sorted(folder.glob("*/*.parquet"))
+before = peak()
+rejected = sink_dimse(pl.scan_parquet(files, hive_partitioning=False), path)
+after_sink = peak()
+rows = scan_dimse(path).select(pl.len(), pl.col("EventTypeID").sum()).collect().row(0)
+print(len(rejected), *rows, after_sink - before, peak() - before, path.stat().st_size)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory from /proc")
+def test_memory_of_sink_and_scan_is_bounded(folder, tmp_path):
+    path = tmp_path / "events.dimse"
+    run = subprocess.run(
+        [sys.executable, "-c", BOUNDED, folder, path], capture_output=True, text=True, check=True
+    )
+    path.unlink()
+    rejected, rows, types, sink, scan, size = map(int, run.stdout.split())
+    assert rejected == 20 * 400
+    assert rows == 20 * 199_600
+    # Events of type 2 have odd keys; so have all rejected rows.
+    assert types == rows + 20 * (100_000 - 400)
+    assert sink < size / 3
+    assert scan < size / 3
