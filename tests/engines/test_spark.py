@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("java"), reason="Spark needs Ja
 @pytest.fixture(scope="module")
 def spark():
     builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
-    session = builder.config("spark.driver.host", "127.0.0.1").getOrCreate()
+    session = builder.config("spark.sql.shuffle.partitions", "2").getOrCreate()
     session.dataSource.register(DimseDataSource)
     yield session
     session.stop()
