@@ -163,7 +163,7 @@ def _apply(function: Callable[..., Any], batch: pa.Table, options: dict[str, Any
         return pa.table(function(batch, **options))
     except TypeError as error:
         for field in batch.schema:
-            if repr(field.name) in str(error):
+            if str(error).startswith((f"the column {field.name!r} ", f"{field.name} ")):
                 raise TypeError(f"{error}; its type in Ray is {field.type}") from None
         raise
 

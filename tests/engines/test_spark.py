@@ -12,7 +12,7 @@ from pyspark.errors import AnalysisException, PythonException
 from pyspark.sql import SparkSession
 from pyspark.sql.functions import col, lit
 
-from fastdimse import decode_events, encode_events
+from fastdimse import ColumnError, decode_events, encode_events
 from fastdimse.spark import DimseDataSource, decode, encode, message_type
 
 ATTRIBUTES = """TransactionUID string, ReferencedSOPSequence array<struct<
@@ -86,11 +86,20 @@ def test_wrong_type(spark, folder):
     events = spark.read.parquet(str(folder)).withColumn(
         "EventTypeID", lit("2026-01-01").cast("date")
     )
+    with pytest.raises(TypeError, match=r"'EventTypeID'.* type in Spark is date"):
+        message_type("encode", events)
     with pytest.raises(PythonException, match=r"'EventTypeID'.* type in Spark is date"):
         events.mapInArrow(encode(), message_type("encode")).collect()
+    events = events.withColumn("EventTypeID", lit("2026-01-01").cast("timestamp"))
+    with pytest.raises(TypeError, match=r"'EventTypeID'.* type in Spark is timestamp"):
+        message_type("encode", events)
     messages = spark.createDataFrame([(1.5,)], "Message double")
-    with pytest.raises(PythonException, match=r"'Message'.* type in Spark is double"):
+    with pytest.raises(TypeError, match=r"Message.* type in Spark is double"):
+        message_type("decode", messages)
+    with pytest.raises(PythonException, match=r"Message.* type in Spark is double"):
         messages.mapInArrow(decode(), message_type("decode")).collect()
+    with pytest.raises(ColumnError, match="'EventTypeID'"):
+        message_type("encode", events.drop("EventTypeID"))
 
 
 def test_data_source(spark, structured_folder, encoded, information, tmp_path):

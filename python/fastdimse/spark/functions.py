@@ -1,7 +1,8 @@
 """Functions for ``mapInArrow``, and the schemas of their results."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
@@ -10,7 +11,7 @@ from pyspark.sql.pandas.types import (
     from_arrow_type,
     to_arrow_type,
 )
-from pyspark.sql.types import DataType, StructType
+from pyspark.sql.types import DataType, StructType, TimestampType
 
 from fastdimse import decode_messages, encode_messages, message_schema
 
@@ -56,7 +57,9 @@ def encode(*, first_row: int = 0, **options: Any) -> Callable[[_Batches], _Batch
     def encode_partition(batches: _Batches) -> _Batches:
         row = first_row
         for batch in batches:
-            yield _apply(encode_messages, batch, first_row=row, **options)
+            with _types_of_spark(batch.schema):
+                messages = pa.record_batch(encode_messages(batch, first_row=row, **options))
+            yield messages
             row += len(batch)
 
     return encode_partition
@@ -98,13 +101,15 @@ def decode(
 
     def decode_partition(batches: _Batches) -> _Batches:
         for batch in batches:
-            yield _apply(decode_messages, batch, **options)
+            with _types_of_spark(batch.schema):
+                events = pa.record_batch(decode_messages(batch, **options))
+            yield events
 
     return decode_partition
 
 
 def message_type(
-    operation: str,
+    operation: Literal["encode", "decode"],
     input: "DataFrame | StructType | None" = None,
     *,
     event_information: _Form = None,
@@ -127,6 +132,13 @@ def message_type(
     pyspark.sql.types.StructType
         The schema. Its method ``toDDL`` returns it as DDL.
 
+    Raises
+    ------
+    ColumnError
+        If a column is missing in `input`.
+    TypeError
+        If a column of `input` has the wrong type.
+
     Examples
     --------
     >>> from fastdimse.spark import message_type
@@ -137,8 +149,13 @@ def message_type(
     added = from_arrow_schema(pa.schema(message_schema(operation, **forms)))
     if input is None:
         return added
-    replaced = pa.schema(message_schema("decode")).names if operation == "encode" else ["Message"]
     schema = input.schema if isinstance(input, DataFrame) else input
+    replaced = pa.schema(message_schema("decode")).names if operation == "encode" else ["Message"]
+    columns = pa.schema(
+        [(field.name, _to_arrow(field.dataType)) for field in schema if field.name in replaced]
+    )
+    with _types_of_spark(columns):
+        message_schema(operation, columns)
     others = [field for field in schema if field.name not in {*replaced, *added.names}]
     return StructType(others + added.fields)
 
@@ -152,12 +169,19 @@ def _forms(event_information: _Form, event_reply: _Form) -> dict[str, Any]:
     return forms
 
 
-def _apply(function: Callable[..., Any], batch: pa.RecordBatch, **options: Any) -> pa.RecordBatch:
+def _to_arrow(type_: DataType) -> pa.DataType:
+    # Spark converts it only with a time zone.
+    return pa.timestamp("us", "UTC") if isinstance(type_, TimestampType) else to_arrow_type(type_)
+
+
+@contextmanager
+def _types_of_spark(columns: pa.Schema) -> Iterator[None]:
+    """Add the type in Spark to an error about the type of a column."""
     try:
-        return pa.record_batch(function(batch, **options))
+        yield
     except TypeError as error:
-        for field in batch.schema:
-            if repr(field.name) in str(error):
+        for field in columns:
+            if str(error).startswith((f"the column {field.name!r} ", f"{field.name} ")):
                 name = from_arrow_type(field.type).simpleString()
                 raise TypeError(f"{error}; its type in Spark is {name}") from None
         raise
