@@ -21,6 +21,7 @@ from fastdimse import decode_capture, decode_events, encode_capture, encode_even
 from fastdimse.cli.errors import InputError
 from fastdimse.cli.row_files import read_ndjson
 from fastdimse.cli.row_files.read import open_rows
+from fastdimse.cli.row_files.row_file import RowFile
 from oracle import decode_stream
 from test_bulk_encode import EVENTS, SCHEMA, oracle_bytes, rows_of
 
@@ -417,15 +418,15 @@ def test_blocks_of_lines(tmp_path, monkeypatch):
     source = tmp_path / "in.ndjson"
     lines = ndjson({name: values * 50 for name, values in EVENTS.items()})
     source.write_bytes(lines.rstrip(b"\n"))
-    with open_rows(str(source)) as rows:
+    with open_rows(RowFile(str(source))) as rows:
         whole = pa.table(rows)
     monkeypatch.setattr(read_ndjson, "_BLOCK_BYTES", 700)
-    with open_rows(str(source)) as rows:
+    with open_rows(RowFile(str(source))) as rows:
         assert pa.table(rows).equals(whole)
     source.write_bytes(lines + b'{"Unknown": 1}\n')
     with (
         pytest.raises(InputError, match="unexpected"),
-        open_rows(str(source)) as rows,
+        open_rows(RowFile(str(source))) as rows,
     ):
         pa.table(rows)
 

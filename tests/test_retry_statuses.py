@@ -159,7 +159,7 @@ def test_outcomes_of_earlier_runs_count(tmp_path):
         again = run(*arguments)
         assert again.returncode == 1
         for outcome in ("0x0110 Processing Failure", "0x0112 No such SOP Instance"):
-            line = f"1 event of this file failed earlier: {outcome}"
+            line = f"1 event of this input failed earlier: {outcome}"
             assert line in again.stderr.decode()
         # Another content is another source.
         ran = run("send", other, HOST, peer.port, "--outbox", outbox)

@@ -27,8 +27,8 @@ from .options import (
 from .rejections import RejectionLog, open_rejections
 from .row_files.columns import CAPTURE_COLUMNS, EVENT_COLUMNS
 from .row_files.formats import capture_format, reject_row_suffix
-from .row_files.read import open_rows
 from .row_files.rows import ArrowRows, MappedRows, invalid_rows
+from .row_files.several import open_all_rows
 from .terminal import note, plural, progress
 
 
@@ -86,7 +86,10 @@ def encode(
     Data sets (EventInformation, EventReply) are structured (objects in NDJSON, structs in Parquet
     and Arrow, with DICOM keywords) or encoded (bytes; base64 in NDJSON and CSV).
 
-    Invalid rows are omitted and reported, and the exit code is 1. Rows are counted from 0.
+    Several files are read as one: in the given order, and sorted by name in a folder.
+
+    Invalid rows are omitted and reported, and the exit code is 1. Rows are counted from 0, over all
+    files.
 
     Example: fastdimse encode events.parquet -o events.bin --rejects bad.csv
     """
@@ -97,9 +100,9 @@ def encode(
         raise InputError("--framing command-set cannot be used for a capture")
     columns = CAPTURE_COLUMNS if format else EVENT_COLUMNS
     with (
-        open_rows(rows, row_format, columns, ignore_others=ignore_columns) as events,
+        open_all_rows(rows, row_format, columns, ignore_others=ignore_columns) as events,
         atomic_output(out) as sink,
-        open_rejections(rejects) as rejected,
+        open_rejections(rejects, rows=events) as rejected,
         progress("encoding", events.total) as advanced,
     ):
         events.advanced = advanced

@@ -63,11 +63,11 @@ def flag(name: str, help: str, panel: str | None = None) -> Any:
 # ----------------------------------------------------------------------- rows
 
 RowsIn = Annotated[
-    str,
+    list[str],
     typer.Argument(
-        metavar="IN",
-        help="Rows: a Parquet, Arrow, NDJSON or CSV file, or - for standard input. NDJSON and CSV "
-        "can be compressed (.gz, .zst).",
+        metavar="IN...",
+        help="Rows: Parquet, Arrow, NDJSON or CSV files, folders of such files, or - for standard "
+        "input. NDJSON and CSV can be compressed (.gz, .zst).",
     ),
 ]
 InputFormat = Annotated[

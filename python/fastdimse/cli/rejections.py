@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pyarrow as pa
 from rich.table import Table
@@ -12,6 +13,7 @@ from fastdimse import Fault, Faults, Rejection, Rejections
 
 from .atomic_output import atomic_output
 from .row_files.formats import row_format
+from .row_files.rows import Rows
 from .row_files.write import RowWriter
 from .terminal import note, plural, print_table, printable
 
@@ -36,6 +38,8 @@ _FAULT_COLUMNS = pa.schema(
         ("reason", pa.string()),
     ]
 )
+# Columns of rejected rows of several files.
+_FILE_COLUMNS = pa.schema([("file", pa.string()), ("file_row", pa.uint64())])
 # Maximum number of rows of a table on standard error.
 _MAX_SHOWN = 20
 
@@ -47,6 +51,8 @@ class RejectionLog:
     ----------
     out : RowWriter, optional
         Receives all of them.
+    rows : Rows, optional
+        The rows that are rejected, to name their files.
 
     Attributes
     ----------
@@ -56,10 +62,11 @@ class RejectionLog:
         The first of them, as many as are shown.
     """
 
-    def __init__(self, out: RowWriter | None = None) -> None:
+    def __init__(self, out: RowWriter | None = None, rows: Rows | None = None) -> None:
         self.count = 0
         self.first: list[Rejection | Fault] = []
         self._out = out
+        self._rows = rows
 
     def add(self, rejections: Rejections | Faults) -> None:
         """Add the rejections of a batch, or the faults in a capture."""
@@ -67,7 +74,7 @@ class RejectionLog:
         room = min(_MAX_SHOWN - len(self.first), len(rejections))
         self.first.extend(rejections[i] for i in range(room))
         if self._out is not None:
-            self._out.write(pa.table(rejections))
+            self._out.write(with_files(pa.table(rejections), self._rows))
 
     def show(self, *, counted: str = "row") -> None:
         """Print the first rejections on standard error; `counted` names what their rows number."""
@@ -75,7 +82,11 @@ class RejectionLog:
             return
         faults = [one for one in self.first if isinstance(one, Fault)]
         rejections = [one for one in self.first if isinstance(one, Rejection)]
-        table = fault_table(faults) if faults else rejection_table(rejections, counted=counted)
+        table = (
+            fault_table(faults)
+            if faults
+            else rejection_table(rejections, counted=counted, rows=self._rows)
+        )
         print_table(table, sys.stderr)
         if self.count > len(self.first):
             more = plural(self.count - len(self.first), "more rejection")
@@ -83,19 +94,37 @@ class RejectionLog:
 
 
 @contextmanager
-def open_rejections(path: str | None, *, faults: bool = False) -> Iterator[RejectionLog]:
+def open_rejections(
+    path: str | None, *, faults: bool = False, rows: Rows | None = None
+) -> Iterator[RejectionLog]:
     """Open a log of rejections, or of faults, that also writes to the file of ``--rejects``."""
     if path is None:
-        yield RejectionLog()
+        yield RejectionLog(rows=rows)
         return
     chosen = row_format(path, option="")
     with atomic_output(path) as sink:
-        out = RowWriter(sink, path, chosen, _FAULT_COLUMNS if faults else _REJECTION_COLUMNS)
-        yield RejectionLog(out)
+        columns = _FAULT_COLUMNS if faults else _REJECTION_COLUMNS
+        if rows is not None and rows.is_several:
+            columns = pa.schema([*columns, *_FILE_COLUMNS])
+        out = RowWriter(sink, path, chosen, columns)
+        yield RejectionLog(out, rows)
         out.close()
 
 
-def rejection_table(rejections: Sequence[Rejection], *, counted: str = "row") -> Table:
+def with_files(table: Any, rows: Rows | None) -> Any:
+    """Return a table of rejections with the file and the row within it, if there are several."""
+    if rows is None or not rows.is_several:
+        return table
+    places = [(None, None) if row is None else rows.locate(row) for row in table["row"].to_pylist()]
+    for number, field in enumerate(_FILE_COLUMNS):
+        values = [place[number] for place in places]
+        table = table.append_column(field, pa.array(values, field.type))
+    return table
+
+
+def rejection_table(
+    rejections: Sequence[Rejection], *, counted: str = "row", rows: Rows | None = None
+) -> Table:
     """Return a table of rejections, with a column of offsets where one has an offset.
 
     Parameters
@@ -104,17 +133,28 @@ def rejection_table(rejections: Sequence[Rejection], *, counted: str = "row") ->
         The rejections.
     counted : str, optional
         The heading of `Rejection.row`.
+    rows : Rows, optional
+        The rejected rows. If they are of several files, the table names the file of each row.
     """
     has_offsets = any(rejection.offset is not None for rejection in rejections)
+    has_files = rows is not None and rows.is_several
     table = Table()
     for heading in (counted, "byte") if has_offsets else (counted,):
         table.add_column(heading, justify="right", no_wrap=True)
+    if has_files:
+        table.add_column("file", overflow="fold")
+        table.add_column("row of file", justify="right", no_wrap=True)
     for heading in ("field", "code", "reason"):
         table.add_column(heading, overflow="fold")
     for rejection in rejections:
-        numbers = [rejection.row, rejection.offset] if has_offsets else [rejection.row]
-        texts = (rejection.field or "", rejection.code, printable(rejection.reason))
-        table.add_row(*map(_number, numbers), *map(Text, texts))
+        cells = [_number(rejection.row)]
+        if has_offsets:
+            cells.append(_number(rejection.offset))
+        if rows is not None and has_files:
+            name, row = ("", None) if rejection.row is None else rows.locate(rejection.row)
+            cells += [printable(name), _number(row)]
+        cells += [rejection.field or "", rejection.code, printable(rejection.reason)]
+        table.add_row(*map(Text, cells))
     return table
 
 

@@ -1,9 +1,9 @@
 """``fastdimse send``: deliver events to peers."""
 
-import hashlib
 import re
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +20,6 @@ from .delivery_plot import draw, picture_format
 from .delivery_table import delivery_table, print_summary
 from .errors import InputError, invalid_options
 from .exit_codes import ExitCode
-from .inputs import PIPE
 from .options import (
     ASSOCIATION,
     DELIVERY,
@@ -46,9 +45,8 @@ from .options import (
 )
 from .row_files.formats import RowFormat
 from .row_files.formats import row_format as format_of
-from .row_files.rows import invalid_rows
 from .row_files.write import RowWriter
-from .send_input import EventsToSend, open_events
+from .send_input import EventsToSend, Part, open_events
 from .terminal import LiveTable, note, plural
 
 _OUTCOME_COLUMNS = pa.schema(
@@ -75,11 +73,11 @@ _DEFAULT_AE = "ANY-SCP"
 
 def send(
     events: Annotated[
-        str,
+        list[str],
         typer.Argument(
-            metavar="IN",
-            help="Rows (Parquet, Arrow, NDJSON, CSV), a P-DATA stream (.bin), or a capture (.pcap, "
-            ".pcapng); - for rows from standard input.",
+            metavar="IN...",
+            help="Rows (Parquet, Arrow, NDJSON, CSV), P-DATA streams (.bin), or captures (.pcap, "
+            ".pcapng): files, folders of them, or - for rows from standard input.",
         ),
     ],
     host: Host,
@@ -172,6 +170,9 @@ def send(
 ) -> None:
     """Deliver events to one or more peers, and report the outcomes.
 
+    Several files are sent in the given order, and sorted by name in a folder. All columns are
+    checked before the first event is sent.
+
     If an association fails, a new one is opened, and events without a response are sent again.
 
     Ctrl-C stops sending, waits for the outstanding responses, releases the associations and exits
@@ -203,8 +204,13 @@ def send(
     retry = _parse_statuses(retry_statuses)
     with invalid_options():
         to = [Peer(host, port, called_ae=title, **common) for host, port, title in addresses]
-    with open_events(events, row_format, transfer_syntax, ignore_columns=ignore_columns) as to_send:
-        source = None if outbox is None else _content_id(events)
+    with open_events(
+        events,
+        row_format,
+        transfer_syntax,
+        ignore_columns=ignore_columns,
+        identify=outbox is not None,
+    ) as (to_send, parts):
         with invalid_options():
             delivery = Delivery(
                 to, outbox=outbox, give_up_after=give_up_after, retry_statuses=retry
@@ -215,13 +221,12 @@ def send(
         try:
             putter = _Putter(
                 delivery,
-                to_send,
-                source,
+                parts,
                 sources,
                 enforce_uid_conformance=not lenient_uids,
                 other_columns="ignore" if ignore_columns else "raise",
             )
-            was_interrupted = _deliver(delivery, putter, to_send, source)
+            was_interrupted = _deliver(delivery, putter, to_send)
         finally:
             if any(one.due or one.answered or one.failures for one in delivery.progress()):
                 print_summary(delivery.progress(), time.monotonic() - begin)
@@ -264,14 +269,6 @@ def _parse_statuses(given: list[str] | None) -> list[int]:
     return [int(text.rstrip("hH"), 16) for text in given]
 
 
-def _content_id(path: str) -> str | None:
-    """Return an identifier of the content of a file; None for standard input."""
-    if path == PIPE:
-        return None
-    with open(path, "rb") as file:
-        return f"SHA-256 {hashlib.file_digest(file, 'sha256').hexdigest()}"
-
-
 # ------------------------------------------------------------------- delivery
 
 
@@ -281,8 +278,7 @@ class _Putter(threading.Thread):
     def __init__(
         self,
         delivery: Delivery,
-        to_send: EventsToSend,
-        source: str | None,
+        parts: Iterator[Part],
         sources: list[str],
         **options: Any,
     ) -> None:
@@ -291,32 +287,29 @@ class _Putter(threading.Thread):
         self.count = 0
         self.failure: BaseException | None = None
         self._delivery = delivery
-        self._to_send = to_send
-        self._source = source
-        self._sources = sources
+        self._parts = parts
+        self.sources = sources
         self._options = options
 
     def run(self) -> None:
         """Put all events."""
         try:
-            for number, (events, transfer_syntax) in enumerate(self._to_send.parts):
-                source = None if self._source is None else f"{self._source}, part {number}"
-                if source is not None:
-                    self._sources.append(source)
-                put = self._delivery.put(
-                    events,
-                    transfer_syntax=transfer_syntax,
-                    source=source,
-                    **self._options,
-                )
+            for part in self._parts:
+                if part.source is not None:
+                    self.sources.append(part.source)
+                with part.invalid_events():
+                    put = self._delivery.put(
+                        part.events,
+                        transfer_syntax=part.transfer_syntax,
+                        source=part.source,
+                        **self._options,
+                    )
                 self.count += len(put)
         except BaseException as error:
             self.failure = error
 
 
-def _deliver(
-    delivery: Delivery, putter: _Putter, to_send: EventsToSend, source: str | None
-) -> bool:
+def _deliver(delivery: Delivery, putter: _Putter, to_send: EventsToSend) -> bool:
     """Deliver all events, and return whether a signal interrupted that."""
     with LiveTable() as live:
         try:
@@ -340,10 +333,10 @@ def _deliver(
     failure = putter.failure
     _close(delivery)
     if failure is not None:
-        _raise(failure, to_send)
-    if source is not None and to_send.total is not None and putter.count < to_send.total:
+        raise failure
+    if putter.sources and to_send.total is not None and putter.count < to_send.total:
         earlier = to_send.total - putter.count
-        note(f"{plural(earlier, 'event')} of this file already in the outbox")
+        note(f"{plural(earlier, 'event')} of this input already in the outbox")
     return False
 
 
@@ -352,14 +345,6 @@ def _close(delivery: Delivery) -> None:
         delivery.close()
     except (KeyboardInterrupt, SystemExit):
         delivery.close(at_once=True)
-
-
-def _raise(failure: BaseException, to_send: EventsToSend) -> None:
-    """Raise the exception of the thread that put events."""
-    if to_send.rows is None:
-        raise failure
-    with invalid_rows(to_send.rows):
-        raise failure
 
 
 # -------------------------------------------------------------------- results
@@ -383,7 +368,7 @@ def _all_delivered(delivery: Delivery) -> bool:
 
 
 def _report_earlier_failures(delivery: Delivery, sources: list[str]) -> bool:
-    """Report events of this file that failed in earlier runs; return whether there are none."""
+    """Report events of this input that failed in earlier runs; return whether there are none."""
     none_failed = True
     for progress in delivery.progress():
         for (status, code), count in delivery.count_outcomes(progress.peer, sources).items():
@@ -395,7 +380,7 @@ def _report_earlier_failures(delivery: Delivery, sources: list[str]) -> bool:
                 now, outcome = progress.statuses.get(status, 0), describe_status(status)
             if count > now:
                 events = plural(count - now, "event")
-                note(f"{progress.peer.name}: {events} of this file failed earlier: {outcome}")
+                note(f"{progress.peer.name}: {events} of this input failed earlier: {outcome}")
                 none_failed = False
     return none_failed
 

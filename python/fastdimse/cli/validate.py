@@ -20,10 +20,10 @@ from .options import (
     StructuredSyntax,
     flag,
 )
-from .rejections import rejection_table
+from .rejections import rejection_table, with_files
 from .row_files.formats import RowFormat
-from .row_files.read import open_rows
 from .row_files.rows import invalid_rows
+from .row_files.several import open_all_rows
 from .row_files.write import RowWriter
 from .terminal import note, plural, print_table, progress
 
@@ -47,12 +47,15 @@ def validate(
 ) -> None:
     """Check rows of events without encoding them.
 
-    The exit code is 0 if all rows are valid, and 1 otherwise. Rows are counted from 0.
+    Several files are read as one: in the given order, and sorted by name in a folder.
+
+    The exit code is 0 if all rows are valid, and 1 otherwise. Rows are counted from 0, over all
+    files.
 
     Example: fastdimse validate events.csv --json
     """
     with (
-        open_rows(rows, row_format, ignore_others=ignore_columns) as source,
+        open_all_rows(rows, row_format, ignore_others=ignore_columns) as source,
         progress("checking", source.total) as advanced,
         invalid_rows(source),
     ):
@@ -65,12 +68,13 @@ def validate(
             other_columns="ignore" if ignore_columns else "raise",
         )
     if as_json:
-        table = pa.table(rejections)
+        table = with_files(pa.table(rejections), source)
         RowWriter(sys.stdout.buffer, PIPE, RowFormat.NDJSON, table.schema).write(table)
         sys.stdout.buffer.flush()
     elif rejections:
         count = min(head or len(rejections), len(rejections))
-        print_table(rejection_table([rejections[i] for i in range(count)]), sys.stdout)
+        shown = [rejections[i] for i in range(count)]
+        print_table(rejection_table(shown, rows=source), sys.stdout)
         if count < len(rejections):
             print(f"{len(rejections) - count:,} more; --head 0 prints all")
     note(f"{plural(source.read, 'row')}, {len(rejections):,} rejected")

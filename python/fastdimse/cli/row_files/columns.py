@@ -56,6 +56,19 @@ KNOWN_COLUMNS = pa.schema(
 """All columns of the files that fastdimse writes. Each can be in a file that it reads."""
 
 
+RAW_COLUMNS = tuple(name + RAW_SUFFIX for name in DATA_SETS)
+"""The columns with data sets that could not be decoded: their rows are rejected."""
+
+# Columns beside those of events that change what is encoded or sent.
+_MEANINGFUL = ("TransferSyntaxUID", "Latency", *RAW_COLUMNS)
+
+
+def relevant(columns: Any) -> Any:
+    """Return `columns` with the other columns that change what is encoded or sent."""
+    others = [KNOWN_COLUMNS.field(name) for name in _MEANINGFUL if name not in columns.names]
+    return pa.schema([*columns, *others])
+
+
 def check_columns(names: list[str], columns: Any, *, ignore_others: bool = False) -> None:
     """Raise `InputError` for an unknown name, or for one of `columns` that occurs more than once.
 

@@ -10,73 +10,91 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from ..errors import InputError
-from ..inputs import input_name, open_input
-from .columns import EVENT_COLUMNS, KNOWN_COLUMNS, accepted, check_columns
-from .compression import Compression, compression_of, decompressed, describe_damage
+from ..inputs import open_input
+from .columns import EVENT_COLUMNS, KNOWN_COLUMNS, RAW_COLUMNS, accepted, check_columns, relevant
+from .compression import compression_of, decompressed, describe_damage
 from .formats import RowFormat, row_format
 from .read_csv import explain_csv, open_csv
-from .read_ndjson import open_ndjson
-from .rows import ArrowRows, MappedRows
+from .read_ndjson import inspect_ndjson, open_ndjson
+from .row_file import RowFile
+from .rows import ArrowRows, MappedRows, RowError
 
 _BATCH_ROWS = 65536
 
 
 @contextmanager
 def open_rows(
-    path: str,
+    file: RowFile,
     given: RowFormat | None = None,
     columns: Any = EVENT_COLUMNS,
     *,
     ignore_others: bool = False,
+    as_mappings: bool = False,
 ) -> Iterator[ArrowRows | MappedRows]:
     """Open the rows of a file, or of standard input.
 
     Parameters
     ----------
-    path : str
-        The file, or `PIPE`.
+    file : RowFile
+        The file.
     given : RowFormat, optional
-        The format; the suffix of `path` decides if it is None.
+        The format; the suffix decides if it is None.
     columns : pyarrow.Schema, optional
         The columns that are read.
     ignore_others : bool, optional
         Whether the file may have columns that fastdimse does not know.
+    as_mappings : bool, optional
+        Whether rows of NDJSON are mappings, also where no data set is structured.
 
     Yields
     ------
     ArrowRows or MappedRows
         The rows. Errors while they are read leave the block as `InputError`.
     """
-    chosen, compression = row_format(path, given), compression_of(path)
+    chosen, compression = row_format(file.path, given), compression_of(file.path)
     is_seekable = chosen is not RowFormat.CSV or compression is not None
-    with open_input(path, seekable=is_seekable) as source:
+    with open_input(file.copy or file.path, seekable=is_seekable) as source:
         try:
-            rows = _open(source, chosen, compression, columns, ignore_others)
+            rows = _open(file, source, chosen, columns, ignore_others, as_mappings)
             if isinstance(rows, ArrowRows):
                 check_columns(rows.schema.names, columns, ignore_others=ignore_others)
+            if constants := file.constants(relevant(columns)):
+                rows = rows.with_constants(constants)
         # Column names that are not UTF-8 raise UnicodeDecodeError.
         except (pa.ArrowException, InputError, OSError, UnicodeDecodeError) as error:
-            raise _unreadable(path, chosen, error, columns) from error
+            raise _unreadable(file, chosen, error, columns) from error
         try:
             yield rows
         except Exception as error:
             if rows.failure is None:
                 raise
             if isinstance(rows.failure, Exception):
-                raise _unreadable(path, chosen, rows.failure, columns) from error
+                raise _unreadable(file, chosen, rows.failure, columns, rows.read) from error
             raise rows.failure from None
 
 
-def _unreadable(path: str, chosen: RowFormat, error: Exception, columns: Any) -> InputError:
+def _unreadable(
+    file: RowFile, chosen: RowFormat, error: Exception, columns: Any, read: int | None = None
+) -> InputError:
     text = first_line(error)
-    compression = compression_of(path)
+    compression = compression_of(file.path)
     if compression is not None and isinstance(error, OSError):
         text = describe_damage(error, compression) or text
-    if chosen is RowFormat.CSV:
+    if isinstance(error, RowError):
+        text = f"{_row(file, error.row)}, {error.reason}"
+    elif chosen is RowFormat.CSV:
         text = explain_csv(text)
+        if read is not None:
+            text = f"from {_row(file, read)}: {text}"
     if text.endswith("unexpected field"):
         text += f" ({accepted(columns)}; --ignore-columns ignores others)"
-    return InputError(f"{input_name(path)}: cannot be read as {chosen}: {text}")
+    return InputError(f"{file.name}: cannot be read as {chosen}: {text}")
+
+
+def _row(file: RowFile, row: int) -> str:
+    """Return the number of a row of the file, and of the input if there are several files."""
+    place = "" if file.first_row is None else f" (row {file.first_row + row} of the input)"
+    return f"row {row}{place}"
 
 
 def first_line(error: BaseException) -> str:
@@ -85,12 +103,15 @@ def first_line(error: BaseException) -> str:
 
 
 def _open(
+    file: RowFile,
     source: BinaryIO,
     chosen: RowFormat,
-    compression: Compression | None,
     columns: Any,
     ignore_others: bool,
+    as_mappings: bool,
 ) -> ArrowRows | MappedRows:
+    compression = compression_of(file.path)
+
     def begin() -> Any:
         if compression is not None:
             return decompressed(_native_file(source), compression)
@@ -99,7 +120,9 @@ def _open(
         return source
 
     if chosen is RowFormat.NDJSON:
-        return open_ndjson(begin, columns, ignore_others)
+        if file.ndjson is None:
+            file.ndjson = inspect_ndjson(begin(), ["Time", *RAW_COLUMNS, *file.partitions])
+        return open_ndjson(begin, columns, ignore_others, file.ndjson, as_mappings=as_mappings)
     if chosen is RowFormat.CSV:
         return open_csv(begin(), columns, ignore_others)
     if chosen is RowFormat.ARROW:

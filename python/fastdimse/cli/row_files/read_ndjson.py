@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from ..errors import InputError
-from .columns import DATA_SETS, KNOWN_COLUMNS
+from .columns import DATA_SETS, KNOWN_COLUMNS, relevant
 from .json_objects import read_objects
 from .rows import ArrowRows, MappedRows
 from .text_columns import rows_from_text, text_schema
@@ -30,9 +30,8 @@ _NOT_NULLABLE = (
     "AffectedSOPInstanceUID",
     "EventTypeID",
 )
-# Columns beside those of events that change what is encoded or sent.
-_MEANINGFUL = ("TransferSyntaxUID", "Latency")
-_SIGNIFICANT_IF_ABSENT = frozenset((*_NOT_NULLABLE, "Latency"))
+SIGNIFICANT_IF_ABSENT = frozenset((*_NOT_NULLABLE, "Latency"))
+"""Columns for which an absent column is not the same as a column of nulls."""
 
 
 @dataclass
@@ -41,8 +40,10 @@ class NdjsonContent:
 
     Attributes
     ----------
+    checked : frozenset of str
+        The keys whose absence matters.
     keys : set of str
-        The keys whose absence matters that occur in any line.
+        Those of them that occur in any line.
     structured : set of str
         The columns of data sets with an object in any line.
     encoded : set of str
@@ -51,21 +52,29 @@ class NdjsonContent:
         Whether the file has no rows.
     """
 
+    checked: frozenset[str]
     keys: set[str] = field(default_factory=set)
     structured: set[str] = field(default_factory=set)
     encoded: set[str] = field(default_factory=set)
     is_empty: bool = True
 
 
-def inspect_ndjson(source: Any) -> NdjsonContent:
+def inspect_ndjson(source: Any, names: Iterable[str] = ()) -> NdjsonContent:
     """Read a file to determine its content.
 
     A JSON reader with a schema returns a key that occurs in no line as a column of nulls.
+
+    Parameters
+    ----------
+    source : BinaryIO or pyarrow.NativeFile
+        The file, at its beginning.
+    names : Iterable[str], optional
+        Further columns that must not be read as columns of nulls.
     """
-    content = NdjsonContent()
+    content = NdjsonContent(checked=SIGNIFICANT_IF_ABSENT.union(names))
     for lines, _ in _blocks_of_lines(source):
         content.is_empty = content.is_empty and not lines.strip()
-        for name in _SIGNIFICANT_IF_ABSENT - content.keys:
+        for name in content.checked - content.keys:
             if _has_key(lines, name, b""):
                 content.keys.add(name)
         for name in DATA_SETS:
@@ -87,7 +96,7 @@ def open_ndjson(
     begin: Callable[[], Any],
     columns: Any,
     ignore_others: bool,
-    content: NdjsonContent | None = None,
+    content: NdjsonContent,
     *,
     as_mappings: bool = False,
 ) -> ArrowRows | MappedRows:
@@ -101,12 +110,11 @@ def open_ndjson(
         The columns that are read.
     ignore_others : bool
         Whether rows may have columns that fastdimse does not know.
-    content : NdjsonContent, optional
-        The content of the file, where `inspect_ndjson` has returned it.
+    content : NdjsonContent
+        The content of the file.
     as_mappings : bool, optional
         Whether the rows are mappings, also where no data set is structured.
     """
-    content = inspect_ndjson(begin()) if content is None else content
     if content.structured or as_mappings:
         lines = (line for lines, _ in _blocks_of_lines(begin()) for line in lines.split(b"\n"))
         return MappedRows(read_objects(lines, content.keys.intersection(_NOT_NULLABLE)))
@@ -114,8 +122,8 @@ def open_ndjson(
         return ArrowRows(columns, ())
     blocks = _tables(begin(), KNOWN_COLUMNS, "ignore" if ignore_others else "infer")
     first = next(blocks)
-    added = set(KNOWN_COLUMNS.names).difference(columns.names, _MEANINGFUL)
-    absent = (_SIGNIFICANT_IF_ABSENT - content.keys) | added
+    added = set(KNOWN_COLUMNS.names).difference(relevant(columns).names)
+    absent = (content.checked - content.keys) | added
     names = [name for name in first.column_names if name not in absent]
     batches = (batch for block in chain([first], blocks) for batch in block.to_batches())
     return rows_from_text(first.schema, batches, names, KNOWN_COLUMNS)

@@ -8,8 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute
 
-from ..errors import InputError
-from .rows import ArrowRows
+from .rows import ArrowRows, RowError
 
 
 def _text_type(data_type: Any) -> Any:
@@ -59,7 +58,7 @@ def _from_base64(column: Any, name: str, first_row: int) -> Any:
         try:
             values.append(None if text is None else base64.b64decode(text, validate=True))
         except (binascii.Error, ValueError) as error:
-            raise InputError(f"row {row}, {name}: not base64: {error}") from error
+            raise RowError(row, f"{name}: not base64: {error}") from error
     return pa.array(values, pa.binary())
 
 
