@@ -11,7 +11,7 @@ batches, and not a rival for them.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,6 +31,7 @@ pytestmark = pytest.mark.skipif(
 BATCH = 4096
 PRIMITIVES = 100_000
 FEW = 300
+CALLS = 1000
 CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 two_cpus = pytest.mark.skipif(len(CPUS) < 2, reason="there is only one CPU")
 
@@ -168,3 +169,42 @@ def test_encode_primitives(measure_in_turns, table):
         len(events),
         len(theirs),
     )
+
+
+def small_batch(table: pa.Table, rows: int) -> pa.RecordBatch:
+    """Return the first rows in buffers of their own, as an engine passes them."""
+    return pa.RecordBatch.from_pydict(table[:rows].to_pydict(), schema=table.schema)
+
+
+def repeated(call: Callable[..., object], *arguments: object) -> Callable[[], None]:
+    """Return a function that calls `call` many times and keeps no result."""
+
+    def run() -> None:
+        for _ in range(CALLS):
+            call(*arguments)
+
+    return run
+
+
+def test_encode_one_row(measure_in_turns, table):
+    event = make_event(pynetdicom.dimse_primitives.N_EVENT_REPORT)
+    event.AffectedSOPInstanceUID = table["AffectedSOPInstanceUID"][0].as_py()
+    measure_in_turns(
+        "encode one row",
+        repeated(fastdimse.encode_events, small_batch(table, 1)),
+        lambda: [encode_message(event) for _ in range(FEW)],
+        CALLS,
+        FEW,
+    )
+
+
+def test_encode_one_row_exported(measure_in_turns, table):
+    batch = small_batch(table, 1)
+    ours, export = repeated(fastdimse.encode_events, batch), repeated(batch.__arrow_c_array__)
+    measure_in_turns("encode one row, exported", ours, export, CALLS)
+
+
+def test_encode_100_rows(measure_in_turns, table):
+    batch = small_batch(table, 100)
+    ours, export = repeated(fastdimse.encode_events, batch), repeated(batch.__arrow_c_array__)
+    measure_in_turns("encode 100 rows", ours, export, CALLS * len(batch))
