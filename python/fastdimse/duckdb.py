@@ -171,7 +171,7 @@ class _Messages:
     def _batches(self) -> Iterator[pa.RecordBatch]:
         for path in self._paths:
             for decoded in decode_batches(path, **self._options):
-                yield from pa.table(decoded).to_batches()
+                yield from pa.table(decoded, self._schema).to_batches()
 
     def __arrow_c_schema__(self) -> object:
         return self._schema.__arrow_c_schema__()
