@@ -30,6 +30,9 @@ import pyarrow.parquet as pq
 
 from fastdimse import decode_events, decode_messages, encode_events, encode_messages, message_schema
 
+# Daft and Ray send no usage statistics.
+os.environ.update(DO_NOT_TRACK="1", RAY_USAGE_STATS_ENABLED="0")
+
 PAGE = Path(__file__).parent.parent / "docs" / "engines.md"
 ROUNDS = 3
 SITES = ("east", "north", "south", "west")

@@ -18,6 +18,8 @@ from fastdimse import DecodeError, Rejections, decode_events, encode_events
 
 # Spark starts its workers in this environment.
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+# Daft and Ray send no usage statistics.
+os.environ.update(DO_NOT_TRACK="1", RAY_USAGE_STATS_ENABLED="0")
 
 ROWS = 200_000
 SITES = ("east", "north", "south", "west")
