@@ -144,6 +144,15 @@ def test_rejections_are_written_compressed(tmp_path):
     assert len(decompress(rejects).splitlines()) == 1 + len(EVENTS["MessageID"])
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("name", ["out.csv.gz", "out.ndjson.zst"])
+def test_compressed_output_to_a_full_disk(tmp_path, name):
+    (tmp_path / name).symlink_to("/dev/full")
+    done = run("decode", REQUESTS, "-o", tmp_path / name)
+    error = b"fastdimse: error: [Errno 28] No space left on device\n"
+    assert (done.returncode, done.stderr) == (2, error)
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

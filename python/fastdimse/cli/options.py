@@ -65,7 +65,7 @@ def flag(name: str, help: str, panel: str | None = None) -> Any:
 RowsIn = Annotated[
     list[str],
     typer.Argument(
-        metavar="IN...",
+        metavar="IN",
         help="Rows: Parquet, Arrow, NDJSON or CSV files, folders of such files, or - for standard "
         "input. NDJSON and CSV can be compressed (.gz, .zst).",
     ),

@@ -75,7 +75,7 @@ def send(
     events: Annotated[
         list[str],
         typer.Argument(
-            metavar="IN...",
+            metavar="IN",
             help="Rows (Parquet, Arrow, NDJSON, CSV), P-DATA streams (.bin), or captures (.pcap, "
             ".pcapng): files, folders of them, or - for rows from standard input.",
         ),

@@ -41,9 +41,38 @@ def decompressed(source: pa.NativeFile, compression: Compression) -> pa.NativeFi
     return pa.CompressedInputStream(source, compression.value)
 
 
+class _Output:
+    """A file that pyarrow writes to, and that ignores writes after an error.
+
+    pyarrow writes the end of the compressed data when it destroys a stream that an error has left
+    unfinished. The file is closed by then, and pyarrow would print a line about that.
+    """
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._has_failed = False
+
+    def write(self, data: bytes) -> None:
+        if self._has_failed or self._file.closed:
+            return
+        try:
+            self._file.write(data)
+        except BaseException:
+            self._has_failed = True
+            raise
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def compressed(sink: BinaryIO, compression: Compression) -> Any:
-    """Return a file that writes compressed content to `sink`, which closing it also closes."""
-    return pa.CompressedOutputStream(sink, compression.value)
+    """Return a file that writes compressed content to `sink`, which stays open."""
+    return pa.CompressedOutputStream(pa.PythonFile(_Output(sink), mode="w"), compression.value)
 
 
 def describe_damage(error: OSError, compression: Compression) -> str | None:
