@@ -10,7 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from fastdimse.cli.errors import InputError
 from fastdimse.cli.row_files import read_ndjson
+from fastdimse.cli.row_files.read import open_rows
+from fastdimse.cli.row_files.row_file import RowFile
 from test_bulk_encode import EVENTS
 from test_command_line import CAPTURE, REPORTS, REQUESTS, STREAM, ndjson, run, write
 
@@ -102,16 +105,27 @@ def _changed(data: bytes, at: int) -> bytes:
 )
 def test_damaged_files(tmp_path, text, suffix, damage, reason):
     plain = write(tmp_path / f"in{text}").read_bytes()
-    source, out = tmp_path / f"damaged{text}{suffix}", tmp_path / "out.bin"
+    source = tmp_path / f"damaged{text}{suffix}"
     source.write_bytes(damage(compress(plain, suffix)))
-    done = run("encode", source, "-o", out)
-    error = done.stderr.decode()
-    assert done.returncode == 2, error
-    assert error.startswith(f"fastdimse: error: {source}: cannot be read as {text[1:]}: ")
+    with pytest.raises(InputError) as raised, open_rows(RowFile(str(source))) as rows:
+        pa.table(rows)
+    error = str(raised.value)
+    assert error.startswith(f"{source}: cannot be read as {text[1:]}: ")
     assert reason in error
+    assert "\n" not in error
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_truncated_file_leaves_no_output(tmp_path, suffix):
+    source = tmp_path / f"in.csv{suffix}"
+    source.write_bytes(compress(write(tmp_path / "in.csv").read_bytes(), suffix)[:-1])
+    done = run("encode", source, "-o", tmp_path / "out.bin")
+    error = done.stderr.decode()
+    assert done.returncode == 2
+    assert error.startswith(f"fastdimse: error: {source}: cannot be read as csv: ")
+    assert INCOMPLETE in error
     assert error.count("\n") == 1
-    assert not out.exists()
-    assert sorted(tmp_path.iterdir()) == sorted([source, tmp_path / f"in{text}"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", source.name]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -213,6 +227,6 @@ def test_limit_of_a_line(tmp_path, monkeypatch):
         assert not read_ndjson.inspect_ndjson(source).is_empty
     with (
         pa.BufferReader(b"{}\n{}\n" + b" " * 1200) as source,
-        pytest.raises(read_ndjson.InputError, match="line 3: longer than"),
+        pytest.raises(InputError, match="line 3: longer than"),
     ):
         read_ndjson.inspect_ndjson(source)
