@@ -556,3 +556,35 @@ def test_contexts_as_dictionary():
     expected = [encode_p_data(to_oracle(row), at) for row, at in zip(ROWS, contexts, strict=True)]
     events = table().append_column("PresentationContextID", pa.array(contexts).dictionary_encode())
     assert bytes(encode_events(events)) == b"".join(expected)
+
+
+@pytest.mark.parametrize(
+    ("column", "data_type"),
+    [
+        ("AffectedSOPClassUID", pa.string()),
+        ("AffectedSOPClassUID", pa.large_string()),
+        ("AffectedSOPClassUID", pa.string_view()),
+        ("AffectedSOPClassUID", pa.dictionary(pa.int32(), pa.string())),
+        ("EventTypeID", pa.uint16()),
+        ("EventTypeID", pa.int64()),
+    ],
+    ids=str,
+)
+def test_buffers_at_odd_addresses(column, data_type):
+    uids = ["1.2.840.10008.1.20.1", "1.2.840.10008.1.42.33.1", "1.2.840.10008.1.20.1"]
+    events = {
+        "AffectedSOPClassUID": pa.array(uids),
+        "AffectedSOPInstanceUID": pa.array(uids),
+        "EventTypeID": pa.array([1, 2, 65535]),
+    }
+    expected = bytes(encode_events(pa.table(events)))
+    array = events[column].cast(data_type)
+    indices = array.indices if pa.types.is_dictionary(data_type) else array
+    odd = [buffer and pa.py_buffer(b"\0" + buffer.to_pybytes())[1:] for buffer in indices.buffers()]
+    assert all(buffer is None or buffer.address % 2 for buffer in odd)
+    moved = pa.Array.from_buffers(indices.type, len(indices), odd)
+    if indices is not array:
+        moved = pa.DictionaryArray.from_arrays(moved, array.dictionary)
+    batch = pa.record_batch({**events, column: moved})
+    assert bytes(encode_events(batch)) == expected
+    assert bytes(encode_events(batch.slice(1))) == bytes(encode_events(pa.table(events).slice(1)))

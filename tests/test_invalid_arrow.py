@@ -161,6 +161,16 @@ for _ in range(400):
     deep = Node(b"+s", [None], name=b"ReferencedSOPSequence", children=[deep])
 INVALID["nested without an end"] = deep.but(name=b"EventInformation")
 
+NO_UIDS = texts(CLASS, b"ReferencedSOPClassUID").but(length=0)
+
+
+def empty_sequences(uids: Node) -> Node:
+    """Return structs whose sequences have no items, and so no UIDs."""
+    items = ITEMS.but(length=0, children=[uids])
+    sequence = SEQUENCE.but(buffers=[None, i32(0, 0, 0)], children=[items])
+    return INFORMATION.but(children=[UIDS, sequence])
+
+
 # Unusual columns that are valid: the result is the same as for usual ones.
 UNUSUAL: dict[str, tuple[Node, Node]] = {
     "null count unknown": (TEXT.but(null_count=-1), TEXT),
@@ -168,6 +178,10 @@ UNUSUAL: dict[str, tuple[Node, Node]] = {
     "metadata that is no text": (
         TEXT.but(metadata=i32(1) + i32(1) + b"\xff" + i32(1) + b"\xff"),
         TEXT,
+    ),
+    "no buffers without rows": (
+        empty_sequences(NO_UIDS.but(buffers=[None, None, None])),
+        empty_sequences(NO_UIDS),
     ),
     "key of a null": (
         KEYS.but(buffers=[FIRST, i32(0, 99)], null_count=1),
