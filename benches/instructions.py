@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 KEPT = Path(__file__).with_suffix(".json")
-OPERATIONS = ["encode a table", "encode batches of 4096", "decode", "validate"]
+OPERATIONS = ["encode a table", "encode batches of 4096", "decode", "decode to views", "validate"]
+OPERATIONS += ["encode messages", "decode messages"]
 OPERATIONS += ["encode data sets, 2 references", "encode data sets, 10 references"]
 OPERATIONS += ["encode whole events, 2 references", "decode data sets, 10 references"]
 OTHER_CODE = ("CARGO_PROFILE_", "CARGO_BUILD_RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS")

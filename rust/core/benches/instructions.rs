@@ -18,9 +18,9 @@ use arrow_buffer::{Buffer, OffsetBuffer};
 use arrow_schema::Field;
 use fastdimse_core::data_set::decode::decode_data_sets;
 use fastdimse_core::data_set::encode::DataSetOptions;
-use fastdimse_core::decode::{DecodeOptions, decode};
+use fastdimse_core::decode::{DecodeOptions, Layout, Structure, decode, decode_messages};
 use fastdimse_core::encode::encode_structured;
-use fastdimse_core::encode::{Options, encode, validate};
+use fastdimse_core::encode::{Options, encode, encode_messages, validate};
 use fastdimse_core::event_columns::EventColumns;
 use fastdimse_core::options::{Framing, OnInvalid};
 use fastdimse_core::pdu::write::MaxPduLength;
@@ -125,6 +125,15 @@ fn main() {
     let stream: Buffer = encode_table().bytes;
     let decode_stream = || decode(black_box(&stream), DecodeOptions::default());
     assert_eq!(decode_stream().rows(), EVENTS);
+    let views = DecodeOptions { layout: Layout::Views, ..DecodeOptions::default() };
+    let decode_views = || decode(black_box(&stream), views);
+    let encode_rows = || {
+        let columns = EventColumns::new(black_box(&table)).expect("columns of events");
+        encode_messages(columns, &options, 0, Vec::new(), 1).expect("they fit into a column")
+    };
+    let messages = encode_rows().messages;
+    let decode_rows = || decode_messages(black_box(&messages), &Structure::default());
+    assert!(decode_rows().rejected.is_empty());
     let validate_table = || validate(black_box(&whole), &options, 0, Vec::new());
     assert!(validate_table().is_empty());
 
@@ -152,10 +161,13 @@ fn main() {
 
     // Cargo adds `--bench`.
     let asked: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
-    let operations: [(&str, &dyn Fn()); 8] = [
+    let operations: [(&str, &dyn Fn()); 11] = [
         ("encode a table", &|| count(encode_table)),
         ("encode batches of 4096", &|| count(encode_batches)),
         ("decode", &|| count(decode_stream)),
+        ("decode to views", &|| count(decode_views)),
+        ("encode messages", &|| count(encode_rows)),
+        ("decode messages", &|| count(decode_rows)),
         ("validate", &|| count(validate_table)),
         ("encode data sets, 2 references", &|| count(|| encode_reports(&two))),
         ("encode data sets, 10 references", &|| count(|| encode_reports(&ten))),

@@ -29,7 +29,7 @@ pub const MAPPED: usize = 128 << 10;
 const LARGE: usize = 4 << 20;
 
 /// The maximum number of idle mappings: enough for the columns of two threads.
-const MOST_IDLE: usize = 32;
+const MOST_IDLE: usize = 256;
 
 /// The maximum of idle bytes that are not offered to the system. Offering pages takes as long as
 /// filling them.

@@ -12,10 +12,10 @@ use arrow_select::nullif::nullif;
 
 use crate::data_set::decode::decode_data_sets;
 use crate::decode::columns::{DecodedColumns, schema};
-use crate::decode::complete_message;
 use crate::decode::data_sets::Structure;
 use crate::decode::layout::{CellLayout, Layout, Plain, Views};
 use crate::decode::row::{Row, Span};
+use crate::decode::similar_message::SimilarMessages;
 use crate::decode::sink::EventSink;
 use crate::decode::stream::Decoder;
 use crate::decode::views::plain;
@@ -94,10 +94,13 @@ fn decode_to<L: CellLayout, O: OffsetSizeTrait>(
 ) -> DecodedMessages {
     let stream: &Buffer = messages.values();
     let mut columns = DecodedColumns::<L>::new(stream, Vec::new());
+    let mut similar = SimilarMessages::default();
     let mut rejected = Vec::new();
     for (row, ends) in messages.offsets().windows(2).enumerate() {
         let message = ends[0].as_usize()..ends[1].as_usize();
-        let is_full = match messages.is_valid(row).then(|| decode_one(&mut columns, message)) {
+        let event = messages.is_valid(row);
+        let event = event.then(|| decode_one(&mut columns, &mut similar, message));
+        let is_full = match event {
             Some(Ok((event, data_set))) => columns.push(&event, data_set),
             Some(Err(rejection)) => {
                 rejected.push((row, rejection));
@@ -116,14 +119,16 @@ fn decode_to<L: CellLayout, O: OffsetSizeTrait>(
 /// Reads the only message in a part of the stream.
 fn decode_one<L: CellLayout>(
     columns: &mut DecodedColumns<'_, L>,
+    similar: &mut SimilarMessages,
     message: Range<usize>,
 ) -> Result<(Row, Option<Span>), Rejection> {
-    let stream = &columns.stream()[..message.end];
-    if let Some(found) = complete_message::read(stream, message.start)
+    // Other rows may follow in the stream: a message must end where its row ends.
+    if let Some(found) = similar.read(columns.stream(), message.start)
         && found.end == message.end
     {
         return Ok((found.row, found.data_set));
     }
+    let stream = &columns.stream()[..message.end];
     let sink = OneEvent { columns, event: None, count: 0 };
     let mut decoder = Decoder::new(stream, OnInvalid::Skip, message.clone(), sink);
     decoder.read_pdus();

@@ -12,6 +12,7 @@ mod data_sets;
 mod layout;
 mod messages;
 mod row;
+mod similar_message;
 mod sink;
 mod stream;
 mod values;

@@ -78,6 +78,18 @@ impl Row {
         self.fields = self.fields.with(field);
     }
 
+    /// The row `by` bytes later in the stream.
+    #[inline(always)]
+    pub fn at(mut self, by: usize) -> Self {
+        self.begin = self.begin.wrapping_add(by);
+        for (place, field) in Field::TEXTS.into_iter().enumerate() {
+            if self.fields.has(field) {
+                self.texts[place].start = self.texts[place].start.wrapping_add(by);
+            }
+        }
+        self
+    }
+
     /// The row after its texts have been moved, and its offset by `by` bytes to the front.
     pub fn moved(mut self, by: usize, mut text: impl FnMut(Span) -> Span) -> Self {
         for field in Field::TEXTS {

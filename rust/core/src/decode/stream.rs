@@ -20,6 +20,7 @@ use crate::decode::complete_message::{
 };
 use crate::decode::layout::{CellLayout, Layout, Plain, Views};
 use crate::decode::row::{Row, Span};
+use crate::decode::similar_message::SimilarMessages;
 use crate::decode::sink::EventSink;
 use crate::decode::views::LONGEST;
 use crate::excerpt::excerpt;
@@ -273,6 +274,7 @@ pub struct Decoder<'a, S> {
     skipped: BTreeMap<&'static str, u64>,
     /// The number of messages so far, valid or rejected.
     events: u64,
+    similar: SimilarMessages,
 }
 
 impl<'a, S: EventSink> Decoder<'a, S> {
@@ -288,6 +290,7 @@ impl<'a, S: EventSink> Decoder<'a, S> {
             rejected: Vec::new(),
             skipped: BTreeMap::new(),
             events: 0,
+            similar: SimilarMessages::default(),
         }
     }
 
@@ -345,8 +348,7 @@ impl<'a, S: EventSink> Decoder<'a, S> {
     /// Reads messages while they are complete in the stream.
     fn read_complete_messages(&mut self, stream: &[u8]) {
         while self.at < self.part.end
-            && let Some(CompleteMessage { row, data_set, end }) =
-                complete_message::read(stream, self.at)
+            && let Some(CompleteMessage { row, data_set, end }) = self.similar.read(stream, self.at)
         {
             self.at = end;
             self.state = DecoderState::Idle;

@@ -31,8 +31,11 @@ pub trait RowFunction: Send + Sync {
     ) -> Result<Vec<StructArray>, ArrowError>;
 }
 
-/// The maximum number of rows that are processed at a time in a thread.
-const ROWS: usize = 1 << 16;
+/// The maximum number of rows that are processed at a time.
+const ROWS: usize = 1 << 20;
+
+/// The minimum number of rows for a thread.
+const FEW_ROWS: usize = 1 << 14;
 
 /// Columns with one row for each row of the input: the result of :func:`encode_messages` or
 /// :func:`decode_messages`.
@@ -166,8 +169,9 @@ impl MessageReader {
         while self.ready.is_empty() {
             while self.rows.is_empty() {
                 let Some(array) = self.arrays.next().map_err(external)? else { return Ok(None) };
-                let starts = (0..array.len()).step_by(ROWS);
-                let parts = starts.map(|start| array.slice(start, ROWS.min(array.len() - start)));
+                let rows = array.len().div_ceil(self.threads).clamp(FEW_ROWS, ROWS);
+                let starts = (0..array.len()).step_by(rows);
+                let parts = starts.map(|start| array.slice(start, rows.min(array.len() - start)));
                 self.rows.extend(parts);
             }
             let parts: Vec<(ArrayRef, u64)> = self

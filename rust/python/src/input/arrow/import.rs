@@ -176,10 +176,13 @@ impl Arrays {
     /// The next array.
     pub fn next(&mut self) -> Result<Option<ArrayRef>, ImportError> {
         let Some(array) = self.source.next()? else { return Ok(None) };
-        let imported = import(array, &self.data_type, &ColumnPath::table());
+        let place = ColumnPath::table();
+        let read =
+            |owner: &Arc<FFI_ArrowArray>| imported::array(owner, owner, &self.data_type, &place);
+        let imported = import(array, &self.data_type, &place, read);
         if imported.is_err() {
             self.source = Source::Ended;
         }
-        imported.map(|data| Some(make_array(data)))
+        imported.map(Some)
     }
 }
