@@ -5,10 +5,12 @@ import mmap
 import os
 import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -231,3 +233,86 @@ def test_memory_is_bounded(tmp_path: Path):
     rows, more = map(int, done.stdout.split())
     assert rows == 800_000
     assert more < 64 << 20 < size
+
+
+class Interrupted:
+    """Chunks of bytes, of which the third raises once before it arrives."""
+
+    def __init__(self, data: bytes) -> None:
+        self.parts = [data[at : at + 500] for at in range(0, len(data), 500)]
+        self.failed = False
+
+    def __iter__(self) -> "Interrupted":
+        return self
+
+    def __next__(self) -> bytes:
+        if len(self.parts) == 3 and not self.failed:
+            self.failed = True
+            raise TimeoutError("no bytes yet")
+        if not self.parts:
+            raise StopIteration
+        return self.parts.pop(0)
+
+    def read(self, size: int) -> bytes:
+        return next(self, b"")
+
+
+@pytest.mark.parametrize("is_file", [False, True])
+def test_a_source_that_raises_is_read_again(is_file):
+    encoded = stream(12)
+    source: Any = Interrupted(bytes(encoded))
+    if is_file:
+        source = type("File", (), {"read": source.read})()
+    batches = decode_batches(source)
+    found, failures = [], 0
+    while True:
+        try:
+            found.append(next(batches))
+        except TimeoutError:
+            failures += 1
+        except StopIteration:
+            break
+    assert failures == 1
+    assert joined(found) == joined([decode_events(encoded)])
+
+
+@pytest.mark.parametrize("max_pdu_length", [16384, 0])
+def test_a_long_message_in_short_chunks_takes_linear_time(max_pdu_length):
+    event = {
+        "AffectedSOPClassUID": CLASS,
+        "AffectedSOPInstanceUID": [INSTANCE],
+        "EventTypeID": 1,
+        "EventInformation": [b"ab" * (8 << 20)],
+    }
+    data = bytes(encode_events(event, max_pdu_length=max_pdu_length))
+    began = time.perf_counter()
+    [batch] = decode_batches(chunks(data, list(range(0, len(data), 4096))))
+    # With the bytes copied for each chunk, this takes half a minute and more.
+    assert time.perf_counter() - began < 10
+    assert pa.table(batch)["EventInformation"][0].as_py() == b"ab" * (8 << 20)
+
+
+def test_errors_while_a_path_is_read(tmp_path: Path):
+    path = tmp_path / "events.dimse"
+    path.write_bytes(bytes(stream(3)) + b"\x09garbage")
+    with pytest.raises(DecodeError, match="row 3"):
+        list(decode_batches(path))
+    path.write_bytes(stream(3))
+
+    def interrupted() -> None:
+        for _ in decode_batches(path):
+            raise KeyError("of the user")
+
+    with pytest.raises(KeyError, match="of the user"):
+        interrupted()
+
+
+def test_arrays_of_numpy():
+    data = np.frombuffer(bytes(stream(3)), "uint8")
+    assert joined(decode_batches(data, chunk_size=100)) == joined([decode_events(data)])
+    assert list(decode_batches(np.zeros((5, 0), "uint8"))) == []
+    for function in (decode_events, lambda data: list(decode_batches(data))):
+        with pytest.raises(BufferError, match="contiguous"):
+            function(data[::2])
+        with pytest.raises(TypeError, match="Python objects"):
+            function(np.array([b"bytes"], dtype=object))

@@ -356,3 +356,99 @@ def test_one_result_in_many_threads():
     for thread in threads:
         thread.join()
     assert [table.equals(expected) for table in found] == [True] * 8
+
+
+def test_a_requested_type_that_cannot_hold_a_value_is_an_error():
+    row = message(40000, INSTANCE, CLASS)
+    schema = pa.schema(
+        [
+            field.with_type(pa.int16()) if field.name == "MessageID" else field
+            for field in pa.table(decode_events(row)).schema
+        ]
+    )
+    with pytest.raises(ValueError, match="40000"):
+        pa.table(decode_events(row), schema=schema)
+    [batch] = pa.table({"Message": [row]}).to_batches()
+    wide = pa.schema(
+        [
+            field.with_type(pa.int64()) if field.name == "MessageID" else field
+            for field in pa.schema(message_schema("decode"))
+        ]
+    )
+    assert pa.table(decode_messages(batch), schema=wide)["MessageID"].to_pylist() == [40000]
+
+
+def test_invalid_text_of_another_column_and_a_requested_type():
+    offsets, values = np.array([0, 2, 4], "int32"), b"\xff\xfeab"
+    text = pa.StringArray.from_buffers(2, pa.py_buffer(offsets), pa.py_buffer(values))
+    table = events(2).append_column("Text", text)
+    found = encode_messages(table)
+    schema = pa.schema(
+        [
+            field.with_type(pa.decimal128(5, 2)) if field.name == "Text" else field
+            for field in pa.schema(found)
+        ]
+    )
+    with pytest.raises(ValueError, match=r"(?i)utf.?8"):
+        pa.RecordBatchReader.from_stream(found, schema=schema).read_all()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [pa.map_(pa.string(), pa.int64()), pa.struct([("a", pa.list_view(pa.int8()))])],
+    ids=str,
+)
+def test_types_that_are_not_imported_are_errors_at_once(other):
+    table = events(2).append_column("Other", pa.nulls(2, other))
+    for call in (
+        lambda: encode_messages(table),
+        lambda: message_schema("encode", table.schema),
+        lambda: message_schema("decode", pa.schema({"Message": pa.binary(), "Other": other})),
+    ):
+        with pytest.raises(TypeError, match="the column 'Other"):
+            call()
+
+
+def test_null_rows_over_columns_without_nulls():
+    fields = [pa.field(field.name, field.type, nullable=False) for field in events(3).schema]
+    columns = [column.combine_chunks() for column in events(3).drop_columns(["Site"]).columns]
+    struct = pa.StructArray.from_arrays(
+        columns,
+        fields=[field for field in fields if field.name != "Site"],
+        mask=pa.array([False, True, False]),
+    )
+    found = pa.array(encode_messages(struct))
+    assert found.is_valid().to_pylist() == [True, False, True]
+    assert found.field("Message").is_valid().to_pylist() == [True, False, True]
+
+
+def test_null_rows_are_null_in_all_columns_of_a_table():
+    struct = pa.StructArray.from_arrays(
+        [column.combine_chunks() for column in events(3).columns],
+        names=events(3).column_names,
+        mask=pa.array([False, True, False]),
+    )
+    table = pa.table(encode_messages(struct))
+    assert table.take([1]).to_pylist() == [dict.fromkeys(table.column_names)]
+    assert table["Key"].to_pylist() == [0, None, 2]
+
+
+@pytest.mark.parametrize("name", ["Message", "Rejection"])
+def test_two_columns_of_a_name(name):
+    there = pa.table(encode_messages(events(1)))
+    with pytest.raises(ColumnError, match=f"two columns '{name}'"):
+        decode_messages(there.append_column(name, there[name]))
+
+
+def test_a_few_bytes_of_many_rows_are_divided():
+    row = message(1, INSTANCE, CLASS, data_set=b"ab" * (1 << 19))
+    keys = pa.array(np.zeros(4096, "int32"))
+    array = pa.DictionaryArray.from_arrays(keys, pa.array([row]))
+    reader = pa.RecordBatchReader.from_stream(decode_messages(pa.table({"Message": array})))
+    first = reader.read_next_batch()
+    assert 0 < first.num_rows < 512
+    assert first["MessageID"].to_pylist() == [1] * first.num_rows
+    with pytest.raises(ValueError, match="too many for one array"):
+        pa.array(decode_messages(array))
+    with pytest.raises(ValueError, match="too many for one array"):
+        pa.array(decode_messages(pa.nulls(1 << 34)))

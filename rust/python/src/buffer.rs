@@ -20,12 +20,23 @@ use crate::output::encoded_events::EncodedEvents;
 
 /// The bytes of the argument `data`.
 pub fn bytes_like(data: &Bound<'_, PyAny>) -> PyResult<Buffer> {
+    to_arrow(check_bytes(data)?, data)
+}
+
+/// The buffer of the argument `data`, which must be contiguous and not of Python objects.
+pub fn check_bytes(data: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
     let Ok(buffer) = PyUntypedBuffer::get(data) else {
         let found = data.get_type().name()?;
         let text = format!("data must be bytes-like, with the buffer protocol, not {found}");
         return Err(PyTypeError::new_err(text));
     };
-    to_arrow(buffer, data)
+    if buffer.format().to_bytes().contains(&b'O') {
+        return Err(PyTypeError::new_err("data must be bytes, not a buffer of Python objects"));
+    }
+    if !buffer.is_c_contiguous() {
+        return Err(PyBufferError::new_err("the buffer must be C-contiguous"));
+    }
+    Ok(buffer)
 }
 
 /// The buffer of an object as an Arrow buffer. Immutable memory is shared and kept alive. Other memory is

@@ -2,6 +2,7 @@
 //!
 //! No rule of DICOM is written here, except those of pynetdicom's class about Python objects.
 
+mod arrow;
 mod buffer;
 mod bulk;
 mod capture;

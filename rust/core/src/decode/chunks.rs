@@ -34,11 +34,17 @@ impl ChunkDecoder {
         self.has_ended
     }
 
+    /// The number of bytes that the next chunk must have before anything can be decoded, as far as it
+    /// is known from its first bytes.
+    pub fn needed(&self, chunk: &[u8]) -> usize {
+        needed(chunk, self.options.framing)
+    }
+
     /// Decodes the complete PDUs, or command sets, at the beginning of `chunk`. Returns the events
     /// and the number of bytes that were decoded; the next chunk must begin with the others. Row
     /// numbers and offsets are those of the stream.
     pub fn decode(&mut self, chunk: &Buffer, is_last: bool) -> (StructuredEvents, usize) {
-        let complete = complete(chunk, self.options.framing);
+        let complete = complete(chunk, self.options.framing).length;
         self.has_ended = is_last || complete.is_none();
         let length = complete.filter(|_| !self.has_ended).unwrap_or(chunk.len());
         let part = chunk.slice_with_length(0, length);
@@ -69,31 +75,46 @@ impl ChunkDecoder {
     }
 }
 
-/// The length of the complete PDUs, or command sets, at the beginning of `bytes`. `None` if what
-/// follows them is neither: decoding ends there.
-fn complete(bytes: &[u8], framing: Framing) -> Option<usize> {
+/// The PDUs, or command sets, at the beginning of a chunk.
+struct Complete {
+    /// The length of the complete ones. `None` if what follows them is neither: decoding ends there.
+    length: Option<usize>,
+    /// The length up to the end of the next one, as far as it is known.
+    needed: usize,
+}
+
+fn needed(chunk: &[u8], framing: Framing) -> usize {
+    match complete(chunk, framing) {
+        Complete { length: Some(0), needed } => needed,
+        _ => chunk.len(),
+    }
+}
+
+fn complete(bytes: &[u8], framing: Framing) -> Complete {
+    let header = match framing {
+        Framing::PData => PDU_HEADER,
+        Framing::CommandSet => 12,
+    };
     let mut at = 0;
     loop {
         let rest = &bytes[at..];
-        let needed = match framing {
-            Framing::PData => match *rest {
-                [1..=7, _, a, b, c, d, ..] => {
-                    PDU_HEADER as u64 + u64::from(u32::from_be_bytes([a, b, c, d]))
-                }
-                [] | [1..=7, ..] => return Some(at),
-                _ => return None,
-            },
-            Framing::CommandSet => match *rest {
-                [0, 0, 0, 0, 4, 0, 0, 0, a, b, c, d, ..] => {
-                    12 + u64::from(u32::from_le_bytes([a, b, c, d]))
-                }
-                _ if rest.len() < 12 => return Some(at),
-                _ => return None,
-            },
+        let length = match (framing, rest) {
+            (Framing::PData, &[1..=7, _, a, b, c, d, ..]) => u32::from_be_bytes([a, b, c, d]),
+            (Framing::CommandSet, &[0, 0, 0, 0, 4, 0, 0, 0, a, b, c, d, ..]) => {
+                u32::from_le_bytes([a, b, c, d])
+            }
+            (Framing::PData, [] | [1..=7, ..]) => {
+                return Complete { length: Some(at), needed: at + header };
+            }
+            (Framing::CommandSet, rest) if rest.len() < header => {
+                return Complete { length: Some(at), needed: at + header };
+            }
+            _ => return Complete { length: None, needed: bytes.len() },
         };
-        if needed > rest.len() as u64 {
-            return Some(at);
+        let end = (at + header).saturating_add(length as usize);
+        if end > bytes.len() {
+            return Complete { length: Some(at), needed: end };
         }
-        at += needed as usize;
+        at = end;
     }
 }

@@ -201,6 +201,11 @@ impl<'a, L: CellLayout> DecodedColumns<'a, L> {
         self.stream
     }
 
+    /// Takes the joined bytes. There are no rows yet that need them.
+    pub fn take_joined(&mut self) -> Vec<u8> {
+        mem::take(&mut self.joined)
+    }
+
     /// Adds a row without an event. Returns whether the block is full.
     pub fn push_null(&mut self) -> bool {
         let at = self.block.rows;

@@ -547,14 +547,23 @@ impl<L: CellLayout> PartDecoder<'_, L> {
     }
 
     /// The events, and the message that continues after the part.
-    fn suspend(self) -> (Decoded, Unfinished) {
-        let mut joined = Vec::new();
+    fn suspend(mut self) -> (Decoded, Unfinished) {
+        let end = self.stream.len();
+        let began_before = match &self.state {
+            // The offset of a message that began before the stream is negative, and wraps.
+            DecoderState::Command(partial) | DecoderState::DataSet(partial) => partial.begin > end,
+            DecoderState::Idle | DecoderState::Lost => false,
+        };
+        // The bytes of a long message must not be copied for each of its parts.
+        let mut joined = if began_before { self.sink.take_joined() } else { Vec::new() };
         let mut copied = |span: Span| {
+            if began_before && span.joined {
+                return span;
+            }
             let start = joined.len();
             joined.extend_from_slice(self.sink.bytes(span));
             Span { joined: true, start, length: span.length }
         };
-        let end = self.stream.len();
         let mut moved = |partial: &Partial| Partial {
             begin: partial.begin.wrapping_sub(end),
             // The next fragment is appended to the span, so that its bytes are the last ones.

@@ -4,7 +4,7 @@ use arrow_array::BinaryArray;
 use arrow_buffer::{NullBuffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 
 use crate::encode::options::Options;
-use crate::encode::stream::{Encoded, encode_in_threads, most_bytes};
+use crate::encode::stream::{Encoded, encode_in_threads};
 use crate::event_columns::EventColumns;
 use crate::options::OnInvalid;
 use crate::rejection::{Reason, Rejection};
@@ -20,11 +20,6 @@ pub struct EncodedMessages {
 
 /// The maximum number of bytes of the messages of a column.
 const MOST: usize = i32::MAX as usize;
-
-/// Whether the messages of these rows may have too many bytes for one column.
-pub fn may_be_too_long(columns: &EventColumns, options: &Options) -> bool {
-    most_bytes(columns, options) > MOST
-}
 
 /// Encodes rows as [`crate::encode::encode`] does. Rejected rows are null.
 ///

@@ -19,7 +19,7 @@ mod validate;
 mod write;
 
 pub use data_sets::{encode_each_structured, encode_structured};
-pub use messages::{EncodedMessages, encode_messages, may_be_too_long};
+pub use messages::{EncodedMessages, encode_messages};
 pub use options::{Options, check_context_id};
-pub use stream::{Encoded, Table, encode, encode_each, encode_in_threads};
+pub use stream::{Encoded, Table, encode, encode_each, encode_in_threads, most_bytes};
 pub use validate::{validate, validate_in_threads};

@@ -2,14 +2,13 @@
 
 use std::sync::Mutex;
 
-use arrow_buffer::Buffer;
 use fastdimse_core::decode::{ChunkDecoder, DecodeOptions, Layout, Structure};
 use fastdimse_core::options::OnInvalid;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::bulk::decode::{DecodedEvents, to_python};
-use crate::input::chunks::Chunks;
+use crate::input::chunks::{Chunks, Rest};
 use crate::input::data_sets::schema::structured_fields;
 use crate::input::options::{chunk_size, framing, on_invalid, thread_count};
 use crate::input::transfer_syntaxes::transfer_syntax;
@@ -92,15 +91,14 @@ pub fn decode_batches(
     let structure = Structure { syntax, columns };
     let chunks = Chunks::new(source)?;
     let decoder = ChunkDecoder::new(options, structure, threads);
-    let rest = Buffer::default();
+    let rest = Rest::default();
     Ok(DecodedBatches(Mutex::new(BatchDecoder { chunks, decoder, rest, chunk_size, on_invalid })))
 }
 
 struct BatchDecoder {
     chunks: Chunks,
     decoder: ChunkDecoder,
-    /// The bytes that were read and not decoded.
-    rest: Buffer,
+    rest: Rest,
     chunk_size: usize,
     on_invalid: OnInvalid,
 }
@@ -109,10 +107,10 @@ impl BatchDecoder {
     fn next(&mut self, py: Python<'_>) -> PyResult<Option<DecodedEvents>> {
         while !self.decoder.has_ended() {
             py.check_signals()?;
-            let rest = std::mem::take(&mut self.rest);
-            let (chunk, is_last) = self.chunks.next(py, self.chunk_size, rest)?;
+            let needed = self.decoder.needed(self.rest.bytes());
+            let (chunk, is_last) = self.chunks.next(py, self.chunk_size, &mut self.rest, needed)?;
             let (found, length) = py.detach(|| self.decoder.decode(&chunk, is_last));
-            self.rest = chunk.slice(length);
+            self.rest.keep(&chunk[length..]);
             let decoded = &found.decoded;
             let is_empty = decoded.rows() == 0 && decoded.rejected.is_empty();
             if !is_empty || !decoded.skipped.is_empty() {

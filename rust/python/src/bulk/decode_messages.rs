@@ -7,6 +7,7 @@ use arrow_array::{Array, ArrayRef, LargeBinaryArray, StructArray};
 use arrow_buffer::NullBuffer;
 use arrow_cast::cast;
 use arrow_schema::{ArrowError, DataType, Fields};
+use fastdimse_core::columns::bytes::ByteColumn;
 use fastdimse_core::decode::{self, DecodedMessages, Structure, messages_schema};
 use fastdimse_core::field::Field;
 use fastdimse_core::message_columns::{
@@ -15,9 +16,9 @@ use fastdimse_core::message_columns::{
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
+use crate::arrow::import::Arrays;
 use crate::bulk::message_columns::{MessageColumns, RowFunction};
 use crate::errors::Error;
-use crate::input::arrow::import::Arrays;
 use crate::input::data_sets::schema::structured_fields;
 use crate::input::message_tables::{arrow_table, other_columns, rejections_before};
 use crate::input::options::thread_count;
@@ -199,7 +200,15 @@ impl RowFunction for DecodeRows {
         &self.output
     }
 
-    fn apply(&self, rows: &ArrayRef, _: u64, _: bool) -> Result<Vec<StructArray>, ArrowError> {
+    fn most_bytes(&self, rows: &ArrayRef) -> usize {
+        let messages = match rows.as_struct_opt() {
+            Some(table) => table.column_by_name(MESSAGE).expect("it was checked"),
+            None => rows,
+        };
+        ByteColumn::binary(messages).map_or(0, |column| column.most_bytes(rows.len()))
+    }
+
+    fn apply(&self, rows: &ArrayRef, _: u64) -> Result<Vec<StructArray>, ArrowError> {
         self.decode(rows)
     }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StructArray};
-use arrow_schema::{ArrowError, DataType, Fields, Schema};
+use arrow_schema::{ArrowError, DataType, FieldRef, Fields, Schema};
 use fastdimse_core::data_set::encode::DataSetOptions;
-use fastdimse_core::encode::{self, EncodedMessages, Options, may_be_too_long};
+use fastdimse_core::encode::{self, EncodedMessages, Options, most_bytes};
 use fastdimse_core::event_columns::{EventColumns, OtherColumns};
 use fastdimse_core::field::Field;
 use fastdimse_core::message_columns::{
@@ -17,9 +17,9 @@ use fastdimse_core::schema_error::SchemaError;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
+use crate::arrow::import::Arrays;
 use crate::bulk::message_columns::{MessageColumns, RowFunction};
 use crate::errors::Error;
-use crate::input::arrow::import::Arrays;
 use crate::input::event_columns::encoded;
 use crate::input::message_tables::{arrow_table, other_columns, rejections_before};
 use crate::input::options::{data_set_options, first_row, options, thread_count};
@@ -124,7 +124,8 @@ pub struct EncodeRows {
 impl EncodeRows {
     /// The function of rows with these columns.
     pub fn new(columns: &Fields, options: Options, data_sets: DataSetOptions) -> PyResult<Self> {
-        let input = Arc::new(Schema::new(columns.clone()));
+        let nullable = |column: &FieldRef| column.as_ref().clone().with_nullable(true);
+        let input = Arc::new(Schema::new(columns.iter().map(nullable).collect::<Vec<_>>()));
         encoded(OtherColumns::Ignore).check_names(&input)?;
         let others = other_columns(columns, &[MESSAGE], "encode_messages", |name| {
             Field::from_keyword(name).is_some()
@@ -136,6 +137,13 @@ impl EncodeRows {
         let no_rows = RecordBatch::new_empty(function.input.clone());
         function.event_columns(&no_rows, 0).map_err(Error::Schema)?;
         Ok(function)
+    }
+
+    /// The columns of the rows. Null rows may have nulls in columns that otherwise have none.
+    fn batch(&self, rows: &StructArray) -> Result<RecordBatch, ArrowError> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let columns = rows.columns().to_vec();
+        RecordBatch::try_new_with_options(self.input.clone(), columns, &options)
     }
 
     fn event_columns(
@@ -151,25 +159,11 @@ impl EncodeRows {
         Ok((EventColumns::with_structured(&read, self.data_sets)?, known))
     }
 
-    fn encode(
-        &self,
-        rows: &StructArray,
-        first_row: u64,
-        is_stream: bool,
-    ) -> Result<Vec<StructArray>, ArrowError> {
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        let columns = rows.columns().to_vec();
-        let batch = RecordBatch::try_new_with_options(self.input.clone(), columns, &options)?;
+    fn encode(&self, rows: &StructArray, first_row: u64) -> Result<Vec<StructArray>, ArrowError> {
+        let batch = self.batch(rows)?;
         let (columns, mut known) = self
             .event_columns(&batch, first_row)
             .map_err(|error| ArrowError::InvalidArgumentError(error.to_string()))?;
-        if is_stream && rows.len() > 1 && may_be_too_long(&columns, &self.options) {
-            let middle = rows.len() / 2;
-            let mut found = self.encode(&rows.slice(0, middle), first_row, true)?;
-            let back = rows.slice(middle, rows.len() - middle);
-            found.extend(self.encode(&back, first_row + middle as u64, true)?);
-            return Ok(found);
-        }
         let before = rejections_before(rows)?;
         let is_left_out = |row: usize| {
             rows.is_null(row) || before.as_ref().is_some_and(|before| before.is_valid(row))
@@ -213,12 +207,13 @@ impl RowFunction for EncodeRows {
         &self.output
     }
 
-    fn apply(
-        &self,
-        rows: &ArrayRef,
-        first_row: u64,
-        is_stream: bool,
-    ) -> Result<Vec<StructArray>, ArrowError> {
-        self.encode(rows.as_struct(), first_row, is_stream)
+    fn most_bytes(&self, rows: &ArrayRef) -> usize {
+        let batch = self.batch(rows.as_struct()).ok();
+        let columns = batch.and_then(|batch| self.event_columns(&batch, 0).ok());
+        columns.map_or(0, |(columns, _)| most_bytes(&columns, &self.options))
+    }
+
+    fn apply(&self, rows: &ArrayRef, first_row: u64) -> Result<Vec<StructArray>, ArrowError> {
+        self.encode(rows.as_struct(), first_row)
     }
 }

@@ -8,7 +8,7 @@ use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyTuple};
 
-use crate::input::arrow::error::arrow_error;
+use crate::arrow::error::arrow_error;
 use crate::input::event_columns::sent;
 use crate::input::events::{Events, RemainingEvents};
 use crate::input::options::{batch_size, other_columns};

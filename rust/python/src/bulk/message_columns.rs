@@ -4,31 +4,29 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_array::{Array, ArrayRef, StructArray};
-use arrow_schema::{ArrowError, Field as Column, Fields, Schema};
+use arrow_array::{Array, ArrayRef, StructArray, make_array};
+use arrow_buffer::NullBuffer;
+use arrow_schema::{ArrowError, DataType, Fields, Schema};
 use arrow_select::concat::concat;
 use fastdimse_core::threads::run_in_threads;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
-use pyo3_arrow::ffi::{ArrayIterator, to_stream_pycapsule};
 
-use crate::input::arrow::error::{ImportError, arrow_error};
-use crate::input::arrow::import::Arrays;
-use crate::output::arrow::{export_array, export_schema};
+use crate::arrow::error::{ImportError, arrow_error};
+use crate::arrow::import::Arrays;
+use crate::output::arrow::{export_array, export_schema, export_stream};
 
 /// A function of the rows of an Arrow array, which returns as many rows.
 pub trait RowFunction: Send + Sync {
     /// The columns of the result.
     fn columns(&self) -> &Fields;
 
-    /// Applies the function. The first row has the number `first_row`. The result may be in several arrays
-    /// if `is_stream`.
-    fn apply(
-        &self,
-        rows: &ArrayRef,
-        first_row: u64,
-        is_stream: bool,
-    ) -> Result<Vec<StructArray>, ArrowError>;
+    /// An upper bound of the number of bytes of the result, without the columns that are kept.
+    fn most_bytes(&self, rows: &ArrayRef) -> usize;
+
+    /// Applies the function. The first row has the number `first_row`. The result may be in several
+    /// arrays.
+    fn apply(&self, rows: &ArrayRef, first_row: u64) -> Result<Vec<StructArray>, ArrowError>;
 }
 
 /// The maximum number of rows that are processed at a time.
@@ -36,6 +34,13 @@ const ROWS: usize = 1 << 20;
 
 /// The minimum number of rows for a thread.
 const FEW_ROWS: usize = 1 << 14;
+
+/// The number of bytes of a result from which rows are divided: a few bytes of a dictionary or of views
+/// may be those of many rows.
+const MANY_BYTES: usize = 1 << 28;
+
+/// The maximum number of rows of one array: a column of nulls has rows without bytes.
+const MOST_ROWS: usize = 1 << 27;
 
 /// Columns with one row for each row of the input: the result of :func:`encode_messages` or
 /// :func:`decode_messages`.
@@ -126,16 +131,23 @@ impl MessageColumns {
             rows: VecDeque::new(),
             ready: VecDeque::new(),
         };
-        let column = Arc::new(Column::new_struct("", self.function.columns().clone(), false));
-        let reader = Box::new(ArrayIterator::new(reader, column));
-        Ok(to_stream_pycapsule(py, reader, requested_schema)?)
+        export_stream(py, reader, self.function.columns().clone(), requested_schema)
     }
 }
 
 impl MessageColumns {
     fn one_array(&self, arrays: &mut Arrays) -> Result<ArrayRef, ArrowError> {
-        let mut chunks = Vec::new();
+        let too_long = |what: String| {
+            let text =
+                format!("the result has {what}, too many for one array: read it as a stream");
+            Err(ArrowError::InvalidArgumentError(text))
+        };
+        let (mut chunks, mut count) = (Vec::new(), 0);
         while let Some(chunk) = arrays.next().map_err(external)? {
+            count += chunk.len();
+            if count > MOST_ROWS {
+                return too_long(format!("more than {MOST_ROWS} rows"));
+            }
             chunks.push(chunk);
         }
         let rows = match &chunks[..] {
@@ -143,7 +155,11 @@ impl MessageColumns {
             [] => arrow_array::new_empty_array(arrays.data_type()),
             several => concat(&several.iter().map(AsRef::as_ref).collect::<Vec<&dyn Array>>())?,
         };
-        let found = apply(self.function.as_ref(), &rows, self.first_row, false)?;
+        let bytes = self.function.most_bytes(&rows);
+        if bytes > 2 * i32::MAX as usize {
+            return too_long(format!("up to {bytes} bytes"));
+        }
+        let found = apply(self.function.as_ref(), &rows, self.first_row)?;
         match &found[..] {
             [one] => Ok(Arc::new(one.clone())),
             several => concat(&several.iter().map(|one| one as &dyn Array).collect::<Vec<_>>()),
@@ -174,6 +190,7 @@ impl MessageReader {
                 let parts = starts.map(|start| array.slice(start, rows.min(array.len() - start)));
                 self.rows.extend(parts);
             }
+            self.divide();
             let parts: Vec<(ArrayRef, u64)> = self
                 .rows
                 .drain(..self.threads.min(self.rows.len()))
@@ -185,13 +202,32 @@ impl MessageReader {
                 .collect();
             let function = self.function.as_ref();
             let done = run_in_threads(self.threads, parts.into_iter(), |(rows, first_row)| {
-                apply(function, &rows, first_row, true)
+                apply(function, &rows, first_row).map(|found| {
+                    found.into_iter().map(without_null_rows).collect::<Result<Vec<_>, _>>()
+                })
             });
             for found in done {
-                self.ready.extend(found?);
+                self.ready.extend(found??);
             }
         }
         Ok(self.ready.pop_front().map(|rows| Arc::new(rows) as ArrayRef))
+    }
+}
+
+impl MessageReader {
+    /// Divides the next rows until their results are short.
+    fn divide(&mut self) {
+        for place in 0..self.threads {
+            while let Some(rows) = self.rows.get(place)
+                && rows.len() > 1
+                && self.function.most_bytes(rows) > MANY_BYTES
+            {
+                let (middle, end) = (rows.len() / 2, rows.len());
+                let (front, back) = (rows.slice(0, middle), rows.slice(middle, end - middle));
+                self.rows[place] = front;
+                self.rows.insert(place + 1, back);
+            }
+        }
     }
 }
 
@@ -203,14 +239,29 @@ impl Iterator for MessageReader {
     }
 }
 
+/// The rows of a table: a null row is null in all columns.
+fn without_null_rows(rows: StructArray) -> Result<StructArray, ArrowError> {
+    if rows.null_count() == 0 {
+        return Ok(rows);
+    }
+    let (columns, arrays, valid) = rows.into_parts();
+    let arrays = arrays.into_iter().map(|array| {
+        if array.data_type() == &DataType::Null {
+            return Ok(array);
+        }
+        let valid = NullBuffer::union(array.nulls(), valid.as_ref());
+        Ok(make_array(array.to_data().into_builder().nulls(valid).build()?))
+    });
+    StructArray::try_new(columns, arrays.collect::<Result<_, ArrowError>>()?, None)
+}
+
 /// A panic must not cross the boundary of the Arrow C interface.
 fn apply(
     function: &dyn RowFunction,
     rows: &ArrayRef,
     first_row: u64,
-    is_stream: bool,
 ) -> Result<Vec<StructArray>, ArrowError> {
-    let found = catch_unwind(AssertUnwindSafe(|| function.apply(rows, first_row, is_stream)));
+    let found = catch_unwind(AssertUnwindSafe(|| function.apply(rows, first_row)));
     found.unwrap_or_else(|_| {
         let text = format!("rows {first_row} to {}", first_row + rows.len() as u64);
         Err(ArrowError::ComputeError(format!("an internal error in {text}")))

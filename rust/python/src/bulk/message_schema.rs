@@ -7,10 +7,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
+use crate::arrow::import::fields;
 use crate::bulk::decode_messages::{DecodeRows, structure};
 use crate::bulk::encode_messages::EncodeRows;
 use crate::bulk::message_columns::RowFunction;
-use crate::input::arrow::import::fields;
 use crate::input::options::{data_set_options, options};
 use crate::output::arrow::export_schema;
 

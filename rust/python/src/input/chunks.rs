@@ -1,12 +1,12 @@
 //! The chunks of a stream of bytes: of a file, of memory, or of an iterable.
 
-use arrow_buffer::{Buffer, MutableBuffer};
+use arrow_buffer::Buffer;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyIterator, PyMemoryView, PySlice, PyString};
+use pyo3::types::{PyBytes, PyIterator, PyMemoryView, PySlice, PyString};
 
-use crate::buffer::bytes_like;
+use crate::buffer::{bytes_like, check_bytes};
 
 /// A stream of bytes that is read in chunks.
 pub enum Chunks {
@@ -30,9 +30,14 @@ impl Chunks {
             let file = open.call1((source, "rb", 0))?;
             return Ok(Self::File { file: file.unbind(), is_own: true });
         }
-        if let Ok(view) = PyMemoryView::from(source) {
-            let view =
-                view.call_method1(intern!(py, "cast"), ("B",))?.cast_into::<PyMemoryView>()?;
+        if PyMemoryView::from(source).is_ok() {
+            let view = match check_bytes(source)?.len_bytes() {
+                // No bytes in several dimensions cannot be cast.
+                0 => PyMemoryView::from(&PyBytes::new(py, b""))?,
+                _ => PyMemoryView::from(source)?
+                    .call_method1(intern!(py, "cast"), ("B",))?
+                    .cast_into()?,
+            };
             let length = view.len()?;
             return Ok(Self::Memory { view: view.unbind(), at: 0, length });
         }
@@ -49,21 +54,29 @@ impl Chunks {
         }
     }
 
-    /// The next chunk, of about `size` bytes, beginning with `rest`; and whether it is the last one.
-    pub fn next(&mut self, py: Python<'_>, size: usize, rest: Buffer) -> PyResult<(Buffer, bool)> {
+    /// Reads about `size` bytes, of which the first are `rest`, and at least `needed` bytes if there are so
+    /// many. Returns them, and whether they are the last ones. After an error, `rest` is unchanged.
+    pub fn next(
+        &mut self,
+        py: Python<'_>,
+        size: usize,
+        rest: &mut Rest,
+        needed: usize,
+    ) -> PyResult<(Buffer, bool)> {
         match self {
             Self::Memory { view, at, length } => {
                 // The rest is read again, so that memory that cannot change is not copied.
-                let begin = *at - rest.len();
-                // Longer chunks for PDUs that are longer than one.
-                let end = (begin + size.max(2 * rest.len())).min(*length);
-                *at = end;
+                let begin = *at - rest.0.len();
+                let end = begin.saturating_add(size.max(needed)).min(*length);
                 let slice = PySlice::new(py, begin as isize, end as isize, 1);
-                Ok((bytes_like(&view.bind(py).as_any().get_item(slice)?)?, end == *length))
+                let bytes = bytes_like(&view.bind(py).as_any().get_item(slice)?)?;
+                rest.0.clear();
+                *at = end;
+                Ok((bytes, end == *length))
             }
-            Self::File { file, .. } => {
-                let wanted = size.max(rest.len());
-                let read = file.bind(py).call_method1(intern!(py, "read"), (wanted,))?;
+            Self::File { file, .. } => loop {
+                py.check_signals()?;
+                let read = file.bind(py).call_method1(intern!(py, "read"), (size,))?;
                 if read.is_none() {
                     return Err(PyValueError::new_err(
                         "the file is not ready: it must be blocking",
@@ -73,14 +86,50 @@ impl Chunks {
                     return Err(PyTypeError::new_err("the file must be opened in binary mode"));
                 }
                 let read = bytes_like(&read)?;
-                let is_last = read.is_empty();
-                Ok((joined(rest, read), is_last))
-            }
-            Self::Iterator(iterator) => match iterator.bind(py).clone().next() {
-                Some(chunk) => Ok((joined(rest, bytes_like(&chunk?)?), false)),
-                None => Ok((rest, true)),
+                if let Some(all) = rest.and(read.clone(), needed) {
+                    return Ok((all, read.is_empty()));
+                }
+            },
+            Self::Iterator(iterator) => loop {
+                py.check_signals()?;
+                let Some(chunk) = iterator.bind(py).clone().next() else {
+                    return Ok((rest.take(), true));
+                };
+                if let Some(all) = rest.and(bytes_like(&chunk?)?, needed) {
+                    return Ok((all, false));
+                }
             },
         }
+    }
+}
+
+/// The bytes that were read and not decoded.
+#[derive(Default)]
+pub struct Rest(Vec<u8>);
+
+impl Rest {
+    /// Keeps the bytes after those that were decoded.
+    pub fn keep(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn take(&mut self) -> Buffer {
+        Buffer::from_vec(std::mem::take(&mut self.0))
+    }
+
+    /// All bytes, if they are at least `needed` or the chunk is empty; otherwise the chunk is kept.
+    fn and(&mut self, chunk: Buffer, needed: usize) -> Option<Buffer> {
+        if self.0.is_empty() && chunk.len() >= needed {
+            return Some(chunk);
+        }
+        // Grows by doubling: a long PDU may come in many chunks.
+        self.0.extend_from_slice(&chunk);
+        (chunk.is_empty() || self.0.len() >= needed).then(|| self.take())
     }
 }
 
@@ -89,17 +138,14 @@ impl Drop for Chunks {
     fn drop(&mut self) {
         if let Self::File { file, is_own: true } = self {
             // While the interpreter exits, the system closes it.
-            Python::try_attach(|py| file.bind(py).call_method0(intern!(py, "close")).is_ok());
+            Python::try_attach(|py| {
+                // An exception may be raised at the moment, and the call would clear it.
+                let raised = PyErr::take(py);
+                let _ = file.bind(py).call_method0(intern!(py, "close"));
+                if let Some(raised) = raised {
+                    raised.restore(py);
+                }
+            });
         }
     }
-}
-
-fn joined(rest: Buffer, chunk: Buffer) -> Buffer {
-    if rest.is_empty() {
-        return chunk;
-    }
-    let mut all = MutableBuffer::with_capacity(rest.len() + chunk.len());
-    all.extend_from_slice(&rest);
-    all.extend_from_slice(&chunk);
-    all.into()
 }

@@ -10,8 +10,8 @@ use fastdimse_core::rejection::Rejection;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMapping, PyString};
 
+use crate::arrow::import::{array, is_arrow};
 use crate::errors::Error;
-use crate::input::arrow::import::{array, is_arrow};
 
 /// A batch, and its rejected rows, which are null in the batch.
 pub type Batch = (RecordBatch, Vec<Rejection>);

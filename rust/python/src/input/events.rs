@@ -8,8 +8,8 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyIterator, PyList, PyMapping, PyString, PyTuple};
 
-use crate::input::arrow::error::arrow_error;
-use crate::input::arrow::import::{batches, is_arrow};
+use crate::arrow::error::arrow_error;
+use crate::arrow::import::{batches, is_arrow};
 use crate::input::columns::{Batch, ColumnSet};
 use crate::input::mapping::from_mapping;
 use crate::input::pandas::without_index;

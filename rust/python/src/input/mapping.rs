@@ -11,9 +11,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyMapping, PyString};
 
+use crate::arrow::error::arrow_error;
 use crate::buffer::numbers;
 use crate::errors::Error;
-use crate::input::arrow::error::arrow_error;
 use crate::input::columns::{
     Batch, ColumnSet, MappedColumn, arrow_array, field_of, unknown_column,
 };

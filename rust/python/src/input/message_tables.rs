@@ -9,8 +9,10 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 
+use crate::arrow::check::check_type;
+use crate::arrow::error::ColumnPath;
+use crate::arrow::import::is_arrow;
 use crate::errors::Error;
-use crate::input::arrow::import::is_arrow;
 
 /// An object with Arrow data: the object itself, or the reader of a Dataset or a Scanner; `name` is its
 /// name in errors.
@@ -41,6 +43,7 @@ pub fn other_columns(
     is_read: impl Fn(&str) -> bool,
 ) -> PyResult<Vec<usize>> {
     let mut kept = Vec::new();
+    let names: Vec<&str> = columns.iter().map(|column| column.name().as_str()).collect();
     for (at, column) in columns.iter().enumerate() {
         let name = column.name().as_str();
         let error = |text: String| Err(Error::Column { column: name.to_owned(), text }.into());
@@ -49,6 +52,9 @@ pub fn other_columns(
                 "the column '{name}' is there already, and {function} adds it: drop or rename it"
             );
             return error(text);
+        }
+        if (name == REJECTION || is_read(name)) && names[..at].contains(&name) {
+            return error(format!("the table has two columns '{name}'"));
         }
         if name == REJECTION {
             if !is_rejection(column) {
@@ -59,6 +65,7 @@ pub fn other_columns(
                 ));
             }
         } else if !is_read(name) {
+            check_type(column.data_type(), &ColumnPath::column(name))?;
             kept.push(at);
         }
     }

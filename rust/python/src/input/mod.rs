@@ -5,7 +5,6 @@
 //! Out: record batches with the fields of an event (PS3.7 10.1.1.1) as columns, and a rejection for
 //! each row that cannot be converted.
 
-pub mod arrow;
 pub mod chunks;
 pub mod columns;
 pub mod data_sets;

@@ -15,7 +15,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyIterator;
 
-use crate::input::arrow::error::arrow_error;
+use crate::arrow::error::arrow_error;
 use crate::input::columns::{Batch, ColumnSet};
 use crate::input::rows;
 use crate::interrupts::interruptible;

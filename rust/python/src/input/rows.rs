@@ -8,7 +8,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyList, PyMapping, PyString};
 
-use crate::input::arrow::error::arrow_error;
+use crate::arrow::error::arrow_error;
 use crate::input::columns::{Batch, ColumnSet, MappedColumn, field_of, unknown_column};
 use crate::input::sparse::dense;
 use crate::input::values::from_iterator;

@@ -6,9 +6,9 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyIterator;
 
+use crate::arrow::error::arrow_error;
+use crate::arrow::import::{batches, is_arrow};
 use crate::errors::{ColumnError, Error};
-use crate::input::arrow::error::arrow_error;
-use crate::input::arrow::import::{batches, is_arrow};
 use crate::input::columns::ColumnSet;
 use crate::input::pandas::without_index;
 use crate::input::selection::Selection;

@@ -8,7 +8,7 @@ use fastdimse_core::standard::transfer_syntax::{TransferSyntax, TransferSyntaxCo
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::input::arrow::import::{is_arrow, utf8_array};
+use crate::arrow::import::{is_arrow, utf8_array};
 use crate::input::values::optional_texts;
 
 /// Reads `transfer_syntax`.

@@ -15,8 +15,8 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyFrozenSet, PyMapping, PyMemoryView, PySet, PyString};
 
-use crate::input::arrow::error::arrow_error;
-use crate::input::arrow::import::{is_arrow, utf8_array};
+use crate::arrow::error::arrow_error;
+use crate::arrow::import::{is_arrow, utf8_array};
 use crate::network::calls::{Callable, attach, log};
 use crate::network::handler::{HANDLER_FAILED, PROCESSING_FAILURE, status};
 use crate::network::received_events::ReceivedEvents;

@@ -14,8 +14,8 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyTuple};
 
+use crate::arrow::error::arrow_error;
 use crate::errors::Error;
-use crate::input::arrow::error::arrow_error;
 use crate::input::data_sets::reader::is_structured;
 use crate::input::values::{data_set, from_iterator};
 use crate::network::calls::{Callable, attach, coroutine_hint, log, repr_of};

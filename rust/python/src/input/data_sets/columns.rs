@@ -15,7 +15,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyString};
 
-use crate::input::arrow::error::arrow_error;
+use crate::arrow::error::arrow_error;
 use crate::input::data_sets::reader::{Node, Reader};
 use crate::input::sparse::dense;
 

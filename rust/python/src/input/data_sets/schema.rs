@@ -7,8 +7,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use crate::arrow::import::fields;
 use crate::errors::Error;
-use crate::input::arrow::import::fields;
 
 /// The fields whose data sets are returned structured, each with its schema if there is one.
 pub type StructuredFields = Vec<(Field, Option<DataSetSchema>)>;

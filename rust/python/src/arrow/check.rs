@@ -11,8 +11,8 @@ use std::sync::Arc;
 use arrow_array::ffi::FFI_ArrowArray;
 use arrow_schema::{DataType, Field};
 
-use crate::input::arrow::data_type::pointers;
-use crate::input::arrow::error::{ColumnPath, ImportError};
+use crate::arrow::data_type::pointers;
+use crate::arrow::error::{ColumnPath, ImportError};
 
 /// More rows than fit any memory: sizes in bytes computed from fewer rows do not overflow.
 const MAX_ROWS: i64 = 1 << 40;
@@ -37,6 +37,16 @@ pub fn buffers(data_type: &DataType, place: &ColumnPath) -> Result<i64, ImportEr
         }
         _ => 2,
     })
+}
+
+/// Checks that arrays of a type can be imported.
+pub fn check_type(data_type: &DataType, place: &ColumnPath) -> Result<(), ImportError> {
+    buffers(data_type, place)?;
+    if let DataType::Dictionary(_, values) = data_type {
+        check_type(values, place)?;
+    }
+    let fields = child_fields(data_type);
+    fields.iter().try_for_each(|field| check_type(field.data_type(), &place.inside(field.name())))
 }
 
 /// Checks what arrow-rs relies on when it imports an array, except the values in its buffers.

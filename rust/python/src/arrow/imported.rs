@@ -12,10 +12,10 @@ use arrow_buffer::{
 use arrow_data::{ArrayData, ArrayDataBuilder};
 use arrow_schema::DataType;
 
-use crate::input::arrow::check::{buffer, child_fields};
-use crate::input::arrow::data_type::pointers;
-use crate::input::arrow::error::{ColumnPath, ImportError};
-use crate::input::arrow::values::{check_offsets, checked};
+use crate::arrow::check::{buffer, child_fields};
+use crate::arrow::data_type::pointers;
+use crate::arrow::error::{ColumnPath, ImportError};
+use crate::arrow::values::{check_offsets, checked};
 
 /// The maximum alignment of the values of any type.
 const MAX_ALIGNMENT: usize = 16;

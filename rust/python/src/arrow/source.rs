@@ -10,8 +10,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
-use crate::input::arrow::data_type::text;
-use crate::input::arrow::error::ImportError;
+use crate::arrow::data_type::text;
+use crate::arrow::error::ImportError;
 
 /// An array, or a stream of arrays.
 pub enum Source {

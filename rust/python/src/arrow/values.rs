@@ -5,7 +5,7 @@ use arrow_buffer::{ArrowNativeType, Buffer, NullBuffer, ScalarBuffer};
 use arrow_data::{ArrayData, ByteView, MAX_INLINE_VIEW_LEN};
 use arrow_schema::DataType;
 
-use crate::input::arrow::error::{ColumnPath, ImportError};
+use crate::arrow::error::{ColumnPath, ImportError};
 
 /// Checks the offsets, dictionary keys and views of an array whose children were checked. Replaces the keys and
 /// views of nulls, which may be anything, with valid ones.

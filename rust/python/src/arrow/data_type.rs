@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow_array::ffi::FFI_ArrowSchema;
 use arrow_schema::{DataType, Field, FieldRef};
 
-use crate::input::arrow::error::{ColumnPath, ImportError};
+use crate::arrow::error::{ColumnPath, ImportError};
 
 /// The maximum depth of types: data sets have 64 levels, each a list of structs.
 const MAX_DEPTH: usize = 200;

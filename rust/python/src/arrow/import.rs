@@ -13,11 +13,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
-use crate::input::arrow::check::check;
-use crate::input::arrow::data_type::data_type;
-use crate::input::arrow::error::{ColumnPath, ImportError, arrow_error};
-use crate::input::arrow::imported;
-use crate::input::arrow::source::{Source, pointer, source};
+use crate::arrow::check::check;
+use crate::arrow::data_type::data_type;
+use crate::arrow::error::{ColumnPath, ImportError, arrow_error};
+use crate::arrow::imported;
+use crate::arrow::source::{Source, pointer, source};
 
 /// Whether an object is an Arrow array, table or stream.
 pub fn is_arrow(object: &Bound<'_, PyAny>) -> PyResult<bool> {
