@@ -105,6 +105,18 @@ def test_read_attributes(stream, information, structured_events):
     assert read == [uid for (uid,) in scanned] == expected
 
 
+def test_damaged_and_missing_files(connection, stream, tmp_path):
+    path = tmp_path / "cut.dimse"
+    path.write_bytes(stream.read_bytes()[:-10])
+    scanned = scan_dimse(connection, path)
+    for relation in (scanned, connection.sql(f"FROM read_dimse('{path}')")):
+        with pytest.raises(duckdb.Error, match=r"row 199599, .*the stream has 92 left"):
+            relation.to_arrow_table()
+    assert len(scanned.limit(10).fetchall()) == 10
+    with pytest.raises((duckdb.Error, OSError), match="missing"):
+        scan_dimse(connection, tmp_path / "missing.dimse").fetchall()
+
+
 def test_nulls(connection):
     query = "SELECT dimse_decode(NULL::BLOB), dimse_decode(''::BLOB).Rejection IS NULL"
     [(null, without_rejection)] = connection.sql(query).fetchall()
