@@ -152,6 +152,10 @@ impl Elements<'_> {
 #[inline(always)]
 pub fn uid(bytes: &[u8], value: Span) -> Option<Span> {
     let padded = bytes.get(value.start..)?.get(..value.length)?;
+    // Before its characters are read: a length that is wrong may be that of many messages.
+    if padded.len() > MAX_LENGTH + 1 {
+        return None;
+    }
     let uid = padded.strip_suffix(&[0]).unwrap_or(padded);
     (is_plain(uid) && uid.len() <= MAX_LENGTH).then_some(Span { length: uid.len(), ..value })
 }

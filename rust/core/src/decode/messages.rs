@@ -123,7 +123,7 @@ fn decode_one<L: CellLayout>(
     message: Range<usize>,
 ) -> Result<(Row, Option<Span>), Rejection> {
     // Other rows may follow in the stream: a message must end where its row ends.
-    if let Some(found) = similar.read(columns.stream(), message.start)
+    if let Some(found) = similar.read(columns.stream(), message.start, message.end)
         && found.end == message.end
     {
         return Ok((found.row, found.data_set));

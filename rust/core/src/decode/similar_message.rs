@@ -35,9 +35,10 @@ impl Default for SimilarMessages {
 }
 
 impl SimilarMessages {
-    /// Reads the message whose first PDU begins at `at`, as [`complete_message::read`] does.
+    /// Reads the message whose first PDU begins at `at`, as [`complete_message::read`] does. Its end
+    /// may be after `end`, but the bytes after `end` are not searched for it.
     #[inline(always)]
-    pub fn read(&mut self, stream: &[u8], at: usize) -> Option<CompleteMessage> {
+    pub fn read(&mut self, stream: &[u8], at: usize, end: usize) -> Option<CompleteMessage> {
         // The low byte of the length of the PDU, which is even.
         let place = usize::from(*stream.get(at + 5)? >> 1) % SHAPES;
         if let Some(shape) = &self.shapes[place]
@@ -45,7 +46,7 @@ impl SimilarMessages {
         {
             return Some(found);
         }
-        self.read_other(stream, at, place)
+        self.read_other(&stream[..end], at, place)
     }
 
     /// Reads a message that is unlike the shape at its place.
@@ -225,7 +226,7 @@ mod tests {
             let mut at = 0;
             for message in &messages {
                 let alone = complete_message::read(&stream, at);
-                let found = similar.read(&stream, at);
+                let found = similar.read(&stream, at, stream.len());
                 let shown = |found: &Option<CompleteMessage>| format!("{found:?}");
                 prop_assert_eq!(shown(&found), shown(&alone));
                 at += message.len();
@@ -243,7 +244,7 @@ mod tests {
         let stream = messages.concat();
         let mut similar = SimilarMessages::default();
         for (number, message) in messages.iter().enumerate() {
-            assert!(similar.read(&stream, number * message.len()).is_some());
+            assert!(similar.read(&stream, number * message.len(), stream.len()).is_some());
         }
         let shapes: Vec<_> = similar.shapes.iter().flatten().collect();
         assert_eq!(shapes.len(), 1);

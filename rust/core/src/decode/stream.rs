@@ -348,7 +348,8 @@ impl<'a, S: EventSink> Decoder<'a, S> {
     /// Reads messages while they are complete in the stream.
     fn read_complete_messages(&mut self, stream: &[u8]) {
         while self.at < self.part.end
-            && let Some(CompleteMessage { row, data_set, end }) = self.similar.read(stream, self.at)
+            && let Some(CompleteMessage { row, data_set, end }) =
+                self.similar.read(stream, self.at, stream.len())
         {
             self.at = end;
             self.state = DecoderState::Idle;
