@@ -2,14 +2,17 @@
 
 :class:`N_EVENT_REPORT` is a drop-in replacement for pynetdicom's class of that name.
 :func:`encode_events`, :func:`encode_batches`, :func:`decode_events` and :func:`validate_events`
-process streams of events as Arrow columns. :func:`decode_data_sets` decodes columns of data sets.
+process streams of events as Arrow columns, and :func:`encode_messages` and
+:func:`decode_messages` process them row for row. :func:`decode_data_sets` decodes columns of data sets.
 :func:`decode_capture` and :func:`encode_capture` read and write captures of network packets.
 :func:`connect` opens an association to send events. :class:`Delivery` sends events to peers until
 they respond. :func:`listen` receives events.
 
-The module :mod:`fastdimse.events` lists and creates the events of the standard. Two other modules
-must be imported by name: ``fastdimse.aio`` has associations and listeners for asyncio, and
-``fastdimse.pynetdicom`` speeds up applications of pynetdicom.
+The module :mod:`fastdimse.events` lists and creates the events of the standard. Other modules
+must be imported by name: ``fastdimse.aio`` has associations and listeners for asyncio,
+``fastdimse.pynetdicom`` speeds up applications of pynetdicom, and ``fastdimse.polars``,
+``fastdimse.duckdb``, ``fastdimse.datafusion``, ``fastdimse.ray`` and ``fastdimse.spark`` encode and
+decode messages in these engines.
 """
 
 from fastdimse._core import (
