@@ -3,7 +3,8 @@
 :class:`N_EVENT_REPORT` is a drop-in replacement for pynetdicom's class of that name.
 :func:`encode_events`, :func:`encode_batches`, :func:`decode_events` and :func:`validate_events`
 process streams of events as Arrow columns, and :func:`encode_messages` and
-:func:`decode_messages` process them row for row. :func:`decode_data_sets` decodes columns of data sets.
+:func:`decode_messages` process events row for row. :func:`decode_data_sets` decodes columns of
+data sets.
 :func:`decode_capture` and :func:`encode_capture` read and write captures of network packets.
 :func:`connect` opens an association to send events. :class:`Delivery` sends events to peers until
 they respond. :func:`listen` receives events.
