@@ -463,3 +463,12 @@ def test_wrong_lengths_do_not_reach_the_rows_after_them():
     found = pa.table(decode_messages(pa.array([row] * rows)))
     assert time.perf_counter() - began < 10
     assert found["Rejection"].null_count == 0
+
+
+def test_a_column_of_nulls_of_polars():
+    frame = pl.DataFrame(events(2)).with_columns(ErrorComment=None, Note=pl.lit(None))
+    assert frame["Note"].dtype == pl.Null
+    found = pa.table(encode_messages(frame))
+    assert found["Message"].equals(pa.table(encode_messages(events(2)))["Message"])
+    assert found["Note"].to_pylist() == [None, None]
+    assert len(encode_events(frame, other_columns="ignore")) == 2

@@ -11,7 +11,7 @@ use arrow_schema::{DataType, Field as Column, Schema, SchemaRef};
 
 use crate::decode::layout::{CellLayout, FIELDS, Layout, Source, place};
 use crate::decode::row::BLOCK_ROWS;
-use crate::decode::row::{Fields, Present, Row, Span, bytes_of};
+use crate::decode::row::{Fields, Origin, Present, Row, Span, bytes_of};
 use crate::decode::sink::EventSink;
 use crate::decode::values::{ColumnValues, Nullable};
 use crate::field::Field;
@@ -255,15 +255,15 @@ impl<L: CellLayout> EventSink for DecodedColumns<'_, L> {
     fn join(&mut self, before: Option<Span>, pdv: &Pdv<'_>) -> Span {
         let length = pdv.fragment.len();
         let Some(before) = before else {
-            return Span { joined: false, start: pdv.fragment_at, length };
+            return Span { origin: Origin::Stream, start: pdv.fragment_at, length };
         };
-        let start = if before.joined { before.start } else { self.joined.len() };
-        if !before.joined {
+        let start = if before.is_joined() { before.start } else { self.joined.len() };
+        if !before.is_joined() {
             let first = &self.stream[before.start..before.start + before.length];
             self.joined.extend_from_slice(first);
         }
         self.joined.extend_from_slice(pdv.fragment);
-        Span { joined: true, start, length: before.length + length }
+        Span { origin: Origin::Joined, start, length: before.length + length }
     }
 
     // The text of `span`. Text that is not ASCII is read as Latin-1, as pydicom does.
@@ -275,7 +275,7 @@ impl<L: CellLayout> EventSink for DecodedColumns<'_, L> {
         let text: String = text.iter().copied().map(char::from).collect();
         let start = self.joined.len();
         self.joined.extend_from_slice(text.as_bytes());
-        Span { joined: true, start, length: text.len() }
+        Span { origin: Origin::Joined, start, length: text.len() }
     }
 
     // Adds an event. Returns whether the block is full and [`DecodedColumns::flush`] must be

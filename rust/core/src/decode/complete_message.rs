@@ -2,7 +2,7 @@
 //! nearly all have. Other messages are not errors: [`crate::decode::stream`] reads them.
 
 use crate::command_set::{ELEMENTS, NO_DATA_SET, Source, Vr};
-use crate::decode::row::{Row, Span};
+use crate::decode::row::{Origin, Row, Span};
 use crate::decode::views::LONGEST;
 use crate::field::Kind;
 use crate::pdu::write::{COMMAND, LAST};
@@ -77,7 +77,7 @@ fn pdv(stream: &[u8], at: usize, pdu_end: usize, kind: u8) -> Option<(Span, u8)>
     let &[a, b, c, d, context_id, control] = stream.get(at..pdu_end)?.first_chunk()?;
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
     let fits = length >= 2 && at + 4 + length <= pdu_end;
-    let span = Span { joined: false, start: at + 6, length: length.wrapping_sub(2) };
+    let span = Span { origin: Origin::Stream, start: at + 6, length: length.wrapping_sub(2) };
     (fits && control & (COMMAND | LAST) == kind).then_some((span, context_id))
 }
 
@@ -126,7 +126,8 @@ impl Elements<'_> {
         if header as u32 != u32::from(element.number) << 16 {
             return Some(());
         }
-        let value = Span { joined: false, start: self.at + 8, length: (header >> 32) as usize };
+        let value =
+            Span { origin: Origin::Stream, start: self.at + 8, length: (header >> 32) as usize };
         // A length that is too long yields no value.
         self.at = value.start.wrapping_add(value.length);
         match (element.source, element.vr) {

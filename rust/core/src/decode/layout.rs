@@ -72,7 +72,7 @@ impl<'a> Source<'a> {
     /// The buffer with the bytes of a span.
     #[inline(always)]
     pub fn buffer(self, span: Span) -> &'a [u8] {
-        if span.joined { self.joined } else { self.stream }
+        if span.is_joined() { self.joined } else { self.stream }
     }
 }
 

@@ -123,12 +123,17 @@ fn decode_one<L: CellLayout>(
     message: Range<usize>,
 ) -> Result<(Row, Option<Span>), Rejection> {
     // Other rows may follow in the stream: a message must end where its row ends.
-    if let Some(found) = similar.read(columns.stream(), message.start, message.end)
+    if let Some(found) = similar.read(columns.stream(), message.start)
         && found.end == message.end
     {
         return Ok((found.row, found.data_set));
     }
     let stream = &columns.stream()[..message.end];
+    if let Some(found) = similar.read_other(stream, message.start)
+        && found.end == message.end
+    {
+        return Ok((found.row, found.data_set));
+    }
     let sink = OneEvent { columns, event: None, count: 0 };
     let mut decoder = Decoder::new(stream, OnInvalid::Skip, message.clone(), sink);
     decoder.read_pdus();

@@ -19,7 +19,7 @@ use crate::decode::complete_message::{
     self, COMMAND_SET_BEGINS, CompleteMessage, begins_command_set,
 };
 use crate::decode::layout::{CellLayout, Layout, Plain, Views};
-use crate::decode::row::{Row, Span};
+use crate::decode::row::{Origin, Row, Span};
 use crate::decode::similar_message::SimilarMessages;
 use crate::decode::sink::EventSink;
 use crate::decode::views::LONGEST;
@@ -347,14 +347,22 @@ impl<'a, S: EventSink> Decoder<'a, S> {
 
     /// Reads messages while they are complete in the stream.
     fn read_complete_messages(&mut self, stream: &[u8]) {
-        while self.at < self.part.end
-            && let Some(CompleteMessage { row, data_set, end }) =
-                self.similar.read(stream, self.at, stream.len())
-        {
-            self.at = end;
-            self.state = DecoderState::Idle;
-            self.push(&row, data_set);
+        while self.at < self.part.end {
+            if let Some(found) = self.similar.read(stream, self.at) {
+                self.accept(&found);
+            } else if let Some(found) = self.similar.read_other(stream, self.at) {
+                self.accept(&found);
+            } else {
+                return;
+            }
         }
+    }
+
+    #[inline(always)]
+    fn accept(&mut self, message: &CompleteMessage) {
+        self.at = message.end;
+        self.state = DecoderState::Idle;
+        self.push(&message.row, message.data_set);
     }
 
     #[inline(always)]
@@ -424,7 +432,7 @@ impl<'a, S: EventSink> Decoder<'a, S> {
     }
 
     fn end_command(&mut self, begin: usize, span: Span, context_id: u8) -> Result<(), Rejection> {
-        let usual = if span.joined {
+        let usual = if span.is_joined() {
             None
         } else {
             complete_message::read_command_set(self.stream, span, begin, context_id)
@@ -450,8 +458,8 @@ impl<'a, S: EventSink> Decoder<'a, S> {
     ) -> Result<(Option<Row>, bool), Rejection> {
         let bytes = self.sink.bytes(span);
         // A joined command set has no offset in the stream: its message has one.
-        let base = if span.joined { begin } else { span.start };
-        let place = |rejection: Rejection| match (span.joined, rejection.offset) {
+        let base = if span.is_joined() { begin } else { span.start };
+        let place = |rejection: Rejection| match (span.is_joined(), rejection.offset) {
             (false, Some(_)) => rejection.shifted(base),
             _ => rejection.at(base),
         };
@@ -507,7 +515,7 @@ impl<'a, S: EventSink> Decoder<'a, S> {
                 Ok(length) => length,
                 Err(rejection) => return self.reject(rejection.at(at)),
             };
-            let step = self.end_command(at, Span { joined: false, start: at, length }, 0);
+            let step = self.end_command(at, Span { origin: Origin::Stream, start: at, length }, 0);
             // This framing has no data sets, even if a command set announces one.
             if let DecoderState::DataSet(partial) =
                 mem::replace(&mut self.state, DecoderState::Idle)
@@ -558,12 +566,12 @@ impl<L: CellLayout> PartDecoder<'_, L> {
         // The bytes of a long message must not be copied for each of its parts.
         let mut joined = if began_before { self.sink.take_joined() } else { Vec::new() };
         let mut copied = |span: Span| {
-            if began_before && span.joined {
+            if began_before && span.is_joined() {
                 return span;
             }
             let start = joined.len();
             joined.extend_from_slice(self.sink.bytes(span));
-            Span { joined: true, start, length: span.length }
+            Span { origin: Origin::Joined, start, length: span.length }
         };
         let mut moved = |partial: &Partial| Partial {
             begin: partial.begin.wrapping_sub(end),

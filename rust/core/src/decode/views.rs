@@ -33,7 +33,7 @@ impl Windows {
 
     #[inline(always)]
     pub fn view(self, bytes: &[u8], span: Span) -> u128 {
-        let first = if span.joined { self.of_stream } else { 0 };
+        let first = if span.is_joined() { self.of_stream } else { 0 };
         let buffer_index = (first + span.start / STRIDE) as u32;
         let offset = (span.start % STRIDE) as u32;
         match bytes.first_chunk() {
