@@ -160,6 +160,21 @@ def test_an_error_has_its_place_and_the_events_before_it():
     assert list(batches) == []
 
 
+def test_an_error_ends_a_loop_over_a_path(tmp_path: Path):
+    path = tmp_path / "events.dimse"
+    path.write_bytes(bytes(stream(10))[:-1])
+    lengths = []
+
+    def read() -> None:
+        for batch in decode_batches(path):
+            lengths.append(len(batch))
+
+    # The loop closes the file while the error is set.
+    with pytest.raises(DecodeError, match="row 9, "):
+        read()
+    assert lengths == [9]
+
+
 def test_structured():
     schema = pa.schema({"TransactionUID": pa.string()})
     rows = [{"TransactionUID": f"1.2.{row}"} for row in range(100)]
