@@ -37,6 +37,11 @@ pub fn rejection_values<'a>(
     rows: usize,
     rejected: impl Iterator<Item = (usize, &'a Rejection)>,
 ) -> StructArray {
+    let mut rejected = rejected.peekable();
+    if rejected.peek().is_none() {
+        // Zeros, which need no memory before they are read.
+        return StructArray::new_null(rejection_fields(), rows);
+    }
     let mut texts = [(); 3].map(|()| StringBuilder::with_capacity(rows, 0));
     let mut valid = NullBufferBuilder::new(rows);
     let fill = |texts: &mut [StringBuilder; 3], valid: &mut NullBufferBuilder, end: usize| {
@@ -59,6 +64,9 @@ pub fn rejection_values<'a>(
 
 /// The rejections of rows that were rejected before, and otherwise those found now.
 pub fn earlier_or_found(earlier: &StructArray, found: &StructArray) -> StructArray {
+    if earlier.null_count() == earlier.len() {
+        return found.clone();
+    }
     let source = |row: usize| (usize::from(earlier.is_null(row)), row);
     let rows: Vec<(usize, usize)> = (0..found.len()).map(source).collect();
     let merged = interleave(&[earlier, found], &rows).expect("they have one type");

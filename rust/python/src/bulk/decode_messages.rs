@@ -224,10 +224,13 @@ fn left_out(
         DataType::Null => Arc::new(LargeBinaryArray::new_null(messages.len())),
         _ => cast(messages, &DataType::LargeBinary)?,
     };
-    let good = before.map(|before| {
+    let good = before.filter(|before| before.null_count() < before.len()).map(|before| {
         let rejected = (0..before.len()).map(|row| before.is_null(row));
         NullBuffer::from_iter(rejected)
     });
+    if nulls.is_none() && good.is_none() {
+        return Ok(messages);
+    }
     let valid = NullBuffer::union_many([messages.nulls(), nulls, good.as_ref()]);
     let data = messages.to_data().into_builder().nulls(valid).build()?;
     Ok(arrow_array::make_array(data))
