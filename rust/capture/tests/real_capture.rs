@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
-use arrow_array::types::UInt64Type;
+use arrow_array::types::Int64Type;
 use fastdimse_capture::columns::CaptureColumn;
 use fastdimse_capture::read::{Capture, read};
 use fastdimse_capture::write::Endpoint;
@@ -78,16 +78,16 @@ fn events_round_trip_through_a_capture() {
 
 #[test]
 fn a_truncated_file_yields_its_beginning() {
-    let frames = |capture: &Capture| -> Vec<u64> {
-        capture.events[CaptureColumn::Frame.name()].as_primitive::<UInt64Type>().values().to_vec()
+    let frames = |capture: &Capture| -> Vec<i64> {
+        capture.events[CaptureColumn::Frame.name()].as_primitive::<Int64Type>().values().to_vec()
     };
     let all = frames(&reading(FILE));
     let records = records();
     let ends = (FILE_HEADER..FILE.len()).step_by(991).chain(records.iter().copied().step_by(7));
     for end in ends {
         let capture = reading(&FILE[..end]);
-        let expected: Vec<u64> =
-            all.iter().copied().filter(|&frame| frame <= capture.packets).collect();
+        let expected: Vec<i64> =
+            all.iter().copied().filter(|&frame| frame <= capture.packets as i64).collect();
         assert_eq!(frames(&capture), expected);
         let reported = capture.faults.iter().any(|faults| faults.kind.code() == "file-ends");
         assert_eq!(reported, !records.contains(&end), "{end}");
