@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::{Float64Builder, LargeStringBuilder, ListBuilder, UInt32Builder};
+use arrow_array::builder::{Float64Builder, Int64Builder, LargeStringBuilder, ListBuilder};
 use arrow_array::{
-    Array, ArrayRef, BinaryViewArray, LargeBinaryArray, LargeStringArray, ListArray, StructArray,
-    UInt16Array,
+    Array, ArrayRef, BinaryViewArray, Int32Array, LargeBinaryArray, LargeStringArray, ListArray,
+    StructArray,
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::Field;
@@ -129,9 +129,10 @@ fn codes(codes: &[Code]) -> StructArray {
 }
 
 fn references(references: &[Reference]) -> StructArray {
-    let mut frames = ListBuilder::new(UInt32Builder::new());
+    let mut frames = ListBuilder::new(Int64Builder::new());
     for reference in references {
-        frames.append_option(reference.frames.as_ref().map(|of| of.iter().copied().map(Some)));
+        let numbers = reference.frames.as_ref();
+        frames.append_option(numbers.map(|of| of.iter().map(|&frame| Some(i64::from(frame)))));
     }
     let purpose = items(references, |reference| &reference.purpose, codes);
     let columns = vec![
@@ -152,7 +153,7 @@ fn reports(reports: &[Report]) -> StructArray {
         lut.append_option(report.lut.as_ref().map(|of| of.iter().copied().map(Some)));
     }
     let unicode = LargeStringArray::from(vec!["ISO_IR 192"; reports.len()]);
-    let rows: UInt16Array = reports.iter().map(|report| report.rows).collect();
+    let rows: Int32Array = reports.iter().map(|report| report.rows.map(i32::from)).collect();
     let documents = reports.iter().map(|report| report.document.as_deref());
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("SpecificCharacterSet", Arc::new(unicode)),
