@@ -129,7 +129,7 @@ fn main() {
     let decode_views = || decode(black_box(&stream), views);
     let encode_rows = || {
         let columns = EventColumns::new(black_box(&table)).expect("columns of events");
-        encode_messages(columns, &options, 0, Vec::new(), 1).expect("they fit into a column")
+        encode_messages(columns, &options, 0, Vec::new()).expect("they fit into a column")
     };
     let messages = encode_rows().messages;
     let decode_rows = || decode_messages(black_box(&messages), &Structure::default());

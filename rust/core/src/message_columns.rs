@@ -32,8 +32,20 @@ fn rejection_fields() -> Fields {
 }
 
 /// The values of the column `Rejection` of this number of rows. `rejected` are rows of these with
-/// their rejections, in order.
+/// their rejections, in order; the rows of `earlier` that were rejected before keep what they have.
 pub fn rejection_values<'a>(
+    rows: usize,
+    rejected: impl Iterator<Item = (usize, &'a Rejection)>,
+    earlier: Option<&StructArray>,
+) -> StructArray {
+    let found = found_now(rows, rejected);
+    match earlier {
+        Some(earlier) if earlier.null_count() < rows => earlier_or_found(earlier, &found),
+        _ => found,
+    }
+}
+
+fn found_now<'a>(
     rows: usize,
     rejected: impl Iterator<Item = (usize, &'a Rejection)>,
 ) -> StructArray {
@@ -62,11 +74,7 @@ pub fn rejection_values<'a>(
     StructArray::new(rejection_fields(), texts.to_vec(), valid.finish())
 }
 
-/// The rejections of rows that were rejected before, and otherwise those found now.
-pub fn earlier_or_found(earlier: &StructArray, found: &StructArray) -> StructArray {
-    if earlier.null_count() == earlier.len() {
-        return found.clone();
-    }
+fn earlier_or_found(earlier: &StructArray, found: &StructArray) -> StructArray {
     let source = |row: usize| (usize::from(earlier.is_null(row)), row);
     let rows: Vec<(usize, usize)> = (0..found.len()).map(source).collect();
     let merged = interleave(&[earlier, found], &rows).expect("they have one type");

@@ -264,6 +264,12 @@ impl Rejection {
         self.reason.path(self.field)
     }
 
+    /// Adds the number of the rows before its part to the row.
+    pub fn after_rows(mut self, rows: u64) -> Self {
+        self.row = self.row.map(|row| row + rows);
+        self
+    }
+
     /// Adds `base` to the offset, which may be negative and wrap.
     pub fn shifted(mut self, base: usize) -> Self {
         self.offset = self.offset.map(|offset| offset.wrapping_add(base as u64));

@@ -32,6 +32,15 @@ pub enum ByteColumn {
     },
 }
 
+/// Whether [`ByteColumn::binary`] reads arrays of this type.
+pub fn is_binary(data_type: &DataType) -> bool {
+    use DataType::{Binary, BinaryView, Dictionary, FixedSizeBinary, LargeBinary, Null};
+    match data_type {
+        Dictionary(_, values) => is_binary(values),
+        other => matches!(other, Binary | LargeBinary | BinaryView | FixedSizeBinary(_) | Null),
+    }
+}
+
 impl ByteColumn {
     /// The column of a text array.
     ///

@@ -1,5 +1,7 @@
 //! Decodes a stream chunk by chunk, in memory for one chunk and the message that continues after it.
 
+use std::mem;
+
 use arrow_buffer::Buffer;
 
 use crate::decode::data_sets::{Structure, StructuredEvents, structured};
@@ -37,7 +39,10 @@ impl ChunkDecoder {
     /// The number of bytes that the next chunk must have before anything can be decoded, as far as it
     /// is known from its first bytes.
     pub fn needed(&self, chunk: &[u8]) -> usize {
-        needed(chunk, self.options.framing)
+        match complete(chunk, self.options.framing) {
+            Complete { length: Some(0), needed } => needed,
+            _ => chunk.len(),
+        }
     }
 
     /// Decodes the complete PDUs, or command sets, at the beginning of `chunk`. Returns the events
@@ -49,7 +54,7 @@ impl ChunkDecoder {
         let length = complete.filter(|_| !self.has_ended).unwrap_or(chunk.len());
         let part = chunk.slice_with_length(0, length);
         let options = self.structure.options(self.options);
-        let before = std::mem::take(&mut self.unfinished);
+        let before = mem::take(&mut self.unfinished);
         let decoded = if self.has_ended {
             decode_rest(&part, options, self.threads, before)
         } else {
@@ -59,13 +64,11 @@ impl ChunkDecoder {
         };
         let messages = (decoded.rows() + decoded.rejected.len()) as u64;
         let mut found = structured(decoded, &part, self.options, &self.structure);
-        let rejected = &mut found.decoded.rejected;
-        for rejection in rejected.iter_mut() {
-            let row = rejection.row.map(|row| row + self.messages);
-            *rejection = rejection.clone().shifted(self.bytes);
-            rejection.row = row;
-        }
-        self.has_ended |= self.options.on_invalid == OnInvalid::Raise && !rejected.is_empty();
+        let rejected = mem::take(&mut found.decoded.rejected).into_iter();
+        let rejected = rejected.map(|one| one.after_rows(self.messages).shifted(self.bytes));
+        found.decoded.rejected = rejected.collect();
+        let is_rejected = !found.decoded.rejected.is_empty();
+        self.has_ended |= self.options.on_invalid == OnInvalid::Raise && is_rejected;
         let offsets = found.decoded.offsets.iter();
         found.decoded.offsets =
             offsets.map(|offset| offset.wrapping_add(self.bytes as i64)).collect();
@@ -81,13 +84,6 @@ struct Complete {
     length: Option<usize>,
     /// The length up to the end of the next one, as far as it is known.
     needed: usize,
-}
-
-fn needed(chunk: &[u8], framing: Framing) -> usize {
-    match complete(chunk, framing) {
-        Complete { length: Some(0), needed } => needed,
-        _ => chunk.len(),
-    }
 }
 
 fn complete(bytes: &[u8], framing: Framing) -> Complete {

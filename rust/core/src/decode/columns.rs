@@ -11,7 +11,7 @@ use arrow_schema::{DataType, Field as Column, Schema, SchemaRef};
 
 use crate::decode::layout::{CellLayout, FIELDS, Layout, Source, place};
 use crate::decode::row::BLOCK_ROWS;
-use crate::decode::row::{Fields, Origin, Present, Row, Span, bytes_of};
+use crate::decode::row::{Fields, Origin, Present, Row, Span};
 use crate::decode::sink::EventSink;
 use crate::decode::values::{ColumnValues, Nullable};
 use crate::field::Field;
@@ -239,19 +239,16 @@ impl<'a, L: CellLayout> DecodedColumns<'a, L> {
 }
 
 impl<L: CellLayout> EventSink for DecodedColumns<'_, L> {
-    // The bytes of a span.
     #[inline]
     fn bytes(&self, span: Span) -> &[u8] {
-        bytes_of(self.stream, &self.joined, span)
+        Source { stream: self.stream, joined: &self.joined }.bytes(span)
     }
 
-    // The number of rows.
     fn rows(&self) -> usize {
         self.offsets.length + self.block.rows
     }
 
-    // Adds a fragment. A single fragment stays where it is in the stream; several are copied
-    // together.
+    // A single fragment stays where it is in the stream; several are copied together.
     fn join(&mut self, before: Option<Span>, pdv: &Pdv<'_>) -> Span {
         let length = pdv.fragment.len();
         let Some(before) = before else {
@@ -266,7 +263,7 @@ impl<L: CellLayout> EventSink for DecodedColumns<'_, L> {
         Span { origin: Origin::Joined, start, length: before.length + length }
     }
 
-    // The text of `span`. Text that is not ASCII is read as Latin-1, as pydicom does.
+    // Text that is not ASCII is read as Latin-1, as pydicom does.
     fn text(&mut self, span: Span) -> Span {
         let text = self.bytes(span);
         if text.is_ascii() {
@@ -278,8 +275,6 @@ impl<L: CellLayout> EventSink for DecodedColumns<'_, L> {
         Span { origin: Origin::Joined, start, length: text.len() }
     }
 
-    // Adds an event. Returns whether the block is full and [`DecodedColumns::flush`] must be
-    // called.
     #[inline(always)]
     fn push(&mut self, row: &Row, data_set: Option<Span>) -> bool {
         for field in Field::TEXTS {
@@ -306,7 +301,6 @@ impl<L: CellLayout> EventSink for DecodedColumns<'_, L> {
         block.rows == BLOCK_ROWS
     }
 
-    // Moves the block into the columns, which may grow to `total` rows.
     fn flush(&mut self, total: usize) {
         // An empty block would count as having every field.
         if self.block.rows == 0 {

@@ -10,7 +10,6 @@ use crate::uid::MAX_LENGTH;
 use crate::uid::masks::BLOCK;
 
 /// A message.
-#[derive(Debug)]
 pub struct CompleteMessage {
     /// The command set.
     pub row: Row,
@@ -31,19 +30,12 @@ pub fn read(stream: &[u8], at: usize) -> Option<CompleteMessage> {
     if !data_set {
         return (end == pdu_end).then_some(CompleteMessage { row, data_set: None, end });
     }
-    let (data_set, end) = read_data_set(stream, end, pdu_end)?;
-    Some(CompleteMessage { row, data_set: Some(data_set), end })
-}
-
-/// Reads the data set after a command set that ends at `end`, in the same PDU or in the next one.
-/// Returns it with the offset of the next PDU.
-#[inline(always)]
-pub fn read_data_set(stream: &[u8], end: usize, pdu_end: usize) -> Option<(Span, usize)> {
     let (at, pdu_end) =
         if end < pdu_end { (end, pdu_end) } else { (end + 6, end_of_pdu(stream, end)?) };
     let (data_set, _) = pdv(stream, at, pdu_end, LAST)?;
     let end = data_set.start + data_set.length;
-    (end == pdu_end && data_set.length <= LONGEST).then_some((data_set, end))
+    let taken = end == pdu_end && data_set.length <= LONGEST;
+    taken.then_some(CompleteMessage { row, data_set: Some(data_set), end })
 }
 
 /// The number of bytes by which a message is recognized.
@@ -135,7 +127,7 @@ impl Elements<'_> {
             (Source::CommandField, _) => self.kind = Kind::from_command_field(self.us(value)?),
             (Source::DataSetType, _) => self.data_set_type = Some(self.us(value)?),
             (Source::Field(field), Vr::Us) => self.row.set_number(field, self.us(value)?),
-            (Source::Field(field), Vr::Ui) => self.row.set_text(field, uid(self.bytes, value)?),
+            (Source::Field(field), Vr::Ui) => self.row.set_text(field, self.uid(value)?),
             // Free text is rare.
             _ => return None,
         }
@@ -147,18 +139,18 @@ impl Elements<'_> {
         let number = self.bytes.get(value.start..)?.first_chunk()?;
         (value.length == 2).then_some(u16::from_le_bytes(*number))
     }
-}
 
-/// A UID of digits and full stops, without its padding (PS3.5 6.2).
-#[inline(always)]
-pub fn uid(bytes: &[u8], value: Span) -> Option<Span> {
-    let padded = bytes.get(value.start..)?.get(..value.length)?;
-    // Before its characters are read: a length that is wrong may be that of many messages.
-    if padded.len() > MAX_LENGTH + 1 {
-        return None;
+    /// A UID of digits and full stops, without its padding (PS3.5 6.2).
+    #[inline(always)]
+    fn uid(&self, value: Span) -> Option<Span> {
+        let padded = self.bytes.get(value.start..)?.get(..value.length)?;
+        // Before its characters are read: a length that is wrong may be that of many messages.
+        if padded.len() > MAX_LENGTH + 1 {
+            return None;
+        }
+        let uid = padded.strip_suffix(&[0]).unwrap_or(padded);
+        (is_plain(uid) && uid.len() <= MAX_LENGTH).then_some(Span { length: uid.len(), ..value })
     }
-    let uid = padded.strip_suffix(&[0]).unwrap_or(padded);
-    (is_plain(uid) && uid.len() <= MAX_LENGTH).then_some(Span { length: uid.len(), ..value })
 }
 
 /// Whether the text is not empty and has only `0` to `9`, `.` and `/`: nothing to strip, split or

@@ -60,7 +60,32 @@ impl Structure {
             false => DecodeOptions { layout: Layout::Views, ..options },
         }
     }
+
+    /// Decodes the data sets of events in columns of views. Returns the events with the structured
+    /// columns, the invalid data sets, and the number of elements that are not part of a given schema,
+    /// by path.
+    pub fn decode(
+        &self,
+        events: &RecordBatch,
+    ) -> (RecordBatch, WrongDataSets, BTreeMap<String, u64>) {
+        let mut structured = events.clone();
+        let mut wrong = WrongDataSets::new();
+        let mut omitted = BTreeMap::new();
+        for (field, schema) in &self.columns {
+            let data_sets = events[field.keyword()].as_binary_view();
+            let found = decode_data_sets(data_sets, self.syntax, schema.as_ref());
+            omitted.extend(found.omitted_of(*field));
+            for (row, error) in found.wrong {
+                wrong.entry(row).or_insert((*field, error));
+            }
+            structured = replaced(&structured, *field, Arc::new(found.rows));
+        }
+        (structured, wrong, omitted)
+    }
 }
+
+/// The first invalid data set of each row that has one.
+pub type WrongDataSets = BTreeMap<usize, (Field, Box<DataSetError>)>;
 
 /// Decodes the data sets of events that were decoded from `stream` with [`Structure::options`].
 pub fn structured(
@@ -74,20 +99,13 @@ pub fn structured(
         return StructuredEvents { decoded, structured, omitted: BTreeMap::new() };
     }
     let mut events = decoded.batch().expect("columns of views have no maximum length");
-    let mut structured = events.clone();
-    let mut wrong: BTreeMap<usize, Rejection> = BTreeMap::new();
-    let mut omitted = BTreeMap::new();
-    for (field, schema) in &structure.columns {
-        let data_sets = events[field.keyword()].as_binary_view();
-        let found = decode_data_sets(data_sets, structure.syntax, schema.as_ref());
-        omitted.extend(found.omitted_of(*field));
-        for (row, error) in found.wrong {
-            let begin = decoded.offsets[row] as usize;
-            let rejection = placed(error, data_sets.value(row), stream, begin);
-            wrong.entry(row).or_insert(rejection.field(*field));
-        }
-        structured = replaced(&structured, *field, Arc::new(found.rows));
-    }
+    let (mut structured, wrong, omitted) = structure.decode(&events);
+    let placed = |(row, (field, error)): (usize, (Field, Box<DataSetError>))| {
+        let data_set = events[field.keyword()].as_binary_view().value(row);
+        let begin = decoded.offsets[row] as usize;
+        (row, placed(error, data_set, stream, begin).field(field))
+    };
+    let wrong: BTreeMap<usize, Rejection> = wrong.into_iter().map(placed).collect();
     if !wrong.is_empty() {
         let kept = reject(&mut decoded, wrong, options.on_invalid);
         events = filter_record_batch(&events, &kept).expect("as many rows as before");

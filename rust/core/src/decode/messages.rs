@@ -4,22 +4,19 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
 use arrow_array::{Array, BooleanArray, GenericBinaryArray, OffsetSizeTrait, RecordBatch};
 use arrow_buffer::Buffer;
-use arrow_schema::{Schema, SchemaRef};
+use arrow_schema::{DataType, Schema, SchemaRef};
 use arrow_select::nullif::nullif;
 
-use crate::data_set::decode::decode_data_sets;
 use crate::decode::columns::{DecodedColumns, schema};
-use crate::decode::data_sets::Structure;
+use crate::decode::complete_message;
+use crate::decode::data_sets::{Structure, WrongDataSets};
 use crate::decode::layout::{CellLayout, Layout, Plain, Views};
 use crate::decode::row::{Row, Span};
-use crate::decode::similar_message::SimilarMessages;
 use crate::decode::sink::EventSink;
 use crate::decode::stream::Decoder;
 use crate::decode::views::plain;
-use crate::event_columns::replaced;
 use crate::options::OnInvalid;
 use crate::pdu::read::Pdv;
 use crate::rejection::{Reason, Rejection};
@@ -38,7 +35,7 @@ pub struct DecodedMessages {
 pub fn messages_schema(structure: &Structure) -> SchemaRef {
     let structured = structure.columns.iter().map(|(field, attributes)| {
         let attributes = attributes.clone().unwrap_or_default();
-        (field.keyword(), arrow_schema::DataType::Struct(attributes.fields()))
+        (field.keyword(), DataType::Struct(attributes.fields()))
     });
     let structured: BTreeMap<_, _> = structured.collect();
     let plain = schema(Layout::Plain);
@@ -61,27 +58,19 @@ pub fn decode_messages<O: OffsetSizeTrait>(
     }
     let DecodedMessages { events, mut rejected } = decode_to::<Views, O>(messages);
     let [events] = &events[..] else { unreachable!("columns of views have no maximum length") };
-    let mut structured = events.clone();
-    let mut wrong: BTreeMap<usize, Rejection> = BTreeMap::new();
-    for (field, attributes) in &structure.columns {
-        let data_sets = events[field.keyword()].as_binary_view();
-        let found = decode_data_sets(data_sets, structure.syntax, attributes.as_ref());
-        for (row, error) in found.wrong {
-            let rejection = Rejection::new(Reason::DataSet(error)).field(*field);
-            wrong.entry(row).or_insert(rejection);
-        }
-        structured = replaced(&structured, *field, Arc::new(found.rows));
-    }
+    let (mut structured, wrong, _) = structure.decode(events);
     if !wrong.is_empty() {
         structured = without(&structured, &wrong);
-        rejected.extend(wrong);
+        rejected.extend(wrong.into_iter().map(|(row, (field, error))| {
+            (row, Rejection::new(Reason::DataSet(error)).field(field))
+        }));
         rejected.sort_by_key(|(row, _)| *row);
     }
     DecodedMessages { events: plain(structured), rejected }
 }
 
 /// The events, without these rows.
-fn without(events: &RecordBatch, wrong: &BTreeMap<usize, Rejection>) -> RecordBatch {
+fn without(events: &RecordBatch, wrong: &WrongDataSets) -> RecordBatch {
     let mask: BooleanArray =
         (0..events.num_rows()).map(|row| Some(wrong.contains_key(&row))).collect();
     let columns = events.columns().iter();
@@ -94,13 +83,10 @@ fn decode_to<L: CellLayout, O: OffsetSizeTrait>(
 ) -> DecodedMessages {
     let stream: &Buffer = messages.values();
     let mut columns = DecodedColumns::<L>::new(stream, Vec::new());
-    let mut similar = SimilarMessages::default();
     let mut rejected = Vec::new();
     for (row, ends) in messages.offsets().windows(2).enumerate() {
         let message = ends[0].as_usize()..ends[1].as_usize();
-        let event = messages.is_valid(row);
-        let event = event.then(|| decode_one(&mut columns, &mut similar, message));
-        let is_full = match event {
+        let is_full = match messages.is_valid(row).then(|| decode_one(&mut columns, message)) {
             Some(Ok((event, data_set))) => columns.push(&event, data_set),
             Some(Err(rejection)) => {
                 rejected.push((row, rejection));
@@ -119,17 +105,10 @@ fn decode_to<L: CellLayout, O: OffsetSizeTrait>(
 /// Reads the only message in a part of the stream.
 fn decode_one<L: CellLayout>(
     columns: &mut DecodedColumns<'_, L>,
-    similar: &mut SimilarMessages,
     message: Range<usize>,
 ) -> Result<(Row, Option<Span>), Rejection> {
-    // Other rows may follow in the stream: a message must end where its row ends.
-    if let Some(found) = similar.read(columns.stream(), message.start)
-        && found.end == message.end
-    {
-        return Ok((found.row, found.data_set));
-    }
     let stream = &columns.stream()[..message.end];
-    if let Some(found) = similar.read_other(stream, message.start)
+    if let Some(found) = complete_message::read(stream, message.start)
         && found.end == message.end
     {
         return Ok((found.row, found.data_set));

@@ -12,7 +12,6 @@ mod data_sets;
 mod layout;
 mod messages;
 mod row;
-mod similar_message;
 mod sink;
 mod stream;
 mod values;

@@ -6,8 +6,8 @@ use crate::field::{Field, Kind};
 pub const BLOCK_ROWS: usize = 128;
 
 /// The bytes that a span is a part of.
-// As long as a register: a padding of the span would be copied with it, which takes a quarter of the
-// time of decoding.
+// As long as a register: a padding of the span would be copied with it, in parts that the next copy
+// has to wait for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Origin {
@@ -99,18 +99,6 @@ impl Row {
         self.fields = self.fields.with(field);
     }
 
-    /// The row `by` bytes later in the stream.
-    #[inline(always)]
-    pub fn at(mut self, by: usize) -> Self {
-        self.begin = self.begin.wrapping_add(by);
-        for (place, field) in Field::TEXTS.into_iter().enumerate() {
-            if self.fields.has(field) {
-                self.texts[place].start = self.texts[place].start.wrapping_add(by);
-            }
-        }
-        self
-    }
-
     /// The row after its texts have been moved, and its offset by `by` bytes to the front.
     pub fn moved(mut self, by: usize, mut text: impl FnMut(Span) -> Span) -> Self {
         for field in Field::TEXTS {
@@ -148,10 +136,4 @@ pub enum Present<'a> {
     Always,
     Never,
     Sometimes(&'a [Fields], Field),
-}
-
-#[inline(always)]
-pub fn bytes_of<'b>(stream: &'b [u8], joined: &'b [u8], span: Span) -> &'b [u8] {
-    let bytes = if span.is_joined() { joined } else { stream };
-    &bytes[span.start..span.start + span.length]
 }

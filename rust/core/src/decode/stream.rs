@@ -4,6 +4,7 @@
 //! these. This file reads all others, by all rules.
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::mem;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -20,7 +21,6 @@ use crate::decode::complete_message::{
 };
 use crate::decode::layout::{CellLayout, Layout, Plain, Views};
 use crate::decode::row::{Origin, Row, Span};
-use crate::decode::similar_message::SimilarMessages;
 use crate::decode::sink::EventSink;
 use crate::decode::views::LONGEST;
 use crate::excerpt::excerpt;
@@ -149,13 +149,12 @@ fn read_parts<'a, L: CellLayout>(
     threads: usize,
     before: Unfinished,
 ) -> PartDecoder<'a, L> {
-    let before = Mutex::new(Some(before));
     let ends = beginnings[1..].iter().copied().chain([stream.len()]);
     let parts = beginnings.iter().copied().zip(ends).map(|(start, end)| start..end);
+    let before = iter::once(before).chain(iter::repeat_with(Unfinished::default));
+    let parts = parts.zip(before).enumerate();
     let joined = JoinedParts::<L>::default();
-    run_in_threads(threads.min(beginnings.len()), parts.enumerate(), |(number, part)| {
-        let first = || before.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let before = if number == 0 { first().unwrap_or_default() } else { Unfinished::default() };
+    run_in_threads(threads.min(beginnings.len()), parts, |(number, (part, before))| {
         let columns = DecodedColumns::new(stream, before.joined);
         let mut decoder = Decoder::new(stream, on_invalid, part, columns);
         decoder.state = before.state;
@@ -274,7 +273,6 @@ pub struct Decoder<'a, S> {
     skipped: BTreeMap<&'static str, u64>,
     /// The number of messages so far, valid or rejected.
     events: u64,
-    similar: SimilarMessages,
 }
 
 impl<'a, S: EventSink> Decoder<'a, S> {
@@ -290,7 +288,6 @@ impl<'a, S: EventSink> Decoder<'a, S> {
             rejected: Vec::new(),
             skipped: BTreeMap::new(),
             events: 0,
-            similar: SimilarMessages::default(),
         }
     }
 
@@ -347,22 +344,14 @@ impl<'a, S: EventSink> Decoder<'a, S> {
 
     /// Reads messages while they are complete in the stream.
     fn read_complete_messages(&mut self, stream: &[u8]) {
-        while self.at < self.part.end {
-            if let Some(found) = self.similar.read(stream, self.at) {
-                self.accept(&found);
-            } else if let Some(found) = self.similar.read_other(stream, self.at) {
-                self.accept(&found);
-            } else {
-                return;
-            }
+        while self.at < self.part.end
+            && let Some(CompleteMessage { row, data_set, end }) =
+                complete_message::read(stream, self.at)
+        {
+            self.at = end;
+            self.state = DecoderState::Idle;
+            self.push(&row, data_set);
         }
-    }
-
-    #[inline(always)]
-    fn accept(&mut self, message: &CompleteMessage) {
-        self.at = message.end;
-        self.state = DecoderState::Idle;
-        self.push(&message.row, message.data_set);
     }
 
     #[inline(always)]
@@ -543,10 +532,8 @@ impl<L: CellLayout> PartDecoder<'_, L> {
             return self.read_pdus();
         }
         let before = self.events;
-        self.rejected.extend(later.rejected.into_iter().map(|rejection| Rejection {
-            row: rejection.row.map(|row| row + before),
-            ..rejection
-        }));
+        let rejected = later.rejected.into_iter();
+        self.rejected.extend(rejected.map(|rejection| rejection.after_rows(before)));
         for (name, count) in later.skipped {
             *self.skipped.entry(name).or_default() += count;
         }

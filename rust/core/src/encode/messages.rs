@@ -4,7 +4,7 @@ use arrow_array::BinaryArray;
 use arrow_buffer::{NullBuffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 
 use crate::encode::options::Options;
-use crate::encode::stream::{Encoded, encode_in_threads};
+use crate::encode::stream::{Encoded, encode};
 use crate::event_columns::EventColumns;
 use crate::options::OnInvalid;
 use crate::rejection::{Reason, Rejection};
@@ -31,12 +31,11 @@ pub fn encode_messages(
     options: &Options,
     first_row: u64,
     known: Vec<Rejection>,
-    threads: usize,
 ) -> Result<EncodedMessages, usize> {
     let rows = columns.rows;
     let options = Options { on_invalid: OnInvalid::Skip, ..*options };
-    let encoded = encode_in_threads(&[columns], &options, first_row, known, threads)
-        .expect("rejected rows are skipped");
+    let encoded =
+        encode(&[columns], &options, first_row, known).expect("rejected rows are skipped");
     let Encoded { bytes, offsets, mut rejected } = encoded;
     if bytes.len() > MOST && rows == 1 {
         let reason = Reason::DataSetTooLong(bytes.len());

@@ -7,6 +7,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, BinaryArray, BinaryViewArray, RecordBatch, StructArray};
 use arrow_cast::cast;
 use arrow_schema::{DataType, Field as Column, Schema};
+use fastdimse_core::columns::bytes::is_binary;
 use fastdimse_core::data_set::decode;
 use fastdimse_core::data_set::error::DataSetError;
 use fastdimse_core::options::OnInvalid;
@@ -163,16 +164,6 @@ fn binary_views(data_sets: &Bound<'_, PyAny>) -> PyResult<BinaryViewArray> {
 
 fn is_one(data_sets: &Bound<'_, PyAny>) -> bool {
     data_sets.is_instance_of::<PyBytes>() || data_sets.is_instance_of::<PyString>()
-}
-
-fn is_binary(data_type: &DataType) -> bool {
-    use DataType::{Binary, BinaryView, Dictionary, FixedSizeBinary, LargeBinary, Null};
-    match data_type {
-        Dictionary(_, values) => is_binary(values),
-        other => {
-            matches!(other, Binary | LargeBinary | BinaryView | FixedSizeBinary(_) | Null)
-        }
-    }
 }
 
 /// Attributes of data sets: an Arrow array of structs.

@@ -5,21 +5,17 @@ use std::collections::BTreeMap;
 use arrow_array::RecordBatch;
 use arrow_buffer::ScalarBuffer;
 use fastdimse_core::decode::columns;
-use fastdimse_core::decode::{
-    DecodeOptions, Layout, Structure, StructuredEvents, decode_structured,
-};
+use fastdimse_core::decode::{Layout, StructuredEvents, decode_structured};
 use fastdimse_core::options::OnInvalid;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 
 use crate::buffer::bytes_like;
 use crate::errors::Error;
-use crate::input::data_sets::schema::structured_fields;
-use crate::input::options::{framing, on_invalid, thread_count};
-use crate::input::transfer_syntaxes::transfer_syntax;
-use crate::output::arrow::{export_batches, export_schema};
+use crate::input::options::{decode_options, structure, thread_count};
+use crate::output::arrow::{count_rows, export_batches, export_schema};
 use crate::output::offsets::Offsets;
-use crate::output::pickle::{self, Pickle, Pickler, Reduced, invalid, reduce};
+use crate::output::pickle::{self, Pickle, Pickler, Reduced, reduce};
 use crate::output::rejections::Rejections;
 use crate::output::sequence::{SequenceIterator, from_end};
 use crate::primitive::from_columns::primitive_of;
@@ -97,16 +93,12 @@ pub fn decode_events(
     zero_copy: bool,
     threads: i64,
 ) -> PyResult<DecodedEvents> {
-    let layout = if zero_copy { Layout::Views } else { Layout::Plain };
-    let (framing, on_invalid) = (self::framing(framing)?, self::on_invalid(on_invalid)?);
-    let options = DecodeOptions { framing, on_invalid, layout };
+    let options = decode_options(framing, on_invalid, zero_copy)?;
     let threads = thread_count(threads)?;
     let stream = bytes_like(data)?;
-    let syntax = self::transfer_syntax(transfer_syntax)?;
-    let columns = structured_fields(event_information, event_reply)?;
-    let structure = Structure { syntax, columns };
+    let structure = structure(event_information, event_reply, transfer_syntax)?;
     let found = py.detach(|| decode_structured(&stream, options, &structure, threads));
-    to_python(py, found, on_invalid)
+    to_python(py, found, options.on_invalid)
 }
 
 /// Decoded events as their class, or the exception for the first rejected one.
@@ -170,10 +162,6 @@ pub struct DecodedEvents {
 }
 
 impl DecodedEvents {
-    fn rows(&self) -> usize {
-        self.events.iter().map(RecordBatch::num_rows).sum()
-    }
-
     /// Whether data sets are structured.
     fn is_structured(&self) -> bool {
         self.events[0].schema() != self.structured[0].schema()
@@ -204,12 +192,9 @@ impl Pickle for DecodedEvents {
             _,
             _,
         ) = state.extract()?;
-        let events = pickle::batches(&events)?;
-        let known = [Layout::Plain, Layout::Views].map(columns::schema);
-        if !known.iter().any(|known| known.fields() == events[0].schema().fields()) {
-            return Err(invalid("it has other columns"));
-        }
-        let structured = structured.map(|batches| pickle::batches(&batches)).transpose()?;
+        let schemas = [Layout::Plain, Layout::Views].map(columns::schema);
+        let events = pickle::batches(&events, &schemas)?;
+        let structured = structured.map(|batches| pickle::batches(&batches, &[])).transpose()?;
         let structured = structured.unwrap_or_else(|| events.clone());
         let offsets = pickle::integers(&offsets)?;
         Ok(Self { events, structured, offsets, rejected, skipped, omitted })
@@ -234,7 +219,7 @@ impl DecodedEvents {
     }
 
     fn __len__(&self) -> usize {
-        self.rows()
+        count_rows(&self.events)
     }
 
     fn __getitem__<'py>(
@@ -242,7 +227,7 @@ impl DecodedEvents {
         py: Python<'py>,
         index: &Bound<'_, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        primitive_of(py, &self.events, from_end(index, self.rows())?)
+        primitive_of(py, &self.events, from_end(index, count_rows(&self.events))?)
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> SequenceIterator {
@@ -250,7 +235,7 @@ impl DecodedEvents {
     }
 
     fn __repr__(&self) -> String {
-        let (events, rejected) = (self.rows(), self.rejected.count());
+        let (events, rejected) = (count_rows(&self.events), self.rejected.count());
         format!("<DecodedEvents: {events} events, {rejected} rejected>")
     }
 

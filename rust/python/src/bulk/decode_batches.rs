@@ -2,16 +2,14 @@
 
 use std::sync::Mutex;
 
-use fastdimse_core::decode::{ChunkDecoder, DecodeOptions, Layout, Structure};
+use fastdimse_core::decode::ChunkDecoder;
 use fastdimse_core::options::OnInvalid;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::bulk::decode::{DecodedEvents, to_python};
 use crate::input::chunks::{Chunks, Rest};
-use crate::input::data_sets::schema::structured_fields;
-use crate::input::options::{chunk_size, framing, on_invalid, thread_count};
-use crate::input::transfer_syntaxes::transfer_syntax;
+use crate::input::options::{chunk_size, decode_options, structure, thread_count};
 
 /// Decode a stream of messages in batches, in bounded memory.
 ///
@@ -81,17 +79,13 @@ pub fn decode_batches(
     chunk_size: i64,
     threads: i64,
 ) -> PyResult<DecodedBatches> {
-    let layout = if zero_copy { Layout::Views } else { Layout::Plain };
-    let (framing, on_invalid) = (self::framing(framing)?, self::on_invalid(on_invalid)?);
-    let options = DecodeOptions { framing, on_invalid, layout };
+    let options = decode_options(framing, on_invalid, zero_copy)?;
     let threads = thread_count(threads)?;
     let chunk_size = self::chunk_size(chunk_size)?;
-    let syntax = self::transfer_syntax(transfer_syntax)?;
-    let columns = structured_fields(event_information, event_reply)?;
-    let structure = Structure { syntax, columns };
+    let structure = structure(event_information, event_reply, transfer_syntax)?;
     let chunks = Chunks::new(source)?;
+    let (rest, on_invalid) = (Rest::default(), options.on_invalid);
     let decoder = ChunkDecoder::new(options, structure, threads);
-    let rest = Rest::default();
     Ok(DecodedBatches(Mutex::new(BatchDecoder { chunks, decoder, rest, chunk_size, on_invalid })))
 }
 

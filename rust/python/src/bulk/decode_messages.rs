@@ -7,22 +7,18 @@ use arrow_array::{Array, ArrayRef, LargeBinaryArray, StructArray};
 use arrow_buffer::NullBuffer;
 use arrow_cast::cast;
 use arrow_schema::{ArrowError, DataType, Fields};
-use fastdimse_core::columns::bytes::ByteColumn;
+use fastdimse_core::columns::bytes::{ByteColumn, is_binary};
 use fastdimse_core::decode::{self, DecodedMessages, Structure, messages_schema};
 use fastdimse_core::field::Field;
-use fastdimse_core::message_columns::{
-    MESSAGE, earlier_or_found, rejection_column, rejection_values,
-};
+use fastdimse_core::message_columns::{MESSAGE, rejection_column, rejection_values};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::arrow::import::Arrays;
 use crate::bulk::message_columns::{MessageColumns, RowFunction};
 use crate::errors::Error;
-use crate::input::data_sets::schema::structured_fields;
 use crate::input::message_tables::{arrow_table, other_columns, rejections_before};
-use crate::input::options::thread_count;
-use crate::input::transfer_syntaxes::transfer_syntax;
+use crate::input::options::{structure, thread_count};
 
 /// Decode each message of a column.
 ///
@@ -92,7 +88,7 @@ pub fn decode_messages(
     transfer_syntax: &str,
     threads: i64,
 ) -> PyResult<MessageColumns> {
-    let structure = structure(event_information, event_reply, transfer_syntax)?;
+    let structure = known_structure(event_information, event_reply, transfer_syntax)?;
     let threads = thread_count(threads)?;
     let table = arrow_table(messages, "messages")?;
     let arrays = Arrays::new(&table)?;
@@ -101,21 +97,21 @@ pub fn decode_messages(
 }
 
 /// The data sets to decode, each with a schema.
-pub fn structure(
+pub fn known_structure(
     event_information: Option<&Bound<'_, PyAny>>,
     event_reply: Option<&Bound<'_, PyAny>>,
     transfer_syntax: &str,
 ) -> PyResult<Structure> {
-    let syntax = self::transfer_syntax(transfer_syntax)?;
-    let columns = structured_fields(event_information, event_reply)?;
-    if let Some((field, _)) = columns.iter().find(|(_, attributes)| attributes.is_none()) {
+    let structure = structure(event_information, event_reply, transfer_syntax)?;
+    if let Some((field, _)) = structure.columns.iter().find(|(_, attributes)| attributes.is_none())
+    {
         return Err(PyValueError::new_err(format!(
             "the {} of messages must be 'binary' or an Arrow schema of its attributes, not 'structured': \
              the type of the result must be known before there is data",
             field.keyword()
         )));
     }
-    Ok(Structure { syntax, columns })
+    Ok(structure)
 }
 
 /// Decodes messages as rows.
@@ -158,22 +154,14 @@ impl DecodeRows {
     fn decode(&self, rows: &ArrayRef) -> Result<Vec<StructArray>, ArrowError> {
         let table = rows.as_struct_opt();
         let nulls = rows.nulls().filter(|_| table.is_some()).cloned();
-        let messages = match table {
-            Some(table) => table.column_by_name(MESSAGE).expect("it was checked").clone(),
-            None => rows.clone(),
-        };
         let before = table.map(rejections_before).transpose()?.flatten();
-        let messages = left_out(&messages, nulls.as_ref(), before.as_ref())?;
+        let messages = left_out(messages(rows), nulls.as_ref(), before.as_ref())?;
         let DecodedMessages { events, rejected } = match messages.as_binary_opt::<i32>() {
             Some(messages) => decode::decode_messages(messages, &self.structure),
             None => decode::decode_messages(messages.as_binary::<i64>(), &self.structure),
         };
-        let found =
-            rejection_values(rows.len(), rejected.iter().map(|(row, rejection)| (*row, rejection)));
-        let rejections = match &before {
-            Some(before) => earlier_or_found(before, &found),
-            None => found,
-        };
+        let places = rejected.iter().map(|(row, rejection)| (*row, rejection));
+        let rejections = rejection_values(rows.len(), places, before.as_ref());
         let mut first = 0;
         let batches = events.into_iter().map(|events| {
             let (start, count) = (first, events.num_rows());
@@ -201,15 +189,19 @@ impl RowFunction for DecodeRows {
     }
 
     fn most_bytes(&self, rows: &ArrayRef) -> usize {
-        let messages = match rows.as_struct_opt() {
-            Some(table) => table.column_by_name(MESSAGE).expect("it was checked"),
-            None => rows,
-        };
-        ByteColumn::binary(messages).map_or(0, |column| column.most_bytes(rows.len()))
+        ByteColumn::binary(messages(rows)).map_or(0, |column| column.most_bytes(rows.len()))
     }
 
     fn apply(&self, rows: &ArrayRef, _: u64) -> Result<Vec<StructArray>, ArrowError> {
         self.decode(rows)
+    }
+}
+
+/// The column of messages.
+fn messages(rows: &ArrayRef) -> &ArrayRef {
+    match rows.as_struct_opt() {
+        Some(table) => table.column_by_name(MESSAGE).expect("it was checked"),
+        None => rows,
     }
 }
 
@@ -234,12 +226,4 @@ fn left_out(
     let valid = NullBuffer::union_many([messages.nulls(), nulls, good.as_ref()]);
     let data = messages.to_data().into_builder().nulls(valid).build()?;
     Ok(arrow_array::make_array(data))
-}
-
-fn is_binary(data_type: &DataType) -> bool {
-    use DataType::{Binary, BinaryView, Dictionary, FixedSizeBinary, LargeBinary, Null};
-    match data_type {
-        Dictionary(_, values) => is_binary(values),
-        other => matches!(other, Binary | LargeBinary | BinaryView | FixedSizeBinary(_) | Null),
-    }
 }

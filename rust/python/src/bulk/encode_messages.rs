@@ -10,7 +10,7 @@ use fastdimse_core::encode::{self, EncodedMessages, Options, most_bytes};
 use fastdimse_core::event_columns::{EventColumns, OtherColumns};
 use fastdimse_core::field::Field;
 use fastdimse_core::message_columns::{
-    MESSAGE, earlier_or_found, message_column, rejection_column, rejection_values,
+    MESSAGE, message_column, rejection_column, rejection_values,
 };
 use fastdimse_core::rejection::{Reason, Rejection, keep_first_of_row};
 use fastdimse_core::schema_error::SchemaError;
@@ -117,6 +117,8 @@ pub struct EncodeRows {
     output: Fields,
     /// The columns that are kept.
     others: Vec<usize>,
+    /// The columns that are read, if there are others.
+    selection: Option<Selection>,
     options: Options,
     data_sets: DataSetOptions,
 }
@@ -126,13 +128,15 @@ impl EncodeRows {
     pub fn new(columns: &Fields, options: Options, data_sets: DataSetOptions) -> PyResult<Self> {
         let nullable = |column: &FieldRef| column.as_ref().clone().with_nullable(true);
         let input = Arc::new(Schema::new(columns.iter().map(nullable).collect::<Vec<_>>()));
-        encoded(OtherColumns::Ignore).check_names(&input)?;
+        let accepted = encoded(OtherColumns::Ignore);
+        accepted.check_names(&input)?;
+        let selection = Selection::new(&input, accepted);
         let others = other_columns(columns, &[MESSAGE], "encode_messages", |name| {
             Field::from_keyword(name).is_some()
         })?;
         let kept = others.iter().map(|&at| columns[at].clone());
         let output = kept.chain([message_column(), rejection_column()]).collect();
-        let function = Self { input, output, others, options, data_sets };
+        let function = Self { input, output, others, selection, options, data_sets };
         // Columns of wrong types are errors before there is data.
         let no_rows = RecordBatch::new_empty(function.input.clone());
         function.event_columns(&no_rows, 0).map_err(Error::Schema)?;
@@ -151,8 +155,7 @@ impl EncodeRows {
         rows: &RecordBatch,
         first_row: u64,
     ) -> Result<(EventColumns, Vec<Rejection>), SchemaError> {
-        let selection = Selection::new(&self.input, encoded(OtherColumns::Ignore));
-        let (read, known) = match selection {
+        let (read, known) = match &self.selection {
             Some(selection) => selection.apply(rows, first_row),
             None => (rows.clone(), Vec::new()),
         };
@@ -176,7 +179,7 @@ impl EncodeRows {
             }));
             keep_first_of_row(&mut known);
         }
-        let encoded = encode::encode_messages(columns, &self.options, first_row, known, 1);
+        let encoded = encode::encode_messages(columns, &self.options, first_row, known);
         let EncodedMessages { messages, rejected } = encoded.map_err(|bytes| {
             let text = format!(
                 "the messages have {bytes} bytes, but one array can have 2147483647: read the result as a \
@@ -188,11 +191,7 @@ impl EncodeRows {
             let row = (rejection.row? - first_row) as usize;
             (!is_left_out(row)).then_some((row, rejection))
         });
-        let found = rejection_values(rows.len(), places);
-        let rejections = match &before {
-            Some(before) => earlier_or_found(before, &found),
-            None => found,
-        };
+        let rejections = rejection_values(rows.len(), places, before.as_ref());
         let mut arrays: Vec<ArrayRef> =
             self.others.iter().map(|&at| rows.column(at).clone()).collect();
         arrays.push(Arc::new(messages));

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
 use crate::arrow::import::fields;
-use crate::bulk::decode_messages::{DecodeRows, structure};
+use crate::bulk::decode_messages::{DecodeRows, known_structure};
 use crate::bulk::encode_messages::EncodeRows;
 use crate::bulk::message_columns::RowFunction;
 use crate::input::options::{data_set_options, options};
@@ -68,7 +68,7 @@ pub fn message_schema(
             EncodeRows::new(&input, options, data_set_options(SYNTAX, true)?)?.columns().clone()
         }
         ("decode", input) => {
-            let structure = structure(event_information, event_reply, SYNTAX)?;
+            let structure = known_structure(event_information, event_reply, SYNTAX)?;
             match input {
                 None => {
                     let events = messages_schema(&structure);

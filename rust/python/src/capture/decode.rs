@@ -16,7 +16,7 @@ use crate::capture::faults::Faults;
 use crate::errors::Error;
 use crate::input::data_sets::schema::structured_fields;
 use crate::input::options::on_invalid;
-use crate::output::arrow::{export_batches, export_schema};
+use crate::output::arrow::{count_rows, export_batches, export_schema};
 use crate::output::pickle::{self, Pickle, Pickler, Reduced, invalid, reduce};
 use crate::output::sequence::{SequenceIterator, from_end};
 use crate::primitive::from_columns::primitive;
@@ -183,13 +183,11 @@ impl Pickle for CapturedEvents {
             _,
             _,
         ) = state.extract()?;
-        let events = pickle::batches(&events)?;
+        let events = pickle::batches(&events, &[])?;
         let messages = pickle::columns(&messages, Some(&columns::schema(Layout::Views)))?;
         let places = pickle::integers(&places)?;
         let (pairs, rest) = places.as_chunks::<2>();
-        if !rest.is_empty()
-            || pairs.len() != events.iter().map(RecordBatch::num_rows).sum::<usize>()
-        {
+        if !rest.is_empty() || pairs.len() != count_rows(&events) {
             return Err(invalid("it has a pair of messages too many or too few"));
         }
         let place = |row: i64| match usize::try_from(row) {

@@ -13,6 +13,7 @@ use crate::arrow::check::check_type;
 use crate::arrow::error::ColumnPath;
 use crate::arrow::import::is_arrow;
 use crate::errors::Error;
+use crate::input::sources::is_dataset;
 
 /// An object with Arrow data: the object itself, or the reader of a Dataset or a Scanner; `name` is its
 /// name in errors.
@@ -21,7 +22,7 @@ pub fn arrow_table<'py>(object: &Bound<'py, PyAny>, name: &str) -> PyResult<Boun
     if is_arrow(object)? {
         return Ok(object.clone());
     }
-    if object.hasattr(intern!(py, "scanner"))? && object.hasattr(intern!(py, "get_fragments"))? {
+    if is_dataset(object)? {
         let scanner = object.call_method0(intern!(py, "scanner"))?;
         return scanner.call_method0(intern!(py, "to_reader"));
     }

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use fastdimse_core::data_set::encode::DataSetOptions;
+use fastdimse_core::decode::{DecodeOptions, Layout, Structure};
 use fastdimse_core::encode::{Options, check_context_id};
 use fastdimse_core::event_columns::OtherColumns;
 use fastdimse_core::options::{Framing, OnInvalid};
@@ -11,6 +12,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::errors::Error;
+use crate::input::data_sets::schema::structured_fields;
 use crate::input::transfer_syntaxes::transfer_syntax;
 
 /// Reads `framing`.
@@ -33,6 +35,29 @@ pub fn on_invalid(name: &str) -> PyResult<OnInvalid> {
             "on_invalid must be 'raise' or 'skip', not '{name}'"
         ))),
     }
+}
+
+/// Reads the options of decoding.
+pub fn decode_options(
+    framing_name: &str,
+    on_invalid_name: &str,
+    zero_copy: bool,
+) -> PyResult<DecodeOptions> {
+    Ok(DecodeOptions {
+        framing: framing(framing_name)?,
+        on_invalid: on_invalid(on_invalid_name)?,
+        layout: if zero_copy { Layout::Views } else { Layout::Plain },
+    })
+}
+
+/// Reads `event_information`, `event_reply` and `transfer_syntax`.
+pub fn structure(
+    event_information: Option<&Bound<'_, PyAny>>,
+    event_reply: Option<&Bound<'_, PyAny>>,
+    transfer_syntax: &str,
+) -> PyResult<Structure> {
+    let syntax = self::transfer_syntax(transfer_syntax)?;
+    Ok(Structure { syntax, columns: structured_fields(event_information, event_reply)? })
 }
 
 /// Reads `other_columns`.

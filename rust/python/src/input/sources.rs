@@ -26,10 +26,16 @@ pub fn arrow_source<'py>(
     {
         return object.call_method0(intern!(py, "to_reader")).map(Some);
     }
-    if object.hasattr(intern!(py, "scanner"))? && object.hasattr(intern!(py, "get_fragments"))? {
+    if is_dataset(object)? {
         return dataset(object, accepted).map(Some);
     }
     Ok(None)
+}
+
+/// Whether the object is a Dataset.
+pub fn is_dataset(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = object.py();
+    Ok(object.hasattr(intern!(py, "scanner"))? && object.hasattr(intern!(py, "get_fragments"))?)
 }
 
 /// A Dataset, of which only the columns that events may have are read, and few batches in advance.

@@ -5,8 +5,8 @@ use fastdimse_delivery::receive::event_columns;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 
-use crate::output::arrow::{export_batches, export_schema};
-use crate::output::pickle::{self, Pickle, Pickler, Reduced, invalid, reduce};
+use crate::output::arrow::{count_rows, export_batches, export_schema};
+use crate::output::pickle::{self, Pickle, Pickler, Reduced, reduce};
 
 /// Received events: an Arrow stream of columns.
 ///
@@ -40,7 +40,7 @@ pub struct ReceivedEvents {
 impl ReceivedEvents {
     /// The number of events.
     pub fn rows(&self) -> usize {
-        self.events.iter().map(RecordBatch::num_rows).sum()
+        count_rows(&self.events)
     }
 }
 
@@ -57,11 +57,7 @@ impl Pickle for ReceivedEvents {
 
     fn from_state(state: &Bound<'_, PyTuple>) -> PyResult<Self> {
         let (events,): (Bound<'_, PyAny>,) = state.extract()?;
-        let events = pickle::batches(&events)?;
-        match events[0].schema().fields() == event_columns::schema().fields() {
-            true => Ok(events.into()),
-            false => Err(invalid("it has other columns")),
-        }
+        Ok(pickle::batches(&events, &[event_columns::schema()])?.into())
     }
 }
 

@@ -28,6 +28,11 @@ pub fn export_schema<'py>(
     Ok(to_schema_pycapsule(py, schema)?)
 }
 
+/// The number of rows of batches.
+pub fn count_rows(batches: &[RecordBatch]) -> usize {
+    batches.iter().map(RecordBatch::num_rows).sum()
+}
+
 /// A stream of record batches with this schema, for `__arrow_c_stream__`.
 pub fn export_batches<'py>(
     py: Python<'py>,

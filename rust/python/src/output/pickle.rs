@@ -133,21 +133,24 @@ pub fn integers(state: &Bound<'_, PyAny>) -> PyResult<ScalarBuffer<i64>> {
 
 /// Reads columns of a state, which must have this schema if one is given.
 pub fn columns(state: &Bound<'_, PyAny>, schema: Option<&SchemaRef>) -> PyResult<RecordBatch> {
-    match &batches(state)?[..] {
-        [rows] if schema.is_none_or(|schema| rows.schema().fields() == schema.fields()) => {
-            Ok(rows.clone())
-        }
-        [_] => Err(invalid("it has other columns")),
+    match &batches(state, schema.map(std::slice::from_ref).unwrap_or_default())?[..] {
+        [rows] => Ok(rows.clone()),
         several => Err(invalid(format!("it has {} batches of columns, not one", several.len()))),
     }
 }
 
-/// Reads the batches of a state, at least one, all with the same columns.
-pub fn batches(state: &Bound<'_, PyAny>) -> PyResult<Vec<RecordBatch>> {
+/// Reads the batches of a state, at least one, all with the same columns, which must be those of one of
+/// the schemas if any are given.
+pub fn batches(state: &Bound<'_, PyAny>, schemas: &[SchemaRef]) -> PyResult<Vec<RecordBatch>> {
     let stream = bytes(state)?;
     // arrow-rs panics on some invalid data.
     let read = state.py().detach(|| catch_unwind(AssertUnwindSafe(|| read(stream))));
-    read.unwrap_or_else(|_| Err(invalid("its columns cannot be read")))
+    let batches = read.unwrap_or_else(|_| Err(invalid("its columns cannot be read")))?;
+    let found = batches[0].schema();
+    match schemas.is_empty() || schemas.iter().any(|schema| schema.fields() == found.fields()) {
+        true => Ok(batches),
+        false => Err(invalid("it has other columns")),
+    }
 }
 
 fn write(batches: &[RecordBatch]) -> Result<Buffer, ArrowError> {
