@@ -1,14 +1,19 @@
-//! The fields of an event by DICOM keyword, and the two messages that carry them (PS3.7 10.1.1).
+//! The fields of events and actions by DICOM keyword, and the messages that carry them (PS3.7 10.1.1
+//! and 10.1.4).
 
 use std::fmt;
 
-/// Request or response.
+/// The kind of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// N-EVENT-REPORT-RQ.
     Request,
     /// N-EVENT-REPORT-RSP.
     Response,
+    /// N-ACTION-RQ.
+    ActionRequest,
+    /// N-ACTION-RSP.
+    ActionResponse,
 }
 
 impl Kind {
@@ -17,7 +22,15 @@ impl Kind {
         match self {
             Self::Request => "N-EVENT-REPORT-RQ",
             Self::Response => "N-EVENT-REPORT-RSP",
+            Self::ActionRequest => "N-ACTION-RQ",
+            Self::ActionResponse => "N-ACTION-RSP",
         }
+    }
+
+    /// Whether the message is a response.
+    #[inline]
+    pub fn is_response(self) -> bool {
+        matches!(self, Self::Response | Self::ActionResponse)
     }
 
     /// The field with the data set of this message.
@@ -25,6 +38,8 @@ impl Kind {
         match self {
             Self::Request => Field::EventInformation,
             Self::Response => Field::EventReply,
+            Self::ActionRequest => Field::ActionInformation,
+            Self::ActionResponse => Field::ActionReply,
         }
     }
 }
@@ -35,7 +50,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A field of an event, named by its DICOM keyword.
+/// A field of an event or of an action, named by its DICOM keyword.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[allow(missing_docs)]
@@ -51,10 +66,15 @@ pub enum Field {
     ErrorComment,
     ErrorID,
     PresentationContextID,
+    RequestedSOPClassUID,
+    RequestedSOPInstanceUID,
+    ActionTypeID,
+    ActionInformation,
+    ActionReply,
 }
 
 impl Field {
-    /// Every field, in column order.
+    /// Every field of events, in column order.
     pub const ALL: [Self; 11] = [
         Self::MessageID,
         Self::MessageIDBeingRespondedTo,
@@ -69,7 +89,20 @@ impl Field {
         Self::PresentationContextID,
     ];
 
-    /// The numeric fields, except the presentation context ID.
+    /// The number of fields of events and actions.
+    pub const COUNT: usize = 16;
+
+    /// The fields of requests of actions, in column order.
+    pub const OF_ACTIONS: [Self; 6] = [
+        Self::MessageID,
+        Self::RequestedSOPClassUID,
+        Self::RequestedSOPInstanceUID,
+        Self::ActionTypeID,
+        Self::ActionInformation,
+        Self::PresentationContextID,
+    ];
+
+    /// The numeric fields of events, except the presentation context ID.
     pub const NUMBERS: [Self; 5] = [
         Self::MessageID,
         Self::MessageIDBeingRespondedTo,
@@ -78,36 +111,59 @@ impl Field {
         Self::ErrorID,
     ];
 
-    /// The text fields.
+    /// The text fields of events.
     pub const TEXTS: [Self; 3] =
         [Self::AffectedSOPClassUID, Self::AffectedSOPInstanceUID, Self::ErrorComment];
 
-    /// The data set fields.
+    /// The data set fields of events.
     pub const DATA_SETS: [Self; 2] = [Self::EventInformation, Self::EventReply];
 
     /// The fields that only a response carries, apart from the Message ID of its request.
     pub const OF_RESPONSES: [Self; 4] =
         [Self::Status, Self::ErrorComment, Self::ErrorID, Self::EventReply];
 
-    /// The number of numeric fields, and the number of text and data set fields.
+    /// The number of numeric fields of events, and the number of their text and data set fields.
     pub const COUNTS: (usize, usize) = (6, 5);
 
-    /// The index of a field among the numeric fields, or among the text and data set fields.
+    /// The index of a field of events among the numeric fields, or among the text and data set
+    /// fields. A field of actions has the index of the field of events with the same meaning.
     #[inline(always)]
     pub const fn place(self) -> usize {
         match self {
-            Self::MessageID | Self::AffectedSOPClassUID => 0,
-            Self::MessageIDBeingRespondedTo | Self::AffectedSOPInstanceUID => 1,
-            Self::EventTypeID | Self::ErrorComment => 2,
-            Self::Status | Self::EventInformation => 3,
-            Self::ErrorID | Self::EventReply => 4,
+            Self::MessageID | Self::AffectedSOPClassUID | Self::RequestedSOPClassUID => 0,
+            Self::MessageIDBeingRespondedTo
+            | Self::AffectedSOPInstanceUID
+            | Self::RequestedSOPInstanceUID => 1,
+            Self::EventTypeID | Self::ErrorComment | Self::ActionTypeID => 2,
+            Self::Status | Self::EventInformation | Self::ActionInformation => 3,
+            Self::ErrorID | Self::EventReply | Self::ActionReply => 4,
             Self::PresentationContextID => 5,
         }
     }
 
+    /// Whether the field has text.
+    pub fn is_text(self) -> bool {
+        matches!(
+            self,
+            Self::AffectedSOPClassUID
+                | Self::AffectedSOPInstanceUID
+                | Self::RequestedSOPClassUID
+                | Self::RequestedSOPInstanceUID
+                | Self::ErrorComment
+        )
+    }
+
+    /// Whether the field has data sets.
+    pub fn is_data_set(self) -> bool {
+        matches!(
+            self,
+            Self::EventInformation | Self::EventReply | Self::ActionInformation | Self::ActionReply
+        )
+    }
+
     /// Whether the field has numbers.
     pub fn is_number(self) -> bool {
-        self == Self::PresentationContextID || Self::NUMBERS.contains(&self)
+        !self.is_text() && !self.is_data_set()
     }
 
     /// The DICOM keyword.
@@ -124,10 +180,20 @@ impl Field {
             Self::ErrorComment => "ErrorComment",
             Self::ErrorID => "ErrorID",
             Self::PresentationContextID => "PresentationContextID",
+            Self::RequestedSOPClassUID => "RequestedSOPClassUID",
+            Self::RequestedSOPInstanceUID => "RequestedSOPInstanceUID",
+            Self::ActionTypeID => "ActionTypeID",
+            Self::ActionInformation => "ActionInformation",
+            Self::ActionReply => "ActionReply",
         }
     }
 
-    /// The field with this keyword.
+    /// The field of requests of actions with this keyword.
+    pub fn of_action(keyword: &str) -> Option<Self> {
+        Self::OF_ACTIONS.into_iter().find(|field| field.keyword() == keyword)
+    }
+
+    /// The field of events with this keyword.
     pub fn from_keyword(keyword: &str) -> Option<Self> {
         // Every keyword has another length, so one comparison decides.
         let field = match keyword.len() {
@@ -161,6 +227,19 @@ mod tests {
             assert_eq!(Field::from_keyword(&keyword[1..]), None);
         }
         assert_eq!(Field::from_keyword(""), None);
+    }
+
+    #[test]
+    fn fields_of_actions_are_found_among_actions_only() {
+        let other = [Field::RequestedSOPClassUID, Field::ActionTypeID, Field::ActionReply];
+        for field in other {
+            assert_eq!(Field::from_keyword(field.keyword()), None);
+            assert!((field as usize) < Field::COUNT);
+        }
+        for field in Field::OF_ACTIONS {
+            assert_eq!(Field::of_action(field.keyword()), Some(field));
+        }
+        assert_eq!(Field::of_action("EventTypeID"), None);
     }
 
     #[test]

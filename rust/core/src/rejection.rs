@@ -125,6 +125,9 @@ pub enum Reason {
     /// The Command Field of another message where an N-EVENT-REPORT is required.
     #[error("Command Field {0:#06x} is not that of an N-EVENT-REPORT (0x0100 or 0x8100)")]
     CommandField(u16),
+    /// The Command Field of another message where an N-ACTION is required.
+    #[error("Command Field {0:#06x} is not that of an N-ACTION (0x0130 or 0x8130)")]
+    NotAnAction(u16),
     /// A data set next to a command set that announces none.
     #[error("Command Data Set Type is 0x0101 (no data set), but a data set was given")]
     UnexpectedDataSet,
@@ -167,7 +170,7 @@ pub enum Reason {
 fn kind_hint(kind: Kind) -> &'static str {
     match kind {
         Kind::Request => ", or set MessageIDBeingRespondedTo to make the row a response",
-        Kind::Response => "",
+        Kind::Response | Kind::ActionRequest | Kind::ActionResponse => "",
     }
 }
 
@@ -213,7 +216,9 @@ impl Reason {
             Self::ElementLength { .. } => "element-length",
             Self::ValueLength { .. } => "value-length",
             Self::ValueVr { .. } => "value-vr",
-            Self::CommandField(_) | Self::SeveralCommandFields(_) => "command-field",
+            Self::CommandField(_) | Self::NotAnAction(_) | Self::SeveralCommandFields(_) => {
+                "command-field"
+            }
             Self::UnexpectedDataSet => "unexpected-data-set",
             Self::DataSetTooLong(_) => "data-set-too-long",
             Self::NotOneMessage { .. } => "not-one-message",

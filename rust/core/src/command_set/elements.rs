@@ -1,17 +1,24 @@
-//! The elements of the command set of an N-EVENT-REPORT as one table (PS3.7 10.3.1 and E.1).
+//! The elements of the command sets as one table for each DIMSE service: N-EVENT-REPORT (PS3.7
+//! 10.3.1) and N-ACTION (PS3.7 10.3.5).
 //!
-//! Reading, writing, templates and row checks use this table.
+//! Reading, writing, templates and row checks use these tables.
 
 use dicom_core::VR;
 
 use crate::field::{Field, Kind};
 use crate::standard::vr::padding;
 
-/// Command Field of the request (PS3.7 10.3.1.1).
+/// Command Field of N-EVENT-REPORT-RQ (PS3.7 10.3.1.1).
 pub const REQUEST: u16 = 0x0100;
 
-/// Command Field of the response (PS3.7 10.3.1.2).
+/// Command Field of N-EVENT-REPORT-RSP (PS3.7 10.3.1.2).
 pub const RESPONSE: u16 = 0x8100;
+
+/// Command Field of N-ACTION-RQ (PS3.7 10.3.5.1).
+pub const ACTION_REQUEST: u16 = 0x0130;
+
+/// Command Field of N-ACTION-RSP (PS3.7 10.3.5.2).
+pub const ACTION_RESPONSE: u16 = 0x8130;
 
 /// Command Data Set Type without a data set (PS3.7 E.1). Any other value announces a data set.
 pub const NO_DATA_SET: u16 = 0x0101;
@@ -20,12 +27,30 @@ pub const NO_DATA_SET: u16 = 0x0101;
 pub const DATA_SET: u16 = 0x0001;
 
 impl Kind {
-    /// The message with this Command Field; `None` for another DIMSE message.
-    pub fn from_command_field(value: u16) -> Option<Self> {
-        match value {
+    /// The N-EVENT-REPORT message with this Command Field; `None` for another DIMSE message.
+    pub fn of_event(command_field: u16) -> Option<Self> {
+        match command_field {
             REQUEST => Some(Self::Request),
             RESPONSE => Some(Self::Response),
             _ => None,
+        }
+    }
+
+    /// The message with this Command Field; `None` for a message without a table.
+    pub fn from_command_field(value: u16) -> Option<Self> {
+        match value {
+            ACTION_REQUEST => Some(Self::ActionRequest),
+            ACTION_RESPONSE => Some(Self::ActionResponse),
+            _ => Self::of_event(value),
+        }
+    }
+
+    /// The table of its elements.
+    #[inline]
+    pub fn elements(self) -> &'static [Element] {
+        match self {
+            Self::Request | Self::Response => &ELEMENTS,
+            Self::ActionRequest | Self::ActionResponse => &ACTION_ELEMENTS,
         }
     }
 
@@ -34,6 +59,8 @@ impl Kind {
         match self {
             Self::Request => REQUEST,
             Self::Response => RESPONSE,
+            Self::ActionRequest => ACTION_REQUEST,
+            Self::ActionResponse => ACTION_RESPONSE,
         }
     }
 
@@ -44,22 +71,27 @@ impl Kind {
     }
 }
 
-/// The fields that the command set of a request and of a response carries, one bit per field.
-const CARRIED: [u16; 2] = {
-    let mut carried = [0; 2];
+/// The fields that the command set of each kind of message carries, one bit per field.
+const CARRIED: [u16; 4] = [
+    carried(&ELEMENTS, false),
+    carried(&ELEMENTS, true),
+    carried(&ACTION_ELEMENTS, false),
+    carried(&ACTION_ELEMENTS, true),
+];
+
+const fn carried(table: &[Element], in_response: bool) -> u16 {
+    let mut carried = 0;
     let mut row = 0;
-    while row < ELEMENTS.len() {
-        let element = &ELEMENTS[row];
+    while row < table.len() {
+        let element = &table[row];
+        let usage = if in_response { element.response } else { element.request };
         if let Source::Field(field) = element.source {
-            carried[Kind::Request as usize] |=
-                (!matches!(element.request, Usage::Absent) as u16) << field as u16;
-            carried[Kind::Response as usize] |=
-                (!matches!(element.response, Usage::Absent) as u16) << field as u16;
+            carried |= (!matches!(usage, Usage::Absent) as u16) << field as u16;
         }
         row += 1;
     }
     carried
-};
+}
 
 /// The value representations of a command set (PS3.5 6.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +127,7 @@ impl Vr {
     }
 }
 
-/// The usage of an element in a message (PS3.7 10.1.1.1).
+/// The usage of an element in a message (PS3.7 10.1.1.1 and 10.1.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Usage {
     /// Required.
@@ -115,7 +147,7 @@ pub enum Source {
     CommandField,
     /// Command Data Set Type, given by the presence of a data set.
     DataSetType,
-    /// A field of the event.
+    /// A field of the event or action.
     Field(Field),
 }
 
@@ -137,10 +169,7 @@ pub struct Element {
 impl Element {
     /// The usage in a message of this kind.
     pub fn usage(&self, kind: Kind) -> Usage {
-        match kind {
-            Kind::Request => self.request,
-            Kind::Response => self.response,
-        }
+        if kind.is_response() { self.response } else { self.request }
     }
 }
 
@@ -148,7 +177,7 @@ const fn element(number: u16, vr: Vr, source: Source, request: Usage, response: 
     Element { number, vr, source, request, response }
 }
 
-/// The table: every element of both messages, in tag order (PS3.7 10.3.1 and E.1).
+/// The table of N-EVENT-REPORT: every element of both messages, in tag order (PS3.7 10.3.1 and E.1).
 pub const ELEMENTS: [Element; 11] = {
     use Field::*;
     use Source::{CommandField, DataSetType, Field as F, GroupLength};
@@ -166,6 +195,29 @@ pub const ELEMENTS: [Element; 11] = {
         element(0x0903, Us, F(ErrorID), Absent, Optional),
         element(0x1000, Ui, F(AffectedSOPInstanceUID), Mandatory, Optional),
         element(0x1002, Us, F(EventTypeID), Mandatory, Optional),
+    ]
+};
+
+/// The table of N-ACTION: every element of both messages, in tag order (PS3.7 10.3.5 and E.1).
+pub const ACTION_ELEMENTS: [Element; 13] = {
+    use Field::*;
+    use Source::{CommandField, DataSetType, Field as F, GroupLength};
+    use Usage::{Absent, Mandatory, Optional};
+    use Vr::*;
+    [
+        element(0x0000, Ul, GroupLength, Mandatory, Mandatory),
+        element(0x0002, Ui, F(AffectedSOPClassUID), Absent, Optional),
+        element(0x0003, Ui, F(RequestedSOPClassUID), Mandatory, Absent),
+        element(0x0100, Us, CommandField, Mandatory, Mandatory),
+        element(0x0110, Us, F(MessageID), Mandatory, Absent),
+        element(0x0120, Us, F(MessageIDBeingRespondedTo), Absent, Mandatory),
+        element(0x0800, Us, DataSetType, Mandatory, Mandatory),
+        element(0x0900, Us, F(Status), Absent, Mandatory),
+        element(0x0902, Lo, F(ErrorComment), Absent, Optional),
+        element(0x0903, Us, F(ErrorID), Absent, Optional),
+        element(0x1000, Ui, F(AffectedSOPInstanceUID), Absent, Optional),
+        element(0x1001, Ui, F(RequestedSOPInstanceUID), Mandatory, Absent),
+        element(0x1008, Us, F(ActionTypeID), Mandatory, Optional),
     ]
 };
 

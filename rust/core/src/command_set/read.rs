@@ -46,6 +46,13 @@ pub enum Message<'a> {
         /// Fields with several values, and the number of values. The first value counts.
         several: Vec<(Field, usize)>,
     },
+    /// An N-ACTION.
+    Action {
+        /// Its command set.
+        command_set: CommandSet<'a>,
+        /// Fields with several values, and the number of values. The first value counts.
+        several: Vec<(Field, usize)>,
+    },
     /// Another DIMSE message.
     Other {
         /// Its Command Field.
@@ -66,16 +73,39 @@ impl<'a> Message<'a> {
     pub fn event(self) -> Result<CommandSet<'a>, Rejection> {
         match self {
             Self::Event { command_set, .. } => Ok(command_set),
-            Self::Other { command_field, .. } => {
-                Err(Rejection::new(Reason::CommandField(command_field)))
-            }
+            other => Err(Rejection::new(Reason::CommandField(other.command_field()))),
         }
+    }
+
+    /// The command set, if the message is an N-ACTION.
+    pub fn action(self) -> Result<CommandSet<'a>, Rejection> {
+        match self {
+            Self::Action { command_set, .. } => Ok(command_set),
+            other => Err(Rejection::new(Reason::NotAnAction(other.command_field()))),
+        }
+    }
+
+    /// The Command Field.
+    pub fn command_field(&self) -> u16 {
+        match self {
+            Self::Event { command_set, .. } | Self::Action { command_set, .. } => {
+                command_set.kind.command_field()
+            }
+            Self::Other { command_field, .. } => *command_field,
+        }
+    }
+
+    /// The name of the message (PS3.7 E.1).
+    pub fn name(&self) -> &'static str {
+        message_name(self.command_field())
     }
 
     /// Whether a data set follows.
     pub fn data_set(&self) -> bool {
         match self {
-            Self::Event { command_set, .. } => command_set.data_set,
+            Self::Event { command_set, .. } | Self::Action { command_set, .. } => {
+                command_set.data_set
+            }
             Self::Other { data_set, .. } => *data_set,
         }
     }
@@ -106,18 +136,20 @@ impl<'a> Message<'a> {
                 data_set,
             });
         };
-        let mut command_set = CommandSet::new(kind, data_set);
-        let mut several = Vec::new();
-        for (row, element) in ELEMENTS.iter().enumerate() {
-            if let Source::Field(field) = element.source {
-                let (value, count) = raw.value(row).map_err(|err| err.field(field))?;
-                command_set.set(field, value);
-                if count > 1 {
-                    several.push((field, count));
-                }
+        // Two loops, since the places of the elements of an event are known to the compiler.
+        match Kind::of_event(command_field) {
+            Some(kind) => {
+                let (command_set, several) =
+                    raw.values(kind, data_set, ELEMENTS.iter().enumerate())?;
+                Ok(Self::Event { command_set, several })
+            }
+            None => {
+                let places = ACTION_ELEMENTS.iter().map(|one| place(one.number));
+                let elements = places.flatten().zip(&ACTION_ELEMENTS);
+                let (command_set, several) = raw.values(kind, data_set, elements)?;
+                Ok(Self::Action { command_set, several })
             }
         }
-        Ok(Self::Event { command_set, several })
     }
 }
 
@@ -131,10 +163,27 @@ const COMMAND_FIELD: usize = 2;
 
 const DATA_SET_TYPE: usize = 5;
 
-/// The elements of the table as found in the bytes. The last one counts if an element occurs twice.
-struct RawElements<'a> {
-    found: [Option<Raw<'a>>; ELEMENTS.len()],
+/// The number of different elements in the tables.
+const PLACES: usize = 14;
+
+/// The place of an element among those of the tables. An element of [`ELEMENTS`] has the place of its
+/// row.
+fn place(number: u16) -> Option<usize> {
+    match number {
+        0x0003 => Some(11),
+        0x1001 => Some(12),
+        0x1008 => Some(13),
+        _ => ELEMENTS.iter().position(|row| row.number == number),
+    }
 }
+
+/// The elements of the tables as found in the bytes. The last one counts if an element occurs twice.
+struct RawElements<'a> {
+    found: [Option<Raw<'a>>; PLACES],
+}
+
+/// The command set of a message, and its fields with several values.
+type ReadValues<'a> = (CommandSet<'a>, Vec<(Field, usize)>);
 
 #[derive(Clone, Copy)]
 struct Raw<'a> {
@@ -145,7 +194,7 @@ struct Raw<'a> {
 
 impl<'a> RawElements<'a> {
     fn read(bytes: &'a [u8]) -> Result<Self, Rejection> {
-        let mut found = [None; ELEMENTS.len()];
+        let mut found = [None; PLACES];
         // The first element shows the encoding. Explicit VR has two capital letters in bytes 4 and
         // 5; as an implicit length they would be more than 16 kB.
         let explicit = bytes.get(4..6).is_some_and(|vr| vr.iter().all(u8::is_ascii_uppercase));
@@ -156,18 +205,44 @@ impl<'a> RawElements<'a> {
                 break;
             }
             let value = header.value(bytes)?;
-            if let Some(row) = header.table_row() {
-                found[row] = Some(Raw { offset: at, vr: header.vr, value });
+            if let Some(place) = header.place() {
+                found[place] = Some(Raw { offset: at, vr: header.vr, value });
             }
             at = header.value_at + value.len();
         }
         Ok(Self { found })
     }
 
-    /// The first value of the element in a row of the table, and its value multiplicity.
+    /// The values of a message of this kind, whose elements have these places.
+    #[inline]
+    fn values(
+        &self,
+        kind: Kind,
+        data_set: bool,
+        elements: impl Iterator<Item = (usize, &'static Element)>,
+    ) -> Result<ReadValues<'a>, Rejection> {
+        let mut command_set = CommandSet::new(kind, data_set);
+        let mut several = Vec::new();
+        for (place, element) in elements {
+            if let Source::Field(field) = element.source {
+                let (value, count) =
+                    self.value_as(place, element.vr).map_err(|error| error.field(field))?;
+                command_set.set(field, value);
+                if count > 1 {
+                    several.push((field, count));
+                }
+            }
+        }
+        Ok((command_set, several))
+    }
+
+    /// The first value of the element in a row of [`ELEMENTS`], and its value multiplicity.
     fn value(&self, row: usize) -> Result<(Value<'a>, usize), Rejection> {
-        let Some(raw) = &self.found[row] else { return Ok((Value::Absent, 0)) };
-        let vr = ELEMENTS[row].vr;
+        self.value_as(row, ELEMENTS[row].vr)
+    }
+
+    fn value_as(&self, place: usize, vr: Vr) -> Result<(Value<'a>, usize), Rejection> {
+        let Some(raw) = &self.found[place] else { return Ok((Value::Absent, 0)) };
         raw.check_vr(vr)?;
         match vr {
             Vr::Us => raw.us(),
@@ -278,9 +353,9 @@ impl Header {
         Ok(Some(Self { group, element, vr, length, at, value_at }))
     }
 
-    /// The row of [`ELEMENTS`] with the tag of this header.
-    fn table_row(&self) -> Option<usize> {
-        ELEMENTS.iter().position(|row| self.group == 0 && row.number == self.element)
+    /// The place of the element in the tables.
+    fn place(&self) -> Option<usize> {
+        place(self.element).filter(|_| self.group == 0)
     }
 
     fn value<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], Rejection> {
@@ -318,6 +393,44 @@ mod tests {
         assert_eq!(ELEMENTS[GROUP_LENGTH].source, Source::GroupLength);
         assert_eq!(ELEMENTS[COMMAND_FIELD].source, Source::CommandField);
         assert_eq!(ELEMENTS[DATA_SET_TYPE].source, Source::DataSetType);
+    }
+
+    #[test]
+    fn elements_of_both_tables_have_places() {
+        assert!(ACTION_ELEMENTS.is_sorted_by_key(|element| element.number));
+        for (row, element) in ELEMENTS.iter().enumerate() {
+            assert_eq!(place(element.number), Some(row));
+        }
+        let mut places: Vec<usize> =
+            ACTION_ELEMENTS.iter().map(|element| place(element.number).unwrap()).collect();
+        places.dedup();
+        assert_eq!(places.len(), ACTION_ELEMENTS.len());
+        assert!(places.iter().all(|&place| place < PLACES));
+        for number in [GROUP_LENGTH, COMMAND_FIELD, DATA_SET_TYPE] {
+            assert!(places.contains(&number));
+        }
+    }
+
+    #[test]
+    fn reads_the_actions_that_it_writes() {
+        for kind in [Kind::ActionRequest, Kind::ActionResponse] {
+            let mut action = CommandSet::new(kind, true);
+            for element in kind.elements() {
+                if let Source::Field(field) = element.source
+                    && kind.carries(field)
+                {
+                    let text = Value::Text(b"1.2.3");
+                    action.set(field, if field.is_text() { text } else { Value::Us(513) });
+                }
+            }
+            let bytes = written(&action);
+            assert_eq!(bytes.len(), action.encoded_len());
+            assert_eq!(CommandSet::read(&bytes).unwrap().action().unwrap(), action);
+            let error = CommandSet::read(&bytes).unwrap().event().unwrap_err();
+            assert_eq!(error.reason, Reason::CommandField(kind.command_field()));
+        }
+        let error = CommandSet::read(&written(&request())).unwrap().action().unwrap_err();
+        assert_eq!(error.reason, Reason::NotAnAction(0x0100));
     }
 
     #[test]

@@ -52,17 +52,17 @@ impl<'a> Value<'a> {
 /// The command set of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommandSet<'a> {
-    /// Request or response.
+    /// The kind of message.
     pub kind: Kind,
     /// Whether Command Data Set Type announces a data set.
     pub data_set: bool,
-    values: [Value<'a>; Field::ALL.len()],
+    values: [Value<'a>; Field::COUNT],
 }
 
 impl<'a> CommandSet<'a> {
     /// A command set without values.
     pub fn new(kind: Kind, data_set: bool) -> Self {
-        Self { kind, data_set, values: [Value::Absent; Field::ALL.len()] }
+        Self { kind, data_set, values: [Value::Absent; Field::COUNT] }
     }
 
     /// The value of a field.
@@ -77,7 +77,7 @@ impl<'a> CommandSet<'a> {
 
     /// The number of bytes that [`CommandSet::write`] appends.
     pub fn encoded_len(&self) -> usize {
-        ELEMENTS.iter().map(|element| self.element_len(element)).sum()
+        self.kind.elements().iter().map(|element| self.element_len(element)).sum()
     }
 
     /// The length of one element; 0 if the command set does not have it.
@@ -99,7 +99,7 @@ impl<'a> CommandSet<'a> {
     pub fn write_as(&self, command_field: u16, out: &mut Vec<u8>) {
         let length = self.encoded_len();
         out.reserve(length);
-        for element in &ELEMENTS {
+        for element in self.kind.elements() {
             match element.source {
                 // Command Group Length is the length of all following elements (PS3.7 E.1).
                 Source::GroupLength => {

@@ -124,7 +124,7 @@ impl Elements<'_> {
         self.at = value.start.wrapping_add(value.length);
         match (element.source, element.vr) {
             (Source::GroupLength, _) if value.length == 4 => {}
-            (Source::CommandField, _) => self.kind = Kind::from_command_field(self.us(value)?),
+            (Source::CommandField, _) => self.kind = Kind::of_event(self.us(value)?),
             (Source::DataSetType, _) => self.data_set_type = Some(self.us(value)?),
             (Source::Field(field), Vr::Us) => self.row.set_number(field, self.us(value)?),
             (Source::Field(field), Vr::Ui) => self.row.set_text(field, self.uid(value)?),

@@ -14,7 +14,7 @@ use arrow_buffer::{Buffer, ScalarBuffer};
 use arrow_schema::ArrowError;
 use arrow_select::concat::concat_batches;
 
-use crate::command_set::{CommandSet, Message, Value, message_name};
+use crate::command_set::{CommandSet, Message, Value};
 use crate::decode::columns::DecodedColumns;
 use crate::decode::complete_message::{
     self, COMMAND_SET_BEGINS, CompleteMessage, begins_command_set,
@@ -465,8 +465,8 @@ impl<'a, S: EventSink> Decoder<'a, S> {
                 }
                 Some(row)
             }
-            Message::Other { command_field, .. } => {
-                *self.skipped.entry(message_name(*command_field)).or_default() += 1;
+            other => {
+                *self.skipped.entry(other.name()).or_default() += 1;
                 None
             }
         };
@@ -612,7 +612,13 @@ fn set_fields(
 ///
 /// The UID that is too long.
 pub fn check_uids(command_set: &CommandSet<'_>) -> Result<(), Rejection> {
-    for field in [Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID] {
+    let uids = [
+        Field::AffectedSOPClassUID,
+        Field::AffectedSOPInstanceUID,
+        Field::RequestedSOPClassUID,
+        Field::RequestedSOPInstanceUID,
+    ];
+    for field in uids {
         let uid = command_set.get(field).text().unwrap_or_default();
         if uid.len() > MAX_LENGTH {
             let reason = Reason::Uid(excerpt(uid), UidError::TooLong(uid.len()));
@@ -653,9 +659,9 @@ mod tests {
         command_set.set(Field::AffectedSOPClassUID, Value::Text(b"1.2.840.10008.1.20.1"));
         command_set.set(Field::AffectedSOPInstanceUID, Value::Text(b"1.2.840.10008.1.20.1.1"));
         command_set.set(Field::EventTypeID, Value::Us(1));
-        let number = match kind {
-            Kind::Request => Field::MessageID,
-            Kind::Response => Field::MessageIDBeingRespondedTo,
+        let number = match kind.is_response() {
+            false => Field::MessageID,
+            true => Field::MessageIDBeingRespondedTo,
         };
         command_set.set(number, Value::Us(id));
         if kind == Kind::Response {

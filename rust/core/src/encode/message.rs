@@ -65,9 +65,9 @@ impl<'a> EventMessage<'a> {
         options: &Options,
     ) -> Result<(), Rejection> {
         let kind = self.command_set.kind;
-        let other = match kind {
-            Kind::Request => Field::EventReply,
-            Kind::Response => Field::EventInformation,
+        let other = match kind.is_response() {
+            false => Field::EventReply,
+            true => Field::EventInformation,
         };
         if block.data_set(other, row).is_some_and(|bytes| !bytes.is_empty()) {
             return Err(Rejection::new(Reason::NotCarried(kind)).field(other));

@@ -9,7 +9,7 @@ use crate::encode::check::RowSink;
 use crate::encode::message::EventMessage;
 use crate::encode::options::Options;
 use crate::encode::template::{Numbers, ROOM, Template, set_data_set_length};
-use crate::field::{Field, Kind};
+use crate::field::Field;
 use crate::options::OnInvalid;
 use crate::rejection::Rejection;
 
@@ -35,28 +35,19 @@ impl RowSink for Encoder<'_> {
         template: &Template<'_>,
         message_id: u16,
     ) -> usize {
-        let has_structured = template.data_set.is_some_and(|field| block.is_structured(field));
-        match (template.kind, block.has(Field::MessageID)) {
-            (kind, has_ids) if has_structured => {
-                let ids = match (kind, has_ids) {
-                    (Kind::Request, false) => None,
-                    (Kind::Request, true) => Some(Field::MessageID),
-                    (Kind::Response, _) => Some(Field::MessageIDBeingRespondedTo),
-                };
-                return self.write_structured_run(block, rows, template, ids, message_id);
-            }
-            (Kind::Request, false) => {
-                self.write_run(block, rows.clone(), template, Numbering::From(message_id));
-            }
-            (Kind::Request, true) => {
-                let ids = &block.numbers_of(Field::MessageID)[rows.clone()];
-                self.write_run(block, rows.clone(), template, Numbering::Column(ids));
-            }
-            (Kind::Response, _) => {
-                let ids = &block.numbers_of(Field::MessageIDBeingRespondedTo)[rows.clone()];
-                self.write_run(block, rows.clone(), template, Numbering::Column(ids));
-            }
+        let ids = match (template.kind.is_response(), block.has(Field::MessageID)) {
+            (false, false) => None,
+            (false, true) => Some(Field::MessageID),
+            (true, _) => Some(Field::MessageIDBeingRespondedTo),
+        };
+        if template.data_set.is_some_and(|field| block.is_structured(field)) {
+            return self.write_structured_run(block, rows, template, ids, message_id);
         }
+        let numbering = match ids {
+            None => Numbering::From(message_id),
+            Some(field) => Numbering::Column(&block.numbers_of(field)[rows.clone()]),
+        };
+        self.write_run(block, rows.clone(), template, numbering);
         rows.len()
     }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use dicom_ul::pdu::{AssociationRQ, Pdu, UserIdentity};
-use fastdimse_core::command_set::{CommandSet, Message, Value, message_name};
+use fastdimse_core::command_set::{CommandSet, Message, Value};
 use fastdimse_core::decode::check_uids;
 use fastdimse_core::field::{Field, Kind};
 use fastdimse_core::pdu::write::{LAST, MaxPduLength, headers, write_message};
@@ -330,9 +330,17 @@ impl Receiver<'_> {
                 let (max, responses) = (self.max_pdu_length, &mut self.responses);
                 write_other_response(*command_field, *id, arrived.context_id, max, responses);
             }
+            Message::Action { command_set, .. }
+                if !command_set.kind.is_response()
+                    && let Some(id) = command_set.get(Field::MessageID).us() =>
+            {
+                let command_field = command_set.kind.command_field();
+                let (max, responses) = (self.max_pdu_length, &mut self.responses);
+                write_other_response(command_field, id, arrived.context_id, max, responses);
+            }
             message => (self.report)(format!(
                 "{} was ignored: it is not a response to an outstanding request",
-                name(message)
+                message.name()
             )),
         }
         Ok(())
@@ -431,14 +439,6 @@ fn without_long_uids(mut event: CommandSet<'_>) -> CommandSet<'_> {
         event.set(field, Value::Absent);
     }
     event
-}
-
-/// The name of a message.
-fn name(message: &Message<'_>) -> &'static str {
-    match message {
-        Message::Event { command_set, .. } => command_set.kind.name(),
-        Message::Other { command_field, .. } => message_name(*command_field),
-    }
 }
 
 /// Appends the response to an event.

@@ -296,8 +296,6 @@ fn describe(message: &Message<'_>) -> Box<str> {
             "an N-EVENT-REPORT-RQ".into()
         }
         Message::Event { .. } => "a response without a Message ID or Status".into(),
-        Message::Other { command_field, .. } => {
-            format!("a message with Command Field {command_field:#06x}").into()
-        }
+        other => format!("a message with Command Field {:#06x}", other.command_field()).into(),
     }
 }

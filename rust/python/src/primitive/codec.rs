@@ -101,7 +101,7 @@ pub fn decode_command_set<'py>(
     let message = CommandSet::read(bytes).map_err(Error::Decode)?;
     let several = match &message {
         Message::Event { several, .. } => several.clone(),
-        Message::Other { .. } => Vec::new(),
+        Message::Action { .. } | Message::Other { .. } => Vec::new(),
     };
     let read = message.event().map_err(Error::Decode)?;
     let stream = data_set.map(to_stream).transpose()?;

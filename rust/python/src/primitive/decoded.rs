@@ -81,7 +81,7 @@ pub fn set(event: &Bound<'_, PyAny>, field: Field, value: Bound<'_, PyAny>) -> P
         Field::EventInformation | Field::EventReply => {
             |this: &mut DIMSEPrimitive, value| this.data_set = value
         }
-        Field::PresentationContextID => return event.setattr(field.keyword(), value),
+        _ => return event.setattr(field.keyword(), value),
     };
     slot(&mut *plain.try_borrow_mut()?, Some(value.unbind()));
     Ok(())

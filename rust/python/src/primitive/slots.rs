@@ -138,7 +138,7 @@ impl DIMSEPrimitive {
             Field::ErrorID => self.error_id.as_ref()?.clone_ref(py),
             Field::AffectedSOPClassUID => uid_or_none(py, &self.sop_class),
             Field::AffectedSOPInstanceUID => uid_or_none(py, &self.sop_instance),
-            Field::PresentationContextID => py.None(),
+            _ => py.None(),
         })
     }
 }
