@@ -14,12 +14,13 @@ use crate::field::Field;
 use crate::rejection::{Reason, Rejection, keep_first_of_row};
 use crate::schema_error::SchemaError;
 
-const BINARIES: &str =
+pub(crate) const BINARIES: &str =
     "a binary type (binary, large_binary, binary_view, fixed_size_binary, or a dictionary of one)";
 
-const INTEGERS: &str = "an integer type (or a dictionary of one)";
+pub(crate) const INTEGERS: &str = "an integer type (or a dictionary of one)";
 
-const STRINGS: &str = "a string type (utf8, large_utf8, string_view, or a dictionary of one)";
+pub(crate) const STRINGS: &str =
+    "a string type (utf8, large_utf8, string_view, or a dictionary of one)";
 
 /// The columns of a batch of events.
 #[derive(Debug)]
@@ -249,7 +250,7 @@ impl StructuredColumn {
 
 /// Whether a batch has structured data sets.
 pub fn is_structured(schema: &Schema) -> bool {
-    Field::DATA_SETS.into_iter().any(|field| {
+    Field::ALL_DATA_SETS.into_iter().any(|field| {
         let column = schema.column_with_name(field.keyword());
         matches!(column, Some((_, column)) if matches!(column.data_type(), DataType::Struct(_)))
     })

@@ -118,6 +118,10 @@ impl Field {
     /// The data set fields of events.
     pub const DATA_SETS: [Self; 2] = [Self::EventInformation, Self::EventReply];
 
+    /// The data set fields of events and of actions.
+    pub const ALL_DATA_SETS: [Self; 4] =
+        [Self::EventInformation, Self::EventReply, Self::ActionInformation, Self::ActionReply];
+
     /// The fields that only a response carries, apart from the Message ID of its request.
     pub const OF_RESPONSES: [Self; 4] =
         [Self::Status, Self::ErrorComment, Self::ErrorID, Self::EventReply];

@@ -25,6 +25,19 @@ pub enum SchemaError {
          EventTypeID, responses MessageIDBeingRespondedTo and Status"
     )]
     Missing(&'static str),
+    /// A column that is not a field of an action.
+    #[error(
+        "unknown column '{0}'; the columns of actions are {all}; other_columns=\"ignore\" ignores \
+         other columns",
+        all = Field::OF_ACTIONS.map(Field::keyword).join(", ")
+    )]
+    NotOfActions(String),
+    /// A required column of actions is missing.
+    #[error(
+        "no column '{0}': actions need RequestedSOPClassUID, RequestedSOPInstanceUID and \
+         ActionTypeID"
+    )]
+    MissingOfActions(&'static str),
     /// A struct field that is not an attribute.
     #[error("{path}: {why}")]
     Attribute {

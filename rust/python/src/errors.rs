@@ -196,8 +196,12 @@ fn schema_error(py: Python<'_>, error: &SchemaError) -> PyResult<PyErr> {
         SchemaError::Type { .. } | SchemaError::VrType { .. } => Ok(PyTypeError::new_err(text)),
         SchemaError::TooDeep { .. } => Ok(PyValueError::new_err(text)),
         SchemaError::Attribute { path, .. } => column_error(py, text, path),
-        SchemaError::Unknown(column) | SchemaError::Twice(column) => column_error(py, text, column),
-        SchemaError::Missing(column) => column_error(py, text, column),
+        SchemaError::Unknown(column)
+        | SchemaError::NotOfActions(column)
+        | SchemaError::Twice(column) => column_error(py, text, column),
+        SchemaError::Missing(column) | SchemaError::MissingOfActions(column) => {
+            column_error(py, text, column)
+        }
     }
 }
 

@@ -25,7 +25,7 @@ pub fn encode_structured(
 ) -> Result<(RecordBatch, Vec<Rejection>), SchemaError> {
     let mut batch = batch.clone();
     let mut known = Vec::new();
-    for field in Field::DATA_SETS {
+    for field in Field::ALL_DATA_SETS {
         let Some(column) = batch.column_by_name(field.keyword()) else { continue };
         let Some(data_sets) = column.as_struct_opt() else { continue };
         let (encoded, found) = encode_column(data_sets, field, options)?;

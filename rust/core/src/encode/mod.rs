@@ -4,6 +4,7 @@
 //! Out: P-DATA-TF PDUs or command sets, the offset of each message, the rejected rows.
 //! Rows are checked in runs. A run is written from a template, any other row element by element.
 
+mod actions;
 mod block;
 mod check;
 mod data_sets;
@@ -18,6 +19,7 @@ mod template;
 mod validate;
 mod write;
 
+pub use actions::encode_actions;
 pub use data_sets::{encode_each_structured, encode_structured};
 pub use messages::{EncodedMessages, encode_messages};
 pub use options::{Options, check_context_id};
