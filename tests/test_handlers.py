@@ -223,7 +223,7 @@ def test_response_follows_the_handler():
 
 
 def test_only_one_handler():
-    with pytest.raises(ValueError, match="cannot be combined"):
+    with pytest.raises(ValueError, match="only one of handler, event_handler and batch_handler"):
         listen(0, handler=print, batch_handler=print)
 
 

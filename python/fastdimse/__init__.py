@@ -6,8 +6,8 @@ process streams of events as Arrow columns, and :func:`encode_messages` and
 :func:`decode_messages` process events row for row. :func:`decode_data_sets` decodes columns of
 data sets.
 :func:`decode_capture` and :func:`encode_capture` read and write captures of network packets.
-:func:`connect` opens an association to send events. :class:`Delivery` sends events to peers until
-they respond. :func:`listen` receives events.
+:func:`connect` opens an association to send events and to request actions. :class:`Delivery` sends
+events to peers until they respond. :func:`listen` receives events and actions.
 
 The module :mod:`fastdimse.events` lists and creates the events of the standard. Other modules
 must be imported by name: ``fastdimse.aio`` has associations and listeners for asyncio,
@@ -18,6 +18,7 @@ decode messages in these engines.
 
 from fastdimse._core import (
     TLS,
+    AcceptedAssociation,
     Association,
     AssociationError,
     CapturedEvents,
@@ -39,6 +40,7 @@ from fastdimse._core import (
     Outcomes,
     Peer,
     ReceivedEvents,
+    ReceivedRequest,
     Rejection,
     Rejections,
     __version__,
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
 __all__ = [
     "N_EVENT_REPORT",
     "TLS",
+    "AcceptedAssociation",
     "Association",
     "AssociationError",
     "CapturedEvents",
@@ -95,6 +98,7 @@ __all__ = [
     "Peer",
     "Progress",
     "ReceivedEvents",
+    "ReceivedRequest",
     "Rejection",
     "Rejections",
     "__version__",

@@ -1,6 +1,8 @@
 """Types of the extension module, which is written in Rust (rust/python)."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from datetime import datetime
 from io import BytesIO
 from ipaddress import IPv4Address, IPv6Address
 from os import PathLike
@@ -17,6 +19,7 @@ from typing import (
 )
 
 from _typeshed import ReadableBuffer
+from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from typing_extensions import disjoint_base
 
@@ -24,8 +27,10 @@ from fastdimse._primitive import N_EVENT_REPORT
 
 __all__ = [
     "TLS",
+    "AcceptedAssociation",
     "Association",
     "AssociationError",
+    "AssociationEvents",
     "CapturedEvents",
     "ColumnError",
     "DIMSEPrimitive",
@@ -50,6 +55,7 @@ __all__ = [
     "Outcomes",
     "Peer",
     "ReceivedEvents",
+    "ReceivedRequest",
     "Rejection",
     "Rejections",
     "__version__",
@@ -584,6 +590,7 @@ class Peer:
         calling_ae: str = "EVENT-SCP",
         sop_classes: Iterable[str] | None = None,
         transfer_syntaxes: Iterable[str] | None = None,
+        role: Literal["scp", "scu", "both"] = "scp",
         window: int = 64,
         max_pdu_length: int = 16382,
         connection_timeout: float = 10.0,
@@ -604,7 +611,7 @@ class Peer:
     def called_ae(self) -> str: ...
     @property
     def calling_ae(self) -> str: ...
-    def connect(self) -> Association: ...
+    def connect(self, *, event_handler: _RequestHandler | None = None) -> Association: ...
     def echo(self) -> float: ...
 
 def connect(
@@ -615,6 +622,7 @@ def connect(
     calling_ae: str = "EVENT-SCP",
     sop_classes: Iterable[str] | None = None,
     transfer_syntaxes: Iterable[str] | None = None,
+    role: Literal["scp", "scu", "both"] = "scp",
     window: int = 64,
     max_pdu_length: int = 16382,
     connection_timeout: float = 10.0,
@@ -623,6 +631,7 @@ def connect(
     tls: TLS | bool | None = None,
     username: str | None = None,
     passcode: str | None = None,
+    event_handler: _RequestHandler | None = None,
 ) -> Association: ...
 def echo(host: str, port: int, **options: Any) -> float: ...
 
@@ -655,6 +664,18 @@ class Association:
         enforce_uid_conformance: bool = True,
         other_columns: _OtherColumns = "raise",
     ) -> OutcomeBatches: ...
+    def request(
+        self,
+        actions: Any,
+        *,
+        transfer_syntax: str = "1.2.840.10008.1.2",
+        enforce_uid_conformance: bool = True,
+        other_columns: _OtherColumns = "raise",
+    ) -> Outcomes: ...
+    def events(
+        self, *, timeout: float | None = None, count: int | None = None
+    ) -> AssociationEvents: ...
+    def handle_events(self, *, timeout: float | None = None, count: int | None = None) -> bool: ...
     def stop(self, *, at_once: bool = False) -> None: ...
     def release(self) -> None: ...
     def abort(self) -> None: ...
@@ -662,11 +683,71 @@ class Association:
     def __exit__(self, *exception: object) -> None: ...
 
 @final
+class AssociationEvents:
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> ReceivedRequest: ...
+
+@final
+class AcceptedAssociation:
+    @property
+    def calling_ae(self) -> str: ...
+    @property
+    def called_ae(self) -> str: ...
+    @property
+    def address(self) -> tuple[str, int]: ...
+    @property
+    def number(self) -> int: ...
+    @property
+    def is_open(self) -> bool: ...
+    @property
+    def transfer_syntaxes(self) -> dict[str, str]: ...
+    def report(
+        self,
+        events: _Events,
+        *,
+        transfer_syntax: str = "1.2.840.10008.1.2",
+        enforce_uid_conformance: bool = True,
+        other_columns: _OtherColumns = "raise",
+    ) -> Future[Outcomes]: ...
+
+@final
+class ReceivedRequest:
+    @property
+    def request(self) -> Any: ...
+    @property
+    def data_set(self) -> Dataset | None: ...
+    @property
+    def attributes(self) -> dict[str, Any] | None: ...
+    @property
+    def context_id(self) -> int: ...
+    @property
+    def abstract_syntax(self) -> str: ...
+    @property
+    def transfer_syntax(self) -> str: ...
+    @property
+    def calling_ae(self) -> str: ...
+    @property
+    def called_ae(self) -> str: ...
+    @property
+    def address(self) -> tuple[str, int]: ...
+    @property
+    def association_number(self) -> int: ...
+    @property
+    def time(self) -> datetime: ...
+    @property
+    def association(self) -> Any: ...
+    def respond(self, status: int | None = None, event_reply: Any = None) -> None: ...
+
+_RequestHandler: TypeAlias = Callable[[ReceivedRequest], int | tuple[int | None, Any] | None]
+
+@final
 class Outcomes:
     @property
     def answered(self) -> int: ...
     @property
     def failure(self) -> str | None: ...
+    @property
+    def replies(self) -> list[bytes | None]: ...
     def to_pydict(self) -> dict[str, list[Any]]: ...
     def __len__(self) -> int: ...
     def __arrow_c_schema__(self) -> object: ...
@@ -685,8 +766,11 @@ def listen(
     *,
     host: str = "0.0.0.0",
     handler: Callable[[N_EVENT_REPORT, str], int | tuple[int | None, Any] | None] | None = None,
+    event_handler: _RequestHandler | None = None,
+    action_handler: _RequestHandler | None = None,
     batch_handler: Callable[[ReceivedEvents], Any] | None = None,
     sop_classes: Iterable[str] | None = None,
+    transfer_syntaxes: Iterable[str] | None = None,
     called_ae: str | None = None,
     calling_aes: Iterable[str] | None = None,
     window: int = 0,

@@ -7,12 +7,33 @@ module when it meets such a data set, calls it again for each item and so limits
 
 import base64
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+IMPLICIT_VR = "1.2.840.10008.1.2"
 
 
 def of_dataset(dataset: Any) -> dict[str, Any]:
     """Return a ``pydicom.Dataset`` as a mapping of attributes."""
     return {_name(element): _of_element(element) for element in dataset}
+
+
+def read(stream: BinaryIO, transfer_syntax: str) -> "Dataset":
+    """Return an encoded data set as a ``pydicom.Dataset``."""
+    from pydicom.filereader import read_dataset
+
+    return read_dataset(stream, transfer_syntax == IMPLICIT_VR, True)
+
+
+def attributes(dataset: "Dataset") -> dict[str, Any]:
+    """Return a ``pydicom.Dataset`` as a mapping of attributes, its items included."""
+    found = of_dataset(dataset)
+    for element in dataset:
+        if element.VR == "SQ":
+            found[_name(element)] = [attributes(item) for item in element.value]
+    return found
 
 
 def _name(element: Any) -> str:

@@ -12,10 +12,19 @@ thread_local! {
 
 /// Runs the handlers of pending signals; returns whether one raised an exception, so that the call must end.
 pub fn interrupted() -> bool {
+    if RAISED.with_borrow(Option::is_some) {
+        return true;
+    }
     if let Err(error) = Python::attach(|py| py.check_signals()) {
         RAISED.set(Some(error));
     }
     RAISED.with_borrow(Option::is_some)
+}
+
+/// Keeps an exception that a function of the user raised in this thread during the current call, which
+/// must end.
+pub fn raise_later(error: PyErr) {
+    RAISED.set(Some(error));
 }
 
 /// Runs `work` without the GIL. It may call [`interrupted`].

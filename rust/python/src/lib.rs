@@ -50,7 +50,9 @@ mod _core {
     #[pymodule_export]
     use crate::errors::{AssociationError, ColumnError, DecodeError, EncodeError, EventError};
     #[pymodule_export]
-    use crate::network::association::{Association, OutcomeBatches};
+    use crate::network::accepted_association::AcceptedAssociation;
+    #[pymodule_export]
+    use crate::network::association::{Association, AssociationEvents, OutcomeBatches};
     #[pymodule_export]
     use crate::network::listen::listen;
     #[pymodule_export]
@@ -61,6 +63,8 @@ mod _core {
     use crate::network::peer::{Peer, connect, echo};
     #[pymodule_export]
     use crate::network::received_events::ReceivedEvents;
+    #[pymodule_export]
+    use crate::network::received_request::ReceivedRequest;
     #[pymodule_export]
     use crate::network::tls::Tls;
     #[pymodule_export]

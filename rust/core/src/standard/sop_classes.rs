@@ -117,11 +117,32 @@ pub fn sop_class(uid: &[u8]) -> Option<&'static SopClass> {
 
 /// The abstract syntaxes whose presentation contexts may carry events with this Affected SOP Class
 /// UID, in order of preference.
-pub fn abstract_syntaxes(affected: &str) -> impl Iterator<Item = &str> {
+pub fn abstract_syntaxes(affected: &str) -> impl Iterator<Item = &str> + Clone {
     let others = sop_class(affected.as_bytes()).into_iter().flat_map(|class| {
         [class.affected_uid, class.uid].into_iter().chain(class.also_on.iter().copied())
     });
     std::iter::once(affected).chain(others.filter(move |&uid| uid != affected))
+}
+
+/// The abstract syntaxes whose presentation contexts may carry actions with this Requested SOP Class
+/// UID, in order of preference. Requests for Unified Procedure Steps have the UID of the Push SOP
+/// Class, also those that subscribe, which are of the Watch SOP Class (PS3.4 CC.2.3 and CC.3.1).
+///
+/// ```
+/// use fastdimse_core::standard::sop_classes::abstract_syntaxes_of_action;
+/// let step = |last: &str| format!("1.2.840.10008.5.1.4.34.6.{last}");
+/// let syntaxes: Vec<String> =
+///     abstract_syntaxes_of_action(&step("1")).map(str::to_owned).collect();
+/// assert_eq!(syntaxes, ["2", "1", "3", "5"].map(step));
+/// ```
+pub fn abstract_syntaxes_of_action(requested: &str) -> impl Iterator<Item = &str> + Clone {
+    let class = sop_class(requested.as_bytes());
+    let is_step = class.is_some_and(|class| class.also_on == UNIFIED_PROCEDURE_STEP_CLASSES);
+    // No action is sent on a presentation context of UPS Event.
+    let is_allowed = move |uid: &&str| !is_step || class.is_none_or(|class| class.uid != *uid);
+    let watch = is_step.then_some(WATCH);
+    let others = abstract_syntaxes(requested).filter(is_allowed);
+    watch.into_iter().chain(others.filter(move |uid| watch != Some(*uid)))
 }
 
 /// Whether events with this Affected SOP Class UID may be sent on a presentation context with this
@@ -149,7 +170,10 @@ const PRINT_META: &[&str] = &["1.2.840.10008.5.1.1.9", "1.2.840.10008.5.1.1.18"]
 /// Unified Procedure Step - Pull, Watch and Query: their instances are of the Push SOP Class (PS3.4
 /// CC.3.1).
 const UNIFIED_PROCEDURE_STEP_CLASSES: &[&str] =
-    &["1.2.840.10008.5.1.4.34.6.3", "1.2.840.10008.5.1.4.34.6.2", "1.2.840.10008.5.1.4.34.6.5"];
+    &["1.2.840.10008.5.1.4.34.6.3", WATCH, "1.2.840.10008.5.1.4.34.6.5"];
+
+/// Unified Procedure Step - Watch.
+const WATCH: &str = "1.2.840.10008.5.1.4.34.6.2";
 
 /// The SOP Classes, in the order of PS3.4.
 pub const SOP_CLASSES: &[SopClass] = &[

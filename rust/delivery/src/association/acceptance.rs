@@ -15,7 +15,9 @@ use fastdimse_core::pdu::associate::{
 use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 
 use crate::association::negotiation::VERIFICATION;
-use crate::association::negotiation::{OPERATIONS_WINDOW, uid, unlimited};
+use crate::association::negotiation::{
+    Agreement, Context, OPERATIONS_WINDOW, longest_pdu, uid, unlimited,
+};
 
 /// The sub-item that responds to a user identity, without a server response (PS3.7 D.3.3.7.2).
 const USER_IDENTITY_RESPONSE: u8 = 0x59;
@@ -33,6 +35,10 @@ pub struct AcceptorOptions {
     pub max_pdu_length: u32,
     /// The maximum number of outstanding requests; 0 for any number.
     pub window: u16,
+    /// Whether the local side is also an SCP: it performs actions and reports events.
+    pub actions: bool,
+    /// The accepted transfer syntaxes.
+    pub transfer_syntaxes: Vec<TransferSyntax>,
 }
 
 /// An accepted association.
@@ -44,6 +50,10 @@ pub struct Accepted {
     pub called: String,
     /// The accepted presentation contexts, by ID.
     pub contexts: BTreeMap<u8, AcceptedContext>,
+    /// The maximum PDU length that the peer accepts; 0 for no limit.
+    pub max_pdu_length: u32,
+    /// The maximum number of outstanding requests of the local side.
+    pub window: u16,
 }
 
 /// An accepted presentation context.
@@ -53,6 +63,44 @@ pub struct AcceptedContext {
     pub abstract_syntax: String,
     /// The transfer syntax.
     pub transfer_syntax: TransferSyntax,
+    /// Whether the requestor is an SCU of the SOP class: it requests actions, and receives events.
+    pub requestor_is_scu: bool,
+}
+
+impl Accepted {
+    /// The association of this agreement, from the view of the acceptor.
+    pub fn new(calling: &str, called: &str, agreement: &Agreement) -> Self {
+        let contexts = agreement.contexts.iter().map(|(sop_class, context)| {
+            let accepted = AcceptedContext {
+                abstract_syntax: sop_class.clone(),
+                transfer_syntax: context.transfer_syntax,
+                requestor_is_scu: context.is_scu,
+            };
+            (context.id, accepted)
+        });
+        Self {
+            calling: calling.to_owned(),
+            called: called.to_owned(),
+            contexts: contexts.collect(),
+            max_pdu_length: agreement.max_pdu_length,
+            window: agreement.window,
+        }
+    }
+
+    /// What the acceptor may send to the requestor.
+    pub fn of_acceptor(&self) -> Agreement {
+        let contexts = self.contexts.iter().map(|(&id, context)| {
+            let (transfer_syntax, is_scp) = (context.transfer_syntax, context.requestor_is_scu);
+            let of_class = Context { id, transfer_syntax, is_scu: false, is_scp };
+            (context.abstract_syntax.clone(), of_class)
+        });
+        Agreement {
+            contexts: contexts.collect(),
+            refused: BTreeMap::new(),
+            max_pdu_length: self.max_pdu_length,
+            window: self.window,
+        }
+    }
 }
 
 impl AcceptorOptions {
@@ -77,7 +125,11 @@ impl AcceptorOptions {
             }
             if reason == PresentationContextResultReason::Acceptance {
                 let abstract_syntax = uid(&proposed.abstract_syntax);
-                contexts.insert(proposed.id, AcceptedContext { abstract_syntax, transfer_syntax });
+                let requestor_is_scu =
+                    self.requestor_is_scu(&abstract_syntax, &request.user_variables);
+                let context =
+                    AcceptedContext { abstract_syntax, transfer_syntax, requestor_is_scu };
+                contexts.insert(proposed.id, context);
             }
             let transfer_syntax = transfer_syntax.uid().to_owned();
             PresentationContextResult { id: proposed.id, reason, transfer_syntax }
@@ -90,7 +142,22 @@ impl AcceptorOptions {
             presentation_contexts: results.collect(),
             user_variables: self.user_variables(&request.user_variables),
         });
-        (accept, Some(Accepted { calling, called, contexts }))
+        let max_pdu_length = longest_pdu(&request.user_variables);
+        let window = unlimited(operations_performed(&request.user_variables));
+        (accept, Some(Accepted { calling, called, contexts, max_pdu_length, window }))
+    }
+
+    /// Whether the requestor is an SCU: without role selection it is (PS3.7 D.3.3.4).
+    fn requestor_is_scu(&self, sop_class: &str, proposed: &[UserVariableItem]) -> bool {
+        let roles = proposed.iter().find_map(|item| match item {
+            UserVariableItem::ScuScpRoleSelectionSubItem(uid, roles)
+                if self::uid(uid) == sop_class =>
+            {
+                Some(roles)
+            }
+            _ => None,
+        });
+        roles.is_none_or(|roles| roles.scu && self.actions)
     }
 
     fn context(
@@ -103,7 +170,9 @@ impl AcceptorOptions {
             return (reason, TransferSyntax::default());
         }
         let mut syntaxes = proposed.transfer_syntaxes.iter();
-        match syntaxes.find_map(|syntax| TransferSyntax::from_uid(&uid(syntax)).ok()) {
+        let accepted = |syntax: &TransferSyntax| self.transfer_syntaxes.contains(syntax);
+        let known = |uid: &String| TransferSyntax::from_uid(&self::uid(uid)).ok().filter(accepted);
+        match syntaxes.find_map(known) {
             Some(syntax) => (PresentationContextResultReason::Acceptance, syntax),
             None => (
                 PresentationContextResultReason::TransferSyntaxesNotSupported,
@@ -120,20 +189,23 @@ impl AcceptorOptions {
         ];
         for item in proposed {
             match item {
-                // The local side is the SCU of events, so the peer may only be the SCP.
+                // Without actions the local side is the SCU of events, so the peer may only be the
+                // SCP.
                 UserVariableItem::ScuScpRoleSelectionSubItem(sop_class, roles)
                     if self.sop_classes.contains(&uid(sop_class)) =>
                 {
-                    let roles = RequestorRoles { scu: false, scp: roles.scp };
+                    let scu = roles.scu && self.actions;
+                    let roles = RequestorRoles { scu, scp: roles.scp };
                     variables.push(UserVariableItem::ScuScpRoleSelectionSubItem(
                         sop_class.clone(),
                         roles,
                     ));
                 }
                 UserVariableItem::Unknown(OPERATIONS_WINDOW, numbers) => {
-                    let proposed = numbers.first_chunk().map_or(1, |&one| u16::from_be_bytes(one));
-                    let agreed = unlimited(proposed).min(unlimited(self.window));
-                    let response = [agreed, 1].map(u16::to_be_bytes).concat();
+                    let invoked = numbers.first_chunk().map_or(1, |&one| u16::from_be_bytes(one));
+                    let agreed = unlimited(invoked).min(unlimited(self.window));
+                    let performed = operations_performed(proposed);
+                    let response = [agreed, performed].map(u16::to_be_bytes).concat();
                     variables.push(UserVariableItem::Unknown(OPERATIONS_WINDOW, response));
                 }
                 // The user was authenticated before (PS3.7 D.3.3.7.2).
@@ -145,6 +217,17 @@ impl AcceptorOptions {
         }
         variables
     }
+}
+
+/// The number of operations that the peer performs at a time (PS3.7 D.3.3.3); 0 for any number.
+fn operations_performed(proposed: &[UserVariableItem]) -> u16 {
+    let performed = proposed.iter().find_map(|item| match item {
+        UserVariableItem::Unknown(OPERATIONS_WINDOW, numbers) => {
+            numbers.last_chunk().filter(|_| numbers.len() == 4).copied()
+        }
+        _ => None,
+    });
+    performed.map_or(1, u16::from_be_bytes)
 }
 
 /// The user identity of the request (PS3.7 D.3.3.7).

@@ -13,7 +13,7 @@ use fastdimse_core::pdu::associate::{
     APPLICATION_CONTEXT_NAME, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME,
 };
 use fastdimse_core::pdu::write::{MaxPduLength, PDV_HEADER};
-use fastdimse_core::standard::sop_classes::abstract_syntaxes;
+use fastdimse_core::standard::sop_classes::{abstract_syntaxes, abstract_syntaxes_of_action};
 use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 
 use crate::failure::Failure;
@@ -35,8 +35,8 @@ pub struct Proposal {
     pub called: String,
     /// The SOP classes of the events.
     pub sop_classes: Vec<String>,
-    /// Whether the local side proposes to be their SCP.
-    pub scp: bool,
+    /// The role of the local side.
+    pub role: Role,
     /// The transfer syntaxes, in order of preference.
     pub transfer_syntaxes: Vec<TransferSyntax>,
     /// The maximum PDU length that the local side accepts.
@@ -45,6 +45,27 @@ pub struct Proposal {
     pub window: u16,
     /// The user identity, if the peer is to receive one.
     pub user: Option<User>,
+}
+
+/// The role of the local side, which requests the association (PS3.7 D.3.3.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It requests actions and receives events. This is the default role of a requestor.
+    Scu,
+    /// It sends events.
+    Scp,
+    /// Both.
+    Both,
+}
+
+impl Role {
+    fn is_scu(self) -> bool {
+        self != Self::Scp
+    }
+
+    fn is_scp(self) -> bool {
+        self != Self::Scu
+    }
 }
 
 /// A user (PS3.7 D.3.3.7.1).
@@ -84,6 +105,10 @@ pub struct Context {
     pub id: u8,
     /// The transfer syntax.
     pub transfer_syntax: TransferSyntax,
+    /// Whether the local side may request actions.
+    pub is_scu: bool,
+    /// Whether the local side may send events.
+    pub is_scp: bool,
 }
 
 /// The result of the negotiation.
@@ -103,13 +128,44 @@ impl Agreement {
     /// The presentation context for events with this Affected SOP Class UID, which may differ from
     /// the abstract syntax; or the reason why there is none.
     pub fn context(&self, affected: &str) -> Result<&Context, &'static str> {
-        let found = abstract_syntaxes(affected).find_map(|uid| self.contexts.get(uid));
-        found.ok_or_else(|| {
-            let refused = abstract_syntaxes(affected).find_map(|uid| self.refused.get(uid));
-            refused.copied().unwrap_or("it was not proposed")
+        self.find(abstract_syntaxes(affected), |context| context.is_scp, NOT_SCP)
+    }
+
+    /// The presentation context for actions with this Requested SOP Class UID, or the reason why there
+    /// is none.
+    pub fn context_of_action(&self, requested: &str) -> Result<&Context, &'static str> {
+        self.find(abstract_syntaxes_of_action(requested), |context| context.is_scu, NOT_SCU)
+    }
+
+    fn find<'a>(
+        &self,
+        syntaxes: impl Iterator<Item = &'a str> + Clone,
+        has_role: impl Fn(&Context) -> bool,
+        without_role: &'static str,
+    ) -> Result<&Context, &'static str> {
+        let mut found = syntaxes.clone().filter_map(|uid| self.contexts.get(uid)).peekable();
+        let is_accepted = found.peek().is_some();
+        found.find(|context| has_role(context)).ok_or_else(|| {
+            let refused = || syntaxes.clone().find_map(|uid| self.refused.get(uid)).copied();
+            match is_accepted {
+                true => without_role,
+                false => refused().unwrap_or("it was not proposed"),
+            }
         })
     }
 }
+
+const NOT_SCP: &str = "role selection: the local side is not an SCP of the SOP class, which sends \
+     events. Propose the role with role=\"scp\" or role=\"both\". If the peer rejected the SCP role of \
+     the local side: in pynetdicom, add the SOP class with add_supported_context(uid, scu_role=True, \
+     scp_role=True); in Orthanc, set AllowNEventReport for the local AE title";
+/// pynetdicom rejects a presentation context if it rejects the proposed role.
+const REJECTED_WITH_ROLE: &str = "the peer's user rejected it, or the SCP role of the local side (role \
+     selection). If the peer is pynetdicom: add the SOP class with add_supported_context(uid, \
+     scu_role=True, scp_role=True)";
+const NOT_SCU: &str = "role selection: the local side is not an SCU, which requests actions: connect with \
+     role=\"scu\" or role=\"both\". If the peer rejected the role: in pynetdicom, add the SOP class with \
+     add_supported_context(uid, scu_role=True, scp_role=True)";
 
 impl Proposal {
     /// The A-ASSOCIATE-RQ.
@@ -143,14 +199,15 @@ impl Proposal {
         ];
         if self.window != 1 {
             // Operations invoked and performed by the local side.
-            let [invoked, performed] = [self.window, 1].map(u16::to_be_bytes);
+            let performed = if self.role.is_scu() { self.window } else { 1 };
+            let [invoked, performed] = [self.window, performed].map(u16::to_be_bytes);
             let both = [invoked, performed].concat();
             variables.push(UserVariableItem::Unknown(OPERATIONS_WINDOW, both));
         }
         // The SCP sends events (PS3.7 10.1.1). Without role selection the requestor is the SCU
         // (PS3.7 D.3.3.4).
-        let roles = RequestorRoles { scu: false, scp: true };
-        if self.scp {
+        let roles = RequestorRoles { scu: self.role.is_scu(), scp: true };
+        if self.role.is_scp() {
             variables.extend(self.sop_classes.iter().map(|sop_class| {
                 UserVariableItem::ScuScpRoleSelectionSubItem(sop_class.clone(), roles)
             }));
@@ -167,7 +224,9 @@ impl Proposal {
             let of_id = accepted.presentation_contexts.iter().find(|result| result.id == id);
             match self.accepted(sop_class, of_id, &accepted.user_variables) {
                 Ok(transfer_syntax) => {
-                    contexts.insert(sop_class.to_owned(), Context { id, transfer_syntax });
+                    let (is_scu, is_scp) = self.roles(sop_class, &accepted.user_variables);
+                    let context = Context { id, transfer_syntax, is_scu, is_scp };
+                    contexts.insert(sop_class.to_owned(), context);
                 }
                 Err(why) => {
                     refused.insert(sop_class.to_owned(), why);
@@ -192,16 +251,35 @@ impl Proposal {
     ) -> Result<TransferSyntax, &'static str> {
         let result = result.ok_or("the response of the peer does not contain it")?;
         if let Some(why) = reason_of(&result.reason) {
-            return Err(why);
+            let is_user = result.reason == PresentationContextResultReason::UserRejection;
+            return Err(if is_user && self.role.is_scp() { REJECTED_WITH_ROLE } else { why });
         }
-        if self.scp && refuses_scp(variables, sop_class) {
-            return Err("the peer rejected the SCP role of the local side");
+        if self.roles(sop_class, variables) == (false, false) {
+            return Err(NOT_SCP);
         }
         let syntax = TransferSyntax::from_uid(&uid(&result.transfer_syntax));
         syntax
             .ok()
             .filter(|syntax| self.transfer_syntaxes.contains(syntax))
             .ok_or("the peer accepted it with a transfer syntax that was not proposed")
+    }
+
+    /// Whether the local side is SCU, and SCP. A missing sub-item does not reject the role: many peers
+    /// that accept events do not support role selection.
+    fn roles(&self, sop_class: &str, variables: &[UserVariableItem]) -> (bool, bool) {
+        let accepted = variables.iter().find_map(|item| match item {
+            UserVariableItem::ScuScpRoleSelectionSubItem(role_class, roles)
+                if uid(role_class) == sop_class =>
+            {
+                Some(roles)
+            }
+            _ => None,
+        });
+        let (scu, scp) = (self.role.is_scu(), self.role.is_scp());
+        match accepted {
+            Some(roles) if scp => (scu && roles.scu, roles.scp),
+            _ => (scu, scp),
+        }
     }
 
     /// Without a response, one operation is outstanding at a time (PS3.7 D.3.3.3). The response may
@@ -218,17 +296,6 @@ impl Proposal {
             _ => 1,
         }
     }
-}
-
-/// A missing sub-item does not reject the role: many peers that accept events do not support role
-/// selection.
-fn refuses_scp(variables: &[UserVariableItem], sop_class: &str) -> bool {
-    variables.iter().any(|item| match item {
-        UserVariableItem::ScuScpRoleSelectionSubItem(role_class, roles) => {
-            uid(role_class) == sop_class && !roles.scp
-        }
-        _ => false,
-    })
 }
 
 /// The maximum PDU length of an A-ASSOCIATE PDU (PS3.8 D.1); 0 for no limit.

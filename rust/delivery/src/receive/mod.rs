@@ -1,4 +1,5 @@
-//! Receives events on a port (PS3.7 10.1.1).
+//! Receives events and actions on a port (PS3.7 10.1.1 and 10.1.4), and reports events on the
+//! associations of the peers.
 //!
 //! In: connections of peers, and a sink for events.
 //! Out: events as columns, in the order in which they arrived, and reports of failures.
@@ -8,3 +9,4 @@ pub mod event_columns;
 pub mod listener;
 pub mod queue;
 pub mod receiver;
+pub mod reports;

@@ -153,13 +153,20 @@ mod tests {
     use super::*;
     use crate::association::acceptance::Accepted;
     use crate::receive::receiver::Origin;
+    use crate::receive::reports::Reports;
 
     fn chunk(number: u64, length: usize) -> Chunk {
-        let accepted =
-            Accepted { calling: "SCP".to_owned(), called: "SCU".to_owned(), contexts: [].into() };
+        let accepted = Accepted {
+            calling: "SCP".to_owned(),
+            called: "SCU".to_owned(),
+            contexts: [].into(),
+            max_pdu_length: 0,
+            window: 1,
+        };
+        let reports = Reports::closed("not needed");
         let peer = ([127, 0, 0, 1], 104).into();
         Chunk {
-            origin: Arc::new(Origin { number, peer, accepted }),
+            origin: Arc::new(Origin { number, peer, accepted, reports }),
             bytes: vec![0; length],
             events: 1,
             time: SystemTime::now(),

@@ -1,5 +1,5 @@
-//! Receives the events of an association. Each event is passed to the sink before its response is
-//! written.
+//! Receives the events and actions of an association. Each event is passed to the sink before its
+//! response is written.
 
 use std::mem;
 use std::net::TcpStream;
@@ -8,36 +8,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use dicom_ul::pdu::{AssociationRQ, Pdu, UserIdentity};
-use fastdimse_core::command_set::{CommandSet, Message, Value};
-use fastdimse_core::decode::check_uids;
+use fastdimse_core::command_set::{CommandSet, Message};
 use fastdimse_core::field::{Field, Kind};
 use fastdimse_core::pdu::write::{LAST, MaxPduLength, headers, write_message};
 use fastdimse_core::rejection::{Reason, Rejection};
-use fastdimse_core::standard::sop_classes::can_be_sent_on;
 use fastdimse_core::standard::status::describe;
 use rustls::ServerConfig;
 
 use crate::association::acceptance::{
     Accepted, AcceptedContext, AcceptorOptions, unknown_user, user,
 };
-use crate::association::negotiation::VERIFICATION;
-use crate::association::negotiation::{longest_pdu, max_pdu_length};
+use crate::association::negotiation::max_pdu_length;
 use crate::failure::Failure;
 use crate::messages::{Messages, ReceivedMessage};
-use crate::send::echo::C_ECHO_RQ;
+use crate::receive::reports::{NotReported, Reporting, Reports};
+use crate::responses::{
+    RESPONSE, Response, UNRECOGNIZED_OPERATION, refusal, without_long_uids, write_other_response,
+    write_response,
+};
 use crate::timeouts::Deadline;
 use crate::timeouts::Timeouts;
 use crate::transport::connection::{Connection, P_DATA, ended, ended_by};
-
-const RESPONSE: u16 = 0x8000;
-/// Unrecognized operation (PS3.7 C.5.17).
-const UNRECOGNIZED_OPERATION: u16 = 0x0211;
-/// Invalid SOP Instance: the UID violates the rules (PS3.7 C.5).
-const INVALID_SOP_INSTANCE: u16 = 0x0117;
-/// No such SOP Class: the local side does not accept it (PS3.7 C.5).
-const NO_SUCH_SOP_CLASS: u16 = 0x0118;
-/// SOP Class not supported on this presentation context (PS3.7 C.5).
-const SOP_CLASS_NOT_SUPPORTED: u16 = 0x0122;
 
 /// The association on which events were received.
 #[derive(Debug)]
@@ -48,6 +39,8 @@ pub struct Origin {
     pub peer: std::net::SocketAddr,
     /// The accepted association.
     pub accepted: Accepted,
+    /// The events that the local side reports on it.
+    pub reports: Reports,
 }
 
 /// Events of one association, in the order of arrival.
@@ -63,35 +56,30 @@ pub struct Chunk {
     pub time: SystemTime,
 }
 
-/// The response to an event.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EventResponse {
-    /// The Status (PS3.7 10.1.1.1.8).
-    pub status: u16,
-    /// The Event Reply, in the transfer syntax of the event's presentation context.
-    pub event_reply: Option<Vec<u8>>,
-}
-
-impl EventResponse {
-    /// Success.
-    pub const SUCCESS: Self = Self { status: 0, event_reply: None };
-}
-
-/// Receives events. A response is written only after [`EventSink::receive`] has returned for its
-/// event.
+/// Receives events and actions. The response to an event is written only after
+/// [`EventSink::receive`] has returned for it.
 pub trait EventSink: Send + Sync {
     /// The response to an event, if it is known before [`EventSink::receive`]: for all events
     /// or for none.
     fn response(
         &self,
         event: &CommandSet<'_>,
-        data_set: &[u8],
-        context_id: u8,
-        origin: &Origin,
-    ) -> Option<EventResponse>;
+        received: &ReceivedMessage<'_>,
+        origin: &Arc<Origin>,
+    ) -> Option<Response>;
 
     /// Receives events.
     fn receive(&self, chunk: Chunk) -> Delivered;
+
+    /// Performs an action, and returns the response; `None` if actions are not supported.
+    fn action(
+        &self,
+        _action: &CommandSet<'_>,
+        _received: &ReceivedMessage<'_>,
+        _origin: &Arc<Origin>,
+    ) -> Option<Response> {
+        None
+    }
 }
 
 /// How a sink has received a chunk.
@@ -175,18 +163,27 @@ pub fn serve(
         connection.end();
         return Ok(());
     };
+    let window = accepted.window;
+    let reports = match acceptor.actions {
+        true => Reports::new().map_err(Failure::Io)?,
+        false => Reports::closed("the listener has no action_handler, so it cannot report events"),
+    };
     let mut receiver = Receiver {
         service,
         sink,
         report,
-        max_pdu_length: max_pdu_length(longest_pdu(&request.user_variables)),
-        origin: Arc::new(Origin { number, peer, accepted }),
+        max_pdu_length: max_pdu_length(accepted.max_pdu_length),
+        origin: Arc::new(Origin { number, peer, accepted, reports }),
+        reporting: Reporting::new(window),
         messages: Messages::new(service.max_message_length),
         chunk: Vec::new(),
         events: 0,
         responses: Vec::new(),
     };
-    match receiver.receive_all(&mut connection) {
+    let received = receiver.receive_all(&mut connection);
+    let ended = NotReported::from(received.as_ref().err().unwrap_or(&Failure::Released));
+    receiver.reporting.end(&receiver.origin.reports, &ended);
+    match received {
         Ok(()) => {
             connection.end();
             Ok(())
@@ -233,6 +230,7 @@ struct Receiver<'a> {
     /// The maximum PDU length that the peer accepts.
     max_pdu_length: MaxPduLength,
     messages: Messages,
+    reporting: Reporting,
     /// Events for the sink, each in its own PDUs.
     chunk: Vec<u8>,
     /// The number of these events.
@@ -256,19 +254,29 @@ impl Receiver<'_> {
                 self.responses.clear();
                 self.responses.shrink_to(MAX_HELD_BYTES);
             }
-            match read? {
-                Read::Release => {
-                    connection.write_pdu(&Pdu::ReleaseRP)?;
-                    return self.check_complete("released the association");
-                }
-                Read::Some => continue,
-                Read::All => {}
+            let read = read?;
+            if let Read::Release = read {
+                connection.write_pdu(&Pdu::ReleaseRP)?;
+                return self.check_complete("released the association");
+            }
+            // After the response to the action that they follow.
+            self.reporting.send(connection, &self.origin.reports)?;
+            if let Read::Some = read {
+                continue;
             }
             self.service.check_stopping()?;
             if self.messages.incomplete().is_some() {
                 connection.acknowledge();
             }
-            match connection.fill(Deadline::after(self.service.timeouts.response)) {
+            let timeout = self.service.timeouts.response;
+            self.reporting.check_timeout(timeout)?;
+            let deadline = Deadline::after(timeout);
+            if let Some(waker) = self.origin.reports.waker()
+                && !connection.wait_for_data(waker, deadline)?
+            {
+                continue;
+            }
+            match connection.fill(deadline) {
                 Err(closed @ Failure::Closed(_)) => {
                     self.service.check_stopping()?;
                     self.check_complete("closed the connection")?;
@@ -322,28 +330,28 @@ impl Receiver<'_> {
         self.check_context(arrived.context_id)?;
         match &arrived.message {
             Message::Event { command_set, .. } if command_set.kind == Kind::Request => {
-                self.process_event(command_set, arrived)?;
+                self.process_event(command_set, arrived)
+            }
+            Message::Action { command_set, .. } if command_set.kind == Kind::ActionRequest => {
+                self.process_action(command_set, arrived)
             }
             Message::Other { command_field, message_id: Some(id), .. }
                 if command_field & RESPONSE == 0 =>
             {
                 let (max, responses) = (self.max_pdu_length, &mut self.responses);
                 write_other_response(*command_field, *id, arrived.context_id, max, responses);
+                Ok(())
             }
-            Message::Action { command_set, .. }
-                if !command_set.kind.is_response()
-                    && let Some(id) = command_set.get(Field::MessageID).us() =>
-            {
-                let command_field = command_set.kind.command_field();
-                let (max, responses) = (self.max_pdu_length, &mut self.responses);
-                write_other_response(command_field, id, arrived.context_id, max, responses);
+            message => {
+                if self.reporting.respond(arrived)?.is_some() {
+                    (self.report)(format!(
+                        "{} was ignored: it is not a response to an outstanding request",
+                        message.name()
+                    ));
+                }
+                Ok(())
             }
-            message => (self.report)(format!(
-                "{} was ignored: it is not a response to an outstanding request",
-                message.name()
-            )),
         }
-        Ok(())
     }
 
     fn process_event(
@@ -356,16 +364,10 @@ impl Receiver<'_> {
             // An event that cannot get a response is not given to the sink.
             return Err(Rejection::new(Reason::MissingElement("Message ID (0000,0110)")).into());
         };
-        if let Some((status, reason)) = self.refusal(event, context_id) {
-            (self.report)(format!(
-                "an event was refused with Status {}: Message ID {message_id}, {reason}",
-                describe(status)
-            ));
-            let response = EventResponse { status, event_reply: None };
-            self.respond(&without_long_uids(*event), &response, context_id);
+        if self.refuse(event, message_id, context_id) {
             return Ok(());
         }
-        let response = self.sink.response(event, data_set, context_id, &self.origin);
+        let response = self.sink.response(event, arrived, &self.origin);
         let write = |out: &mut Vec<u8>| out.extend_from_slice(command_set);
         write_message(&mut self.chunk, context_id, MaxPduLength::UNLIMITED, write, data_set);
         if event.data_set && data_set.is_empty() {
@@ -379,29 +381,48 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    /// The Status and the reason for an event that is not given to the sink (PS3.7 10.1.1.1.8).
-    fn refusal(&self, event: &CommandSet<'_>, context_id: u8) -> Option<(u16, String)> {
-        if let Err(rejection) = check_uids(event) {
-            let status = match rejection.field {
-                Some(Field::AffectedSOPClassUID) => NO_SUCH_SOP_CLASS,
-                _ => INVALID_SOP_INSTANCE,
-            };
-            return Some((status, rejection.to_string()));
-        }
-        let class = String::from_utf8_lossy(event.get(Field::AffectedSOPClassUID).text()?);
-        let negotiated = &self.origin.accepted.contexts.get(&context_id)?.abstract_syntax;
-        if can_be_sent_on(&class, negotiated) {
-            return None;
-        }
-        let status = match self.service.acceptor.sop_classes.contains(&*class) {
-            true => SOP_CLASS_NOT_SUPPORTED,
-            false => NO_SUCH_SOP_CLASS,
+    fn process_action(
+        &mut self,
+        action: &CommandSet<'_>,
+        arrived: &ReceivedMessage<'_>,
+    ) -> Result<(), Failure> {
+        let Some(message_id) = action.get(Field::MessageID).us() else {
+            return Err(Rejection::new(Reason::MissingElement("Message ID (0000,0110)")).into());
         };
-        Some((status, format!("{class} is not allowed on a presentation context of {negotiated}")))
+        if self.refuse(action, message_id, arrived.context_id) {
+            return Ok(());
+        }
+        let response = self.sink.action(action, arrived, &self.origin).unwrap_or_else(|| {
+            (self.report)(format!(
+                "an action was refused with Status {}: Message ID {message_id}, the listener has no \
+                 action_handler",
+                describe(UNRECOGNIZED_OPERATION)
+            ));
+            Response::of_status(UNRECOGNIZED_OPERATION)
+        });
+        self.respond(action, &response, arrived.context_id);
+        Ok(())
     }
 
-    fn respond(&mut self, event: &CommandSet<'_>, response: &EventResponse, context_id: u8) {
-        write_response(event, response, context_id, self.max_pdu_length, &mut self.responses);
+    /// Refuses a request that is not given to the sink; returns whether it did (PS3.7 10.1.1.1.8).
+    fn refuse(&mut self, request: &CommandSet<'_>, message_id: u16, context_id: u8) -> bool {
+        let is_served = |class: &str| self.service.acceptor.sop_classes.contains(class);
+        let contexts = &self.origin.accepted.contexts;
+        let Some((status, reason)) = refusal(request, context_id, contexts, is_served) else {
+            return false;
+        };
+        let what = if request.kind == Kind::ActionRequest { "action" } else { "event" };
+        (self.report)(format!(
+            "an {what} was refused with Status {}: Message ID {message_id}, {reason}",
+            describe(status)
+        ));
+        let response = Response::of_status(status);
+        self.respond(&without_long_uids(*request), &response, context_id);
+        true
+    }
+
+    fn respond(&mut self, request: &CommandSet<'_>, response: &Response, context_id: u8) {
+        write_response(request, response, context_id, self.max_pdu_length, &mut self.responses);
     }
 
     /// Gives the complete events to the sink, and adds their responses if these are not known yet.
@@ -426,57 +447,9 @@ impl Receiver<'_> {
         let mut statuses = statuses.into_iter();
         Messages::new(usize::MAX).add(events, |arrived| {
             let status = statuses.next().ok_or(Failure::Internal)?;
-            let response = EventResponse { status, event_reply: None };
+            let response = Response::of_status(status);
             self.respond(&arrived.message.event()?, &response, arrived.context_id);
             Ok(())
         })
     }
-}
-
-/// The event without UIDs that are too long for a response.
-fn without_long_uids(mut event: CommandSet<'_>) -> CommandSet<'_> {
-    while let Err(Rejection { field: Some(field), .. }) = check_uids(&event) {
-        event.set(field, Value::Absent);
-    }
-    event
-}
-
-/// Appends the response to an event.
-fn write_response(
-    request: &CommandSet<'_>,
-    response: &EventResponse,
-    context_id: u8,
-    max_pdu_length: MaxPduLength,
-    responses: &mut Vec<u8>,
-) {
-    let mut command_set = CommandSet::new(Kind::Response, response.event_reply.is_some());
-    for field in [Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID, Field::EventTypeID] {
-        command_set.set(field, request.get(field));
-    }
-    let id = request.get(Field::MessageID).us().unwrap_or(0);
-    command_set.set(Field::MessageIDBeingRespondedTo, Value::Us(id));
-    command_set.set(Field::Status, Value::Us(response.status));
-    let write = |out: &mut Vec<u8>| command_set.write(out);
-    let reply = response.event_reply.as_deref().unwrap_or_default();
-    write_message(responses, context_id, max_pdu_length, write, reply);
-}
-
-/// Appends the response to another request.
-fn write_other_response(
-    command_field: u16,
-    message_id: u16,
-    context_id: u8,
-    max_pdu_length: MaxPduLength,
-    responses: &mut Vec<u8>,
-) {
-    let status = if command_field == C_ECHO_RQ { 0 } else { UNRECOGNIZED_OPERATION };
-    let mut response = CommandSet::new(Kind::Response, false);
-    if command_field == C_ECHO_RQ {
-        // PS3.7 9.3.5.2.
-        response.set(Field::AffectedSOPClassUID, Value::Text(VERIFICATION.as_bytes()));
-    }
-    response.set(Field::MessageIDBeingRespondedTo, Value::Us(message_id));
-    response.set(Field::Status, Value::Us(status));
-    let write = |out: &mut Vec<u8>| response.write_as(command_field | RESPONSE, out);
-    write_message(responses, context_id, max_pdu_length, write, &[]);
 }

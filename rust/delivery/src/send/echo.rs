@@ -12,13 +12,13 @@ use crate::association::negotiation::{Proposal, max_pdu_length};
 use crate::association::request::associate;
 use crate::failure::Failure;
 use crate::messages::Messages;
+use crate::responses::C_ECHO_RQ;
 use crate::timeouts::Deadline;
 use crate::timeouts::Timeouts;
 use crate::transport::connection::{Connection, P_DATA, ended};
 use crate::transport::tls::ClientTls;
 
-/// Command Fields of C-ECHO-RQ and C-ECHO-RSP (PS3.7 E.1).
-pub(crate) const C_ECHO_RQ: u16 = 0x0030;
+/// Command Field of C-ECHO-RSP (PS3.7 E.1).
 const C_ECHO_RSP: u16 = 0x8030;
 const MESSAGE_ID: u16 = 1;
 

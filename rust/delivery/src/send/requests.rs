@@ -7,11 +7,12 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, LargeStringArray, RecordBatch, UInt8Array};
 use arrow_cast::cast;
 use arrow_schema::{DataType, Field as Column, Schema};
+use arrow_select::concat::concat_batches;
+use fastdimse_core::action_columns::ActionColumns;
 use fastdimse_core::columns::bytes::ByteColumn;
 use fastdimse_core::command_set::Message;
 use fastdimse_core::data_set::encode::DataSetOptions;
-use fastdimse_core::encode::encode_structured;
-use fastdimse_core::encode::{self, Encoded, encode};
+use fastdimse_core::encode::{self, Encoded, encode, encode_actions, encode_structured};
 use fastdimse_core::event_columns::{EventColumns, TRANSFER_SYNTAX_UID, is_structured};
 use fastdimse_core::field::Field;
 use fastdimse_core::options::{Framing, OnInvalid};
@@ -47,7 +48,7 @@ pub fn encode_requests(
     first_row: u64,
     conformant_uids: bool,
 ) -> Result<EncodedRequests, SchemaError> {
-    let contexts = contexts(batch, encoded_in, agreement, first_row, &mut rejections)?;
+    let contexts = contexts(batch, &EVENTS, encoded_in, agreement, first_row, &mut rejections)?;
     let batch = with_context_ids(batch, &contexts);
     let mut columns = Vec::new();
     for (part, row, syntax) in in_one_syntax(&batch, &contexts) {
@@ -57,31 +58,89 @@ pub fn encode_requests(
         rejections.extend(found);
     }
     keep_first_of_row(&mut rejections);
-    let options = encode::Options {
-        context_id: 1,
-        max_pdu_length: max_pdu_length(agreement.max_pdu_length),
-        framing: Framing::PData,
-        on_invalid: OnInvalid::Skip,
-        conformant_uids,
-    };
+    let options = options(agreement, conformant_uids);
     let encoded =
         encode(&columns, &options, first_row, rejections).expect("invalid rows are skipped");
     let message_ids = message_ids(&encoded.bytes);
     Ok(EncodedRequests { encoded, message_ids })
 }
 
+/// Encodes rows of actions as [`encode_requests`] encodes events.
+///
+/// # Errors
+///
+/// If the columns are not those of actions.
+pub fn encode_action_requests(
+    batch: &RecordBatch,
+    mut rejections: Vec<Rejection>,
+    encoded_in: TransferSyntax,
+    agreement: &Agreement,
+    first_row: u64,
+    conformant_uids: bool,
+) -> Result<EncodedRequests, SchemaError> {
+    let contexts = contexts(batch, &ACTIONS, encoded_in, agreement, first_row, &mut rejections)?;
+    let mut parts = Vec::new();
+    for (part, row, syntax) in in_one_syntax(batch, &contexts) {
+        let options = DataSetOptions { syntax, conformant_uids };
+        let (part, found) = encode_structured(&part, options, first_row + row as u64)?;
+        rejections.extend(found);
+        parts.push(part);
+    }
+    let batch = match parts.first() {
+        Some(first) => &concat_batches(&first.schema(), &parts).expect("they have one schema"),
+        None => batch,
+    };
+    keep_first_of_row(&mut rejections);
+    let ids: Vec<u8> = contexts.iter().map(|one| one.map_or(1, |context| context.id)).collect();
+    let options = options(agreement, conformant_uids);
+    let columns = ActionColumns::new(batch)?;
+    let encoded = encode_actions(&columns, &ids, &options, first_row, rejections);
+    let message_ids = message_ids(&encoded.bytes);
+    Ok(EncodedRequests { encoded, message_ids })
+}
+
+fn options(agreement: &Agreement, conformant_uids: bool) -> encode::Options {
+    encode::Options {
+        context_id: 1,
+        max_pdu_length: max_pdu_length(agreement.max_pdu_length),
+        framing: Framing::PData,
+        on_invalid: OnInvalid::Skip,
+        conformant_uids,
+    }
+}
+
+/// The fields of a kind of request, and how to find its presentation context.
+struct RequestFields {
+    sop_class: Field,
+    information: Field,
+    context: for<'a> fn(&'a Agreement, &str) -> Result<&'a Context, &'static str>,
+}
+
+const EVENTS: RequestFields = RequestFields {
+    sop_class: Field::AffectedSOPClassUID,
+    information: Field::EventInformation,
+    context: |agreement, class| agreement.context(class),
+};
+
+const ACTIONS: RequestFields = RequestFields {
+    sop_class: Field::RequestedSOPClassUID,
+    information: Field::ActionInformation,
+    context: |agreement, class| agreement.context_of_action(class),
+};
+
 /// The presentation context of each row. Adds a rejection to `rejections` if a row has none, or is
 /// not a request; a row without a SOP class is rejected by the encoder.
 fn contexts<'a>(
     batch: &RecordBatch,
+    fields: &RequestFields,
     encoded_in: TransferSyntax,
     agreement: &'a Agreement,
     first_row: u64,
     rejections: &mut Vec<Rejection>,
 ) -> Result<Vec<Option<&'a Context>>, SchemaError> {
     let syntaxes = transfer_syntaxes(batch)?;
-    let classes = sop_classes(batch);
-    let encoded = batch.column_by_name(Field::EventInformation.keyword());
+    let classes = sop_classes(batch, fields.sop_class);
+    let encoded = batch.column_by_name(fields.information.keyword());
     let encoded = encoded.filter(|column| !matches!(column.data_type(), DataType::Struct(_)));
     let answered = batch.column_by_name(Field::MessageIDBeingRespondedTo.keyword());
     let is_there = |column: Option<&ArrayRef>, row| column.is_some_and(|one| one.is_valid(row));
@@ -94,11 +153,11 @@ fn contexts<'a>(
             return refuse(Field::MessageIDBeingRespondedTo, Reason::NotARequest);
         }
         let class = classes.as_ref().filter(|classes| classes.is_valid(row))?.value(row);
-        let found = match agreement.context(class) {
+        let found = match (fields.context)(agreement, class) {
             Ok(found) => found,
             Err(why) => {
                 let reason = Reason::NoContext { sop_class: class.into(), why };
-                return refuse(Field::AffectedSOPClassUID, reason);
+                return refuse(fields.sop_class, reason);
             }
         };
         let uid = syntaxes.as_ref().and_then(|syntaxes| syntaxes.get(row));
@@ -106,7 +165,7 @@ fn contexts<'a>(
         if found.transfer_syntax.uid().as_bytes() != uid && is_there(encoded, row) {
             let encoded = String::from_utf8_lossy(uid).into();
             let accepted = found.transfer_syntax.uid().into();
-            return refuse(Field::EventInformation, Reason::OtherSyntax { encoded, accepted });
+            return refuse(fields.information, Reason::OtherSyntax { encoded, accepted });
         }
         Some(found)
     };
@@ -124,8 +183,8 @@ fn transfer_syntaxes(batch: &RecordBatch) -> Result<Option<ByteColumn>, SchemaEr
     })
 }
 
-fn sop_classes(batch: &RecordBatch) -> Option<LargeStringArray> {
-    let column = batch.column_by_name(Field::AffectedSOPClassUID.keyword())?;
+fn sop_classes(batch: &RecordBatch, field: Field) -> Option<LargeStringArray> {
+    let column = batch.column_by_name(field.keyword())?;
     Some(cast(column, &DataType::LargeUtf8).ok()?.as_string().clone())
 }
 
@@ -169,7 +228,9 @@ fn in_one_syntax(
 fn message_ids(pdus: &[u8]) -> Vec<u16> {
     let mut ids = Vec::new();
     let found = Messages::new(usize::MAX).add(pdus, |arrived| {
-        if let Message::Event { command_set, .. } = arrived.message {
+        if let Message::Event { command_set, .. } | Message::Action { command_set, .. } =
+            arrived.message
+        {
             ids.extend(command_set.get(Field::MessageID).us());
         }
         Ok(())

@@ -1,53 +1,27 @@
-//! Sends events to a peer, with as many outstanding as agreed, and matches each response with its
-//! event.
+//! Sends requests to a peer, with as many outstanding as agreed, and matches each response with its
+//! request. Events that the peer reports meanwhile are served.
 
-use std::collections::HashMap;
 use std::net::ToSocketAddrs;
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use fastdimse_core::command_set::Message;
-use fastdimse_core::field::{Field, Kind};
+use fastdimse_core::field::Kind;
 
-use crate::association::negotiation::{Agreement, Proposal};
+use crate::association::acceptance::Accepted;
+use crate::association::negotiation::{Agreement, Proposal, max_pdu_length};
 use crate::association::request::associate;
 use crate::failure::Failure;
-use crate::messages::{Messages, ReceivedMessage};
+use crate::messages::Messages;
+use crate::outstanding::{MatchedResponse, Outstanding, Requests};
+use crate::receive::receiver::{EventSink, Origin};
+use crate::receive::reports::Reports;
+use crate::responses::{RESPONSE, Response};
+use crate::send::events_of_peer::{EventsOfPeer, WaitingEvent};
 use crate::timeouts::Timeouts;
 use crate::timeouts::{Deadline, POLL_INTERVAL};
 use crate::transport::connection::{Connection, P_DATA, ended};
 use crate::transport::tls::ClientTls;
-
-/// Encoded requests.
-#[derive(Debug, Clone, Copy)]
-pub struct Requests<'a> {
-    /// Their PDUs.
-    pub bytes: &'a [u8],
-    /// The offset of each request, and the end of the last one.
-    pub offsets: &'a [i64],
-    /// The Message IDs.
-    pub message_ids: &'a [u16],
-    /// The number of the first request, counted over all that are sent.
-    pub first: u64,
-}
-
-impl Requests<'_> {
-    fn pdus(&self, from: usize, to: usize) -> &[u8] {
-        &self.bytes[self.offsets[from] as usize..self.offsets[to] as usize]
-    }
-}
-
-/// The response to an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MatchedResponse {
-    /// The number of the event.
-    pub request: u64,
-    /// The Status (PS3.7 10.1.1.1.8).
-    pub status: u16,
-    /// The time from writing the request to reading the response.
-    pub latency: Duration,
-    /// When the response was read.
-    pub time: SystemTime,
-}
 
 /// How sending continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,29 +40,23 @@ pub type ControlFn<'a> = &'a mut dyn FnMut(Instant) -> Control;
 /// The maximum number of unexpected responses to keep: a peer may send any number.
 const MAX_UNEXPECTED: usize = 1000;
 
-#[derive(Debug, Clone, Copy)]
-struct Outstanding {
-    request: u64,
-    sent: Instant,
-}
-
-/// An association on which the local side sends events.
+/// An association that the local side requested.
 #[derive(Debug)]
 pub struct Sender {
     connection: Connection,
     agreement: Agreement,
     timeouts: Timeouts,
     messages: Messages,
-    outstanding: HashMap<u16, Outstanding>,
-    /// When the last response was read, or the first outstanding request was written.
-    last_response: Instant,
+    outstanding: Outstanding,
+    events: EventsOfPeer,
     /// When `control` was called last.
     control_called: Instant,
     unexpected_responses: Vec<Box<str>>,
 }
 
 impl Sender {
-    /// Establishes an association.
+    /// Establishes an association. Events that the peer reports are passed to `sink`; without it they
+    /// wait for [`Sender::wait_for_event`].
     ///
     /// # Errors
     ///
@@ -98,15 +66,23 @@ impl Sender {
         tls: Option<&ClientTls>,
         proposal: &Proposal,
         timeouts: Timeouts,
+        sink: Option<Arc<dyn EventSink>>,
     ) -> Result<Self, Failure> {
-        let (connection, agreement) = associate(address, tls, proposal, &timeouts)?;
+        let (mut connection, agreement) = associate(address, tls, proposal, &timeouts)?;
+        let origin = Origin {
+            number: 0,
+            peer: connection.peer_address()?,
+            accepted: Accepted::new(&proposal.calling, &proposal.called, &agreement),
+            reports: Reports::closed("the local side requested the association: use send()"),
+        };
+        let longest = max_pdu_length(agreement.max_pdu_length);
         Ok(Self {
             connection,
-            agreement,
             timeouts,
             messages: Messages::default(),
-            outstanding: HashMap::new(),
-            last_response: Instant::now(),
+            outstanding: Outstanding::new(agreement.window),
+            events: EventsOfPeer::new(sink, Arc::new(origin), longest),
+            agreement,
             control_called: Instant::now(),
             unexpected_responses: Vec::new(),
         })
@@ -122,7 +98,7 @@ impl Sender {
         &self.unexpected_responses
     }
 
-    /// Sends requests, and appends the responses that arrive meanwhile to `responses`. `sent` is
+    /// Sends requests of this kind, and appends the responses that arrive meanwhile to `responses`. `sent` is
     /// the number of requests sent, also after a failure; it is lower than the number given if
     /// `control` has stopped the sending.
     ///
@@ -132,6 +108,7 @@ impl Sender {
     pub fn send(
         &mut self,
         requests: Requests<'_>,
+        kind: Kind,
         sent: &mut usize,
         responses: &mut Vec<MatchedResponse>,
         control: ControlFn<'_>,
@@ -145,7 +122,7 @@ impl Sender {
                 Control::StopSending => break,
                 Control::Cancel => return Err(Failure::Interrupted),
             }
-            let end = self.register(&requests, *sent, now);
+            let end = self.outstanding.register(&requests, kind, *sent, now);
             if end == *sent {
                 self.receive(responses, control)?;
                 continue;
@@ -158,23 +135,6 @@ impl Sender {
             }
         }
         Ok(())
-    }
-
-    /// Registers the requests, from this one on, that can be sent, and returns their end. A Message
-    /// ID is not reused while it is outstanding (PS3.7 10.1.1.1.1).
-    fn register(&mut self, requests: &Requests<'_>, from: usize, sent: Instant) -> usize {
-        let window = usize::from(self.agreement.window);
-        if self.outstanding.is_empty() {
-            self.last_response = sent;
-        }
-        for (place, &id) in requests.message_ids.iter().enumerate().skip(from) {
-            if self.outstanding.len() >= window || self.outstanding.contains_key(&id) {
-                return place;
-            }
-            let request = requests.first + place as u64;
-            self.outstanding.insert(id, Outstanding { request, sent });
-        }
-        requests.message_ids.len()
     }
 
     /// Waits for all outstanding responses.
@@ -199,48 +159,104 @@ impl Sender {
         responses: &mut Vec<MatchedResponse>,
         control: ControlFn<'_>,
     ) -> Result<(), Failure> {
-        match self.connection.fill(Deadline::after(self.timeouts.response.min(POLL_INTERVAL))) {
+        self.receive_until(Deadline::after(self.timeouts.response), responses, control)
+    }
+
+    /// As [`Sender::receive`], and returns at the deadline.
+    fn receive_until(
+        &mut self,
+        deadline: Deadline,
+        responses: &mut Vec<MatchedResponse>,
+        control: ControlFn<'_>,
+    ) -> Result<(), Failure> {
+        match self.connection.fill(Deadline::after(deadline.left().min(POLL_INTERVAL))) {
             // The response timeout is checked below.
             Err(Failure::ReadTimeout(_)) => {}
             filled => filled?,
         }
         let (now, time) = (Instant::now(), SystemTime::now());
-        let Self { connection, messages, outstanding, last_response, unexpected_responses, .. } =
-            self;
+        let Self { connection, messages, outstanding, events, unexpected_responses, .. } = self;
         let mut unexpected = |text| {
             if unexpected_responses.len() < MAX_UNEXPECTED {
                 unexpected_responses.push(text);
             }
         };
-        while let Some(raw) = connection.next_read()? {
-            if raw.kind != P_DATA {
-                return Err(ended(raw));
-            }
-            messages.add(raw.bytes, |arrived| {
-                match id_and_status(&arrived) {
-                    Some((id, status)) => match outstanding.remove(&id) {
-                        Some(Outstanding { request, sent }) => {
-                            *last_response = now;
-                            responses.push(MatchedResponse {
-                                request,
-                                status,
-                                latency: now - sent,
-                                time,
-                            });
-                        }
-                        None => unexpected(
-                            format!("a response to Message ID {id}, which is not outstanding")
-                                .into(),
-                        ),
-                    },
-                    None => unexpected(describe(&arrived.message)),
-                }
-                Ok(())
-            })?;
+        // The responses to what has arrived are written even if the association then fails.
+        let mut result = Ok(());
+        while result.is_ok() {
+            result = match connection.next_read() {
+                Ok(None) => break,
+                Ok(Some(raw)) if raw.kind != P_DATA => Err(ended(raw)),
+                Ok(Some(raw)) => messages.add(raw.bytes, |arrived| {
+                    if is_request(&arrived.message) {
+                        events.serve(&arrived)?.into_iter().for_each(&mut unexpected);
+                        return Ok(());
+                    }
+                    match outstanding.respond(&arrived, now, time) {
+                        Ok(response) => responses.push(response),
+                        Err(Ok(text)) => unexpected(text),
+                        Err(Err(failure)) => return Err(failure),
+                    }
+                    Ok(())
+                }),
+                Err(failure) => Err(failure),
+            };
         }
+        self.write_responses()?;
+        result?;
         // Messages that are not responses do not extend the response timeout.
-        self.check_response_timeout(now)?;
+        self.outstanding.check_timeout(now, self.timeouts.response)?;
         self.check_interrupt(now, control)
+    }
+
+    fn write_responses(&mut self) -> Result<(), Failure> {
+        let responses = self.events.take_responses();
+        if responses.is_empty() { Ok(()) } else { self.connection.write(&responses) }
+    }
+
+    /// Waits until an event waits for its response, and returns it; `None` at the deadline, or when the
+    /// sink has received `most` events since the call.
+    ///
+    /// # Errors
+    ///
+    /// If the association fails.
+    pub fn wait_for_event(
+        &mut self,
+        deadline: Deadline,
+        most: u64,
+        control: ControlFn<'_>,
+    ) -> Result<Option<WaitingEvent>, Failure> {
+        let end = self.events.received().saturating_add(most);
+        let mut responses = Vec::new();
+        loop {
+            if let Some(event) = self.events.take() {
+                return Ok(Some(event));
+            }
+            if deadline.left().is_zero() || self.events.received() >= end {
+                return Ok(None);
+            }
+            self.receive_until(deadline, &mut responses, control)?;
+        }
+    }
+
+    /// Responds to an event that [`Sender::wait_for_event`] returned.
+    ///
+    /// # Errors
+    ///
+    /// If the association fails.
+    pub fn respond(&mut self, event: &WaitingEvent, response: &Response) -> Result<(), Failure> {
+        self.events.respond(event, response)?;
+        self.write_responses()
+    }
+
+    /// The number of events that the sink received.
+    pub fn received_events(&self) -> u64 {
+        self.events.received()
+    }
+
+    /// The association, as the peer's events have it.
+    pub fn origin(&self) -> &Arc<Origin> {
+        self.events.origin()
     }
 
     /// Calls `control`, unless it was called just before.
@@ -252,14 +268,6 @@ impl Sender {
         match control(now) {
             Control::Cancel => Err(Failure::Interrupted),
             Control::Continue | Control::StopSending => Ok(()),
-        }
-    }
-
-    fn check_response_timeout(&self, now: Instant) -> Result<(), Failure> {
-        let timeout = self.timeouts.response;
-        match !self.outstanding.is_empty() && now - self.last_response >= timeout {
-            true => Err(Failure::ReadTimeout(timeout)),
-            false => Ok(()),
         }
     }
 
@@ -283,19 +291,7 @@ impl Sender {
     }
 }
 
-fn id_and_status(arrived: &ReceivedMessage<'_>) -> Option<(u16, u16)> {
-    let Message::Event { command_set, .. } = &arrived.message else { return None };
-    let is_response = command_set.kind == Kind::Response;
-    let number = |field| command_set.get(field).us().filter(|_| is_response);
-    Some((number(Field::MessageIDBeingRespondedTo)?, number(Field::Status)?))
-}
-
-fn describe(message: &Message<'_>) -> Box<str> {
-    match message {
-        Message::Event { command_set, .. } if command_set.kind == Kind::Request => {
-            "an N-EVENT-REPORT-RQ".into()
-        }
-        Message::Event { .. } => "a response without a Message ID or Status".into(),
-        other => format!("a message with Command Field {:#06x}", other.command_field()).into(),
-    }
+/// Whether the message is a request, which has a Message ID (PS3.7 E.1).
+fn is_request(message: &Message<'_>) -> bool {
+    message.command_field() & RESPONSE == 0
 }

@@ -1,7 +1,7 @@
 //! A connection that carries PDUs (PS3.8 9.3).
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
@@ -20,6 +20,7 @@ use crate::failure::Failure;
 use crate::timeouts::{Deadline, POLL_INTERVAL, Timeouts, check_interrupt};
 use crate::transport::socket::Socket;
 use crate::transport::tls::{ClientTls, Stream};
+use crate::transport::waker::Waker;
 
 const ASSOCIATE_REQUEST: u8 = 0x01;
 
@@ -194,6 +195,26 @@ impl Connection {
         }
     }
 
+    /// Waits until there is data to read, or another thread calls [`Waker::wake`]; returns whether
+    /// there is data.
+    pub fn wait_for_data(&mut self, waker: &Waker, deadline: Deadline) -> Result<bool, Failure> {
+        if self.stream.has_data() {
+            return Ok(true);
+        }
+        let late = Failure::ReadTimeout(deadline.timeout());
+        let left = deadline.left();
+        if left.is_zero() {
+            return Err(late);
+        }
+        let waited = waker.wait(self.stream.socket().tcp(), left);
+        waited.map_err(|error| Failure::from_io(error, late))
+    }
+
+    /// The address of the peer.
+    pub fn peer_address(&mut self) -> Result<SocketAddr, Failure> {
+        self.stream.socket().tcp().peer_addr().map_err(Failure::Connect)
+    }
+
     /// Waits for a PDU.
     pub fn wait_for_raw(&mut self, deadline: Deadline) -> Result<RawPdu<'_>, Failure> {
         let length = loop {
@@ -257,6 +278,10 @@ impl Connection {
         use AbortRQServiceProviderReason::{InvalidPduParameter, UnexpectedPdu, UnrecognizedPdu};
         let reason = match failure {
             Failure::NoContext(_) | Failure::Internal => return self.abort(),
+            Failure::Released => {
+                let _ = self.write_pdu(&Pdu::ReleaseRP);
+                return self.end();
+            }
             Failure::Interrupted => {
                 self.stream.socket().shorten_timeouts();
                 return self.abort();

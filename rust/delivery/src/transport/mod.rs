@@ -7,3 +7,4 @@
 pub mod connection;
 pub mod socket;
 pub mod tls;
+pub mod waker;

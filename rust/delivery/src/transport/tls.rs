@@ -307,6 +307,17 @@ impl Stream {
         }
     }
 
+    /// Whether decrypted data can be read without data of the socket.
+    pub fn has_data(&mut self) -> bool {
+        let state = match self {
+            Self::Plain(_) => return false,
+            Self::Client(stream) => stream.conn.process_new_packets(),
+            Self::Server(stream) => stream.conn.process_new_packets(),
+        };
+        // The next read reports the error.
+        state.is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
+    }
+
     /// Sends close_notify.
     pub fn finish(&mut self) {
         match self {

@@ -7,11 +7,13 @@ use arrow_schema::{Field as Column, Schema, SchemaRef};
 use fastdimse_core::event_columns::UNDECODED;
 use fastdimse_core::field::Field;
 use fastdimse_core::rejection::Rejection;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMapping, PyString};
 
 use crate::arrow::import::{array, is_arrow};
 use crate::errors::Error;
+use crate::primitive::slots::DIMSEPrimitive;
 
 /// A batch, and its rejected rows, which are null in the batch.
 pub type Batch = (RecordBatch, Vec<Rejection>);
@@ -20,6 +22,11 @@ pub type Batch = (RecordBatch, Vec<Rejection>);
 pub trait ColumnSet: Sync {
     /// Checks the names of a table's columns.
     fn check_names(&self, schema: &SchemaRef) -> PyResult<()>;
+
+    /// The field of a column.
+    fn field(&self, name: &str) -> Option<Field> {
+        field_of(name)
+    }
 
     /// Converts a column that is not a field of events; `None` if the column is unknown.
     fn column(&self, name: &str, values: &Bound<'_, PyAny>) -> PyResult<Option<MappedColumn>>;
@@ -32,6 +39,27 @@ pub trait ColumnSet: Sync {
 
     /// Whether the row of a request may also have the fields of its response.
     fn has_responses(&self) -> bool;
+
+    /// Whether the object is a primitive that can be a row.
+    fn is_primitive(&self, object: &Bound<'_, PyAny>) -> PyResult<bool> {
+        is_event(object)
+    }
+
+    /// A row as a mapping; `None` for another object. A primitive of events is not converted.
+    fn row<'py>(&self, object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyMapping>>> {
+        Ok(object.cast::<PyMapping>().ok().cloned())
+    }
+
+    /// The name of the class of its primitives.
+    fn names(&self) -> &'static str {
+        "N_EVENT_REPORT"
+    }
+}
+
+/// Whether the object is an N_EVENT_REPORT of fastdimse or pynetdicom.
+pub fn is_event(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(object.is_instance_of::<DIMSEPrimitive>()
+        || object.hasattr(intern!(object.py(), "AffectedSOPInstanceUID"))?)
 }
 
 /// A column that is not read: nulls, as many as there are values.

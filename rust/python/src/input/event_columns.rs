@@ -60,7 +60,8 @@ impl ColumnSet for EventColumnSet {
     }
 }
 
-fn transfer_syntaxes(values: &Bound<'_, PyAny>) -> PyResult<MappedColumn> {
+/// A column with the UIDs of transfer syntaxes.
+pub fn transfer_syntaxes(values: &Bound<'_, PyAny>) -> PyResult<MappedColumn> {
     if let Some(array) = arrow_array(values, TRANSFER_SYNTAX_UID)? {
         return Ok(MappedColumn::Array(array));
     }

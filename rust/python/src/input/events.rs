@@ -73,12 +73,16 @@ impl Events {
         }
         let bytes = events.is_instance_of::<PyBytes>() || events.is_instance_of::<PyByteArray>();
         if bytes || events.is_instance_of::<PyString>() {
-            return Err(not_events(events)?);
+            return Err(not_rows(events, accepted)?);
         }
         // Lists and iterators are none: their attributes need not be looked up.
         let is_plain = events.is_instance_of::<PyList>() || events.is_instance_of::<PyTuple>();
         if !is_plain && let Some(source) = arrow_source(events, accepted)? {
             return Self::new(&source, accepted, first_row);
+        }
+        // One primitive is one row.
+        if !is_plain && accepted.is_primitive(events)? {
+            return Self::new(PyList::new(events.py(), [events])?.as_any(), accepted, first_row);
         }
         match events.try_iter() {
             Ok(primitives) => {
@@ -89,7 +93,7 @@ impl Events {
                 };
                 Ok(Self::Primitives { primitives: primitives.unbind(), count, accepted })
             }
-            Err(_) => Err(not_events(events)?),
+            Err(_) => Err(not_rows(events, accepted)?),
         }
     }
 
@@ -166,11 +170,13 @@ fn selected((batch, mut rejected): Batch, selection: Option<&Selection>, first_r
     (batch, rejected)
 }
 
-fn not_events(events: &Bound<'_, PyAny>) -> PyResult<PyErr> {
+fn not_rows(events: &Bound<'_, PyAny>, accepted: &dyn ColumnSet) -> PyResult<PyErr> {
+    let primitive = accepted.names();
+    let rows = if primitive == "N_ACTION" { "actions" } else { "events" };
     Ok(PyTypeError::new_err(format!(
-        "events must be an Arrow table or stream (anything with __arrow_c_stream__ or \
+        "{rows} must be an Arrow table or stream (anything with __arrow_c_stream__ or \
          __arrow_c_array__), a mapping of columns, a Dataset, a Scanner, a LazyFrame, or an \
-         iterable of tables, N_EVENT_REPORT or mappings, not {}",
+         iterable of tables, {primitive} or mappings, not {}",
         events.get_type().name()?,
     )))
 }

@@ -14,11 +14,9 @@ use pyo3::types::{PyBytes, PyInt, PyMapping, PyString};
 use crate::arrow::error::arrow_error;
 use crate::buffer::numbers;
 use crate::errors::Error;
-use crate::input::columns::{
-    Batch, ColumnSet, MappedColumn, arrow_array, field_of, unknown_column,
-};
+use crate::input::columns::{Batch, ColumnSet, MappedColumn, arrow_array, unknown_column};
 use crate::input::data_sets::reader::is_structured;
-use crate::input::values::{from_iterator, is_integer};
+use crate::input::values::from_iterator;
 use crate::interrupts::interruptible;
 
 /// The columns as a batch; its first row has the number `first_row`.
@@ -36,7 +34,7 @@ pub fn from_mapping(
         let name: String = name
             .extract()
             .map_err(|_| PyTypeError::new_err("the keys of a mapping of columns must be str"))?;
-        let column = match field_of(&name) {
+        let column = match accepted.field(&name) {
             Some(field) => from_values(field, &values, first_row, &mut rejected, &mut everywhere)?,
             None => match accepted.column(&name, &values)? {
                 Some(column) => column,
@@ -102,13 +100,13 @@ fn from_values(
         || values.is_instance_of::<PyString>()
         || values.is_instance_of::<PyBytes>()
         || values.is_instance_of::<PyInt>()
-        || Field::DATA_SETS.contains(&field) && is_structured(values);
+        || field.is_data_set() && is_structured(values);
     if scalar {
         let one = [Ok(values.clone())].into_iter();
         return from_iterator(field, one, first_row, everywhere).map(MappedColumn::Repeated);
     }
     // A numpy array of numbers is copied; one of objects is iterated over.
-    if is_integer(field)
+    if field.is_number()
         && values.hasattr(intern!(py, "dtype"))?
         && let Some(array) = numbers(values)?
     {

@@ -5,6 +5,7 @@
 //! Out: record batches with the fields of an event (PS3.7 10.1.1.1) as columns, and a rejection for
 //! each row that cannot be converted.
 
+pub mod action_columns;
 pub mod chunks;
 pub mod columns;
 pub mod data_sets;

@@ -11,12 +11,11 @@ use fastdimse_core::field::{Field, Kind};
 use fastdimse_core::memory::Memory;
 use fastdimse_core::rejection::{Reason, Rejection};
 use pyo3::exceptions::PyTypeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyIterator;
 
 use crate::arrow::error::arrow_error;
-use crate::input::columns::{Batch, ColumnSet};
+use crate::input::columns::{Batch, ColumnSet, is_event};
 use crate::input::rows;
 use crate::interrupts::interruptible;
 use crate::primitive::attributes::{ElementError, ElementValue, MessageValues};
@@ -34,7 +33,7 @@ pub fn to_batch<'py>(
     count: usize,
     accepted: &dyn ColumnSet,
 ) -> PyResult<Batch> {
-    if rows::is_row(&first) {
+    if accepted.row(&first)?.is_some() {
         return rows::to_batch(first, rest, max_rows, done, accepted);
     }
     let mut rows = PrimitiveColumns::new(count);
@@ -72,7 +71,7 @@ impl PrimitiveColumns {
             if self.push_plain(plain)? {
                 return Ok(());
             }
-        } else if !is_primitive(primitive)? {
+        } else if !is_event(primitive)? {
             return Err(PyTypeError::new_err(format!(
                 "row {row} is {}, not a primitive: an N_EVENT_REPORT of fastdimse or pynetdicom",
                 primitive.get_type().name()?
@@ -182,11 +181,6 @@ const REQUIRED: [Field; 4] = [
     Field::AffectedSOPInstanceUID,
     Field::EventTypeID,
 ];
-
-fn is_primitive(object: &Bound<'_, PyAny>) -> PyResult<bool> {
-    Ok(object.is_instance_of::<DIMSEPrimitive>()
-        || object.hasattr(intern!(object.py(), "AffectedSOPInstanceUID"))?)
-}
 
 /// A column of numbers. Nulls after its last value are not stored.
 #[derive(Default)]

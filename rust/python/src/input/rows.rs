@@ -9,15 +9,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyList, PyMapping, PyString};
 
 use crate::arrow::error::arrow_error;
-use crate::input::columns::{Batch, ColumnSet, MappedColumn, field_of, unknown_column};
+use crate::input::columns::{Batch, ColumnSet, MappedColumn, unknown_column};
 use crate::input::sparse::dense;
 use crate::input::values::from_iterator;
 use crate::interrupts::interruptible;
-
-/// Whether the object is a row as a mapping, not a primitive.
-pub fn is_row(object: &Bound<'_, PyAny>) -> bool {
-    object.cast::<PyMapping>().is_ok()
-}
 
 /// The `first` row and those after it, at most `max_rows`, as a batch; `done` rows were read before. Rows
 /// may have the columns of `accepted`.
@@ -32,8 +27,9 @@ pub fn to_batch<'py>(
     let mut found = ByName::default();
     let objects = [Ok(first)].into_iter().chain(rest.clone().take(max_rows - 1));
     for (row, object) in (done..).zip(interruptible(py, objects)) {
-        let mapping = object?.cast_into::<PyMapping>().map_err(|error| {
-            let found = error.into_inner().get_type().to_string();
+        let object = object?;
+        let mapping = accepted.row(&object)?.ok_or_else(|| {
+            let found = object.get_type().to_string();
             PyTypeError::new_err(format!(
                 "row {row} must be a mapping like the rows before it, not {found}"
             ))
@@ -45,7 +41,7 @@ pub fn to_batch<'py>(
     for (name, values) in found.columns {
         let none = || py.None().into_bound(py);
         let values = dense(found.rows, values).map(|value| value.unwrap_or_else(none));
-        let column = match field_of(&name) {
+        let column = match accepted.field(&name) {
             Some(field) => from_iterator(field, values.map(Ok), done, &mut rejected)?,
             None => {
                 let values: Vec<_> = values.collect();

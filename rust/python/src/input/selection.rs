@@ -5,7 +5,6 @@ use arrow_schema::Schema;
 use fastdimse_core::event_columns::{
     LATENCY, UNDECODED, undecoded_data_sets, without_captured_responses,
 };
-use fastdimse_core::field::Field;
 use fastdimse_core::rejection::Rejection;
 
 use crate::input::columns::ColumnSet;
@@ -23,7 +22,7 @@ impl Selection {
     /// `None` if the table has fields of events only.
     pub fn new(schema: &Schema, accepted: &dyn ColumnSet) -> Option<Self> {
         let mut names = schema.fields().iter().map(|column| column.name().as_str());
-        if names.all(|name| Field::from_keyword(name).is_some()) {
+        if names.all(|name| accepted.reads(name)) {
             return None;
         }
         let columns = schema.fields().iter().enumerate();

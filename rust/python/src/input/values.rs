@@ -14,10 +14,6 @@ use crate::input::data_sets::reader::is_structured;
 use crate::interrupts::interruptible;
 use crate::primitive::stream::{bytes_io, data_set_bytes};
 
-pub fn is_integer(field: Field) -> bool {
-    !Field::TEXTS.contains(&field) && !Field::DATA_SETS.contains(&field)
-}
-
 /// An array of the values of a column, of which the first belongs to row `first`.
 pub fn from_iterator<'py>(
     field: Field,
@@ -26,10 +22,10 @@ pub fn from_iterator<'py>(
     rejected: &mut Vec<Rejection>,
 ) -> PyResult<ArrayRef> {
     let values = (first..).zip(values).map(|(row, value)| Ok((row, value?)));
-    if is_integer(field) {
+    if field.is_number() {
         return integers(field, values, rejected);
     }
-    if Field::TEXTS.contains(&field) {
+    if field.is_text() {
         let texts = values.map(|value| value.and_then(|(row, value)| text(field, row, &value)));
         return Ok(Arc::new(texts.collect::<PyResult<StringArray>>()?));
     }

@@ -1,23 +1,36 @@
-//! Associations on which events are sent.
+//! Associations that the local side requests: events are sent, actions are requested, and events of the
+//! peer are received.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use fastdimse_core::field::Kind;
 use fastdimse_delivery::association::negotiation::Agreement;
 use fastdimse_delivery::failure::Failure;
+use fastdimse_delivery::receive::receiver::Origin;
+use fastdimse_delivery::send::events_of_peer::WaitingEvent;
+use fastdimse_delivery::send::sender::ControlFn;
 use fastdimse_delivery::send::sender::Sender;
-use pyo3::exceptions::PyRuntimeError;
+use fastdimse_delivery::timeouts::Deadline;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::errors::Error;
+use crate::input::action_columns::requested;
 use crate::input::event_columns::sent;
 use crate::input::events::{Events, RemainingEvents};
 use crate::input::options::{batch_size, other_columns};
 use crate::interrupts::detached;
+use crate::network::calls::Callable;
+use crate::network::handler::response;
 use crate::network::outcomes::Outcomes;
-use crate::network::sending::{STOP_AT_ONCE, STOP_SENDING, SendOptions, Sending};
+use crate::network::pending_event::PendingEvent;
+use crate::network::received_request::ReceivedRequest;
+use crate::network::sending::{STOP_AT_ONCE, STOP_SENDING, SendOptions, Sending, StopSignal};
 
 enum State {
     Open(Box<Sender>),
@@ -26,7 +39,7 @@ enum State {
     Closed(&'static str),
 }
 
-/// An association on which events are sent, established by :func:`connect`.
+/// An association on which events are sent and actions are requested, established by :func:`connect`.
 ///
 /// Attributes
 /// ----------
@@ -53,19 +66,30 @@ enum State {
 /// ...             "EventTypeID": [1, 2],
 /// ...         }))
 /// <Outcomes: 2 events, 2 answered>
-#[pyclass(frozen, module = "fastdimse")]
+#[pyclass(frozen, weakref, module = "fastdimse")]
 pub struct Association {
     state: Mutex<State>,
     agreement: Agreement,
     unexpected_responses: Mutex<Vec<Box<str>>>,
     stop: AtomicU8,
+    /// The event that was returned last, which may have no response yet.
+    pending: Mutex<Option<Arc<PendingEvent>>>,
+    /// The function that is called with events. The association owns it, so that the garbage collector can
+    /// free a reference cycle.
+    handler: Option<Callable>,
 }
 
 impl Association {
-    pub fn new(sender: Sender) -> Self {
+    pub fn new(sender: Sender, handler: Option<Callable>) -> Self {
         let agreement = sender.agreement().clone();
-        let state = Mutex::new(State::Open(Box::new(sender)));
-        Self { state, agreement, unexpected_responses: Mutex::default(), stop: AtomicU8::default() }
+        Self {
+            state: Mutex::new(State::Open(Box::new(sender))),
+            agreement,
+            unexpected_responses: Mutex::default(),
+            stop: AtomicU8::default(),
+            pending: Mutex::default(),
+            handler,
+        }
     }
 
     /// Sends at most `max_rows` events, of which the first has the number `first_row`, and returns their
@@ -78,14 +102,10 @@ impl Association {
         first_row: u64,
         max_rows: usize,
     ) -> PyResult<Outcomes> {
-        let mut sending = Sending::new(self.take()?, &self.stop, options, first_row);
+        let mut sending = Sending::new(self.begin(py)?, &self.stop, options, first_row);
         let done = sending.send_rows(py, events, max_rows);
         let (sender, outcomes) = sending.finish();
-        let mut known =
-            self.unexpected_responses.lock().expect("nothing panics while it is locked");
-        let before = known.len();
-        known.extend_from_slice(&sender.unexpected_responses()[before..]);
-        drop(known);
+        self.keep_unexpected_responses(&sender);
         match done {
             Ok(None) => {
                 self.set(State::Open(sender));
@@ -107,6 +127,104 @@ impl Association {
         }
     }
 
+    fn keep_unexpected_responses(&self, sender: &Sender) {
+        let mut known =
+            self.unexpected_responses.lock().expect("nothing panics while it is locked");
+        let before = known.len();
+        known.extend_from_slice(&sender.unexpected_responses()[before..]);
+    }
+
+    /// Takes the sender to use the association. The event that was returned last is in the hands of the
+    /// program now, so it gets its response.
+    fn begin(&self, py: Python<'_>) -> PyResult<Box<Sender>> {
+        let mut sender = self.take()?;
+        let pending = self.pending.lock().expect("nothing panics while it is locked").take();
+        let Some(pending) = pending else { return Ok(sender) };
+        match py.detach(|| pending.accept(&mut sender)) {
+            Ok(()) => Ok(sender),
+            Err(failure) => Err(self.lose(py, sender, failure)),
+        }
+    }
+
+    /// Ends the association after a failure, and returns the exception.
+    fn lose(&self, py: Python<'_>, sender: Box<Sender>, failure: Failure) -> PyErr {
+        self.set(State::Closed("lost"));
+        match detached(py, || sender.fail(&failure)) {
+            Ok(()) => Error::Association(failure).into(),
+            Err(error) => error,
+        }
+    }
+
+    /// Uses the association for a short time.
+    fn with_sender(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut Sender) -> Result<(), Failure> + Send,
+    ) -> PyResult<()> {
+        let mut sender = self.take()?;
+        match py.detach(|| work(&mut sender)) {
+            Ok(()) => {
+                self.set(State::Open(sender));
+                Ok(())
+            }
+            Err(failure) => Err(self.lose(py, sender, failure)),
+        }
+    }
+
+    /// Responds to the event that was returned last.
+    fn accept_pending(&self, py: Python<'_>) -> PyResult<()> {
+        let sender = self.begin(py)?;
+        self.set(State::Open(sender));
+        Ok(())
+    }
+
+    fn set_pending(&self, event: Arc<PendingEvent>) {
+        *self.pending.lock().expect("nothing panics while it is locked") = Some(event);
+    }
+
+    /// The next event that waits for its response; `None` at the deadline, and if the peer releases the
+    /// association.
+    fn wait_for_event(
+        &self,
+        py: Python<'_>,
+        deadline: Deadline,
+    ) -> PyResult<Option<(WaitingEvent, Arc<Origin>)>> {
+        let found = self.wait(py, |sender, control| {
+            let event = sender.wait_for_event(deadline, u64::MAX, control)?;
+            Ok(event.map(|event| (event, sender.origin().clone())))
+        })?;
+        Ok(found.flatten())
+    }
+
+    /// Waits for events of the peer; `None` if it releases the association.
+    fn wait<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut Sender, ControlFn<'_>) -> Result<T, Failure> + Send,
+    ) -> PyResult<Option<T>> {
+        let mut sender = self.begin(py)?;
+        let mut stop = StopSignal::new(&self.stop);
+        let done = detached(py, || work(&mut sender, &mut |now| stop.control(now)));
+        self.keep_unexpected_responses(&sender);
+        match done {
+            Ok(Ok(found)) => {
+                self.set(State::Open(sender));
+                Ok(Some(found))
+            }
+            Ok(Err(failure @ Failure::Released)) => {
+                self.set(State::Closed("released by the peer"));
+                detached(py, || sender.fail(&failure))?;
+                Ok(None)
+            }
+            Ok(Err(failure)) => Err(self.lose(py, sender, failure)),
+            // A signal handler or the event handler raised an exception: nothing is lost.
+            Err(error) => {
+                self.set(State::Open(sender));
+                Err(error)
+            }
+        }
+    }
+
     /// Takes the sender out of the object while a thread uses it.
     fn take(&self) -> PyResult<Box<Sender>> {
         let mut state = self.state.lock().expect("nothing panics while it is locked");
@@ -123,6 +241,18 @@ impl Association {
     fn set(&self, state: State) {
         *self.state.lock().expect("nothing panics while it is locked") = state;
     }
+}
+
+/// A time from now; without a timeout it never comes.
+fn deadline(timeout: Option<f64>) -> PyResult<Deadline> {
+    let duration = match timeout {
+        None => Duration::MAX,
+        Some(timeout) => Duration::try_from_secs_f64(timeout).map_err(|_| {
+            let text = format!("timeout must be a number of seconds from 0, not {timeout}");
+            PyValueError::new_err(text)
+        })?,
+    };
+    Ok(Deadline::after(duration))
 }
 
 #[pymethods]
@@ -267,6 +397,148 @@ impl Association {
         Ok(OutcomeBatches { association: slf.unbind(), events, batch_size, options })
     }
 
+    /// Request actions, and wait for their responses (PS3.7 10.1.4).
+    ///
+    /// Events that the peer reports meanwhile are passed to *event_handler*, or wait for :meth:`events`.
+    ///
+    /// Parameters
+    /// ----------
+    /// actions : N_ACTION, Arrow table or stream, mapping of columns, or iterable of N_ACTION or mappings
+    ///     The requests, with *RequestedSOPClassUID*, *RequestedSOPInstanceUID*, *ActionTypeID*,
+    ///     *ActionInformation* (a data set as in :meth:`send`) and optionally *MessageID*.
+    /// transfer_syntax : str, default "1.2.840.10008.1.2"
+    ///     As for :meth:`send`.
+    /// enforce_uid_conformance : bool, default True
+    ///     As for :func:`encode_events`.
+    /// other_columns : {"raise", "ignore"}, default "raise"
+    ///     As for :func:`encode_events`.
+    ///
+    /// Returns
+    /// -------
+    /// Outcomes
+    ///     The outcome of each action, as for :meth:`send`; :attr:`Outcomes.replies` has the Action
+    ///     Replies.
+    ///
+    /// Raises
+    /// ------
+    /// ColumnError
+    ///     If a column is missing or unknown.
+    /// TypeError
+    ///     If *actions*, a column or a value has an unsupported type.
+    /// RuntimeError
+    ///     If the association is closed, or another thread is using it.
+    ///
+    /// Examples
+    /// --------
+    /// >>> from fastdimse import connect, listen
+    /// >>> action = {
+    /// ...     "RequestedSOPClassUID": "1.2.840.10008.1.20.1",
+    /// ...     "RequestedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+    /// ...     "ActionTypeID": 1,
+    /// ...     "ActionInformation": {"TransactionUID": "1.2.3"},
+    /// ... }
+    /// >>> with listen(0, host="localhost", action_handler=lambda received: 0) as listener:
+    /// ...     with connect("localhost", listener.port, role="scu") as association:
+    /// ...         association.request(action).to_pydict()["StatusName"]
+    /// ['0x0000 Success']
+    #[pyo3(signature = (
+        actions, *, transfer_syntax = "1.2.840.10008.1.2", enforce_uid_conformance = true,
+        other_columns = "raise",
+    ))]
+    fn request(
+        &self,
+        py: Python<'_>,
+        actions: &Bound<'_, PyAny>,
+        transfer_syntax: &str,
+        enforce_uid_conformance: bool,
+        other_columns: &str,
+    ) -> PyResult<Outcomes> {
+        let options = SendOptions::of_actions(transfer_syntax, enforce_uid_conformance)?;
+        let accepted = requested(self::other_columns(other_columns)?);
+        self.send_some(py, &mut Events::new(actions, accepted, 0)?, &options, 0, usize::MAX)
+    }
+
+    /// Return the events that the peer reports on the association.
+    ///
+    /// An event that was returned is in the hands of the program: its response is Success, and is sent
+    /// when the next event is asked for, or the association is used again or released.
+    /// :meth:`ReceivedRequest.respond` sends another response, or sends it earlier. If the association
+    /// is aborted first, there is no response, and the peer still has the event.
+    ///
+    /// Parameters
+    /// ----------
+    /// timeout : float, optional
+    ///     The maximum time to wait for all events, in seconds. The default is no limit.
+    /// count : int, optional
+    ///     The maximum number of events. The default is no limit.
+    ///
+    /// Returns
+    /// -------
+    /// AssociationEvents
+    ///     An iterator of :class:`ReceivedRequest`. It ends after *timeout* or *count*, or when the peer
+    ///     releases the association.
+    ///
+    /// Raises
+    /// ------
+    /// AssociationError
+    ///     If the association fails while the iterator waits.
+    /// RuntimeError
+    ///     If the association has an *event_handler*.
+    /// ValueError
+    ///     If *timeout* is negative.
+    #[pyo3(signature = (*, timeout = None, count = None))]
+    fn events(
+        slf: Bound<'_, Self>,
+        timeout: Option<f64>,
+        count: Option<u64>,
+    ) -> PyResult<AssociationEvents> {
+        if slf.get().handler.is_some() {
+            let text = "the association has an event_handler: use handle_events()";
+            return Err(PyRuntimeError::new_err(text));
+        }
+        Ok(AssociationEvents::new(slf.unbind(), deadline(timeout)?, count))
+    }
+
+    /// Wait for events that the peer reports, and let *event_handler* handle them.
+    ///
+    /// Parameters
+    /// ----------
+    /// timeout : float, optional
+    ///     The maximum time to wait, in seconds. The default is no limit.
+    /// count : int, optional
+    ///     The number of events to wait for. The default is no limit.
+    ///
+    /// Returns
+    /// -------
+    /// bool
+    ///     ``False`` if the peer has released the association.
+    ///
+    /// Raises
+    /// ------
+    /// AssociationError
+    ///     If the association fails.
+    /// RuntimeError
+    ///     If the association has no *event_handler*.
+    /// ValueError
+    ///     If *timeout* is negative.
+    #[pyo3(signature = (*, timeout = None, count = None))]
+    fn handle_events(
+        &self,
+        py: Python<'_>,
+        timeout: Option<f64>,
+        count: Option<u64>,
+    ) -> PyResult<bool> {
+        if self.handler.is_none() {
+            let text = "the association has no event_handler: use events()";
+            return Err(PyRuntimeError::new_err(text));
+        }
+        let deadline = deadline(timeout)?;
+        let most = count.unwrap_or(u64::MAX);
+        let waited = self
+            .wait(py, |sender, control| sender.wait_for_event(deadline, most, control).map(drop));
+        Ok(waited?.is_some())
+    }
+
     /// Stop sending events, from another thread than the sending one.
     ///
     /// The sending thread waits for outstanding responses, and the association stays open. The outcome
@@ -290,7 +562,7 @@ impl Association {
     /// RuntimeError
     ///     If the association is closed, or another thread is using it.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
-        let sender = self.take()?;
+        let sender = self.begin(py)?;
         self.set(State::Closed("released"));
         Ok(detached(py, || sender.release())?.map_err(Error::Association)?)
     }
@@ -323,6 +595,14 @@ impl Association {
             (true, false) => self.abort(py),
             (false, _) => Ok(()),
         }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.handler.iter().try_for_each(|handler| handler.traverse(&visit))
+    }
+
+    fn __clear__(&self) {
+        self.handler.iter().for_each(Callable::clear);
     }
 
     fn __repr__(&self) -> String {
@@ -367,5 +647,61 @@ impl OutcomeBatches {
             self.events.put_back(events, first_row + count);
         }
         Ok(Some(outcomes))
+    }
+}
+
+/// An iterator of :class:`ReceivedRequest`, as returned by :meth:`Association.events`.
+#[pyclass(frozen, module = "fastdimse")]
+pub struct AssociationEvents {
+    association: Py<Association>,
+    deadline: Deadline,
+    /// The number of events that are still to be returned.
+    left: Mutex<u64>,
+}
+
+impl AssociationEvents {
+    pub fn new(association: Py<Association>, deadline: Deadline, count: Option<u64>) -> Self {
+        Self { association, deadline, left: Mutex::new(count.unwrap_or(u64::MAX)) }
+    }
+}
+
+#[pymethods]
+impl AssociationEvents {
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<ReceivedRequest>> {
+        let association = self.association.get();
+        if *self.left.lock().expect("nothing panics while it is locked") == 0 {
+            association.accept_pending(py)?;
+            return Ok(None);
+        }
+        let Some((event, origin)) = association.wait_for_event(py, self.deadline)? else {
+            return Ok(None);
+        };
+        *self.left.lock().expect("nothing panics while it is locked") -= 1;
+        let data_set = (!event.data_set.is_empty()).then_some(&*event.data_set);
+        let context = origin.accepted.contexts.get(&event.context_id);
+        let syntax = context.map(|context| context.transfer_syntax).unwrap_or_default();
+        let received = ReceivedRequest::of_parts(
+            Kind::Request,
+            &event.command_set,
+            data_set,
+            event.context_id,
+            &origin,
+            event.time,
+        );
+        let pending = Arc::new(PendingEvent::new(event));
+        association.set_pending(pending.clone());
+        let association = self.association.clone_ref(py);
+        let received = received.on(association.clone_ref(py).into_any());
+        let respond = move |given: &Bound<'_, PyAny>| {
+            let response = response(given, Kind::Request, syntax)?;
+            pending.take()?;
+            let send = |sender: &mut Sender| sender.respond(pending.event(), &response);
+            association.get().with_sender(given.py(), send)
+        };
+        Ok(Some(received.with_responder(Box::new(respond))))
     }
 }

@@ -1,6 +1,7 @@
 //! The handler of batches of received events.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
@@ -9,8 +10,10 @@ use arrow_array::{Array, ArrayRef, UInt16Array};
 use arrow_cast::cast;
 use arrow_schema::DataType;
 use fastdimse_core::command_set::CommandSet;
+use fastdimse_delivery::messages::ReceivedMessage;
 use fastdimse_delivery::receive::event_columns::received;
-use fastdimse_delivery::receive::receiver::{Chunk, Delivered, EventResponse, EventSink, Origin};
+use fastdimse_delivery::receive::receiver::{Chunk, Delivered, EventSink, Origin};
+use fastdimse_delivery::responses::Response;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyFrozenSet, PyMapping, PyMemoryView, PySet, PyString};
@@ -45,7 +48,12 @@ impl BatchHandler {
 }
 
 impl EventSink for BatchHandler {
-    fn response(&self, _: &CommandSet<'_>, _: &[u8], _: u8, _: &Origin) -> Option<EventResponse> {
+    fn response(
+        &self,
+        _: &CommandSet<'_>,
+        _: &ReceivedMessage<'_>,
+        _: &Arc<Origin>,
+    ) -> Option<Response> {
         None
     }
 

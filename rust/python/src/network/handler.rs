@@ -1,4 +1,6 @@
-//! The handler of single events.
+//! The handlers of single events and actions.
+
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
@@ -7,10 +9,12 @@ use arrow_schema::DataType;
 use fastdimse_core::command_set::CommandSet;
 use fastdimse_core::data_set::encode::DataSetOptions;
 use fastdimse_core::encode::encode_structured;
-use fastdimse_core::field::Field;
+use fastdimse_core::field::{Field, Kind};
 use fastdimse_core::standard::transfer_syntax::TransferSyntax;
-use fastdimse_delivery::receive::receiver::{Chunk, Delivered, EventResponse, EventSink, Origin};
-use pyo3::exceptions::PyTypeError;
+use fastdimse_delivery::messages::ReceivedMessage;
+use fastdimse_delivery::receive::receiver::{Chunk, Delivered, EventSink, Origin};
+use fastdimse_delivery::responses::Response;
+use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyTuple};
 
@@ -18,7 +22,9 @@ use crate::arrow::error::arrow_error;
 use crate::errors::Error;
 use crate::input::data_sets::reader::is_structured;
 use crate::input::values::{data_set, from_iterator};
+use crate::interrupts::raise_later;
 use crate::network::calls::{Callable, attach, coroutine_hint, log, repr_of};
+use crate::network::received_request::ReceivedRequest;
 use crate::primitive::decoded::new_event;
 use crate::primitive::slots::primitive_type;
 use crate::primitive::stream::bytes_io;
@@ -29,27 +35,50 @@ pub const HANDLER_FAILED: &str =
     "the handler failed: the response has the Status 0x0110 Processing failure";
 
 /// Calls the handler with each event.
-pub struct Handler {
-    pub handler: Callable,
+pub enum Handler {
+    /// Its arguments are the event and the calling AE title.
+    Event(Callable),
+    /// Its argument is a [`ReceivedRequest`].
+    Request(Callable),
+    /// As [`Handler::Request`], on an association that the local side requested: a weak reference to
+    /// it. The handler runs in a thread of the user.
+    OwnAssociation(Callable, Arc<OnceLock<Py<PyAny>>>),
 }
 
 impl EventSink for Handler {
     fn response(
         &self,
         event: &CommandSet<'_>,
-        data_set: &[u8],
-        context_id: u8,
-        origin: &Origin,
-    ) -> Option<EventResponse> {
-        const FAILED: EventResponse =
-            EventResponse { status: PROCESSING_FAILURE, event_reply: None };
-        let response = attach(|py| {
-            self.call(py, event, data_set, context_id, origin).unwrap_or_else(|error| {
-                log(py, error, HANDLER_FAILED);
-                FAILED
-            })
-        });
-        Some(response.unwrap_or(FAILED))
+        received: &ReceivedMessage<'_>,
+        origin: &Arc<Origin>,
+    ) -> Option<Response> {
+        let syntax = syntax(received.context_id, origin);
+        let request = || ReceivedRequest::new(event, received, origin);
+        Some(match self {
+            Self::Event(handler) => {
+                let calling = &origin.accepted.calling;
+                called(event.kind, syntax, |py| {
+                    handler.call1(py, (primitive(py, event, received.data_set)?, calling))
+                })
+            }
+            Self::Request(handler) => {
+                called(event.kind, syntax, |py| handler.call1(py, (request(),)))
+            }
+            Self::OwnAssociation(handler, association) => Python::attach(|py| {
+                let association = association.get().and_then(|weak| weak.call0(py).ok());
+                let request = match association {
+                    Some(association) => request().on(association),
+                    None => request(),
+                };
+                let response = handler.call1(py, (request,));
+                let response =
+                    response.and_then(|returned| self::response(&returned, event.kind, syntax));
+                response.unwrap_or_else(|error| {
+                    failed_in_thread_of_user(py, error);
+                    Response::of_status(PROCESSING_FAILURE)
+                })
+            }),
+        })
     }
 
     fn receive(&self, _: Chunk) -> Delivered {
@@ -57,31 +86,97 @@ impl EventSink for Handler {
     }
 }
 
-impl Handler {
-    fn call(
+/// Adds a handler of actions to a sink of events.
+pub struct WithActions {
+    pub events: Arc<dyn EventSink>,
+    pub action_handler: Callable,
+}
+
+impl EventSink for WithActions {
+    fn response(
         &self,
-        py: Python<'_>,
-        command_set: &CommandSet<'_>,
-        data_set: &[u8],
-        context_id: u8,
-        origin: &Origin,
-    ) -> PyResult<EventResponse> {
-        let event =
-            new_event(primitive_type(py)?, command_set, |_| Ok(())).map_err(|(_, why)| why)?;
-        if command_set.data_set {
-            let stream = bytes_io(py)?.call1((PyBytes::new(py, data_set),))?;
-            event.setattr(command_set.kind.data_set().keyword(), stream)?;
-        }
-        let response = self.handler.call1(py, (event, &origin.accepted.calling))?;
-        let context = origin.accepted.contexts.get(&context_id);
-        let syntax = context.map(|context| context.transfer_syntax);
-        let Ok(pair) = response.cast::<PyTuple>() else {
-            return Ok(EventResponse { status: status(&response)?, event_reply: None });
-        };
-        let (status, reply): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract()?;
-        let event_reply = event_reply(&reply, syntax.unwrap_or_default())?;
-        Ok(EventResponse { status: self::status(&status)?, event_reply })
+        event: &CommandSet<'_>,
+        received: &ReceivedMessage<'_>,
+        origin: &Arc<Origin>,
+    ) -> Option<Response> {
+        self.events.response(event, received, origin)
     }
+
+    fn receive(&self, chunk: Chunk) -> Delivered {
+        self.events.receive(chunk)
+    }
+
+    fn action(
+        &self,
+        action: &CommandSet<'_>,
+        received: &ReceivedMessage<'_>,
+        origin: &Arc<Origin>,
+    ) -> Option<Response> {
+        let syntax = syntax(received.context_id, origin);
+        Some(called(action.kind, syntax, |py| {
+            self.action_handler.call1(py, (ReceivedRequest::new(action, received, origin),))
+        }))
+    }
+}
+
+fn syntax(context_id: u8, origin: &Origin) -> TransferSyntax {
+    let context = origin.accepted.contexts.get(&context_id);
+    context.map(|context| context.transfer_syntax).unwrap_or_default()
+}
+
+/// The response that a handler returns to a request of this kind. If it raises an exception, that is
+/// logged.
+fn called(
+    request: Kind,
+    syntax: TransferSyntax,
+    call: impl for<'py> FnOnce(Python<'py>) -> PyResult<Bound<'py, PyAny>>,
+) -> Response {
+    let response = attach(|py| {
+        let response = call(py).and_then(|returned| response(&returned, request, syntax));
+        response.map_err(|error| log(py, error, HANDLER_FAILED)).ok()
+    });
+    response.flatten().unwrap_or_else(|| Response::of_status(PROCESSING_FAILURE))
+}
+
+/// The response from what a handler returned: a Status, or a Status and a reply.
+pub fn response(
+    returned: &Bound<'_, PyAny>,
+    request: Kind,
+    syntax: TransferSyntax,
+) -> PyResult<Response> {
+    let Ok(pair) = returned.cast::<PyTuple>() else {
+        return Ok(Response::of_status(status(returned)?));
+    };
+    let (status, reply): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract()?;
+    let field = match request {
+        Kind::ActionRequest => Field::ActionReply,
+        _ => Field::EventReply,
+    };
+    let reply = encoded_reply(field, &reply, syntax)?;
+    Ok(Response { status: self::status(&status)?, reply })
+}
+
+/// Logs an exception of a handler. One that must end the program, such as a keyboard interrupt, is raised
+/// by the call that waits.
+fn failed_in_thread_of_user(py: Python<'_>, error: PyErr) {
+    if error.is_instance_of::<PyException>(py) {
+        log(py, error, HANDLER_FAILED);
+    } else {
+        raise_later(error);
+    }
+}
+
+fn primitive<'py>(
+    py: Python<'py>,
+    event: &CommandSet<'_>,
+    data_set: &[u8],
+) -> PyResult<Bound<'py, PyAny>> {
+    let primitive = new_event(primitive_type(py)?, event, |_| Ok(())).map_err(|(_, why)| why)?;
+    if event.data_set {
+        let stream = bytes_io(py)?.call1((PyBytes::new(py, data_set),))?;
+        primitive.setattr(event.kind.data_set().keyword(), stream)?;
+    }
+    Ok(primitive)
 }
 
 /// A Status: an integer of 0 to 65535, or `None` for Success.
@@ -101,9 +196,12 @@ pub fn status(given: &Bound<'_, PyAny>) -> PyResult<u16> {
     })
 }
 
-/// An Event Reply as it is sent; `None` if it is empty.
-fn event_reply(given: &Bound<'_, PyAny>, syntax: TransferSyntax) -> PyResult<Option<Vec<u8>>> {
-    let field = Field::EventReply;
+/// An Event Reply or Action Reply as it is sent; `None` if it is empty.
+fn encoded_reply(
+    field: Field,
+    given: &Bound<'_, PyAny>,
+    syntax: TransferSyntax,
+) -> PyResult<Option<Vec<u8>>> {
     if !is_structured(given) {
         let bytes = data_set(field.keyword(), 0, given)?;
         return Ok(bytes.filter(|bytes| !bytes.is_empty()));

@@ -7,11 +7,13 @@ use std::sync::atomic::AtomicBool;
 use fastdimse_core::command_set::CommandSet;
 use fastdimse_delivery::association::acceptance::AcceptorOptions;
 use fastdimse_delivery::association::negotiation::finite_pdu_length;
+use fastdimse_delivery::messages::ReceivedMessage;
 use fastdimse_delivery::receive::listener::{self};
 use fastdimse_delivery::receive::queue::EventQueue;
 use fastdimse_delivery::receive::receiver::{
-    Authenticate, Chunk, Delivered, EventResponse, EventSink, Origin, Service,
+    Authenticate, Chunk, Delivered, EventSink, Origin, Service,
 };
+use fastdimse_delivery::responses::Response;
 use fastdimse_delivery::timeouts::Timeouts;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -20,15 +22,16 @@ use crate::network::authenticate::accepts_user;
 use crate::network::batch_handler::BatchHandler;
 use crate::network::calls::Callable;
 use crate::network::exit::close_at_exit;
-use crate::network::handler::Handler;
+use crate::network::handler::{Handler, WithActions};
 use crate::network::listener::Listener;
-use crate::network::options::{check_max_pdu_length, seconds, sop_classes, texts, title};
+use crate::network::options::{check_max_pdu_length, seconds, sop_classes, syntaxes, texts, title};
 use crate::network::tls::{Tls, server_tls};
 
-/// Listen for associations on which peers send events.
+/// Listen for associations on which peers send events and request actions.
 ///
 /// Each association has a thread of its own. A C-ECHO request receives a response, and each event
-/// receives a response with the Status that a handler returns, or Success without a handler.
+/// receives a response with the Status that a handler returns, or Success without a handler. An
+/// action is refused with 0x0211 (Unrecognized operation) without *action_handler*.
 ///
 /// Parameters
 /// ----------
@@ -43,13 +46,24 @@ use crate::network::tls::{Tls, server_tls};
 ///     the Status is 0x0110 (Processing failure). It is called in the thread of the association, so
 ///     calls may run concurrently. Without a handler, events are received with
 ///     :meth:`Listener.receive` or by iteration.
+/// event_handler : callable, optional
+///     Called like *handler*, but with one :class:`ReceivedRequest`, which also has the data set, the
+///     presentation context, both AE titles, the address of the peer and the association.
+/// action_handler : callable, optional
+///     Called with the :class:`ReceivedRequest` of each action (PS3.7 10.1.4). It returns the same as
+///     *handler*, with an Action Reply. It can report events on the association of the request with
+///     :meth:`AcceptedAssociation.report`.
 /// batch_handler : callable, optional
 ///     Called with the :class:`ReceivedEvents` of all associations that have no response yet. It
 ///     returns the Status of all, ``None`` for Success, or a list or an Arrow column with the Status
-///     of each. It is called by one thread at a time. It cannot be combined with *handler*.
+///     of each. It is called by one thread at a time. Only one of *handler*, *event_handler* and
+///     *batch_handler* can be given.
 /// sop_classes : str or iterable of str, optional
 ///     The UIDs of the SOP classes to accept in addition to Verification. The default is every SOP
 ///     class of PS3.4 that defines events.
+/// transfer_syntaxes : str or iterable of str, optional
+///     The UIDs of the transfer syntaxes to accept: Implicit and Explicit VR Little Endian. The default
+///     is both. Of those that a peer proposes, the first accepted one is used.
 /// called_ae : str, optional
 ///     The called AE title that associations must have. The default accepts any.
 /// calling_aes : str or iterable of str, optional
@@ -109,8 +123,8 @@ use crate::network::tls::{Tls, server_tls};
 /// [1, 2]
 #[pyfunction]
 #[pyo3(signature = (
-    port, *, host = "0.0.0.0", handler = None, batch_handler = None, sop_classes = None, called_ae = None,
-    calling_aes = None, window = 0, max_pdu_length = 16382, max_message_length = 67_108_864,
+    port, *, host = "0.0.0.0", handler = None, event_handler = None, action_handler = None,
+    batch_handler = None, sop_classes = None, transfer_syntaxes = None, called_ae = None, calling_aes = None, window = 0, max_pdu_length = 16382, max_message_length = 67_108_864,
     max_connections = 256, max_waiting = 67_108_864, association_timeout = 30.0, idle_timeout = 60.0, tls = None,
     authenticate = None,
 ))]
@@ -120,8 +134,11 @@ pub fn listen(
     port: u16,
     host: &str,
     handler: Option<Py<PyAny>>,
+    event_handler: Option<Py<PyAny>>,
+    action_handler: Option<Py<PyAny>>,
     batch_handler: Option<Py<PyAny>>,
     sop_classes: Option<&Bound<'_, PyAny>>,
+    transfer_syntaxes: Option<&Bound<'_, PyAny>>,
     called_ae: Option<&str>,
     calling_aes: Option<&Bound<'_, PyAny>>,
     window: u16,
@@ -150,6 +167,8 @@ pub fn listen(
         calling: calling.transpose()?,
         max_pdu_length: finite_pdu_length(max_pdu_length, max_message_length),
         window,
+        actions: action_handler.is_some(),
+        transfer_syntaxes: syntaxes(transfer_syntaxes)?,
     };
     let association = seconds("association_timeout", association_timeout)?;
     let timeouts = Timeouts {
@@ -164,6 +183,8 @@ pub fn listen(
         given.map(|given| Callable::new(py, name, given)).transpose()
     };
     let handler = callable("handler", handler)?;
+    let event_handler = callable("event_handler", event_handler)?;
+    let action_handler = callable("action_handler", action_handler)?;
     let batch_handler = callable("batch_handler", batch_handler)?;
     let authenticate = callable("authenticate", authenticate)?;
     let is_authenticated = authenticate.clone().map(|authenticate| -> Authenticate {
@@ -178,17 +199,25 @@ pub fn listen(
         stopping: AtomicBool::new(false),
     };
     let waiting = Arc::new(EventQueue::new(max_waiting));
-    let callables = [&handler, &batch_handler, &authenticate].into_iter().flatten().cloned();
-    let callables: Vec<Callable> = callables.collect();
-    let has_handler = handler.is_some() || batch_handler.is_some();
-    let sink: Arc<dyn EventSink> = match (handler, batch_handler) {
-        (Some(_), Some(_)) => {
-            let text = "handler and batch_handler cannot be combined";
+    let handlers = [&handler, &event_handler, &batch_handler];
+    let has_handler = match handlers.into_iter().flatten().count() {
+        2.. => {
+            let text = "only one of handler, event_handler and batch_handler can be given";
             return Err(PyValueError::new_err(text));
         }
-        (Some(handler), None) => Arc::new(Handler { handler }),
-        (None, Some(handler)) => Arc::new(BatchHandler::start(handler)?),
-        (None, None) => Arc::new(ReceiveQueue { waiting: waiting.clone() }),
+        count => count == 1,
+    };
+    let callables = handlers.into_iter().chain([&action_handler, &authenticate]).flatten();
+    let callables: Vec<Callable> = callables.cloned().collect();
+    let events: Arc<dyn EventSink> = match (handler, event_handler, batch_handler) {
+        (Some(handler), ..) => Arc::new(Handler::Event(handler)),
+        (_, Some(handler), _) => Arc::new(Handler::Request(handler)),
+        (_, _, Some(handler)) => Arc::new(BatchHandler::start(handler)?),
+        (None, None, None) => Arc::new(ReceiveQueue { waiting: waiting.clone() }),
+    };
+    let sink: Arc<dyn EventSink> = match action_handler {
+        Some(action_handler) => Arc::new(WithActions { events, action_handler }),
+        None => events,
     };
     let bound =
         py.detach(|| listener::Listener::bind((host, port), service, max_connections, sink));
@@ -211,8 +240,13 @@ pub struct ReceiveQueue {
 }
 
 impl EventSink for ReceiveQueue {
-    fn response(&self, _: &CommandSet<'_>, _: &[u8], _: u8, _: &Origin) -> Option<EventResponse> {
-        Some(EventResponse::SUCCESS)
+    fn response(
+        &self,
+        _: &CommandSet<'_>,
+        _: &ReceivedMessage<'_>,
+        _: &Arc<Origin>,
+    ) -> Option<Response> {
+        Some(Response::SUCCESS)
     }
 
     fn receive(&self, chunk: Chunk) -> Delivered {

@@ -1,9 +1,11 @@
-//! Associations: send events to a peer, and receive them on a port (PS3.7 10.1, PS3.8 9).
+//! Associations: send events to a peer and request actions, and receive both on a port (PS3.7 10.1, PS3.8
+//! 9).
 //!
-//! In: events as [`crate::input`] reads them, or connections of peers.
-//! Out: the outcome of each event that was sent, or the events that were received; handlers are
+//! In: events and actions as [`crate::input`] reads them, or connections of peers.
+//! Out: the outcome of each request that was sent, or the requests that were received; handlers are
 //! Python functions that are called for these.
 
+pub mod accepted_association;
 pub mod association;
 pub mod authenticate;
 pub mod batch_handler;
@@ -15,6 +17,8 @@ pub mod listener;
 pub mod options;
 pub mod outcomes;
 pub mod peer;
+pub mod pending_event;
 pub mod received_events;
+pub mod received_request;
 pub mod sending;
 pub mod tls;

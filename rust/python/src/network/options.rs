@@ -6,7 +6,7 @@ use fastdimse_core::pdu::associate::check_ae_title;
 use fastdimse_core::standard::sop_classes::negotiated;
 use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 use fastdimse_core::uid;
-use fastdimse_delivery::association::negotiation::{MAX_CONTEXTS, User};
+use fastdimse_delivery::association::negotiation::{MAX_CONTEXTS, Role, User};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -29,6 +29,17 @@ pub fn title(name: &str, title: &str) -> PyResult<String> {
     match check_ae_title(title) {
         Ok(()) => Ok(title.to_owned()),
         Err(why) => Err(PyValueError::new_err(format!("{name}: {why}"))),
+    }
+}
+
+pub fn role(given: &str) -> PyResult<Role> {
+    match given {
+        "scp" => Ok(Role::Scp),
+        "scu" => Ok(Role::Scu),
+        "both" => Ok(Role::Both),
+        other => Err(PyValueError::new_err(format!(
+            "role must be 'scp', 'scu' or 'both', not '{other}'"
+        ))),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The outcomes of events that were sent, as columns.
+//! The outcomes of requests that were sent, as columns.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,17 +11,21 @@ use arrow_array::{
     TimestampNanosecondArray,
 };
 use arrow_schema::{DataType, Field as Column, Schema, SchemaRef, TimeUnit};
+use fastdimse_core::field::Kind;
 use fastdimse_core::rejection::Rejection;
 use fastdimse_core::standard::status::describe;
-use fastdimse_delivery::send::sender::MatchedResponse;
+use fastdimse_delivery::outstanding::MatchedResponse;
 use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyCapsule, PyDict, PyTuple};
 
 use crate::output::arrow::{export_batch, export_schema};
 use crate::output::pickle::{self, Pickle, Pickler, Reduced, invalid, reduce};
 
 /// The reason that an event has no Status: a code for programs, a text for people.
 type Failure = (Cow<'static, str>, Arc<str>);
+
+/// The reply of each row.
+type Replies = Vec<Option<Vec<u8>>>;
 
 /// The outcome of one event.
 #[derive(Debug, Clone, Default)]
@@ -33,15 +37,19 @@ struct Outcome {
 
 impl Outcome {
     fn status(&self) -> Option<u16> {
-        self.response.map(|response| response.status)
+        self.response.as_ref().map(|response| response.status)
     }
 
     fn latency(&self) -> Option<i64> {
-        self.response.map(|response| nanoseconds(response.latency))
+        self.response.as_ref().map(|response| nanoseconds(response.latency))
     }
 
     fn time(&self) -> Option<i64> {
-        self.response.map(|response| since_1970(response.time))
+        self.response.as_ref().map(|response| since_1970(response.time))
+    }
+
+    fn reply(&self) -> Option<&[u8]> {
+        self.response.as_ref()?.reply.as_deref()
     }
 
     fn code(&self) -> Option<&str> {
@@ -65,9 +73,15 @@ fn since_1970(time: SystemTime) -> i64 {
 #[derive(Debug, Default)]
 pub struct OutcomesBuilder {
     rows: Vec<Outcome>,
+    of_actions: bool,
 }
 
 impl OutcomesBuilder {
+    /// Outcomes of requests of this kind.
+    pub fn new(kind: Kind) -> Self {
+        Self { rows: Vec::new(), of_actions: kind == Kind::ActionRequest }
+    }
+
     pub fn count(&self) -> usize {
         self.rows.len()
     }
@@ -105,7 +119,7 @@ impl OutcomesBuilder {
 
     pub fn finish(self, failure: Option<String>) -> Outcomes {
         let answered = self.rows.iter().filter(|row| row.response.is_some()).count();
-        Outcomes { rows: self.rows, answered, failure }
+        Outcomes { rows: self.rows, answered, failure, of_actions: self.of_actions }
     }
 }
 
@@ -122,7 +136,8 @@ fn schema() -> SchemaRef {
     ]))
 }
 
-/// The outcomes of events that were sent: an Arrow stream with one row for each event.
+/// The outcomes of events that were sent, or of actions that were requested: an Arrow stream with
+/// one row for each.
 ///
 /// ``pyarrow.table(outcomes)`` and ``polars.DataFrame(outcomes)`` read these columns:
 ///
@@ -137,6 +152,8 @@ fn schema() -> SchemaRef {
 ///     The number of events with a response, whatever its Status.
 /// failure : str or None
 ///     The failure of the association, if it ended before each event had a response.
+/// replies : list of bytes or None
+///     The Action Reply of each action as encoded; ``None`` without one, and for events.
 ///
 /// Notes
 /// -----
@@ -162,6 +179,8 @@ pub struct Outcomes {
     answered: usize,
     #[pyo3(get)]
     failure: Option<String>,
+    /// Whether the rows are actions, not events.
+    of_actions: bool,
 }
 
 impl Outcomes {
@@ -193,11 +212,14 @@ impl Outcomes {
 
 impl Pickle for Outcomes {
     fn state<'py>(&self, pickler: Pickler<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        (pickler.columns(&self.columns())?, self.failure.clone()).into_pyobject(pickler.py)
+        let py = pickler.py;
+        let replies = self.of_actions.then(|| self.replies(py));
+        (pickler.columns(&self.columns())?, self.failure.clone(), replies).into_pyobject(py)
     }
 
     fn from_state(state: &Bound<'_, PyTuple>) -> PyResult<Self> {
-        let (columns, failure): (Bound<'_, PyAny>, _) = state.extract()?;
+        let (columns, failure, replies): (Bound<'_, PyAny>, _, Option<Replies>) =
+            state.extract()?;
         let columns = pickle::columns(&columns, Some(&schema()))?;
         let message_ids = columns["MessageID"].as_primitive::<Int32Type>();
         let statuses = columns["Status"].as_primitive::<Int32Type>();
@@ -213,15 +235,23 @@ impl Pickle for Outcomes {
             Ok(number) => Ok(number),
             Err(_) => Err(invalid(format!("{number} is outside 0 to 65535"))),
         };
+        let of_actions = replies.is_some();
+        let replies = replies.unwrap_or_else(|| vec![None; columns.num_rows()]);
+        if replies.len() != columns.num_rows() {
+            return Err(invalid("it must have a reply or None for each row"));
+        }
         let mut rows = Vec::with_capacity(columns.num_rows());
+        let mut replies = replies.into_iter();
         for row in 0..columns.num_rows() {
             let valid = |column: &dyn Array| column.is_valid(row);
+            let reply = replies.next().flatten().map(Arc::from);
             let response = match valid(statuses) && valid(times) && valid(latencies) {
                 true => Some(MatchedResponse {
                     request: row as u64,
                     status: us(statuses.value(row))?,
                     latency: duration(latencies.value(row))?,
                     time: UNIX_EPOCH + duration(times.value(row))?,
+                    reply,
                 }),
                 false => None,
             };
@@ -230,7 +260,7 @@ impl Pickle for Outcomes {
             let message_id = valid(message_ids).then(|| us(message_ids.value(row))).transpose()?;
             rows.push(Outcome { message_id, response, failure });
         }
-        Ok(OutcomesBuilder { rows }.finish(failure))
+        Ok(OutcomesBuilder { rows, of_actions }.finish(failure))
     }
 }
 
@@ -253,6 +283,12 @@ impl Outcomes {
 
     fn __len__(&self) -> usize {
         self.rows.len()
+    }
+
+    /// The Action Reply of each row as encoded, or ``None``: a list of bytes.
+    #[getter]
+    fn replies<'py>(&self, py: Python<'py>) -> Vec<Option<Bound<'py, PyBytes>>> {
+        self.rows.iter().map(|row| row.reply().map(|reply| PyBytes::new(py, reply))).collect()
     }
 
     /// Return the columns as lists.
@@ -278,11 +314,12 @@ impl Outcomes {
 
     fn __repr__(&self) -> String {
         let ended = self.failure.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
-        let events = match self.rows.len() {
-            1 => "1 event".to_owned(),
-            count => format!("{count} events"),
+        let what = if self.of_actions { "action" } else { "event" };
+        let rows = match self.rows.len() {
+            1 => format!("1 {what}"),
+            count => format!("{count} {what}s"),
         };
-        format!("<Outcomes: {events}, {} answered{ended}>", self.answered)
+        format!("<Outcomes: {rows}, {} answered{ended}>", self.answered)
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {

@@ -1,8 +1,11 @@
 //! Peers: association requests and C-ECHO.
 
+use std::sync::{Arc, OnceLock};
+
 use fastdimse_delivery::association::negotiation::VERIFICATION;
-use fastdimse_delivery::association::negotiation::{Proposal, finite_pdu_length};
+use fastdimse_delivery::association::negotiation::{Proposal, Role, finite_pdu_length};
 use fastdimse_delivery::messages::MAX_MESSAGE_LENGTH;
+use fastdimse_delivery::receive::receiver::EventSink;
 use fastdimse_delivery::send::echo::verify;
 use fastdimse_delivery::send::sender::Sender;
 use fastdimse_delivery::timeouts::Timeouts;
@@ -13,7 +16,11 @@ use pyo3::types::PyDict;
 use crate::errors::Error;
 use crate::interrupts::{detached, interrupted};
 use crate::network::association::Association;
-use crate::network::options::{check_max_pdu_length, seconds, sop_classes, syntaxes, title, user};
+use crate::network::calls::Callable;
+use crate::network::handler::Handler;
+use crate::network::options::{
+    check_max_pdu_length, role, seconds, sop_classes, syntaxes, title, user,
+};
 use crate::network::tls::client_tls;
 
 /// A peer: where it is, and how associations with it are negotiated.
@@ -34,6 +41,10 @@ use crate::network::tls::client_tls;
 /// transfer_syntaxes : str or iterable of str, optional
 ///     The UIDs of the transfer syntaxes to propose, in order of preference: Implicit and Explicit VR
 ///     Little Endian. The default is both.
+/// role : {"scp", "scu", "both"}, default "scp"
+///     The role of the local side (PS3.7 D.3.3.4): "scp" sends events, and proposes the SCP role by
+///     role selection. "scu" requests actions and receives events, which is the default role of the
+///     standard. "both" proposes both roles.
 /// window : int, default 64
 ///     The maximum number of outstanding events to propose (PS3.7 D.3.3.3); 0 for no limit. The peer
 ///     may accept fewer. A peer that does not negotiate a window accepts 1.
@@ -97,7 +108,7 @@ impl Peer {
     #[new]
     #[pyo3(signature = (
         host, port, *, called_ae = "ANY-SCP", calling_ae = "EVENT-SCP", sop_classes = None,
-        transfer_syntaxes = None, window = 64, max_pdu_length = 16382, connection_timeout = 10.0,
+        transfer_syntaxes = None, role = "scp", window = 64, max_pdu_length = 16382, connection_timeout = 10.0,
         association_timeout = 30.0, response_timeout = 30.0, tls = None, username = None,
         passcode = None, name = None,
     ))]
@@ -109,6 +120,7 @@ impl Peer {
         calling_ae: &str,
         sop_classes: Option<&Bound<'_, PyAny>>,
         transfer_syntaxes: Option<&Bound<'_, PyAny>>,
+        role: &str,
         window: u16,
         max_pdu_length: u32,
         connection_timeout: f64,
@@ -124,7 +136,7 @@ impl Peer {
             calling: title("calling_ae", calling_ae)?,
             called: title("called_ae", called_ae)?,
             sop_classes: self::sop_classes(sop_classes)?,
-            scp: true,
+            role: self::role(role)?,
             transfer_syntaxes: syntaxes(transfer_syntaxes)?,
             max_pdu_length: finite_pdu_length(max_pdu_length, MAX_MESSAGE_LENGTH),
             window,
@@ -151,7 +163,15 @@ impl Peer {
         &self.proposal.calling
     }
 
-    /// Establish an association to send events on.
+    /// Establish an association to send events or request actions on.
+    ///
+    /// Parameters
+    /// ----------
+    /// event_handler : callable, optional
+    ///     Called with the :class:`ReceivedRequest` of each event that the peer reports on the
+    ///     association, in the thread that uses the association. It returns a Status, ``None`` for
+    ///     Success, or a tuple of a Status and an Event Reply, as for :func:`listen`. Without it,
+    ///     events are returned by :meth:`Association.events`.
     ///
     /// Returns
     /// -------
@@ -162,12 +182,28 @@ impl Peer {
     /// ------
     /// AssociationError
     ///     If the connection fails, or the peer rejects the association or every SOP class.
-    fn connect(&self, py: Python<'_>) -> PyResult<Association> {
+    #[pyo3(signature = (*, event_handler = None))]
+    fn connect<'py>(
+        &self,
+        py: Python<'py>,
+        event_handler: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, Association>> {
+        let handler = event_handler.map(|given| Callable::new(py, "event_handler", given));
+        let handler = handler.transpose()?;
+        let weak = Arc::new(OnceLock::new());
+        let sink = handler.clone().map(|handler| -> Arc<dyn EventSink> {
+            Arc::new(Handler::OwnAssociation(handler, weak.clone()))
+        });
         let address = (self.host.clone(), self.port);
         let sender = detached(py, || {
-            Sender::open(address, self.tls.as_ref(), &self.proposal, self.timeouts)
+            Sender::open(address, self.tls.as_ref(), &self.proposal, self.timeouts, sink)
         });
-        Ok(Association::new(sender?.map_err(Error::Association)?))
+        let sender = sender?.map_err(Error::Association)?;
+        let association = Bound::new(py, Association::new(sender, handler))?;
+        let reference = py.import("weakref")?.getattr("ref")?.call1((&association,))?;
+        // It is empty until here.
+        let _ = weak.set(reference.unbind());
+        Ok(association)
     }
 
     /// Verify the peer with a C-ECHO request (PS3.7 9.1.5) on an association of its own.
@@ -185,7 +221,7 @@ impl Peer {
     fn echo(&self, py: Python<'_>) -> PyResult<f64> {
         let proposal = Proposal {
             sop_classes: vec![VERIFICATION.to_owned()],
-            scp: false,
+            role: Role::Scu,
             window: 1,
             ..self.proposal.clone()
         };
@@ -203,7 +239,7 @@ impl Peer {
     }
 }
 
-/// Establish an association to send events on.
+/// Establish an association to send events or request actions on.
 ///
 /// Parameters
 /// ----------
@@ -221,6 +257,10 @@ impl Peer {
 /// transfer_syntaxes : str or iterable of str, optional
 ///     The UIDs of the transfer syntaxes to propose, in order of preference: Implicit and Explicit VR
 ///     Little Endian. The default is both.
+/// role : {"scp", "scu", "both"}, default "scp"
+///     The role of the local side (PS3.7 D.3.3.4): "scp" sends events, and proposes the SCP role by
+///     role selection. "scu" requests actions and receives events, which is the default role of the
+///     standard. "both" proposes both roles.
 /// window : int, default 64
 ///     The maximum number of outstanding events to propose (PS3.7 D.3.3.3); 0 for no limit. The peer
 ///     may accept fewer. A peer that does not negotiate a window accepts 1.
@@ -239,6 +279,8 @@ impl Peer {
 ///     is no TLS.
 /// username, passcode : str, optional
 ///     The user identity to send (PS3.7 D.3.3.7). Without *tls* the passcode is sent unencrypted.
+/// event_handler : callable, optional
+///     As for :meth:`Peer.connect`.
 ///
 /// Returns
 /// -------
@@ -260,18 +302,19 @@ impl Peer {
 /// fastdimse.AssociationError: no connection: Connection refused (os error 111)
 #[pyfunction]
 #[pyo3(
-    signature = (host, port, **options),
+    signature = (host, port, *, event_handler = None, **options),
     text_signature = "(host, port, *, called_ae='ANY-SCP', calling_ae='EVENT-SCP', \
-        sop_classes=None, transfer_syntaxes=None, window=64, max_pdu_length=16382, \
+        sop_classes=None, transfer_syntaxes=None, role='scp', window=64, max_pdu_length=16382, \
         connection_timeout=10.0, association_timeout=30.0, response_timeout=30.0, tls=None, \
-        username=None, passcode=None)"
+        username=None, passcode=None, event_handler=None)"
 )]
-pub fn connect(
-    host: &Bound<'_, PyAny>,
-    port: &Bound<'_, PyAny>,
-    options: Option<&Bound<'_, PyDict>>,
-) -> PyResult<Association> {
-    peer(host, port, options)?.get().connect(host.py())
+pub fn connect<'py>(
+    host: &Bound<'py, PyAny>,
+    port: &Bound<'py, PyAny>,
+    event_handler: Option<Py<PyAny>>,
+    options: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, Association>> {
+    peer(host, port, options)?.get().connect(host.py(), event_handler)
 }
 
 /// Verify a peer with a C-ECHO request (PS3.7 9.1.5) on an association of its own.

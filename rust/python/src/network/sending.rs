@@ -1,14 +1,20 @@
-//! Sends batches of events on an association, and records their outcomes.
+//! Sends batches of events or actions on an association, and records their outcomes.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
+use fastdimse_core::field::Kind;
 use fastdimse_core::rejection::Rejection;
+use fastdimse_core::schema_error::SchemaError;
 use fastdimse_core::standard::transfer_syntax::TransferSyntax;
+use fastdimse_delivery::association::negotiation::Agreement;
 use fastdimse_delivery::failure::Failure;
-use fastdimse_delivery::send::requests::{EncodedRequests, encode_requests};
-use fastdimse_delivery::send::sender::{Control, MatchedResponse, Requests, Sender};
+use fastdimse_delivery::outstanding::{MatchedResponse, Requests};
+use fastdimse_delivery::send::requests::{
+    EncodedRequests, encode_action_requests, encode_requests,
+};
+use fastdimse_delivery::send::sender::{Control, Sender};
 use pyo3::prelude::*;
 
 use crate::errors::Error;
@@ -28,18 +34,42 @@ pub const STOP_SENDING: u8 = 1;
 pub const STOP_AT_ONCE: u8 = 2;
 
 /// The code of an event that was not sent, since the association failed or sending was stopped.
-const NOT_SENT: &str = "not-sent";
+pub const NOT_SENT: &str = "not-sent";
 const STOPPED: &str = "sending was stopped";
 
 /// Options of sending.
 pub struct SendOptions {
+    /// The kind of the requests.
+    kind: Kind,
     encoded_in: TransferSyntax,
     conformant_uids: bool,
 }
 
 impl SendOptions {
+    /// For sending events.
     pub fn new(encoded_in: &str, conformant_uids: bool) -> PyResult<Self> {
-        Ok(Self { encoded_in: transfer_syntax(encoded_in)?, conformant_uids })
+        let encoded_in = transfer_syntax(encoded_in)?;
+        Ok(Self { kind: Kind::Request, encoded_in, conformant_uids })
+    }
+
+    /// For requesting actions.
+    pub fn of_actions(encoded_in: &str, conformant_uids: bool) -> PyResult<Self> {
+        Ok(Self { kind: Kind::ActionRequest, ..Self::new(encoded_in, conformant_uids)? })
+    }
+
+    /// Encodes the rows of a batch as requests; the first row has the number `first_row`.
+    pub fn encode(
+        &self,
+        batch: &RecordBatch,
+        rejected: Vec<Rejection>,
+        agreement: &Agreement,
+        first_row: u64,
+    ) -> Result<EncodedRequests, SchemaError> {
+        let encode = match self.kind {
+            Kind::ActionRequest => encode_action_requests,
+            _ => encode_requests,
+        };
+        encode(batch, rejected, self.encoded_in, agreement, first_row, self.conformant_uids)
     }
 }
 
@@ -57,14 +87,43 @@ pub struct Sending<'a> {
     stopped: bool,
 }
 
+/// Adds the rows of a batch to the outcomes, of which the first has the number `first_row`, and returns
+/// the row of each message.
+pub fn record(
+    requests: &EncodedRequests,
+    rows: usize,
+    first_row: u64,
+    outcomes: &mut OutcomesBuilder,
+) -> Vec<usize> {
+    let mut rejected = requests.encoded.rejected.iter().peekable();
+    let mut ids = requests.message_ids.iter();
+    let mut rows_of_messages = Vec::new();
+    for _ in 0..rows {
+        let row = outcomes.count();
+        let number = first_row + row as u64;
+        match rejected.next_if(|rejection| rejection.row == Some(number)) {
+            Some(rejection) => outcomes.push_rejected(rejection),
+            None => {
+                rows_of_messages.push(row);
+                outcomes.push_message(*ids.next().expect("a message for each good row"));
+            }
+        }
+    }
+    rows_of_messages
+}
+
 /// The request of another thread, and signals.
-struct StopSignal<'a> {
+pub struct StopSignal<'a> {
     requested: &'a AtomicU8,
     signals_checked: Instant,
 }
 
-impl StopSignal<'_> {
-    fn control(&mut self, now: Instant) -> Control {
+impl<'a> StopSignal<'a> {
+    pub fn new(requested: &'a AtomicU8) -> Self {
+        Self { requested, signals_checked: Instant::now() }
+    }
+
+    pub fn control(&mut self, now: Instant) -> Control {
         match self.requested.load(Ordering::Relaxed) {
             0 if now - self.signals_checked < SIGNALS => Control::Continue,
             0 => {
@@ -84,8 +143,8 @@ impl<'a> Sending<'a> {
         options: &'a SendOptions,
         first_row: u64,
     ) -> Self {
-        let stop = StopSignal { requested, signals_checked: Instant::now() };
-        let (outcomes, rows) = (OutcomesBuilder::default(), Vec::new());
+        let stop = StopSignal::new(requested);
+        let (outcomes, rows) = (OutcomesBuilder::new(options.kind), Vec::new());
         Self { sender, stop, outcomes, rows, options, first_row, stopped: false }
     }
 
@@ -138,9 +197,7 @@ impl<'a> Sending<'a> {
         {
             let found = py.detach(|| {
                 let first_row = self.first_row + self.outcomes.count() as u64;
-                let SendOptions { encoded_in, conformant_uids } = *self.options;
-                let agreement = self.sender.agreement();
-                encode_requests(&batch, rejected, encoded_in, agreement, first_row, conformant_uids)
+                self.options.encode(&batch, rejected, self.sender.agreement(), first_row)
             });
             let requests = found.map_err(Error::Schema)?;
             if let Some(failure) = detached(py, || self.send_batch(&requests, batch.num_rows()))? {
@@ -159,8 +216,9 @@ impl<'a> Sending<'a> {
         let (mut sent, mut responses) = (0, Vec::new());
         let requests = Requests { bytes, offsets, message_ids, first: first as u64 };
         let mut control = |now| self.stop.control(now);
-        let result = self.sender.send(requests, &mut sent, &mut responses, &mut control);
-        self.record_responses(&responses);
+        let kind = self.options.kind;
+        let result = self.sender.send(requests, kind, &mut sent, &mut responses, &mut control);
+        self.record_responses(responses);
         let failure = result.err();
         if let Some(&unsent) = self.rows.get(first + sent) {
             self.stopped = failure.is_none();
@@ -175,13 +233,13 @@ impl<'a> Sending<'a> {
         let mut responses = Vec::new();
         let mut control = |now| self.stop.control(now);
         let result = self.sender.finish(&mut responses, &mut control);
-        self.record_responses(&responses);
+        self.record_responses(responses);
         self.record_failure(result.err()?)
     }
 
-    fn record_responses(&mut self, responses: &[MatchedResponse]) {
+    fn record_responses(&mut self, responses: Vec<MatchedResponse>) {
         for response in responses {
-            self.outcomes.set_response(self.rows[response.request as usize], *response);
+            self.outcomes.set_response(self.rows[response.request as usize], response);
         }
     }
 
@@ -192,19 +250,8 @@ impl<'a> Sending<'a> {
 
     /// Adds the rows of a batch to the outcomes.
     fn record_batch(&mut self, requests: &EncodedRequests, rows: usize) {
-        let mut rejected = requests.encoded.rejected.iter().peekable();
-        let mut ids = requests.message_ids.iter();
-        for _ in 0..rows {
-            let row = self.outcomes.count();
-            let number = self.first_row + row as u64;
-            match rejected.next_if(|rejection| rejection.row == Some(number)) {
-                Some(rejection) => self.outcomes.push_rejected(rejection),
-                None => {
-                    self.rows.push(row);
-                    self.outcomes.push_message(*ids.next().expect("a message for each good row"));
-                }
-            }
-        }
+        let first_row = self.first_row;
+        self.rows.extend(record(requests, rows, first_row, &mut self.outcomes));
     }
 
     /// Adds the remaining rows to the outcomes.

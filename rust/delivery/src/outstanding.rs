@@ -1,0 +1,196 @@
+//! Requests without a response, by Message ID.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use fastdimse_core::command_set::Message;
+use fastdimse_core::field::{Field, Kind};
+
+use crate::failure::Failure;
+use crate::messages::ReceivedMessage;
+
+/// Encoded requests.
+#[derive(Debug, Clone, Copy)]
+pub struct Requests<'a> {
+    /// Their PDUs.
+    pub bytes: &'a [u8],
+    /// The offset of each request, and the end of the last one.
+    pub offsets: &'a [i64],
+    /// The Message IDs.
+    pub message_ids: &'a [u16],
+    /// The number of the first request, counted over all that are sent.
+    pub first: u64,
+}
+
+impl Requests<'_> {
+    /// The PDUs of some of the requests.
+    pub fn pdus(&self, from: usize, to: usize) -> &[u8] {
+        &self.bytes[self.offsets[from] as usize..self.offsets[to] as usize]
+    }
+}
+
+/// The response to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MatchedResponse {
+    /// The number of the request.
+    pub request: u64,
+    /// The Status (PS3.7 10.1.1.1.8).
+    pub status: u16,
+    /// The time from writing the request to reading the response.
+    pub latency: Duration,
+    /// When the response was read.
+    pub time: SystemTime,
+    /// The Action Reply.
+    pub reply: Option<Arc<[u8]>>,
+}
+
+/// The maximum number of bytes of all replies to the requests of one call.
+const MAX_REPLIES: usize = 64 << 20;
+
+/// The requests that a response may match.
+#[derive(Debug)]
+pub struct Outstanding {
+    requests: HashMap<u16, Sent>,
+    /// The maximum number of outstanding requests.
+    window: usize,
+    /// When the last response was read, or the first outstanding request was written.
+    last_response: Instant,
+    /// The bytes of the replies since there was no outstanding request.
+    replies: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    request: u64,
+    kind: Kind,
+    time: Instant,
+}
+
+impl Outstanding {
+    /// No requests, of which at most `window` may be outstanding.
+    pub fn new(window: u16) -> Self {
+        let window = window.into();
+        Self { requests: HashMap::new(), window, last_response: Instant::now(), replies: 0 }
+    }
+
+    /// The number of outstanding requests.
+    pub fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Whether no request is outstanding.
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// Registers the requests, from this one on, that can be sent, and returns their end. A Message
+    /// ID is not reused while it is outstanding (PS3.7 10.1.1.1.1).
+    pub fn register(
+        &mut self,
+        requests: &Requests<'_>,
+        kind: Kind,
+        from: usize,
+        time: Instant,
+    ) -> usize {
+        if self.requests.is_empty() {
+            self.last_response = time;
+            self.replies = 0;
+        }
+        for (place, &id) in requests.message_ids.iter().enumerate().skip(from) {
+            if self.requests.len() >= self.window || self.requests.contains_key(&id) {
+                return place;
+            }
+            let request = requests.first + place as u64;
+            self.requests.insert(id, Sent { request, kind, time });
+        }
+        requests.message_ids.len()
+    }
+
+    /// The response to an outstanding request, or a description of a message that is none.
+    ///
+    /// # Errors
+    ///
+    /// If the replies are too long.
+    pub fn respond(
+        &mut self,
+        arrived: &ReceivedMessage<'_>,
+        now: Instant,
+        time: SystemTime,
+    ) -> Result<MatchedResponse, Result<Box<str>, Failure>> {
+        let Some((id, status, kind)) = id_and_status(&arrived.message) else {
+            return Err(Ok(describe(&arrived.message)));
+        };
+        match self.requests.get(&id) {
+            Some(sent) if sent.kind == kind => {}
+            Some(sent) => {
+                let (found, sent) = (arrived.message.name(), sent.kind.name());
+                return Err(
+                    Ok(format!("{found} to Message ID {id}, which is of an {sent}").into()),
+                );
+            }
+            None => {
+                let text = format!("a response to Message ID {id}, which is not outstanding");
+                return Err(Ok(text.into()));
+            }
+        }
+        let reply = match kind {
+            Kind::ActionRequest if !arrived.data_set.is_empty() => Some(arrived.data_set.into()),
+            _ => None,
+        };
+        if reply.is_some() {
+            self.replies += arrived.data_set.len();
+            if self.replies > MAX_REPLIES {
+                return Err(Err(Failure::MessageLength { most: MAX_REPLIES }));
+            }
+        }
+        self.last_response = now;
+        let Sent { request, time: sent, .. } = self.requests.remove(&id).expect("it was found");
+        Ok(MatchedResponse { request, status, latency: now - sent, time, reply })
+    }
+
+    /// Fails if a response is outstanding for too long. Messages that are not responses do not extend
+    /// the timeout.
+    ///
+    /// # Errors
+    ///
+    /// If there was no response within `timeout`.
+    pub fn check_timeout(&self, now: Instant, timeout: Duration) -> Result<(), Failure> {
+        match !self.requests.is_empty()
+            && now.saturating_duration_since(self.last_response) >= timeout
+        {
+            true => Err(Failure::ReadTimeout(timeout)),
+            false => Ok(()),
+        }
+    }
+
+    /// Forgets all requests.
+    pub fn clear(&mut self) {
+        self.requests.clear();
+    }
+}
+
+/// The Message ID and the Status of a response, and the kind of its request.
+fn id_and_status(message: &Message<'_>) -> Option<(u16, u16, Kind)> {
+    let (command_set, kind) = match message {
+        Message::Event { command_set, .. } => (command_set, Kind::Request),
+        Message::Action { command_set, .. } => (command_set, Kind::ActionRequest),
+        Message::Other { .. } => return None,
+    };
+    let number = |field| command_set.get(field).us().filter(|_| command_set.kind.is_response());
+    Some((number(Field::MessageIDBeingRespondedTo)?, number(Field::Status)?, kind))
+}
+
+fn describe(message: &Message<'_>) -> Box<str> {
+    match message {
+        Message::Event { command_set, .. } | Message::Action { command_set, .. }
+            if command_set.kind.is_response() =>
+        {
+            "a response without a Message ID or Status".into()
+        }
+        Message::Event { .. } | Message::Action { .. } => format!("an {}", message.name()).into(),
+        Message::Other { command_field, .. } => {
+            format!("a message with Command Field {command_field:#06x}").into()
+        }
+    }
+}

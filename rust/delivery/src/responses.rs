@@ -1,0 +1,133 @@
+//! The responses to requests of a peer: to events (PS3.7 10.1.1.1), to actions (PS3.7 10.1.4.1), and to
+//! requests that are refused.
+
+use std::collections::BTreeMap;
+
+use fastdimse_core::command_set::{CommandSet, Value};
+use fastdimse_core::decode::check_uids;
+use fastdimse_core::field::{Field, Kind};
+use fastdimse_core::pdu::write::{MaxPduLength, write_message};
+use fastdimse_core::rejection::Rejection;
+use fastdimse_core::standard::sop_classes::can_be_sent_on;
+
+use crate::association::acceptance::AcceptedContext;
+use crate::association::negotiation::VERIFICATION;
+
+/// The bit of a Command Field that distinguishes a response from its request (PS3.7 E.1).
+pub const RESPONSE: u16 = 0x8000;
+/// Command Field of C-ECHO-RQ (PS3.7 E.1).
+pub const C_ECHO_RQ: u16 = 0x0030;
+/// Unrecognized operation (PS3.7 C.5.17).
+pub const UNRECOGNIZED_OPERATION: u16 = 0x0211;
+/// Invalid SOP Instance: the UID violates the rules (PS3.7 C.5).
+const INVALID_SOP_INSTANCE: u16 = 0x0117;
+/// No such SOP Class: the local side does not accept it (PS3.7 C.5).
+const NO_SUCH_SOP_CLASS: u16 = 0x0118;
+/// SOP Class not supported on this presentation context (PS3.7 C.5).
+const SOP_CLASS_NOT_SUPPORTED: u16 = 0x0122;
+
+/// The response to an event or an action.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Response {
+    /// The Status (PS3.7 10.1.1.1.8).
+    pub status: u16,
+    /// The Event Reply or Action Reply, in the transfer syntax of the presentation context.
+    pub reply: Option<Vec<u8>>,
+}
+
+impl Response {
+    /// Success.
+    pub const SUCCESS: Self = Self { status: 0, reply: None };
+
+    /// A response without a reply.
+    pub fn of_status(status: u16) -> Self {
+        Self { status, reply: None }
+    }
+}
+
+/// The fields with the SOP class and the SOP instance of a request.
+fn sop_fields(request: Kind) -> (Field, Field) {
+    match request {
+        Kind::ActionRequest => (Field::RequestedSOPClassUID, Field::RequestedSOPInstanceUID),
+        _ => (Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID),
+    }
+}
+
+/// The Status and the reason for a request that is refused before anything is done: of an invalid
+/// UID, and of a SOP class that its presentation context does not have. `is_served` is whether the
+/// local side supports a SOP class at all.
+pub fn refusal(
+    request: &CommandSet<'_>,
+    context_id: u8,
+    contexts: &BTreeMap<u8, AcceptedContext>,
+    is_served: impl Fn(&str) -> bool,
+) -> Option<(u16, String)> {
+    let (class, _) = sop_fields(request.kind);
+    if let Err(rejection) = check_uids(request) {
+        let status = match rejection.field {
+            Some(Field::AffectedSOPClassUID | Field::RequestedSOPClassUID) => NO_SUCH_SOP_CLASS,
+            _ => INVALID_SOP_INSTANCE,
+        };
+        return Some((status, rejection.to_string()));
+    }
+    let class = String::from_utf8_lossy(request.get(class).text()?);
+    let negotiated = &contexts.get(&context_id)?.abstract_syntax;
+    if can_be_sent_on(&class, negotiated) {
+        return None;
+    }
+    let status = if is_served(&class) { SOP_CLASS_NOT_SUPPORTED } else { NO_SUCH_SOP_CLASS };
+    Some((status, format!("{class} is not allowed on a presentation context of {negotiated}")))
+}
+
+/// The request without UIDs that are too long for a response.
+pub fn without_long_uids(mut request: CommandSet<'_>) -> CommandSet<'_> {
+    while let Err(Rejection { field: Some(field), .. }) = check_uids(&request) {
+        request.set(field, Value::Absent);
+    }
+    request
+}
+
+/// Appends the response to an event or an action.
+pub fn write_response(
+    request: &CommandSet<'_>,
+    response: &Response,
+    context_id: u8,
+    max_pdu_length: MaxPduLength,
+    responses: &mut Vec<u8>,
+) {
+    let (kind, type_id) = match request.kind {
+        Kind::ActionRequest => (Kind::ActionResponse, Field::ActionTypeID),
+        _ => (Kind::Response, Field::EventTypeID),
+    };
+    let (class, instance) = sop_fields(request.kind);
+    let mut command_set = CommandSet::new(kind, response.reply.is_some());
+    command_set.set(Field::AffectedSOPClassUID, request.get(class));
+    command_set.set(Field::AffectedSOPInstanceUID, request.get(instance));
+    command_set.set(type_id, request.get(type_id));
+    let id = request.get(Field::MessageID).us().unwrap_or(0);
+    command_set.set(Field::MessageIDBeingRespondedTo, Value::Us(id));
+    command_set.set(Field::Status, Value::Us(response.status));
+    let write = |out: &mut Vec<u8>| command_set.write(out);
+    let reply = response.reply.as_deref().unwrap_or_default();
+    write_message(responses, context_id, max_pdu_length, write, reply);
+}
+
+/// Appends the response to a request of another kind: Success to C-ECHO, else Unrecognized operation.
+pub fn write_other_response(
+    command_field: u16,
+    message_id: u16,
+    context_id: u8,
+    max_pdu_length: MaxPduLength,
+    responses: &mut Vec<u8>,
+) {
+    let status = if command_field == C_ECHO_RQ { 0 } else { UNRECOGNIZED_OPERATION };
+    let mut response = CommandSet::new(Kind::Response, false);
+    if command_field == C_ECHO_RQ {
+        // PS3.7 9.3.5.2.
+        response.set(Field::AffectedSOPClassUID, Value::Text(VERIFICATION.as_bytes()));
+    }
+    response.set(Field::MessageIDBeingRespondedTo, Value::Us(message_id));
+    response.set(Field::Status, Value::Us(status));
+    let write = |out: &mut Vec<u8>| response.write_as(command_field | RESPONSE, out);
+    write_message(responses, context_id, max_pdu_length, write, &[]);
+}
