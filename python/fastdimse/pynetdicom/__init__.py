@@ -12,6 +12,7 @@ One line before the first association is enough::
 - the codec of N-EVENT-REPORT messages. Handlers still find ``command_set``, which is decoded when
   it is first read;
 - the writes to the network: a message is sent in one write, and new connections have TCP_NODELAY;
+- the TCP acknowledgements, on Linux: parts of a PDU or message are acknowledged at once;
 - the sleeps of threads that poll: a thread wakes when it has something to do, and polls less often
   when it is idle.
 """

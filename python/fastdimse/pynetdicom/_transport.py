@@ -1,4 +1,4 @@
-"""Replaces the writes of messages: one write for each, and an acknowledgement without delay."""
+"""Replaces the writes of messages, one for each, and acknowledges received parts without delay."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ._upper_layer import wake
 
 
 def replace_writes(patches: Patches) -> None:
-    """Replace the methods that send and receive messages."""
-    from pynetdicom import PYNETDICOM_UID_PREFIX, dimse, dul, evt, transport
+    """Replace the methods that send and receive messages and PDUs."""
+    from pynetdicom import dimse, dul, evt, transport
 
     responses = dimse.N_EVENT_REPORT_RSP
     init = transport.AssociationSocket.__init__
@@ -45,6 +45,12 @@ def replace_writes(patches: Patches) -> None:
         ahead.extend(following)
         evt.trigger(self.assoc, evt.EVT_DATA_SENT, {"data": bytestream})
         return None
+
+    def new_read_pdu_data(self: Any) -> None:
+        # The option lasts until the next write, so also for the parts of this PDU.
+        if not _is_plain_peer(self.assoc):
+            _acknowledge(self)
+        read_pdu_data(self)
 
     def new_send_msg(self: Any, primitive: Any, context_id: int) -> None:
         if type(primitive) is not N_EVENT_REPORT:
@@ -76,14 +82,13 @@ def replace_writes(patches: Patches) -> None:
         receive_primitive(self, primitive)
         if self.message is None:
             return
-        peer = self.assoc.acceptor if self.assoc.is_requestor else self.assoc.requestor
         # Do not speed up the responses to a plain pynetdicom: its association's thread can consume
         # a response that arrives early, as `_Checkpoint` describes.
-        is_plain = str(peer.implementation_class_uid).startswith(PYNETDICOM_UID_PREFIX)
-        if type(self.message) is responses or not is_plain:
+        if type(self.message) is responses or not _is_plain_peer(self.assoc):
             _acknowledge(self.dul)
 
     patches.attribute(transport.AssociationSocket, "__init__", new_init)
+    read_pdu_data = patches.attribute(provider, "_read_pdu_data", new_read_pdu_data)
     send = patches.attribute(transport.AssociationSocket, "send", new_send)
     send_msg = patches.attribute(dimse.DIMSEServiceProvider, "send_msg", new_send_msg)
     receive_primitive = patches.attribute(
@@ -118,11 +123,19 @@ def _set_no_delay(connection: Any) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+def _is_plain_peer(association: Any) -> bool:
+    """Return whether the peer is pynetdicom, which writes each PDU at once."""
+    from pynetdicom import PYNETDICOM_UID_PREFIX
+
+    peer = association.acceptor if association.is_requestor else association.requestor
+    return str(peer.implementation_class_uid).startswith(PYNETDICOM_UID_PREFIX)
+
+
 def _acknowledge(provider: Any) -> None:
     """Acknowledge received TCP segments without delay.
 
-    A peer that sends command set and data set in two writes waits for the acknowledgement of the
-    first (Nagle's algorithm), which TCP delays by up to 40 ms.
+    A peer without TCP_NODELAY that writes a PDU or message in parts sends the next part only after
+    the acknowledgement of the last one, which TCP delays by up to 40 ms.
     """
     # Only Linux has the option, and the upper layer of a program may have no connection.
     with suppress(AttributeError, OSError, TypeError):

@@ -265,9 +265,6 @@ impl Receiver<'_> {
                 continue;
             }
             self.service.check_stopping()?;
-            if self.messages.incomplete().is_some() {
-                connection.acknowledge();
-            }
             let timeout = self.service.timeouts.response;
             self.reporting.check_timeout(timeout)?;
             let deadline = Deadline::after(timeout);

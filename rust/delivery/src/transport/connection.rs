@@ -115,14 +115,6 @@ impl Connection {
         Self { stream, bytes, read: 0, end: 0, max_pdu_length }
     }
 
-    /// Acknowledges the received data at once. A peer without TCP_NODELAY holds the rest of a
-    /// message back until then; the system would delay the acknowledgement by 40 ms.
-    pub fn acknowledge(&mut self) {
-        // Available on Linux only; it only saves time.
-        #[cfg(target_os = "linux")]
-        let _ = socket2::SockRef::from(self.stream.socket().tcp()).set_tcp_quickack(true);
-    }
-
     /// Writes complete PDUs.
     pub fn write(&mut self, pdus: &[u8]) -> Result<(), Failure> {
         let written = self.stream.write_all(pdus).and_then(|()| self.stream.flush());
@@ -206,6 +198,7 @@ impl Connection {
         if left.is_zero() {
             return Err(late);
         }
+        self.stream.socket().acknowledge();
         let waited = waker.wait(self.stream.socket().tcp(), left);
         waited.map_err(|error| Failure::from_io(error, late))
     }

@@ -1,6 +1,7 @@
 //! A socket whose reads and writes end at a deadline.
 
 use std::io::{self, IoSlice, Read, Write};
+use std::mem;
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct Socket {
     write: Duration,
     close_timeout: Duration,
     interrupt: Option<Interrupt>,
+    /// Whether the last operation was a read: no write has acknowledged the data.
+    unacknowledged: bool,
 }
 
 impl Socket {
@@ -44,7 +47,15 @@ impl Socket {
         socket.set_write_timeout(Some(slice(write, interrupt)))?;
         socket.set_read_timeout(None)?;
         let (deadline, read_timeout) = (Deadline::after(Duration::MAX), Duration::MAX);
-        Ok(Self { socket, deadline, read_timeout, write, close_timeout: CLOSE_TIMEOUT, interrupt })
+        Ok(Self {
+            socket,
+            deadline,
+            read_timeout,
+            write,
+            close_timeout: CLOSE_TIMEOUT,
+            interrupt,
+            unacknowledged: false,
+        })
     }
 
     /// Shortens the timeouts of further writes and of the wait for the peer's close: the user
@@ -72,6 +83,21 @@ impl Socket {
         while self.read(&mut ignored).is_ok_and(|found| found > 0) {}
     }
 
+    /// Acknowledges the received data if the local side reads again before it writes.
+    ///
+    /// Without TCP_NODELAY, a peer that writes a PDU or message in parts sends the next part only
+    /// after the last one was acknowledged (RFC 1122 4.2.3.4). The system delays an acknowledgement
+    /// by up to 40 ms, for a write that can carry it. Each write acknowledges all data before it, so
+    /// a peer that writes a message at once causes no system call here. Reads call it.
+    pub fn acknowledge(&mut self) {
+        if mem::take(&mut self.unacknowledged) {
+            // The option does not last, and only Linux has it. If it fails, data is acknowledged
+            // later.
+            #[cfg(target_os = "linux")]
+            let _ = socket2::SockRef::from(&self.socket).set_tcp_quickack(true);
+        }
+    }
+
     /// The system's socket.
     pub fn tcp(&self) -> &TcpStream {
         &self.socket
@@ -80,6 +106,7 @@ impl Socket {
 
 impl Read for Socket {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.acknowledge();
         loop {
             let left = self.deadline.left();
             if left.is_zero() {
@@ -92,7 +119,10 @@ impl Read for Socket {
             }
             match self.socket.read(bytes) {
                 Err(error) if is_retryable(&error) => check_interrupt(self.interrupt)?,
-                done => return done,
+                done => {
+                    self.unacknowledged = done.is_ok();
+                    return done;
+                }
             }
         }
     }
@@ -128,7 +158,10 @@ impl Socket {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
                 Err(error) if is_retryable(&error) => check_interrupt(self.interrupt)?,
-                done => return done,
+                done => {
+                    self.unacknowledged = false;
+                    return done;
+                }
             }
         }
     }

@@ -11,11 +11,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 thread_local! {
-    /// Whether this is a thread of a listener, which calls functions of the user.
+    /// Whether this thread calls a function of the user for a listener.
     static IS_LISTENER_THREAD: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether the current thread is one of a listener: it must not wait for the end of that listener.
+/// Whether the current thread calls a function of the user for a listener: it must not wait for the end of
+/// that listener.
 pub fn is_listener_thread() -> bool {
     IS_LISTENER_THREAD.get()
 }
@@ -75,8 +76,11 @@ impl Drop for Call {
 /// that runs then, such as a finalizer, must not wait for the end of this thread.
 pub fn attach<T>(run: impl FnOnce(Python<'_>) -> T) -> Option<T> {
     let _call = Call::begin()?;
-    IS_LISTENER_THREAD.set(true);
-    Some(Python::attach(run))
+    // A thread of the user can run a callback of a listener, too.
+    let before = IS_LISTENER_THREAD.replace(true);
+    let result = Python::attach(run);
+    IS_LISTENER_THREAD.set(before);
+    Some(result)
 }
 
 /// Prevents further calls, and waits at most `timeout` for running ones: a thread that returns to a
