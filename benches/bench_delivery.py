@@ -8,24 +8,28 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from pydicom.dataset import Dataset
-from pynetdicom import AE
+from pynetdicom import AE, build_role
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
 import delivery
 import fastdimse
+import fastdimse.pynetdicom
 from bench_wire import DEADLINE, LISTEN, PLAIN, listener
 from conftest import DATA_SET, SOP_CLASS, SOP_INSTANCE
 from fastdimse import connect, encode_events
+from fastdimse.events import storage_commitment
 
 ROOT = Path(__file__).parent.parent
 RECEIVER = Path(__file__).with_name("receiver.py")
+ORTHANC = Path(__file__).with_name("orthanc_receiver.py")
 HOST = "127.0.0.1"
 ASSOCIATIONS = 64
 ONE_BY_ONE, WINDOW = 1, 64
@@ -179,30 +183,45 @@ def test_to_and_from_pynetdicom(measured):
     with listener(PLAIN) as theirs, listener(LISTEN) as ours, connect(HOST, theirs) as sender:
         measured(
             {
-                delivery.PYNETDICOM: (by_pynetdicom(theirs), 20),
+                delivery.PYNETDICOM: (by_pynetdicom(Target(theirs)), 20),
                 delivery.TO_PYNETDICOM: (sender_of(sender), 300),
-                delivery.FROM_PYNETDICOM: (by_pynetdicom(ours), 100),
+                delivery.FROM_PYNETDICOM: (by_pynetdicom(Target(ours)), 100),
             },
             rounds=5,
         )
 
 
-def by_pynetdicom(port: int) -> Any:
+@dataclass
+class Target:
+    """A receiver, the AE titles of the association, and the data set of each event."""
+
+    port: int
+    called_ae: str = "ANY-SCP"
+    calling_ae: str = "FASTDIMSE"
+    data_set: Any = None
+
+
+def by_pynetdicom(target: Target, *, installed: bool = False) -> Any:
     """Return a function that sends events with pynetdicom on a new association in each call."""
-    ae = AE()
+    ae = AE(target.calling_ae)
     ae.acse_timeout = ae.connection_timeout = DEADLINE
     # pynetdicom's reactor sometimes consumes a response that arrives immediately, and the caller
     # waits for it until this timeout. The round is then repeated.
     ae.dimse_timeout = 2
     ae.add_requested_context(StorageCommitmentPushModel)
+    roles = [build_role(StorageCommitmentPushModel, scp_role=True)]
 
     def report(events: int) -> float | None:
-        association = ae.associate(HOST, port)
+        association = ae.associate(HOST, target.port, ae_title=target.called_ae, ext_neg=roles)
         assert association.is_established
         begin = time.perf_counter()
         for number in range(events):
             status, _ = association.send_n_event_report(
-                data_set(), 1, StorageCommitmentPushModel, SOP_INSTANCE, number + 1
+                target.data_set or data_set(),
+                1,
+                StorageCommitmentPushModel,
+                SOP_INSTANCE,
+                number + 1,
             )
             if "Status" not in status:
                 return None
@@ -212,10 +231,69 @@ def by_pynetdicom(port: int) -> Any:
         return took
 
     def timed(events: int) -> float:
-        tries = (report(events) for _ in range(10))
-        return next(took for took in tries if took is not None)
+        with fastdimse.pynetdicom.installed() if installed else nullcontext():
+            tries = (report(events) for _ in range(10))
+            return next(took for took in tries if took is not None)
 
     return timed
+
+
+def by_connect(target: Target, information: Any) -> Any:
+    """Return a function that sends events one at a time on a new association in each call."""
+
+    def send(events: int) -> float:
+        table = pa.table(
+            {
+                "AffectedSOPClassUID": pa.repeat(SOP_CLASS, events),
+                "AffectedSOPInstanceUID": pa.repeat(SOP_INSTANCE, events),
+                "EventTypeID": pa.repeat(pa.scalar(1, pa.uint16()), events),
+                "EventInformation": pa.array([information] * events),
+            }
+        )
+        titles = {"called_ae": target.called_ae, "calling_ae": target.calling_ae}
+        with connect(HOST, target.port, window=ONE_BY_ONE, **titles) as association:
+            begin = time.perf_counter()
+            outcomes = association.send(table)
+            took = time.perf_counter() - begin
+        assert outcomes.to_pydict()["Status"] == [0] * events
+        return took
+
+    return send
+
+
+@pytest.fixture(scope="module")
+def orthanc() -> Iterator[tuple[int, str]]:
+    """The port of a running Orthanc, and the transaction that it has requested."""
+    with running(sys.executable, ORTHANC) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        line = process.stdout.readline().split()
+        if not line:
+            pytest.skip("Orthanc is not installed: ./dev peers")
+        port, transaction = line
+        yield int(port), transaction
+        process.stdin.close()
+        process.wait(DEADLINE)
+
+
+def test_to_orthanc(measured, orthanc):
+    """The result of a commitment with one reference, to Orthanc with its default settings."""
+    port, transaction = orthanc
+    reference = ("1.2.840.10008.5.1.4.1.1.2", "1.2.826.0.1.3680043.8.498.1")
+    information = storage_commitment(transaction, [reference], [])["EventInformation"]
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = reference
+    found = Dataset()
+    found.TransactionUID, found.ReferencedSOPSequence = transaction, [item]
+    target = Target(port, "ORTHANC", "FASTDIMSE", found)
+    measured(
+        {
+            delivery.PYNETDICOM_TO_ORTHANC: (by_pynetdicom(target), 20),
+            delivery.INSTALLED_TO_ORTHANC: (by_pynetdicom(target, installed=True), 1_000),
+            delivery.TO_ORTHANC: (by_connect(target, information), 5_000),
+        },
+        rounds=5,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +331,23 @@ def test_dcmtk(measured, dcmtk):
         for server in servers:
             server.kill()
             server.wait()
+
+
+def test_to_dcmtk(measured, dcmtk):
+    """To a receiver with DCMTK's default settings."""
+    environment = {name: value for name, value in os.environ.items() if name != "TCP_NODELAY"}
+    port = free_port()
+    with running(dcmtk, "serve", port, env=environment):
+        wait_for(port)
+        target = Target(port, "DCMTK")
+        measured(
+            {
+                delivery.PYNETDICOM_TO_DCMTK: (by_pynetdicom(target), 20),
+                delivery.INSTALLED_TO_DCMTK: (by_pynetdicom(target, installed=True), 1_000),
+                delivery.TO_DCMTK: (by_connect(target, {"TextValue": "x" * 92}), 5_000),
+            },
+            rounds=5,
+        )
 
 
 def free_port() -> int:

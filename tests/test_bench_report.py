@@ -93,6 +93,12 @@ def complete_run():
         "`listen`, 64 associations, each one at a time": 1 / 11_100,
         "`listen`, one association, a window of 64": 1 / 199_000,
         "`listen`, 64 associations, each a window of 64": 1 / 200_000,
+        "pynetdicom to Orthanc": 1 / 17,
+        "pynetdicom with `install()` to Orthanc": 1 / 501,
+        "`connect` to Orthanc, one at a time": 1 / 1_030,
+        "pynetdicom to DCMTK": 1 / 17,
+        "pynetdicom with `install()` to DCMTK": 1 / 500,
+        "`connect` to DCMTK, one at a time": 1 / 1_000,
     }
     benches.append(bench("delivery", "fastdimse", 1, seconds=seconds))
     memory_of_receiver = {
@@ -113,7 +119,7 @@ def outcome(report, monkeypatch, tmp_path, benches, *arguments):
 def test_reached_targets(report, monkeypatch, tmp_path, capsys):
     assert outcome(report, monkeypatch, tmp_path, complete_run(), "--check") == 0
     output = capsys.readouterr().out
-    assert output.count("reached: ") == 35
+    assert output.count("reached: ") == 38
     assert "0 missed" in output
 
 
@@ -168,6 +174,8 @@ def test_missed_limit_of_memory(report, monkeypatch, tmp_path, capsys):
         ("pynetdicom to `listen`", 1.1, 1),
         ("`listen`, 64 associations, each one at a time", 1.1, 1),
         ("`listen`, 64 associations, each a window of 64", 1.1, 1),
+        ("pynetdicom with `install()` to Orthanc", 1.1, 1),
+        ("`connect` to Orthanc, one at a time", 1.1, 2),
     ],
 )
 def test_missed_target_of_a_delivery(report, monkeypatch, tmp_path, capsys, name, factor, measures):
@@ -186,15 +194,21 @@ def test_missed_limit_of_memory_of_the_receiver(report, monkeypatch, tmp_path, c
     assert "201 of 200 MiB" in capsys.readouterr().out
 
 
-def test_run_without_dcmtk(report, monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize("program", ["DCMTK", "Orthanc"])
+def test_run_without_an_optional_program(report, monkeypatch, tmp_path, capsys, program):
     benches = complete_run()
     seconds = benches[-2]["extra_info"]["seconds"]
     benches[-2]["extra_info"]["seconds"] = {
-        name: value for name, value in seconds.items() if "DCMTK" not in name
+        name: value for name, value in seconds.items() if program not in name
     }
     assert outcome(report, monkeypatch, tmp_path, benches, "--check") == 0
     assert outcome(report, monkeypatch, tmp_path, benches) == 0
-    assert "DCMTK" not in report.FIGURES.read_text()
+    assert program not in report.FIGURES.read_text()
+
+
+def test_ratio_to_pynetdicom_with_the_same_receiver(report, monkeypatch, tmp_path):
+    assert outcome(report, monkeypatch, tmp_path, complete_run()) == 0
+    assert "| `connect` to DCMTK, one at a time | 1,000 | 59 |" in report.FIGURES.read_text()
 
 
 def test_unmeasured_target_is_missed(report, monkeypatch, tmp_path, capsys):

@@ -1,6 +1,8 @@
 """Storage commitment with Orthanc on associations of fastdimse."""
 
 import json
+import statistics
+import sys
 from io import BytesIO
 
 import pyarrow as pa
@@ -120,3 +122,17 @@ def test_write_events_of_orthanc_to_files(orthanc, tmp_path):
         failed = pairs(information["FailedSOPSequence"])
         assert failed == missing.pop(information["TransactionUID"])
     assert not missing
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can acknowledge without delay")
+def test_immediate_acknowledgement(application):
+    """Orthanc writes each PDU in two parts; a delayed acknowledgement would add at least 40 ms."""
+    orthanc = application.orthanc
+    references = unknown(1)
+    request = application.be_asked(references)
+    row = storage_commitment(request.TransactionUID, references, [])
+    titles = {"called_ae": AE_TITLE, "calling_ae": Application.ae_title}
+    with connect(HOST, orthanc.port, **titles) as association:
+        outcomes = association.send([row] * 40).to_pydict()
+    assert outcomes["Status"] == [0] * 40, orthanc
+    assert statistics.median(outcomes["Latency"]) < 20e6, orthanc
