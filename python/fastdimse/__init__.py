@@ -1,6 +1,7 @@
 """Encode, decode, send and receive DICOM events (N-EVENT-REPORT, PS3.7 10.1.1).
 
-:class:`N_EVENT_REPORT` is a drop-in replacement for pynetdicom's class of that name.
+:class:`N_EVENT_REPORT` and :class:`N_ACTION` are drop-in replacements for pynetdicom's classes of
+these names.
 :func:`encode_events`, :func:`encode_batches`, :func:`decode_events` and :func:`validate_events`
 process streams of events as Arrow columns, and :func:`encode_messages` and
 :func:`decode_messages` process events row for row. :func:`decode_data_sets` decodes columns of
@@ -59,7 +60,7 @@ from fastdimse._core import (
     message_schema,
     validate_events,
 )
-from fastdimse._primitive import N_EVENT_REPORT
+from fastdimse._primitive import N_ACTION, N_EVENT_REPORT
 
 # Not imported from typing: that import would take longer than all others here.
 TYPE_CHECKING = False
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from fastdimse._outbox import OutboxError
 
 __all__ = [
+    "N_ACTION",
     "N_EVENT_REPORT",
     "TLS",
     "AcceptedAssociation",

@@ -151,6 +151,8 @@ def replace_codec(patches: Patches) -> None:
         if read is None:
             return decode_msg(self, primitive, assoc)
         event, data_set_follows = read
+        if type(event) is not N_EVENT_REPORT:
+            return decode_msg(self, primitive, assoc)
         encoded = bytes(data[1:])
         self.encoded_command_set.write(encoded)
         self.context_id = context_id

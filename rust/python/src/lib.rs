@@ -78,7 +78,9 @@ mod _core {
     #[pymodule_export]
     use crate::primitive::message::{frame_message, read_message};
     #[pymodule_export]
-    use crate::primitive::slots::{DIMSEPrimitive, register_primitive};
+    use crate::primitive::slots::{
+        ActionPrimitive, DIMSEPrimitive, EventReportPrimitive, register_primitive,
+    };
     #[pymodule_export]
     use crate::standard::{
         check_event, describe_status, standard_sop_classes, standard_statuses, status_category,

@@ -13,7 +13,7 @@ use pyo3::types::{PyBytes, PyMapping, PyString};
 
 use crate::arrow::import::{array, is_arrow};
 use crate::errors::Error;
-use crate::primitive::slots::DIMSEPrimitive;
+use crate::primitive::slots::EventReportPrimitive;
 
 /// A batch, and its rejected rows, which are null in the batch.
 pub type Batch = (RecordBatch, Vec<Rejection>);
@@ -58,8 +58,8 @@ pub trait ColumnSet: Sync {
 
 /// Whether the object is an N_EVENT_REPORT of fastdimse or pynetdicom.
 pub fn is_event(object: &Bound<'_, PyAny>) -> PyResult<bool> {
-    Ok(object.is_instance_of::<DIMSEPrimitive>()
-        || object.hasattr(intern!(object.py(), "AffectedSOPInstanceUID"))?)
+    Ok(object.is_instance_of::<EventReportPrimitive>()
+        || object.hasattr(intern!(object.py(), "EventTypeID"))?)
 }
 
 /// A column that is not read: nulls, as many as there are values.

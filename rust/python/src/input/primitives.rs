@@ -20,7 +20,7 @@ use crate::input::rows;
 use crate::interrupts::interruptible;
 use crate::primitive::attributes::{ElementError, ElementValue, MessageValues};
 use crate::primitive::latin_1;
-use crate::primitive::slots::{DIMSEPrimitive, as_plain};
+use crate::primitive::slots::{DIMSEPrimitive, Service, as_plain};
 use crate::primitive::stream::data_set_bytes;
 
 /// The `first` primitive and those after it, at most `max_rows`, as a batch; `done` rows were read before,
@@ -67,7 +67,7 @@ impl PrimitiveColumns {
     fn push(&mut self, primitive: &Bound<'_, PyAny>, row: u64) -> PyResult<()> {
         // Most primitives are plain. Reading them in one borrow, without attribute lookups and reference
         // counts, takes a third of the time.
-        if let Some(plain) = as_plain(primitive) {
+        if let Some(plain) = as_plain(primitive, Service::EventReport) {
             if self.push_plain(plain)? {
                 return Ok(());
             }
@@ -77,7 +77,7 @@ impl PrimitiveColumns {
                 primitive.get_type().name()?
             )));
         }
-        match MessageValues::read(primitive) {
+        match MessageValues::read(primitive, Service::EventReport) {
             Ok(event) => self.push_values(&event, row)?,
             Err((field, ElementError::Invalid(reason))) => {
                 self.rejected.push(Rejection::new(reason).field(field).row(row));
@@ -100,7 +100,7 @@ impl PrimitiveColumns {
                 column.push(self.count, number);
             }
         }
-        for (column, (field, text)) in self.texts.iter_mut().zip(values.texts) {
+        for (column, (field, text)) in self.texts.iter_mut().zip(values.affected) {
             if let Some(text) = text.filter(|_| kind.carries(field)) {
                 column.push(self.count, text);
             }

@@ -25,8 +25,8 @@ use crate::input::values::{data_set, from_iterator};
 use crate::interrupts::raise_later;
 use crate::network::calls::{Callable, attach, coroutine_hint, log, repr_of};
 use crate::network::received_request::ReceivedRequest;
-use crate::primitive::decoded::new_event;
-use crate::primitive::slots::primitive_type;
+use crate::primitive::decoded::new_primitive;
+use crate::primitive::slots::{Service, primitive_class};
 use crate::primitive::stream::bytes_io;
 
 /// Processing failure (PS3.7 C.4.3.1.4).
@@ -171,7 +171,8 @@ fn primitive<'py>(
     event: &CommandSet<'_>,
     data_set: &[u8],
 ) -> PyResult<Bound<'py, PyAny>> {
-    let primitive = new_event(primitive_type(py)?, event, |_| Ok(())).map_err(|(_, why)| why)?;
+    let class = primitive_class(py, Service::EventReport)?;
+    let primitive = new_primitive(class, event, |_| Ok(())).map_err(|(_, why)| why)?;
     if event.data_set {
         let stream = bytes_io(py)?.call1((PyBytes::new(py, data_set),))?;
         primitive.setattr(event.kind.data_set().keyword(), stream)?;

@@ -1,6 +1,6 @@
 //! The attributes of a primitive as the elements of its command set.
 
-use fastdimse_core::command_set::{CommandSet, ELEMENTS, Source, Usage, Value, Vr};
+use fastdimse_core::command_set::{CommandSet, Source, Usage, Value, Vr};
 use fastdimse_core::field::{Field, Kind};
 use fastdimse_core::rejection::Reason;
 use pyo3::buffer::PyUntypedBuffer;
@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyString, PyTuple};
 
 use crate::primitive::latin_1;
-use crate::primitive::slots::as_plain;
+use crate::primitive::slots::{Service, as_plain};
 
 /// A value of a primitive as an element of a command set.
 pub enum ElementValue<'py> {
@@ -53,38 +53,27 @@ impl From<PyErr> for ElementError {
 
 /// The values of a primitive of fastdimse or pynetdicom.
 pub struct MessageValues<'py> {
-    /// Request or response.
+    /// The message.
     pub kind: Kind,
-    values: [(Field, ElementValue<'py>); 8],
+    values: [ElementValue<'py>; Field::COUNT],
     /// The stream of the data set.
     pub data_set: Option<Bound<'py, PyAny>>,
 }
 
-/// The elements of fields, in the order of their tags.
-pub const FIELDS: [(Field, usize); 8] = {
-    let mut fields = [(Field::MessageID, 0); 8];
-    let (mut row, mut found) = (0, 0);
-    while row < ELEMENTS.len() {
-        if let Source::Field(field) = ELEMENTS[row].source {
-            fields[found] = (field, row);
-            found += 1;
-        }
-        row += 1;
-    }
-    fields
-};
-
 impl<'py> MessageValues<'py> {
-    /// Reads the attributes of `object` that its message carries.
+    /// Reads the attributes of `object` that its message carries, a message of `service`.
     ///
     /// # Errors
     /// The field whose value was rejected.
-    pub fn read(object: &Bound<'py, PyAny>) -> Result<Self, (Field, ElementError)> {
-        let plain = as_plain(object);
+    pub fn read(
+        object: &Bound<'py, PyAny>,
+        service: Service,
+    ) -> Result<Self, (Field, ElementError)> {
+        let plain = as_plain(object, service);
         let get = |field: Field| -> PyResult<Option<Bound<'py, PyAny>>> {
             match plain {
                 Some(plain) => {
-                    let value = plain.try_borrow()?.slot(object.py(), field);
+                    let value = plain.try_borrow_mut()?.value(object.py(), field);
                     Ok(value.map(|value| value.into_bound(object.py())))
                 }
                 None => object.getattr_opt(field.keyword()),
@@ -92,16 +81,14 @@ impl<'py> MessageValues<'py> {
         };
         let of_field = |field| get(field).map_err(|error| (field, ElementError::Raised(error)));
         let responded_to = of_field(Field::MessageIDBeingRespondedTo)?;
-        let kind = match responded_to {
-            Some(value) if !value.is_none() => Kind::Response,
-            _ => Kind::Request,
-        };
-        let mut values = FIELDS.map(|(field, _)| (field, ElementValue::Absent));
-        for ((field, message_values), (_, row)) in values.iter_mut().zip(FIELDS) {
-            let element = &ELEMENTS[row];
-            if element.usage(kind) != Usage::Absent {
-                *message_values = element_value(of_field(*field)?, *field, element.vr)
-                    .map_err(|why| (*field, why))?;
+        let kind = service.kind(responded_to.is_some_and(|value| !value.is_none()));
+        let mut values = [const { ElementValue::Absent }; Field::COUNT];
+        for element in kind.elements() {
+            if let Source::Field(field) = element.source
+                && element.usage(kind) != Usage::Absent
+            {
+                values[field as usize] = element_value(of_field(field)?, field, element.vr)
+                    .map_err(|why| (field, why))?;
             }
         }
         let data_set = of_field(kind.data_set())?.filter(|data_set| !data_set.is_none());
@@ -110,17 +97,16 @@ impl<'py> MessageValues<'py> {
 
     /// The value of a field.
     pub fn get(&self, field: Field) -> &ElementValue<'py> {
-        match self.values.iter().find(|(of, _)| *of == field) {
-            Some((_, message_values)) => message_values,
-            None => &ElementValue::Absent,
-        }
+        &self.values[field as usize]
     }
 
     /// The command set; `announced` is whether a data set follows.
     pub fn command_set(&self, announced: bool) -> CommandSet<'_> {
         let mut command_set = CommandSet::new(self.kind, announced);
-        for (field, message_values) in &self.values {
-            command_set.set(*field, message_values.as_value());
+        for element in self.kind.elements() {
+            if let Source::Field(field) = element.source {
+                command_set.set(field, self.get(field).as_value());
+            }
         }
         command_set
     }

@@ -1,4 +1,5 @@
-//! The attributes of `N_EVENT_REPORT`, with the values, types and errors of pynetdicom's class.
+//! The attributes that `N_EVENT_REPORT` and `N_ACTION` share, with the values, types and errors of
+//! pynetdicom's classes.
 
 use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -7,22 +8,27 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyString, PyTuple, PyType};
 
 use crate::primitive::codec;
-use crate::primitive::slots::{DIMSEPrimitive, KEYWORDS, Slot, get, is_plain};
+use crate::primitive::slots::{
+    AFFECTED_CLASS, AFFECTED_INSTANCE, DIMSEPrimitive, Service, Slot, get, is_own_tuple, is_plain,
+    uid_slots,
+};
 use crate::primitive::stream::bytes_io;
 use crate::primitive::uid::{UidSlot, set_uid, to_uid};
 
-/// Stores `value` in the slot and drops the old value after the borrow has ended: dropping it may run Python
+/// Stores `value` in a slot and drops the old value after the borrow has ended: dropping it may run Python
 /// code that accesses this object.
-macro_rules! replace {
-    ($slf:expr, $slot:ident, $value:expr) => {{
-        let value = $value;
-        let old = std::mem::replace(&mut $slf.try_borrow_mut()?.$slot, value);
-        drop(old);
-        Ok(())
-    }};
+#[inline]
+pub fn store<T>(
+    slf: &Bound<'_, DIMSEPrimitive>,
+    slot: impl FnOnce(&mut DIMSEPrimitive) -> &mut T,
+    value: T,
+) -> PyResult<()> {
+    let old = std::mem::replace(slot(&mut *slf.try_borrow_mut()?), value);
+    drop(old);
+    Ok(())
 }
 
-fn int_or_none(value: &Bound<'_, PyAny>, text: &'static str) -> PyResult<Slot> {
+pub fn int_or_none(value: &Bound<'_, PyAny>, text: &'static str) -> PyResult<Slot> {
     if value.is_none() {
         Ok(None)
     } else if value.is_instance_of::<PyInt>() {
@@ -55,9 +61,9 @@ pub fn data_set(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Slot> {
     Err(PyTypeError::new_err(format!("'{name}' parameter must be a BytesIO object")))
 }
 
-fn read_uid<'py>(
+pub fn read_uid<'py>(
     slf: &Bound<'py, DIMSEPrimitive>,
-    slot: fn(&mut DIMSEPrimitive) -> &mut UidSlot,
+    slot: impl Fn(&mut DIMSEPrimitive) -> &mut UidSlot,
 ) -> PyResult<Option<Bound<'py, PyString>>> {
     let py = slf.py();
     let text = match slot(&mut *slf.try_borrow_mut()?) {
@@ -72,54 +78,73 @@ fn read_uid<'py>(
 
 /// The errors of a Python `__init__` without parameters.
 fn check_no_arguments(
+    service: Service,
     args: &Bound<'_, PyTuple>,
     kwargs: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<()> {
-    const INIT: &str = "N_EVENT_REPORT.__init__()";
+    let class = service.class_name();
     if let Some((name, _)) = kwargs.and_then(|kwargs| kwargs.iter().next()) {
-        let text = format!("{INIT} got an unexpected keyword argument '{name}'");
+        let text = format!("{class}.__init__() got an unexpected keyword argument '{name}'");
         return Err(PyTypeError::new_err(text));
     }
     if !args.is_empty() {
         let given = args.len() + 1;
-        let text = format!("{INIT} takes 1 positional argument but {given} were given");
+        let text = format!("{class}.__init__() takes 1 positional argument but {given} were given");
         return Err(PyTypeError::new_err(text));
     }
     Ok(())
 }
 
+/// `__init__` of both classes: sets the attributes that pynetdicom sets.
+pub fn initialize(
+    slf: &Bound<'_, DIMSEPrimitive>,
+    args: &Bound<'_, PyTuple>,
+    kwargs: Option<&Bound<'_, PyDict>>,
+) -> PyResult<()> {
+    let py = slf.py();
+    let service = slf.try_borrow()?.service;
+    check_no_arguments(service, args, kwargs)?;
+    if is_plain(slf.as_any()) {
+        let mut this = slf.try_borrow_mut()?;
+        let old = (this.type_id.take(), this.data_set.take());
+        let errors = (this.error_comment.take(), this.error_id.take());
+        this.error_comment = Some(py.None());
+        this.error_id = Some(py.None());
+        drop(this);
+        drop((old, errors));
+        return Ok(());
+    }
+    // A subclass may override these attributes, and pynetdicom sets them to None.
+    let own = match service {
+        Service::EventReport => ["EventTypeID", "EventInformation", "EventReply"],
+        Service::Action => ["ActionTypeID", "ActionInformation", "ActionReply"],
+    };
+    for name in own.into_iter().chain(["ErrorComment", "ErrorID"]) {
+        slf.setattr(name, py.None())?;
+    }
+    Ok(())
+}
+
+/// A function, its arguments, and the state, for pickling and copying.
+type Reduced<'py> = (Bound<'py, PyAny>, (Bound<'py, PyType>,), Bound<'py, PyAny>);
+
 #[pymethods]
 impl DIMSEPrimitive {
-    #[new]
-    // A subclass may have an `__init__` with arguments; `__init__` here accepts none.
-    #[pyo3(signature = (*_args, **_kwargs), text_signature = "()")]
-    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self::default()
+    // pynetdicom's association sets these on every primitive that it sends or receives.
+
+    #[classattr]
+    fn _context_id() -> Option<u8> {
+        None
     }
 
-    #[pyo3(signature = (*args, **kwargs))]
-    fn __init__(
-        slf: &Bound<'_, Self>,
-        args: &Bound<'_, PyTuple>,
-        kwargs: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<()> {
-        let py = slf.py();
-        check_no_arguments(args, kwargs)?;
-        if is_plain(slf.as_any()) {
-            let mut this = slf.try_borrow_mut()?;
-            let old = (this.event_type.take(), this.data_set.take());
-            let errors = (this.error_comment.take(), this.error_id.take());
-            this.error_comment = Some(py.None());
-            this.error_id = Some(py.None());
-            drop(this);
-            drop((old, errors));
-            return Ok(());
-        }
-        // A subclass may override these attributes, and pynetdicom sets them to None.
-        for name in ["EventTypeID", "EventInformation", "EventReply", "ErrorComment", "ErrorID"] {
-            slf.setattr(name, py.None())?;
-        }
-        Ok(())
+    #[classattr]
+    fn _dataset_path() -> Option<u8> {
+        None
+    }
+
+    #[classattr]
+    fn _dataset_file() -> Option<u8> {
+        None
     }
 
     /// Get or set the *Message ID* (PS3.7 10.1.1.1.1) as :class:`int`.
@@ -135,7 +160,11 @@ impl DIMSEPrimitive {
 
     #[setter(MessageID)]
     fn set_message_id(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        replace!(slf, message_id, message_id(value, "Message ID must be an int", "Message ID")?)
+        store(
+            slf,
+            |this| &mut this.message_id,
+            message_id(value, "Message ID must be an int", "Message ID")?,
+        )
     }
 
     /// Get or set the *Message ID Being Responded To* (PS3.7 10.1.1.1.2) as :class:`int`.
@@ -153,7 +182,7 @@ impl DIMSEPrimitive {
     fn set_responded_to(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         const NAME: &str = "Message ID Being Responded To";
         let value = message_id(value, "Message ID Being Responded To must be an int", NAME)?;
-        replace!(slf, responded_to, value)
+        store(slf, |this| &mut this.responded_to, value)
     }
 
     /// Get or set the *Affected SOP Class UID* (PS3.7 10.1.1.1.3) as :class:`~pydicom.uid.UID`.
@@ -169,7 +198,7 @@ impl DIMSEPrimitive {
 
     #[setter(AffectedSOPClassUID)]
     fn set_sop_class(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        replace!(slf, sop_class, set_uid(value, "Affected SOP Class UID")?)
+        store(slf, |this| &mut this.sop_class, set_uid(value, AFFECTED_CLASS)?)
     }
 
     /// Get or set the *Affected SOP Instance UID* (PS3.7 10.1.1.1.4) as :class:`~pydicom.uid.UID`.
@@ -185,56 +214,7 @@ impl DIMSEPrimitive {
 
     #[setter(AffectedSOPInstanceUID)]
     fn set_sop_instance(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        replace!(slf, sop_instance, set_uid(value, "Affected SOP Instance UID")?)
-    }
-
-    /// Get or set the *Event Type ID* (PS3.7 10.1.1.1.5) as :class:`int`.
-    ///
-    /// Parameters
-    /// ----------
-    /// value : int or None
-    ///     A number from 0 to 65535. The range is checked when the message is encoded.
-    #[getter(EventTypeID)]
-    fn event_type(&self, py: Python<'_>) -> Py<PyAny> {
-        get(py, &self.event_type)
-    }
-
-    #[setter(EventTypeID)]
-    fn set_event_type(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        const TEXT: &str = "'N_EVENT_REPORT.EventTypeID' must be an int.";
-        replace!(slf, event_type, int_or_none(value, TEXT)?)
-    }
-
-    /// Get or set the *Event Information* (PS3.7 10.1.1.1.6) as :class:`io.BytesIO`.
-    ///
-    /// Parameters
-    /// ----------
-    /// value : io.BytesIO or None
-    ///     The encoded data set of a request. *Event Reply* is the same attribute.
-    #[getter(EventInformation)]
-    fn event_information(&self, py: Python<'_>) -> Py<PyAny> {
-        get(py, &self.data_set)
-    }
-
-    #[setter(EventInformation)]
-    fn set_event_information(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        replace!(slf, data_set, data_set(value, "EventInformation")?)
-    }
-
-    /// Get or set the *Event Reply* (PS3.7 10.1.1.1.7) as :class:`io.BytesIO`.
-    ///
-    /// Parameters
-    /// ----------
-    /// value : io.BytesIO or None
-    ///     The encoded data set of a response. *Event Information* is the same attribute.
-    #[getter(EventReply)]
-    fn event_reply(&self, py: Python<'_>) -> Py<PyAny> {
-        get(py, &self.data_set)
-    }
-
-    #[setter(EventReply)]
-    fn set_event_reply(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        replace!(slf, data_set, data_set(value, "EventReply")?)
+        store(slf, |this| &mut this.sop_instance, set_uid(value, AFFECTED_INSTANCE)?)
     }
 
     /// Get or set the *Status* (PS3.7 10.1.1.1.8 and Annex C) as :class:`int`.
@@ -251,7 +231,7 @@ impl DIMSEPrimitive {
     #[setter(Status)]
     fn set_status(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         const TEXT: &str = "DIMSE primitive's 'Status' must be an int";
-        replace!(slf, status, int_or_none(value, TEXT)?)
+        store(slf, |this| &mut this.status, int_or_none(value, TEXT)?)
     }
 
     /// Get or set the *Error Comment* of a response (PS3.7 Annex C).
@@ -267,13 +247,13 @@ impl DIMSEPrimitive {
 
     #[setter(ErrorComment)]
     fn set_error_comment(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        replace!(slf, error_comment, Some(value.clone().unbind()))
+        store(slf, |this| &mut this.error_comment, Some(value.clone().unbind()))
     }
 
     #[deleter(ErrorComment)]
     fn delete_error_comment(slf: &Bound<'_, Self>) -> PyResult<()> {
         attribute(slf, |this| &this.error_comment, "ErrorComment")?;
-        replace!(slf, error_comment, None)
+        store(slf, |this| &mut this.error_comment, None)
     }
 
     /// Get or set the *Error ID* of a response (PS3.7 Annex C).
@@ -290,23 +270,27 @@ impl DIMSEPrimitive {
 
     #[setter(ErrorID)]
     fn set_error_id(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        replace!(slf, error_id, Some(value.clone().unbind()))
+        store(slf, |this| &mut this.error_id, Some(value.clone().unbind()))
     }
 
     #[deleter(ErrorID)]
     fn delete_error_id(slf: &Bound<'_, Self>) -> PyResult<()> {
         attribute(slf, |this| &this.error_id, "ErrorID")?;
-        replace!(slf, error_id, None)
+        store(slf, |this| &mut this.error_id, None)
     }
 
     /// Whether every attribute in ``REQUEST_KEYWORDS`` has a value, as :class:`bool`.
     #[getter]
     fn is_valid_request(slf: &Bound<'_, Self>) -> PyResult<bool> {
         all_set(slf, intern!(slf.py(), "REQUEST_KEYWORDS"), 0, |this| {
+            let (class, instance) = match this.service {
+                Service::EventReport => (&this.sop_class, &this.sop_instance),
+                Service::Action => (&this.requested_class, &this.requested_instance),
+            };
             this.message_id.is_some()
-                && !matches!(this.sop_class, UidSlot::Empty)
-                && this.event_type.is_some()
-                && !matches!(this.sop_instance, UidSlot::Empty)
+                && !matches!(class, UidSlot::Empty)
+                && this.type_id.is_some()
+                && !matches!(instance, UidSlot::Empty)
         })
     }
 
@@ -347,21 +331,6 @@ impl DIMSEPrimitive {
     #[deleter(AffectedSOPInstanceUID)]
     fn delete_sop_instance(slf: &Bound<'_, Self>) -> PyResult<()> {
         no_accessor(slf, "AffectedSOPInstanceUID", "deleter")
-    }
-
-    #[deleter(EventTypeID)]
-    fn delete_event_type(slf: &Bound<'_, Self>) -> PyResult<()> {
-        no_accessor(slf, "EventTypeID", "deleter")
-    }
-
-    #[deleter(EventInformation)]
-    fn delete_event_information(slf: &Bound<'_, Self>) -> PyResult<()> {
-        no_accessor(slf, "EventInformation", "deleter")
-    }
-
-    #[deleter(EventReply)]
-    fn delete_event_reply(slf: &Bound<'_, Self>) -> PyResult<()> {
-        no_accessor(slf, "EventReply", "deleter")
     }
 
     #[deleter(Status)]
@@ -421,7 +390,7 @@ impl DIMSEPrimitive {
     /// '00 00 10 01 02 00 00 00 07 00 00 00 00 08 02 00 00 00 01 01'
     #[pyo3(text_signature = "($self)")]
     fn encode_command_set<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyBytes>> {
-        codec::encode_command_set(slf.as_any())
+        codec::encode_command_set(slf)
     }
 
     /// Encode the message as P-DATA-TF PDUs of one PDV each (PS3.8 9.3.5), as pynetdicom does.
@@ -458,7 +427,7 @@ impl DIMSEPrimitive {
         context_id: i64,
         max_pdu_length: i64,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        codec::encode_p_data(slf.as_any(), context_id, max_pdu_length)
+        codec::encode_p_data(slf, context_id, max_pdu_length)
     }
 
     /// Decode a command set, and attach its data set.
@@ -468,18 +437,19 @@ impl DIMSEPrimitive {
     /// command_set : bytes-like
     ///     The command set, its fragments joined.
     /// data_set : bytes-like, io.BytesIO or None, optional
-    ///     The encoded data set. An :class:`io.BytesIO` itself becomes *Event Information* or *Event
-    ///     Reply*. With ``None`` these are ``None``, where pynetdicom has an empty stream.
+    ///     The encoded data set. An :class:`io.BytesIO` itself becomes the attribute of the data set, for
+    ///     example *Event Information*. With ``None`` the attribute is ``None``, where pynetdicom has an
+    ///     empty stream.
     ///
     /// Returns
     /// -------
-    /// N_EVENT_REPORT
+    /// N_EVENT_REPORT or N_ACTION
     ///     An instance of the class on which this method is called.
     ///
     /// Raises
     /// ------
     /// DecodeError
-    ///     If the bytes are not the command set of an N-EVENT-REPORT message: the byte of the error.
+    ///     If the bytes are not the command set of a message of this class: the byte of the error.
     ///
     /// Examples
     /// --------
@@ -506,12 +476,9 @@ impl DIMSEPrimitive {
             Some(attributes) => attributes.cast_into::<PyDict>()?.copy()?,
             None => PyDict::new(py),
         };
-        let uids = [
-            ("_affected_sop_class_uid", read_uid(slf, |this| &mut this.sop_class)?),
-            ("_affected_sop_instance_uid", read_uid(slf, |this| &mut this.sop_instance)?),
-        ];
-        for (name, uid) in uids {
-            if let Some(uid) = uid {
+        let service = slf.try_borrow()?.service;
+        for (name, slot) in uid_slots(service) {
+            if let Some(uid) = read_uid(slf, slot)? {
                 state.set_item(name, uid)?;
             }
         }
@@ -543,8 +510,9 @@ impl DIMSEPrimitive {
                     Ok(UidSlot::Uid(uid.bind(py).cast::<PyString>()?.clone().unbind()))
                 })
             };
-            this.sop_class = uid(take("_affected_sop_class_uid")?)?;
-            this.sop_instance = uid(take("_affected_sop_instance_uid")?)?;
+            for (name, slot) in uid_slots(this.service) {
+                *slot(&mut this) = uid(take(name)?)?;
+            }
         }
         if !rest.is_empty() {
             let attributes = slf.getattr(intern!(py, "__dict__"))?;
@@ -553,11 +521,21 @@ impl DIMSEPrimitive {
         Ok(())
     }
 
+    fn __reduce_ex__<'py>(
+        slf: &Bound<'py, Self>,
+        _protocol: &Bound<'py, PyAny>,
+    ) -> PyResult<Reduced<'py>> {
+        let py = slf.py();
+        let new = py.import(intern!(py, "copyreg"))?.getattr(intern!(py, "__newobj__"))?;
+        let state = slf.call_method0(intern!(py, "__getstate__"))?;
+        Ok((new, (slf.get_type(),), state))
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let slots = [
             &self.message_id,
             &self.responded_to,
-            &self.event_type,
+            &self.type_id,
             &self.data_set,
             &self.status,
             &self.error_comment,
@@ -566,7 +544,8 @@ impl DIMSEPrimitive {
         for slot in slots {
             visit.call(slot)?;
         }
-        for slot in [&self.sop_class, &self.sop_instance] {
+        let [class, instance] = [&self.requested_class, &self.requested_instance];
+        for slot in [&self.sop_class, &self.sop_instance, class, instance] {
             if let UidSlot::Text(uid) | UidSlot::Uid(uid) = slot {
                 visit.call(uid)?;
             }
@@ -575,12 +554,12 @@ impl DIMSEPrimitive {
     }
 
     fn __clear__(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.service);
     }
 }
 
 /// The error of a Python property without a setter or deleter.
-fn no_accessor(slf: &Bound<'_, DIMSEPrimitive>, name: &str, what: &str) -> PyResult<()> {
+pub fn no_accessor(slf: &Bound<'_, DIMSEPrimitive>, name: &str, what: &str) -> PyResult<()> {
     let class = slf.get_type().qualname()?;
     let text = format!("property '{name}' of '{class}' object has no {what}");
     Err(PyAttributeError::new_err(text))
@@ -607,11 +586,12 @@ fn all_set(
     tuple: usize,
     in_slots: fn(&DIMSEPrimitive) -> bool,
 ) -> PyResult<bool> {
-    let py = slf.py();
     let keywords = slf.getattr(keywords)?;
-    let own = KEYWORDS.get(py).is_some_and(|own| keywords.is(&own[tuple]));
-    if own && is_plain(slf.as_any()) {
-        return Ok(in_slots(&*slf.try_borrow()?));
+    if is_plain(slf.as_any()) {
+        let this = slf.try_borrow()?;
+        if is_own_tuple(&keywords, this.service, tuple) {
+            return Ok(in_slots(&this));
+        }
     }
     for keyword in keywords.try_iter()? {
         if slf.getattr(keyword?.cast::<PyString>()?)?.is_none() {

@@ -13,33 +13,37 @@ use pyo3::types::{PyBytes, PyType};
 use crate::buffer::to_arrow;
 use crate::errors::Error;
 use crate::primitive::attributes::{ElementError, MessageValues};
-use crate::primitive::decoded::{new_event, set};
-use crate::primitive::slots::as_plain;
+use crate::primitive::decoded::{new_primitive, set};
+use crate::primitive::slots::{DIMSEPrimitive, Service, as_plain};
 use crate::primitive::stream::{data_set_bytes, to_stream};
 use crate::primitive::uid::logger;
 
 /// The values of a primitive, or the exception for one that cannot be encoded.
-pub fn message_values<'py>(object: &Bound<'py, PyAny>) -> PyResult<MessageValues<'py>> {
-    MessageValues::read(object).map_err(|(field, error)| match error {
+pub fn message_values<'py>(
+    object: &Bound<'py, PyAny>,
+    service: Service,
+) -> PyResult<MessageValues<'py>> {
+    MessageValues::read(object, service).map_err(|(field, error)| match error {
         ElementError::Invalid(reason) => Error::Encode(Rejection::new(reason).field(field)).into(),
         ElementError::Raised(error) => error,
     })
 }
 
-/// Calls `encode` with the command set of a primitive and the stream of its data set.
-fn with_command_set<'py, T>(
+/// Calls `encode` with the command set of a primitive of `service` and the stream of its data set.
+pub fn with_command_set<'py, T>(
     object: &Bound<'py, PyAny>,
+    service: Service,
     encode: impl FnOnce(&CommandSet<'_>, Option<&Bound<'py, PyAny>>) -> PyResult<T>,
 ) -> PyResult<T> {
     let py = object.py();
     // The fast path for plain primitives saves a third of the time of `encode_p_data`.
-    if let Some(primitive) = as_plain(object) {
+    if let Some(primitive) = as_plain(object, service) {
         let primitive = primitive.try_borrow()?;
         if let Some(values) = primitive.values(py) {
             return encode(&values.command_set(), values.data_set);
         }
     }
-    let message_values = message_values(object)?;
+    let message_values = message_values(object, service)?;
     let announced = match &message_values.data_set {
         Some(data_set) => data_set.is_truthy()?,
         None => false,
@@ -47,29 +51,33 @@ fn with_command_set<'py, T>(
     encode(&message_values.command_set(announced), message_values.data_set.as_ref())
 }
 
-/// `N_EVENT_REPORT.encode_command_set`.
-pub fn encode_command_set<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-    with_command_set(object, |command_set, _| {
+/// The method `encode_command_set`.
+pub fn encode_command_set<'py>(
+    primitive: &Bound<'py, DIMSEPrimitive>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let service = primitive.try_borrow()?.service;
+    with_command_set(primitive.as_any(), service, |command_set, _| {
         let mut out = Vec::new();
         command_set.write(&mut out);
-        Ok(PyBytes::new(object.py(), &out))
+        Ok(PyBytes::new(primitive.py(), &out))
     })
 }
 
-/// `N_EVENT_REPORT.encode_p_data`.
+/// The method `encode_p_data`.
 pub fn encode_p_data<'py>(
-    object: &Bound<'py, PyAny>,
+    primitive: &Bound<'py, DIMSEPrimitive>,
     context_id: i64,
     max_pdu_length: i64,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let py = object.py();
+    let py = primitive.py();
     // Any ID of one byte, as in pynetdicom: the association checks it.
     let Ok(context_id) = u8::try_from(context_id) else {
         let text = format!("context_id must be between 0 and 255, not {context_id}");
         return Err(PyValueError::new_err(text));
     };
     let max_pdu_length = MaxPduLength::new(max_pdu_length.into()).map_err(Error::Encode)?;
-    with_command_set(object, |command_set, stream| {
+    let service = primitive.try_borrow()?.service;
+    with_command_set(primitive.as_any(), service, |command_set, stream| {
         let data_set = stream.map(data_set_bytes).transpose()?;
         let data_set = data_set.as_ref().map_or(&[][..], |bytes| bytes.as_bytes());
         max_pdu_length
@@ -83,7 +91,7 @@ pub fn encode_p_data<'py>(
     })
 }
 
-/// `N_EVENT_REPORT.decode_command_set`.
+/// The class method `decode_command_set`.
 pub fn decode_command_set<'py>(
     cls: &Bound<'py, PyType>,
     command_set: &Bound<'py, PyAny>,
@@ -100,10 +108,14 @@ pub fn decode_command_set<'py>(
     };
     let message = CommandSet::read(bytes).map_err(Error::Decode)?;
     let several = match &message {
-        Message::Event { several, .. } => several.clone(),
-        Message::Action { .. } | Message::Other { .. } => Vec::new(),
+        Message::Event { several, .. } | Message::Action { several, .. } => several.clone(),
+        Message::Other { .. } => Vec::new(),
     };
-    let read = message.event().map_err(Error::Decode)?;
+    let read = match Service::of_class(cls)? {
+        Service::EventReport => message.event(),
+        Service::Action => message.action(),
+    };
+    let read = read.map_err(Error::Decode)?;
     let stream = data_set.map(to_stream).transpose()?;
     if let (Some(stream), false) = (&stream, read.data_set)
         && !data_set_bytes(stream)?.as_bytes().is_empty()
@@ -114,12 +126,12 @@ pub fn decode_command_set<'py>(
         Some((_, count)) => warn_of_several(py, field, *count),
         None => Ok(()),
     };
-    let event = new_event(cls, &read, warn)
+    let primitive = new_primitive(cls, &read, warn)
         .map_err(|(field, error)| rejected_by_setter(py, error, field, read.get(field), bytes))?;
     if let Some(stream) = stream {
-        set(&event, read.kind.data_set(), stream)?;
+        set(&primitive, read.kind.data_set(), stream)?;
     }
-    Ok(event)
+    Ok(primitive)
 }
 
 fn warn_of_several(py: Python<'_>, field: Field, count: usize) -> PyResult<()> {

@@ -12,7 +12,7 @@ use pyo3::types::PyBytes;
 
 use crate::primitive::decoded::set_decoded;
 use crate::primitive::latin_1;
-use crate::primitive::slots::primitive_type;
+use crate::primitive::slots::{Service, primitive_class};
 use crate::primitive::stream::bytes_io;
 
 /// A row of batches of decoded events as a primitive.
@@ -36,7 +36,7 @@ pub fn primitive<'py>(
     events: &RecordBatch,
     row: usize,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let event = primitive_type(py)?.call0()?;
+    let event = primitive_class(py, Service::EventReport)?.call0()?;
     for field in Field::ALL {
         match field {
             Field::AffectedSOPClassUID | Field::AffectedSOPInstanceUID => {

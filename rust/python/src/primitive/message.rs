@@ -1,7 +1,7 @@
 //! Functions for pynetdicom's messages: a command set read into a primitive, and a message split into PDUs.
 
 use fastdimse_core::command_set::{CommandSet, Message};
-use fastdimse_core::field::{Field, Kind};
+use fastdimse_core::field::Field;
 use fastdimse_core::pdu::read::{Item, Pdus};
 use fastdimse_core::pdu::write::{MaxPduLength, write_message};
 use fastdimse_core::uid::is_conformant;
@@ -9,8 +9,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::errors::Error;
-use crate::primitive::decoded::new_event;
-use crate::primitive::slots::primitive_type;
+use crate::primitive::decoded::new_primitive;
+use crate::primitive::slots::{Service, primitive_class};
 
 /// Read an unambiguous command set into a primitive.
 ///
@@ -21,7 +21,7 @@ use crate::primitive::slots::primitive_type;
 ///
 /// Returns
 /// -------
-/// tuple of (N_EVENT_REPORT, bool) or None
+/// tuple of (N_EVENT_REPORT or N_ACTION, bool) or None
 ///     The primitive, and whether a data set follows. ``None`` for another message, and for one that
 ///     pynetdicom would reject, warn about or log.
 #[pyfunction]
@@ -29,22 +29,30 @@ pub fn read_message<'py>(
     py: Python<'py>,
     command_set: &[u8],
 ) -> PyResult<Option<(Bound<'py, PyAny>, bool)>> {
-    let Ok(Message::Event { command_set, several }) = CommandSet::read(command_set) else {
+    let (Ok(Message::Event { command_set, several })
+    | Ok(Message::Action { command_set, several })) = CommandSet::read(command_set)
+    else {
         return Ok(None);
     };
-    let uids = [Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID];
+    let uids = [
+        Field::AffectedSOPClassUID,
+        Field::AffectedSOPInstanceUID,
+        Field::RequestedSOPClassUID,
+        Field::RequestedSOPInstanceUID,
+    ];
     let conformant = |field| command_set.get(field).text().is_none_or(is_conformant);
     if !several.is_empty() || !uids.into_iter().all(conformant) {
         return Ok(None);
     }
     // A primitive is a response if this field has a value.
     let responds = command_set.get(Field::MessageIDBeingRespondedTo).us().is_some();
-    if responds != (command_set.kind == Kind::Response) {
+    if responds != command_set.kind.is_response() {
         return Ok(None);
     }
     // A validator of the user may reject it: then pynetdicom reports the error.
-    let event = new_event(primitive_type(py)?, &command_set, |_| Ok(())).ok();
-    Ok(event.map(|event| (event, command_set.data_set)))
+    let class = primitive_class(py, Service::of(command_set.kind))?;
+    let primitive = new_primitive(class, &command_set, |_| Ok(())).ok();
+    Ok(primitive.map(|primitive| (primitive, command_set.data_set)))
 }
 
 /// Split a message into P-DATA-TF PDUs of one PDV each (PS3.8 9.3.5).
