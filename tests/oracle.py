@@ -9,8 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pynetdicom import _config, dimse_messages
-from pynetdicom.dimse_messages import N_EVENT_REPORT_RQ, N_EVENT_REPORT_RSP, DIMSEMessage
-from pynetdicom.dimse_primitives import N_EVENT_REPORT
+from pynetdicom.dimse_messages import (
+    N_ACTION_RQ,
+    N_ACTION_RSP,
+    N_EVENT_REPORT_RQ,
+    N_EVENT_REPORT_RSP,
+    DIMSEMessage,
+)
+from pynetdicom.dimse_primitives import N_ACTION, N_EVENT_REPORT
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_primitives import P_DATA
 
@@ -102,7 +108,10 @@ def keep_configuration() -> Iterator[None]:
 
 def _to_message(primitive: Any) -> DIMSEMessage:
     responds = getattr(primitive, "MessageIDBeingRespondedTo", None) is not None
-    message = N_EVENT_REPORT_RSP() if responds else N_EVENT_REPORT_RQ()
+    if isinstance(primitive, N_ACTION):
+        message = N_ACTION_RSP() if responds else N_ACTION_RQ()
+    else:
+        message = N_EVENT_REPORT_RSP() if responds else N_EVENT_REPORT_RQ()
     message.primitive_to_message(primitive)
     return message
 
@@ -163,9 +172,9 @@ def decode_stream(stream: bytes) -> list[Any]:
     return primitives
 
 
-def primitive(**values: Any) -> N_EVENT_REPORT:
-    """Return a primitive of pynetdicom with these attributes."""
-    made = N_EVENT_REPORT()
+def primitive(cls: Any = N_EVENT_REPORT, **values: Any) -> Any:
+    """Return a primitive of a class of pynetdicom with these attributes."""
+    made = cls()
     for name, value in values.items():
         setattr(made, name, value)
     return made

@@ -309,7 +309,23 @@ ATTRIBUTES: dict[str, st.SearchStrategy[Any]] = {
     "ErrorComment": odd_comments,
     "ErrorID": odd_numbers | nested,
 }
-"""Values for each attribute, besides `anything`."""
+"""Values for each attribute of an N-EVENT-REPORT, besides `anything`."""
+
+ACTION_ATTRIBUTES: dict[str, st.SearchStrategy[Any]] = {
+    "MessageID": odd_numbers,
+    "MessageIDBeingRespondedTo": odd_numbers,
+    "RequestedSOPClassUID": odd_uids,
+    "RequestedSOPInstanceUID": odd_uids,
+    "AffectedSOPClassUID": odd_uids,
+    "AffectedSOPInstanceUID": odd_uids,
+    "ActionTypeID": odd_numbers,
+    "ActionInformation": odd_streams,
+    "ActionReply": odd_streams,
+    "Status": odd_numbers,
+    "ErrorComment": odd_comments,
+    "ErrorID": odd_numbers | nested,
+}
+"""Values for each attribute of an N-ACTION, besides `anything`."""
 
 max_pdu_lengths = st.one_of(
     st.sampled_from([0, 7, 8, 12, 16, 64, 100, 16382, 2**31, 2**32 - 1]), st.integers(7, 200)
@@ -319,7 +335,7 @@ context_ids = st.integers(0, 127).map(lambda n: 2 * n + 1)
 
 def values_of(attribute: str) -> st.SearchStrategy[Any]:
     """Values for an attribute: `None`, its proper values, and any others."""
-    fitting = ATTRIBUTES[attribute]
+    fitting = (ATTRIBUTES | ACTION_ATTRIBUTES)[attribute]
     return st.one_of(fitting, fitting, st.none(), anything)
 
 
@@ -392,6 +408,28 @@ def _filled(row: dict[str, Any]) -> dict[str, Any]:
 rows = requests(uids, data_sets) | responses(uids, data_sets)
 """A request or a response, with every column."""
 
+action_rows = st.fixed_dictionaries(
+    {
+        "MessageID": unsigned_shorts,
+        "RequestedSOPClassUID": uids,
+        "RequestedSOPInstanceUID": uids,
+        "ActionTypeID": unsigned_shorts,
+        "ActionInformation": data_sets,
+    }
+) | st.fixed_dictionaries(
+    {
+        "MessageIDBeingRespondedTo": unsigned_shorts,
+        "AffectedSOPClassUID": st.none() | uids,
+        "AffectedSOPInstanceUID": st.none() | uids,
+        "ActionTypeID": st.none() | unsigned_shorts,
+        "ActionReply": data_sets,
+        "Status": unsigned_shorts,
+        "ErrorComment": st.none() | comments.filter(bool),
+        "ErrorID": st.none() | unsigned_shorts,
+    }
+)
+"""A request or a response of N-ACTION, with the attributes that it can have."""
+
 _any_uids = uids_of_every_length()
 _any_data_sets = st.none() | large_data_sets
 wide_rows = requests(_any_uids, _any_data_sets) | responses(_any_uids, _any_data_sets)
@@ -403,8 +441,31 @@ wide_rows = requests(_any_uids, _any_data_sets) | responses(_any_uids, _any_data
 Element = tuple[int, int, bytes, bytes]
 """Group, element, explicit VR, value."""
 
-_VR = {0x0000: b"UL", 0x0002: b"UI", 0x0902: b"LO", 0x1000: b"UI", 0x1001: b"UI"}
-_COMMAND_FIELDS = [0x0100, 0x8100, 0x0100, 0x8100, 0x0030, 0x8030, 0x0001, 0x0140, 0xFFFF]
+ELEMENTS = {
+    0x0000: b"UL",
+    0x0002: b"UI",
+    0x0100: b"US",
+    0x0110: b"US",
+    0x0120: b"US",
+    0x0800: b"US",
+    0x0900: b"US",
+    0x0902: b"LO",
+    0x0903: b"US",
+    0x1000: b"UI",
+    0x1002: b"US",
+}
+"""The elements of N-EVENT-REPORT and their VRs (PS3.7 10.3.1 and E.1)."""
+
+ACTION_ELEMENTS = {
+    **{number: vr for number, vr in ELEMENTS.items() if number != 0x1002},
+    0x0003: b"UI",
+    0x1001: b"UI",
+    0x1008: b"US",
+}
+"""The elements of N-ACTION and their VRs (PS3.7 10.3.5 and E.1)."""
+
+_VR = ELEMENTS | ACTION_ELEMENTS
+_OTHER_COMMAND_FIELDS = [0x0030, 0x8030, 0x0001, 0x0140, 0xFFFF]
 
 _us_values = st.one_of(
     st.binary(min_size=2, max_size=2),
@@ -423,7 +484,9 @@ _lo_values = st.one_of(
     st.text(alphabet="ab \\\x00\n\x1bé\xff", max_size=12).map(lambda text: text.encode("latin-1")),
     st.binary(max_size=66),
 )
-_command_fields = st.sampled_from(_COMMAND_FIELDS).map(lambda value: struct.pack("<H", value))
+_command_fields = st.sampled_from([0x0100, 0x8100, 0x0130, 0x8130, *_OTHER_COMMAND_FIELDS]).map(
+    lambda value: struct.pack("<H", value)
+)
 _data_set_types = st.sampled_from([b"\x01\x01", b"\x01\x00", b"\x00\x00", b"\x02\x01"])
 
 
@@ -436,10 +499,10 @@ def _values(element: int) -> st.SearchStrategy[bytes]:
     }
     if element in special:
         return special[element]
-    return _ui_values if element in _VR else _us_values
+    return _ui_values if _VR.get(element) == b"UI" else _us_values
 
 
-_KNOWN = [0x0002, 0x0100, 0x0110, 0x0120, 0x0800, 0x0900, 0x0902, 0x0903, 0x1000, 0x1002]
+_KNOWN = [number for number in ELEMENTS if number]
 _UNKNOWN = [0x0001, 0x0003, 0x0600, 0x0700, 0x0901, 0x1001, 0x1005, 0x1008, 0x1021]
 _OTHER_GROUPS = sorted({tag for tag in DicomDictionary if tag >> 16})[::97]
 
@@ -473,10 +536,18 @@ def write_element(element: Element, explicit: bool, length: int | None = None) -
 
 
 @st.composite
-def command_sets(draw: st.DrawFn) -> bytes:
-    """Command sets: most of a valid N-EVENT-REPORT, some of other elements."""
-    numbers = draw(st.sampled_from([_KNOWN, _KNOWN, [0x0100, 0x0800]]))
+def command_sets(
+    draw: st.DrawFn,
+    known: dict[int, bytes] = ELEMENTS,
+    command_fields: tuple[int, int] = (0x0100, 0x8100),
+) -> bytes:
+    """Command sets: most of a valid message with these elements, some with other elements."""
+    usual = [number for number in known if number]
+    numbers = draw(st.sampled_from([usual, usual, [0x0100, 0x0800]]))
     elements = [draw(_element(0, number)) for number in numbers]
+    if draw(st.sampled_from([True, True, False])):
+        command_field = struct.pack("<H", draw(st.sampled_from(command_fields)))
+        elements[numbers.index(0x0100)] = (0, 0x0100, b"US", command_field)
     if draw(st.booleans()):
         elements += draw(st.lists(odd_elements, max_size=3))
     if draw(st.booleans()):

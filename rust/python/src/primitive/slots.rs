@@ -312,7 +312,8 @@ pub fn uid_name(field: Field) -> Option<&'static str> {
 
 pub const AFFECTED_CLASS: &str = "Affected SOP Class UID";
 pub const AFFECTED_INSTANCE: &str = "Affected SOP Instance UID";
-pub const REQUESTED_CLASS: &str = "Requested SOP Class UID";
+/// pynetdicom has the name of the other UID here.
+pub const REQUESTED_CLASS: &str = REQUESTED_INSTANCE;
 pub const REQUESTED_INSTANCE: &str = "Requested SOP Instance UID";
 
 /// The values of a primitive without unusual values.

@@ -1,4 +1,4 @@
-"""``N_EVENT_REPORT`` behaves as pynetdicom's class of the same name, for any operations."""
+"""`N_EVENT_REPORT` and `N_ACTION` behave as pynetdicom's classes, for any operations."""
 
 import copy
 import gc
@@ -17,18 +17,17 @@ from hypothesis import strategies as st
 from pydicom.uid import UID
 from pynetdicom import _config
 from pynetdicom._validators import validate_ui
-from pynetdicom.dimse_primitives import N_EVENT_REPORT as ORACLE
 
-from fastdimse import N_EVENT_REPORT as OURS
 from fastdimse import EncodeError
 from oracle import Outcome, encode_command_set, encode_p_data, keep_configuration, observe
-from strategies import ATTRIBUTES, Stream, max_pdu_lengths, uids, values_of
+from services import CLASSES, EACH_ATTRIBUTE, EACH_SERVICE, SERVICES, Service
+from strategies import Stream, max_pdu_lengths, uids, unsigned_shorts, values_of
 
-CLASSES = pytest.mark.parametrize("cls", [OURS, ORACLE], ids=["fastdimse", "pynetdicom"])
-PROPERTIES = [name for name in ATTRIBUTES if name not in ("ErrorComment", "ErrorID")]
+# Subclasses: the same body for all base classes.
 
 
-# Subclasses: the same body for both base classes.
+def _of_base(base: type) -> Service:
+    return next(service for service in SERVICES if base in service.classes)
 
 
 def _plain(base: type) -> type:
@@ -36,11 +35,12 @@ def _plain(base: type) -> type:
 
 
 def _fewer_keywords(base: type) -> type:
-    class N_EVENT_REPORT(base):
+    class Fewer(base):
         REQUEST_KEYWORDS = ("MessageID",)
         RESPONSE_KEYWORDS = ("Status",)
 
-    return N_EVENT_REPORT
+    Fewer.__name__ = Fewer.__qualname__ = base.__name__
+    return Fewer
 
 
 def _unknown_keyword(base: type) -> type:
@@ -52,12 +52,14 @@ def _unknown_keyword(base: type) -> type:
 
 
 def _keywords_as_properties(base: type) -> type:
+    type_id = _of_base(base).type_id
+
     class Listed(base):
         RESPONSE_KEYWORDS: list[str] = []  # noqa: RUF012 - a list on purpose
 
         @property
         def REQUEST_KEYWORDS(self) -> tuple[str, ...]:
-            return ("EventTypeID",) if self.Status is None else ("Status", "ErrorComment")
+            return (type_id,) if self.Status is None else ("Status", "ErrorComment")
 
     return Listed
 
@@ -140,14 +142,8 @@ def _wrong_types(base: type) -> type:
         def Status(self) -> str:
             return "0000H"
 
-        @property
-        def EventInformation(self) -> bytes:
-            return b"no stream"
-
-        @EventInformation.setter
-        def EventInformation(self, value: Any) -> None:
-            pass
-
+    no_stream = property(lambda self: b"no stream", lambda self, value: None)
+    setattr(Wrong, _of_base(base).information, no_stream)
     return Wrong
 
 
@@ -252,40 +248,47 @@ CALLS: dict[str, Callable[..., Any]] = {
 REPLACING = {"copy", "deep copy", "pickle"}
 """Operations that return the primitive for the next operation."""
 
-attribute_names = st.sampled_from(list(ATTRIBUTES))
 judgements = st.sampled_from(["is_valid_request", "is_valid_response", "msg_type"])
 extra_names = st.sampled_from(EXTRA_NAMES)
-keyword_tuples = st.lists(attribute_names | st.just("nothing"), max_size=3).map(tuple)
 
-settings_of_attributes = attribute_names.flatmap(
-    lambda name: st.tuples(st.just("set"), st.tuples(st.just(name), values_of(name)))
-)
-operations: st.SearchStrategy[Operation] = st.one_of(
-    settings_of_attributes,
-    settings_of_attributes,
-    settings_of_attributes,
-    st.tuples(st.just("get twice"), st.tuples(attribute_names)),
-    st.tuples(st.sampled_from(["get", "set judgement"]), st.tuples(judgements)).map(
-        lambda drawn: ("get", drawn[1]) if drawn[0] == "get" else ("set", (*drawn[1], True))
-    ),
-    st.tuples(st.just("encode"), st.tuples(max_pdu_lengths)),
-    st.tuples(st.just("delete"), st.tuples(attribute_names | extra_names | judgements)),
-    st.tuples(st.just("has"), st.tuples(attribute_names | extra_names)),
-    st.tuples(
-        st.just("set"), st.tuples(extra_names, st.sampled_from([None, 1, "x", io.BytesIO(b"x")]))
-    ),
-    st.tuples(
-        st.just("set"),
-        st.tuples(st.sampled_from(["REQUEST_KEYWORDS", "RESPONSE_KEYWORDS"]), keyword_tuples),
-    ),
-    st.tuples(st.just("init"), st.just(()) | st.just((1,))),
-    st.tuples(st.just("configure"), configurations),
-    st.sampled_from(
-        [(name, ()) for name in ("extra attributes", "class name", "true", "copy", "deep copy")]
-        + [(name, ()) for name in ("own hash", "equals itself")]
-        + [("pickle", (protocol,)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
-    ),
-)
+
+def operations(service: Service) -> st.SearchStrategy[Operation]:
+    """Operations on the primitives of a service."""
+    attribute_names = st.sampled_from(list(service.attributes))
+    keyword_tuples = st.lists(attribute_names | st.just("nothing"), max_size=3).map(tuple)
+    settings_of_attributes = attribute_names.flatmap(
+        lambda name: st.tuples(st.just("set"), st.tuples(st.just(name), values_of(name)))
+    )
+    return st.one_of(
+        settings_of_attributes,
+        settings_of_attributes,
+        settings_of_attributes,
+        st.tuples(st.just("get twice"), st.tuples(attribute_names)),
+        st.tuples(st.sampled_from(["get", "set judgement"]), st.tuples(judgements)).map(
+            lambda drawn: ("get", drawn[1]) if drawn[0] == "get" else ("set", (*drawn[1], True))
+        ),
+        st.tuples(st.just("encode"), st.tuples(max_pdu_lengths)),
+        st.tuples(st.just("delete"), st.tuples(attribute_names | extra_names | judgements)),
+        st.tuples(st.just("has"), st.tuples(attribute_names | extra_names)),
+        st.tuples(
+            st.just("set"),
+            st.tuples(extra_names, st.sampled_from([None, 1, "x", io.BytesIO(b"x")])),
+        ),
+        st.tuples(
+            st.just("set"),
+            st.tuples(st.sampled_from(["REQUEST_KEYWORDS", "RESPONSE_KEYWORDS"]), keyword_tuples),
+        ),
+        st.tuples(st.just("init"), st.just(()) | st.just((1,))),
+        st.tuples(st.just("configure"), configurations),
+        st.sampled_from(
+            [(name, ()) for name in ("extra attributes", "class name", "true", "copy", "deep copy")]
+            + [(name, ()) for name in ("own hash", "equals itself")]
+            + [("pickle", (protocol,)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
+        ),
+    )
+
+
+OPERATIONS = {str(service): operations(service) for service in SERVICES}
 
 
 def _apply(operation: Operation, primitive: Any) -> Outcome:
@@ -311,8 +314,9 @@ class Comparison:
         Primitives of fastdimse and of pynetdicom.
     """
 
-    def __init__(self, make: Callable[[type], type]) -> None:
-        self.ours, self.oracle = make(OURS)(), make(ORACLE)()
+    def __init__(self, make: Callable[[type], type], service: Service) -> None:
+        self.service = service
+        self.ours, self.oracle = make(service.ours)(), make(service.oracle)()
         self.given: set[int] = set()
 
     def apply(self, operation: Operation) -> None:
@@ -382,63 +386,67 @@ class Comparison:
 
     def compare_attributes(self) -> None:
         """Compare all attributes."""
-        for name in [*ATTRIBUTES, "is_valid_request", "is_valid_response", "msg_type"]:
+        for name in [*self.service.attributes, "is_valid_request", "is_valid_response", "msg_type"]:
             self.apply(("get twice", (name,)))
 
 
+@EACH_SERVICE
 @given(
     make=st.sampled_from([_plain, *SUBCLASSES]),
     configuration=st.just((False, validate_ui, ("ascii",))) | configurations,
-    steps=st.lists(operations, max_size=12),
+    data=st.data(),
 )
-def test_any_operations(make: Any, configuration: Any, steps: list[Operation]) -> None:
+def test_any_operations(
+    service: Service, make: Any, configuration: Any, data: st.DataObject
+) -> None:
+    steps = data.draw(st.lists(OPERATIONS[str(service)], max_size=12))
     with keep_configuration():
         _configure(*configuration)
-        compared = Comparison(make)
+        compared = Comparison(make, service)
         for step in steps:
             compared.apply(step)
         compared.compare_attributes()
 
 
-@pytest.mark.parametrize("name", ATTRIBUTES)
+@EACH_ATTRIBUTE
 @given(data=st.data())
-def test_set_an_attribute(name: str, data: st.DataObject) -> None:
+def test_set_an_attribute(service: Service, name: str, data: st.DataObject) -> None:
     with keep_configuration():
         _configure(*data.draw(st.just((False, validate_ui, ("ascii",))) | configurations))
-        compared = Comparison(_plain)
+        compared = Comparison(_plain, service)
         compared.apply(("set", (name, data.draw(values_of(name)))))
         compared.compare_attributes()
 
 
-usual_attributes = {
-    "AffectedSOPClassUID": uids,
-    "AffectedSOPInstanceUID": uids,
-    "EventTypeID": st.integers(0, 65535),
-}
-
-
 @pytest.mark.parametrize("identified_by", ["MessageID", "MessageIDBeingRespondedTo"])
-@pytest.mark.parametrize("name", ATTRIBUTES)
+@EACH_ATTRIBUTE
 @given(data=st.data())
-def test_encode_with_one_odd_attribute(identified_by: str, name: str, data: st.DataObject) -> None:
-    compared = Comparison(_plain)
+def test_encode_with_one_odd_attribute(
+    identified_by: str, service: Service, name: str, data: st.DataObject
+) -> None:
+    compared = Comparison(_plain, service)
     compared.apply(("set", (identified_by, 7)))
-    for usual, values in usual_attributes.items():
-        compared.apply(("set", (usual, data.draw(values))))
+    for usual in service.attributes:
+        if usual.endswith("UID"):
+            compared.apply(("set", (usual, data.draw(uids))))
+    compared.apply(("set", (service.type_id, data.draw(unsigned_shorts))))
     compared.apply(("set", (name, data.draw(values_of(name)))))
     compared.encode(data.draw(max_pdu_lengths))
 
 
 @pytest.mark.parametrize("make", SUBCLASSES)
 @pytest.mark.parametrize("operation", ["copy", "deep copy", *range(pickle.HIGHEST_PROTOCOL + 1)])
-def test_copies_are_complete(make: Any, operation: str | int) -> None:
-    compared = Comparison(make)
+@EACH_SERVICE
+def test_copies_are_complete(service: Service, make: Any, operation: str | int) -> None:
+    compared = Comparison(make, service)
     for name, value in {
         "MessageID": True,
         "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
         "AffectedSOPInstanceUID": "not conformant",
-        "EventTypeID": 2**70,
-        "EventInformation": Stream(b"data set"),
+        service.sop_class: "1.2.840.10008.1.20.1",
+        service.sop_instance: "not conformant either",
+        service.type_id: 2**70,
+        service.information: Stream(b"data set"),
         "ErrorComment": ["a", "b"],
         "ErrorID": "x",
         "extra": [1, 2],
@@ -451,72 +459,103 @@ def test_copies_are_complete(make: Any, operation: str | int) -> None:
     compared.apply(("extra attributes", ()))
 
 
-def test_pickle_of_an_unread_uid_is_a_uid() -> None:
-    primitive = OURS()
-    primitive.AffectedSOPClassUID = "1.2.840.10008.1.20.1"
-    copied = pickle.loads(pickle.dumps(primitive))
-    assert type(copied.AffectedSOPClassUID) is UID
-    assert copied.AffectedSOPClassUID == "1.2.840.10008.1.20.1"
+@EACH_SERVICE
+def test_pickle_of_an_unread_uid_is_a_uid(service: Service) -> None:
+    primitive = service.ours()
+    setattr(primitive, service.sop_class, "1.2.840.10008.1.20.1")
+    copied = getattr(pickle.loads(pickle.dumps(primitive)), service.sop_class)
+    assert type(copied) is UID
+    assert copied == "1.2.840.10008.1.20.1"
+
+
+@EACH_SERVICE
+def test_state_has_pynetdicoms_names(service: Service) -> None:
+    primitives = service.ours(), service.oracle()
+    for primitive in primitives:
+        for name in service.attributes:
+            if name.endswith("UID"):
+                setattr(primitive, name, "1.2.3")
+            elif name not in service.streams:
+                setattr(primitive, name, 1)
+        setattr(primitive, service.information, io.BytesIO())
+    ours, oracle = (set(primitive.__getstate__()) for primitive in primitives)
+    assert ours == oracle
 
 
 @pytest.mark.parametrize(
     "name", ["STATUS_OPTIONAL_KEYWORDS", "REQUEST_KEYWORDS", "RESPONSE_KEYWORDS", "__name__"]
 )
-def test_class_attributes(name: str) -> None:
-    assert getattr(OURS, name) == getattr(ORACLE, name)
-    assert type(getattr(OURS, name)) is type(getattr(ORACLE, name))
+@EACH_SERVICE
+def test_class_attributes(service: Service, name: str) -> None:
+    assert getattr(service.ours, name) == getattr(service.oracle, name)
+    assert type(getattr(service.ours, name)) is type(getattr(service.oracle, name))
 
 
-@pytest.mark.parametrize("name", [*PROPERTIES, "is_valid_request", "is_valid_response", "msg_type"])
-def test_properties_are_documented(name: str) -> None:
-    assert getattr(OURS, name).__doc__
-    assert hasattr(getattr(OURS, name), "__get__")
+@EACH_SERVICE
+def test_properties_are_documented(service: Service) -> None:
+    assigned = {"ErrorComment", "ErrorID"}
+    for name in {*service.attributes, "is_valid_request", "is_valid_response", "msg_type"}:
+        ours = getattr(service.ours, name)
+        assert ours.__doc__
+        assert hasattr(ours, "__get__")
+        # pynetdicom has no property for these two.
+        assert hasattr(service.oracle, name) == (name not in assigned)
 
 
-def test_public_names() -> None:
-    public = {name for name in dir(ORACLE()) if not name.startswith("_")}
-    assert public <= set(dir(OURS()))
+@EACH_SERVICE
+def test_public_names(service: Service) -> None:
+    ours, oracle = ({name for name in dir(cls()) if name[0] != "_"} for cls in service.classes)
+    assert ours - oracle == {"decode_command_set", "encode_command_set", "encode_p_data"}
+    assert oracle <= ours
 
 
 @pytest.mark.parametrize("keywords", ["REQUEST_KEYWORDS", "RESPONSE_KEYWORDS"])
 @CLASSES
 def test_keywords_patched_on_the_class(
-    cls: type, keywords: str, monkeypatch: pytest.MonkeyPatch
+    service: Service, cls: type, keywords: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cls, keywords, ("EventTypeID",))
+    monkeypatch.setattr(cls, keywords, (service.type_id,))
     judgement = "is_valid_request" if keywords == "REQUEST_KEYWORDS" else "is_valid_response"
     primitive = cls()
     assert getattr(primitive, judgement) is False
-    primitive.EventTypeID = 0
+    setattr(primitive, service.type_id, 0)
     assert getattr(primitive, judgement) is True
 
 
 @pytest.mark.parametrize("args", [(1,), (None, None)])
-def test_constructor_takes_no_arguments(args: tuple[Any, ...]) -> None:
-    ours, oracle = observe(OURS, *args), observe(ORACLE, *args)
+@EACH_SERVICE
+def test_constructor_takes_no_arguments(service: Service, args: tuple[Any, ...]) -> None:
+    ours, oracle = observe(service.ours, *args), observe(service.oracle, *args)
     assert ours.error == oracle.error
 
 
-def test_constructor_takes_no_keywords() -> None:
-    ours, oracle = observe(lambda: OURS(MessageID=1)), observe(lambda: ORACLE(MessageID=1))
+@EACH_SERVICE
+def test_constructor_takes_no_keywords(service: Service) -> None:
+    ours, oracle = (observe(lambda cls=cls: cls(MessageID=1)) for cls in service.classes)
     assert ours.error == oracle.error
 
 
-@pytest.mark.parametrize("name", ATTRIBUTES)
-def test_without_init(name: str) -> None:
-    ours, oracle = OURS.__new__(OURS), ORACLE.__new__(ORACLE)
-    assert observe(getattr, ours, name).error == observe(getattr, oracle, name).error
+@EACH_ATTRIBUTE
+def test_without_init(service: Service, name: str) -> None:
+    ours, oracle = (observe(getattr, cls.__new__(cls), name) for cls in service.classes)
+    assert ours.error == oracle.error
 
 
-def test_representation() -> None:
-    ours, oracle = OURS(), ORACLE()
-    assert (
-        ADDRESS.sub("", repr(ours)).split(".")[-1] == ADDRESS.sub("", repr(oracle)).split(".")[-1]
-    )
+@EACH_SERVICE
+def test_representation(service: Service) -> None:
+    ours, oracle = (ADDRESS.sub("", repr(cls())).split(".")[-1] for cls in service.classes)
+    assert ours == oracle
+
+
+@EACH_SERVICE
+def test_base_classes_are_not_created(service: Service) -> None:
+    shared = service.ours.__mro__[2]
+    with pytest.raises(TypeError, match="cannot create"):
+        shared()
 
 
 @CLASSES
-def test_weak_reference(cls: type) -> None:
+def test_weak_reference(service: Service, cls: type) -> None:
     primitive = cls()
     reference = weakref.ref(primitive)
     assert reference() is primitive
@@ -526,7 +565,7 @@ def test_weak_reference(cls: type) -> None:
 
 @pytest.mark.parametrize("name", ["extra", "ErrorComment", "ErrorID"])
 @CLASSES
-def test_cycles_are_collected(cls: type, name: str) -> None:
+def test_cycles_are_collected(service: Service, cls: type, name: str) -> None:
     primitive = cls()
     setattr(primitive, name, [primitive])
     reference = weakref.ref(primitive)
@@ -536,11 +575,11 @@ def test_cycles_are_collected(cls: type, name: str) -> None:
 
 
 @CLASSES
-def test_cycle_through_the_stream_is_collected(cls: type) -> None:
+def test_cycle_through_the_stream_is_collected(service: Service, cls: type) -> None:
     primitive = cls()
     stream = Stream()
     stream.primitive = primitive  # type: ignore[attr-defined]
-    primitive.EventInformation = stream
+    setattr(primitive, service.information, stream)
     reference = weakref.ref(primitive)
     del primitive, stream
     gc.collect()
@@ -548,20 +587,22 @@ def test_cycle_through_the_stream_is_collected(cls: type) -> None:
 
 
 @CLASSES
-def test_values_are_not_leaked(cls: type) -> None:
+def test_values_are_not_leaked(service: Service, cls: type) -> None:
     stream, number = io.BytesIO(), int("70000")
     before = sys.getrefcount(stream), sys.getrefcount(number)
     for _ in range(100):
         primitive = cls()
-        primitive.EventInformation = primitive.EventReply = stream
-        primitive.EventTypeID = primitive.Status = number
+        setattr(primitive, service.information, stream)
+        setattr(primitive, service.reply, stream)
+        setattr(primitive, service.type_id, number)
+        primitive.Status = number
         copy.copy(primitive)
     del primitive
     assert (sys.getrefcount(stream), sys.getrefcount(number)) == before
 
 
 @CLASSES
-def test_finalizer_of_a_value_uses_the_primitive(cls: type) -> None:
+def test_finalizer_of_a_value_uses_the_primitive(service: Service, cls: type) -> None:
     primitive = cls()
     seen = []
 
@@ -577,49 +618,54 @@ def test_finalizer_of_a_value_uses_the_primitive(cls: type) -> None:
 
 
 @CLASSES
-def test_validator_reads_the_primitive(cls: type) -> None:
+def test_validator_reads_the_primitive(service: Service, cls: type) -> None:
     primitive = cls()
-    primitive.AffectedSOPClassUID = "1.2.3"
+    setattr(primitive, service.sop_class, "1.2.3")
     seen = []
 
     def validate(uid: UID) -> tuple[bool, str]:
-        seen.append(primitive.AffectedSOPClassUID)
+        seen.append(getattr(primitive, service.sop_class))
         primitive.MessageID = 5
         return True, ""
 
     _config.VALIDATORS["UI"] = validate
-    primitive.AffectedSOPClassUID = "1.2.4"
+    setattr(primitive, service.sop_class, "1.2.4")
     assert (seen, primitive.MessageID) == (["1.2.3"], 5)
 
 
-def test_position_of_streams_is_kept() -> None:
+@EACH_SERVICE
+def test_position_of_streams_is_kept(service: Service) -> None:
     stream = io.BytesIO(b"0123456789")
     stream.seek(5)
-    primitive = OURS()
+    primitive = service.ours()
     primitive.MessageID = 1
-    primitive.EventInformation = stream
+    setattr(primitive, service.information, stream)
     assert primitive.encode_p_data().endswith(b"\x020123456789")
     assert stream.tell() == 5
 
 
 @pytest.mark.parametrize("max_pdu_length", [-1, 1, 6, 2**32, 2**70])
-def test_max_pdu_length_without_room(max_pdu_length: int) -> None:
-    primitive = OURS()
+@EACH_SERVICE
+def test_max_pdu_length_without_room(service: Service, max_pdu_length: int) -> None:
+    primitive = service.ours()
     primitive.MessageID = 1
     with pytest.raises((ValueError, OverflowError), match=r"(?i)pdu|large|big"):
         primitive.encode_p_data(1, max_pdu_length)
 
 
 @pytest.mark.parametrize("context_id", [-1, 256, 2**70])
-def test_context_id_of_more_than_a_byte(context_id: int) -> None:
+@EACH_SERVICE
+def test_context_id_of_more_than_a_byte(service: Service, context_id: int) -> None:
     with pytest.raises((ValueError, OverflowError)):
-        OURS().encode_p_data(context_id)
+        service.ours().encode_p_data(context_id)
 
 
-@pytest.mark.parametrize("name", ["EventTypeID", "Status", "ErrorID"])
+@pytest.mark.parametrize("name", ["type_id", "Status", "ErrorID"])
 @pytest.mark.parametrize("value", [-1, 65536, 2**70])
-def test_encode_error_names_field_and_value(name: str, value: int) -> None:
-    primitive = OURS()
+@EACH_SERVICE
+def test_encode_error_names_field_and_value(service: Service, name: str, value: int) -> None:
+    name = getattr(service, name, name)
+    primitive = service.ours()
     primitive.MessageIDBeingRespondedTo = 1
     setattr(primitive, name, value)
     with pytest.raises(EncodeError, match=name) as caught:
