@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::AtomicBool;
-use std::sync::{LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use fastdimse_core::command_set::CommandSet;
@@ -19,6 +19,7 @@ use fastdimse_delivery::receive::event_columns::received;
 use fastdimse_delivery::receive::receiver::{
     Chunk, Delivered, EventResponse, EventSink, Origin, Service, serve,
 };
+use fastdimse_delivery::receive::records::AssociationLog;
 use fastdimse_delivery::timeouts::Timeouts;
 use libfuzzer_sys::fuzz_target;
 
@@ -121,7 +122,8 @@ fuzz_target!(|data: &[u8]| {
     peer.write_all(bytes).unwrap();
     peer.shutdown(Shutdown::Write).unwrap();
     let sink = Both { at_once: first & 1 > 0, chunks: Mutex::default() };
-    let _ = serve(socket, 1, &service, &sink, &|_| ());
+    let log = AssociationLog::new(Arc::default(), 1, peer.local_addr().unwrap());
+    let _ = serve(socket, 1, &service, &sink, &log);
     let responses = read.join().unwrap();
     let chunks = sink.chunks.into_inner().unwrap();
     let events: usize = chunks.iter().map(|chunk| chunk.events).sum();

@@ -58,6 +58,8 @@ mod _core {
     #[pymodule_export]
     use crate::network::listener::Listener;
     #[pymodule_export]
+    use crate::network::listener_counters::ListenerCounters;
+    #[pymodule_export]
     use crate::network::outcomes::Outcomes;
     #[pymodule_export]
     use crate::network::peer::{Peer, connect, echo};

@@ -238,6 +238,34 @@ pub fn user(request: &AssociationRQ) -> Option<&UserIdentity> {
     })
 }
 
+/// The code and the text of a rejection because of the user.
+pub const UNKNOWN_USER: (&str, &str) = ("user", "user identity not accepted");
+
+/// The code and the text of a rejection because the maximum number of connections is open.
+pub const TOO_MANY: (&str, &str) = ("limit", "the maximum number of connections is open");
+
+/// The code and the text of the reason of an A-ASSOCIATE-RJ.
+pub fn rejection_reason(response: &Pdu) -> (&'static str, &'static str) {
+    let Pdu::AssociationRJ(AssociationRJ {
+        source: AssociationRJSource::ServiceUser(reason), ..
+    }) = response
+    else {
+        return ("other", "for another reason");
+    };
+    match reason {
+        AssociationRJServiceUserReason::ApplicationContextNameNotSupported => {
+            ("application-context", "application context name not supported")
+        }
+        AssociationRJServiceUserReason::CalledAETitleNotRecognized => {
+            ("called-ae", "called AE title not recognized")
+        }
+        AssociationRJServiceUserReason::CallingAETitleNotRecognized => {
+            ("calling-ae", "calling AE title not recognized")
+        }
+        _ => ("other", "for another reason"),
+    }
+}
+
 /// The A-ASSOCIATE-RJ for a user that is not authenticated.
 pub fn unknown_user() -> Pdu {
     rejected(AssociationRJServiceUserReason::NoReasonGiven).0

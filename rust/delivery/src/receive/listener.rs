@@ -8,40 +8,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::association::acceptance::too_many;
+use crate::association::acceptance::{TOO_MANY, too_many};
 use crate::failure::Failure;
 use crate::receive::receiver::{EventSink, Service, serve};
+use crate::receive::records::{AssociationLog, Counters, Records, Reports};
 use crate::transport::connection::Connection;
-
-/// A problem of an association.
-#[derive(Debug)]
-pub struct Report {
-    /// The number of the association, from 1.
-    pub number: u64,
-    /// The address of the peer.
-    pub peer: SocketAddr,
-    /// The description of the problem.
-    pub text: String,
-}
-
-/// The kept reports, and the number of the others.
-#[derive(Debug, Default)]
-pub struct Reports {
-    /// The first reports, up to a thousand.
-    pub kept: Vec<Report>,
-    /// The number of later ones.
-    pub omitted: u64,
-}
-
-impl Reports {
-    fn add(&mut self, report: Report) {
-        const MOST: usize = 1000;
-        match self.kept.len() < MOST {
-            true => self.kept.push(report),
-            false => self.omitted += 1,
-        }
-    }
-}
 
 /// The delay after a failed accept.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(10);
@@ -64,7 +35,7 @@ struct Shared {
     threads: Mutex<Threads>,
     /// Notified when a thread ends.
     ended: Condvar,
-    reports: Mutex<Reports>,
+    records: Arc<Records>,
 }
 
 /// The running threads.
@@ -94,7 +65,7 @@ impl Listener {
             sink,
             threads: Mutex::new(Threads { open: HashMap::new(), accepting: true }),
             ended: Condvar::new(),
-            reports: Mutex::default(),
+            records: Arc::default(),
         });
         let (of_thread, of_listener) = (shared.clone(), Arc::downgrade(&socket));
         thread::Builder::new().spawn(move || {
@@ -118,7 +89,18 @@ impl Listener {
 
     /// Returns and clears the reports.
     pub fn take_reports(&self) -> Reports {
-        std::mem::take(&mut *lock(&self.shared.reports))
+        self.shared.records.take_failures()
+    }
+
+    /// The records of associations. They are closed when the listener is dropped and its threads
+    /// have ended.
+    pub fn records(&self) -> &Arc<Records> {
+        &self.shared.records
+    }
+
+    /// The counters of associations and events.
+    pub fn counters(&self) -> Counters {
+        self.shared.records.counters()
     }
 
     /// Accepts no more connections and no more events. Associations write the responses to stored
@@ -203,9 +185,11 @@ impl Shared {
     fn is_stopping(&self) -> bool {
         self.service.stopping.load(Ordering::SeqCst)
     }
+}
 
-    fn report(&self, number: u64, peer: SocketAddr, text: String) {
-        lock(&self.reports).add(Report { number, peer, text });
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.records.close();
     }
 }
 
@@ -214,31 +198,50 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn accept(socket: &TcpListener, shared: &Arc<Shared>) {
+    let mut has_failed = false;
     for number in 1.. {
         let accepted = socket.accept();
         if shared.is_stopping() {
             return;
         }
         match accepted {
-            Ok((connection, peer)) => start(connection, peer, number, shared),
+            Ok((connection, peer)) => {
+                has_failed = false;
+                start(connection, peer, number, shared);
+            }
             // Either the new connection failed, or the process has no file descriptor left: other
             // connections must end first.
-            Err(_) => thread::sleep(ACCEPT_RETRY_DELAY),
+            Err(error) => {
+                if !has_failed {
+                    shared.records.accept_failed(&error);
+                }
+                has_failed = true;
+                thread::sleep(ACCEPT_RETRY_DELAY);
+            }
         }
     }
 }
 
 fn start(connection: TcpStream, peer: SocketAddr, number: u64, shared: &Arc<Shared>) {
+    let log = AssociationLog::new(shared.records.clone(), number, peer);
     let mut threads = lock(&shared.threads);
     if threads.open.len() >= shared.max_connections {
         drop(threads);
+        log.rejected(None, TOO_MANY.0, TOO_MANY.1);
         refuse(connection, shared);
         return;
     }
-    let Ok(handle) = connection.try_clone() else { return };
+    let handle = match connection.try_clone() {
+        Ok(handle) => handle,
+        Err(error) => {
+            drop(threads);
+            shared.records.accept_failed(&error);
+            return;
+        }
+    };
     threads.open.insert(number, handle);
     drop(threads);
-    let serving = Serving { shared: shared.clone(), number, peer, result: Err(Failure::Internal) };
+    let serving = Serving { shared: shared.clone(), number, log, result: Err(Failure::Internal) };
     // If no thread can be started, its resources are dropped, and the connection is closed.
     let _ = thread::Builder::new().spawn(move || serving.serve(connection));
     // The listener may have stopped meanwhile.
@@ -251,25 +254,20 @@ fn start(connection: TcpStream, peer: SocketAddr, number: u64, shared: &Arc<Shar
 struct Serving {
     shared: Arc<Shared>,
     number: u64,
-    peer: SocketAddr,
+    log: AssociationLog,
     result: Result<(), Failure>,
 }
 
 impl Serving {
     fn serve(mut self, connection: TcpStream) {
-        let Self { shared, number, peer, .. } = &self;
-        let report = |text| shared.report(*number, *peer, text);
-        self.result = serve(connection, *number, &shared.service, &*shared.sink, &report);
+        let Self { shared, number, log, .. } = &self;
+        self.result = serve(connection, *number, &shared.service, &*shared.sink, log);
     }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        if let Err(failure) = &self.result
-            && !self.shared.is_stopping()
-        {
-            self.shared.report(self.number, self.peer, failure.to_string());
-        }
+        self.log.ended(&self.result, self.shared.is_stopping());
         lock(&self.shared.threads).open.remove(&self.number);
         self.shared.ended.notify_all();
     }

@@ -1,6 +1,7 @@
 //! Receives the events and actions of an association. Each event is passed to the sink before its
 //! response is written.
 
+use std::collections::BTreeSet;
 use std::mem;
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -12,19 +13,19 @@ use fastdimse_core::command_set::{CommandSet, Message};
 use fastdimse_core::field::{Field, Kind};
 use fastdimse_core::pdu::write::{LAST, MaxPduLength, headers, write_message};
 use fastdimse_core::rejection::{Reason, Rejection};
-use fastdimse_core::standard::status::describe;
 use rustls::ServerConfig;
 
 use crate::association::acceptance::{
-    Accepted, AcceptedContext, AcceptorOptions, unknown_user, user,
+    Accepted, AcceptedContext, AcceptorOptions, UNKNOWN_USER, rejection_reason, unknown_user, user,
 };
-use crate::association::negotiation::max_pdu_length;
+use crate::association::negotiation::{max_pdu_length, uid};
 use crate::failure::Failure;
 use crate::messages::{Messages, ReceivedMessage};
+use crate::receive::records::{AssociationLog, Titles};
 use crate::receive::reports::{NotReported, Reporting, Reports};
 use crate::responses::{
-    RESPONSE, Response, UNRECOGNIZED_OPERATION, refusal, without_long_uids, write_other_response,
-    write_response,
+    C_ECHO_RQ, RESPONSE, Response, UNRECOGNIZED_OPERATION, refusal, without_long_uids,
+    write_other_response, write_response,
 };
 use crate::timeouts::Deadline;
 use crate::timeouts::Timeouts;
@@ -122,8 +123,8 @@ impl Service {
     }
 }
 
-/// Serves an association from its request to its end. Problems of single messages are passed to
-/// `report`.
+/// Serves an association from its request to its end. `log` records whether it is accepted, and
+/// problems of single messages.
 ///
 /// # Errors
 ///
@@ -133,7 +134,7 @@ pub fn serve(
     number: u64,
     service: &Service,
     sink: &dyn EventSink,
-    report: &dyn Fn(String),
+    log: &AssociationLog,
 ) -> Result<(), Failure> {
     let peer = socket.peer_addr().map_err(Failure::Connect)?;
     let Service { acceptor, authenticate, tls, timeouts, .. } = service;
@@ -143,12 +144,10 @@ pub fn serve(
         Ok(request) => request,
         // Without an association there is nothing to abort (PS3.8 9.2, AA-2).
         Err(failure @ Failure::ReadTimeout(_)) => return Err(failure),
-        Err(failure) => {
-            connection.fail(&failure);
-            return Err(failure);
-        }
+        failed => return end(connection, failed.map(drop), service, log),
     };
     if authenticate.as_ref().is_some_and(|authenticate| !authenticate(user(&request))) {
+        log.rejected(Some(titles(&request)), UNKNOWN_USER.0, UNKNOWN_USER.1);
         connection.write_pdu(&unknown_user())?;
         connection.end();
         return Ok(());
@@ -158,6 +157,10 @@ pub fn serve(
         return Err(failure);
     }
     let (response, accepted) = acceptor.respond(&request);
+    match (&accepted, rejection_reason(&response)) {
+        (Some(accepted), _) => log.accepted(accepted, proposed_classes(&request)),
+        (None, (code, reason)) => log.rejected(Some(titles(&request)), code, reason),
+    }
     connection.write_pdu(&response)?;
     let Some(accepted) = accepted else {
         connection.end();
@@ -171,7 +174,7 @@ pub fn serve(
     let mut receiver = Receiver {
         service,
         sink,
-        report,
+        log,
         max_pdu_length: max_pdu_length(accepted.max_pdu_length),
         origin: Arc::new(Origin { number, peer, accepted, reports }),
         reporting: Reporting::new(window),
@@ -180,19 +183,25 @@ pub fn serve(
         events: 0,
         responses: Vec::new(),
     };
-    let received = receiver.receive_all(&mut connection);
-    let ended = NotReported::from(received.as_ref().err().unwrap_or(&Failure::Released));
+    let result = receiver.receive_all(&mut connection);
+    let ended = NotReported::from(result.as_ref().err().unwrap_or(&Failure::Released));
     receiver.reporting.end(&receiver.origin.reports, &ended);
-    match received {
-        Ok(()) => {
-            connection.end();
-            Ok(())
-        }
-        Err(failure) => {
-            connection.fail(&failure);
-            Err(failure)
-        }
+    end(connection, result, service, log)
+}
+
+/// Ends a connection. It is recorded first, because the peer may keep the connection open.
+fn end(
+    connection: Connection,
+    result: Result<(), Failure>,
+    service: &Service,
+    log: &AssociationLog,
+) -> Result<(), Failure> {
+    log.ended(&result, service.stopping.load(Ordering::SeqCst));
+    match &result {
+        Ok(()) => connection.end(),
+        Err(failure) => connection.fail(failure),
     }
+    result
 }
 
 fn request(connection: &mut Connection, timeout: Duration) -> Result<AssociationRQ, Failure> {
@@ -204,6 +213,17 @@ fn request(connection: &mut Connection, timeout: Duration) -> Result<Association
             Err(Failure::Unexpected { found, expected: "A-ASSOCIATE-RQ" })
         }
     }
+}
+
+fn titles(request: &AssociationRQ) -> Titles {
+    let (calling, called) = (uid(&request.calling_ae_title), uid(&request.called_ae_title));
+    Titles { calling, called }
+}
+
+/// The number of proposed SOP classes.
+fn proposed_classes(request: &AssociationRQ) -> usize {
+    let proposed = request.presentation_contexts.iter().map(|one| uid(&one.abstract_syntax));
+    proposed.collect::<BTreeSet<_>>().len()
 }
 
 /// Responses are written when they have this many bytes, even if more PDUs are waiting: an Event
@@ -225,7 +245,7 @@ enum Read {
 struct Receiver<'a> {
     service: &'a Service,
     sink: &'a dyn EventSink,
-    report: &'a dyn Fn(String),
+    log: &'a AssociationLog,
     origin: Arc<Origin>,
     /// The maximum PDU length that the peer accepts.
     max_pdu_length: MaxPduLength,
@@ -247,6 +267,7 @@ impl Receiver<'_> {
             // The order matters: the response to an event is written after the sink has received
             // it, even if reading has failed.
             self.deliver()?;
+            self.log.flush();
             // The responses to everything that arrived together are written at once, including
             // those before a fault.
             if !self.responses.is_empty() {
@@ -301,6 +322,7 @@ impl Receiver<'_> {
                     failure => Err(failure),
                 };
             }
+            self.log.received(raw.bytes.len());
             let mut messages = mem::take(&mut self.messages);
             let processed = messages.add(raw.bytes, |arrived| self.process(&arrived));
             self.messages = messages;
@@ -335,13 +357,12 @@ impl Receiver<'_> {
             Message::Other { command_field, message_id: Some(id), .. }
                 if command_field & RESPONSE == 0 =>
             {
-                let (max, responses) = (self.max_pdu_length, &mut self.responses);
-                write_other_response(*command_field, *id, arrived.context_id, max, responses);
+                self.respond_to_other(*command_field, *id, arrived);
                 Ok(())
             }
             message => {
                 if self.reporting.respond(arrived)?.is_some() {
-                    (self.report)(format!(
+                    self.log.ignored(format!(
                         "{} was ignored: it is not a response to an outstanding request",
                         message.name()
                     ));
@@ -390,11 +411,8 @@ impl Receiver<'_> {
             return Ok(());
         }
         let response = self.sink.action(action, arrived, &self.origin).unwrap_or_else(|| {
-            (self.report)(format!(
-                "an action was refused with Status {}: Message ID {message_id}, the listener has no \
-                 action_handler",
-                describe(UNRECOGNIZED_OPERATION)
-            ));
+            let reason = "the listener has no action_handler";
+            self.log.refused("action", message_id, UNRECOGNIZED_OPERATION, &reason);
             Response::of_status(UNRECOGNIZED_OPERATION)
         });
         self.respond(action, &response, arrived.context_id);
@@ -409,16 +427,25 @@ impl Receiver<'_> {
             return false;
         };
         let what = if request.kind == Kind::ActionRequest { "action" } else { "event" };
-        (self.report)(format!(
-            "an {what} was refused with Status {}: Message ID {message_id}, {reason}",
-            describe(status)
-        ));
+        self.log.refused(what, message_id, status, &reason);
         let response = Response::of_status(status);
         self.respond(&without_long_uids(*request), &response, context_id);
         true
     }
 
+    /// Responds to a request that is neither an event nor an action.
+    fn respond_to_other(&mut self, command_field: u16, id: u16, arrived: &ReceivedMessage<'_>) {
+        if command_field != C_ECHO_RQ {
+            self.log.unsupported(id, UNRECOGNIZED_OPERATION, arrived.message.name());
+        }
+        let (max, responses) = (self.max_pdu_length, &mut self.responses);
+        write_other_response(command_field, id, arrived.context_id, max, responses);
+    }
+
     fn respond(&mut self, request: &CommandSet<'_>, response: &Response, context_id: u8) {
+        if request.kind == Kind::Request {
+            self.log.responded(response.status);
+        }
         write_response(request, response, context_id, self.max_pdu_length, &mut self.responses);
     }
 

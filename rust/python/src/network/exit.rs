@@ -34,6 +34,8 @@ pub fn close_at_exit(
     static REGISTERED: PyOnceLock<()> = PyOnceLock::new();
     REGISTERED.get_or_try_init(py, || {
         let end = wrap_pyfunction!(close_listeners, py)?;
+        // Imported first, so that it is shut down after the listeners are closed.
+        py.import("logging")?;
         py.import("atexit")?.call_method1("register", (end,)).map(drop)
     })?;
     let mut running = running();
@@ -61,6 +63,10 @@ fn close_listeners(py: Python<'_>) {
         let begin = Instant::now();
         for (listener, _) in &there {
             let _ = listener.close(|| if begin.elapsed() < TIMEOUT { Ok(()) } else { Err(()) });
+        }
+        for (listener, _) in &there {
+            listener.records().close();
+            listener.records().wait_processed(TIMEOUT.saturating_sub(begin.elapsed()));
         }
         // Calls of listeners that were dropped may still run.
         end_calls(TIMEOUT.saturating_sub(begin.elapsed()));

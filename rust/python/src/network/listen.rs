@@ -24,6 +24,7 @@ use crate::network::calls::Callable;
 use crate::network::exit::close_at_exit;
 use crate::network::handler::{Handler, WithActions};
 use crate::network::listener::Listener;
+use crate::network::listener_log;
 use crate::network::options::{check_max_pdu_length, seconds, sop_classes, syntaxes, texts, title};
 use crate::network::tls::{Tls, server_tls};
 
@@ -223,6 +224,7 @@ pub fn listen(
         py.detach(|| listener::Listener::bind((host, port), service, max_connections, sink));
     let listener = Arc::new(bound?);
     close_at_exit(py, &listener, &waiting)?;
+    listener_log::start(listener.records().clone(), listener.address().port())?;
     Ok(Listener {
         port: listener.address().port(),
         process: std::process::id(),

@@ -6,19 +6,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fastdimse_delivery::receive::event_columns;
-use fastdimse_delivery::receive::listener::{self, Report, Reports};
+use fastdimse_delivery::receive::listener;
 use fastdimse_delivery::receive::queue::{self, EventQueue};
 use fastdimse_delivery::receive::receiver::Chunk;
+use fastdimse_delivery::receive::records::{Report, Reports};
 use pyo3::exceptions::{PyResourceWarning, PyRuntimeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::network::calls::{Callable, is_listener_thread};
+use crate::network::listener_counters::ListenerCounters;
 use crate::network::received_events::ReceivedEvents;
 
 /// The interval of checks for signals, such as Ctrl-C, during a wait.
 const SIGNALS: Duration = Duration::from_millis(100);
+
+/// How long `close` waits until the last records are logged.
+const LAST_RECORDS: Duration = Duration::from_secs(1);
 
 /// A port on which events are received, opened by :func:`listen`.
 ///
@@ -32,6 +37,17 @@ const SIGNALS: Duration = Duration::from_millis(100);
 ///     The number of open connections.
 /// closed : bool
 ///     Whether the listener is closed and all its associations have ended: no further events arrive.
+/// counters : ListenerCounters
+///     Counters of its associations and events since it was opened.
+///
+/// Notes
+/// -----
+/// The logger ``fastdimse.listener`` of Python's ``logging`` has a record for each association: INFO
+/// when it is accepted and when it is released, WARNING when it is rejected or ends in another way.
+/// Each refused request and each ignored message is a WARNING too. The attribute ``listener`` of a
+/// record is a dict with its fields. Handlers of ``logging`` run in a thread of their own and delay no
+/// association. At most 10,000 records wait for it, and at most 1,000 records of an association are
+/// about single messages; a WARNING has the number of records that were omitted.
 ///
 /// Examples
 /// --------
@@ -111,6 +127,18 @@ impl Listener {
         }
     }
 
+    /// Waits until the records of closed associations are logged. A handler of `logging` may wait for the
+    /// caller, so the time is limited.
+    fn log_last_records(&self, py: Python<'_>) -> PyResult<()> {
+        let records = self.core().records();
+        records.close();
+        let begin = Instant::now();
+        while begin.elapsed() < LAST_RECORDS && !py.detach(|| records.wait_processed(SIGNALS)) {
+            py.check_signals()?;
+        }
+        Ok(())
+    }
+
     /// Waits at most `linger` until `events` events are queued. It does not remove events from the queue,
     /// since they would be lost if a signal handler raised an exception.
     fn linger(&self, py: Python<'_>, events: usize, linger: Duration) -> PyResult<()> {
@@ -139,6 +167,12 @@ impl Listener {
     #[getter]
     fn closed(&self) -> bool {
         !self.is_of_this_process() || self.has_ended()
+    }
+
+    #[getter]
+    fn counters(&self) -> PyResult<ListenerCounters> {
+        self.check_process()?;
+        Ok(self.core().counters().into())
     }
 
     /// Return the failures since the last call, and forget them.
@@ -239,7 +273,7 @@ impl Listener {
         self.closed.store(true, Ordering::SeqCst);
         closed?;
         self.waiting.close();
-        Ok(())
+        self.log_last_records(py)
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {

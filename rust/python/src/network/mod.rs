@@ -14,6 +14,8 @@ pub mod exit;
 pub mod handler;
 pub mod listen;
 pub mod listener;
+pub mod listener_counters;
+pub mod listener_log;
 pub mod options;
 pub mod outcomes;
 pub mod peer;
