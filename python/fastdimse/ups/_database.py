@@ -165,6 +165,9 @@ class Database:
                 yield
         except sqlite3.Error as error:
             raise SubscriptionsError(f"{self._name}: {what}: {error}") from error
+        except UnicodeDecodeError as error:
+            # Damaged text: SQLite quotes it in its own errors.
+            raise self._damaged("text that is not UTF-8") from error
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Create the tables of a new database, or check those of an old one."""
@@ -200,7 +203,7 @@ class Database:
             raise
 
     def _check(self, one: Any) -> None:
-        if (found := one("PRAGMA quick_check(1)")) != "ok":
+        if (found := one("PRAGMA integrity_check(1)")) != "ok":
             raise self._damaged(str(found))
         for table, columns in _COLUMNS.items():
             query = (
