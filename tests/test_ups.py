@@ -39,8 +39,8 @@ from fastdimse.ups import (
     Subscriptions,
     SubscriptionsError,
     UPSStatus,
+    matches,
 )
-from fastdimse.ups._matching import matches
 
 GLOBAL, FILTERED = str(UPSGlobalSubscriptionInstance), str(UPSFilteredGlobalSubscriptionInstance)
 SUBSCRIBE, UNSUBSCRIBE, SUSPEND = 3, 4, 5
@@ -643,6 +643,7 @@ def test_events_of_a_change(changed, expected):
 
 def test_ups_that_was_not_added():
     with Subscriptions() as subscriptions:
+        assert "1.2.3" not in subscriptions
         with pytest.raises(KeyError, match=r"UPS 1\.2\.3 is not in the list"):
             subscriptions.change_instance("1.2.3", {})
         with pytest.raises(ValueError, match="InputReadinessState"):

@@ -13,7 +13,7 @@ from ._standard import (
 )
 
 
-class ActionError(Exception):
+class InvalidActionError(Exception):
     """The Status of the response to a request that changes nothing."""
 
     def __init__(self, status: UPSStatus) -> None:
@@ -62,15 +62,15 @@ def read_action(request: Any, information: Any) -> Action:
 
     Raises
     ------
-    ActionError
+    InvalidActionError
         If the request is not valid.
     """
     if str(request.RequestedSOPClassUID) not in UPS_CLASSES:
-        raise ActionError(UPSStatus.NO_SUCH_SOP_CLASS)
+        raise InvalidActionError(UPSStatus.NO_SUCH_SOP_CLASS)
     try:
         kind = ActionType(request.ActionTypeID)
     except ValueError:
-        raise ActionError(UPSStatus.NO_SUCH_ACTION) from None
+        raise InvalidActionError(UPSStatus.NO_SUCH_ACTION) from None
     uid = str(request.RequestedSOPInstanceUID)
     attributes = _information(request, information)
     ae_title = _ae_title(_required(attributes, "ReceivingAE"))
@@ -91,12 +91,12 @@ def _information(request: Any, information: Any) -> Attributes:
         return decoded(request.ActionInformation, IMPLICIT_VR)
     except Exception:
         # pydicom raises many types of exceptions for a data set that cannot be decoded.
-        raise ActionError(UPSStatus.INVALID_ARGUMENT_VALUE) from None
+        raise InvalidActionError(UPSStatus.INVALID_ARGUMENT_VALUE) from None
 
 
 def _required(attributes: Attributes, keyword: str) -> Any:
     if keyword not in attributes:
-        raise ActionError(UPSStatus.NO_SUCH_ARGUMENT)
+        raise InvalidActionError(UPSStatus.NO_SUCH_ARGUMENT)
     return attributes[keyword]
 
 
@@ -105,24 +105,24 @@ def _ae_title(value: Any) -> str:
     title = value.strip(" ") if isinstance(value, str) else ""
     is_valid = 0 < len(title) <= 16 and title.isascii() and title.isprintable()
     if not is_valid or "\\" in title:
-        raise ActionError(UPSStatus.INVALID_ARGUMENT_VALUE)
+        raise InvalidActionError(UPSStatus.INVALID_ARGUMENT_VALUE)
     return title
 
 
 def _lock(value: Any) -> bool:
     text = value.strip(" ") if isinstance(value, str) else value
     if text not in ("TRUE", "FALSE"):
-        raise ActionError(UPSStatus.INVALID_ARGUMENT_VALUE)
+        raise InvalidActionError(UPSStatus.INVALID_ARGUMENT_VALUE)
     return bool(text == "TRUE")
 
 
 def _keys(attributes: Attributes) -> Attributes:
     # Without keys, a query has no matches (PS3.4 CC.2.8.3.1).
     if not matching_keys(attributes):
-        raise ActionError(UPSStatus.NO_SUCH_ARGUMENT)
+        raise InvalidActionError(UPSStatus.NO_SUCH_ARGUMENT)
     keys = filter_of(attributes)
     try:
         check_keys(keys)
     except (TypeError, ValueError):
-        raise ActionError(UPSStatus.INVALID_ARGUMENT_VALUE) from None
+        raise InvalidActionError(UPSStatus.INVALID_ARGUMENT_VALUE) from None
     return keys

@@ -1,4 +1,4 @@
-"""The error of a list of subscriptions."""
+"""The errors of UPS subscriptions."""
 
 
 class SubscriptionsError(OSError):
@@ -13,3 +13,21 @@ class SubscriptionsError(OSError):
     ...     print(error)
     missing-folder/ups.subscriptions: cannot open the subscriptions: unable to open database file
     """
+
+
+class UPSError(Exception):
+    """An SCP refused a request, or sent no response to it.
+
+    Attributes
+    ----------
+    status : int or None
+        The Status of the response; ``None`` if there was none.
+    """
+
+    def __init__(self, reason: str, status: int | None) -> None:
+        super().__init__(reason, status)
+        self.status = status
+
+    def __str__(self) -> str:
+        """Return the reason."""
+        return str(self.args[0])

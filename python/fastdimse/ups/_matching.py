@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from ._attributes import Attributes
+from ._attributes import Attributes, attributes_of
 
 # Attributes of the Action Information that are not matching keys. The time zone is used for the
 # keys that are date times.
@@ -36,7 +36,6 @@ def filter_of(attributes: Attributes) -> Attributes:
 
 def check_keys(keys: Attributes) -> None:
     """Raise ValueError if a matching key has a value that no attribute can match."""
-    matches(keys, {})
     zone = keys.get("TimezoneOffsetFromUTC")
     for keyword, value in matching_keys(keys).items():
         vr = _vr(keyword)
@@ -55,17 +54,32 @@ def check_keys(keys: Attributes) -> None:
                 float(one)
 
 
-def matches(keys: Attributes, attributes: Attributes) -> bool:
-    """Return whether attributes match all keys.
+def matches(keys: Any, attributes: Any) -> bool:
+    """Return whether a UPS matches all matching keys of a filter or of a C-FIND request.
 
     Parameters
     ----------
-    keys : dict
-        Matching keys: a value, a list of values, of which one must match, or a list of one item. An
-        empty value matches everything (universal matching, PS3.4 C.2.2.2.3).
-    attributes : dict
-        The attributes.
+    keys : Mapping or pydicom.Dataset
+        The matching keys: values, with wild cards or ranges where their VRs allow these (PS3.4
+        C.2.2.2), or lists of values, of which one must match. A sequence has one item. An empty
+        value matches everything.
+    attributes : Mapping or pydicom.Dataset
+        Attributes of the UPS.
+
+    Examples
+    --------
+    >>> from fastdimse.ups import matches
+    >>> step = {"WorklistLabel": "CT 1", "ScheduledProcedureStepStartDateTime": "20261128093000"}
+    >>> matches({"WorklistLabel": "CT*", "ScheduledProcedureStepStartDateTime": "202611"}, step)
+    False
+    >>> matches({"WorklistLabel": "CT*", "ScheduledProcedureStepStartDateTime": "202611-"}, step)
+    True
     """
+    return matches_attributes(attributes_of(keys), attributes_of(attributes))
+
+
+def matches_attributes(keys: Attributes, attributes: Attributes) -> bool:
+    """Return whether attributes match all keys, both as `attributes_of` returns them."""
     zones = keys.get("TimezoneOffsetFromUTC"), attributes.get("TimezoneOffsetFromUTC")
     return _all_match(keys, attributes, zones)
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Container, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
-from ._actions import Action, ActionError, read_action
+from ._actions import Action, InvalidActionError, read_action
 from ._attributes import Attributes, attributes_of
 from ._database import Database
-from ._matching import matches
+from ._matching import matches_attributes
 from ._recipients import by_recipient
 from ._reports import REQUIRED, Row, events_of_change, events_of_new, state_report
 from ._standard import (
@@ -140,7 +140,7 @@ class Subscriptions:
         try:
             request = read_action(action, attributes)
             return int(self._apply(request, calling_ae))
-        except ActionError as error:
+        except InvalidActionError as error:
             return int(error.status)
 
     def handle_pynetdicom(self, event: Any) -> tuple[int, None]:
@@ -188,15 +188,15 @@ class Subscriptions:
         if action.kind is ActionType.SUSPEND and not action.is_global:
             with self._database.read() as connection:
                 self._require_instance(connection, action.uid)
-            raise ActionError(UPSStatus.ACTION_NOT_APPROPRIATE)
+            raise InvalidActionError(UPSStatus.ACTION_NOT_APPROPRIATE)
         if action.uid == FILTERED_GLOBAL_SUBSCRIPTION and not self._accepts_filters:
-            raise ActionError(UPSStatus.UNKNOWN_INSTANCE)
+            raise InvalidActionError(UPSStatus.UNKNOWN_INSTANCE)
         if self._receiving_aes is not None and action.ae_title not in self._receiving_aes:
-            raise ActionError(UPSStatus.UNKNOWN_RECEIVING_AE)
+            raise InvalidActionError(UPSStatus.UNKNOWN_RECEIVING_AE)
         if self._authorize is not None and not self._authorize(
             calling_ae, action.ae_title, action.uid
         ):
-            raise ActionError(UPSStatus.NOT_AUTHORIZED)
+            raise InvalidActionError(UPSStatus.NOT_AUTHORIZED)
         lock = action.lock and self._grants_locks
         with self._database.write() as connection:
             if not action.is_global:
@@ -217,7 +217,7 @@ class Subscriptions:
 
     def _require_instance(self, connection: sqlite3.Connection, uid: str) -> None:
         if _attributes(connection, uid) is None:
-            raise ActionError(UPSStatus.UNKNOWN_INSTANCE)
+            raise InvalidActionError(UPSStatus.UNKNOWN_INSTANCE)
 
     # --------------------------------------------------------------- worklist
 
@@ -327,6 +327,11 @@ class Subscriptions:
                 raise ValueError(f"UPS {uid} has deletion locks of {', '.join(locks)}")
             for table in ("instances", "subscriptions", "initial_reports"):
                 connection.execute(f"DELETE FROM {table} WHERE uid = ?", (uid,))
+
+    def __contains__(self, uid: object) -> bool:
+        """Return whether a UPS was added."""
+        with self._database.read() as connection:
+            return _attributes(connection, str(uid)) is not None
 
     def deletion_locked(self, uid: str) -> bool:
         """Return whether a UPS has a deletion lock, so that the SCP must not delete it.
@@ -544,7 +549,7 @@ def _matching_globals(
     return [
         (ae_title, bool(lock))
         for ae_title, lock, keys in connection.execute(query)
-        if keys is None or matches(json.loads(keys), attributes)
+        if keys is None or matches_attributes(json.loads(keys), attributes)
     ]
 
 
@@ -574,7 +579,7 @@ def _subscribe_globally(connection: sqlite3.Connection, action: Action, lock: bo
         WHERE uid NOT IN (SELECT uid FROM subscriptions WHERE ae_title = ?)
     """
     for uid, attributes in connection.execute(query, (action.ae_title,)).fetchall():
-        if action.keys is None or matches(action.keys, json.loads(attributes)):
+        if action.keys is None or matches_attributes(action.keys, json.loads(attributes)):
             _subscribe(connection, uid, action.ae_title, lock)
             if lock:
                 _add_initial_report(connection, uid, action.ae_title)
