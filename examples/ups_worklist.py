@@ -62,7 +62,8 @@ class Worklist:
             subscription_list_status="WARM START",
             unified_procedure_step_list_status="WARM START",
         )
-        self._report([restarted])
+        # For all peers: the standard requires it for AE titles without a subscription, too.
+        self._delivery.put([restarted])
 
     def _report(self, rows: list[dict[str, Any]]) -> None:
         """Send events to their subscribers, and the initial events of new subscriptions."""

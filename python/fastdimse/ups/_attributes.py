@@ -38,11 +38,11 @@ def attributes_of(data_set: Any) -> Attributes:
         raise TypeError(
             f"attributes must be a mapping or a pydicom Dataset, not {type(data_set).__name__}"
         )
-    return {
-        str(keyword): _value(value)
-        for keyword, value in items
-        if value is not None and not isinstance(value, bytes | bytearray | memoryview)
-    }
+    return {str(keyword): _value(value) for keyword, value in items if _is_kept(value)}
+
+
+def _is_kept(value: Any) -> bool:
+    return value is not None and not isinstance(value, bytes | bytearray | memoryview)
 
 
 def _value(value: Any) -> Any:
@@ -53,7 +53,7 @@ def _value(value: Any) -> Any:
     if isinstance(value, Mapping) or hasattr(value, "to_json_dict"):
         return attributes_of(value)
     if isinstance(value, Iterable):
-        return [_value(one) for one in value if one is not None]
+        return [_value(one) for one in value if _is_kept(one)]
     return str(value)
 
 

@@ -162,13 +162,34 @@ def _matcher(vr: str, zones: _Zones) -> Callable[[str, str], bool]:
 
 def _text_matches(key: str, value: str) -> bool:
     """Compare text, in which ``*`` and ``?`` are wild cards (PS3.4 C.2.2.2.4)."""
-    if "*" not in key and "?" not in key:
-        return key == value
-    parts = (
-        ".*" if character == "*" else "." if character == "?" else re.escape(character)
-        for character in re.sub(r"\*+", "*", key)
+    if "*" not in key:
+        return _part_matches(key, value, 0) and len(key) == len(value)
+    # Each part at the first place where it matches, so that the time is not exponential in the
+    # number of wild cards, as it would be with a regular expression.
+    first, *parts, last = key.split("*")
+    end = len(value) - len(last)
+    if len(first) > end or not _part_matches(first, value, 0):
+        return False
+    if not _part_matches(last, value, end):
+        return False
+    at = len(first)
+    for part in parts:
+        places = range(at, end - len(part) + 1)
+        found = next((place for place in places if _part_matches(part, value, place)), None)
+        if found is None:
+            return False
+        at = found + len(part)
+    return True
+
+
+def _part_matches(part: str, value: str, at: int) -> bool:
+    """Return whether a part of a key, without ``*``, matches the value at a position."""
+    there = value[at : at + len(part)]
+    if "?" not in part:
+        return part == there
+    return len(there) == len(part) and all(
+        wanted in ("?", found) for wanted, found in zip(part, there, strict=True)
     )
-    return re.fullmatch("".join(parts), value, re.DOTALL) is not None
 
 
 def _name_matches(key: str, value: str) -> bool:

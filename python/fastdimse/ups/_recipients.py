@@ -1,6 +1,7 @@
 """Events divided by the AE titles that receive them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 from fastdimse.events._event import is_column
@@ -34,9 +35,18 @@ def _of_table(events: Any, subscribers: Subscribers) -> dict[str, tuple[Any, int
     table = pa.table(events)
     instances = table.column("AffectedSOPInstanceUID").to_pylist()
     return {
-        ae_title: (table.take(found), len(found))
+        ae_title: (pa.concat_tables(_slices(table, found)), len(found))
         for ae_title, found in _places(instances, subscribers).items()
     }
+
+
+def _slices(table: Any, places: list[int]) -> Iterator[Any]:
+    """Yield the rows of a table: `take` does not support every type."""
+    first = places[0]
+    for place, following in pairwise((*places, -1)):
+        if following != place + 1:
+            yield table.slice(first, place + 1 - first)
+            first = following
 
 
 def _places(instances: Iterable[Any], subscribers: Subscribers) -> dict[str, list[int]]:
