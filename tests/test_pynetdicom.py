@@ -19,6 +19,7 @@ import fastdimse
 import fastdimse.pynetdicom
 from associations import until
 from fastdimse.pynetdicom import install, installed, is_installed, uninstall
+from services import EACH_SERVICE, SERVICES
 
 INSTANCE = "1.2.840.10008.1.20.1.1"
 
@@ -55,8 +56,9 @@ def test_uninstall_restores_everything():
     install()
     install()
     assert is_installed()
-    assert pynetdicom.dimse_primitives.N_EVENT_REPORT is fastdimse.N_EVENT_REPORT
-    assert pynetdicom.association.N_EVENT_REPORT is fastdimse.N_EVENT_REPORT
+    for module in (pynetdicom.dimse_primitives, pynetdicom.association, pynetdicom.service_class):
+        assert module.N_EVENT_REPORT is fastdimse.N_EVENT_REPORT
+        assert module.N_ACTION is fastdimse.N_ACTION
     uninstall()
     uninstall()
     assert not is_installed()
@@ -81,12 +83,13 @@ def test_installed_version_is_supported():
         install()
 
 
-def test_unsupported_version_gets_only_the_class(monkeypatch):
+def test_unsupported_version_gets_only_the_classes(monkeypatch):
     encode_msg = pynetdicom.dimse_messages.N_EVENT_REPORT_RQ.encode_msg
     monkeypatch.setattr(pynetdicom, "__version__", "9.9.9")
     with pytest.warns(UserWarning, match=r"9\.9\.9"):
         install()
     assert pynetdicom.dimse_primitives.N_EVENT_REPORT is fastdimse.N_EVENT_REPORT
+    assert pynetdicom.dimse_primitives.N_ACTION is fastdimse.N_ACTION
     assert pynetdicom.dimse_messages.N_EVENT_REPORT_RQ.encode_msg is encode_msg
 
 
@@ -115,16 +118,26 @@ class Seen:
 @contextmanager
 def served(seen: Seen, *, look: bool) -> Iterator[int]:
     def report(event: Any) -> tuple[int, Dataset | None]:
-        seen.events.append((event.event_type, str(event.event_information), event.message_id))
-        if event.event_type == 3:
+        return answer(event, event.event_type, event.event_information)
+
+    def act(event: Any) -> tuple[int, Dataset | None]:
+        return answer(event, event.action_type, event.action_information)
+
+    def answer(event: Any, type_id: int, information: Dataset) -> tuple[int, Dataset | None]:
+        seen.events.append((event.event.name, type_id, str(information), event.message_id))
+        if type_id == 3:
             return 0x0110, None
         reply = Dataset()
         reply.PatientID = "answer"
-        return 0x0000, reply if event.event_type == 2 else None
+        return 0x0000, reply if type_id == 2 else None
 
     ae = AE()
     ae.add_supported_context(StorageCommitmentPushModel)
-    handlers = [(evt.EVT_N_EVENT_REPORT, report), *seen.handlers(look=look)]
+    handlers = [
+        (evt.EVT_N_EVENT_REPORT, report),
+        (evt.EVT_N_ACTION, act),
+        *seen.handlers(look=look),
+    ]
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
     try:
         yield server.socket.getsockname()[1]
@@ -132,8 +145,10 @@ def served(seen: Seen, *, look: bool) -> Iterator[int]:
         server.shutdown()
 
 
-def conversation(*, look: bool, count: int = 4) -> tuple[Seen, Seen, list[str]]:
-    """Send some events on a real association."""
+def conversation(
+    *, look: bool, count: int = 4, send: str = "send_n_event_report"
+) -> tuple[Seen, Seen, list[str]]:
+    """Send some events or actions on a real association."""
     ours, theirs = Seen(), Seen()
     answers = []
     with served(theirs, look=look) as port:
@@ -146,7 +161,7 @@ def conversation(*, look: bool, count: int = 4) -> tuple[Seen, Seen, list[str]]:
             information.TransactionUID = "1.2.3"
             information.RetrieveAETitle = "A" * 16
             information.PatientComments = "x" * (40_000 if number == 4 else 60)
-            status, reply = association.send_n_event_report(
+            status, reply = getattr(association, send)(
                 information, number, StorageCommitmentPushModel, INSTANCE, msg_id=number
             )
             answers.append(f"{status}\n{reply}")
@@ -154,25 +169,30 @@ def conversation(*, look: bool, count: int = 4) -> tuple[Seen, Seen, list[str]]:
     return ours, theirs, answers
 
 
+SENDS = pytest.mark.parametrize("send", ["send_n_event_report", "send_n_action"])
+
+
 @pytest.mark.parametrize("look", [True, False], ids=["looked at", "not looked at"])
-def test_conversation_is_unchanged(look):
-    plain = conversation(look=look)
+@SENDS
+def test_conversation_is_unchanged(send, look):
+    plain = conversation(look=look, send=send)
     with installed():
-        fast = conversation(look=look)
+        fast = conversation(look=look, send=send)
     assert fast[2] == plain[2]
     for ours, theirs in zip(fast[:2], plain[:2], strict=True):
         assert ours.sent[1:-1] == theirs.sent[1:-1]
         assert ours.received[1:-1] == theirs.received[1:-1]
         assert ours.messages == theirs.messages
         assert ours.events == theirs.events
-    # A-ASSOCIATE and A-RELEASE, and a command and a data set for each event, three for the last.
+    # A-ASSOCIATE and A-RELEASE, and a command and a data set for each message, three for the last.
     assert len(fast[0].sent) == 2 + 3 * 2 + 4
 
 
-def test_many_events():
+@SENDS
+def test_many_messages(send):
     with installed():
-        _, theirs, answers = conversation(look=False, count=300)
-    assert [event[2] for event in theirs.events] == list(range(1, 301))
+        _, theirs, answers = conversation(look=False, count=300, send=send)
+    assert [event[3] for event in theirs.events] == list(range(1, 301))
     assert len(answers) == 300
     assert all("Status" in answer for answer in answers)
 
@@ -215,25 +235,51 @@ def test_event_while_a_request_is_outstanding():
     assert answers == [0x0000] * 10
 
 
-def test_changed_command_set_is_sent():
+@EACH_SERVICE
+def test_changed_command_set_is_sent(service):
     with installed():
-        event = fastdimse.N_EVENT_REPORT()
-        event.MessageID = 1
-        event.AffectedSOPClassUID = StorageCommitmentPushModel
-        event.AffectedSOPInstanceUID = INSTANCE
-        event.EventTypeID = 1
-        message = pynetdicom.dimse_messages.N_EVENT_REPORT_RQ()
-        message.primitive_to_message(event)
+        primitive = service.ours()
+        primitive.MessageID = 1
+        setattr(primitive, service.sop_class, StorageCommitmentPushModel)
+        setattr(primitive, service.sop_instance, INSTANCE)
+        setattr(primitive, service.type_id, 1)
+        message = pynetdicom.dimse._RQ_TO_MESSAGE[service.ours]()
+        message.primitive_to_message(primitive)
         message.command_set.MessageID = 77
         (fragment,) = message.encode_msg(1, 16382)
         data = fragment.presentation_data_value_list[0][1]
-        assert fastdimse.N_EVENT_REPORT.decode_command_set(data[1:]).MessageID == 77
+        assert service.ours.decode_command_set(data[1:]).MessageID == 77
 
 
-def test_original_class_works():
-    theirs = pynetdicom.dimse_primitives.N_EVENT_REPORT()
+@EACH_SERVICE
+def test_original_class_works(service):
+    theirs = service.oracle()
     theirs.MessageID = 1
     with installed():
         message = pynetdicom.dimse._RQ_TO_MESSAGE[type(theirs)]()
         message.primitive_to_message(theirs)
         assert message.command_set.MessageID == 1
+
+
+@EACH_SERVICE
+def test_primitive_in_a_message_of_the_other_service(service):
+    """A message of the other service gets pynetdicom's elements: those that it has."""
+
+    def sent() -> bytes:
+        other = next(one for one in SERVICES if one is not service)
+        primitive = getattr(pynetdicom.dimse_primitives, str(service))()
+        primitive.MessageID = 7
+        message = pynetdicom.dimse._RQ_TO_MESSAGE[other.oracle]()
+        message.primitive_to_message(primitive)
+        (fragment,) = message.encode_msg(1, 16382)
+        return fragment.presentation_data_value_list[0][1]
+
+    def outcome() -> tuple[str, str]:
+        try:
+            return "sent", sent().hex()
+        except Exception as error:
+            return type(error).__name__, str(error)
+
+    plain = outcome()
+    with installed():
+        assert outcome() == plain

@@ -66,6 +66,15 @@ def answer(event: Any) -> tuple[int, Dataset | None]:
     return 0x0110, None
 
 
+def act(event: Any) -> tuple[int, Dataset | None]:
+    """Respond with the received data set, depending on the action type."""
+    if event.action_type == 1:
+        return 0x0000, None
+    if event.action_type == 2:
+        return 0x0000, event.action_information
+    return 0x0123, None
+
+
 class Ends:
     """An acceptor, and associations with it, which have the same settings."""
 
@@ -91,6 +100,7 @@ class Ends:
             ssl_context=tls_context(server=True) if tls else None,
             evt_handlers=[
                 (evt.EVT_N_EVENT_REPORT, answer),
+                (evt.EVT_N_ACTION, act),
                 (evt.EVT_C_STORE, lambda event: 0x0000),
                 (evt.EVT_ESTABLISHED, lambda event: self.accepted.append(event.assoc)),
                 *self._handlers,
@@ -139,6 +149,15 @@ def report(
 ) -> tuple[int, str]:
     status, reply = association.send_n_event_report(
         information, event_type, StorageCommitmentPushModel, INSTANCE, message_id
+    )
+    return status.Status, str(reply)
+
+
+def ask(
+    association: Association, information: Dataset | None, action_type: int, message_id: int
+) -> tuple[int, str]:
+    status, reply = association.send_n_action(
+        information, action_type, StorageCommitmentPushModel, INSTANCE, message_id
     )
     return status.Status, str(reply)
 
@@ -199,6 +218,10 @@ def everything(**settings: Any) -> tuple[Any, ...]:
             lambda: report(association, of_size(100), 3, 4),
             lambda: str(association.send_c_echo()),
             lambda: report(association, None, 1, 65535),
+            lambda: ask(association, None, 1, 5),
+            lambda: ask(association, of_size(100), 2, 6),
+            lambda: ask(association, of_size(40_000), 2, 7),
+            lambda: ask(association, of_size(100), 3, 8),
         ):
             rest()
             answers.append(step())
@@ -214,9 +237,10 @@ def test_observable_behaviour_is_unchanged(look, level):
     plain, fast = plain_and_installed(lambda: everything(look=look, level=level))
     for ours, theirs in zip(fast, plain, strict=True):
         assert ours == theirs
-    assert any("N-EVENT-REPORT" in line for lines in plain[1].values() for line in lines) == (
-        level == logging.DEBUG
-    )
+    for name in ("N-EVENT-REPORT", "N-ACTION"):
+        assert any(name in line for lines in plain[1].values() for line in lines) == (
+            level == logging.DEBUG
+        )
 
 
 # With the smallest, a command set has several fragments.

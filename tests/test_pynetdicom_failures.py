@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pynetdicom
@@ -27,17 +28,18 @@ def p_data(fragment: bytes, control: int = 3) -> bytes:
     return b"\4\0" + (len(pdv) + 4).to_bytes(4, "big") + len(pdv).to_bytes(4, "big") + pdv
 
 
-def response(**elements: Any) -> bytes:
-    """Encode a command set with pydicom."""
+def response(service: str, **elements: Any) -> bytes:
+    """Encode the command set of a response of a service with pydicom."""
     command_set = Dataset()
+    is_action = service == "N_ACTION"
     values = {
         "AffectedSOPClassUID": StorageCommitmentPushModel,
-        "CommandField": 0x8100,
+        "CommandField": 0x8130 if is_action else 0x8100,
         "MessageIDBeingRespondedTo": 7,
         "CommandDataSetType": 0x0101,
         "Status": 0x0000,
         "AffectedSOPInstanceUID": INSTANCE,
-        "EventTypeID": 1,
+        "ActionTypeID" if is_action else "EventTypeID": 1,
         **elements,
     }
     for keyword, value in values.items():
@@ -52,11 +54,19 @@ def connection(event: Any) -> socket.socket:
     return event.assoc.dul.socket.socket
 
 
-def says(*pdus: bytes) -> Callable[[Any], None]:
-    """Return a handler that sends these bytes instead of a response, and nothing else."""
+def service_of(event: Any) -> str:
+    return event.event.name.removeprefix("EVT_")
+
+
+def says(pdus: bytes | Callable[..., bytes]) -> Callable[[Any], None]:
+    """Return a handler that sends these bytes instead of a response, and nothing else.
+
+    A function is called with the function that encodes a response.
+    """
 
     def handler(event: Any) -> None:
-        connection(event).sendall(b"".join(pdus))
+        sent = pdus(partial(response, service_of(event))) if callable(pdus) else pdus
+        connection(event).sendall(sent)
         until(lambda: not event.assoc.is_established)
 
     return handler
@@ -73,7 +83,7 @@ def drops(event: Any) -> None:
 
 
 def cuts(event: Any) -> None:
-    connection(event).sendall(p_data(response())[:30])
+    connection(event).sendall(p_data(response(service_of(event)))[:30])
     drops(event)
 
 
@@ -124,22 +134,23 @@ HANDLERS: dict[str, Callable[[Any], Any]] = {
     "a status without Status": returns((status_without(), None)),
     "a status with a comment": returns((status_with_comment(), None)),
     "a reply that can't be encoded": returns((0x0000, unencodable())),
-    "an answer without Status": says(p_data(response(Status=None))),
-    "an answer without Message ID": says(p_data(response(MessageIDBeingRespondedTo=None))),
-    "an answer to another message": says(p_data(response(MessageIDBeingRespondedTo=8))),
-    "an answer of another service": says(p_data(response(CommandField=0x8030))),
-    "an answer of no service": says(p_data(response(CommandField=0x7777))),
-    "a request instead": says(p_data(response(CommandField=0x0100, MessageID=1))),
+    "an answer without Status": says(lambda of: p_data(of(Status=None))),
+    "an answer without Message ID": says(lambda of: p_data(of(MessageIDBeingRespondedTo=None))),
+    "an answer to another message": says(lambda of: p_data(of(MessageIDBeingRespondedTo=8))),
+    "an answer of another service": says(lambda of: p_data(of(CommandField=0x8030))),
+    "an answer of no service": says(lambda of: p_data(of(CommandField=0x7777))),
+    "an event instead": says(lambda of: p_data(of(CommandField=0x0100, MessageID=1))),
+    "an action instead": says(lambda of: p_data(of(CommandField=0x0130, MessageID=1))),
     "an answer with a UID that is none": says(
-        p_data(response().replace(b".1.20.1.1", b".1.20.1.x"))
+        lambda of: p_data(of().replace(b".1.20.1.1", b".1.20.1.x"))
     ),
     "an answer that is no command set": says(p_data(b"\xff" * 21)),
     "an empty answer": says(p_data(b"")),
-    "a data set that doesn't come": says(p_data(response(CommandDataSetType=1))),
+    "a data set that doesn't come": says(lambda of: p_data(of(CommandDataSetType=1))),
     "a data set that is none": says(
-        p_data(response(CommandDataSetType=1)), p_data(b"\xff" * 21, control=2)
+        lambda of: p_data(of(CommandDataSetType=1)) + p_data(b"\xff" * 21, control=2)
     ),
-    "in another presentation context": says(p_data(response()).replace(b"\1\3", b"\5\3", 1)),
+    "in another presentation context": says(lambda of: p_data(of()).replace(b"\1\3", b"\5\3", 1)),
     "an unknown PDU": says(b"\x09\0\0\0\0\4abcd"),
     "a PDU that can't be decoded": says(b"\4\0\0\0\0\4\0\0\1\0"),
     "an A-ABORT of the provider": says(b"\7\0\0\0\0\4\0\0\2\0"),
@@ -153,19 +164,22 @@ if pynetdicom.__version__ < "3":
 VARIED = ["aborts", "raises", "an unknown status", "an answer of another service"]
 
 REQUESTS: dict[str, dict[str, Any]] = {
-    "no event information": {"dataset": None},
-    "empty event information": {"dataset": Dataset()},
-    "information that can't be encoded": {"dataset": unencodable()},
+    "no data set": {"dataset": None},
+    "an empty data set": {"dataset": Dataset()},
+    "a data set that can't be encoded": {"dataset": unencodable()},
     "a SOP class without a presentation context": {"class_uid": Verification},
     "no SOP class": {"class_uid": None},
     "a SOP instance that is no UID": {"instance_uid": "1.x"},
     "a SOP instance of 65 characters": {"instance_uid": "1." * 32 + "1"},
-    "an event type beyond 16 bits": {"event_type": 0x10000},
-    "an event type that is no number": {"event_type": "1"},
-    "no event type": {"event_type": None},
+    "a type beyond 16 bits": {"type": 0x10000},
+    "a type that is no number": {"type": "1"},
+    "no type": {"type": None},
     "a message ID beyond 16 bits": {"msg_id": 0x10000},
     "no message ID": {"msg_id": None},
 }
+
+
+SERVICES = {"send_n_event_report": evt.EVT_N_EVENT_REPORT, "send_n_action": evt.EVT_N_ACTION}
 
 
 class Acceptor:
@@ -177,7 +191,10 @@ class Acceptor:
         self.happened: dict[str, list[str]] = {}
         ae = AE()
         ae.add_supported_context(StorageCommitmentPushModel)
-        handlers = [(evt.EVT_N_EVENT_REPORT, lambda event: self.handler(event)), *self.notes()]
+        handlers = [
+            *((event, lambda event: self.handler(event)) for event in SERVICES.values()),
+            *self.notes(),
+        ]
         self._server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
         self.address = self._server.socket.getsockname()
         self.close = self._server.shutdown
@@ -200,9 +217,9 @@ def acceptor() -> Iterator[Acceptor]:
 
 
 def conversation(
-    acceptor: Acceptor, handler: Callable[[Any], Any], request: dict[str, Any]
+    acceptor: Acceptor, handler: Callable[[Any], Any], request: dict[str, Any], send: str
 ) -> dict[str, Any]:
-    """Send an event, and return the results in both applications."""
+    """Send an event or an action, and return the results in both applications."""
     acceptor.handler, acceptor.associations, acceptor.happened = handler, [], {}
     ae = AE()
     ae.add_requested_context(StorageCommitmentPushModel)
@@ -211,17 +228,18 @@ def conversation(
     information.TransactionUID = "1.2.3"
     arguments = {
         "dataset": information,
-        "event_type": 1,
         "class_uid": StorageCommitmentPushModel,
         "instance_uid": INSTANCE,
         "msg_id": 7,
         **request,
     }
+    type_id = arguments.pop("type", 1)
+    arguments["action_type" if send == "send_n_action" else "event_type"] = type_id
     with logged(logging.INFO) as log:
         association = ae.associate(*acceptor.address, evt_handlers=acceptor.notes())
         until(lambda: bool(acceptor.associations))
         try:
-            result = [str(part) for part in association.send_n_event_report(**arguments)]
+            result = [str(part) for part in getattr(association, send)(**arguments)]
         except Exception as error:
             result = [type(error).__name__, str(error)]
         # The effects follow within some rounds of the reactors.
@@ -242,8 +260,9 @@ def conversation(
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.filterwarnings("ignore:Invalid value", "ignore:End of file reached")
 @pytest.mark.parametrize("name", HANDLERS)
-def test_failures_of_the_acceptor(acceptor, name):
-    plain, fast = plain_and_installed(lambda: conversation(acceptor, HANDLERS[name], {}))
+@pytest.mark.parametrize("send", SERVICES)
+def test_failures_of_the_acceptor(acceptor, name, send):
+    plain, fast = plain_and_installed(lambda: conversation(acceptor, HANDLERS[name], {}, send))
     if name in ABORT_AT_ONCE:
         # Either the A-ABORT or the end of the connection is detected first.
         assert fast["result"] == plain["result"]
@@ -254,13 +273,15 @@ def test_failures_of_the_acceptor(acceptor, name):
 
 @pytest.mark.filterwarnings("ignore:Invalid value", "ignore:The value length")
 @pytest.mark.parametrize("name", REQUESTS)
-def test_failures_of_the_requestor(acceptor, name):
+@pytest.mark.parametrize("send", SERVICES)
+def test_failures_of_the_requestor(acceptor, name, send):
     answers = returns((0x0000, None))
-    plain, fast = plain_and_installed(lambda: conversation(acceptor, answers, REQUESTS[name]))
+    plain, fast = plain_and_installed(lambda: conversation(acceptor, answers, REQUESTS[name], send))
     assert fast == plain
 
 
-def test_the_outcomes_differ(acceptor):
+@pytest.mark.parametrize("send", SERVICES)
+def test_the_outcomes_differ(acceptor, send):
     # The comparison is only significant if the outcomes differ.
-    outcomes = {str(conversation(acceptor, HANDLERS[name], {})["result"]) for name in VARIED}
+    outcomes = {str(conversation(acceptor, HANDLERS[name], {}, send)["result"]) for name in VARIED}
     assert len(outcomes) == len(VARIED)

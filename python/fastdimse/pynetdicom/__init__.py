@@ -1,4 +1,4 @@
-"""Make pynetdicom use the message class, the codec and the network code of fastdimse.
+"""Make pynetdicom use the message classes, the codec and the network code of fastdimse.
 
 One line before the first association is enough::
 
@@ -8,8 +8,8 @@ One line before the first association is enough::
 
 :func:`install` replaces, and :func:`uninstall` restores:
 
-- the class ``N_EVENT_REPORT`` in every module of pynetdicom that has it;
-- the codec of N-EVENT-REPORT messages. Handlers still find ``command_set``, which is decoded when
+- the classes ``N_EVENT_REPORT`` and ``N_ACTION`` in every module of pynetdicom that has them;
+- the codec of their messages. Handlers still find ``command_set``, which is decoded when
   it is first read;
 - the writes to the network: a message is sent in one write, and new connections have TCP_NODELAY;
 - the TCP acknowledgements, on Linux: parts of a PDU or message are acknowledged at once;

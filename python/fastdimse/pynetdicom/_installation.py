@@ -11,7 +11,7 @@ from ._association import replace_association
 from ._logging import replace_logging
 from ._messages import replace_codec
 from ._patches import Patches
-from ._primitive_class import replace_class
+from ._primitive_class import replace_classes
 from ._transport import replace_writes
 from ._upper_layer import replace_upper_layer
 
@@ -57,8 +57,8 @@ def install() -> None:
     Warns
     -----
     UserWarning
-        If the version of pynetdicom is not one of :data:`TESTED_VERSIONS`. Then only the class is
-        replaced, not the codec and the network code.
+        If the version of pynetdicom is not one of :data:`TESTED_VERSIONS`. Then only the classes
+        are replaced, not the codec and the network code.
 
     Examples
     --------
@@ -137,7 +137,7 @@ def _apply() -> None:
     version = pynetdicom.__version__
     patches = Patches()
     try:
-        replace_class(patches)
+        replace_classes(patches)
         if version in TESTED_VERSIONS:
             replace_codec(patches)
             replace_logging(patches)
@@ -152,7 +152,8 @@ def _apply() -> None:
         tested = ", ".join(TESTED_VERSIONS)
         warnings.warn(
             f"pynetdicom {version} is not one of the tested versions ({tested}): "
-            "only its class N_EVENT_REPORT is replaced, not its codec and its network code",
+            "only its classes N_EVENT_REPORT and N_ACTION are replaced, not its codec and its "
+            "network code",
             stacklevel=3,
         )
 

@@ -1,4 +1,4 @@
-"""Replaces the handlers of pynetdicom that log N-EVENT-REPORT messages."""
+"""Replaces the handlers of pynetdicom that log N-EVENT-REPORT and N-ACTION messages."""
 
 import logging
 from collections.abc import Callable
@@ -15,7 +15,23 @@ def replace_logging(patches: Patches) -> None:
     """Let the handlers read messages only if the logger is at DEBUG."""
     from pynetdicom import _handlers, dimse_messages
 
-    requests = dimse_messages.N_EVENT_REPORT_RQ
+    # Elements whose absence or lack of a value the handlers log.
+    logged = {
+        dimse_messages.N_EVENT_REPORT_RQ: (
+            "MessageID",
+            "AffectedSOPClassUID",
+            "AffectedSOPInstanceUID",
+            "EventTypeID",
+        ),
+        dimse_messages.N_ACTION_RQ: (
+            "MessageID",
+            "RequestedSOPClassUID",
+            "RequestedSOPInstanceUID",
+            "ActionTypeID",
+        ),
+        dimse_messages.N_EVENT_REPORT_RSP: ("Status", "AffectedSOPClassUID"),
+        dimse_messages.N_ACTION_RSP: ("Status", "AffectedSOPClassUID"),
+    }
 
     def is_complete(message: Any) -> bool:
         """Return whether a message has all elements that a handler logs."""
@@ -23,14 +39,13 @@ def replace_logging(patches: Patches) -> None:
         read = None if encoded is None else read_message(encoded.command_set)
         if read is None:
             return False
-        event = read[0]
-        found = [event.MessageID if type(message) is requests else event.Status]
-        found += [event.EventTypeID, event.AffectedSOPClassUID, event.AffectedSOPInstanceUID]
+        found = [getattr(read[0], keyword) for keyword in logged[type(message)]]
         return None not in found and "" not in found
 
-    for name in ("recv_n_event_report_rq", "recv_n_event_report_rsp"):
-        _replace_handler(patches, _handlers, f"_{name}", is_complete)
-        _replace_handler(patches, _handlers, f"_{name.replace('recv', 'send')}", is_complete)
+    for message in logged:
+        for direction in ("recv", "send"):
+            name = f"_{direction}_{message.__name__.lower()}"
+            _replace_handler(patches, _handlers, name, is_complete)
 
 
 def _replace_handler(

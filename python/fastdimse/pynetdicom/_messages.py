@@ -1,4 +1,4 @@
-"""Replaces the codec of N-EVENT-REPORT messages (PS3.7 10.1.1)."""
+"""Replaces the codec of N-EVENT-REPORT and N-ACTION messages (PS3.7 10.1.1 and 10.1.4)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from fastdimse._core import EncodeError, frame_message, read_message
-from fastdimse._primitive import N_EVENT_REPORT
+from fastdimse._primitive import N_ACTION, N_EVENT_REPORT
 
 from ._patches import Patches
+from ._primitive_class import DATA_SETS
 
 
 class EncodedCommandSet:
@@ -22,15 +23,15 @@ class EncodedCommandSet:
     ----------
     command_set : bytes
         The encoded command set.
-    event : N_EVENT_REPORT or None
+    primitive : N_EVENT_REPORT, N_ACTION or None
         The primitive, if the message was received.
     """
 
-    __slots__ = ("command_set", "event")
+    __slots__ = ("command_set", "primitive")
 
-    def __init__(self, command_set: bytes, event: N_EVENT_REPORT | None) -> None:
+    def __init__(self, command_set: bytes, primitive: N_EVENT_REPORT | N_ACTION | None) -> None:
         self.command_set = command_set
-        self.event = event
+        self.primitive = primitive
 
 
 def unread_command_set(message: Any) -> EncodedCommandSet | None:
@@ -51,12 +52,17 @@ def replace_codec(patches: Patches) -> None:
     from pynetdicom import dimse_messages, dsutils
 
     base = dimse_messages.DIMSEMessage
-    requests, responses = dimse_messages.N_EVENT_REPORT_RQ, dimse_messages.N_EVENT_REPORT_RSP
+    requests, responses = (
+        {cls: getattr(dimse_messages, cls.__name__ + kind) for cls in DATA_SETS}
+        for kind in ("_RQ", "_RSP")
+    )
     p_data = dimse_messages.P_DATA
     init, decode_msg, encode_msg = base.__init__, base.decode_msg, base.encode_msg
     to_primitive, to_message = base.message_to_primitive, base.primitive_to_message
 
-    replaced = (base, requests, responses)
+    # The class of the primitive of each message.
+    primitives = {message: cls for of in (requests, responses) for cls, message in of.items()}
+    replaced = {base, *primitives}
     unread: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
     def make_command_set(message: Any) -> Any:
@@ -104,9 +110,10 @@ def replace_codec(patches: Patches) -> None:
         self._data_set_file = None
 
     def new_to_message(self: Any, primitive: Any) -> None:
-        expects_response = type(self) is responses
+        cls = type(primitive)
+        expects_response = type(self) is responses.get(cls)
         if (
-            type(primitive) is not N_EVENT_REPORT
+            primitives.get(type(self)) is not cls
             or (primitive.MessageIDBeingRespondedTo is not None) != expects_response
             or primitive._dataset_path
         ):
@@ -119,7 +126,7 @@ def replace_codec(patches: Patches) -> None:
             # pynetdicom reports the error.
             to_message(self, primitive)
             return
-        self.data_set = primitive.EventInformation
+        self.data_set = getattr(primitive, DATA_SETS[cls])
         self._data_set_path = primitive._dataset_path
         defer_command_set(self, EncodedCommandSet(encoded, None))
 
@@ -150,15 +157,13 @@ def replace_codec(patches: Patches) -> None:
         read = read_message(bytes(data[1:])) if data and data[0] & 3 == 3 else None
         if read is None:
             return decode_msg(self, primitive, assoc)
-        event, data_set_follows = read
-        if type(event) is not N_EVENT_REPORT:
-            return decode_msg(self, primitive, assoc)
+        read_primitive, data_set_follows = read
         encoded = bytes(data[1:])
         self.encoded_command_set.write(encoded)
         self.context_id = context_id
-        is_request = event.MessageIDBeingRespondedTo is None
-        self.__class__ = requests if is_request else responses
-        defer_command_set(self, EncodedCommandSet(encoded, event))
+        is_request = read_primitive.MessageIDBeingRespondedTo is None
+        self.__class__ = (requests if is_request else responses)[type(read_primitive)]
+        defer_command_set(self, EncodedCommandSet(encoded, read_primitive))
         if not data_set_follows:
             return True
         rest = p_data()
@@ -167,20 +172,20 @@ def replace_codec(patches: Patches) -> None:
 
     def new_to_primitive(self: Any) -> Any:
         encoded = unread_command_set(self)
-        event = None if encoded is None else encoded.event
-        if event is None:
+        primitive = None if encoded is None else encoded.primitive
+        if primitive is None:
             return to_primitive(self)
-        event.EventInformation = self.data_set
-        event._context_id = self.context_id
-        event._dataset_path = self._data_set_path
-        event._dataset_file = self._data_set_file
-        return event
+        setattr(primitive, DATA_SETS[type(primitive)], self.data_set)
+        primitive._context_id = self.context_id
+        primitive._dataset_path = self._data_set_path
+        primitive._dataset_file = self._data_set_file
+        return primitive
 
     patches.on_revert(make_all_command_sets)
     patches.attribute(base, "__getattr__", get_missing)
     patches.attribute(base, "__init__", new_init)
     patches.attribute(base, "decode_msg", new_decode_msg)
-    for message in (requests, responses):
+    for message in primitives:
         patches.attribute(message, "primitive_to_message", new_to_message)
         patches.attribute(message, "encode_msg", new_encode_msg)
         patches.attribute(message, "message_to_primitive", new_to_primitive)

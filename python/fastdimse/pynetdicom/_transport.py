@@ -8,9 +8,8 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
-from fastdimse._primitive import N_EVENT_REPORT
-
 from ._patches import Patches
+from ._primitive_class import DATA_SETS
 from ._upper_layer import wake
 
 
@@ -18,7 +17,7 @@ def replace_writes(patches: Patches) -> None:
     """Replace the methods that send and receive messages and PDUs."""
     from pynetdicom import dimse, dul, evt, transport
 
-    responses = dimse.N_EVENT_REPORT_RSP
+    responses = (dimse.N_EVENT_REPORT_RSP, dimse.N_ACTION_RSP)
     init = transport.AssociationSocket.__init__
     provider = dul.DULServiceProvider
 
@@ -53,12 +52,12 @@ def replace_writes(patches: Patches) -> None:
         read_pdu_data(self)
 
     def new_send_msg(self: Any, primitive: Any, context_id: int) -> None:
-        if type(primitive) is not N_EVENT_REPORT:
+        if type(primitive) not in DATA_SETS:
             send_msg(self, primitive, context_id)
             return
         is_request = primitive.MessageIDBeingRespondedTo is None
         messages = dimse._RQ_TO_MESSAGE if is_request else dimse._RSP_TO_MESSAGE
-        message = messages[N_EVENT_REPORT]()
+        message = messages[type(primitive)]()
         message.primitive_to_message(primitive)
         message.context_id = context_id
         evt.trigger(self.assoc, evt.EVT_DIMSE_SENT, {"message": message})
@@ -84,7 +83,7 @@ def replace_writes(patches: Patches) -> None:
             return
         # Do not speed up the responses to a plain pynetdicom: its association's thread can consume
         # a response that arrives early, as `_Checkpoint` describes.
-        if type(self.message) is responses or not _is_plain_peer(self.assoc):
+        if type(self.message) in responses or not _is_plain_peer(self.assoc):
             _acknowledge(self.dul)
 
     patches.attribute(transport.AssociationSocket, "__init__", new_init)
