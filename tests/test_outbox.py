@@ -209,7 +209,7 @@ def test_give_up_after():
 
 
 def test_idle_association_is_released(monkeypatch):
-    monkeypatch.setattr("fastdimse._delivery.peer_worker._IDLE", 0.1)
+    monkeypatch.setattr("fastdimse._delivery.peer_delivery._IDLE", 0.1)
     with recording_receiver() as receiver, Delivery(receiver.peer) as delivery:
         for number in range(3):
             delivery.put(events(1, AffectedSOPInstanceUID=f"1.2.{number}"))
@@ -309,7 +309,8 @@ def test_outbox_is_locked(tmp_path):
     with closing(Delivery(Peer(HOST, 1), outbox=path)) as delivery:
         delivery.put(numbered(5))
         with pytest.raises(
-            OutboxError, match="outbox: this process already delivers from this outbox"
+            OutboxError,
+            match="outbox: another Delivery of this process delivers from this outbox; use one",
         ):
             Delivery(Peer(HOST, 1), outbox=path)
         # The outbox can be read meanwhile.
@@ -333,8 +334,11 @@ def test_other_files(tmp_path):
 
 
 def test_invalid_peers():
-    with pytest.raises(ValueError, match="peers must contain at least one Peer"):
-        Delivery([])
+    with (
+        closing(Delivery([])) as delivery,
+        pytest.raises(ValueError, match="the delivery has no peers"),
+    ):
+        delivery.put(events(1))
     with pytest.raises(ValueError, match=r"ANY-SCP@a:1 from EVENT-SCP occurs 2 times"):
         Delivery([Peer("a", 1), Peer("a", 1)])
     with pytest.raises(AssociationError):

@@ -111,7 +111,7 @@ def test_flipped_bytes_of_the_file(tmp_path):
             "rows that are inconsistent with other tables",
         ),
         (
-            "INSERT INTO outcomes SELECT peer, 4, 1, 0, 0, 0, NULL, NULL FROM peers",
+            "INSERT INTO outcomes SELECT NULL, peer, 3, 4, 1, 0, 0, 0, NULL, NULL FROM peers",
             "the outcomes of the batch of events 3 to 5 are not those that were recorded",
         ),
     ],
@@ -206,9 +206,9 @@ def test_outbox_of_another_version(tmp_path):
     path = tmp_path / "outbox"
     filled(path)
     with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA user_version = 1")
+        database.execute("PRAGMA user_version = 2")
     with pytest.raises(
-        OutboxError, match="the outbox has version 1, but this fastdimse reads version 2"
+        OutboxError, match="the outbox has version 2, but this fastdimse reads version 3"
     ):
         Delivery(Peer(HOST, 1), outbox=path)
 

@@ -1,4 +1,4 @@
-"""Delivery of events to peers, with one association and one worker thread per peer."""
+"""Delivery of events to peers, with an association for each peer and a pool of threads."""
 
 from .delivery import Delivery
 from .errors import DeliveryError

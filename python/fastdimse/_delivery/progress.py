@@ -13,9 +13,10 @@ class Progress(NamedTuple):
     ----------
     peer : Peer
         The peer.
-    state : {"idle", "connecting", "sending", "waiting", "refused", "given up", "failed", "closed"}
-        Current activity of the worker of the peer. In the state *idle* no event is due, in
-        *waiting* the worker waits for the next attempt. In the last four states it has ended.
+    state : str
+        Current activity. *idle*: no event is due. *queued*: a thread will open an association.
+        *connecting*: a thread opens one. *sending*: events are sent. *waiting*: for the next
+        attempt. *refused*, *given up*, *failed* and *closed*: no more events are sent.
     due : int
         Number of events that have no outcome yet.
     answered : int
@@ -25,7 +26,7 @@ class Progress(NamedTuple):
     failures : Mapping of str to int
         Number of events that cannot be sent to this peer, by failure code.
     median, percentile_99 : float or None
-        Median and 99th percentile of the last 10,000 latencies, in seconds. ``None`` before the
+        Median and 99th percentile of the last 1,000 latencies, in seconds. ``None`` before the
         first response.
     attempts : int
         Number of attempts to open an association, including successful ones.

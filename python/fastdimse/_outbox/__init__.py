@@ -2,9 +2,20 @@
 
 from .errors import OutboxError
 from .outbox import Outbox
-from .rows import DueBatch, Outcome, Stored
+from .rows import DueBatch, Group, Outcome, PeerOutcome, PutOptions, Stored
+from .schema import BY_COLUMN
 
-__all__ = ["DueBatch", "Outbox", "OutboxError", "Outcome", "Stored"]
+__all__ = [
+    "BY_COLUMN",
+    "DueBatch",
+    "Group",
+    "Outbox",
+    "OutboxError",
+    "Outcome",
+    "PeerOutcome",
+    "PutOptions",
+    "Stored",
+]
 
 # `repr`, `help` and pickles name the public path.
 OutboxError.__module__ = "fastdimse"

@@ -98,7 +98,10 @@ class LockedFile:
         try:
             self._descriptor = os.open(locked, flags, 0o644 if _LOCKS_ITSELF else 0o600)
             if not try_lock(self._descriptor):
-                raise OutboxError(f"{self}: another process delivers from this outbox")
+                raise OutboxError(
+                    f"{self}: another process delivers from this outbox; "
+                    "use one Delivery with several peers"
+                )
             if not is_at(locked, self._descriptor):
                 raise OutboxError(f"{self}: the file was removed while it was opened")
         except OutboxError:
@@ -117,7 +120,10 @@ class LockedFile:
             return
         for other in list(_LOCKED):
             if other.identity is not None and os.path.samestat(found, other.identity):
-                raise OutboxError(f"{self}: this process already delivers from this outbox")
+                raise OutboxError(
+                    f"{self}: another Delivery of this process delivers from this outbox; "
+                    "use one Delivery with several peers"
+                )
 
     def unlock(self) -> None:
         """Let other processes lock the file."""

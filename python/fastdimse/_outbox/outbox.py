@@ -2,20 +2,22 @@
 
 import os
 import sqlite3
+import struct
 import zlib
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
-from fastdimse._core import EventBatch, event_batches
+from fastdimse._core import EventBatch
 
 from .database import Database
 from .errors import OutboxError
 from .locked_file import LockedFile
-from .rows import DueBatch, Outcome, Stored
-from .schema import BATCH_COLUMNS, DUE_COLUMNS, checksum
+from .rows import DueBatch, Group, Outcome, PeerOutcome, PutOptions, Stored
+from .schema import BATCH_COLUMNS, BY_COLUMN, DUE_COLUMNS, checksum
 
-_BATCH_SIZE = 4096
+# Number of batches that are kept after they were read: peers often receive the same events.
+_CACHED_BATCHES = 8
 
 
 class Outbox:
@@ -37,6 +39,7 @@ class Outbox:
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self._file = LockedFile(path)
         self._database = Database(self._file)
+        self._batches: OrderedDict[int, EventBatch] = OrderedDict()
 
     @property
     def is_of_parent(self) -> bool:
@@ -51,78 +54,64 @@ class Outbox:
         """Let other processes use the outbox. It can still be read."""
         self._database.close()
 
-    def peer_number(self, name: str) -> int:
-        """Return the number of a peer, which is added if it is new."""
+    def add_peers(self, names: Iterable[str]) -> dict[str, int]:
+        """Return the numbers of peers by name. New peers are added."""
+        numbers = {}
         with self._database.write(sync=False) as connection:
-            number = self._database.one("SELECT peer FROM peers WHERE name = ?", name)
-            if number is None:
-                number = self._database.one("SELECT coalesce(max(peer), 0) + 1 FROM peers")
-                values = (number, name, checksum(number, name))
-                connection.execute("INSERT INTO peers VALUES (?, ?, ?)", values)
-        return int(number)
+            for name in names:
+                number = self._database.one("SELECT peer FROM peers WHERE name = ?", name)
+                if number is None:
+                    number = self._database.one("SELECT coalesce(max(peer), 0) + 1 FROM peers")
+                    values = (number, name, checksum(number, name))
+                    connection.execute("INSERT INTO peers VALUES (?, ?, ?)", values)
+                numbers[name] = int(number)
+        return numbers
 
-    def due_to_other_peers(self, peers: Sequence[int]) -> dict[str, int]:
+    def count_due(self, peers: Iterable[int]) -> dict[int, int]:
+        """Return how many events are due to peers, by the number of the peer."""
+        query = "SELECT sum(count - settled) FROM due JOIN batches USING (first) WHERE peer = ?"
+        with self._database.read():
+            return {peer: self._database.one(query, peer) or 0 for peer in peers}
+
+    def due_to_other_peers(self, peers: Iterable[int]) -> dict[str, int]:
         """Return how many events are due to peers other than these, by name."""
-        marks = ", ".join("?" * len(peers))
-        query = f"""
-            SELECT DISTINCT peer, name FROM due JOIN peers USING (peer)
-            WHERE peer NOT IN ({marks})
+        query = """
+            SELECT peer, name, sum(count - settled)
+            FROM due JOIN batches USING (first) JOIN peers USING (peer) GROUP BY peer
         """
+        these = set(peers)
         with self._database.read() as connection:
-            found = connection.execute(query, peers).fetchall()
-            return {name: self.count_due(peer) for peer, name in found}
+            found = connection.execute(query).fetchall()
+        return {name: count for peer, name, count in found if peer not in these}
 
-    def put(
-        self,
-        events: Any,
-        peers: Sequence[int],
-        *,
-        transfer_syntax: str,
-        enforce_uid_conformance: bool = True,
-        source: str | None = None,
-        other_columns: Literal["raise", "ignore"] = "raise",
-    ) -> Iterator[Stored]:
-        """Store events batch by batch, and yield the stored events.
+    def count_stored(self, source: str, peers: Sequence[int]) -> int:
+        """Return how many events of a source were stored for peers.
 
         Parameters
         ----------
-        events : Arrow table or stream, mapping of columns, or iterable
-            Same as for :func:`fastdimse.encode_events`.
+        source : str
+            Name of the source.
         peers : sequence of int
-            Numbers of the peers to which the events are due.
-        transfer_syntax : str
-            Transfer syntax UID of data sets that are bytes.
-        enforce_uid_conformance : bool, default True
-            Whether UIDs must be conformant.
-        source : str, optional
-            Name of the source. Events that were stored from it before are skipped.
-        other_columns : {"raise", "ignore"}, default "raise"
-            Same as for :func:`fastdimse.encode_events`.
-
-        Yields
-        ------
-        Stored
-            The events of a batch, which are on disk.
+            Numbers of the peers, or only `BY_COLUMN`.
 
         Raises
         ------
         OutboxError
-            If a batch cannot be stored. The batches before it are stored.
+            If the number differs between the peers, or events of the source were stored for a
+            column of peers and are now put for given peers, or the reverse.
         """
-        skip = 0 if source is None else self._count_stored(source, peers)
-        options = (transfer_syntax, enforce_uid_conformance)
-        batches = event_batches(events, batch_size=_BATCH_SIZE, other_columns=other_columns)
-        for batch in batches:
-            if skip >= len(batch):
-                skip -= len(batch)
-                continue
-            yield self._put_batch(batch, skip, peers, options, source)
-            skip = 0
-
-    def _count_stored(self, source: str, peers: Sequence[int]) -> int:
-        query = "SELECT count FROM sources WHERE source = ? AND peer = ?"
-        with self._database.read():
-            counts = {self._database.one(query, source, peer) or 0 for peer in peers}
+        query = "SELECT peer, count FROM sources WHERE source = ?"
+        with self._database.read() as connection:
+            stored = dict(connection.execute(query, (source,)).fetchall())
+        if stored and (BY_COLUMN in stored) != (BY_COLUMN in peers):
+            now, before = "a column Peer", "none"
+            if BY_COLUMN in stored:
+                now, before = "no column Peer", "one"
+            raise OutboxError(
+                f"{self._file}: the events of {source} have {now}, but those stored before had "
+                f"{before}; use another outbox"
+            )
+        counts = {stored.get(peer, 0) for peer in peers}
         if len(counts) > 1:
             raise OutboxError(
                 f"{self._file}: events of {source} were stored for some of these peers only; "
@@ -130,38 +119,65 @@ class Outbox:
             )
         return counts.pop() if counts else 0
 
-    def _put_batch(
+    def store(
         self,
         batch: EventBatch,
-        skip: int,
-        peers: Sequence[int],
-        options: tuple[str, bool],
-        source: str | None,
+        groups: Sequence[Group],
+        options: PutOptions,
+        source_peers: Sequence[int],
     ) -> Stored:
-        stored = batch.take(list(range(skip, len(batch)))) if skip else batch
-        stream = stored.to_ipc()
-        with self._database.write(sync=True) as connection:
-            first = self._database.one("SELECT coalesce(max(first + count), 0) FROM batches")
-            _insert_batch(connection, (first, len(stored)), options, source, stream)
-            due = [(peer, first, 0, 0, checksum(peer, first, 0, 0)) for peer in peers]
-            connection.executemany("INSERT INTO due VALUES (?, ?, ?, ?, ?)", due)
-            if source is not None:
-                _add_to_source(connection, source, peers, len(stored))
-            rejected = _rejected_outcomes(batch, first - batch.first_row - skip, first)
-            for peer in peers:
-                _insert_outcomes(connection, peer, first, rejected)
-        return Stored(range(first, first + len(stored)), rejected)
+        """Store events, which are on disk when this method returns.
 
-    def count_due(self, peer: int) -> int:
-        """Return how many events are due to a peer."""
-        query = """
-            SELECT coalesce(sum(count - (
-                SELECT count(*) FROM outcomes WHERE outcomes.peer = due.peer
-                AND event BETWEEN first AND first + count - 1
-            )), 0) FROM due JOIN batches USING (first) WHERE peer = ?
+        Parameters
+        ----------
+        batch : EventBatch
+            The events. Rows without a group precede the others, and are not stored.
+        groups : sequence of Group
+            The rows to store. Each row is in one group.
+        options : PutOptions
+            Options of the events.
+        source_peers : sequence of int
+            Numbers of the peers for which the events of the source are counted.
+
+        Raises
+        ------
+        OutboxError
+            If the events cannot be stored. Then none of them is.
         """
-        with self._database.read():
-            return int(self._database.one(query, peer))
+        skipped = min(group.rows[0] for group in groups)
+        streams = [_to_ipc(batch, group.rows) for group in groups]
+        rejected = {one.row - batch.first_row: one for one in batch.rejected if one.row is not None}
+        due: Counter[int] = Counter()
+        codes: dict[int, list[str]] = {}
+        count = len(batch) - skipped
+        with self._database.write(sync=True) as connection:
+            begin = self._database.one("SELECT stored FROM counters")
+            for group, stream in zip(groups, streams, strict=True):
+                numbers = _shifted(group.rows, begin - skipped)
+                _insert_batch(connection, numbers, group.peers, options, stream)
+                outcomes = (
+                    [
+                        _rejected_outcome(number, rejected[row])
+                        for row, number in zip(group.rows, numbers, strict=True)
+                        if row in rejected
+                    ]
+                    if rejected
+                    else []
+                )
+                for peer in group.peers:
+                    due[peer] += len(numbers) - len(outcomes)
+                    if outcomes:
+                        found = codes.setdefault(peer, [])
+                        found += [one.failure for one in outcomes if one.failure is not None]
+                        _insert_outcomes(connection, peer, numbers[0], outcomes)
+            if options.source is not None:
+                _add_to_source(connection, options.source, source_peers, count)
+            connection.execute(
+                "UPDATE counters SET stored = stored + :count, "
+                "checksum = checksum(stored + :count, pruned)",
+                {"count": count},
+            )
+        return Stored(range(begin, begin + count), dict(due), codes)
 
     def due(self, peer: int) -> DueBatch | None:
         """Return the first batch with events that are due to a peer, or None.
@@ -173,7 +189,7 @@ class Outbox:
         """
         query = f"""
             SELECT {", ".join(f"due.{column}" for column in (*DUE_COLUMNS, "checksum"))},
-            {", ".join(f"batches.{column}" for column in (*BATCH_COLUMNS, "checksum", "events"))}
+            {", ".join(f"batches.{column}" for column in (*BATCH_COLUMNS, "checksum"))}
             FROM due LEFT JOIN batches USING (first)
             WHERE peer = ? ORDER BY due.first LIMIT 1
         """
@@ -190,25 +206,44 @@ class Outbox:
         """Return a batch after its checksums and counts are checked."""
         damaged = self._database.damaged
         _, first, *recorded, due_checksum = due
-        *columns, batch_checksum, events = batch
+        *columns, batch_checksum = batch
         if due_checksum != checksum(*due[:-1]) or batch_checksum != checksum(*columns):
             raise damaged(f"wrong checksum in a row of the batch that begins with event {first}")
-        _, count, transfer_syntax, enforce_uid_conformance, _, events_checksum = columns
-        which = f"the batch of events {first} to {first + count - 1}"
-        if not isinstance(events, bytes) or zlib.crc32(events) != events_checksum:
-            raise damaged(f"{which} has a wrong checksum")
-        with_outcome = _events_with_outcome(connection, peer, first, count)
+        _, count, transfer_syntax, enforce_uid_conformance, _, offsets, events_checksum = columns
+        numbers = _numbers(first, count, offsets)
+        which = f"the batch of events {first} to {numbers[-1]}"
+        with_outcome = _events_with_outcome(connection, peer, first)
         if [len(with_outcome), sum(with_outcome)] != recorded:
             raise damaged(f"the outcomes of {which} are not those that were recorded")
+        events = self._events(connection, first, count, which, events_checksum)
+        rows: Sequence[int] = range(count)
+        if with_outcome:
+            rows = [row for row, number in enumerate(numbers) if number not in with_outcome]
+        return DueBatch(numbers, events, rows, transfer_syntax, bool(enforce_uid_conformance))
+
+    def _events(
+        self, connection: sqlite3.Connection, first: int, count: int, which: str, expected: int
+    ) -> EventBatch:
+        """Return the events of a batch, after their checksum is checked."""
+        if (cached := self._batches.get(first)) is not None:
+            self._batches.move_to_end(first)
+            return cached
+        found = connection.execute("SELECT events FROM batches WHERE first = ?", (first,))
+        (stream,) = found.fetchone()
+        damaged = self._database.damaged
+        if not isinstance(stream, bytes) or zlib.crc32(stream) != expected:
+            raise damaged(f"{which} has a wrong checksum")
         try:
-            read = EventBatch.from_ipc(events)
+            events = EventBatch.from_ipc(stream)
         except BaseException as error:
             # A panic of the extension is not an Exception.
             raise damaged(f"{which} cannot be read: {error}") from error
-        if len(read) != count:
-            raise damaged(f"{which} contains {len(read)} events")
-        rows = [row for row in range(count) if first + row not in with_outcome]
-        return DueBatch(first, read, rows, transfer_syntax, bool(enforce_uid_conformance))
+        if len(events) != count:
+            raise damaged(f"{which} contains {len(events)} events")
+        self._batches[first] = events
+        if len(self._batches) > _CACHED_BATCHES:
+            self._batches.popitem(last=False)
+        return events
 
     def record_outcomes(
         self, peer: int, first: int, outcomes: Iterable[Any], *, is_last: bool
@@ -231,17 +266,62 @@ class Outbox:
             _insert_outcomes(connection, peer, first, outcomes)
             if is_last:
                 connection.execute("DELETE FROM due WHERE peer = ? AND first = ?", (peer, first))
+                connection.execute("DELETE FROM taken WHERE peer = ? AND first = ?", (peer, first))
                 connection.execute(
                     "UPDATE batches SET events = NULL WHERE first = ? "
                     "AND NOT EXISTS (SELECT 1 FROM due WHERE due.first = batches.first)",
                     (first,),
                 )
+                _prune(connection, first)
+
+    def untaken(self, after: int, limit: int) -> list[PeerOutcome]:
+        """Return outcomes that were not taken, in the order in which they were recorded.
+
+        Parameters
+        ----------
+        after : int
+            Sequence number after which to begin.
+        limit : int
+            Maximum number of outcomes.
+        """
+        query = """
+            SELECT sequence, name, event, MessageID, Status, Time, Latency, Failure, Reason
+            FROM outcomes JOIN peers USING (peer)
+            WHERE sequence > ? ORDER BY sequence LIMIT ?
+        """
+        with self._database.read() as connection:
+            found = connection.execute(query, (after, limit)).fetchall()
+        return [PeerOutcome(row[0], row[1], Outcome._make(row[2:])) for row in found]
+
+    def remove_taken(self, last: int) -> None:
+        """Remove outcomes, and batches whose outcomes have all been removed.
+
+        Parameters
+        ----------
+        last : int
+            Sequence number of the last outcome to remove.
+        """
+        # Without a sync: an outcome that reappears after a power failure is taken again.
+        with self._database.write(sync=False) as connection:
+            connection.execute(
+                "INSERT INTO taken SELECT peer, first, event FROM outcomes "
+                "JOIN due USING (peer, first) WHERE sequence <= ?",
+                (last,),
+            )
+            counts = connection.execute(
+                "SELECT first, count(*) FROM outcomes WHERE sequence <= ? GROUP BY first", (last,)
+            ).fetchall()
+            connection.execute("DELETE FROM outcomes WHERE sequence <= ?", (last,))
+            for first, count in counts:
+                connection.execute(
+                    "UPDATE batches SET untaken = untaken - ? WHERE first = ?", (count, first)
+                )
+                _prune(connection, first)
 
     def count_outcomes(self, peer: int, source: str) -> Counter[tuple[int | None, str | None]]:
         """Return how many events of a source have each outcome, by Status and Failure."""
         query = """
-            SELECT Status, Failure, count(*) FROM batches JOIN outcomes
-            ON event BETWEEN first AND first + count - 1
+            SELECT Status, Failure, count(*) FROM batches JOIN outcomes USING (first)
             WHERE source = ? AND peer = ? GROUP BY 1, 2
         """
         with self._database.read() as connection:
@@ -259,52 +339,69 @@ class Outbox:
 
     def due_events(self, peer: int) -> list[int]:
         """Return the numbers of the events that are due to a peer."""
-        query = "SELECT first, count FROM due JOIN batches USING (first) WHERE peer = ?"
+        query = "SELECT first, count, offsets FROM due JOIN batches USING (first) WHERE peer = ?"
         with self._database.read() as connection:
             return [
                 event
-                for first, count in connection.execute(query, (peer,)).fetchall()
+                for first, count, offsets in connection.execute(query, (peer,)).fetchall()
                 for event in sorted(
-                    set(range(first, first + count))
-                    - _events_with_outcome(connection, peer, first, count)
+                    set(_numbers(first, count, offsets))
+                    - _events_with_outcome(connection, peer, first)
                 )
             ]
 
 
-def _rejected_outcomes(batch: EventBatch, offset: int, first: int) -> list[Outcome]:
-    """Return the outcomes of rows whose values do not fit the columns.
+def _to_ipc(batch: EventBatch, rows: Sequence[int]) -> bytes:
+    return (batch if len(rows) == len(batch) else batch.take(list(rows))).to_ipc()
 
-    Parameters
-    ----------
-    batch : EventBatch
-        The batch.
-    offset : int
-        Difference between the number of an event and its row.
-    first : int
-        Number of the first event that was stored.
-    """
-    return [
-        Outcome(one.row + offset, None, None, None, None, one.code, f"{one.field}: {one.reason}")
-        for one in batch.rejected
-        if one.row is not None and one.row + offset >= first
-    ]
+
+def _shifted(rows: Sequence[int], by: int) -> Sequence[int]:
+    if rows[-1] - rows[0] == len(rows) - 1:
+        return range(rows[0] + by, rows[-1] + by + 1)
+    return [row + by for row in rows]
+
+
+def _offsets(numbers: Sequence[int]) -> bytes | None:
+    if isinstance(numbers, range):
+        return None
+    return struct.pack(f"<{len(numbers)}I", *(number - numbers[0] for number in numbers))
+
+
+def _numbers(first: int, count: int, offsets: bytes | None) -> Sequence[int]:
+    if offsets is None:
+        return range(first, first + count)
+    return [first + offset for (offset,) in struct.iter_unpack("<I", offsets)]
+
+
+def _rejected_outcome(event: int, rejection: Any) -> Outcome:
+    """Return the outcome of a row whose values do not fit the columns."""
+    reason = f"{rejection.field}: {rejection.reason}"
+    return Outcome(event, None, None, None, None, rejection.code, reason)
 
 
 def _insert_batch(
     connection: sqlite3.Connection,
-    numbers: tuple[int, int],
-    options: tuple[str, bool],
-    source: str | None,
+    numbers: Sequence[int],
+    peers: Sequence[int],
+    options: PutOptions,
     stream: bytes,
 ) -> None:
-    transfer_syntax, enforce_uid_conformance = options
     events_checksum = zlib.crc32(stream)
+    first, count, offsets = numbers[0], len(numbers), _offsets(numbers)
     # The checksum is of the values that SQLite returns: it has no bool.
-    columns = (*numbers, transfer_syntax, int(enforce_uid_conformance), source)
-    connection.execute(
-        "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (*columns, stream, events_checksum, checksum(*columns, events_checksum)),
+    columns = (
+        *(first, count, options.transfer_syntax, int(options.enforce_uid_conformance)),
+        *(options.source, offsets),
     )
+    connection.execute(
+        "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(*columns, stream, events_checksum, count * len(peers)),
+            checksum(*columns, events_checksum),
+        ),
+    )
+    due = [(peer, first, 0, 0, checksum(peer, first, 0, 0)) for peer in peers]
+    connection.executemany("INSERT INTO due VALUES (?, ?, ?, ?, ?)", due)
 
 
 def _add_to_source(
@@ -321,9 +418,9 @@ def _add_to_source(
 def _insert_outcomes(
     connection: sqlite3.Connection, peer: int, first: int, outcomes: Iterable[Any]
 ) -> None:
-    rows = [(peer, *outcome) for outcome in outcomes]
-    connection.executemany("INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-    added = {"count": len(rows), "sum": sum(row[1] for row in rows)}
+    rows = [(peer, first, *outcome) for outcome in outcomes]
+    connection.executemany("INSERT INTO outcomes VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    added = {"count": len(rows), "sum": sum(row[2] for row in rows)}
     connection.execute(
         "UPDATE due SET settled = settled + :count, settled_sum = settled_sum + :sum, "
         "checksum = checksum(peer, first, settled + :count, settled_sum + :sum) "
@@ -332,9 +429,23 @@ def _insert_outcomes(
     )
 
 
-def _events_with_outcome(
-    connection: sqlite3.Connection, peer: int, first: int, count: int
-) -> set[int]:
-    query = "SELECT event FROM outcomes WHERE peer = ? AND event BETWEEN ? AND ?"
-    found = connection.execute(query, (peer, first, first + count - 1))
-    return {event for (event,) in found}
+def _events_with_outcome(connection: sqlite3.Connection, peer: int, first: int) -> set[int]:
+    query = """
+        SELECT event FROM outcomes WHERE peer = ?1 AND first = ?2
+        UNION ALL SELECT event FROM taken WHERE peer = ?1 AND first = ?2
+    """
+    return {event for (event,) in connection.execute(query, (peer, first))}
+
+
+def _prune(connection: sqlite3.Connection, first: int) -> None:
+    """Delete a batch if no event of it is due, and all of its outcomes were taken."""
+    found = connection.execute(
+        "SELECT count FROM batches WHERE first = ? AND untaken <= 0 AND events IS NULL", (first,)
+    ).fetchone()
+    if found is not None:
+        connection.execute("DELETE FROM batches WHERE first = ?", (first,))
+        connection.execute(
+            "UPDATE counters SET pruned = pruned + :count, "
+            "checksum = checksum(stored, pruned + :count)",
+            {"count": found[0]},
+        )

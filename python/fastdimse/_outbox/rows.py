@@ -1,8 +1,42 @@
-"""Batches and outcomes that an outbox returns."""
+"""Batches and outcomes that an outbox stores and returns."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from fastdimse._core import EventBatch
+
+
+class Group(NamedTuple):
+    """Rows of a batch that are due to the same peers.
+
+    Attributes
+    ----------
+    peers : tuple of int
+        Numbers of the peers.
+    rows : sequence of int
+        The rows, in ascending order.
+    """
+
+    peers: tuple[int, ...]
+    rows: Sequence[int]
+
+
+class PutOptions(NamedTuple):
+    """Options that are stored with events.
+
+    Attributes
+    ----------
+    transfer_syntax : str
+        Transfer syntax UID of data sets that are bytes.
+    enforce_uid_conformance : bool
+        Whether UIDs must be conformant.
+    source : str or None
+        Name of the source of the events.
+    """
+
+    transfer_syntax: str
+    enforce_uid_conformance: bool = True
+    source: str | None = None
 
 
 class DueBatch(NamedTuple):
@@ -10,11 +44,11 @@ class DueBatch(NamedTuple):
 
     Attributes
     ----------
-    first : int
-        Number of the first event of the batch.
+    numbers : sequence of int
+        Numbers of the events of the batch, in ascending order.
     events : EventBatch
         All events of the batch.
-    rows : list of int
+    rows : sequence of int
         Rows of the events that are due.
     transfer_syntax : str
         Transfer syntax UID of data sets that are bytes.
@@ -22,16 +56,21 @@ class DueBatch(NamedTuple):
         Whether UIDs must be conformant.
     """
 
-    first: int
+    numbers: Sequence[int]
     events: EventBatch
-    rows: list[int]
+    rows: Sequence[int]
     transfer_syntax: str
     enforce_uid_conformance: bool
 
     @property
+    def first(self) -> int:
+        """Number of the first event of the batch, which identifies the batch."""
+        return self.numbers[0]
+
+    @property
     def last(self) -> int:
         """Number of the last event of the batch."""
-        return self.first + len(self.events) - 1
+        return self.numbers[-1]
 
 
 class Outcome(NamedTuple):
@@ -56,6 +95,24 @@ class Outcome(NamedTuple):
     reason: str | None
 
 
+class PeerOutcome(NamedTuple):
+    """An outcome that was not taken.
+
+    Attributes
+    ----------
+    sequence : int
+        Position of the outcome in the order in which outcomes were recorded.
+    peer : str
+        Name of the peer.
+    outcome : Outcome
+        The outcome.
+    """
+
+    sequence: int
+    peer: str
+    outcome: Outcome
+
+
 class Stored(NamedTuple):
     """Events that were stored.
 
@@ -63,9 +120,13 @@ class Stored(NamedTuple):
     ----------
     numbers : range
         Numbers of the events.
-    rejected : list of Outcome
-        Outcomes of rows that cannot be sent, because their values do not fit the columns.
+    due : dict of int to int
+        Number of these events that are due, by the number of the peer.
+    rejected : dict of int to list of str
+        Codes of the rows that cannot be sent, because their values do not fit the columns, by the
+        number of the peer.
     """
 
     numbers: range
-    rejected: list[Outcome]
+    due: dict[int, int]
+    rejected: dict[int, list[str]]
