@@ -342,9 +342,10 @@ main(sys.argv[1:])
         process.kill()
     assert statuses == [[0], [0x0110], [0x0110], [0x0110], [0]]
     assert process.returncode == 0
-    assert err.splitlines() == [
-        "events that cannot be written get Status 0110H: KeyError: 'Colour'"
-    ]
+    [line] = err.splitlines()
+    assert line.endswith(
+        "Z error: events that cannot be written get Status 0110H: KeyError: 'Colour'"
+    )
     assert "3 events with Status 0110H: KeyError: 'Colour'" in out
     assert found(tmp_path) == ["1.2.0", "1.2.2"]
 

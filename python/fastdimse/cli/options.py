@@ -20,6 +20,7 @@ DATA_SETS = "Data sets"
 DELIVERY = "Delivery"
 ENCODING = "Encoding"
 FILES = "Files"
+OPERATION = "Operation"
 RESULTS = "Results"
 SECURITY = "Security"
 

@@ -1,13 +1,15 @@
 """``fastdimse receive``: receive events, and write them to files."""
 
+import logging
 import signal
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -15,9 +17,11 @@ from rich.table import Table
 from fastdimse import Listener, ReceivedEvents, listen
 
 from .errors import InputError, invalid_options
+from .exit_codes import ExitCode
 from .options import (
     ASSOCIATION,
     FILES,
+    OPERATION,
     Certificate,
     ClientCa,
     DataSetForm,
@@ -29,14 +33,24 @@ from .options import (
 from .received_files.writer import ReceivedFiles
 from .row_files.formats import RowFormat
 from .row_files.read import first_line
-from .terminal import LiveTable, note, plural, printable
+from .service.log_lines import LOG, NOTICE, LogFormat, LogLines
+from .service.systemd import Heartbeat, notify
+from .terminal import LiveTable, plural, printable
+
+if TYPE_CHECKING:
+    from .service.metrics import MetricsServer
 
 # The beginning of a listener's text about an event that it refused.
 _REFUSED = "an event was refused with Status"
 # Maximum number of different reasons to count: a peer can choose their text.
 _MAX_REASONS = 100
+_OTHER_REASONS = "other reasons"
 # Seconds between two updates.
 _UPDATE_INTERVAL = 0.1
+# Seconds between two attempts to write after a failure.
+_PROBE_INTERVAL = 1.0
+# Seconds after which the same reason is logged again.
+_REPEAT_INTERVAL = 60.0
 _SUCCESS = 0x0000
 # The sender keeps an event with this Status (PS3.7 C.5).
 _PROCESSING_FAILURE = 0x0110
@@ -148,6 +162,62 @@ def receive(
     ca: ClientCa = None,
     certificate: Certificate = None,
     key: Key = None,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            metavar="",
+            help="Log each association and each completed file too.",
+            rich_help_panel=OPERATION,
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet",
+            "-q",
+            metavar="",
+            help="Log errors of the receiver only, not problems of peers.",
+            rich_help_panel=OPERATION,
+        ),
+    ] = False,
+    log_format: Annotated[
+        LogFormat,
+        typer.Option(
+            metavar="FORMAT",
+            help="Format of the lines on standard error: text or json.",
+            rich_help_panel=OPERATION,
+        ),
+    ] = LogFormat.TEXT,
+    give_up_after: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            callback=in_range(0),
+            help="Exit when no event could be written for this time. Until then, events get "
+            "Status 0110H. inf: never.",
+            rich_help_panel=OPERATION,
+        ),
+    ] = 0.0,
+    metrics: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            callback=in_range(0, 65535),
+            help="Serve /metrics for Prometheus and /health on this port. Requires the extra "
+            "metrics.",
+            rich_help_panel=OPERATION,
+        ),
+    ] = None,
+    metrics_host: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST",
+            help="Local address for --metrics.",
+            rich_help_panel=OPERATION,
+        ),
+    ] = "localhost",
 ) -> None:
     """Receive events and write them to files; respond when an event is in a file.
 
@@ -155,52 +225,80 @@ def receive(
     events of that file. Several processes can write to DIR at the same time.
 
     Ctrl-C (or SIGTERM) closes the associations, completes the last file and exits with code 0. A
-    second signal exits immediately.
+    second signal exits immediately. SIGHUP completes the file and begins a new one.
 
     Example: fastdimse receive 11112 -o events
     """
+    if verbose and quiet:
+        raise InputError("--verbose and --quiet cannot be combined")
     if row_format is RowFormat.CSV:
         raise InputError("--format must be parquet, arrow or ndjson, not csv")
     if data_sets is DataSetForm.DICOM_JSON:
         raise InputError("--data-sets must be bytes or structured, not dicom-json")
     secure = server_tls(ca, certificate, key)
-    files = ReceivedFiles(
-        out,
-        row_format,
-        events=rotate_events,
-        seconds=rotate_seconds,
-        sync=sync,
-        structured=data_sets is DataSetForm.STRUCTURED,
-    )
-    for line in files.recover():
-        note(line)
-    failures: Counter[str] = Counter()
-    handler = _Handler(files)
-    begin = time.monotonic()
-    with _signals() as is_signalled:
-        with invalid_options():
-            listener = listen(
-                port,
-                host=host,
-                batch_handler=handler.write,
-                called_ae=called_ae,
-                calling_aes=calling_aes,
-                window=window,
-                max_connections=max_connections,
-                idle_timeout=idle_timeout,
-                tls=secure,
-            )
+    level = logging.INFO if verbose else logging.ERROR if quiet else NOTICE
+    with ExitStack() as stack:
+        signals = stack.enter_context(_signals())
+        stack.enter_context(LogLines(log_format, level))
         try:
-            note(f"listening on {host}:{listener.port}")
-            _watch(listener, files, failures, stop_after, is_signalled)
-        finally:
-            _count_failures(listener, failures)
-            listener.close()
-            files.close()
-            _print_summary(files, failures, time.monotonic() - begin, out)
-            handler.print_summary()
-    if files.failure is not None:
-        raise files.failure
+            files = ReceivedFiles(
+                out,
+                row_format,
+                events=rotate_events,
+                seconds=rotate_seconds,
+                sync=sync,
+                structured=data_sets is DataSetForm.STRUCTURED,
+                retries=give_up_after > 0,
+            )
+            for line in files.recover():
+                LOG.log(NOTICE, "%s", line, extra={"fields": {"kind": "recovered"}})
+            server = _metrics_server(metrics, metrics_host, files)
+            if server is not None:
+                stack.callback(server.close)
+            handler = _Handler(files)
+            with invalid_options():
+                listener = listen(
+                    port,
+                    host=host,
+                    batch_handler=handler.write,
+                    called_ae=called_ae,
+                    calling_aes=calling_aes,
+                    window=window,
+                    max_connections=max_connections,
+                    idle_timeout=idle_timeout,
+                    tls=secure,
+                )
+            if server is not None:
+                server.watch(listener)
+            text = f"listening on {host}:{listener.port}"
+            fields = {"kind": "listening", "host": host, "port": listener.port}
+            LOG.log(NOTICE, "%s", text, extra={"fields": fields})
+            run = _Run(listener, files, handler, signals, log_format, give_up_after)
+            run.run(stop_after, out, show=not quiet)
+            if files.failure is not None:
+                raise files.failure
+        except (InputError, OSError) as error:
+            if log_format is LogFormat.TEXT or isinstance(error, BrokenPipeError):
+                raise
+            LOG.error("%s", error, extra={"fields": {"kind": "error"}})
+            raise typer.Exit(ExitCode.ERROR) from error
+
+
+def _metrics_server(port: int | None, host: str, files: ReceivedFiles) -> "MetricsServer | None":
+    if port is None:
+        return None
+    try:
+        from .service.metrics import MetricsServer
+    except ImportError as error:
+        if error.name is None or not error.name.startswith("prometheus_client"):
+            raise
+        text = "--metrics requires prometheus-client: pip install 'fastdimse[metrics]'"
+        raise InputError(text) from error
+    server = MetricsServer(host, port, files)
+    fields = {"kind": "metrics", "host": host, "port": server.port}
+    text = f"metrics at http://{host}:{server.port}/metrics"
+    LOG.log(NOTICE, "%s", text, extra={"fields": fields})
+    return server
 
 
 class _Handler:
@@ -208,112 +306,184 @@ class _Handler:
 
     def __init__(self, files: ReceivedFiles) -> None:
         self._files = files
-        self._refused: Counter[str] = Counter()
+        self._logged: dict[str, float] = {}
+        self.refused: Counter[str] = Counter()
+        """The number of events that were not written, by reason."""
 
     def write(self, received: ReceivedEvents) -> int:
         """Write events, and return their Status."""
         try:
             self._files.write(received)
         except OSError as error:
-            # The main thread reports this error and ends the run.
-            self._refused[str(error)] += len(received)
+            # The error is logged where it occurs, or it ends the run.
+            self._count(str(error), len(received))
             return _PROCESSING_FAILURE
         except Exception as error:
-            reason = f"{type(error).__name__}: {first_line(error)}"
-            if reason not in self._refused:
-                note(f"events that cannot be written get Status 0110H: {reason}")
-            self._refused[reason] += len(received)
+            reason = self._count(f"{type(error).__name__}: {first_line(error)}", len(received))
+            now = time.monotonic()
+            if now - self._logged.get(reason, -_REPEAT_INTERVAL) >= _REPEAT_INTERVAL:
+                self._logged[reason] = now
+                fields = {"kind": "unwritable", "reason": reason, "events": len(received)}
+                text = "events that cannot be written get Status 0110H: %s"
+                LOG.error(text, reason, extra={"fields": fields})
             return _PROCESSING_FAILURE
         return _SUCCESS
 
-    def print_summary(self) -> None:
-        """Print the number of events that were not written."""
-        for reason, count in self._refused.most_common():
-            print(printable(f"{plural(count, 'event')} with Status 0110H: {reason}"))
+    def _count(self, reason: str, events: int) -> str:
+        if reason not in self.refused and len(self.refused) >= _MAX_REASONS:
+            reason = _OTHER_REASONS
+        self.refused[reason] += events
+        return reason
+
+
+class _Signals:
+    """Signals that the process has received."""
+
+    def __init__(self) -> None:
+        self.stop: str | None = None
+        """The name of the signal that ends the run."""
+        self.rotate = False
+        """Whether a new file is requested; the reader resets it."""
 
 
 @contextmanager
-def _signals() -> Iterator[Callable[[], bool]]:
-    """Record the first signal instead of raising it, which could interrupt a write.
+def _signals() -> Iterator[_Signals]:
+    """Record signals instead of raising them, which could interrupt a write.
 
-    Yields a function that returns whether a signal was received. The second signal has its usual
-    effect.
+    SIGHUP requests a new file. The first of the other signals ends the run, and the second has its
+    usual effect.
     """
-    received = []
+    signals = _Signals()
 
     def record(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        restore()
+        signals.stop = signal.Signals(number).name
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, previous[number])
 
-    def restore() -> None:
+    def rotate(number: int, frame: FrameType | None) -> None:
+        signals.rotate = True
+
+    handlers = {signal.SIGINT: record, signal.SIGTERM: record}
+    if sys.platform != "win32":
+        handlers[signal.SIGHUP] = rotate
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield signals
+    finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
 
-    previous = {number: signal.signal(number, record) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(received)
-    finally:
-        restore()
 
+class _Run:
+    """A run of the receiver, from the first connection to the summary."""
 
-def _watch(
-    listener: Listener,
-    files: ReceivedFiles,
-    failures: Counter[str],
-    stop_after: int | None,
-    is_signalled: Callable[[], bool],
-) -> None:
-    with LiveTable() as live:
-        while files.failure is None and (stop_after is None or files.events < stop_after):
-            if is_signalled():
-                return
-            time.sleep(_UPDATE_INTERVAL)
-            files.rotate()
-            _count_failures(listener, failures)
-            live.show(files.events, lambda rate: _table(listener, files, failures, rate))
-    if stop_after is not None:
+    def __init__(
+        self,
+        listener: Listener,
+        files: ReceivedFiles,
+        handler: _Handler,
+        signals: _Signals,
+        log_format: LogFormat,
+        give_up_after: float,
+    ) -> None:
+        self._listener = listener
+        self._files = files
+        self._handler = handler
+        self._signals = signals
+        self._format = log_format
+        self._give_up_after = give_up_after
+        self._failures: Counter[str] = Counter()
+        self._begin = time.monotonic()
+        self._next_probe = 0.0
+
+    def run(self, stop_after: int | None, out: Path, *, show: bool) -> None:
+        """Watch the receiver until its end, close it, and print the summary."""
+        try:
+            notify("READY=1")
+            self._watch(stop_after, show)
+        finally:
+            notify("STOPPING=1")
+            self._count_failures()
+            self._listener.close()
+            self._files.close()
+            self._summarize(out)
+
+    def _watch(self, stop_after: int | None, show: bool) -> None:
+        files, heartbeat = self._files, Heartbeat()
+        with LiveTable(show=show) as live:
+            while stop_after is None or files.events < stop_after:
+                if self._signals.stop is not None:
+                    fields = {"kind": "stopping", "signal": self._signals.stop}
+                    LOG.info("stopping after %s", self._signals.stop, extra={"fields": fields})
+                    return
+                if self._signals.rotate:
+                    self._signals.rotate = False
+                    LOG.info("SIGHUP: a new file", extra={"fields": {"kind": "reload"}})
+                    files.rotate(now=True)
+                time.sleep(_UPDATE_INTERVAL)
+                files.rotate()
+                if self._has_given_up():
+                    return
+                self._count_failures()
+                heartbeat.beat(f"{plural(files.events, 'event')} written")
+                live.show(files.events, self._table)
         # Peers get their last responses and can release their associations.
         end = time.monotonic() + 1
-        while listener.connections and time.monotonic() < end:
+        while self._listener.connections and time.monotonic() < end:
             time.sleep(0.01)
 
+    def _has_given_up(self) -> bool:
+        """Return whether events could not be written for too long; otherwise try again."""
+        files, now = self._files, time.monotonic()
+        if files.failure is not None and now - files.failed_at >= self._give_up_after:
+            return True
+        if now >= self._next_probe:
+            self._next_probe = now + _PROBE_INTERVAL
+            files.probe()
+        return False
 
-def _count_failures(listener: Listener, failures: Counter[str]) -> None:
-    for line in listener.take_failures():
-        reason = line.partition(": ")[2]
-        if reason.startswith(_REFUSED):
-            # The text after the Status differs for each event.
-            reason = reason.partition(": ")[0]
-        if reason not in failures:
-            if len(failures) < _MAX_REASONS:
-                note(line)
+    def _count_failures(self) -> None:
+        for line in self._listener.take_failures():
+            reason = line.partition(": ")[2]
+            if reason.startswith(_REFUSED):
+                # The text after the Status differs for each event.
+                reason = reason.partition(": ")[0]
+            if reason not in self._failures and len(self._failures) >= _MAX_REASONS:
+                reason = _OTHER_REASONS
+            self._failures[reason] += 1
+
+    def _table(self, rate: float) -> Table:
+        table = Table()
+        for heading in ("events", "events/s", "connections", "failures", "files"):
+            table.add_column(heading, justify="right")
+        table.add_column("current file", overflow="fold")
+        table.add_row(
+            f"{self._files.events:,}",
+            f"{rate:,.0f}",
+            f"{self._listener.connections:,}",
+            f"{self._failures.total():,}",
+            f"{self._files.files:,}",
+            self._files.current,
+        )
+        return table
+
+    def _summarize(self, out: Path) -> None:
+        files, seconds = self._files, time.monotonic() - self._begin
+        if self._format is LogFormat.JSON:
+            fields = {
+                **{"kind": "summary", "events": files.events, "files": files.files},
+                **{"seconds": seconds, "failures": dict(self._failures)},
+                "unwritten": dict(self._handler.refused),
+            }
+            LOG.log(NOTICE, "end of the run", extra={"fields": fields})
+            return
+        in_files = f"{plural(files.events, 'event')} in {plural(files.files, 'file')} of {out}"
+        print(printable(f"{in_files}, {seconds:,.1f} s"))
+        for reason, count in self._failures.most_common():
+            if reason.startswith(_REFUSED):
+                reason = reason.removeprefix("an event was ")
+                print(printable(f"{plural(count, 'event')} {reason}"))
             else:
-                reason = "other reasons"
-        failures[reason] += 1
-
-
-def _table(listener: Listener, files: ReceivedFiles, failures: Counter[str], rate: float) -> Table:
-    table = Table()
-    for heading in ("events", "events/s", "connections", "failures", "files"):
-        table.add_column(heading, justify="right")
-    table.add_column("current file", overflow="fold")
-    table.add_row(
-        f"{files.events:,}",
-        f"{rate:,.0f}",
-        f"{listener.connections:,}",
-        f"{failures.total():,}",
-        f"{files.files:,}",
-        files.current,
-    )
-    return table
-
-
-def _print_summary(files: ReceivedFiles, failures: Counter[str], seconds: float, out: Path) -> None:
-    in_files = f"{plural(files.events, 'event')} in {plural(files.files, 'file')} of {out}"
-    print(printable(f"{in_files}, {seconds:,.1f} s"))
-    for reason, count in failures.most_common():
-        if reason.startswith(_REFUSED):
-            reason = reason.removeprefix("an event was ")
-            print(printable(f"{plural(count, 'event')} {reason}"))
-        else:
-            print(printable(f"{plural(count, 'association')} failed: {reason}"))
+                print(printable(f"{plural(count, 'association')} failed: {reason}"))
+        for reason, count in self._handler.refused.most_common():
+            print(printable(f"{plural(count, 'event')} with Status 0110H: {reason}"))

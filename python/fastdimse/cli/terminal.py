@@ -121,14 +121,14 @@ def progress(
 
 
 class LiveTable:
-    """A table on standard error that is updated in place, if that is a terminal."""
+    """A table on standard error that is updated in place, if that is a terminal and *show*."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, show: bool = True) -> None:
         self._counts = [(time.monotonic(), 0)]
         self._live = Live(
             console=Console(stderr=True), transient=True, auto_refresh=False, redirect_stdout=False
         )
-        self._is_shown = sys.stderr.isatty()
+        self._is_shown = show and sys.stderr.isatty()
 
     def __enter__(self) -> Self:
         """Show the table."""

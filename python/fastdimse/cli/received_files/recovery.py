@@ -41,17 +41,22 @@ def recover_files(directory: Path, chosen: RowFormat) -> list[str]:
     lines = []
     for suffix in sorted(set(PARTIAL_SUFFIXES.values())):
         for part in sorted(directory.glob(f"events-*{suffix}{PART}")):
-            try:
-                opened = part.open("rb+")
-            except FileNotFoundError:
-                # Another process has just completed it.
-                continue
-            with opened:
-                lines += _recover(part, opened, chosen)
+            lines += recover_file(part, chosen, "a run that was killed")
     return lines
 
 
-def _recover(part: Path, opened: BinaryIO, chosen: RowFormat) -> list[str]:
+def recover_file(part: Path, chosen: RowFormat, writer: str) -> list[str]:
+    """Complete a partial file of `writer` if no process has it locked; return lines about it."""
+    try:
+        opened = part.open("rb+")
+    except FileNotFoundError:
+        # Another process has just completed it.
+        return []
+    with opened:
+        return _recover(part, opened, chosen, writer)
+
+
+def _recover(part: Path, opened: BinaryIO, chosen: RowFormat, writer: str) -> list[str]:
     if not try_lock(opened.fileno()):
         return [f"{part.name}: in use by another process"]
     if not is_at(part, opened.fileno()):
@@ -62,7 +67,7 @@ def _recover(part: Path, opened: BinaryIO, chosen: RowFormat) -> list[str]:
         temporary_path(part.with_suffix("").with_suffix(suffix)).unlink(missing_ok=True)
     is_arrow = part.with_suffix("").suffix == ".arrows"
     events, rest = _recover_arrow(part, chosen) if is_arrow else (_recover_lines(part), "")
-    return [f"{part.name}: recovered {plural(events, 'event')} of a run that was killed{rest}"]
+    return [f"{part.name}: recovered {plural(events, 'event')} of {writer}{rest}"]
 
 
 def _recover_arrow(part: Path, chosen: RowFormat) -> tuple[int, str]:

@@ -1,5 +1,6 @@
 """Structured data sets of received events; those that cannot be decoded stay bytes."""
 
+import logging
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
@@ -11,7 +12,9 @@ from fastdimse import decode_data_sets
 
 from ..row_files.columns import DATA_SETS, RAW_SUFFIX
 from ..row_files.read import first_line
-from ..terminal import note, plural
+from ..terminal import plural
+
+_LOG = logging.getLogger("fastdimse.receive")
 
 # Maximum number of data sets of a column in a batch that are reported one by one.
 _MAX_NOTES = 10
@@ -76,11 +79,15 @@ def _is_in(rows: Iterable[int], column: Any) -> Any:
 def _report(table: Any, name: str, reasons: dict[int, str]) -> None:
     for row, reason in islice(sorted(reasons.items()), _MAX_NOTES):
         [event] = table.slice(row, 1).to_pylist()
-        note(
+        _LOG.warning(
+            "%s",
             f"association {event['Association']} from {event['CallingAETitle']} at "
             f"{event['SourceAddress']}:{event['SourcePort']}: the {name} of MessageID "
-            f"{event['MessageID']} is written as bytes: {reason}"
+            f"{event['MessageID']} is written as bytes: {reason}",
+            extra={"fields": {"kind": "data-set", "reason": reason}},
         )
     if len(reasons) > _MAX_NOTES:
         count = plural(len(reasons) - _MAX_NOTES, "more data set")
-        note(f"{count} of this batch written as bytes")
+        _LOG.warning(
+            "%s of this batch written as bytes", count, extra={"fields": {"kind": "data-set"}}
+        )
