@@ -27,7 +27,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from fastdimse import AssociationError, connect
 from orthanc import free_ports
 from outbox_sender import COMMITMENT, numbered
-from plain_messages import COMMAND, LAST, command_set, pdu, pdv
+from plain_messages import ACTION_RQ, COMMAND, LAST, command_set, pdu, pdv
 from processes import Program
 from scripted_peer import A_RELEASE_RQ, HOST
 from test_command_line import run
@@ -373,7 +373,9 @@ def test_rejections_and_refusals_are_counted(tmp_path):
         until(lambda: scrape(metrics)["open_connections", ""] == 1)
         with socket.create_connection((HOST, port)) as peer:
             wrong = pdu(pdv(command_set(8, "1." + "2" * 70, COMMITMENT), COMMAND | LAST))
-            peer.sendall(request() + wrong * 3 + A_RELEASE_RQ)
+            # No event, so not among the events.
+            action = pdu(pdv(command_set(9, "1.2", COMMITMENT, ACTION_RQ), COMMAND | LAST))
+            peer.sendall(request() + wrong * 3 + action * 2 + A_RELEASE_RQ)
             while peer.recv(1 << 16):
                 pass
         values = scrape(metrics)
@@ -382,7 +384,13 @@ def test_rejections_and_refusals_are_counted(tmp_path):
         assert values["associations_accepted_total", ""] == 3
         assert values["events_total", "0x0117"] == 3
         assert values["events_total", "0x0000"] == 0
+        assert ("events_total", "0x0211") not in values
         open_.pop().release()
+        program.send_signal(signal.SIGTERM)
+        assert program.ended() == 0
+        text = str(program)
+    assert "3 events refused with Status 0x0117" in text
+    assert "2 actions refused with Status 0x0211" in text
 
 
 def test_slow_clients_of_metrics_delay_nothing(tmp_path):

@@ -1,6 +1,7 @@
 """``fastdimse receive``: receive events, and write them to files."""
 
 import logging
+import re
 import signal
 import sys
 import time
@@ -40,8 +41,8 @@ from .terminal import LiveTable, plural, printable
 if TYPE_CHECKING:
     from .service.metrics import MetricsServer
 
-# The beginning of a listener's text about an event that it refused.
-_REFUSED = "an event was refused with Status"
+# The beginning of a listener's text about a request that it refused.
+_REFUSED = re.compile(r"an (event|action) was refused with Status")
 # Maximum number of different reasons to count: a peer can choose their text.
 _MAX_REASONS = 100
 _OTHER_REASONS = "other reasons"
@@ -445,8 +446,8 @@ class _Run:
     def _count_failures(self) -> None:
         for line in self._listener.take_failures():
             reason = line.partition(": ")[2]
-            if reason.startswith(_REFUSED):
-                # The text after the Status differs for each event.
+            if _REFUSED.match(reason):
+                # The text after the Status differs for each request.
                 reason = reason.partition(": ")[0]
             if reason not in self._failures and len(self._failures) >= _MAX_REASONS:
                 reason = _OTHER_REASONS
@@ -480,9 +481,9 @@ class _Run:
         in_files = f"{plural(files.events, 'event')} in {plural(files.files, 'file')} of {out}"
         print(printable(f"{in_files}, {seconds:,.1f} s"))
         for reason, count in self._failures.most_common():
-            if reason.startswith(_REFUSED):
-                reason = reason.removeprefix("an event was ")
-                print(printable(f"{plural(count, 'event')} {reason}"))
+            if refused := _REFUSED.match(reason):
+                reason = reason.removeprefix(f"an {refused[1]} was ")
+                print(printable(f"{plural(count, refused[1])} {reason}"))
             else:
                 print(printable(f"{plural(count, 'association')} failed: {reason}"))
         for reason, count in self._handler.refused.most_common():
