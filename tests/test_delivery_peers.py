@@ -1,5 +1,6 @@
 """Delivery to the right peer: recipients of events, peers that come and go, outcomes, threads."""
 
+import asyncio
 import os
 import random
 import socket
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.dataset
 import pytest
 
-from fastdimse import ColumnError, Delivery, OutboxError, Peer, listen
+from fastdimse import ColumnError, Delivery, OutboxError, Peer, aio, listen
 from outbox_sender import numbered
 from processes import Program, resident
 from scripted_peer import HOST, Conversation, peer
@@ -887,3 +888,72 @@ delivery.close()
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert ran.stdout.split() == ["OutboxError"] * 5 + ["closed"]
+
+
+# ------------------------------------------------------------------------ asyncio
+
+
+def test_asyncio(tmp_path):
+    async def deliver() -> list[tuple[str, int, int | None]]:
+        got = []
+        async with aio.deliver(outbox=tmp_path / "outbox") as delivery:
+            a, b = found.peer("A", name="a"), found.peer("B", name="b")
+            await asyncio.gather(delivery.add_peer(a), delivery.add_peer(b))
+            assert await delivery.put(of("A", "B")) == range(2)
+            assert await delivery.put(numbered(2), peer="B") == range(2, 4)
+            assert await delivery.wait(DEADLINE)
+            async for outcomes in delivery.take_outcomes(timeout=0.5):
+                got += taken_in(iter([outcomes]))
+            await delivery.remove_peer("A")
+            assert delivery.delivery.peers == [b]
+            with pytest.raises(ValueError, match="no peer"):
+                await delivery.put(of("A"))
+        return got
+
+    with requesters() as found:
+        got = asyncio.run(deliver())
+    assert sorted(got) == [("a", 0, 0), ("b", 1, 0), ("b", 2, 0), ("b", 3, 0)]
+    assert found.received == {"A": ["1.2.0"], "B": ["1.2.1", "1.2.0", "1.2.1"]}
+    assert counts(tmp_path / "outbox") == [0, 0, 0, 0]
+
+
+def test_asyncio_tasks():
+    """A task that takes outcomes ends with the delivery, or can be cancelled."""
+
+    async def deliver() -> None:
+        got = []
+
+        async def take() -> None:
+            async for outcomes in delivery.take_outcomes():
+                got.extend(outcomes["Event"])
+
+        async with aio.deliver(found.peer("A")) as delivery:
+            task = asyncio.create_task(take())
+            await delivery.put(numbered(5))
+            assert await delivery.wait(DEADLINE)
+            while len(got) < 5:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            task = asyncio.create_task(take())
+            await delivery.put(numbered(5))
+        await asyncio.wait_for(task, DEADLINE)
+        # The last batch of the cancelled task may be taken again.
+        assert set(got) == set(range(10))
+
+    with requesters() as found:
+        asyncio.run(deliver())
+
+
+def test_asyncio_exception_in_the_block():
+    async def deliver() -> None:
+        async with aio.deliver(dead("A")) as delivery:
+            await delivery.put(numbered(5))
+            assert not await delivery.wait(0.1)
+            raise KeyError
+
+    begin = time.monotonic()
+    with pytest.raises(KeyError):
+        asyncio.run(deliver())
+    assert time.monotonic() - begin < 5

@@ -11,7 +11,7 @@ data sets.
 events to peers until they respond. :func:`listen` receives events and actions.
 
 The module :mod:`fastdimse.events` lists and creates the events of the standard. Other modules
-must be imported by name: ``fastdimse.aio`` has associations and listeners for asyncio,
+must be imported by name: ``fastdimse.aio`` has associations, listeners and deliveries for asyncio,
 ``fastdimse.pynetdicom`` speeds up applications of pynetdicom, and ``fastdimse.polars``,
 ``fastdimse.duckdb``, ``fastdimse.datafusion``, ``fastdimse.ray`` and ``fastdimse.spark`` encode and
 decode messages in these engines.

@@ -1,7 +1,7 @@
-"""Associations and listeners for asyncio.
+"""Associations, listeners and deliveries for asyncio.
 
-Each association and listener uses threads of its own, in which the Rust code runs without holding
-the global interpreter lock, so that it does not block the event loop.
+Each of them uses threads of its own, in which the Rust code runs without holding the global
+interpreter lock, so that it does not block the event loop.
 """
 
 import asyncio
@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import fastdimse
+from fastdimse._delivery.outcome_feed import OutcomeBatches
 
-__all__ = ["Association", "Listener", "connect", "listen"]
+__all__ = ["Association", "Delivery", "Listener", "connect", "deliver", "listen"]
 
 _T = TypeVar("_T")
 
@@ -24,6 +25,10 @@ _T = TypeVar("_T")
 _RECEIVE_TIMEOUT = 0.25
 # Number of tasks that can wait for events of one listener at the same time.
 _RECEIVERS = 32
+# Number of calls of one delivery that can run at the same time, and the maximum time in seconds of
+# one that waits.
+_CALLS = 8
+_WAIT_TIMEOUT = 0.25
 
 
 class _Threaded:
@@ -200,6 +205,48 @@ def listen(port: int, **options: Any) -> Opening["Listener"]:
     <ReceivedEvents: 1 event>
     """
     return Opening(lambda: fastdimse.listen(port, **options), Listener, _RECEIVERS)
+
+
+def deliver(peers: Any = (), **options: Any) -> Opening["Delivery"]:
+    """Open a delivery of events to peers.
+
+    Parameters
+    ----------
+    peers : Peer or iterable of Peer, default ()
+        The peers.
+    **options
+        Same as for :class:`fastdimse.Delivery`. `on_outcomes` is an ordinary function, which is
+        called in a thread of the delivery, not in the event loop.
+
+    Returns
+    -------
+    awaitable of Delivery, or async context manager
+        ``await`` returns the :class:`Delivery`. ``async with`` also waits at the end of the block
+        until all events have an outcome, and closes the delivery; if an exception leaves the block,
+        it closes it without that wait.
+
+    Raises
+    ------
+    OutboxError, TypeError, ValueError
+        Same as :class:`fastdimse.Delivery`.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from fastdimse import Peer, aio, listen
+    >>> event = {
+    ...     "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+    ...     "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+    ...     "EventTypeID": 1,
+    ... }
+    >>> async def report(port):
+    ...     async with aio.deliver(Peer("localhost", port, called_ae="CT")) as delivery:
+    ...         return await delivery.put([event], peer="CT")
+    >>> with listen(0, host="localhost") as listener:
+    ...     asyncio.run(report(listener.port))
+    range(0, 1)
+    """
+    return Opening(lambda: fastdimse.Delivery(peers, **options), Delivery, _CALLS)
 
 
 class Association(_Threaded):
@@ -489,3 +536,177 @@ class Listener(_Threaded):
 
     async def _exit(self, *, abort: bool) -> None:
         await self.close()
+
+
+class Delivery(_Threaded):
+    """A delivery of events to peers, for asyncio. :func:`deliver` opens it.
+
+    Attributes
+    ----------
+    delivery : fastdimse.Delivery
+        The delivery. Its attributes and methods that do not use the outbox can be used directly:
+        ``peers``, ``find_peer`` and ``progress``.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from fastdimse import Peer, aio, listen
+    >>> event = {
+    ...     "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+    ...     "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+    ...     "EventTypeID": 1,
+    ... }
+    >>> async def report(port):
+    ...     async with aio.deliver() as delivery:
+    ...         await delivery.add_peer(Peer("localhost", port, called_ae="CT"))
+    ...         await delivery.put([event | {"Peer": "CT"}])
+    ...         async for outcomes in delivery.take_outcomes(timeout=1):
+    ...             print(outcomes["Event"], outcomes["StatusName"])
+    >>> with listen(0, host="localhost") as listener:
+    ...     asyncio.run(report(listener.port))
+    [0] ['0x0000 Success']
+    """
+
+    def __init__(self, delivery: fastdimse.Delivery, executor: ThreadPoolExecutor) -> None:
+        super().__init__(executor)
+        self.delivery = delivery
+
+    def __repr__(self) -> str:
+        """Return a description of the delivery."""
+        return f"<aio {self.delivery!r}>"
+
+    async def put(self, events: Any, **options: Any) -> range:
+        """Add events to deliver, and return their numbers.
+
+        If the task is cancelled, the events are added nevertheless.
+
+        Parameters
+        ----------
+        events : Arrow table or stream, mapping of columns, or iterable
+            Same as for :meth:`fastdimse.Delivery.put`.
+        **options
+            Same as for :meth:`fastdimse.Delivery.put`.
+
+        Returns
+        -------
+        range
+            Numbers of the events.
+
+        Raises
+        ------
+        OutboxError, DeliveryError, RuntimeError, ColumnError, TypeError, ValueError
+            Same as :meth:`fastdimse.Delivery.put`.
+        """
+        return await self._run(self.delivery.put, events, **options)
+
+    async def add_peer(self, peer: fastdimse.Peer) -> None:
+        """Add a peer.
+
+        Parameters
+        ----------
+        peer : Peer
+            The peer.
+
+        Raises
+        ------
+        OutboxError, RuntimeError, TypeError, ValueError
+            Same as :meth:`fastdimse.Delivery.add_peer`.
+        """
+        await self._run(self.delivery.add_peer, peer)
+
+    async def remove_peer(self, peer: fastdimse.Peer | str) -> None:
+        """Remove a peer, and wait for outstanding responses.
+
+        Parameters
+        ----------
+        peer : Peer or str
+            The peer, its name, or its called AE title.
+
+        Raises
+        ------
+        OutboxError, RuntimeError, ValueError
+            Same as :meth:`fastdimse.Delivery.remove_peer`.
+        """
+        await self._run(self.delivery.remove_peer, peer)
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Wait until no event is due to a peer that can still be reached.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Maximum time to wait, in seconds. By default there is no limit.
+
+        Returns
+        -------
+        bool
+            ``False`` if events are still due after `timeout`.
+
+        Raises
+        ------
+        OutboxError, DeliveryError
+            Same as :meth:`fastdimse.Delivery.wait`.
+        """
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            left = max(0.0, end - time.monotonic())
+            # The thread of a task that was cancelled ends soon.
+            if await self._run(self.delivery.wait, min(left, _WAIT_TIMEOUT)):
+                return True
+            if time.monotonic() >= end:
+                return False
+
+    async def take_outcomes(self, timeout: float | None = None) -> AsyncIterator[dict[str, Any]]:
+        """Iterate over outcomes as they are recorded, and remove them from the outbox.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            The iteration ends if there is no new outcome for this time, in seconds. By default it
+            ends when the delivery is closed.
+
+        Yields
+        ------
+        dict of str to list
+            Same as :meth:`fastdimse.Delivery.take_outcomes`.
+
+        Raises
+        ------
+        OutboxError, RuntimeError
+            Same as :meth:`fastdimse.Delivery.take_outcomes`.
+        """
+        batches = self.delivery.take_outcomes()
+        try:
+            while not batches.is_over:
+                end = math.inf if timeout is None else time.monotonic() + timeout
+                while (columns := await self._poll(batches, end)) is None:
+                    if batches.is_over or time.monotonic() >= end:
+                        return
+                yield columns
+        finally:
+            batches.close()
+
+    async def _poll(self, batches: OutcomeBatches, end: float) -> dict[str, Any] | None:
+        left = max(0.0, end - time.monotonic())
+        return await self._run(batches.poll, min(left, _WAIT_TIMEOUT))
+
+    async def close(self, *, at_once: bool = False) -> None:
+        """Send no more events, wait for outstanding responses, and release the associations.
+
+        Parameters
+        ----------
+        at_once : bool, default False
+            Abort the associations instead of waiting for responses.
+        """
+        try:
+            # Not in the executor: all of its threads may be in use.
+            await asyncio.to_thread(self.delivery.close, at_once=at_once)
+        finally:
+            self._end()
+
+    async def _exit(self, *, abort: bool) -> None:
+        try:
+            if not abort:
+                await self.wait()
+        finally:
+            await self.close()

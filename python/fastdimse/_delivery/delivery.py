@@ -15,7 +15,7 @@ from fastdimse._core import Peer, encode_events
 from fastdimse._outbox import BY_COLUMN, Group, Outbox, OutboxError, Outcome, PutOptions, Stored
 
 from .options import Options
-from .outcome_feed import OutcomeFeed, outcome_columns
+from .outcome_feed import OutcomeBatches, OutcomeFeed, outcome_columns
 from .peer_delivery import Activity, PeerDelivery
 from .peers import PeerNames
 from .pool import Pool
@@ -641,7 +641,7 @@ class Delivery:
         rows.sort(key=lambda outcome: outcome.event)
         return outcome_columns(rows)
 
-    def take_outcomes(self, timeout: float | None = None) -> Iterator[dict[str, list[Any]]]:
+    def take_outcomes(self, timeout: float | None = None) -> OutcomeBatches:
         """Iterate over outcomes as they are recorded, and remove them from the outbox.
 
         The outcomes of earlier deliveries with the same outbox come first. A batch is removed when
@@ -654,9 +654,9 @@ class Delivery:
             The iteration ends if there is no new outcome for this time, in seconds. By default it
             ends when the delivery is closed. Outcomes that are returned after that are not removed.
 
-        Yields
-        ------
-        dict of str to list
+        Returns
+        -------
+        iterator of dict of str to list
             *Peer*, the name of the peer, and the columns of :meth:`outcomes`, for at most 4,096
             outcomes.
 

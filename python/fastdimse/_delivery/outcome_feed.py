@@ -3,8 +3,9 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 from fastdimse._core import describe_status
 from fastdimse._outbox import Outbox, OutboxError, Outcome, PeerOutcome
@@ -75,7 +76,7 @@ class OutcomeFeed:
         self._has_failed = False
         self._delay = 0.0
         self._thread: int | None = None
-        self._is_iterated = False
+        self._iterator: weakref.ref[OutcomeBatches] | None = None
 
     @property
     def is_own_thread(self) -> bool:
@@ -87,7 +88,7 @@ class OutcomeFeed:
         with self._pool.lock:
             self._has_new = True
             self.schedule()
-            if self._is_iterated:
+            if self._iterator is not None:
                 self._pool.changed.notify_all()
 
     # The next methods are called with the lock of the pool.
@@ -149,42 +150,32 @@ class OutcomeFeed:
         finally:
             self._thread = None
 
-    def batches(self, timeout: float | None) -> Iterator[dict[str, list[Any]]]:
-        """Yield batches of outcomes. A batch is removed when the next one is requested."""
+    def batches(self, timeout: float | None) -> "OutcomeBatches":
+        """Return an iterator over batches of outcomes.
+
+        Raises
+        ------
+        RuntimeError
+            If the outcomes are passed to a function or another iterator.
+        """
         with self._pool.lock:
             if self._function is not None:
                 raise RuntimeError("the outcomes are passed to on_outcomes")
-            if self._is_iterated:
+            current = None if self._iterator is None else self._iterator()
+            if current is not None and not current.is_over:
                 raise RuntimeError("the outcomes are already being taken by another iterator")
-            self._is_iterated = True
-        try:
-            yield from self._batches(timeout)
-        finally:
-            self._is_iterated = False
+            iterator = OutcomeBatches(self, timeout)
+            self._iterator = weakref.ref(iterator)
+        return iterator
 
-    def _batches(self, timeout: float | None) -> Iterator[dict[str, list[Any]]]:
-        last = 0
-        while True:
-            with self._pool.lock:
-                is_closed = self._pool.is_stopped
-                self._has_new = False
-            found = self._outbox.untaken(last, _BATCH_SIZE)
-            if found:
-                yield _columns_with_peer(found)
-                last = found[-1].sequence
-                if self._remove(last):
-                    last = 0
-            elif is_closed:
-                return
-            else:
-                with self._pool.changed:
-                    if not self._pool.changed.wait_for(
-                        lambda: self._has_new or self._pool.is_stopped, timeout
-                    ):
-                        return
+    def read(self, after: int) -> list[PeerOutcome]:
+        """Return outcomes that were recorded after another one."""
+        with self._pool.lock:
+            self._has_new = False
+        return self._outbox.untaken(after, _BATCH_SIZE)
 
-    def _remove(self, last: int) -> bool:
-        """Remove outcomes, unless the outbox is closed meanwhile: they are then taken again."""
+    def remove(self, last: int) -> bool:
+        """Remove outcomes up to this one; return whether the outbox was still open."""
         try:
             self._outbox.remove_taken(last)
         except OutboxError:
@@ -192,3 +183,75 @@ class OutcomeFeed:
                 raise
             return False
         return True
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait for new outcomes, or the end of the delivery; return whether one of them came."""
+        with self._pool.changed:
+            return self._pool.changed.wait_for(
+                lambda: self._has_new or self._pool.is_stopped, timeout
+            )
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether no more outcomes are recorded."""
+        return self._pool.is_stopped
+
+
+class OutcomeBatches:
+    """An iterator over batches of outcomes. A batch is removed when the next one is requested.
+
+    Parameters
+    ----------
+    feed : OutcomeFeed
+        The outcomes.
+    timeout : float or None
+        Seconds without a new outcome after which the iteration ends.
+
+    Attributes
+    ----------
+    is_over : bool
+        Whether the iteration has ended.
+    """
+
+    def __init__(self, feed: OutcomeFeed, timeout: float | None) -> None:
+        self.is_over = False
+        self._feed = feed
+        self._timeout = timeout
+        # Sequence number of the last outcome that was returned and not removed, and of the last
+        # one that remains because the outbox is closed.
+        self._returned = 0
+        self._kept = 0
+
+    def __iter__(self) -> Self:
+        """Return the iterator."""
+        return self
+
+    def __next__(self) -> dict[str, list[Any]]:
+        """Remove the last batch, and return the next one."""
+        if not self.is_over:
+            found = self.poll(self._timeout)
+            if found is not None:
+                return found
+            self.close()
+        raise StopIteration
+
+    def close(self) -> None:
+        """End the iteration. The last batch is not removed."""
+        self.is_over = True
+
+    def poll(self, timeout: float | None) -> dict[str, list[Any]] | None:
+        """Remove the last batch, and return the next one, or None after a timeout or at the end."""
+        if self._returned and not self._feed.remove(self._returned):
+            self._kept = self._returned
+        self._returned = 0
+        while True:
+            is_last = self._feed.is_stopped
+            found = self._feed.read(self._kept)
+            if found:
+                self._returned = found[-1].sequence
+                return _columns_with_peer(found)
+            if is_last:
+                self.is_over = True
+                return None
+            if not self._feed.wait(timeout):
+                return None
