@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ import fastdimse
 import fastdimse.pynetdicom
 from bench_wire import DEADLINE, LISTEN, PLAIN, listener
 from conftest import DATA_SET, SOP_CLASS, SOP_INSTANCE
-from fastdimse import connect, encode_events
+from fastdimse import Delivery, Peer, connect, encode_events
 from fastdimse.events import storage_commitment
 
 ROOT = Path(__file__).parent.parent
@@ -352,8 +354,6 @@ def test_to_dcmtk(measured, dcmtk):
 
 def free_port() -> int:
     """Return a free port."""
-    import socket
-
     with socket.create_server((HOST, 0)) as held:
         return int(held.getsockname()[1])
 
@@ -427,6 +427,68 @@ def test_many_associations(measured):
         found = json.loads(process.stdout.read())
     assert found["events"] == rounds * 2 * (12_800 + events)
     assert found["failures"] == []
+
+
+def test_many_peers(measured):
+    """Each peer has its own events. One in ten is dead: it refuses connections, or never responds.
+
+    Measured is the time from `put` until all events of the peers that respond have an outcome.
+    """
+    count, each = 1000, 20
+
+    def rows(peers: list[Peer]) -> pa.Table:
+        table = reports(count * each)
+        return table.append_column("Peer", pa.array([peer.called_ae for peer in peers] * each))
+
+    def deliver(ports: list[int]) -> Any:
+        peers = [
+            Peer(HOST, port, called_ae=f"PEER{number}", sop_classes=[SOP_CLASS])
+            for number, port in enumerate(ports)
+        ]
+        living = [peer for peer in peers if peer.port == receiving]
+        table = rows(peers)
+
+        def run(events: int) -> float:
+            assert events == each * len(living)
+            done: Counter[str] = Counter()
+            finished = threading.Event()
+
+            def on_outcomes(outcomes: dict[str, list[Any]]) -> None:
+                assert set(outcomes["Status"]) == {0}
+                done.update(outcomes["Peer"])
+                if done.total() == events:
+                    finished.set()
+
+            several = Delivery(peers, on_outcomes=on_outcomes)
+            begin = time.perf_counter()
+            several.put(table)
+            assert finished.wait(DEADLINE)
+            took = time.perf_counter() - begin
+            several.close(at_once=True)
+            assert done == {peer.name: each for peer in living}
+            return took
+
+        return run
+
+    with (
+        running(sys.executable, RECEIVER, 4 * count) as process,
+        # Connections are established, and nothing accepts or reads them.
+        socket.create_server((HOST, 0), backlog=4096) as silent,
+    ):
+        assert process.stdout is not None
+        receiving = int(process.stdout.readline())
+        refusing, hole = free_port(), silent.getsockname()[1]
+        dead = {3: refusing, 13: hole}
+        measured(
+            {
+                delivery.PEERS: (deliver([receiving] * count), count * each),
+                delivery.LIVING_PEERS: (
+                    deliver([dead.get(number % 20, receiving) for number in range(count)]),
+                    count * each * 9 // 10,
+                ),
+            },
+            rounds=5,
+        )
 
 
 def test_memory_of_the_receiver(benchmark):

@@ -28,6 +28,8 @@ ONE = "`listen`, one association, one at a time"
 MANY = "`listen`, 64 associations, each one at a time"
 ONE_WINDOW = "`listen`, one association, a window of 64"
 MANY_WINDOW = "`listen`, 64 associations, each a window of 64"
+PEERS = "`Delivery` to 1,000 peers, each with its own events"
+LIVING_PEERS = "`Delivery` to 1,000 peers, the 900 that respond"
 MEMORY = "the receiver's memory for 1,000,000 events, above the interpreter's"
 
 ROWS = [
@@ -35,6 +37,7 @@ ROWS = [
     *(TO_PYNETDICOM, FROM_PYNETDICOM, ONE, MANY, ONE_WINDOW, MANY_WINDOW),
     *(PYNETDICOM_TO_ORTHANC, INSTALLED_TO_ORTHANC, TO_ORTHANC),
     *(PYNETDICOM_TO_DCMTK, INSTALLED_TO_DCMTK, TO_DCMTK),
+    *(PEERS, LIVING_PEERS),
 ]
 # Rows that need DCMTK or Orthanc, which may not be installed.
 OPTIONAL = {name for name in ROWS if "DCMTK" in name or "Orthanc" in name}
@@ -56,6 +59,7 @@ TARGETS = [
     (MANY, ONE, 1.0),
     (MANY_WINDOW, ONE_WINDOW, 1.0),
     (TO_ORTHANC, PYNETDICOM_TO_ORTHANC, 60.0),
+    (LIVING_PEERS, PEERS, 0.8),
 ]
 # The smallest events per second.
 RATES = {TO_ORTHANC: 1_000, INSTALLED_TO_ORTHANC: 500}

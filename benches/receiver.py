@@ -1,6 +1,6 @@
 """A receiver that discards its events, as a process.
 
-    python benches/receiver.py
+    python benches/receiver.py [MAX_CONNECTIONS]
 
 It prints its port. When its standard input is closed, it prints JSON: the number of events, and
 the peak memory in bytes before any import, after the import of fastdimse, and at the end.
@@ -25,7 +25,8 @@ def main() -> None:
         for received in listener:
             events += len(received)
 
-    listener = fastdimse.listen(0, host="127.0.0.1")
+    most = int(sys.argv[1]) if len(sys.argv) > 1 else 256
+    listener = fastdimse.listen(0, host="127.0.0.1", max_connections=most)
     receiving = threading.Thread(target=receive)
     receiving.start()
     print(listener.port, flush=True)
