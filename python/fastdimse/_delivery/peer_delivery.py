@@ -22,7 +22,8 @@ LOGGER = logging.getLogger("fastdimse")
 # shrinks until it takes this many seconds, so that few events are sent again after a kill.
 _QUICK, _SLOW = 0.05, 0.2
 _FIRST_PART, _LONGEST_PART = 16, 4096
-# A peer whose step takes longer than this is slow: it shares the threads for failing peers.
+# A peer that needs more seconds than this for a part is slow. It shares the threads for failing
+# peers.
 _IMPAIRED = 1.0
 # Seconds after which an association without due events is released.
 _IDLE = 5.0
@@ -284,9 +285,7 @@ class PeerDelivery:
         if self.must_end:
             return "closed"
         if self._association is not None:
-            begin = time.monotonic()
-            failure = self._send(self._batch)
-            self._is_impaired = failure or time.monotonic() - begin > _IMPAIRED
+            self._send(self._batch)
         if self._association is None or self._is_retrying:
             return self._next_attempt()
         if self._rows or self.due > 0:
@@ -315,7 +314,6 @@ class PeerDelivery:
                 self._association = self.peer.connect()
         except AssociationError as error:
             self._on_association_failure(str(error))
-            self._is_impaired = True
             return "refused" if error.permanent else None
         self.state = "sending"
         return None
@@ -339,6 +337,7 @@ class PeerDelivery:
 
     def _on_association_failure(self, reason: str) -> None:
         self._association = None
+        self._is_impaired = True
         self._failed_attempts += 1
         self._log_failure(reason, is_new=self._failed_attempts == 1)
 
@@ -362,8 +361,8 @@ class PeerDelivery:
         self.failure = reason
         LOGGER.log(level, "delivery to %s: %s", self.peer.name, reason)
 
-    def _send(self, batch: DueBatch) -> bool:
-        """Send part of the due rows and record their outcomes; return if the association failed."""
+    def _send(self, batch: DueBatch) -> None:
+        """Send part of the due rows, and record their outcomes."""
         assert self._association is not None
         self.state = "sending"
         part, rest = self._rows[: self._part_size], self._rows[self._part_size :]
@@ -420,9 +419,10 @@ class PeerDelivery:
         elif outcomes.failure is None:
             self._is_retrying = False
             self.retried = {}
+        self._is_impaired = took > _IMPAIRED
         if outcomes.failure is not None:
             self._on_association_failure(outcomes.failure)
-            return True
+            return
         self._is_proven = True
         if retried:
             pass
@@ -430,7 +430,6 @@ class PeerDelivery:
             self._part_size = min(2 * self._part_size, _LONGEST_PART)
         elif took > _SLOW:
             self._part_size = max(self._part_size // 2, 1)
-        return False
 
     def _count(
         self, columns: dict[str, list[Any]], unsendable: Counter[str], outcomes: int

@@ -57,7 +57,8 @@ class PeerNames:
         found = self._by_name.get(name)
         if found is not None:
             return found
-        candidates = self._by_title.get(_title(name), {})
+        # A copy: another thread may add or remove a peer.
+        candidates = dict(self._by_title.get(_title(name), ()))
         if len(candidates) > 1:
             raise ValueError(
                 f"several peers have the called AE title {name!r}: give the name of one, "
