@@ -1,10 +1,12 @@
 """Delivery to the right peer: recipients of events, peers that come and go, outcomes, threads."""
 
 import asyncio
+import json
 import os
 import random
 import socket
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
@@ -16,7 +18,9 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.dataset
+import pyarrow.parquet as pq
 import pytest
 
 from fastdimse import ColumnError, Delivery, OutboxError, Peer, aio, listen
@@ -882,7 +886,6 @@ delivery._storing.release()
 delivery._pool.lock.release()
 delivery.close()
 """
-    import subprocess
 
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
@@ -957,3 +960,77 @@ def test_asyncio_exception_in_the_block():
     with pytest.raises(KeyError):
         asyncio.run(deliver())
     assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize("options", [[], ["--ignore-columns"]])
+@pytest.mark.parametrize("suffix", [".ndjson", ".csv", ".parquet", ".arrow"])
+def test_column_peer(tmp_path, suffix, options):
+    """Each row is sent to the peer with its called AE title."""
+    path = tmp_path / f"rows{suffix}"
+    rows = [
+        {
+            "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+            "AffectedSOPInstanceUID": f"1.2.{number}",
+            "EventTypeID": 1,
+            "Peer": title,
+            **({"Colour": 1} if options else {}),
+        }
+        for number, title in enumerate(["CT", "MR", "CT"])
+    ]
+    table = pa.Table.from_pylist(rows)
+    if suffix == ".parquet":
+        pq.write_table(table, path)
+    elif suffix == ".arrow":
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+    elif suffix == ".csv":
+        pyarrow.csv.write_csv(table, path)
+    else:
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    with requesters() as found:
+        port = found.listener.port
+        command = [sys.executable, "-m", "fastdimse", "send", *options, str(path), HOST]
+        command += [str(port), "--called-ae", "CT", "--peer", f"{HOST}:{port}:MR"]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert ran.returncode == 0, ran.stderr
+        command[-1] = f"{HOST}:{port}:US"
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert ran.returncode == 2
+        assert "Peer: no peer of this delivery has the name or called AE title 'MR'" in ran.stderr
+        assert len(ran.stderr.splitlines()) == 1
+    assert found.received["MR"] == ["1.2.1"]
+    assert found.received["CT"][:2] == ["1.2.0", "1.2.2"]
+
+
+def test_column_peer_of_several_files(tmp_path):
+    """Structured data sets, and a file without the column, whose rows have no peer."""
+    for name, titles in (("a", ["CT", "MR"]), ("b", ["MR"])):
+        rows = [{**e, "Peer": t} for e, t in zip(numbered(2), titles, strict=False)]
+        (tmp_path / f"{name}.ndjson").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    without = tmp_path / "c" / "c.ndjson"
+    without.parent.mkdir()
+    without.write_text("".join(f"{json.dumps(row)}\n" for row in numbered(1)))
+    with requesters() as found:
+        port = found.listener.port
+        command = [sys.executable, "-m", "fastdimse", "send", str(tmp_path / "a.ndjson")]
+        options = [HOST, str(port), "--called-ae", "CT", "--peer", f"{HOST}:{port}:MR"]
+        ran = subprocess.run(
+            [*command, str(tmp_path / "b.ndjson"), *options],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert ran.returncode == 0, ran.stderr
+        ran = subprocess.run(
+            [*command, str(without), *options],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert ran.returncode == 2, ran.stdout
+    assert found.received["CT"][:1] == ["1.2.0"]
+    assert found.received["MR"][:2] == ["1.2.1", "1.2.0"]
+    # No event without a peer was sent to all.
+    assert sum(map(len, found.received.values())) <= 5

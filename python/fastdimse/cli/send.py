@@ -173,6 +173,9 @@ def send(
     Several files are sent in the given order, and sorted by name in a folder. All columns are
     checked before the first event is sent.
 
+    Each event is sent to all peers. If the rows have a column Peer, each is sent only to the peer
+    with this called AE title (--called-ae, --peer HOST:PORT:AE).
+
     If an association fails, a new one is opened, and events without a response are sent again.
 
     Ctrl-C stops sending, waits for the outstanding responses, releases the associations and exits

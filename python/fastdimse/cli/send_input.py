@@ -16,7 +16,7 @@ from fastdimse import DecodeError, decode_capture, decode_events
 from .errors import InputError
 from .inputs import PIPE, read_input
 from .options import IMPLICIT_VR
-from .row_files.columns import EVENT_COLUMNS, plain_schema
+from .row_files.columns import PEER_COLUMN, SENT_COLUMNS, plain_schema
 from .row_files.find_files import is_several
 from .row_files.formats import P_DATA_SUFFIXES, RowFormat, capture_format, row_format
 from .row_files.read import open_rows
@@ -92,7 +92,7 @@ class EventsToSend:
     Attributes
     ----------
     total : int or None
-        The number of events, if it is known.
+        The number of events for each peer, if it is known.
     omitted : list of str
         The content of the files read so far that is not sent, and the reasons.
     """
@@ -137,16 +137,19 @@ class EventsToSend:
                 else:
                     rows = opened.enter_context(
                         open_rows(
-                            file, self._given, EVENT_COLUMNS, ignore_others=self._ignore_columns
+                            file, self._given, SENT_COLUMNS, ignore_others=self._ignore_columns
                         )
                     )
-                    tables, self.total = [(rows, self._syntax)], rows.total
+                    tables = [(rows, self._syntax)]
+                    # Otherwise each peer gets all rows.
+                    if not isinstance(rows, ArrowRows) or PEER_COLUMN not in rows.schema.names:
+                        self.total = rows.total
                 yield self._parts(file, tables, rows, Counter())
             return
         of_rows = [
             one for one in self._files if not (self._is_stream(one) or self._is_capture(one))
         ]
-        checked = RowFiles(of_rows, self._given, EVENT_COLUMNS, ignore_others=self._ignore_columns)
+        checked = RowFiles(of_rows, self._given, SENT_COLUMNS, ignore_others=self._ignore_columns)
         if len(of_rows) == len(self._files):
             self.total = checked.total
         yield self._all_parts(checked)

@@ -28,6 +28,11 @@ EVENT_COLUMNS = pa.schema(
         ("ErrorID", pa.int64()),
     ]
 )
+PEER_COLUMN = "Peer"
+"""The column with the peer of each row, for `fastdimse send`."""
+
+SENT_COLUMNS = pa.schema([*EVENT_COLUMNS, (PEER_COLUMN, pa.string())])
+
 _OF_CAPTURES = pa.schema(
     [
         ("Time", pa.timestamp("ns", "UTC")),
@@ -69,6 +74,12 @@ def relevant(columns: Any) -> Any:
     return pa.schema([*columns, *others])
 
 
+def known(columns: Any) -> Any:
+    """Return all columns of the files that fastdimse writes, and the other ones of `columns`."""
+    others = [column for column in columns if column.name not in KNOWN_COLUMNS.names]
+    return pa.schema([*KNOWN_COLUMNS, *others])
+
+
 def check_columns(names: list[str], columns: Any, *, ignore_others: bool = False) -> None:
     """Raise `InputError` for an unknown name, or for one of `columns` that occurs more than once.
 
@@ -81,8 +92,9 @@ def check_columns(names: list[str], columns: Any, *, ignore_others: bool = False
     ignore_others : bool, optional
         Whether unknown names are allowed.
     """
+    known_names = known(columns).names
     for name in names:
-        if name not in KNOWN_COLUMNS.names and not ignore_others:
+        if name not in known_names and not ignore_others:
             raise InputError(
                 f"unknown column '{name}' ({accepted(columns)}; --ignore-columns ignores others)"
             )

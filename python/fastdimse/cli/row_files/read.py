@@ -11,7 +11,7 @@ import pyarrow.parquet
 
 from ..errors import InputError
 from ..inputs import open_input
-from .columns import EVENT_COLUMNS, KNOWN_COLUMNS, RAW_COLUMNS, accepted, check_columns, relevant
+from .columns import EVENT_COLUMNS, RAW_COLUMNS, accepted, check_columns, known, relevant
 from .compression import compression_of, decompressed, describe_damage
 from .formats import RowFormat, row_format
 from .read_csv import explain_csv, open_csv
@@ -135,7 +135,7 @@ def _open_parquet(source: BinaryIO, columns: Any, ignore_others: bool) -> ArrowR
     schema, names = file.schema_arrow, None
     if ignore_others:
         check_columns(schema.names, columns, ignore_others=True)
-        schema = pa.schema(field for field in schema if field.name in KNOWN_COLUMNS.names)
+        schema = pa.schema(field for field in schema if field.name in known(columns).names)
         names = schema.names
     batches = file.iter_batches(batch_size=_BATCH_ROWS, columns=names)
     return ArrowRows(schema, batches, file.metadata.num_rows)

@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 
-from .columns import KNOWN_COLUMNS, check_columns
+from .columns import check_columns, known
 from .rows import ArrowRows
 from .text_columns import rows_from_text, text_schema
 
@@ -36,7 +36,7 @@ def open_csv(source: Any, columns: Any, ignore_others: bool) -> ArrowRows:
         read_options=pa.csv.ReadOptions(block_size=_BLOCK_BYTES),
         parse_options=pa.csv.ParseOptions(newlines_in_values=True),
         convert_options=pa.csv.ConvertOptions(
-            column_types=text_schema(KNOWN_COLUMNS),
+            column_types=text_schema(known(columns)),
             # Only an empty cell: pyarrow's default list contains words such as NA and null.
             null_values=[""],
             strings_can_be_null=True,
@@ -45,5 +45,5 @@ def open_csv(source: Any, columns: Any, ignore_others: bool) -> ArrowRows:
     )
     # Before columns are looked up: pyarrow cannot look up a name that occurs twice.
     check_columns(reader.schema.names, columns, ignore_others=ignore_others)
-    names = [name for name in reader.schema.names if name in KNOWN_COLUMNS.names]
-    return rows_from_text(reader.schema, reader, names, KNOWN_COLUMNS)
+    names = [name for name in reader.schema.names if name in known(columns).names]
+    return rows_from_text(reader.schema, reader, names, known(columns))

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from ..errors import InputError
-from .columns import DATA_SETS, KNOWN_COLUMNS, relevant
+from .columns import DATA_SETS, PEER_COLUMN, known, relevant
 from .json_objects import read_objects
 from .rows import ArrowRows, MappedRows
 from .text_columns import rows_from_text, text_schema
@@ -30,7 +30,7 @@ _NOT_NULLABLE = (
     "AffectedSOPInstanceUID",
     "EventTypeID",
 )
-SIGNIFICANT_IF_ABSENT = frozenset((*_NOT_NULLABLE, "Latency"))
+SIGNIFICANT_IF_ABSENT = frozenset((*_NOT_NULLABLE, "Latency", PEER_COLUMN))
 """Columns for which an absent column is not the same as a column of nulls."""
 
 
@@ -120,13 +120,13 @@ def open_ndjson(
         return MappedRows(read_objects(lines, content.keys.intersection(_NOT_NULLABLE)))
     if content.is_empty:
         return ArrowRows(columns, ())
-    blocks = _tables(begin(), KNOWN_COLUMNS, "ignore" if ignore_others else "infer")
+    blocks = _tables(begin(), known(columns), "ignore" if ignore_others else "infer")
     first = next(blocks)
-    added = set(KNOWN_COLUMNS.names).difference(relevant(columns).names)
+    added = set(known(columns).names).difference(relevant(columns).names)
     absent = (content.checked - content.keys) | added
     names = [name for name in first.column_names if name not in absent]
     batches = (batch for block in chain([first], blocks) for batch in block.to_batches())
-    return rows_from_text(first.schema, batches, names, KNOWN_COLUMNS)
+    return rows_from_text(first.schema, batches, names, known(columns))
 
 
 def _blocks_of_lines(source: Any) -> Iterator[tuple[bytes, int]]:
