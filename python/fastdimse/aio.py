@@ -571,6 +571,15 @@ class Delivery(_Threaded):
         super().__init__(executor)
         self.delivery = delivery
 
+    async def _run(self, function: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
+        try:
+            loop = asyncio.get_running_loop()
+            call = loop.run_in_executor(self._executor, lambda: function(*arguments, **options))
+        except RuntimeError:
+            # After `close`: the last outcomes can still be taken.
+            return await asyncio.to_thread(function, *arguments, **options)
+        return await call
+
     def __repr__(self) -> str:
         """Return a description of the delivery."""
         return f"<aio {self.delivery!r}>"
