@@ -254,8 +254,11 @@ class Delivery:
                     # A removed peer of this name may still wait for responses.
                     self._pool.changed.wait_for(lambda: not self._is_sending(number))
                 [added] = self._add([peer])
-            except BaseException:
+            except BaseException as error:
                 self._names.remove(peer)
+                if isinstance(error, OutboxError):
+                    # A closed outbox raises.
+                    self._check_open()
                 raise
         with self._pool.lock:
             if self._pool.is_closing:
