@@ -9,6 +9,7 @@ import pytest
 import fastdimse
 import fastdimse.aio
 import fastdimse.pynetdicom
+import fastdimse.ups
 from fastdimse import events
 
 ROOT = Path(__file__).parent.parent
@@ -22,7 +23,7 @@ PAGES = [
 def docstrings() -> Iterator[tuple[str, str]]:
     """Yield the name and the docstring of each public object with an example."""
     names = [(name, getattr(fastdimse, name)) for name in fastdimse.__all__]
-    for module in (events, fastdimse.aio, fastdimse.pynetdicom):
+    for module in (events, fastdimse.aio, fastdimse.pynetdicom, fastdimse.ups):
         _, _, path = module.__name__.partition(".")
         names += [(f"{path}.{name}", getattr(module, name)) for name in module.__all__]
     for name, item in names:
@@ -62,5 +63,6 @@ def test_every_function_has_an_example():
     verbs = {"encode_events", "encode_batches", "decode_events", "N_EVENT_REPORT", "Rejections"}
     verbs |= {"encode_capture", "decode_capture", "decode_data_sets", "validate_events"}
     verbs |= {"aio.connect", "aio.listen", "pynetdicom.install"}
+    verbs |= {"ups.Subscriptions", "ups.matches"}
     verbs |= {f"events.{name}" for name in events.__all__ if name.islower()}
     assert verbs <= with_example

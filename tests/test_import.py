@@ -32,6 +32,13 @@ def test_imported_modules(name: str) -> None:
         f"print({name!r} in sys.modules)"
     )
     assert run(program) == "False"
+    program = (
+        "import sys; from fastdimse import ups\n"
+        "ups.Subscriptions().add_instance('1.2', {'ProcedureStepState': 'SCHEDULED',"
+        " 'InputReadinessState': 'READY'})\n"
+        f"print({name!r} in sys.modules)"
+    )
+    assert run(program) == "False"
 
 
 def test_table_of_the_standard_is_loaded_on_demand() -> None:

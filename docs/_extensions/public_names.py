@@ -9,9 +9,10 @@ from sphinx.util import logging
 import fastdimse
 import fastdimse.aio
 import fastdimse.pynetdicom
+import fastdimse.ups
 from fastdimse import events
 
-MODULES = [fastdimse, events, fastdimse.aio, fastdimse.pynetdicom]
+MODULES = [fastdimse, events, fastdimse.aio, fastdimse.pynetdicom, fastdimse.ups]
 # A string, and a module that has a separate page.
 EXCEPT = {"fastdimse.__version__", "fastdimse.events"}
 

@@ -12,6 +12,7 @@ events to peers until they respond. :func:`listen` receives events and actions.
 
 The module :mod:`fastdimse.events` lists and creates the events of the standard. Other modules
 must be imported by name: ``fastdimse.aio`` has associations, listeners and deliveries for asyncio,
+``fastdimse.ups`` subscriptions to the events of unified procedure steps,
 ``fastdimse.pynetdicom`` speeds up applications of pynetdicom, and ``fastdimse.polars``,
 ``fastdimse.duckdb``, ``fastdimse.datafusion``, ``fastdimse.ray`` and ``fastdimse.spark`` encode and
 decode messages in these engines.

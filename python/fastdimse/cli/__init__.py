@@ -1,5 +1,5 @@
 """The command line: ``fastdimse encode``, ``decode``, ``validate``, ``send``, ``receive``,
-``echo`` and ``bench``.
+``watch``, ``echo`` and ``bench``.
 
 `app` is the typer application, and `main` runs it. Each command has a module of its name; `options`
 has the options that several commands share, and `exit_codes` the exit codes.
@@ -28,6 +28,7 @@ from .receive import receive
 from .send import send
 from .terminal import error_line
 from .validate import validate
+from .watch import watch
 
 app = typer.Typer(
     name="fastdimse",
@@ -44,7 +45,7 @@ def _help(docstring: str | None) -> str:
     return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(docstring or ""))
 
 
-for _command in (encode, decode, validate, send, receive, echo, bench):
+for _command in (encode, decode, validate, send, receive, watch, echo, bench):
     app.command(help=_help(_command.__doc__))(_command)
 
 

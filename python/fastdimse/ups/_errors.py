@@ -16,7 +16,7 @@ class SubscriptionsError(OSError):
 
 
 class UPSError(Exception):
-    """An SCP refused a request, or sent no response to it.
+    """An SCP refused a request or sent no response to it, or the request cannot be encoded.
 
     Attributes
     ----------

@@ -15,7 +15,6 @@ REQUIRED = ("ProcedureStepState", "InputReadinessState")
 
 _PROGRESS = "ProcedureStepProgressInformationSequence"
 _REPORTED_PROGRESS = (
-    "ProcedureStepProgress",
     "ProcedureStepProgressDescription",
     "ProcedureStepCommunicationsURISequence",
 )
@@ -53,7 +52,8 @@ def events_of_change(uid: str, before: Attributes, after: Attributes) -> list[Ro
     if any(before.get(keyword) != after.get(keyword) for keyword in (_STATIONS, _PERFORMERS)):
         rows.extend(_assigned(uid, after))
     old, new = (_first_item(attributes, _PROGRESS) for attributes in (before, after))
-    if any(old.get(keyword) != new.get(keyword) for keyword in _REPORTED_PROGRESS):
+    is_reported = any(old.get(keyword) != new.get(keyword) for keyword in _REPORTED_PROGRESS)
+    if is_reported or _percent(old) != _percent(new):
         rows.append(
             events.ups_progress_report(
                 uid,
@@ -76,6 +76,15 @@ def _assigned(uid: str, attributes: Attributes) -> Iterator[Row]:
             human_performers=performer.get("HumanPerformerCodeSequence"),
             human_performer_organization=performer.get("HumanPerformerOrganization"),
         )
+
+
+def _percent(progress: Attributes) -> Any:
+    """Return the progress as a number: it can be 40 or 40.0, as DS or as a number."""
+    value = progress.get("ProcedureStepProgress")
+    try:
+        return value if value is None else float(value)
+    except (TypeError, ValueError):
+        return value
 
 
 def _first_item(attributes: Attributes, keyword: str) -> Attributes:

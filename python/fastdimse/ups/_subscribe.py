@@ -55,7 +55,7 @@ def subscribe(
     AssociationError
         If no association can be opened.
     UPSError
-        If the SCP refuses the subscription, or sends no response.
+        If the SCP refuses the subscription or sends no response, or the request cannot be encoded.
     ValueError
         If both `uid` and `filter` are given, or `receiving_ae` is missing.
     """
@@ -141,7 +141,7 @@ def _request(
     outcome = peer.request([action]).to_pydict()
     [status], [reason] = outcome["Status"], outcome["Reason"]
     if status is None:
-        raise UPSError(f"no response to the request: {reason}", None)
+        raise UPSError(f"the request failed: {reason}", None)
     # A Status of another service is reported with its code.
     if status not in set(UPSStatus):
         _raise(status, outcome["StatusName"][0])

@@ -604,7 +604,7 @@ def _put(
     delivery: Any, events: dict[str, tuple[Any, int]], options: dict[str, Any]
 ) -> dict[str, int]:
     """Put events for the AE titles that are peers of a delivery."""
-    titles = {title for peer in delivery.peers for title in (peer.called_ae, peer.name)}
+    titles = {title for peer in delivery.peers for title in (peer.called_ae.strip(" "), peer.name)}
     counts = {}
     for ae_title, (some, count) in events.items():
         if ae_title not in titles:
