@@ -9,12 +9,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pandas
+import polars
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,7 +35,14 @@ from pynetdicom.sop_class import (
 )
 from pynetdicom.status import UNIFIED_PROCEDURE_STEP_SERVICE_CLASS_STATUS as STATUSES
 
+import fastdimse.pynetdicom
 from fastdimse import (
+    Delivery,
+    Listener,
+    Peer,
+    decode_events,
+    encode_events,
+    listen,
     validate_events,
 )
 from fastdimse.ups import (
@@ -102,6 +112,29 @@ class Recorder:
 
     def put(self, events: Any, *, peer: str) -> None:
         self.events += [(peer, event) for event in events]
+
+
+@contextmanager
+def listeners(*titles: str) -> Iterator[tuple[Delivery, Callable[[str, int], list[str]]]]:
+    """A delivery to these AE titles, and the SOP instances of the events that they receive."""
+    found: dict[str, Listener] = {title: listen(0, host="127.0.0.1") for title in titles}
+    peers = [Peer("127.0.0.1", listener.port, called_ae=title) for title, listener in found.items()]
+
+    def received(title: str, count: int) -> list[str]:
+        instances: list[str] = []
+        while len(instances) < count:
+            batch = found[title].receive(timeout=30)
+            assert batch is not None, instances
+            instances += pa.table(batch).column("AffectedSOPInstanceUID").to_pylist()
+        assert found[title].receive(timeout=0.2) is None
+        return instances
+
+    try:
+        with Delivery(peers) as delivery:
+            yield delivery, received
+    finally:
+        for listener in found.values():
+            listener.close()
 
 
 def states(subscriptions: Subscriptions, ae_title: str = AE_TITLE) -> dict[str, bool]:
@@ -591,6 +624,41 @@ def information(rows: list[dict[str, Any]]) -> list[tuple[int, Any]]:
     return [(row["EventTypeID"], row["EventInformation"]) for row in rows]
 
 
+def forms(rows: list[dict[str, Any]]) -> list[Any]:
+    """The same events as rows, primitives, columns and tables."""
+    plain = [{key: row[key] for key in row if key != "EventInformation"} for row in rows]
+    columns = {key: [row[key] for row in plain] for key in plain[0]}
+    return [
+        plain,
+        iter(plain),
+        list(decode_events(encode_events(plain))),
+        columns,
+        {**columns, "AffectedSOPClassUID": plain[0]["AffectedSOPClassUID"]},
+        {key: pa.array(column) for key, column in columns.items()},
+        pa.table(columns),
+        pa.RecordBatch.from_pydict(columns),
+        polars.DataFrame(plain),
+        pandas.DataFrame(plain),
+    ]
+
+
+@pytest.mark.parametrize("form", range(10))
+def test_each_event_is_put_for_its_subscribers(form):
+    with Subscriptions() as subscriptions:
+        rows = []
+        for uid in ("1.2.1", "1.2.2", "1.2.3"):
+            rows += subscriptions.add_instance(uid, STEP)
+        request(subscriptions, SUBSCRIBE, GLOBAL, ae_title="ALL")
+        request(subscriptions, SUBSCRIBE, "1.2.2", ae_title="TWO")
+        request(subscriptions, SUBSCRIBE, "1.2.2", ae_title="UNKNOWN")
+        initial_reports(subscriptions, "TWO", "UNKNOWN")
+        given = forms([rows[2], rows[1], rows[0], rows[1]])[form]
+        with listeners("ALL", "TWO") as (delivery, received):
+            assert subscriptions.put(delivery, given) == {"ALL": 4, "TWO": 2}
+            assert received("ALL", 4) == ["1.2.3", "1.2.2", "1.2.1", "1.2.2"]
+            assert received("TWO", 2) == ["1.2.2", "1.2.2"]
+
+
 CODE = {"CodeValue": "1", "CodingSchemeDesignator": "99LOCAL", "CodeMeaning": "one"}
 PROGRESS = "ProcedureStepProgressInformationSequence"
 
@@ -695,6 +763,19 @@ def provider(subscriptions: Subscriptions, transfer_syntax: str) -> Iterator[int
         server.shutdown()
 
 
+@pytest.fixture(params=["alone", "with install()"])
+def pynetdicom(request):
+    """pynetdicom with its own primitives, and with those of fastdimse."""
+    if request.param == "alone":
+        yield
+        return
+    fastdimse.pynetdicom.install()
+    yield
+    fastdimse.pynetdicom.uninstall()
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR:UserWarning")
+@pytest.mark.usefixtures("pynetdicom")
 @pytest.mark.parametrize("transfer_syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
 def test_requests_of_pynetdicom(transfer_syntax):
     asked = []
@@ -721,13 +802,13 @@ def test_requests_of_pynetdicom(transfer_syntax):
             assert subscriptions.subscribers("1.2.3") == [AE_TITLE]
             assert send(UNSUBSCRIBE, "1.2.3", watch) == 0x0000
             assert subscriptions.subscribers("1.2.3") == []
-            keys = data_set(**VALID, WorklistLabel="C*")
+            keys = data_set(**VALID, WorklistLabel="C*", ProcedureStepState="*")
             assert send(SUBSCRIBE, FILTERED, keys) == 0x0000
             assert subscriptions.to_pydict() == {
                 "ReceivingAE": [AE_TITLE, AE_TITLE],
                 "SOPInstanceUID": ["1.2.3", FILTERED_GLOBAL_SUBSCRIPTION],
                 "DeletionLock": [False, False],
-                "Filter": [None, {"WorklistLabel": "C*"}],
+                "Filter": [None, {"WorklistLabel": "C*", "ProcedureStepState": "*"}],
             }
             assert send(SUSPEND, GLOBAL, watch) == 0x0000
             assert states(subscriptions) == {"1.2.3": False}
@@ -736,6 +817,43 @@ def test_requests_of_pynetdicom(transfer_syntax):
             assert send(SUBSCRIBE, "1.2.3", None) == 0x0114
             association.release()
         assert set(asked[0]) == {"REQUESTER", AE_TITLE, "1.2.3"}
+
+
+# ------------------------------------------------------------ imports
+
+IMPORTERS = """
+import io, threading
+from fastdimse import _data_set, ups
+from fastdimse.ups._attributes import decoded
+from fastdimse.ups._encoding import encode_keys
+encoded = bytes.fromhex("74003412020000004120")
+functions = [
+    lambda: ups.matches({"WorklistLabel": "C*"}, {"WorklistLabel": "C"}),
+    lambda: encode_keys({"WorklistLabel": "C*"}, "1.2.840.10008.1.2"),
+    lambda: decoded(encoded),
+    lambda: _data_set.read(io.BytesIO(encoded), "1.2.840.10008.1.2"),
+]
+barrier = threading.Barrier(len(functions))
+errors = []
+def call(function):
+    barrier.wait()
+    try:
+        function()
+    except Exception as error:
+        errors.append(error)
+threads = [threading.Thread(target=call, args=(function,)) for function in functions]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert not errors, errors
+"""
+
+
+def test_threads_import_pydicom_at_the_same_time():
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", IMPORTERS], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
 
 
 # ----------------------------------------------------------------- the file

@@ -18,13 +18,14 @@ from pynetdicom.sop_class import (
     UPSGlobalSubscriptionInstance,
 )
 
-from fastdimse import AssociationError, Peer, ups
+from fastdimse import AssociationError, Peer, listen, ups
 from orthanc import free_ports
 from processes import Program, running
 from test_command_line import run
 
 TESTS = Path(__file__).parent
 UPS_PROVIDER = TESTS / "ups_provider.py"
+WORKLIST = TESTS.parent / "examples" / "ups_worklist.py"
 HOST = "127.0.0.1"
 SUBSCRIBE, UNSUBSCRIBE, SUSPEND = 3, 4, 5
 GLOBAL, FILTERED = str(UPSGlobalSubscriptionInstance), str(UPSFilteredGlobalSubscriptionInstance)
@@ -89,15 +90,43 @@ REQUESTS = [
         FILTERED,
         {"DeletionLock": "FALSE", "WorklistLabel": "CT*"},
     ),
+    (
+        lambda p: ups.subscribe(
+            p,
+            filter={
+                "ProcedureStepState": "*CHED?LED",
+                "PatientName": "山田*",
+                "StudyInstanceUID": ["1.2", "1.3"],
+                "PatientBirthDate": "19500101-",
+                "ScheduledWorkitemCodeSequence": [{"CodeValue": "1"}],
+                "ScheduledStationNameCodeSequence": [],
+            },
+        ),
+        3,
+        FILTERED,
+        {
+            "DeletionLock": "FALSE",
+            "SpecificCharacterSet": "ISO_IR 192",
+            "ProcedureStepState": "*CHED?LED",
+            "PatientName": "山田*",
+            "StudyInstanceUID": ["1.2", "1.3"],
+            "PatientBirthDate": "19500101-",
+            "ScheduledWorkitemCodeSequence": [data_set(CodeValue="1")],
+            "ScheduledStationNameCodeSequence": [],
+        },
+    ),
     (lambda p: ups.unsubscribe(p), 4, GLOBAL, {}),
     (lambda p: ups.unsubscribe(p, "1.2.3"), 4, "1.2.3", {}),
     (lambda p: ups.suspend(p), 5, GLOBAL, {}),
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR:UserWarning")
+@pytest.mark.parametrize("transfer_syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])
 @pytest.mark.parametrize(("call", "action_type", "uid", "information"), REQUESTS)
-def test_requests(scp, call, action_type, uid, information):
-    assert call(peer_of(scp)) is ups.UPSStatus.SUCCESS
+def test_requests(scp, transfer_syntax, call, action_type, uid, information):
+    peer = peer_of(scp, transfer_syntaxes=[transfer_syntax])
+    assert call(peer) is ups.UPSStatus.SUCCESS
     [(found_type, sop_class, instance, found)] = scp.requests
     assert (found_type, instance) == (action_type, uid)
     assert sop_class == UnifiedProcedureStepPush
@@ -160,6 +189,35 @@ def test_wrong_arguments(scp):
     with pytest.raises(ValueError, match="Nonsense"):
         ups.subscribe(peer, filter={"Nonsense": "1"})
     assert scp.requests == []
+
+
+def test_subscriptions_of_a_listener(tmp_path):
+    step = {"ProcedureStepState": "SCHEDULED", "InputReadinessState": "READY"}
+    with ups.Subscriptions(tmp_path / "ups", receiving_aes={"WATCHER"}) as subscriptions:
+        subscriptions.add_instance("1.2.3", step)
+        with listen(
+            0, host=HOST, action_handler=subscriptions.handle, sop_classes=[ups.WATCH]
+        ) as listener:
+            options: dict[str, Any] = {"role": "scu", "sop_classes": [ups.WATCH]}
+            for transfer_syntax in ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1"):
+                peer = Peer(
+                    HOST,
+                    listener.port,
+                    calling_ae="WATCHER",
+                    transfer_syntaxes=[transfer_syntax],
+                    **options,
+                )
+                ups.subscribe(peer, "1.2.3", deletion_lock=True)
+                assert subscriptions.deletion_locked("1.2.3")
+                ups.unsubscribe(peer)
+                assert subscriptions.subscribers("1.2.3") == []
+                ups.subscribe(peer, filter={"ProcedureStepState": "SCHED*"})
+                assert subscriptions.subscribers("1.2.3") == ["WATCHER"]
+                ups.unsubscribe(peer, "1.2.3")
+            with pytest.raises(ups.UPSError, match="C307"):
+                ups.subscribe(peer, "1.2.4")
+            with pytest.raises(ups.UPSError, match="C308"):
+                ups.subscribe(peer, receiving_ae="STRANGER")
 
 
 # -------------------------------------------------------------------- command
@@ -293,3 +351,100 @@ def test_scp_that_is_not_there():
     done = run("watch", HOST, free_ports(1)[0], "--port", 0)
     assert done.returncode == 1
     assert re.search(r"^fastdimse: error: ANY-SCP@127\.0\.0\.1:\d+: ", done.stderr.decode(), re.M)
+
+
+# -------------------------------------------------------------------- example
+
+
+class Requester:
+    """An SCU of pynetdicom that creates and changes steps."""
+
+    def __init__(self, port: int) -> None:
+        self._ae = AE("REQUESTER")
+        self._ae.requested_contexts = []
+        for sop_class in ("Push", "Pull", "Watch", "Query"):
+            number = {"Push": 1, "Watch": 2, "Pull": 3, "Query": 5}[sop_class]
+            self._ae.add_requested_context(f"1.2.840.10008.5.1.4.34.6.{number}")
+        self._association = self._ae.associate(HOST, port)
+        assert self._association.is_established
+
+    def create(self, uid: str, **attributes: Any) -> int:
+        step = data_set(ProcedureStepState="SCHEDULED", InputReadinessState="READY", **attributes)
+        status, _ = self._association.send_n_create(step, UnifiedProcedureStepPush, uid)
+        return int(status.Status)
+
+    def act(self, action_type: int, uid: str, **attributes: Any) -> int:
+        status, _ = self._association.send_n_action(
+            data_set(**attributes), action_type, UnifiedProcedureStepPush, uid
+        )
+        return int(status.Status)
+
+    def change(self, uid: str, **attributes: Any) -> int:
+        status, _ = self._association.send_n_set(
+            data_set(**attributes),
+            UnifiedProcedureStepPush,
+            uid,
+            meta_uid="1.2.840.10008.5.1.4.34.6.3",
+        )
+        return int(status.Status)
+
+    def find(self, **keys: Any) -> list[Dataset]:
+        responses = self._association.send_c_find(data_set(**keys), "1.2.840.10008.5.1.4.34.6.5")
+        return [found for status, found in responses if status.Status == 0xFF00]
+
+    def get(self, uid: str) -> Dataset:
+        _, found = self._association.send_n_get([], UnifiedProcedureStepPush, uid)
+        return found
+
+    def release(self) -> None:
+        self._association.release()
+
+
+def test_worklist_and_watcher(tmp_path):
+    port, listen_port = free_ports(2)
+    words = (tmp_path, "--port", port, "--peer", "WATCHER", HOST, listen_port)
+    watch = ("fastdimse", "watch", HOST, port, "--host", HOST, "--port", listen_port)
+    filters = ("--filter", "WorklistLabel=CT*", "--deletion-lock")
+    with running(WORKLIST, *words) as worklist:
+        assert worklist.find("listens on", "stdout")
+        requester = Requester(port)
+        assert requester.create("1.2.1", WorklistLabel="CT 1") == 0x0000
+        assert requester.create("1.2.1", WorklistLabel="CT 1") == 0x0111
+        assert requester.create("1.2.2", WorklistLabel="MR 1") == 0x0000
+        with running(Path("-m"), *watch, *filters) as watcher:
+            # The SCP Status Change was due since the start.
+            assert shown(watcher.line()) == (
+                f"{GLOBAL}  SCP Status Change  RESTARTED, WARM START, WARM START"
+            )
+            assert shown(watcher.line()) == "1.2.1  UPS State Report  SCHEDULED, READY"
+            assert requester.create("1.2.3", WorklistLabel="CT 2") == 0x0000
+            assert shown(watcher.line()) == "1.2.3  UPS State Report  SCHEDULED, READY"
+            claim = {"ProcedureStepState": "IN PROGRESS", "TransactionUID": "1.2.77"}
+            assert requester.act(1, "1.2.3", **claim) == 0x0000
+            assert shown(watcher.line()) == "1.2.3  UPS State Report  IN PROGRESS, READY"
+            assert requester.act(1, "1.2.3", **claim) == 0xC302
+            progress = [data_set(ProcedureStepProgress="40")]
+            changes: dict[str, Any] = {"ProcedureStepProgressInformationSequence": progress}
+            assert requester.change("1.2.3", **changes) == 0xC301
+            assert requester.change("1.2.3", TransactionUID="1.2.77", **changes) == 0x0000
+            assert shown(watcher.line()) == "1.2.3  UPS Progress Report  40 %"
+            assert requester.act(2, "1.2.3", ReasonForCancellation="gone") == 0x0000
+            assert shown(watcher.line()) == "1.2.3  UPS Cancel Requested  REQUESTER, gone"
+            found = requester.find(WorklistLabel="CT*", ProcedureStepState="IN PROGRESS")
+            assert [step.WorklistLabel for step in found] == ["CT 2"]
+            assert "TransactionUID" not in requester.get("1.2.3")
+            # Nothing is lost when the worklist is killed.
+            worklist.send_signal(signal.SIGKILL)
+            worklist.ended()
+            with running(WORKLIST, *words) as again:
+                assert again.find("listens on", "stdout")
+                assert "SCP Status Change" in watcher.line()
+                requester = Requester(port)
+                done = {**claim, "ProcedureStepState": "COMPLETED"}
+                assert requester.act(1, "1.2.3", **done) == 0x0000
+                assert shown(watcher.line()) == "1.2.3  UPS State Report  COMPLETED, READY"
+                requester.release()
+                watcher.send_signal(signal.SIGINT)
+                assert watcher.ended() == 0
+                again.send_signal(signal.SIGTERM)
+                assert again.ended() == 0

@@ -9,6 +9,8 @@ import base64
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from fastdimse._pydicom import load as load_pydicom
+
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
@@ -22,6 +24,7 @@ def of_dataset(dataset: Any) -> dict[str, Any]:
 
 def read(stream: BinaryIO, transfer_syntax: str) -> "Dataset":
     """Return an encoded data set as a ``pydicom.Dataset``."""
+    load_pydicom()
     from pydicom.filereader import read_dataset
 
     return read_dataset(stream, transfer_syntax == IMPLICIT_VR, True)

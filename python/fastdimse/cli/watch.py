@@ -11,6 +11,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from fastdimse import AssociationError, Listener, Peer, events, listen, ups
+from fastdimse._pydicom import load as load_pydicom
 
 from .errors import InputError, invalid_options
 from .exit_codes import ExitCode
@@ -125,6 +126,8 @@ def watch(
 
     Example: fastdimse watch worklist.example.org 11112 --called-ae WORKLIST
     """
+    # The handler's threads need it.
+    load_pydicom()
     if steps and filters:
         raise InputError("--ups and --filter cannot be combined")
     keys = _matching_keys(filters) if filters else None

@@ -5,6 +5,7 @@ from io import BytesIO
 from typing import Any, TypeAlias
 
 from fastdimse._data_set import of_dataset
+from fastdimse._pydicom import load as load_pydicom
 
 Attributes: TypeAlias = dict[str, Any]
 """Values by keyword: text, numbers, lists of these, or lists of items."""
@@ -67,7 +68,7 @@ def decoded(encoded: Any, transfer_syntax: str = IMPLICIT_VR) -> Attributes:
     transfer_syntax : str, default "1.2.840.10008.1.2"
         UID of its transfer syntax.
     """
-    # pydicom takes longer to import than this package.
+    load_pydicom()
     from pydicom.filereader import read_dataset
     from pydicom.uid import UID
 

@@ -6,6 +6,8 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
+from fastdimse._pydicom import load as load_pydicom
+
 from ._attributes import Attributes, attributes_of
 
 # Attributes of the Action Information that are not matching keys. The time zone is used for the
@@ -139,7 +141,7 @@ def _vr(keyword: str) -> str:
     _, separator, vr = keyword.partition(":")
     if separator:
         return vr
-    # pydicom takes longer to import than this package.
+    load_pydicom()
     from pydicom.datadict import dictionary_VR
 
     try:

@@ -8,6 +8,9 @@ PUSH = "1.2.840.10008.5.1.4.34.6.1"
 WATCH = "1.2.840.10008.5.1.4.34.6.2"
 """UPS Watch: the SOP class of associations on which an SCU subscribes."""
 
+PULL = "1.2.840.10008.5.1.4.34.6.3"
+"""UPS Pull: the SOP class of associations on which a performer claims a UPS."""
+
 EVENT = "1.2.840.10008.5.1.4.34.6.4"
 """UPS Event: the SOP class of associations on which the SCP reports."""
 

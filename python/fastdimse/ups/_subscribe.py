@@ -5,11 +5,15 @@ from typing import Any, NoReturn
 
 from fastdimse import Association, Peer
 
+from ._attributes import IMPLICIT_VR
+from ._encoding import encode_keys
 from ._errors import UPSError
 from ._standard import (
     FILTERED_GLOBAL_SUBSCRIPTION,
     GLOBAL_SUBSCRIPTION,
+    PULL,
     PUSH,
+    WATCH,
     ActionType,
     UPSStatus,
 )
@@ -36,8 +40,8 @@ def subscribe(
     uid : str, optional
         SOP Instance UID of the UPS. By default all present and future UPS.
     filter : Mapping, optional
-        Matching keys, as for C-FIND: attributes by keyword. Only present and future UPS that match
-        are included.
+        Matching keys, as for C-FIND: attributes by keyword, with wild cards and ranges. Only
+        present and future UPS that match are included.
     deletion_lock : bool, default False
         Whether to request that the SCP keeps each UPS until this subscription ends. The watcher
         must then unsubscribe when it has read the final state of a UPS.
@@ -132,13 +136,17 @@ def _request(
             return _request(association, kind, uid, information, receiver)
     if receiving_ae is None:
         raise ValueError("receiving_ae is required for requests on an association")
+    transfer_syntax = _transfer_syntax(peer)
+    attributes = {**information, "ReceivingAE": receiving_ae}
     action = {
         "RequestedSOPClassUID": PUSH,
         "RequestedSOPInstanceUID": uid,
         "ActionTypeID": int(kind),
-        "ActionInformation": {**information, "ReceivingAE": receiving_ae},
+        "ActionInformation": attributes
+        if uid != FILTERED_GLOBAL_SUBSCRIPTION
+        else encode_keys(attributes, transfer_syntax),
     }
-    outcome = peer.request([action]).to_pydict()
+    outcome = peer.request([action], transfer_syntax=transfer_syntax).to_pydict()
     [status], [reason] = outcome["Status"], outcome["Reason"]
     if status is None:
         raise UPSError(f"the request failed: {reason}", None)
@@ -149,6 +157,12 @@ def _request(
     if found not in (UPSStatus.SUCCESS, UPSStatus.DELETION_LOCK_NOT_GRANTED):
         _raise(status, f"0x{status:04X} {found.meaning}")
     return found
+
+
+def _transfer_syntax(association: Association) -> str:
+    """Return the transfer syntax of the presentation context for actions of UPS."""
+    accepted = association.transfer_syntaxes
+    return next((accepted[uid] for uid in (WATCH, PUSH, PULL) if uid in accepted), IMPLICIT_VR)
 
 
 def _raise(status: int, description: str) -> NoReturn:
