@@ -38,7 +38,7 @@ TESTS = Path(__file__).parent
 EXAMPLES = TESTS.parent / "examples"
 PLAIN_PEER = TESTS / "plain_peer.py"
 UPS_PROVIDER = TESTS / "ups_provider.py"
-NAMES = ["storage_commitment_provider", "event_listener", "ups_watcher"]
+NAMES = ["storage_commitment_provider", "event_listener", "ups_watcher", "ups_worklist"]
 ENDS = [signal.SIGINT, signal.SIGTERM]
 
 

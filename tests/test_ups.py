@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from io import BytesIO
@@ -78,8 +79,11 @@ def n_action(
 
 def data_set(**attributes: Any) -> Dataset:
     dataset = Dataset()
-    for keyword, value in attributes.items():
-        setattr(dataset, keyword, value)
+    with warnings.catch_warnings():
+        # Of values that are not valid.
+        warnings.simplefilter("ignore")
+        for keyword, value in attributes.items():
+            setattr(dataset, keyword, value)
     return dataset
 
 
@@ -102,13 +106,14 @@ def request(
 class Recorder:
     """Records the events that are put, for the many tests that need no association."""
 
-    class Peer:
-        def __init__(self, title: str) -> None:
-            self.called_ae = self.name = title
-
     def __init__(self, *titles: str) -> None:
-        self.peers = [self.Peer(title) for title in titles]
+        self._titles = titles
         self.events: list[tuple[str, dict[str, Any]]] = []
+
+    def find_peer(self, title: str) -> str:
+        if title not in self._titles:
+            raise ValueError(title)
+        return title
 
     def put(self, events: Any, *, peer: str) -> None:
         self.events += [(peer, event) for event in events]
@@ -643,7 +648,7 @@ def forms(rows: list[dict[str, Any]]) -> list[Any]:
 
 
 @pytest.mark.parametrize("form", range(10))
-def test_each_event_is_put_for_its_subscribers(form):
+def test_each_event_is_put_for_its_subscribers(form, caplog):
     with Subscriptions() as subscriptions:
         rows = []
         for uid in ("1.2.1", "1.2.2", "1.2.3"):
@@ -657,6 +662,8 @@ def test_each_event_is_put_for_its_subscribers(form):
             assert subscriptions.put(delivery, given) == {"ALL": 4, "TWO": 2}
             assert received("ALL", 4) == ["1.2.3", "1.2.2", "1.2.1", "1.2.2"]
             assert received("TWO", 2) == ["1.2.2", "1.2.2"]
+        [text] = [one.getMessage() for one in caplog.records if "put" in one.getMessage()]
+        assert text.startswith("2 UPS events for UNKNOWN were not put: ")
 
 
 CODE = {"CodeValue": "1", "CodingSchemeDesignator": "99LOCAL", "CodeMeaning": "one"}

@@ -288,6 +288,19 @@ def test_watch_all(end):
         assert watcher.ended() == 0
 
 
+def test_subscribes_again_after_a_cold_start():
+    with watched() as (scp, watcher):
+        subscription(scp, SUBSCRIBE, GLOBAL, DeletionLock="FALSE")
+        change = {
+            "SCPStatus": "RESTARTED",
+            "SubscriptionListStatus": "COLD START",
+            "UnifiedProcedureStepListStatus": "COLD START",
+        }
+        assert report(scp, STEPS[1], 4, **change) == [0]
+        assert watcher.find("the SCP has lost its subscriptions: subscribing again")
+        subscription(scp, SUBSCRIBE, GLOBAL, DeletionLock="FALSE")
+
+
 def test_watch_two_steps_as_json():
     options = ("--ups", STEPS[0], "--ups", STEPS[1], "--deletion-lock", "--json")
     with watched(*options, "--stop-after", 3) as (scp, watcher):

@@ -42,6 +42,8 @@ _NO_SUCH_EVENT_TYPE = 0x0113
 _INVALID_ARGUMENT_VALUE = 0x0115
 # Seconds between two looks at signals.
 _INTERVAL = 0.1
+# Seconds without an event after which an association is aborted: an SCP can keep it open.
+_IDLE_SECONDS = 3600.0
 # Seconds that the SCP has, after the last response, to release its associations.
 _RELEASE_SECONDS = 2.0
 
@@ -162,6 +164,7 @@ def watch(
                 host=listen_host,
                 event_handler=_Handler(received).respond,
                 sop_classes=[ups.EVENT],
+                idle_timeout=_IDLE_SECONDS,
                 tls=server_tls(None if certificate is None else ca, certificate, key),
             )
         with listener:
@@ -171,12 +174,17 @@ def watch(
             try:
                 is_complete = subscription.begin()
                 if is_complete:
-                    _print_events(received, show, stop_after, is_signalled)
+                    for event in _events(received, stop_after, is_signalled):
+                        print(show(event), flush=True)
+                        if _has_lost_subscriptions(event.information):
+                            note("the SCP has lost its subscriptions: subscribing again")
+                            subscription.begin()
             finally:
                 is_ended = subscription.end()
                 _wait_for_release(listener)
             if is_complete and stop_after is None:
-                _print_events(received, show, received.qsize(), lambda: False)
+                for event in _events(received, received.qsize(), lambda: False):
+                    print(show(event), flush=True)
     if not (is_complete and is_ended):
         raise typer.Exit(ExitCode.INCOMPLETE)
 
@@ -217,6 +225,7 @@ class _Subscription:
 
     def begin(self) -> bool:
         """Subscribe, and return whether all subscriptions were accepted."""
+        self._subscribed.clear()
         with _Failures(self._peer) as failures, self._peer.connect() as association:
             for uid in self._steps:
                 with invalid_options():
@@ -302,21 +311,29 @@ class _Handler:
         return _SUCCESS
 
 
-def _print_events(
+def _events(
     received: "queue.SimpleQueue[_Event]",
-    show: Callable[[_Event], str],
     count: int | None,
     is_signalled: Callable[[], bool],
-) -> None:
-    """Print events until a signal was received, or `count` of them were printed."""
-    printed = 0
-    while printed != count and not is_signalled():
+) -> Iterator[_Event]:
+    """Yield events until a signal was received, or `count` of them were yielded."""
+    yielded = 0
+    while yielded != count and not is_signalled():
         try:
             event = received.get(timeout=_INTERVAL)
         except queue.Empty:
             continue
-        print(show(event), flush=True)
-        printed += 1
+        yield event
+        yielded += 1
+
+
+def _has_lost_subscriptions(information: dict[str, Any]) -> bool:
+    """Return whether an event is an SCP Status Change after a cold start (PS3.4 CC.2.4.2).
+
+    CC.2.4.3 has two spellings: COLD START and COLD STARTED.
+    """
+    status = _text(information.get("SubscriptionListStatus"))
+    return information.get("SCPStatus") == "RESTARTED" and status.startswith("COLD")
 
 
 def _wait_for_release(listener: Listener) -> None:

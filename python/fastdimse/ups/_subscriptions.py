@@ -604,14 +604,13 @@ def _put(
     delivery: Any, events: dict[str, tuple[Any, int]], options: dict[str, Any]
 ) -> dict[str, int]:
     """Put events for the AE titles that are peers of a delivery."""
-    titles = {title for peer in delivery.peers for title in (peer.called_ae.strip(" "), peer.name)}
     counts = {}
     for ae_title, (some, count) in events.items():
-        if ae_title not in titles:
-            _LOG.warning(
-                "%d UPS events for %s were not put: the delivery has no such peer", count, ae_title
-            )
+        try:
+            peer = delivery.find_peer(ae_title)
+        except ValueError as error:
+            _LOG.warning("%d UPS events for %s were not put: %s", count, ae_title, error)
             continue
-        delivery.put(some, peer=ae_title, **options)
+        delivery.put(some, peer=peer, **options)
         counts[ae_title] = count
     return counts
