@@ -505,6 +505,88 @@ def test_ranges_of_dates_are_ordered_as_text(first, last, value):
         assert matches({"StudyDate": key}, {"StudyDate": value}) is expected
 
 
+KEYWORDS = st.sampled_from(
+    [
+        "ReceivingAE",
+        "DeletionLock",
+        "WorklistLabel",
+        "PatientName",
+        "StudyInstanceUID",
+        "PatientBirthDate",
+        "PatientBirthTime",
+        START,
+        "TimezoneOffsetFromUTC",
+        "PatientWeight",
+        "NumberOfFrames",
+        "ScheduledWorkitemCodeSequence",
+        "PixelData",
+        "NoSuchKeyword",
+        "00091001:LO",
+        "00091002:DT",
+        "00091003:US",
+        "00091004:SQ",
+        "",
+    ]
+)
+VALUES = st.recursive(
+    st.none()
+    | st.text("0123456789-+.:*?^=\\ aT\0é", max_size=12)
+    | st.sampled_from(["WATCHER", "TRUE", "+0100", "20200101-0100", "99991231-", "-0001"])
+    | st.integers()
+    | st.floats()
+    | st.binary(max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYWORDS, inner, max_size=3),
+    max_leaves=6,
+)
+ATTRIBUTES = st.dictionaries(KEYWORDS, VALUES, max_size=5)
+RESPONSES = {0x0000, 0x0114, 0x0115}
+
+
+@settings(max_examples=300, deadline=None)
+@given(ATTRIBUTES, ATTRIBUTES)
+def test_no_request_stops_the_worklist(keys, attributes):
+    with Subscriptions() as subscriptions:
+        subscriptions.add_instance("1.2.3", {**attributes, **STEP})
+        action = n_action(SUBSCRIBE, FILTERED)
+        information = {**keys, "ReceivingAE": AE_TITLE, "DeletionLock": "TRUE"}
+        assert subscriptions.apply(action, calling_ae="X", attributes=keys) in RESPONSES
+        status = subscriptions.apply(action, calling_ae="X", attributes=information)
+        assert status in RESPONSES
+        subscriptions.add_instance("1.2.4", {**attributes, **STEP})
+        subscriptions.change_instance("1.2.4", {**attributes, **STEP})
+        initial_reports(subscriptions)
+
+
+def test_filter_with_too_many_nested_sequences():
+    for depth, expected in ((16, 0x0000), (17, 0x0115), (2000, 0x0115)):
+        keys: Any = {"CodeValue": "1"}
+        for _ in range(depth):
+            keys = {"ScheduledWorkitemCodeSequence": [keys]}
+        with Subscriptions() as subscriptions:
+            subscriptions.add_instance("1.2.3", STEP)
+            action = n_action(SUBSCRIBE, FILTERED)
+            information = {**VALID, **keys}
+            status = subscriptions.apply(action, calling_ae="X", attributes=information)
+            assert status == expected
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=40), st.sampled_from([FILTERED, GLOBAL]), st.booleans())
+def test_any_bytes_as_action_information(encoded, uid, is_appended):
+    valid = n_action(SUBSCRIBE, uid, **VALID)
+    assert valid.ActionInformation is not None
+    whole = valid.ActionInformation.getvalue() + encoded if is_appended else encoded
+    with Subscriptions() as subscriptions:
+        for action in (valid, N_ACTION(), fastdimse.N_ACTION()):
+            action.RequestedSOPClassUID = UnifiedProcedureStepPush
+            action.RequestedSOPInstanceUID = uid
+            action.ActionTypeID = SUBSCRIBE
+            action.ActionInformation = BytesIO(whole)
+            assert subscriptions.apply(action, calling_ae="X") in RESPONSES
+        subscriptions.add_instance("1.2.4", STEP)
+
+
 # -------------------------------------------------------- a plain model
 
 TITLES = ["A", "B", "C"]

@@ -14,6 +14,9 @@ from ._attributes import Attributes, attributes_of
 # keys that are date times.
 _NOT_KEYS = {"ReceivingAE", "DeletionLock", "SpecificCharacterSet", "TimezoneOffsetFromUTC"}
 
+# Maximum number of nested sequences in matching keys. Those of a UPS have at most five.
+_MAX_DEPTH = 16
+
 _TEXT_VRS = {"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"}
 _MOMENT_VRS = {"DA", "TM", "DT"}
 _NUMBER_VRS = {"DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV"}
@@ -36,8 +39,10 @@ def filter_of(attributes: Attributes) -> Attributes:
     return keys if zone is None else {**keys, "TimezoneOffsetFromUTC": zone}
 
 
-def check_keys(keys: Attributes) -> None:
+def check_keys(keys: Attributes, depth: int = 0) -> None:
     """Raise ValueError if a matching key has a value that no attribute can match."""
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"matching keys must not have more than {_MAX_DEPTH} nested sequences")
     zone = keys.get("TimezoneOffsetFromUTC")
     for keyword, value in matching_keys(keys).items():
         vr = _vr(keyword)
@@ -45,9 +50,9 @@ def check_keys(keys: Attributes) -> None:
             if len(value) > 1:
                 raise ValueError(f"{keyword}: a matching key must have one item, not {len(value)}")
             for item in value:
-                check_keys(item)
+                check_keys(item, depth + 1)
         elif isinstance(value, dict):
-            check_keys(value)
+            check_keys(value, depth + 1)
         elif vr in _MOMENT_VRS:
             for one in _values(value):
                 _range(vr, str(one), zone)
