@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
@@ -18,7 +19,8 @@ from pynetdicom.sop_class import (
     UPSGlobalSubscriptionInstance,
 )
 
-from fastdimse import AssociationError, Peer, listen, ups
+from associations import until
+from fastdimse import TLS, AssociationError, Delivery, Peer, listen, ups
 from orthanc import free_ports
 from processes import Program, running
 from test_command_line import run
@@ -342,6 +344,47 @@ def test_watcher_without_an_address():
 def test_watcher_without_a_lock():
     with watched("--deletion-lock", locks=False) as (_, watcher):
         assert watcher.find("all UPS: subscribed, but the deletion lock was not granted")
+
+
+def test_both_connections_with_tls(tmp_path):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    made = authority.issue_cert("localhost")
+    certificate = b"".join(pem.bytes() for pem in made.cert_chain_pems)
+    (tmp_path / "certificate.pem").write_bytes(certificate)
+    made.private_key_pem.write_to_path(tmp_path / "key.pem")
+    tls = TLS(
+        ca=tmp_path / "ca.pem",
+        certificate=tmp_path / "certificate.pem",
+        key=tmp_path / "key.pem",
+    )
+    [port] = free_ports(1)
+    options = [
+        word
+        for name in ("ca", "certificate", "key")
+        for word in (f"--{name}", tmp_path / f"{name}.pem")
+    ]
+    watcher_peer = Peer("localhost", port, called_ae="WATCHER", sop_classes=[ups.EVENT], tls=tls)
+    step = {"ProcedureStepState": "SCHEDULED", "InputReadinessState": "READY"}
+    subscriptions = ups.Subscriptions()
+    with (
+        listen(
+            0,
+            host=HOST,
+            action_handler=subscriptions.handle,
+            sop_classes=[ups.WATCH],
+            tls=tls,
+        ) as listener,
+        Delivery([watcher_peer]) as delivery,
+    ):
+        words = ("watch", "localhost", listener.port, "--host", HOST, "--port", port)
+        with running(Path("-m"), "fastdimse", *words, *options) as watcher:
+            until(lambda: subscriptions.subscribers(GLOBAL) == ["WATCHER"])
+            subscriptions.put(delivery, subscriptions.add_instance("1.2.3", step))
+            assert "1.2.3  UPS State Report  SCHEDULED, READY" in watcher.line()
+            watcher.send_signal(signal.SIGTERM)
+            assert watcher.ended() == 0
+        assert subscriptions.subscribers(GLOBAL) == []
 
 
 @pytest.mark.parametrize(
