@@ -145,6 +145,18 @@ impl Field {
         }
     }
 
+    /// The field of actions with the meaning of this field of events.
+    pub fn with_meaning_in_actions(self) -> Self {
+        match self {
+            Self::AffectedSOPClassUID => Self::RequestedSOPClassUID,
+            Self::AffectedSOPInstanceUID => Self::RequestedSOPInstanceUID,
+            Self::EventTypeID => Self::ActionTypeID,
+            Self::EventInformation => Self::ActionInformation,
+            Self::EventReply => Self::ActionReply,
+            other => other,
+        }
+    }
+
     /// Whether the field has text.
     pub fn is_text(self) -> bool {
         matches!(

@@ -30,6 +30,19 @@ pub fn schema(layout: Layout) -> SchemaRef {
     Arc::new(Schema::new(columns.to_vec()))
 }
 
+/// A batch of decoded actions with the names of their fields.
+pub fn columns_of_actions(batch: &RecordBatch) -> RecordBatch {
+    let schema = batch.schema();
+    let columns = schema.fields().iter().map(|column| {
+        match Field::from_keyword(column.name()).map(Field::with_meaning_in_actions) {
+            Some(field) => Arc::new(column.as_ref().clone().with_name(field.keyword())),
+            None => column.clone(),
+        }
+    });
+    let schema = Arc::new(Schema::new(columns.collect::<Vec<_>>()));
+    RecordBatch::try_new(schema, batch.columns().to_vec()).expect("only names changed")
+}
+
 /// The fields that are numbers in columns.
 const NUMBERS: [Field; 6] = [
     Field::MessageID,

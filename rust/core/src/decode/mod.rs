@@ -21,5 +21,5 @@ pub use chunks::ChunkDecoder;
 pub use data_sets::{Structure, StructuredEvents, decode_structured};
 pub use layout::Layout;
 pub use messages::{DecodedMessages, decode_messages, messages_schema};
-pub use stream::{DecodeOptions, Decoded, check_uids, decode, decode_in_threads};
+pub use stream::{DecodeOptions, Decoded, check_uids, decode, decode_actions, decode_in_threads};
 pub use views::plain;

@@ -24,7 +24,7 @@ use crate::decode::row::{Origin, Row, Span};
 use crate::decode::sink::EventSink;
 use crate::decode::views::LONGEST;
 use crate::excerpt::excerpt;
-use crate::field::Field;
+use crate::field::{Field, Kind};
 use crate::options::{Framing, OnInvalid};
 use crate::pdu::read::{Item, NAMES, Pdus, Pdv};
 use crate::rejection::{Reason, Rejection};
@@ -123,6 +123,24 @@ pub fn decode_rest(
     match options.layout {
         Layout::Plain => decode_to(read::<Plain>(stream, options, threads, before)),
         Layout::Views => decode_to(read::<Views>(stream, options, threads, before)),
+    }
+}
+
+/// Decodes the N-ACTION messages of a stream of PDUs, and counts N-EVENT-REPORT messages as other
+/// messages. Each field is in the column of the field of events with the same meaning:
+/// [`columns_of_actions`](crate::decode::columns::columns_of_actions) gives the columns their names.
+pub fn decode_actions(stream: &Buffer, on_invalid: OnInvalid, layout: Layout) -> Decoded {
+    fn decode_to<L: CellLayout>(stream: &Buffer, on_invalid: OnInvalid) -> Decoded {
+        let columns = DecodedColumns::<L>::new(stream, Vec::new());
+        let mut decoder = Decoder::new(stream, on_invalid, 0..stream.len(), columns);
+        decoder.actions = true;
+        decoder.read_pdus();
+        decoder.end_stream();
+        decoder.finish()
+    }
+    match layout {
+        Layout::Plain => decode_to::<Plain>(stream, on_invalid),
+        Layout::Views => decode_to::<Views>(stream, on_invalid),
     }
 }
 
@@ -267,6 +285,8 @@ pub struct Decoder<'a, S> {
     /// The offset of the next PDU.
     at: usize,
     on_invalid: OnInvalid,
+    /// Whether the rows are N-ACTION messages.
+    actions: bool,
     state: DecoderState,
     sink: S,
     rejected: Vec<Rejection>,
@@ -283,6 +303,7 @@ impl<'a, S: EventSink> Decoder<'a, S> {
             at: part.start,
             part,
             on_invalid,
+            actions: false,
             state: DecoderState::Idle,
             sink,
             rejected: Vec::new(),
@@ -303,7 +324,7 @@ impl<'a, S: EventSink> Decoder<'a, S> {
         while !self.stopped() {
             if let Some(at) = pdus.next_at() {
                 self.at = at;
-                if self.is_between_messages() {
+                if self.is_between_messages() && !self.actions {
                     self.read_complete_messages(stream);
                     pdus.continue_at(self.at);
                     if self.at >= self.part.end {
@@ -421,7 +442,7 @@ impl<'a, S: EventSink> Decoder<'a, S> {
     }
 
     fn end_command(&mut self, begin: usize, span: Span, context_id: u8) -> Result<(), Rejection> {
-        let usual = if span.is_joined() {
+        let usual = if span.is_joined() || self.actions {
             None
         } else {
             complete_message::read_command_set(self.stream, span, begin, context_id)
@@ -454,23 +475,23 @@ impl<'a, S: EventSink> Decoder<'a, S> {
         };
         let message = CommandSet::read(bytes).map_err(place)?;
         let data_set = message.data_set();
-        let row = match &message {
-            Message::Event { command_set, .. } => {
-                check_uids(command_set).map_err(place)?;
-                let mut row = Row::new(command_set.kind, begin, context_id);
-                let texts = set_fields(&mut row, command_set, bytes, span);
-                for (field, text) in texts {
-                    let text = self.sink.text(text);
-                    row.set_text(field, text);
-                }
-                Some(row)
-            }
+        let command_set = match &message {
+            Message::Event { command_set, .. } if !self.actions => *command_set,
+            Message::Action { command_set, .. } if self.actions => *command_set,
             other => {
                 *self.skipped.entry(other.name()).or_default() += 1;
-                None
+                return Ok((None, data_set));
             }
         };
-        Ok((row, data_set))
+        check_uids(&command_set).map_err(place)?;
+        let command_set = if self.actions { as_event(&command_set) } else { command_set };
+        let mut row = Row::new(command_set.kind, begin, context_id);
+        let texts = set_fields(&mut row, &command_set, bytes, span);
+        for (field, text) in texts {
+            let text = self.sink.text(text);
+            row.set_text(field, text);
+        }
+        Ok((Some(row), data_set))
     }
 
     fn read_data_set(&mut self, mut partial: Partial, pdv: &Pdv<'_>) {
@@ -582,6 +603,28 @@ impl<L: CellLayout> PartDecoder<'_, L> {
     }
 }
 
+/// The fields of an action as the fields of events with the same meaning. A response identifies the
+/// SOP instance by *Affected SOP Class UID* and *Affected SOP Instance UID* (PS3.7 10.1.4.1).
+fn as_event<'a>(action: &CommandSet<'a>) -> CommandSet<'a> {
+    let is_response = action.kind.is_response();
+    let kind = if is_response { Kind::Response } else { Kind::Request };
+    let mut event = CommandSet::new(kind, action.data_set);
+    for field in [Field::MessageID, Field::MessageIDBeingRespondedTo, Field::Status] {
+        event.set(field, action.get(field));
+    }
+    for field in [Field::ErrorComment, Field::ErrorID] {
+        event.set(field, action.get(field));
+    }
+    event.set(Field::EventTypeID, action.get(Field::ActionTypeID));
+    let uids = match is_response {
+        true => [Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID],
+        false => [Field::RequestedSOPClassUID, Field::RequestedSOPInstanceUID],
+    };
+    event.set(Field::AffectedSOPClassUID, action.get(uids[0]));
+    event.set(Field::AffectedSOPInstanceUID, action.get(uids[1]));
+    event
+}
+
 /// Sets the numbers of `command_set`, and returns its texts. It was read from `bytes` at `span`.
 fn set_fields(
     row: &mut Row,
@@ -644,14 +687,15 @@ fn command_set_len(rest: &[u8]) -> Result<usize, Rejection> {
 mod tests {
     use arrow_array::Array;
     use arrow_array::cast::AsArray;
+    use arrow_array::types::Int32Type;
     use proptest::prelude::*;
 
     use super::*;
     use crate::command_set::Value;
+    use crate::decode::columns::columns_of_actions;
     use crate::decode::views::plain;
     use crate::encode::{Options, encode};
     use crate::event_columns::EventColumns;
-    use crate::field::Kind;
     use crate::pdu::write::{MaxPduLength, write_message};
 
     fn message(kind: Kind, id: u16, data_set: &[u8], max: i128) -> Vec<u8> {
@@ -780,6 +824,43 @@ mod tests {
             prop_assert_eq!(one.offsets, several.offsets);
             prop_assert_eq!(one.rejected, several.rejected);
             prop_assert_eq!(one.skipped, several.skipped);
+        }
+    }
+
+    #[test]
+    fn actions_are_decoded_into_the_columns_of_the_same_meaning() {
+        let mut stream = message(Kind::Request, 7, b"event", 0);
+        let max = MaxPduLength::new(30).unwrap();
+        let mut request = CommandSet::new(Kind::ActionRequest, true);
+        request.set(Field::MessageID, Value::Us(8));
+        request.set(Field::RequestedSOPClassUID, Value::Text(b"1.2.3"));
+        request.set(Field::RequestedSOPInstanceUID, Value::Text(b"1.2.3.4"));
+        request.set(Field::ActionTypeID, Value::Us(5));
+        write_message(&mut stream, 1, max, |out| request.write(out), b"information");
+        let mut response = CommandSet::new(Kind::ActionResponse, true);
+        response.set(Field::MessageIDBeingRespondedTo, Value::Us(8));
+        response.set(Field::AffectedSOPClassUID, Value::Text(b"1.2.3"));
+        response.set(Field::Status, Value::Us(0x0123));
+        write_message(&mut stream, 1, max, |out| response.write(out), b"reply");
+        for layout in [Layout::Plain, Layout::Views] {
+            let stream = Buffer::from(stream.clone());
+            let decoded = decode_actions(&stream, OnInvalid::Raise, layout);
+            assert_eq!(decoded.rejected, []);
+            assert_eq!(decoded.skipped.into_iter().collect::<Vec<_>>(), [("N-EVENT-REPORT-RQ", 1)]);
+            let [actions] = &plain(decoded.events[0].clone())[..] else { panic!("one batch") };
+            let actions = columns_of_actions(actions);
+            let text = |name: &str, row| actions[name].as_string::<i32>().value(row).to_owned();
+            let number = |name: &str, row| actions[name].as_primitive::<Int32Type>().value(row);
+            let bytes = |name: &str, row| actions[name].as_binary::<i32>().value(row).to_owned();
+            assert_eq!(text("RequestedSOPClassUID", 0), "1.2.3");
+            assert_eq!(text("RequestedSOPInstanceUID", 0), "1.2.3.4");
+            assert_eq!((number("MessageID", 0), number("ActionTypeID", 0)), (8, 5));
+            assert_eq!(bytes("ActionInformation", 0), b"information");
+            assert_eq!(text("RequestedSOPClassUID", 1), "1.2.3");
+            assert_eq!(number("MessageIDBeingRespondedTo", 1), 8);
+            assert_eq!(number("Status", 1), 0x0123);
+            assert_eq!(bytes("ActionReply", 1), b"reply");
+            assert!(actions["ActionReply"].is_null(0));
         }
     }
 
