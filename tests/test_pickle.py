@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -59,6 +60,8 @@ OUTCOMES, RECEIVED = sent_and_received()
 DECODED = decode_events(bytes(ENCODED) + b"\x04\0", on_invalid="skip")
 STRUCTURED = decode_events(ENCODED, event_information="structured")
 CAPTURED = decode_capture(bytes(CAPTURE)[:-1])
+REAL = Path(__file__).parent.parent / "examples" / "orthanc-storage-commitment.pcap"
+ACTIONS = decode_capture(REAL.read_bytes()).actions
 RESULTS = [
     ENCODED,
     ENCODED.offsets,
@@ -69,6 +72,7 @@ RESULTS = [
     decode_data_sets([DATA_SET, None, b"1"], on_invalid="skip"),
     CAPTURE,
     CAPTURED,
+    ACTIONS,
     CAPTURED.faults,
     CAPTURED.faults[0],
     OUTCOMES,
@@ -99,6 +103,8 @@ def content(result: Any) -> dict[str, Any]:
     if isinstance(result, fastdimse.DecodedEvents):
         found["events"] = [event.encode_p_data() for event in result]
     if isinstance(result, fastdimse.CapturedEvents):
+        found["actions"] = content(result.actions)
+    if isinstance(result, (fastdimse.CapturedEvents, fastdimse.CapturedActions)):
         found["events"] = [
             [message and message.encode_p_data() for message in pair] for pair in result
         ]

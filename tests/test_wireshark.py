@@ -2,6 +2,7 @@
 
 import json
 import struct
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset
 from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 import pcap
 import wireshark
-from fastdimse import decode_capture, encode_capture, encode_events
+from fastdimse import N_ACTION, decode_capture, encode_capture, encode_events
 from strategies import comments, max_pdu_lengths, rows, uids, unsigned_shorts
 from test_bulk_encode import columns_of
 from test_command_line import REPORTS
@@ -493,3 +495,51 @@ def test_stream_of_structured_rows(tmp_path):
         (RESPONSE, None, None),
     ]
     assert found[0][0x0002] == "1.2.840.10008.1.20.1"
+
+
+ACTION_ELEMENTS = {
+    0x0003: "RequestedSOPClassUID",
+    0x0110: "MessageID",
+    0x0900: "Status",
+    0x0902: "ErrorComment",
+    0x0903: "ErrorID",
+    0x1001: "RequestedSOPInstanceUID",
+    0x1008: "ActionTypeID",
+}
+
+
+def test_actions_of_the_real_capture():
+    path = Path(__file__).parent.parent / "examples" / "orthanc-storage-commitment.pcap"
+    captured = decode_capture(path.read_bytes())
+    dissected = messages(path)
+    requests = [one for one in dissected if one.command[0x0100] == 0x0130]
+    # One association, in which each request follows the response to the request before it.
+    responses = [one for one in dissected if one.command[0x0100] == 0x8130]
+    rows = pa.table(captured.actions).to_pylist()
+    assert len(rows) == len(captured.actions) == len(requests) == len(responses) > 0
+    messages_of = zip(rows, requests, responses, captured.actions, strict=True)
+    for row, request, response, pair in messages_of:
+        assert response.frame > request.frame
+        assert response.command[0x0120] == request.command[0x0110]
+        assert (row["Frame"], row["Association"]) == (request.frame, request.stream)
+        assert (row["SourcePort"], row["DestinationPort"]) == request.ports
+        assert row["Time"].value == request.time
+        assert row["Latency"].value == response.time - request.time
+        for tag, name in ACTION_ELEMENTS.items():
+            one = response if name in OF_RESPONSES else request
+            assert row[name] == one.command.get(tag), name
+        information = decode(row["ActionInformation"], row["TransferSyntaxUID"])
+        assert {element.tag for element in information} == set(request.data_set)
+        assert information.TransactionUID == request.data_set[0x00081195]
+        assert (row["ActionReply"] is None) == (not response.data_set)
+        assert type(pair[0]) is type(pair[1]) is N_ACTION
+        assert pair[0].RequestedSOPInstanceUID == request.command[0x1001]
+        assert pair[0].ActionInformation.getvalue() == row["ActionInformation"]
+        assert pair[1].Status == response.command[0x0900]
+        assert pair[1].AffectedSOPClassUID == response.command.get(0x0002)
+    assert not any(name.startswith("N-ACTION") for name in captured.skipped)
+
+
+def decode(data_set: bytes, syntax: str) -> Dataset:
+    """Decode a data set with pydicom."""
+    return read_dataset(BytesIO(data_set), syntax == ImplicitVRLittleEndian, True)

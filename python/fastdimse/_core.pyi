@@ -23,7 +23,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from typing_extensions import disjoint_base
 
-from fastdimse._primitive import N_EVENT_REPORT
+from fastdimse._primitive import N_ACTION, N_EVENT_REPORT
 
 __all__ = [
     "TLS",
@@ -32,6 +32,7 @@ __all__ = [
     "Association",
     "AssociationError",
     "AssociationEvents",
+    "CapturedActions",
     "CapturedEvents",
     "ColumnError",
     "DIMSEPrimitive",
@@ -538,7 +539,20 @@ class Faults:
     def __deepcopy__(self, memo: Any, /) -> Self: ...
 
 @final
+class CapturedActions:
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> tuple[N_ACTION | None, N_ACTION | None]: ...
+    def __iter__(self) -> Iterator[tuple[N_ACTION | None, N_ACTION | None]]: ...
+    def __arrow_c_schema__(self) -> object: ...
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[Any, ...]: ...
+    def __copy__(self) -> Self: ...
+    def __deepcopy__(self, memo: Any, /) -> Self: ...
+
+@final
 class CapturedEvents:
+    @property
+    def actions(self) -> CapturedActions: ...
     @property
     def faults(self) -> Faults: ...
     @property

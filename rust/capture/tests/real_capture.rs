@@ -56,14 +56,20 @@ fn without(batch: &RecordBatch, names: &[CaptureColumn]) -> RecordBatch {
 fn every_event_and_response() {
     let capture = reading(FILE);
     assert_eq!((capture.packets, capture.streams, capture.associations), (614, 25, 25));
-    assert_eq!(capture.events.num_rows(), 24);
-    assert!(capture.rows.iter().all(|(request, response)| request.is_some() && response.is_some()));
+    assert_eq!(capture.events.table.num_rows(), 24);
+    assert!(
+        capture
+            .events
+            .rows
+            .iter()
+            .all(|(request, response)| request.is_some() && response.is_some())
+    );
     assert_eq!(capture.faults, []);
 }
 
 #[test]
 fn events_round_trip_through_a_capture() {
-    let first = reading(FILE).events;
+    let first = reading(FILE).events.table;
     for format in [Format::Pcap, Format::PcapNg] {
         let written = write(std::slice::from_ref(&first), &options(format), vec![])
             .expect("all rows are valid");
@@ -72,14 +78,17 @@ fn events_round_trip_through_a_capture() {
         assert_eq!(again.faults, []);
         // The first capture has other connections, too.
         let elsewhere = [CaptureColumn::Association, CaptureColumn::Frame];
-        assert_eq!(without(&again.events, &elsewhere), without(&first, &elsewhere));
+        assert_eq!(without(&again.events.table, &elsewhere), without(&first, &elsewhere));
     }
 }
 
 #[test]
 fn a_truncated_file_yields_its_beginning() {
     let frames = |capture: &Capture| -> Vec<i64> {
-        capture.events[CaptureColumn::Frame.name()].as_primitive::<Int64Type>().values().to_vec()
+        capture.events.table[CaptureColumn::Frame.name()]
+            .as_primitive::<Int64Type>()
+            .values()
+            .to_vec()
     };
     let all = frames(&reading(FILE));
     let records = records();
@@ -103,5 +112,8 @@ fn packets_are_ordered_by_time() {
     let capture = reading(&file);
     assert_eq!(capture.faults, []);
     let elsewhere = [CaptureColumn::Association, CaptureColumn::Frame];
-    assert_eq!(without(&capture.events, &elsewhere), without(&reading(FILE).events, &elsewhere));
+    assert_eq!(
+        without(&capture.events.table, &elsewhere),
+        without(&reading(FILE).events.table, &elsewhere)
+    );
 }

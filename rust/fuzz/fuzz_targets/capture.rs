@@ -8,10 +8,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use fastdimse_capture::write::file::Format;
 use fastdimse_capture::read::packets::is_capture;
-use fastdimse_capture::write::Endpoint;
 use fastdimse_capture::read::read;
+use fastdimse_capture::write::Endpoint;
+use fastdimse_capture::write::file::Format;
 use fastdimse_capture::write::{Options, write};
 use fastdimse_core::options::OnInvalid;
 use libfuzzer_sys::fuzz_target;
@@ -100,27 +100,28 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(capture) = read(&file) else { return };
     let used = MOST.load(Relaxed) - before;
     assert!(used <= TIMES * file.len() + CONSTANT, "{used} bytes for {}", file.len());
-    assert_eq!(capture.rows.len(), capture.events.num_rows());
+    assert_eq!(capture.events.rows.len(), capture.events.table.num_rows());
     assert!(capture.associations > 0 || !capture.faults.is_empty());
     for faults in &capture.faults {
         assert!(faults.frame.is_none_or(|frame| frame <= capture.packets + 1), "{faults}");
     }
-    let rows = capture.events.num_rows();
-    let has_times = capture.events["Time"].null_count() == 0;
-    let written = write(&[capture.events], &options(), Vec::new()).expect("invalid rows are skipped");
+    let rows = capture.events.table.num_rows();
+    let has_times = capture.events.table["Time"].null_count() == 0;
+    let written = write(&[capture.events.table.clone()], &options(), Vec::new())
+        .expect("invalid rows are skipped");
     let again = read(&written.bytes).expect("it is a capture");
     assert_eq!((again.packets, again.associations), (written.packets, written.associations));
     let rejected: Vec<usize> =
         written.rejected.iter().filter_map(|one| Some(one.row? as usize)).collect();
     let messages = |row: usize| {
-        let (request, response) = capture.rows[row];
+        let (request, response) = capture.events.rows[row];
         usize::from(request.is_some()) + usize::from(response.is_some())
     };
     let sent = (0..rows).filter(|row| !rejected.contains(row)).map(messages).sum();
-    assert_eq!(again.messages.num_rows(), sent);
+    assert_eq!(again.events.messages.num_rows(), sent);
     // A response without a request may respond to another request with its Message ID, if the one
     // between them is rejected or sent at another time.
     if rejected.is_empty() && has_times {
-        assert_eq!(again.events.num_rows(), rows);
+        assert_eq!(again.events.table.num_rows(), rows);
     }
 });

@@ -42,6 +42,8 @@ mod _core {
     #[pymodule_export]
     use crate::bulk::validate::validate_events;
     #[pymodule_export]
+    use crate::capture::actions::CapturedActions;
+    #[pymodule_export]
     use crate::capture::decode::{CapturedEvents, decode_capture};
     #[pymodule_export]
     use crate::capture::encode::encode_capture;

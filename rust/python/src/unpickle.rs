@@ -7,6 +7,7 @@ use pyo3::types::{PyTuple, PyType};
 use crate::bulk::data_sets::DecodedDataSets;
 use crate::bulk::decode::DecodedEvents;
 use crate::bulk::event_batches::EventBatch;
+use crate::capture::actions::CapturedActions;
 use crate::capture::decode::CapturedEvents;
 use crate::capture::faults::{Fault, Faults};
 use crate::network::outcomes::Outcomes;
@@ -37,6 +38,7 @@ pub fn unpickle<'py>(
         DecodedEvents,
         DecodedDataSets,
         CapturedEvents,
+        CapturedActions,
         EncodedCapture,
         Rejection,
         Rejections,

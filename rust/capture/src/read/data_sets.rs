@@ -19,29 +19,28 @@ use fastdimse_core::standard::transfer_syntax::{
 
 use crate::columns::CaptureColumn;
 use crate::fault::Fault;
-use crate::read::events::Capture;
+use crate::read::events::{Capture, Exchanges};
 
-/// Decodes the data sets of these fields into the attributes of a schema, or into all their
+/// Decodes the data sets of these fields of events into the attributes of a schema, or into all their
 /// attributes. Invalid data sets are null, and listed in [`Capture::faults`]. Returns the events in
 /// plain columns, and the number of elements that are not part of a schema, by path.
 pub fn decode_structured(
     capture: &mut Capture,
     fields: &[(Field, Option<DataSetSchema>)],
 ) -> (Vec<RecordBatch>, BTreeMap<String, u64>) {
-    let mut structured = capture.events.clone();
+    let events = &capture.events;
+    let mut structured = events.table.clone();
     let mut omitted = BTreeMap::new();
     if fields.is_empty() {
         return (plain(structured), omitted);
     }
-    let syntaxes = syntaxes(&capture.events);
+    let syntaxes = syntaxes(&events.table);
     for (field, schema) in fields {
-        let data_sets = capture.events[field.keyword()].as_binary_view();
+        let data_sets = events.table[field.keyword()].as_binary_view();
         let found = decode_data_sets(data_sets, TransferSyntaxes::Each(&syntaxes), schema.as_ref());
         omitted.extend(found.omitted_of(*field));
-        for (row, error) in found.wrong {
-            let fault = fault(capture, *field, row, error);
-            capture.faults.push(fault);
-        }
+        let wrong = found.wrong.into_iter();
+        capture.faults.extend(wrong.map(|(row, error)| fault(events, *field, row, error)));
         structured = replaced(&structured, *field, Arc::new(found.rows));
     }
     capture.faults.sort_by_key(|one| one.frame.unwrap_or(u64::MAX));
@@ -55,10 +54,10 @@ fn syntaxes(events: &RecordBatch) -> TransferSyntaxColumn {
     TransferSyntaxColumn::from_uids(uids.iter(), TransferSyntax::default())
 }
 
-fn fault(capture: &Capture, field: Field, row: usize, error: Box<DataSetError>) -> Fault {
-    let (request, response) = capture.rows[row];
+fn fault(events: &Exchanges, field: Field, row: usize, error: Box<DataSetError>) -> Fault {
+    let (request, response) = events.rows[row];
     let message = if field == Field::EventReply { response } else { request };
-    let place = message.and_then(|message| capture.places[message].as_ref());
+    let place = message.and_then(|message| events.places[message].as_ref());
     let kind = Reason::DataSet(error).into();
     Fault {
         direction: place.map(|place| place.direction.clone()),

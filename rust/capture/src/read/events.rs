@@ -1,6 +1,6 @@
-//! Reads a capture as events with their responses.
+//! Reads a capture as events and actions with their responses.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -11,8 +11,9 @@ use arrow_array::{
     Array, ArrayRef, DurationNanosecondArray, Int32Array, Int64Array, RecordBatch,
     TimestampNanosecondArray, UInt64Array,
 };
+use arrow_buffer::Buffer;
 use arrow_select::take::take;
-use fastdimse_core::decode::{DecodeOptions, Decoded, Layout, decode};
+use fastdimse_core::decode::{DecodeOptions, Decoded, Layout, decode, decode_actions};
 use fastdimse_core::excerpt::excerpt;
 use fastdimse_core::field::Field;
 use fastdimse_core::options::{Framing, OnInvalid};
@@ -29,14 +30,10 @@ use crate::read::tcp::{self, Connection, Connections, Stream};
 /// The contents of a capture.
 #[derive(Debug)]
 pub struct Capture {
-    /// One row for each event, with the columns of [`schema`]. Text and data sets are views.
-    pub events: RecordBatch,
-    /// The decoded messages.
-    pub messages: RecordBatch,
-    /// For each event, the rows of its request and of its response in `messages`.
-    pub rows: Vec<(Option<usize>, Option<usize>)>,
-    /// Where each of `messages` was captured; `None` for a message without an event.
-    pub places: Vec<Option<Place>>,
+    /// The N-EVENT-REPORT messages.
+    pub events: Exchanges,
+    /// The N-ACTION messages, with the columns of events of the same meaning.
+    pub actions: Exchanges,
     /// The faults, in packet order.
     pub faults: Vec<Fault>,
     /// The numbers of other PDUs and other DIMSE messages, by name.
@@ -47,6 +44,19 @@ pub struct Capture {
     pub streams: u64,
     /// The number of associations.
     pub associations: u64,
+}
+
+/// The requests of a service, with their responses.
+#[derive(Debug)]
+pub struct Exchanges {
+    /// One row for each request, with the columns of [`schema`]. Text and data sets are views.
+    pub table: RecordBatch,
+    /// The decoded messages.
+    pub messages: RecordBatch,
+    /// For each row, the rows of its request and of its response in `messages`.
+    pub rows: Vec<(Option<usize>, Option<usize>)>,
+    /// Where each of `messages` was captured; `None` for a message without a row.
+    pub places: Vec<Option<Place>>,
 }
 
 /// Where a message was captured.
@@ -77,20 +87,9 @@ pub fn read(file: &[u8]) -> Result<Capture, FaultKind> {
         faults.push(Fault::file(FaultKind::NoAssociation { streams, packets }, None));
     }
     let count = associations.all.len() as u64;
-    let (joined, skipped) = associations.join(&mut faults);
+    let (events, actions, skipped) = associations.join(&mut faults);
     faults.sort_by_key(|one| one.frame.unwrap_or(u64::MAX));
-    let Joined { events, messages, rows, places } = joined;
-    Ok(Capture {
-        events,
-        messages,
-        rows,
-        places,
-        faults,
-        skipped,
-        packets,
-        streams,
-        associations: count,
-    })
+    Ok(Capture { events, actions, faults, skipped, packets, streams, associations: count })
 }
 
 /// The TCP connections of a file, and its number of packets. Packets are processed in the order of
@@ -256,25 +255,44 @@ impl Associations {
         &self.all[number / 2].directions[number % 2]
     }
 
-    fn join(mut self, faults: &mut Vec<Fault>) -> (Joined, BTreeMap<&'static str, u64>) {
-        let bytes = std::mem::take(&mut self.readable.bytes).into();
+    fn join(
+        mut self,
+        faults: &mut Vec<Fault>,
+    ) -> (Exchanges, Exchanges, BTreeMap<&'static str, u64>) {
+        let bytes: Buffer = std::mem::take(&mut self.readable.bytes).into();
         let options = DecodeOptions {
             framing: Framing::PData,
             on_invalid: OnInvalid::Skip,
             layout: Layout::Views,
         };
-        let decoded = decode(&bytes, options);
-        let messages = decoded.batch().expect("columns of views have no maximum length");
-        let Decoded { offsets, rejected, mut skipped, .. } = decoded;
+        let mut decoded = decode(&bytes, options);
+        let mut skipped = std::mem::take(&mut decoded.skipped);
         let separator = NAMES[usize::from(SEPARATOR[0]) - 1];
         if let Some(count) = skipped.get_mut(separator) {
             *count -= self.readable.parts();
         }
+        // Most captures have no actions, and need one pass.
+        let has_actions = ACTIONS.into_iter().filter_map(|name| skipped.remove(name)).count() > 0;
+        let bytes = if has_actions { bytes } else { Buffer::default() };
+        let mut actions = decode_actions(&bytes, OnInvalid::Skip, Layout::Views);
+        // Both passes find the faults of other messages.
+        let found: HashSet<_> = decoded.rejected.iter().map(|one| one.offset).collect();
+        actions.rejected.retain(|one| !found.contains(&one.offset));
         skipped.retain(|_, count| *count > 0);
+        let events = self.exchanges(decoded, false, faults);
+        let actions = self.exchanges(actions, true, faults);
+        (events, actions, skipped)
+    }
+
+    /// The requests among decoded messages, with their responses.
+    fn exchanges(&self, decoded: Decoded, actions: bool, faults: &mut Vec<Fault>) -> Exchanges {
+        let messages = decoded.batch().expect("columns of views have no maximum length");
+        let Decoded { offsets, rejected, .. } = decoded;
+        let separator = NAMES[usize::from(SEPARATOR[0]) - 1];
         faults.reserve_exact(rejected.len());
         faults.extend(rejected.into_iter().filter_map(|one| self.fault(one, separator)));
         let seen = self.readable.last_bytes(&offsets);
-        let columns = MessageColumns(&messages);
+        let columns = MessageColumns { messages: &messages, actions };
         let all = (0..messages.num_rows()).filter_map(|row| {
             let begin = self.readable.place(offsets[row] as usize)?;
             let complete = self.readable.place(seen[row])?.mark.complete;
@@ -284,11 +302,11 @@ impl Associations {
         let mut places = vec![None; messages.num_rows()];
         all.iter().for_each(|message| places[message.row] = Some(self.place(message)));
         all.sort_by_key(|message| (message.direction / 2, message.seen, message.row));
-        let mut events = self.pair(&all, &columns, faults);
-        events.sort_by_key(|event| (event.message.seen, event.message.row));
-        let rows = events.iter().map(PairedEvent::rows).collect();
-        let events = self.events(&events, &messages);
-        (Joined { events, messages, rows, places }, skipped)
+        let mut pairs = self.pair(&all, &columns, faults);
+        pairs.sort_by_key(|pair| (pair.message.seen, pair.message.row));
+        let rows = pairs.iter().map(PairedEvent::rows).collect();
+        let table = self.events(&pairs, &messages);
+        Exchanges { table, messages, rows, places }
     }
 
     fn place(&self, message: &Message) -> Place {
@@ -467,12 +485,8 @@ fn known(time: i64) -> Option<i64> {
     (time != NO_TIME).then_some(time)
 }
 
-struct Joined {
-    events: RecordBatch,
-    messages: RecordBatch,
-    rows: Vec<(Option<usize>, Option<usize>)>,
-    places: Vec<Option<Place>>,
-}
+/// The names of the messages of actions.
+const ACTIONS: [&str; 2] = ["N-ACTION-RQ", "N-ACTION-RSP"];
 
 /// A request or a response.
 #[derive(Debug, Clone, Copy)]
@@ -505,16 +519,20 @@ impl PairedEvent {
 }
 
 /// The columns by which messages are paired.
-struct MessageColumns<'a>(&'a RecordBatch);
+struct MessageColumns<'a> {
+    messages: &'a RecordBatch,
+    /// Whether they are actions, in the columns of events.
+    actions: bool,
+}
 
 impl MessageColumns<'_> {
     fn number(&self, field: Field, row: usize) -> Option<u16> {
-        let numbers = self.0[field.keyword()].as_primitive::<Int32Type>();
+        let numbers = self.messages[field.keyword()].as_primitive::<Int32Type>();
         numbers.is_valid(row).then(|| numbers.value(row) as u16)
     }
 
     fn text(&self, field: Field, row: usize) -> Option<Box<str>> {
-        let column = &self.0[field.keyword()];
+        let column = &self.messages[field.keyword()];
         let text = match column.as_string_view_opt() {
             _ if column.is_null(row) => return None,
             Some(texts) => texts.value(row),
@@ -523,7 +541,7 @@ impl MessageColumns<'_> {
         Some(excerpt(text.as_bytes()))
     }
 
-    /// The fields in which a response differs from its request (PS3.7 10.1.1.1).
+    /// The fields in which a response differs from its request (PS3.7 10.1.1.1 and 10.1.4.1).
     fn differences(&self, request: usize, response: usize) -> Vec<(Field, FaultKind)> {
         const SAME: [Field; 4] = [
             Field::AffectedSOPClassUID,
@@ -534,6 +552,10 @@ impl MessageColumns<'_> {
         let differing = |field: Field| {
             let (request, response) = (self.text(field, request), self.text(field, response)?);
             let request = request.unwrap_or_default();
+            let field = match (self.actions, field) {
+                (true, Field::EventTypeID) => Field::ActionTypeID,
+                _ => field,
+            };
             (request != response).then_some((field, FaultKind::Differs { response, request }))
         };
         SAME.into_iter().filter_map(differing).collect()

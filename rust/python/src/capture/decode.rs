@@ -2,24 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use arrow_array::RecordBatch;
 use fastdimse_capture::fault;
-use fastdimse_capture::read::decode_structured;
-use fastdimse_capture::read::read;
-use fastdimse_core::decode::{Layout, columns};
+use fastdimse_capture::read::{Exchanges, decode_structured, read};
+use fastdimse_core::decode::columns::columns_of_actions;
+use fastdimse_core::decode::plain;
 use fastdimse_core::options::OnInvalid;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 
 use crate::buffer::bytes_like;
+use crate::capture::actions::CapturedActions;
 use crate::capture::faults::Faults;
+use crate::capture::pairs::{Pair, Pairs, State};
 use crate::errors::Error;
 use crate::input::data_sets::schema::structured_fields;
 use crate::input::options::on_invalid;
-use crate::output::arrow::{count_rows, export_batches, export_schema};
-use crate::output::pickle::{self, Pickle, Pickler, Reduced, invalid, reduce};
-use crate::output::sequence::{SequenceIterator, from_end};
-use crate::primitive::from_columns::primitive;
+use crate::output::pickle::{Pickle, Pickler, Reduced, reduce};
+use crate::output::sequence::SequenceIterator;
+use crate::primitive::slots::Service;
 
 /// Decode the events of a capture, each with its response.
 ///
@@ -40,7 +40,8 @@ use crate::primitive::from_columns::primitive;
 /// Returns
 /// -------
 /// CapturedEvents
-///     The events as Arrow columns and as pairs of request and response.
+///     The events as Arrow columns and as pairs of request and response, and the N-ACTION messages as
+///     ``actions``.
 ///
 /// Raises
 /// ------
@@ -80,12 +81,17 @@ pub fn decode_capture(
     let capture = py.detach(|| read(&file));
     let mut capture = capture.map_err(|fault| Error::Capture(fault::Fault::file(fault, None)))?;
     let (events, omitted) = py.detach(|| decode_structured(&mut capture, &fields));
+    let actions = plain(capture.actions.table).iter().map(columns_of_actions).collect();
     let first = capture.faults.first().cloned().filter(|_| on_invalid == OnInvalid::Raise);
+    let Exchanges { messages, rows, .. } = capture.events;
+    let Exchanges { messages: requests, rows: pairs, .. } = capture.actions;
+    let service = Service::Action;
+    let actions = Pairs { service, columns: actions, messages: requests, rows: pairs };
+    let service = Service::EventReport;
     let events = CapturedEvents {
-        events,
+        events: Pairs { service, columns: events, messages, rows },
+        actions: Py::new(py, CapturedActions(actions))?,
         omitted,
-        messages: capture.messages,
-        rows: capture.rows,
         faults: capture.faults.into(),
         skipped: capture
             .skipped
@@ -111,6 +117,8 @@ pub fn decode_capture(
 ///
 /// Attributes
 /// ----------
+/// actions : CapturedActions
+///     The N-ACTION messages.
 /// faults : Faults
 ///     The problems found in the capture.
 /// skipped : dict of str to int
@@ -138,9 +146,9 @@ pub fn decode_capture(
 /// (1, 0)
 #[pyclass(frozen, sequence, module = "fastdimse")]
 pub struct CapturedEvents {
-    events: Vec<RecordBatch>,
-    messages: RecordBatch,
-    rows: Vec<(Option<usize>, Option<usize>)>,
+    events: Pairs,
+    #[pyo3(get)]
+    actions: Py<CapturedActions>,
     #[pyo3(get)]
     faults: Faults,
     #[pyo3(get)]
@@ -155,16 +163,11 @@ pub struct CapturedEvents {
     associations: u64,
 }
 
-type Pair<'py> = (Option<Bound<'py, PyAny>>, Option<Bound<'py, PyAny>>);
-
 impl Pickle for CapturedEvents {
     fn state<'py>(&self, pickler: Pickler<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let place = |row: Option<usize>| row.map_or(-1, |row| row as i64);
-        let places = self.rows.iter().flat_map(|&(one, other)| [place(one), place(other)]);
         let state = (
-            pickler.batches(&self.events)?,
-            pickler.columns(&self.messages)?,
-            pickler.integers(&places.collect())?,
+            self.events.state(pickler)?,
+            self.actions.clone_ref(pickler.py),
             self.faults.clone(),
             self.skipped.clone(),
             self.omitted.clone(),
@@ -174,41 +177,11 @@ impl Pickle for CapturedEvents {
     }
 
     fn from_state(state: &Bound<'_, PyTuple>) -> PyResult<Self> {
-        let (events, messages, places, faults, skipped, omitted, counts): (
-            Bound<'_, PyAny>,
-            Bound<'_, PyAny>,
-            Bound<'_, PyAny>,
-            _,
-            _,
-            _,
-            _,
-        ) = state.extract()?;
-        let events = pickle::batches(&events, &[])?;
-        let messages = pickle::columns(&messages, Some(&columns::schema(Layout::Views)))?;
-        let places = pickle::integers(&places)?;
-        let (pairs, rest) = places.as_chunks::<2>();
-        if !rest.is_empty() || pairs.len() != count_rows(&events) {
-            return Err(invalid("it has a pair of messages too many or too few"));
-        }
-        let place = |row: i64| match usize::try_from(row) {
-            Ok(row) if row < messages.num_rows() => Ok(Some(row)),
-            Err(_) if row == -1 => Ok(None),
-            _ => Err(invalid(format!("it has no message {row}"))),
-        };
-        let rows = pairs.iter().map(|&[one, other]| Ok((place(one)?, place(other)?)));
-        let rows = rows.collect::<PyResult<Vec<_>>>()?;
+        let (events, actions, faults, skipped, omitted, counts): (State<'_>, _, _, _, _, _) =
+            state.extract()?;
+        let events = Pairs::from_state(events, Service::EventReport)?;
         let (packets, streams, associations) = counts;
-        Ok(Self {
-            events,
-            messages,
-            rows,
-            faults,
-            skipped,
-            omitted,
-            packets,
-            streams,
-            associations,
-        })
+        Ok(Self { events, actions, faults, skipped, omitted, packets, streams, associations })
     }
 }
 
@@ -230,14 +203,11 @@ impl CapturedEvents {
     }
 
     fn __len__(&self) -> usize {
-        self.rows.len()
+        self.events.rows.len()
     }
 
     fn __getitem__<'py>(&self, py: Python<'py>, index: &Bound<'_, PyAny>) -> PyResult<Pair<'py>> {
-        let (request, response) = self.rows[from_end(index, self.rows.len())?];
-        let message =
-            |row: Option<usize>| row.map(|row| primitive(py, &self.messages, row)).transpose();
-        Ok((message(request)?, message(response)?))
+        self.events.get(py, index)
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> SequenceIterator {
@@ -251,14 +221,14 @@ impl CapturedEvents {
         };
         format!(
             "<CapturedEvents: {} in {}, {}>",
-            plural(self.rows.len() as u64, "event"),
+            plural(self.events.rows.len() as u64, "event"),
             plural(self.associations, "association"),
             plural(self.faults.count() as u64, "fault"),
         )
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        export_schema(py, self.events[0].schema().as_ref())
+        self.events.arrow_schema(py)
     }
 
     #[pyo3(signature = (requested_schema = None))]
@@ -267,6 +237,6 @@ impl CapturedEvents {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        export_batches(py, &self.events, &self.events[0].schema(), requested_schema)
+        self.events.arrow_stream(py, requested_schema)
     }
 }

@@ -4,7 +4,9 @@
 //! Out: requests joined with their responses as Arrow columns and the faults found in a capture, or
 //! the bytes of a file.
 
+pub mod actions;
 pub mod columns;
 pub mod decode;
 pub mod encode;
 pub mod faults;
+pub mod pairs;

@@ -4,7 +4,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{Array, RecordBatch};
 use fastdimse_core::command_set::{Value, Vr};
-use fastdimse_core::field::{Field, Kind};
+use fastdimse_core::field::Field;
 use pyo3::PyResult;
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
@@ -23,33 +23,47 @@ pub fn primitive_of<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     for events in batches {
         if row < events.num_rows() {
-            return primitive(py, events, row);
+            return primitive(py, events, row, Service::EventReport);
         }
         row -= events.num_rows();
     }
     Err(PyIndexError::new_err("no such row"))
 }
 
-/// A row of decoded events as a primitive.
+/// A row of decoded messages as a primitive. Actions have the columns of events of the same meaning.
 pub fn primitive<'py>(
     py: Python<'py>,
-    events: &RecordBatch,
+    messages: &RecordBatch,
     row: usize,
+    service: Service,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let event = primitive_class(py, Service::EventReport)?.call0()?;
-    for field in Field::ALL {
-        match field {
+    let primitive = primitive_class(py, service)?.call0()?;
+    let responds = messages[Field::MessageIDBeingRespondedTo.keyword()].is_valid(row);
+    for column in Field::ALL {
+        let field = match (service, column) {
+            (Service::EventReport, field) => field,
+            // A response has the Affected UIDs.
+            (_, Field::AffectedSOPClassUID | Field::AffectedSOPInstanceUID) if responds => column,
+            (Service::Action, field) => field.with_meaning_in_actions(),
+        };
+        match column {
             Field::AffectedSOPClassUID | Field::AffectedSOPInstanceUID => {
-                set_text(&event, field, Vr::Ui, events, row)?;
+                set_decoded(&primitive, field, Vr::Ui, as_value(&text(messages, column, row)))?;
             }
-            Field::ErrorComment => set_text(&event, field, Vr::Lo, events, row)?,
-            Field::EventInformation => set_data_set(&event, Kind::Request, events, row)?,
-            Field::EventReply => set_data_set(&event, Kind::Response, events, row)?,
+            Field::ErrorComment => {
+                set_decoded(&primitive, field, Vr::Lo, as_value(&text(messages, column, row)))?;
+            }
+            Field::EventInformation | Field::EventReply => {
+                if let Some(data_set) = data_set(messages, column, row) {
+                    let bytes = PyBytes::new(py, data_set);
+                    primitive.setattr(field.keyword(), bytes_io(py)?.call1((bytes,))?)?;
+                }
+            }
             Field::PresentationContextID => {}
-            _ => set_decoded(&event, field, Vr::Us, number(events, field, row))?,
+            _ => set_decoded(&primitive, field, Vr::Us, number(messages, column, row))?,
         }
     }
-    Ok(event)
+    Ok(primitive)
 }
 
 fn number(events: &RecordBatch, field: Field, row: usize) -> Value<'_> {
@@ -58,44 +72,29 @@ fn number(events: &RecordBatch, field: Field, row: usize) -> Value<'_> {
     if column.is_valid(row) { Value::Us(column.value(row) as u16) } else { Value::Absent }
 }
 
-fn text(events: &RecordBatch, field: Field, row: usize) -> Option<&str> {
+/// Text as it was in the command set: columns are UTF-8, of text that was Latin-1.
+fn text(events: &RecordBatch, field: Field, row: usize) -> Option<Vec<u8>> {
     let column = &events[field.keyword()];
     if column.is_null(row) {
         return None;
     }
-    Some(match column.as_string_opt::<i32>() {
+    latin_1::encode(match column.as_string_opt::<i32>() {
         Some(plain) => plain.value(row),
         None => column.as_string_view().value(row),
     })
 }
 
-fn set_text(
-    event: &Bound<'_, PyAny>,
-    field: Field,
-    vr: Vr,
-    events: &RecordBatch,
-    row: usize,
-) -> PyResult<()> {
-    // Columns are UTF-8, of text that was Latin-1 in the command set.
-    let text = text(events, field, row).and_then(latin_1::encode);
-    set_decoded(event, field, vr, text.as_deref().map_or(Value::Absent, Value::Text))
+fn as_value(text: &Option<Vec<u8>>) -> Value<'_> {
+    text.as_deref().map_or(Value::Absent, Value::Text)
 }
 
-fn set_data_set(
-    event: &Bound<'_, PyAny>,
-    kind: Kind,
-    events: &RecordBatch,
-    row: usize,
-) -> PyResult<()> {
-    let field = kind.data_set();
+fn data_set(events: &RecordBatch, field: Field, row: usize) -> Option<&[u8]> {
     let column = &events[field.keyword()];
     if column.is_null(row) {
-        return Ok(());
+        return None;
     }
-    let data_set = match column.as_binary_opt::<i32>() {
+    Some(match column.as_binary_opt::<i32>() {
         Some(plain) => plain.value(row),
         None => column.as_binary_view().value(row),
-    };
-    let bytes = PyBytes::new(event.py(), data_set);
-    event.setattr(field.keyword(), bytes_io(event.py())?.call1((bytes,))?)
+    })
 }
