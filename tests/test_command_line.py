@@ -120,8 +120,55 @@ def test_the_real_capture_as_a_table():
         ]
         assert cells[8].endswith(" ms")
     assert summary.startswith(
-        "24 events, 0 without a response; 25 associations in 25 TCP streams of 614 "
+        "24 events, 0 without a response; 24 actions, 0 without a response; "
+        "25 associations in 25 TCP streams of 614 "
     )
+    assert "N-ACTION-RQ" not in summary
+
+
+def test_actions_of_the_real_capture_in_the_table():
+    lines = run("decode", CAPTURE).stdout.decode().splitlines()
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
+    rows = [cells for cells in rows if len(cells) == 10 and "→" in cells[1] and cells[0]]
+    actions = [cells for cells in rows if cells[2] == "PEER → ORTHANC"]
+    assert [cells[6] for cells in actions] == ["N-ACTION 1"] * 24
+    assert [cells[0] for cells in rows] == sorted(cells[0] for cells in rows)
+    # Each request for storage commitment has the transaction UID of its report.
+    uids = [cells[9] for cells in rows]
+    requested, reported = (
+        sorted(uid for uid, cells in zip(uids, rows, strict=True) if (cells in actions) is one)
+        for one in (True, False)
+    )
+    assert requested == reported
+    assert all(uid.startswith("TransactionUID: ") for uid in uids)
+
+
+def test_actions_of_a_capture_as_rows(tmp_path):
+    out = tmp_path / "actions.parquet"
+    done = run("decode", CAPTURE, "-o", out, "--actions")
+    assert (done.returncode, done.stdout) == (0, b"")
+    captured = decode_capture(CAPTURE.read_bytes())
+    assert pyarrow.parquet.read_table(out).to_pylist() == pa.table(captured.actions).to_pylist()
+    rows = [
+        json.loads(line)
+        for line in run("decode", CAPTURE, "--actions", "--json").stdout.splitlines()
+    ]
+    assert [row["ActionTypeID"] for row in rows] == [1] * 24
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ([CAPTURE, "--actions"], b"--actions requires --out or --json"),
+        ([REQUESTS, "--json", "--actions"], b"only be used for a capture"),
+        ([CAPTURE, "--json", "--actions", "--names"], b"cannot be used with --names"),
+        ([CAPTURE, "--json", "--actions", "--data-sets", "structured"], b"--data-sets bytes"),
+    ],
+)
+def test_options_of_actions(options, reason):
+    done = run("decode", *options)
+    assert done.returncode == 2
+    assert reason in b" ".join(done.stderr.split())
 
 
 NAMED = {

@@ -10,6 +10,7 @@ import pyarrow.compute
 import typer
 
 from fastdimse import (
+    CapturedActions,
     CapturedEvents,
     DecodedEvents,
     DecodeError,
@@ -23,7 +24,7 @@ from . import options
 from .atomic_output import atomic_output
 from .dicom_json import to_dicom_json
 from .errors import InputError
-from .event_table import CAPTURED, DECODED, print_events, with_names
+from .event_table import CAPTURED, DECODED, print_events, with_actions, with_names
 from .exit_codes import ExitCode
 from .inputs import PIPE, input_name, read_input
 from .options import (
@@ -83,6 +84,10 @@ def decode(
         bool,
         flag("--names", "Add the columns EventTypeName and StatusName to OUT."),
     ] = False,
+    actions: Annotated[
+        bool,
+        flag("--actions", "Write the N-ACTION messages of a capture to OUT, not its events."),
+    ] = False,
     data_sets: Annotated[
         DataSetForm | None,
         typer.Option(
@@ -100,7 +105,8 @@ def decode(
 
     A stream is one direction of an association, as it was received. PDUs and messages of other
     kinds are skipped. A capture is recognized by its content; each of its rows is an event with its
-    response. Input that cannot be decoded is omitted and reported, and the exit code is 1.
+    response. The table of a capture also shows actions (N-ACTION) with their responses. Input that
+    cannot be decoded is omitted and reported, and the exit code is 1.
 
     The table shows data sets (EventInformation, EventReply) by their attributes. Rows contain their
     bytes (base64 in NDJSON and CSV) unless --data-sets selects another form.
@@ -114,10 +120,13 @@ def decode(
         for given, option in (
             (row_format, "--format"),
             (names or None, "--names"),
+            (actions or None, "--actions"),
             (data_sets, "--data-sets"),
         ):
             if given is not None:
                 raise InputError(f"{option} requires --out or --json: it applies to rows only")
+    if actions and (names or data_sets not in (None, DataSetForm.BYTES)):
+        raise InputError("--actions cannot be used with --names, and only with --data-sets bytes")
     if as_json:
         out, row_format = PIPE, RowFormat.NDJSON
     chosen = None if out is None else format_of(out, row_format)
@@ -131,11 +140,13 @@ def decode(
         rejected.add(found)
         if out is not None and chosen is not None:
             rows = with_names(events) if names else events
+            if actions:
+                rows = _actions(decoded)
             _write(rows, out, chosen, DATA_SETS if data_sets is DataSetForm.DICOM_JSON else ())
     if out is not None:
         note(_summary(decoded, events))
     elif isinstance(decoded, CapturedEvents):
-        print_events(events, head, CAPTURED, None)
+        print_events(with_actions(events, decoded.actions), head, CAPTURED, None)
         print(_summary(decoded, events))
     else:
         print_events(events, head, DECODED, transfer_syntax or IMPLICIT_VR)
@@ -246,6 +257,12 @@ def _write(events: Any, path: str, chosen: RowFormat, json_columns: Sequence[str
             ) from error
 
 
+def _actions(decoded: CapturedEvents | DecodedEvents) -> Any:
+    if isinstance(decoded, DecodedEvents):
+        raise InputError("--actions can only be used for a capture")
+    return pa.table(decoded.actions)
+
+
 def _summary(decoded: CapturedEvents | DecodedEvents, events: Any) -> str:
     others = sum(decoded.skipped.values())
     kinds = ", ".join(f"{name} {n:,}" for name, n in decoded.skipped.items())
@@ -263,9 +280,17 @@ def _counts(decoded: CapturedEvents | DecodedEvents, events: Any) -> str:
     return (
         f"{plural(requests, 'event')}, {outstanding:,} without a response"
         + (f", {plural(responses, 'response')} without a request" if responses else "")
+        + _count_of_actions(decoded.actions)
         + f"; {plural(decoded.associations, 'association')} in "
         f"{plural(decoded.streams, 'TCP stream')} of {plural(decoded.packets, 'packet')}"
     )
+
+
+def _count_of_actions(actions: CapturedActions) -> str:
+    if not len(actions):
+        return ""
+    outstanding = sum(response is None for _, response in actions)
+    return f"; {plural(len(actions), 'action')}, {outstanding:,} without a response"
 
 
 def _report_incomplete_stream(path: str, rejections: Rejections) -> None:

@@ -65,6 +65,34 @@ def print_events(
         print(f"{plural(events.num_rows - shown, 'more event')}; --head 0 prints all")
 
 
+def with_actions(events: Any, actions: Any) -> Any:
+    """Return the events of a capture and its actions, in the order of time.
+
+    Actions have the columns of events with the same meaning, and an Event Type that says N-ACTION.
+    """
+    table = pa.table(actions)
+    if not table.num_rows:
+        return events
+    table = table.rename_columns([_OF_EVENTS.get(name, name) for name in table.column_names])
+    both = pa.concat_tables(
+        one.append_column(ACTION, pa.array([is_action] * one.num_rows, pa.bool_()))
+        for one, is_action in ((events, False), (table, True))
+    )
+    return both.sort_by([("Time", "ascending"), ("Frame", "ascending")])
+
+
+ACTION = "IsAction"
+"""The column that marks actions among events."""
+
+_OF_EVENTS = {
+    "RequestedSOPClassUID": "AffectedSOPClassUID",
+    "RequestedSOPInstanceUID": "AffectedSOPInstanceUID",
+    "ActionTypeID": "EventTypeID",
+    "ActionInformation": "EventInformation",
+    "ActionReply": "EventReply",
+}
+
+
 def _table(events: list[Event], columns: Sequence[Column]) -> Table:
     table = Table(show_lines=True)
     for column in (*columns, DATA_SET):
@@ -162,8 +190,10 @@ def _sop_class_name(event: Event) -> str:
 
 
 def _event_type(event: Event) -> str:
-    """Return the Event Type ID, followed by its name in PS3.4 if it has one."""
+    """Return the Event Type ID and its name in PS3.4, if any; of an action, its Action Type ID."""
     uid, number = event["AffectedSOPClassUID"], event["EventTypeID"]
+    if event.get(ACTION):
+        return f"N-ACTION {_text(number)}"
     name = None if uid is None or number is None else standard.event_type(uid, number)
     return _text(number) if name is None else f"{number} {name}"
 
