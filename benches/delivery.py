@@ -5,6 +5,7 @@ All figures are from one run, over loopback, with data sets of 100 bytes.
 
 from typing import Any
 
+import commitment
 from figures import times
 
 GROUP = "delivery"
@@ -80,7 +81,8 @@ def rows(benchmarks: list[dict[str, Any]]) -> dict[str, float]:
 
 def unmeasured(found: dict[str, float]) -> list[str]:
     """Return the missing measurements, without the optional ones."""
-    return [name for name in [*ROWS, MEMORY] if name not in found and name not in OPTIONAL]
+    names = [*ROWS, MEMORY, *commitment.ROWS]
+    return [name for name in names if name not in found and name not in OPTIONAL]
 
 
 def table(found: dict[str, float]) -> str:
@@ -95,6 +97,8 @@ def table(found: dict[str, float]) -> str:
     text = "\n".join(lines)
     if MEMORY in found:
         text += f"\n\n{MEMORY[0].upper()}{MEMORY[1:]}: {found[MEMORY] / MIB:.0f} MiB."
+    if commitment.PYNETDICOM in found:
+        text += f"\n\n{commitment.table(found)}"
     return text
 
 
@@ -115,6 +119,7 @@ def check(found: dict[str, float]) -> int:
             missed += found[name] < target
             mark = "missed" if found[name] < target else "reached"
             print(f"{mark}: {name}: {found[name]:,.0f} of {target:,}/s")
+    missed += commitment.check(found)
     rate, plain = found.get(OURS_WINDOW, 0), found.get(RAW_WINDOW, 1)
     is_reached = rate >= WINDOW_RATE or rate / plain >= WINDOW_PART
     missed += not is_reached

@@ -78,8 +78,11 @@ class Orthanc:
         return self._log.stat().st_size
 
     def ask(self, path: str, body: Any = None, method: str | None = None) -> Any:
-        """Return the response of the REST API: GET without a body, POST with one."""
-        data = None if body is None else json.dumps(body).encode()
+        """Return the response of the REST API: GET without a body, POST with one.
+
+        A body of bytes is posted as it is, any other as JSON.
+        """
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(self._url + path, data, method=method)
         try:
             with self._open(request, timeout=SECONDS) as response:

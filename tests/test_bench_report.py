@@ -101,6 +101,10 @@ def complete_run():
         "`connect` to DCMTK, one at a time": 1 / 1_000,
         "`Delivery` to 1,000 peers, each with its own events": 1 / 10_000,
         "`Delivery` to 1,000 peers, the 900 that respond": 1 / 8_100,
+        "pynetdicom, one at a time, without a database": 1 / 11,
+        "fastdimse, one request at a time": 1 / 1_200,
+        "fastdimse, a window of 64": 1 / 3_001,
+        "fastdimse, a window of 64, `sync=True`": 1 / 300,
     }
     benches.append(bench("delivery", "fastdimse", 1, seconds=seconds))
     memory_of_receiver = {
@@ -171,6 +175,7 @@ def test_missed_limit_of_memory(report, monkeypatch, tmp_path, capsys):
     [
         ("`connect` to `listen`, one at a time", 1.1, 3),
         ("DCMTK to DCMTK with TCP_NODELAY=1", 0.9, 1),
+        ("fastdimse, a window of 64", 1.1, 1),
         ("`connect` to `listen`, a window of 64", 1.1, 1),
         ("`connect` to pynetdicom", 1.1, 1),
         ("pynetdicom to `listen`", 1.1, 1),
@@ -212,6 +217,7 @@ def test_run_without_an_optional_program(report, monkeypatch, tmp_path, capsys, 
 def test_ratio_to_pynetdicom_with_the_same_receiver(report, monkeypatch, tmp_path):
     assert outcome(report, monkeypatch, tmp_path, complete_run()) == 0
     assert "| `connect` to DCMTK, one at a time | 1,000 | 59 |" in report.FIGURES.read_text()
+    assert "| fastdimse, a window of 64 | 3,001 | 273 |" in report.FIGURES.read_text()
 
 
 def test_unmeasured_target_is_missed(report, monkeypatch, tmp_path, capsys):

@@ -9,6 +9,7 @@ import pytest
 import fastdimse
 import fastdimse.aio
 import fastdimse.pynetdicom
+import fastdimse.storage_commitment
 import fastdimse.ups
 from fastdimse import events
 
@@ -23,7 +24,11 @@ PAGES = [
 def docstrings() -> Iterator[tuple[str, str]]:
     """Yield the name and the docstring of each public object with an example."""
     names = [(name, getattr(fastdimse, name)) for name in fastdimse.__all__]
-    for module in (events, fastdimse.aio, fastdimse.pynetdicom, fastdimse.ups):
+    modules = (
+        *(events, fastdimse.aio, fastdimse.pynetdicom),
+        *(fastdimse.storage_commitment, fastdimse.ups),
+    )
+    for module in modules:
         _, _, path = module.__name__.partition(".")
         names += [(f"{path}.{name}", getattr(module, name)) for name in module.__all__]
     for name, item in names:

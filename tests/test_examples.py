@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -38,7 +40,10 @@ TESTS = Path(__file__).parent
 EXAMPLES = TESTS.parent / "examples"
 PLAIN_PEER = TESTS / "plain_peer.py"
 UPS_PROVIDER = TESTS / "ups_provider.py"
-NAMES = ["storage_commitment_provider", "event_listener", "ups_watcher", "ups_worklist"]
+NAMES = [
+    *("storage_commitment_provider", "commitment_from_parquet", "event_listener"),
+    *("ups_watcher", "ups_worklist"),
+]
 ENDS = [signal.SIGINT, signal.SIGTERM]
 
 
@@ -227,6 +232,32 @@ def test_provider_with_invalid_options(arguments, message):
 
 
 # --------------------------------------------------------------- event_listener
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_commitment_from_parquet(tmp_path, peer, number):
+    references = [(str(CTImageStorage), generate_uid()) for _ in range(4)]
+    for part in range(2):
+        rows = references[part::2][: 2 - part]
+        columns = {
+            "SOPInstanceUID": [uid for _, uid in rows],
+            "SOPClassUID": [CTImageStorage if part == 0 else MRImageStorage] * len(rows),
+            "Copies": [2, 1][: len(rows)],
+        }
+        pq.write_table(pa.table(columns), tmp_path / f"{part}.parquet")
+    path = EXAMPLES / "commitment_from_parquet.py"
+    with running(path, tmp_path / "*.parquet", "--port", 0) as program:
+        made = request(references)
+        assert ask(peer, program.port(), made, wait=True) == 0x0000
+        report = peer.hear("event_type")
+        program.send_signal(number)
+        assert program.ended() == 0
+    assert references_in(report, "ReferencedSOPSequence") == [(*references[0], None)]
+    assert references_in(report, "FailedSOPSequence") == [
+        (*references[1], 0x0119),
+        (*references[2], 0x0110),
+        (*references[3], 0x0112),
+    ]
 
 
 def data_set(**values: Any) -> Dataset:

@@ -8,10 +8,11 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
+import typer
 
 from fastdimse.cli import app
 
-COMMANDS = ["", *(command.callback.__name__ for command in app.registered_commands)]
+COMMANDS = ["", *typer.main.get_command(app).commands]
 BOX = re.compile("[─│╭╮╰╯]+")
 
 
@@ -54,8 +55,8 @@ def test_paragraphs_of_help_are_filled(command):
 
 
 def test_every_command_and_option_has_a_help_text():
-    for command in app.registered_commands:
-        text = "\n".join(help_lines(command.callback.__name__, 400))
+    for command in COMMANDS[1:]:
+        text = "\n".join(help_lines(command, 400))
         for line in text.splitlines():
             if found := re.match(r"│ [ *]* (--\S+)", line):
                 assert re.search(r" [A-Z0-9][\w-]+ \w", line), found[1]

@@ -1,5 +1,5 @@
 """The command line: ``fastdimse encode``, ``decode``, ``validate``, ``send``, ``receive``,
-``watch``, ``echo`` and ``bench``.
+``commit``, ``provide-commitment``, ``watch``, ``echo`` and ``bench``.
 
 `app` is the typer application, and `main` runs it. Each command has a module of its name; `options`
 has the options that several commands share, and `exit_codes` the exit codes.
@@ -19,11 +19,13 @@ import fastdimse
 from fastdimse import DeliveryError
 
 from .bench import bench
+from .commit import commit
 from .decode import decode
 from .echo import echo
 from .encode import encode
 from .errors import InputError
 from .exit_codes import EXIT_CODES, ExitCode
+from .provide_commitment import provide_commitment
 from .receive import receive
 from .send import send
 from .terminal import error_line
@@ -45,7 +47,9 @@ def _help(docstring: str | None) -> str:
     return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(docstring or ""))
 
 
-for _command in (encode, decode, validate, send, receive, watch, echo, bench):
+for _command in (
+    *(encode, decode, validate, send, receive, commit, provide_commitment, watch, echo, bench),
+):
     app.command(help=_help(_command.__doc__))(_command)
 
 

@@ -1,0 +1,21 @@
+"""Numbers and UIDs of the Storage Commitment Push Model (PS3.4 Annex J)."""
+
+SOP_CLASS_UID = "1.2.840.10008.1.20.1"
+SOP_INSTANCE_UID = "1.2.840.10008.1.20.1.1"
+"""The well-known instance (PS3.4 J.3.5)."""
+
+REQUEST_ACTION = 1
+"""The Action Type ID (PS3.4 Table J.3-1)."""
+EVENT_TYPES = (1, 2)
+"""The Event Type IDs: all instances committed, failures exist (PS3.4 Table J.3-2)."""
+
+# Statuses (PS3.7 10.1.1.1.8 and 10.1.4.1.10).
+SUCCESS = 0x0000
+STATUS_PROCESSING_FAILURE = 0x0110
+STATUS_NO_SUCH_INSTANCE = 0x0112
+STATUS_NO_SUCH_EVENT_TYPE = 0x0113
+STATUS_NO_SUCH_ARGUMENT = 0x0114
+STATUS_INVALID_ARGUMENT = 0x0115
+STATUS_NO_SUCH_CLASS = 0x0118
+STATUS_NO_SUCH_ACTION = 0x0123
+STATUS_NOT_AUTHORIZED = 0x0124
