@@ -74,6 +74,7 @@ def test_public_classes_have_the_public_path(public: type) -> None:
 def test_delivery_has_only_documented_names() -> None:
     shown = {name for name in dir(Delivery) if not name.startswith("_")}
     methods = {"put", "wait", "progress", "outcomes", "count_outcomes", "due_to_other_peers"}
+    methods |= {"add_peer", "remove_peer", "find_peer", "take_outcomes"}
     assert shown == {"peers", "close", *methods}
 
 

@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use fastdimse_core::command_set::CommandSet;
 use fastdimse_core::field::Field;
+use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 use fastdimse_delivery::association::acceptance::AcceptorOptions;
-use fastdimse_delivery::messages::Messages;
+use fastdimse_delivery::messages::{Messages, ReceivedMessage};
 use fastdimse_delivery::receive::event_columns::received;
-use fastdimse_delivery::receive::receiver::{
-    Chunk, Delivered, EventResponse, EventSink, Origin, Service, serve,
-};
+use fastdimse_delivery::receive::receiver::{Chunk, Delivered, EventSink, Origin, Service, serve};
 use fastdimse_delivery::receive::records::AssociationLog;
+use fastdimse_delivery::responses::Response;
 use fastdimse_delivery::timeouts::Timeouts;
 use libfuzzer_sys::fuzz_target;
 
@@ -39,12 +39,19 @@ impl EventSink for Both {
     fn response(
         &self,
         _: &CommandSet<'_>,
-        data_set: &[u8],
-        _: u8,
-        _: &Origin,
-    ) -> Option<EventResponse> {
-        let event_reply = (!data_set.is_empty()).then(|| data_set.to_vec());
-        self.at_once.then_some(EventResponse { status: STATUS, event_reply })
+        received: &ReceivedMessage<'_>,
+        _: &Arc<Origin>,
+    ) -> Option<Response> {
+        self.at_once.then(|| response(received))
+    }
+
+    fn action(
+        &self,
+        _: &CommandSet<'_>,
+        received: &ReceivedMessage<'_>,
+        _: &Arc<Origin>,
+    ) -> Option<Response> {
+        Some(response(received))
     }
 
     fn receive(&self, chunk: Chunk) -> Delivered {
@@ -52,6 +59,12 @@ impl EventSink for Both {
         self.chunks.lock().unwrap().push(chunk);
         if self.at_once { Delivered::Stored } else { processed }
     }
+}
+
+/// The sink's Status, and the data set of the request as its reply.
+fn response(received: &ReceivedMessage<'_>) -> Response {
+    let reply = (!received.data_set.is_empty()).then(|| received.data_set.to_vec());
+    Response { status: STATUS, reply }
 }
 
 /// The Message IDs of the events with the sink's Status in their responses.
@@ -96,6 +109,8 @@ fuzz_target!(|data: &[u8]| {
         calling: None,
         max_pdu_length: if first & 4 > 0 { 1 << 16 } else { 4096 },
         window: 0,
+        actions: first & 8 > 0,
+        transfer_syntaxes: vec![TransferSyntax::default()],
     };
     let second = Duration::from_secs(1);
     let timeouts =
