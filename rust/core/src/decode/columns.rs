@@ -290,15 +290,18 @@ impl<L: CellLayout> EventSink for DecodedColumns<'_, L> {
 
     #[inline(always)]
     fn push(&mut self, row: &Row, data_set: Option<Span>) -> bool {
+        // Cheaper than a look-up for four kinds of messages. Actions are in the columns of events.
+        let of_kind =
+            if row.kind.is_response() { Field::EventReply } else { Field::EventInformation };
         for field in Field::TEXTS {
             self.set_span(field, row.text(field));
         }
         for field in Field::DATA_SETS {
-            self.set_span(field, data_set.filter(|_| row.kind.data_set() == field));
+            self.set_span(field, data_set.filter(|_| of_kind == field));
         }
         let mut fields = row.fields.with(Field::PresentationContextID);
         if data_set.is_some() {
-            fields = fields.with(row.kind.data_set());
+            fields = fields.with(of_kind);
         }
         let at = self.block.rows;
         let block = &mut *self.block;
