@@ -86,13 +86,22 @@ fn decode_to<L: CellLayout, O: OffsetSizeTrait>(
     let mut rejected = Vec::new();
     for (row, ends) in messages.offsets().windows(2).enumerate() {
         let message = ends[0].as_usize()..ends[1].as_usize();
-        let is_full = match messages.is_valid(row).then(|| decode_one(&mut columns, message)) {
-            Some(Ok((event, data_set))) => columns.push(&event, data_set),
-            Some(Err(rejection)) => {
-                rejected.push((row, rejection));
-                columns.push_null()
+        let is_valid = messages.is_valid(row);
+        // Most messages are complete. A row that is pushed here is not copied as a result.
+        let is_full = if is_valid
+            && let Some(found) = complete_message::read(&stream[..message.end], message.start)
+            && found.end == message.end
+        {
+            columns.push(&found.row, found.data_set)
+        } else {
+            match is_valid.then(|| decode_one(&mut columns, message)) {
+                Some(Ok((event, data_set))) => columns.push(&event, data_set),
+                Some(Err(rejection)) => {
+                    rejected.push((row, rejection));
+                    columns.push_null()
+                }
+                None => columns.push_null(),
             }
-            None => columns.push_null(),
         };
         if is_full {
             columns.flush(messages.len());
@@ -102,17 +111,13 @@ fn decode_to<L: CellLayout, O: OffsetSizeTrait>(
     DecodedMessages { events, rejected }
 }
 
-/// Reads the only message in a part of the stream.
+/// Reads the only message in a part of the stream, by all rules.
+#[cold]
 fn decode_one<L: CellLayout>(
     columns: &mut DecodedColumns<'_, L>,
     message: Range<usize>,
 ) -> Result<(Row, Option<Span>), Rejection> {
     let stream = &columns.stream()[..message.end];
-    if let Some(found) = complete_message::read(stream, message.start)
-        && found.end == message.end
-    {
-        return Ok((found.row, found.data_set));
-    }
     let sink = OneEvent { columns, event: None, count: 0 };
     let mut decoder = Decoder::new(stream, OnInvalid::Skip, message.clone(), sink);
     decoder.read_pdus();
