@@ -33,7 +33,7 @@ from ._standard import (
     STATUS_NOT_AUTHORIZED,
     SUCCESS,
 )
-from ._transactions import Outcome, Transaction, Transactions
+from ._transactions import Transaction, Transactions
 
 Lookup = Callable[[Mapping[str, Sequence[Any]]], Any]
 """Returns the result of each reference."""
@@ -45,7 +45,7 @@ _UIDS = re.compile(r"(?:[0-9.]{1,64}\\)+")
 # References to look up in one call, if requests arrive faster than they are looked up.
 _REFERENCES_AT_ONCE = 10_000
 # Seconds to wait for further requests, if several arrived at the last time.
-_BUSY_DELAY = 0.005
+_BUSY_DELAY = 0.01
 # Seconds between attempts to put a report in the outbox, and to delete old transactions.
 _RETRY_INTERVAL = 10.0
 # Seconds between two reads of the number of open transactions.
@@ -310,7 +310,7 @@ class CommitmentProvider:
 
     def _handle(self, items: Iterable[Any]) -> None:
         requests = []
-        done: list[Outcome] = []
+        reported: list[tuple[Transaction, int]] = []
         for item in items:
             if isinstance(item, _Request):
                 requests.append(item)
@@ -318,9 +318,9 @@ class CommitmentProvider:
                 waiting = self._waiting.pop(item.calling_ae, {})
                 requests += [_Request(one, item.association) for one in waiting.values()]
             else:
-                done += self._outcomes_of(item)
-        if done:
-            self._transactions.set_outcomes(done)
+                reported += self._outcomes_of(item)
+        if reported:
+            self._transactions.set_reported(reported)
         if requests:
             self._report(self._looked_up(requests))
 
@@ -334,10 +334,6 @@ class CommitmentProvider:
             if one.id in results:
                 request = request._replace(transaction=one._replace(results=results[one.id]))
             found.append(request)
-        if new:
-            self._transactions.set_results(
-                one.transaction for one in found if one.transaction.id in results
-            )
         return found
 
     def _results(self, transactions: list[Transaction]) -> Iterator[list[int]]:
@@ -421,7 +417,8 @@ class CommitmentProvider:
             else:
                 sent = _SentReports(transactions, future)
                 future.add_done_callback(lambda _, sent=sent: self._work.put(sent))
-        self._queue(others)
+        if others:
+            self._queue(others)
 
     def _events(self, transactions: Sequence[Transaction]) -> dict[str, Any]:
         """Return the reports, as columns."""
@@ -452,8 +449,8 @@ class CommitmentProvider:
             "EventInformation": information,
         }
 
-    def _outcomes_of(self, sent: _SentReports) -> list[Outcome]:
-        """Return the outcomes of reports on an association. The others go to the outbox."""
+    def _outcomes_of(self, sent: _SentReports) -> list[tuple[Transaction, int]]:
+        """Return the Statuses of reports on an association. The others go to the outbox."""
         try:
             columns = sent.outcomes.result().to_pydict()
         except BaseException as error:
@@ -465,7 +462,7 @@ class CommitmentProvider:
             sent.transactions, columns["Status"], columns["Reason"], strict=True
         ):
             if status is not None and status_category(status) in ("Success", "Warning"):
-                done.append(Outcome(one.id, status, None))
+                done.append((one, status))
                 if log.isEnabledFor(logging.INFO):
                     results = one.results or []
                     where = "on its association"
@@ -474,14 +471,17 @@ class CommitmentProvider:
             why = reason if status is None else f"Status {describe_status(status)}"
             log.info("%s: %s: not reported on its association: %s", *one[2:0:-1], why)
             if status is not None and one.calling_ae not in self._peers:
-                done.append(Outcome(one.id, status, None))
+                done.append((one, status))
             else:
                 others.append(one)
-        self._queue(others)
+        if others:
+            self._queue(others)
         return done
 
     def _queue(self, transactions: Iterable[Transaction]) -> None:
         """Put reports in the outbox. Those of a requester without a peer wait for it."""
+        transactions = list(transactions)
+        self._transactions.set_results(transactions)
         of_peer: dict[str, list[Transaction]] = defaultdict(list)
         for one in transactions:
             if one.calling_ae in self._peers:

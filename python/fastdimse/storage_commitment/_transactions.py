@@ -79,14 +79,6 @@ class Transaction(NamedTuple):
     peer: str | None = None
 
 
-class Outcome(NamedTuple):
-    """Outcome of a report: the Status of the response, or the reason for its absence."""
-
-    id: int
-    status: int | None
-    reason: str | None
-
-
 class Transactions:
     """The transactions of an SCP.
 
@@ -169,12 +161,21 @@ class Transactions:
             )
         )
 
-    def set_outcomes(self, outcomes: Iterable[Outcome]) -> None:
-        """Record the outcomes of reports on associations of the requesters."""
+    def set_reported(self, reported: Iterable[tuple[Transaction, int]]) -> None:
+        """Record the results of transactions, and the Statuses of the responses to their reports.
+
+        One write for both: after a kill between the lookup and the report, the lookup is repeated.
+        """
         now = time.time_ns()
-        rows = [(now, one.status, one.reason, one.id) for one in outcomes]
+        rows = []
+        for one, status in reported:
+            encoded = json.dumps(one.results)
+            stored = encoded, checksum(one.transaction_uid, encoded)
+            rows.append((now, status, None, *stored, one.id))
         self._database.write(
-            lambda connection: connection.executemany(f"{_SET_OUTCOME} WHERE id = ?", rows)
+            lambda connection: connection.executemany(
+                f"{_SET_OUTCOME}, results = ?, results_checksum = ? WHERE id = ?", rows
+            )
         )
 
     def set_delivered(
