@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fastdimse import AssociationError, aio
+from fastdimse import AssociationError, ReceivedRequest, aio, listen
 from outbox_sender import numbered
 from scripted_peer import A_ABORT, HOST, Conversation, peer
 from test_delivery import events, listener, responding
@@ -245,3 +245,26 @@ def test_waiting_task_does_not_keep_the_program_alive():
     run(main())
     assert time.monotonic() - begin < 10
     waiting[0].listener.close()
+
+
+def test_requests_and_the_reports_to_them() -> None:
+    """The report of an action arrives on the association of the request."""
+    service = {
+        "SOPClassUID": "1.2.840.10008.1.20.1",
+        "SOPInstanceUID": "1.2.840.10008.1.20.1.1",
+    }
+    action = {f"Requested{name}": uid for name, uid in service.items()}
+    event = {f"Affected{name}": uid for name, uid in service.items()}
+
+    def perform(received: ReceivedRequest) -> None:
+        received.association.report([event | {"EventTypeID": number} for number in (1, 2)])
+
+    async def ask(port: int) -> tuple[list[int | None], list[int]]:
+        async with aio.connect("localhost", port, role="scu") as association:
+            outcomes = await association.request(action | {"ActionTypeID": 1})
+            events = association.events(timeout=10, count=2)
+            types = [received.request.EventTypeID async for received in events]
+        return outcomes.to_pydict()["Status"], types
+
+    with listen(0, host="localhost", action_handler=perform) as listener:
+        assert asyncio.run(ask(listener.port)) == ([0], [1, 2])

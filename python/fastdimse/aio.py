@@ -250,7 +250,7 @@ def deliver(peers: Any = (), **options: Any) -> Opening["Delivery"]:
 
 
 class Association(_Threaded):
-    """An association to send events, for asyncio. :func:`connect` opens it.
+    """An association to send events and request actions, for asyncio. :func:`connect` opens it.
 
     Attributes
     ----------
@@ -355,6 +355,60 @@ class Association(_Threaded):
                 yield outcomes
                 if outcomes.failure is not None:
                     return
+
+    async def request(self, actions: Any, **options: Any) -> fastdimse.Outcomes:
+        """Request actions, and wait for the responses.
+
+        If the task is cancelled, the association is aborted.
+
+        Parameters
+        ----------
+        actions : N_ACTION, Arrow table or stream, mapping of columns, or iterable
+            Same as for :meth:`fastdimse.Association.request`.
+        **options
+            Same as for :meth:`fastdimse.Association.request`.
+
+        Returns
+        -------
+        fastdimse.Outcomes
+            The outcome of each action.
+
+        Raises
+        ------
+        ColumnError, TypeError, ValueError, RuntimeError
+            Same as :meth:`fastdimse.Association.request`.
+        """
+        return await self._or_abort(self.association.request, actions, **options)
+
+    async def events(
+        self, *, timeout: float | None = None, count: int | None = None
+    ) -> AsyncIterator[fastdimse.ReceivedRequest]:
+        """Receive the events that the peer reports on the association.
+
+        The response to an event is Success, and is sent when the next event is asked for, or the
+        association is used again or released. If the task is cancelled while it waits, the
+        association is aborted.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Maximum time to wait for all events, in seconds. By default there is no limit.
+        count : int, optional
+            Maximum number of events. By default there is no limit.
+
+        Yields
+        ------
+        fastdimse.ReceivedRequest
+            An event.
+
+        Raises
+        ------
+        AssociationError, RuntimeError, ValueError
+            Same as :meth:`fastdimse.Association.events`.
+        """
+        events = self.association.events(timeout=timeout, count=count)
+        while (received := await self._or_abort(next, events, None)) is not None:
+            yield received
 
     async def release(self) -> None:
         """Release the association.

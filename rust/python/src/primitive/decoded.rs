@@ -2,13 +2,12 @@
 
 use fastdimse_core::command_set::{CommandSet, Source, Value, Vr};
 use fastdimse_core::field::Field;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
 use crate::primitive::latin_1;
 use crate::primitive::slots::{DIMSEPrimitive, is_plain, uid_name};
-use crate::primitive::uid::set_uid;
+use crate::primitive::uid::{set_uid, uid_type};
 
 /// A primitive of class `cls` with the values of a command set, or the field whose value it rejected.
 /// `before` is called before each field is set.
@@ -49,8 +48,7 @@ pub fn set_decoded(
             if vr != Vr::Ui || is_plain(primitive) {
                 return set(primitive, field, text);
             }
-            let uid = py.import(intern!(py, "pydicom.uid"))?.getattr(intern!(py, "UID"))?;
-            set(primitive, field, uid.call1((text,))?)
+            set(primitive, field, uid_type(py)?.call1((text,))?)
         }
     }
 }

@@ -46,8 +46,14 @@ impl UidSlot {
     }
 }
 
-fn uid_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+/// The class `pydicom.uid.UID`.
+pub fn uid_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     static UID: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    if UID.get(py).is_none() {
+        // The package before its module: threads that import different modules of it first would get
+        // incomplete ones.
+        py.import(intern!(py, "pydicom"))?;
+    }
     UID.import(py, "pydicom.uid", "UID")
 }
 
