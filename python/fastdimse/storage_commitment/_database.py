@@ -17,6 +17,9 @@ T = TypeVar("T")
 # Seconds to wait while another process writes.
 _BUSY_TIMEOUT = 30
 
+# Pages of the write-ahead log that are copied to the database together, with a sync.
+_CHECKPOINT_PAGES = 4000
+
 # The databases that are open in this process, and the connections that its parent had when it
 # forked. SQLite allows no use of those, not even to close them.
 _OPEN: "weakref.WeakSet[Database]" = weakref.WeakSet()
@@ -83,7 +86,7 @@ class Database:
     ) -> None:
         self._name = "memory" if path is None else os.fsdecode(path)
         self._path = None if path is None else os.path.realpath(self._name)
-        self._process = os.getpid()
+        self._is_of_parent = False
         self._lock = threading.Lock()
         self._queue_lock = threading.Lock()
         self._writes: list[_Write[Any]] = []
@@ -112,6 +115,7 @@ class Database:
         # of this process without a sync.
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         # Two processes may create the tables at the same time.
         connection.execute("BEGIN IMMEDIATE")
         [application] = connection.execute("PRAGMA application_id").fetchone()
@@ -143,13 +147,14 @@ class Database:
 
     def check_process(self) -> None:
         """Raise `StorageCommitmentError` in a child of the process that opened the database."""
-        if os.getpid() != self._process:
+        if self._is_of_parent:
             raise StorageCommitmentError(
                 f"{self}: the parent process opened this database; open it again in this process"
             )
 
     def keep_connection(self) -> None:
         """Keep the connection of the parent process from being closed in this one."""
+        self._is_of_parent = True
         _OF_PARENT.append(self._connection)
 
     def read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -229,7 +234,7 @@ class Database:
     def close(self) -> None:
         """Close the database."""
         _OPEN.discard(self)
-        if os.getpid() != self._process:
+        if self._is_of_parent:
             return
         with self._lock:
             if self._connection is not None:

@@ -30,7 +30,7 @@ CREATE TABLE transactions (
 );
 CREATE INDEX by_uid ON transactions (transaction_uid);
 CREATE INDEX open_transactions ON transactions (id) WHERE is_done = 0;
-CREATE INDEX queued_transactions ON transactions (event) WHERE is_done = 0
+CREATE INDEX queued_transactions ON transactions (event) WHERE event IS NOT NULL AND is_done = 0
 """,
 )
 
