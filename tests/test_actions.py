@@ -489,3 +489,43 @@ def test_nested_attributes_are_lists_of_dictionaries() -> None:
     ):
         association.request(action(ActionInformation=information))
     assert received == [information]
+
+
+def test_an_association_that_is_opened_to_receive_reports() -> None:
+    """The SCU opens a later association for the report, and requests nothing on it."""
+    associations: list[AcceptedAssociation] = []
+
+    def on_association(association: AcceptedAssociation) -> None:
+        associations.append(association)
+        association.report(event("1.4"))
+
+    handled: list[str] = []
+    done = threading.Event()
+
+    def handle(report: evt.Event) -> Any:
+        handled.append(report.event_information.TransactionUID)
+        done.set()
+        return 0, None
+
+    with listen(0, host="localhost", association_handler=on_association) as listener:
+        with pynetdicom_scu(listener.port, handle) as association:
+            assert done.wait(TIMEOUT)
+            status, _ = association.send_n_action(data_set("1.3"), 1, CLASS, INSTANCE)
+            assert status.Status == 0x0211
+        with connect("localhost", listener.port, role="scu") as ours:
+            [received] = ours.events(timeout=TIMEOUT, count=1)
+    assert handled == ["1.4"]
+    assert received.attributes == {"TransactionUID": "1.4"}
+    assert [one.number for one in associations] == [1, 2]
+
+
+def test_an_association_handler_that_raises_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_: AcceptedAssociation) -> None:
+        raise ValueError("no")
+
+    with (
+        listen(0, host="localhost", association_handler=fail) as listener,
+        connect("localhost", listener.port) as association,
+    ):
+        assert statuses(association.send(event())) == [0]
+    assert "the association_handler failed" in caplog.text

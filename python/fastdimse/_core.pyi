@@ -814,6 +814,7 @@ def listen(
     handler: Callable[[N_EVENT_REPORT, str], int | tuple[int | None, Any] | None] | None = None,
     event_handler: _RequestHandler | None = None,
     action_handler: _RequestHandler | None = None,
+    association_handler: Callable[[AcceptedAssociation], object] | None = None,
     batch_handler: Callable[[ReceivedEvents], Any] | None = None,
     sop_classes: Iterable[str] | None = None,
     transfer_syntaxes: Iterable[str] | None = None,

@@ -48,6 +48,8 @@ _REFERENCES_AT_ONCE = 10_000
 _BUSY_DELAY = 0.01
 # Seconds between attempts to put a report in the outbox, and to delete old transactions.
 _RETRY_INTERVAL = 10.0
+# Seconds after which an association without a request receives the open results of its requester.
+_REQUEST_DELAY = 1.0
 # Seconds between two reads of the number of open transactions.
 _WAIT_INTERVAL = 0.02
 # Seconds between attempts to reach a peer that refused the association.
@@ -150,7 +152,12 @@ class CommitmentProvider:
             if one.event not in in_outbox:
                 one = one._replace(event=None)
             self._work.put(_Request(one))
-        self._listener = listen(port, action_handler=self._on_action, **listen_options)
+        self._listener = listen(
+            port,
+            action_handler=self._on_action,
+            association_handler=self._on_association if self._same_association else None,
+            **listen_options,
+        )
         self._worker.start()
 
     def transactions(self) -> dict[str, list[Any]]:
@@ -266,6 +273,18 @@ class CommitmentProvider:
             if association is not None:
                 self._work.put(_Associated(calling_ae, association))
         return SUCCESS
+
+    def _on_association(self, association: Any) -> None:
+        """Report open results on an association that the requester opens later (PS3.4 J.3.3).
+
+        A requester that requests at once gets them after the response: many requesters cannot
+        receive a report while they wait for a response.
+        """
+        if association.calling_ae in self._waiting:
+            item = _Associated(association.calling_ae, association)
+            timer = threading.Timer(_REQUEST_DELAY, self._work.put, [item])
+            timer.daemon = True
+            timer.start()
 
     # ------------------------------------------------------------------ the worker
 

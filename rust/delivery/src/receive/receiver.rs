@@ -72,6 +72,9 @@ pub trait EventSink: Send + Sync {
     /// Receives events.
     fn receive(&self, chunk: Chunk) -> Delivered;
 
+    /// An association was accepted.
+    fn accepted(&self, _origin: &Arc<Origin>) {}
+
     /// Performs an action, and returns the response; `None` if actions are not supported.
     fn action(
         &self,
@@ -169,7 +172,7 @@ pub fn serve(
     let window = accepted.window;
     let reports = match acceptor.actions {
         true => Reports::new().map_err(Failure::Io)?,
-        false => Reports::closed("the listener has no action_handler, so it cannot report events"),
+        false => Reports::closed("the listener has neither action_handler nor association_handler"),
     };
     let mut receiver = Receiver {
         service,
@@ -183,6 +186,7 @@ pub fn serve(
         events: 0,
         responses: Vec::new(),
     };
+    sink.accepted(&receiver.origin);
     let result = receiver.receive_all(&mut connection);
     let ended = NotReported::from(result.as_ref().err().unwrap_or(&Failure::Released));
     receiver.reporting.end(&receiver.origin.reports, &ended);

@@ -23,6 +23,7 @@ use crate::errors::Error;
 use crate::input::data_sets::reader::is_structured;
 use crate::input::values::{data_set, from_iterator};
 use crate::interrupts::raise_later;
+use crate::network::accepted_association::AcceptedAssociation;
 use crate::network::calls::{Callable, attach, coroutine_hint, log, repr_of};
 use crate::network::received_request::ReceivedRequest;
 use crate::primitive::decoded::new_primitive;
@@ -33,6 +34,8 @@ use crate::primitive::stream::bytes_io;
 pub const PROCESSING_FAILURE: u16 = 0x0110;
 pub const HANDLER_FAILED: &str =
     "the handler failed: the response has the Status 0x0110 Processing failure";
+
+const ASSOCIATION_HANDLER_FAILED: &str = "the association_handler failed: the association is open";
 
 /// Calls the handler with each event.
 pub enum Handler {
@@ -86,13 +89,14 @@ impl EventSink for Handler {
     }
 }
 
-/// Adds a handler of actions to a sink of events.
-pub struct WithActions {
+/// Adds the handlers of an SCP to a sink of events.
+pub struct Scp {
     pub events: Arc<dyn EventSink>,
-    pub action_handler: Callable,
+    pub action_handler: Option<Callable>,
+    pub association_handler: Option<Callable>,
 }
 
-impl EventSink for WithActions {
+impl EventSink for Scp {
     fn response(
         &self,
         event: &CommandSet<'_>,
@@ -106,15 +110,26 @@ impl EventSink for WithActions {
         self.events.receive(chunk)
     }
 
+    fn accepted(&self, origin: &Arc<Origin>) {
+        let Some(handler) = &self.association_handler else { return };
+        attach(|py| {
+            let association = AcceptedAssociation::new(origin.clone());
+            if let Err(error) = handler.call1(py, (association,)) {
+                log(py, error, ASSOCIATION_HANDLER_FAILED);
+            }
+        });
+    }
+
     fn action(
         &self,
         action: &CommandSet<'_>,
         received: &ReceivedMessage<'_>,
         origin: &Arc<Origin>,
     ) -> Option<Response> {
+        let handler = self.action_handler.as_ref()?;
         let syntax = syntax(received.context_id, origin);
         Some(called(action.kind, syntax, |py| {
-            self.action_handler.call1(py, (ReceivedRequest::new(action, received, origin),))
+            handler.call1(py, (ReceivedRequest::new(action, received, origin),))
         }))
     }
 }

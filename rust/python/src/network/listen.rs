@@ -22,7 +22,7 @@ use crate::network::authenticate::accepts_user;
 use crate::network::batch_handler::BatchHandler;
 use crate::network::calls::Callable;
 use crate::network::exit::close_at_exit;
-use crate::network::handler::{Handler, WithActions};
+use crate::network::handler::{Handler, Scp};
 use crate::network::listener::Listener;
 use crate::network::listener_log;
 use crate::network::options::{check_max_pdu_length, seconds, sop_classes, syntaxes, texts, title};
@@ -54,6 +54,9 @@ use crate::network::tls::{Tls, server_tls};
 ///     Called with the :class:`ReceivedRequest` of each action (PS3.7 10.1.4). It returns the same as
 ///     *handler*, with an Action Reply. It can report events on the association of the request with
 ///     :meth:`AcceptedAssociation.report`.
+/// association_handler : callable, optional
+///     Called with the :class:`AcceptedAssociation` of each accepted association, before its first
+///     request. It can report events on it, for example those of earlier requests of this AE title.
 /// batch_handler : callable, optional
 ///     Called with the :class:`ReceivedEvents` of all associations that have no response yet. It
 ///     returns the Status of all, ``None`` for Success, or a list or an Arrow column with the Status
@@ -125,7 +128,7 @@ use crate::network::tls::{Tls, server_tls};
 #[pyfunction]
 #[pyo3(signature = (
     port, *, host = "0.0.0.0", handler = None, event_handler = None, action_handler = None,
-    batch_handler = None, sop_classes = None, transfer_syntaxes = None, called_ae = None, calling_aes = None, window = 0, max_pdu_length = 16382, max_message_length = 67_108_864,
+    association_handler = None, batch_handler = None, sop_classes = None, transfer_syntaxes = None, called_ae = None, calling_aes = None, window = 0, max_pdu_length = 16382, max_message_length = 67_108_864,
     max_connections = 256, max_waiting = 67_108_864, association_timeout = 30.0, idle_timeout = 60.0, tls = None,
     authenticate = None,
 ))]
@@ -137,6 +140,7 @@ pub fn listen(
     handler: Option<Py<PyAny>>,
     event_handler: Option<Py<PyAny>>,
     action_handler: Option<Py<PyAny>>,
+    association_handler: Option<Py<PyAny>>,
     batch_handler: Option<Py<PyAny>>,
     sop_classes: Option<&Bound<'_, PyAny>>,
     transfer_syntaxes: Option<&Bound<'_, PyAny>>,
@@ -168,7 +172,7 @@ pub fn listen(
         calling: calling.transpose()?,
         max_pdu_length: finite_pdu_length(max_pdu_length, max_message_length),
         window,
-        actions: action_handler.is_some(),
+        actions: action_handler.is_some() || association_handler.is_some(),
         transfer_syntaxes: syntaxes(transfer_syntaxes)?,
     };
     let association = seconds("association_timeout", association_timeout)?;
@@ -186,6 +190,7 @@ pub fn listen(
     let handler = callable("handler", handler)?;
     let event_handler = callable("event_handler", event_handler)?;
     let action_handler = callable("action_handler", action_handler)?;
+    let association_handler = callable("association_handler", association_handler)?;
     let batch_handler = callable("batch_handler", batch_handler)?;
     let authenticate = callable("authenticate", authenticate)?;
     let is_authenticated = authenticate.clone().map(|authenticate| -> Authenticate {
@@ -208,7 +213,8 @@ pub fn listen(
         }
         count => count == 1,
     };
-    let callables = handlers.into_iter().chain([&action_handler, &authenticate]).flatten();
+    let others = [&action_handler, &association_handler, &authenticate];
+    let callables = handlers.into_iter().chain(others).flatten();
     let callables: Vec<Callable> = callables.cloned().collect();
     let events: Arc<dyn EventSink> = match (handler, event_handler, batch_handler) {
         (Some(handler), ..) => Arc::new(Handler::Event(handler)),
@@ -216,9 +222,9 @@ pub fn listen(
         (_, _, Some(handler)) => Arc::new(BatchHandler::start(handler)?),
         (None, None, None) => Arc::new(ReceiveQueue { waiting: waiting.clone() }),
     };
-    let sink: Arc<dyn EventSink> = match action_handler {
-        Some(action_handler) => Arc::new(WithActions { events, action_handler }),
-        None => events,
+    let sink: Arc<dyn EventSink> = match action_handler.is_some() || association_handler.is_some() {
+        true => Arc::new(Scp { events, action_handler, association_handler }),
+        false => events,
     };
     let bound =
         py.detach(|| listener::Listener::bind((host, port), service, max_connections, sink));
