@@ -4,7 +4,10 @@ pynetdicom is the other side, as SCU and as SCP, with each role negotiation and 
 report.
 """
 
+import os
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -529,3 +532,92 @@ def test_an_association_handler_that_raises_is_logged(caplog: pytest.LogCaptureF
     ):
         assert statuses(association.send(event())) == [0]
     assert "the association_handler failed" in caplog.text
+
+
+def test_inputs_that_are_not_actions_are_named() -> None:
+    with (
+        listen(0, host="localhost", action_handler=lambda _: 0) as listener,
+        connect("localhost", listener.port, role="scu") as association,
+        pytest.raises(TypeError, match="row 0 is int, not an action: an N_ACTION"),
+    ):
+        association.request([7])
+    with (
+        listen(0, host="localhost", action_handler=lambda _: 0) as listener,
+        connect("localhost", listener.port, role="scu") as association,
+    ):
+        [failure] = association.request([{}]).to_pydict()["Failure"]
+    assert failure
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_cannot_report() -> None:
+    """The thread of the association is in the parent process: the future has a result at once."""
+    received: list[ReceivedRequest] = []
+    with listen(0, host="localhost", action_handler=received.append) as listener:
+        with connect("localhost", listener.port, role="scu") as association:
+            association.request(action())
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    there = received[0].association
+                    [failure] = there.report(event()).result(5).to_pydict()["Failure"]
+                    status = 0 if (failure, there.is_open) == ("not-sent", False) else 2
+                finally:
+                    os._exit(status)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            report = received[0].association.report(event())
+            assert len(list(association.events(timeout=TIMEOUT, count=1))) == 1
+        assert statuses(report.result(TIMEOUT)) == [0]
+
+
+EXIT = """
+import threading, time
+from fastdimse import connect, listen
+associations = []
+def perform(received):
+    associations.append(received.association)
+listener = listen(0, host="localhost", action_handler=perform)
+ours = connect("localhost", listener.port, role="scu", event_handler=lambda _: 0)
+ours.request({
+    "RequestedSOPClassUID": "1.2.840.10008.1.20.1",
+    "RequestedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+    "ActionTypeID": 1,
+})
+event = {
+    "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+    "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+    "EventTypeID": 1,
+}
+def report():
+    while True:
+        associations[0].report(event)
+for _ in range(5):
+    threading.Thread(target=report, daemon=True).start()
+time.sleep(0.3)
+"""
+
+
+def test_threads_that_report_do_not_keep_the_interpreter() -> None:
+    for _ in range(4):
+        done = subprocess.run([sys.executable, "-c", EXIT], timeout=40, check=False)
+        assert done.returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_cannot_use_the_association() -> None:
+    with (
+        listen(0, host="localhost", action_handler=lambda _: 0) as listener,
+        connect("localhost", listener.port, role="scu") as association,
+    ):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                association.request(action())
+            except RuntimeError as error:
+                status = 0 if "which forked this one" in str(error) else 2
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert statuses(association.request(action())) == [0]

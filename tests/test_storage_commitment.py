@@ -19,7 +19,7 @@ from commitment_peer import (
     requesting,
     send_report,
 )
-from fastdimse import Peer, listen
+from fastdimse import Peer, connect, listen
 from fastdimse.storage_commitment import CommitmentRequests, commit, provide
 from orthanc import free_ports, until
 from processes import running
@@ -243,6 +243,26 @@ def test_reports_of_unknown_transactions(tmp_path, status):
     assert kept["CallingAE"] == ["PROVIDER"]
     assert kept["EventTypeID"] == [1]
     assert transaction.encode() in kept["EventInformation"][0]
+
+
+@pytest.mark.parametrize(("status", "kept"), [(0x0115, 2), (0x0000, 5)])
+def test_refused_reports_do_not_fill_the_disk(monkeypatch, caplog, status, kept):
+    """A peer may send any number of them. A report that got Success is always kept."""
+    monkeypatch.setattr("fastdimse.storage_commitment._requests._MAX_REFUSED", 2)
+    event = {
+        "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
+        "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
+        "EventTypeID": 1,
+    }
+    reports = [event | {"EventInformation": {"TransactionUID": f"1.{n}"}} for n in range(5)]
+    with (
+        CommitmentRequests(unknown_transaction=status) as requests,
+        listen(0, host=HOST, event_handler=requests.handle) as listener,
+        connect(HOST, listener.port) as association,
+    ):
+        assert association.send(reports).to_pydict()["Status"] == [status] * 5
+        assert requests.other_reports()["TransactionUID"] == [f"1.{n}" for n in range(kept)]
+    assert ("is not kept" in caplog.text) == (kept < 5)
 
 
 def test_repeated_reports():
@@ -530,12 +550,18 @@ def test_a_requester_that_is_not_in_the_peers():
     ("returned", "reasons"),
     [
         ([True, False, 0x0213], {1: 0x0112, 2: 0x0213}),
-        ([0, 0x0119, None], {1: 0x0119}),
+        ([0, 0x0119, 0], {1: 0x0119}),
+        ([0, 0x0119, None], dict.fromkeys(range(3), 0x0110)),
+        ([True, True, 0.5], dict.fromkeys(range(3), 0x0110)),
+        (SystemExit(), dict.fromkeys(range(3), 0x0110)),
         ([True, True], dict.fromkeys(range(3), 0x0110)),
         ([0, 70000, 0], dict.fromkeys(range(3), 0x0110)),
         (KeyError("index"), dict.fromkeys(range(3), 0x0110)),
     ],
-    ids=["bool and int", "int", "too few", "no reason", "exception"],
+    ids=[
+        *("bool and int", "int", "None", "float", "SystemExit"),
+        *("too few", "no reason", "exception"),
+    ],
 )
 @pytest.mark.parametrize("form", ["list", "arrow", "numpy", "polars"])
 def test_results_of_lookups(returned, reasons, form):
@@ -544,7 +570,7 @@ def test_results_of_lookups(returned, reasons, form):
     def lookup(references: dict[str, list[str]]) -> Any:
         assert references["CallingAE"] == ["REQUESTER"] * 3
         assert references["TransactionUID"] == ["1.2.3"] * 3
-        if isinstance(returned, Exception):
+        if isinstance(returned, BaseException):
             raise returned
         values = [int(v) if form != "list" and type(v) is int else v for v in returned]
         return as_form(form, values)

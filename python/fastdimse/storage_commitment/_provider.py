@@ -2,6 +2,7 @@
 
 import json
 import logging
+import operator
 import os
 import queue
 import re
@@ -360,7 +361,8 @@ class CommitmentProvider:
             return
         try:
             flat = self._call_lookup(transactions)
-        except Exception:
+        except BaseException:
+            # Also SystemExit: the thread must not end, since requests are still answered.
             if len(transactions) > 1:
                 # The request that the lookup cannot handle must not fail those of others.
                 for one in transactions:
@@ -606,8 +608,9 @@ def provide(
         have the references of several requests. It returns a list or an array with the result of
         each reference: ``True`` or 0 if the instance is stored safely, ``False`` for the Failure
         Reason 0x0112 (*No such object instance*), or a Failure Reason (PS3.3 C.14.1.1). If it
-        raises an exception, that is logged, and the instances of the request get the Failure Reason
-        0x0110 (*Processing failure*). It is called in one thread.
+        raises an exception or returns anything else, such as ``None``, that is logged, and the
+        instances of the request get the Failure Reason 0x0110 (*Processing failure*). It is called
+        in one thread, and `close` waits for its end.
     peers : mapping of str to Peer, or path, optional
         The peers to which results are reported, by the AE title of the requester; or a file for
         :func:`load_peers`.
@@ -699,11 +702,16 @@ def _with_advice(failure: str | None) -> str | None:
 
 def _result(found: Any) -> int:
     """Return the result of an instance: 0, or a Failure Reason."""
-    if found is True or found is None:
+    if hasattr(found, "item"):
+        # A scalar of NumPy.
+        found = found.item()
+    if found is True:
         return 0
     if found is False:
         return NO_SUCH_INSTANCE
-    reason = int(found)
+    # Not `int`: a missing value, 0.5 or "0" must not commit an instance, which its requester may
+    # then delete.
+    reason = operator.index(found)
     if not 0 <= reason <= 0xFFFF:
         raise ValueError(f"a Failure Reason must be 0 to 65535, not {reason}")
     return reason

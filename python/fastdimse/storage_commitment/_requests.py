@@ -1,6 +1,7 @@
 """Requests for storage commitment, and their reports: the part of the SCU."""
 
 import json
+import logging
 import os
 import threading
 import time
@@ -56,7 +57,12 @@ _COLUMNS = (
     "transaction_uid, called_ae, instances, checksum, requested, time_limit, status, failure, "
     "reason, is_sent, reported, reported_by, reports, results, results_checksum"
 )
+log = logging.getLogger("fastdimse.storage_commitment")
+
 _UNKNOWN = "unknown Transaction UID"
+# Other reports, and their bytes, above which refused reports are not kept.
+_MAX_REFUSED = 10_000
+_MAX_REFUSED_BYTES = 64 << 20
 # Transactions to send in one call: their Statuses are written after it.
 _REQUESTS_AT_ONCE = 256
 # Failure of requests after the end of their association.
@@ -357,8 +363,9 @@ class CommitmentRequests:
             return STATUS_INVALID_ARGUMENT
         reason = self._record(transaction_uid, results, _reporter(received))
         if reason is not None:
-            self._keep(received, transaction_uid, reason)
-            return self._unknown_transaction if reason == _UNKNOWN else SUCCESS
+            status = self._unknown_transaction if reason == _UNKNOWN else SUCCESS
+            self._keep(received, transaction_uid, reason, is_refused=status != SUCCESS)
+            return status
         with self._reported:
             self._reported.notify_all()
         return SUCCESS
@@ -404,8 +411,23 @@ class CommitmentRequests:
         decoded: list[Any] = json.loads(instances)
         return decoded
 
-    def _keep(self, received: Any, transaction_uid: str | None, reason: str) -> None:
-        """Keep a report that is not one of a transaction."""
+    def _keep(
+        self, received: Any, transaction_uid: str | None, reason: str, *, is_refused: bool = True
+    ) -> None:
+        """Keep a report that is not one of a transaction.
+
+        Refused reports must not fill the disk: a peer may send any number of them.
+        """
+        if is_refused:
+            [(count, length)] = self._database.read(
+                "SELECT count(*), coalesce(sum(length(information)), 0) FROM other_reports"
+            )
+            if count >= _MAX_REFUSED or length >= _MAX_REFUSED_BYTES:
+                log.warning(
+                    "a refused report of %s is not kept, because there are %d others: %s",
+                    *(_reporter(received), count, reason),
+                )
+                return
         event = received.request
         information = event.EventInformation
         row = (
@@ -616,6 +638,8 @@ class CommitmentRequests:
 
     def other_reports(self) -> dict[str, list[Any]]:
         """Return the reports that are not the first report of a transaction, as columns.
+
+        Refused reports are kept up to 10,000 reports or 64 MiB, and further ones are logged.
 
         Returns
         -------

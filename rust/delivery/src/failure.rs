@@ -91,6 +91,12 @@ pub enum Failure {
     /// The sink was closed, or a thread ended before its association.
     #[error("the association ended because of a local error; see the log")]
     Internal,
+    /// Replies that exceed the maximum length together.
+    #[error("the replies to the requests of one call have more than the maximum of {most} bytes")]
+    RepliesLength {
+        /// The maximum.
+        most: usize,
+    },
     /// A message that exceeds the maximum length.
     #[error("a message has more than the maximum of {most} bytes")]
     MessageLength {
@@ -117,7 +123,7 @@ impl Failure {
             Self::Message(_) => "message",
             Self::Unexpected { .. } => "unexpected",
             Self::PduLength { .. } => "pdu-length",
-            Self::MessageLength { .. } => "message-length",
+            Self::MessageLength { .. } | Self::RepliesLength { .. } => "message-length",
             Self::Incomplete { .. } => "incomplete",
             Self::Context(_) => "context",
             Self::Internal => "internal",

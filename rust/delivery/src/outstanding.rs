@@ -141,7 +141,7 @@ impl Outstanding {
         if reply.is_some() {
             self.replies += arrived.data_set.len();
             if self.replies > MAX_REPLIES {
-                return Err(Err(Failure::MessageLength { most: MAX_REPLIES }));
+                return Err(Err(Failure::RepliesLength { most: MAX_REPLIES }));
             }
         }
         self.last_response = now;

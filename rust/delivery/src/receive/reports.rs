@@ -30,6 +30,18 @@ pub struct NotReported {
 impl NotReported {
     /// The code of events for which the association is not open.
     pub const CLOSED: &'static str = "closed";
+
+    /// A peer that responds to no report must not fill the memory with them.
+    fn too_many() -> Self {
+        let text = "too many reports wait on the association: the peer responds too slowly";
+        Self { code: "too-many", text: text.to_owned() }
+    }
+
+    /// The thread of the association belongs to the parent process.
+    fn of_parent() -> Self {
+        let text = "the association belongs to the process that forked this one";
+        Self { code: Self::CLOSED, text: text.to_owned() }
+    }
 }
 
 impl From<&Failure> for NotReported {
@@ -37,6 +49,11 @@ impl From<&Failure> for NotReported {
         Self { code: failure.code(), text: failure.to_string() }
     }
 }
+
+/// The maximum number of reports that wait on an association.
+const MAX_WAITING: usize = 10_000;
+/// The maximum number of bytes of the reports that wait on an association. One report may be longer.
+const MAX_WAITING_BYTES: usize = 64 << 20;
 
 /// The result of a report.
 #[derive(Debug)]
@@ -96,12 +113,26 @@ impl Drop for Report {
 pub struct Reports {
     state: Mutex<State>,
     waker: Option<Waker>,
+    /// The process of the thread that sends them.
+    process: u32,
 }
 
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Report>,
+    /// The bytes of these reports.
+    bytes: usize,
     ended: Option<NotReported>,
+}
+
+impl State {
+    /// Why a report cannot wait.
+    fn refusal(&self, report: &Report) -> Option<NotReported> {
+        let bytes = self.bytes + report.bytes.len();
+        let is_full = self.waiting.len() >= MAX_WAITING || bytes > MAX_WAITING_BYTES;
+        let is_full = is_full && !self.waiting.is_empty();
+        self.ended.clone().or_else(|| is_full.then(NotReported::too_many))
+    }
 }
 
 impl Reports {
@@ -111,14 +142,15 @@ impl Reports {
     ///
     /// If the system has no more file descriptors.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { state: Mutex::default(), waker: Some(Waker::new()?) })
+        let (state, waker) = (Mutex::default(), Some(Waker::new()?));
+        Ok(Self { state, waker, process: std::process::id() })
     }
 
     /// An association on which nothing can be reported, for this reason.
     pub fn closed(why: &str) -> Self {
         let ended = NotReported { code: NotReported::CLOSED, text: why.to_owned() };
-        let state = State { waiting: VecDeque::new(), ended: Some(ended) };
-        Self { state: Mutex::new(state), waker: None }
+        let state = State { ended: Some(ended), ..State::default() };
+        Self { state: Mutex::new(state), waker: None, process: std::process::id() }
     }
 
     /// Wakes the thread of the association, if it can report.
@@ -128,31 +160,38 @@ impl Reports {
 
     /// Whether reports are accepted.
     pub fn is_open(&self) -> bool {
-        self.lock().ended.is_none()
+        self.is_of_this_process() && self.lock().ended.is_none()
     }
 
-    /// Adds a report. If the association has ended, that is its result.
+    fn is_of_this_process(&self) -> bool {
+        self.process == std::process::id()
+    }
+
+    /// Adds a report. If the association has ended, or too many reports wait, that is its result.
     pub fn push(&self, mut report: Report) {
+        // Before the lock, which a thread of the parent process may have held.
+        if !self.is_of_this_process() {
+            return report.end(Some(NotReported::of_parent()));
+        }
         let mut state = self.lock();
-        match &state.ended {
-            None => {
-                state.waiting.push_back(report);
-                drop(state);
-                if let Some(waker) = &self.waker {
-                    waker.wake();
-                }
-            }
-            Some(ended) => {
-                let ended = ended.clone();
-                // The callback may add another report.
-                drop(state);
-                report.end(Some(ended));
-            }
+        if let Some(refusal) = state.refusal(&report) {
+            // The callback may add another report.
+            drop(state);
+            return report.end(Some(refusal));
+        }
+        state.bytes += report.bytes.len();
+        state.waiting.push_back(report);
+        drop(state);
+        if let Some(waker) = &self.waker {
+            waker.wake();
         }
     }
 
     fn next(&self) -> Option<Report> {
-        self.lock().waiting.pop_front()
+        let mut state = self.lock();
+        let report = state.waiting.pop_front()?;
+        state.bytes -= report.bytes.len();
+        Some(report)
     }
 
     /// Ends all waiting reports, and those that are added later.
@@ -160,6 +199,7 @@ impl Reports {
         let mut state = self.lock();
         state.ended.get_or_insert_with(|| failure.clone());
         let waiting = mem::take(&mut state.waiting);
+        state.bytes = 0;
         drop(state);
         for mut report in waiting {
             report.end(Some(failure.clone()));
@@ -277,6 +317,27 @@ mod tests {
 
     fn report(done: impl FnOnce(Reported) + Send + 'static) -> Report {
         Report::new(vec![0; 10], vec![0, 10], vec![1], Box::new(done))
+    }
+
+    #[test]
+    fn waiting_reports_are_limited() {
+        let (results, received) = channel();
+        let reports = Reports::new().unwrap();
+        let add = |bytes: usize| {
+            let results = results.clone();
+            let done = move |result: Reported| results.send(result.failure.unwrap().code).unwrap();
+            reports.push(Report::new(vec![0; bytes], vec![0, 0], vec![1], Box::new(done)));
+        };
+        // A long report waits if it is the only one.
+        add(MAX_WAITING_BYTES + 1);
+        add(1);
+        assert_eq!(received.try_iter().collect::<Vec<_>>(), ["too-many"]);
+        drop(reports.next());
+        assert_eq!(received.try_iter().count(), 1);
+        (0..MAX_WAITING).for_each(|_| add(1));
+        assert_eq!(received.try_iter().count(), 0);
+        add(1);
+        assert_eq!(received.try_iter().collect::<Vec<_>>(), ["too-many"]);
     }
 
     #[test]

@@ -270,7 +270,9 @@ impl Connection {
     pub fn fail(mut self, failure: &Failure) {
         use AbortRQServiceProviderReason::{InvalidPduParameter, UnexpectedPdu, UnrecognizedPdu};
         let reason = match failure {
-            Failure::NoContext(_) | Failure::Internal => return self.abort(),
+            Failure::NoContext(_) | Failure::Internal | Failure::RepliesLength { .. } => {
+                return self.abort();
+            }
             Failure::Released => {
                 let _ = self.write_pdu(&Pdu::ReleaseRP);
                 return self.end();

@@ -36,6 +36,12 @@ pub fn to_batch<'py>(
     if accepted.row(&first)?.is_some() {
         return rows::to_batch(first, rest, max_rows, done, accepted);
     }
+    if accepted.names() != "N_EVENT_REPORT" {
+        return Err(PyTypeError::new_err(format!(
+            "row {done} is {}, not an action: an N_ACTION of fastdimse or pynetdicom, or a mapping",
+            first.get_type().name()?
+        )));
+    }
     let mut rows = PrimitiveColumns::new(count);
     rows.push(&first, done)?;
     for primitive in interruptible(rest.py(), rest.clone().take(max_rows - 1)) {

@@ -1,8 +1,10 @@
 //! Rows that are mappings, converted to a record batch.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{RecordBatch, RecordBatchOptions};
+use arrow_schema::Schema;
 use fastdimse_core::rejection::{Rejection, keep_first_of_row};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -36,6 +38,7 @@ pub fn to_batch<'py>(
         })?;
         found.add(row, &mapping)?;
     }
+    let found_rows = found.rows;
     let mut columns = Vec::new();
     let mut rejected: Vec<Rejection> = Vec::new();
     for (name, values) in found.columns {
@@ -54,6 +57,12 @@ pub fn to_batch<'py>(
         columns.push((name, column, true));
     }
     keep_first_of_row(&mut rejected);
+    if columns.is_empty() {
+        let options = RecordBatchOptions::new().with_row_count(Some(found_rows));
+        let schema = Arc::new(Schema::empty());
+        let batch = RecordBatch::try_new_with_options(schema, Vec::new(), &options);
+        return Ok((batch.map_err(arrow_error)?, rejected));
+    }
     let batch = RecordBatch::try_from_iter_with_nullable(columns).map_err(arrow_error)?;
     Ok((batch, rejected))
 }

@@ -106,7 +106,8 @@ impl AcceptedAssociation {
     /// Report events on the association, from any thread.
     ///
     /// The thread of the association sends them after the response to the request that it handles.
-    /// Do not wait for the future in a handler: the handler runs in this thread.
+    /// Do not wait for the future in a handler: the handler runs in this thread. At most 10,000 reports
+    /// or 64 MiB wait for a peer that responds slowly; further ones fail at once.
     ///
     /// Parameters
     /// ----------

@@ -32,6 +32,9 @@ use crate::network::pending_event::PendingEvent;
 use crate::network::received_request::ReceivedRequest;
 use crate::network::sending::{STOP_AT_ONCE, STOP_SENDING, SendOptions, Sending, StopSignal};
 
+const IN_USE: &str =
+    "another thread is using the association, or the call in which this event_handler runs";
+
 enum State {
     Open(Box<Sender>),
     /// A thread is using the association.
@@ -72,6 +75,8 @@ pub struct Association {
     agreement: Agreement,
     unexpected_responses: Mutex<Vec<Box<str>>>,
     stop: AtomicU8,
+    /// The process that opened it: a forked child must not write on the connection of its parent.
+    process: u32,
     /// The event that was returned last, which may have no response yet.
     pending: Mutex<Option<Arc<PendingEvent>>>,
     /// The function that is called with events. The association owns it, so that the garbage collector can
@@ -87,6 +92,7 @@ impl Association {
             agreement,
             unexpected_responses: Mutex::default(),
             stop: AtomicU8::default(),
+            process: std::process::id(),
             pending: Mutex::default(),
             handler,
         }
@@ -118,7 +124,7 @@ impl Association {
             }
             // Outstanding responses could not be told from later ones.
             Err(error) => {
-                self.set(State::Closed("aborted, since its events could not be read"));
+                self.set(State::Closed("aborted, since its rows could not be read"));
                 // If this is interrupted too, the later exception is raised with the earlier one as its
                 // context.
                 detached(py, || sender.fail(&Failure::Interrupted))?;
@@ -227,10 +233,17 @@ impl Association {
 
     /// Takes the sender out of the object while a thread uses it.
     fn take(&self) -> PyResult<Box<Sender>> {
+        // Before the lock, which a thread of the parent process may have held.
+        if self.process != std::process::id() {
+            return Err(PyRuntimeError::new_err(format!(
+                "the association belongs to process {}, which forked this one: open another one here",
+                self.process
+            )));
+        }
         let mut state = self.state.lock().expect("nothing panics while it is locked");
         match std::mem::replace(&mut *state, State::Busy) {
             State::Open(sender) => Ok(sender),
-            State::Busy => Err(PyRuntimeError::new_err("another thread is using the association")),
+            State::Busy => Err(PyRuntimeError::new_err(IN_USE)),
             State::Closed(why) => {
                 *state = State::Closed(why);
                 Err(PyRuntimeError::new_err(format!("the association is {why}")))
@@ -417,7 +430,7 @@ impl Association {
     /// -------
     /// Outcomes
     ///     The outcome of each action, as for :meth:`send`; :attr:`Outcomes.replies` has the Action
-    ///     Replies.
+    ///     Replies, of at most 64 MiB in all.
     ///
     /// Raises
     /// ------
