@@ -237,7 +237,9 @@ def test_observable_behaviour_is_unchanged(look, level):
     plain, fast = plain_and_installed(lambda: everything(look=look, level=level))
     for ours, theirs in zip(fast, plain, strict=True):
         assert ours == theirs
-    for name in ("N-EVENT-REPORT", "N-ACTION"):
+    # pynetdicom 2.0 and 2.1 do not log N-ACTION messages.
+    names = ("N-EVENT-REPORT", "N-ACTION")[: 1 if pynetdicom.__version__ < "3" else 2]
+    for name in names:
         assert any(name in line for lines in plain[1].values() for line in lines) == (
             level == logging.DEBUG
         )
