@@ -3,11 +3,12 @@
 import os
 import sqlite3
 import threading
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from fastdimse._sqlite import checksum, keep, track, untrack
 
 from .errors import OutboxError
 from .locked_file import LockedFile
@@ -17,26 +18,10 @@ from .schema import (
     COUNT_INCONSISTENT,
     SCHEMA,
     VERSION,
-    checksum,
 )
 
 # Seconds to wait while a reader of the file blocks a write.
 _BUSY_TIMEOUT = 30
-
-# The databases that are open in this process, and the connections that its parent had when it
-# forked. SQLite allows no use of those, not even to close them.
-_OPEN: "weakref.WeakSet[Database]" = weakref.WeakSet()
-_OF_PARENT: list[sqlite3.Connection | None] = []
-
-
-def _keep_connections_of_parent() -> None:
-    for database in list(_OPEN):
-        database.keep_connection()
-    _OPEN.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_keep_connections_of_parent)
 
 
 class Database:
@@ -60,7 +45,7 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         try:
             file.lock()
-            _OPEN.add(self)
+            track(self)
             with self._outbox_errors("cannot open the outbox"):
                 self._prepare()
         except BaseException:
@@ -118,14 +103,15 @@ class Database:
             return
         with self._lock:
             self._is_closed = True
-            _OPEN.discard(self)
+            untrack(self)
             # First the connection: closing any descriptor of the file ends the locks of SQLite.
             self._disconnect()
             self.file.unlock()
 
-    def keep_connection(self) -> None:
+    def after_fork(self) -> None:
         """Keep the connection of the parent process from being closed in this one."""
-        _OF_PARENT.append(self._connection)
+        untrack(self)
+        keep(self._connection)
 
     def _connected(self) -> sqlite3.Connection:
         self.file.check_process()

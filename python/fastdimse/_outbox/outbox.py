@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from fastdimse._core import EventBatch
+from fastdimse._sqlite import checksum
 
 from .database import Database
 from .errors import OutboxError
 from .locked_file import LockedFile
 from .rows import DueBatch, Group, Outcome, PeerOutcome, PutOptions, Stored
-from .schema import BATCH_COLUMNS, BY_COLUMN, DUE_COLUMNS, checksum
+from .schema import BATCH_COLUMNS, BY_COLUMN, DUE_COLUMNS
 
 # Number of batches that are kept after they were read: peers often receive the same events.
 _CACHED_BATCHES = 8

@@ -1,7 +1,4 @@
-"""The tables of an outbox, and the checksums of their rows."""
-
-import zlib
-from typing import Any
+"""The tables of an outbox."""
 
 # "fdim": `file` and the tools of SQLite show this number as the type of the database.
 APPLICATION_ID = 0x6664696D
@@ -94,8 +91,3 @@ COUNT_INCONSISTENT = """
         FROM counters
     )
 """
-
-
-def checksum(*values: Any) -> int:
-    """Return the checksum of the values of a row."""
-    return zlib.crc32(repr(values).encode())

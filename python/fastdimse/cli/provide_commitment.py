@@ -1,11 +1,8 @@
 """``fastdimse provide-commitment``: respond to storage commitment requests."""
 
 import logging
-import signal
-import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +18,12 @@ from .options import (
     in_range,
     server_tls,
 )
+from .signals import first_signal
 from .terminal import note, plural, printable
 
 _SECONDS_PER_DAY = 86400.0
+# Seconds between two looks for a signal.
+_POLL_INTERVAL = 0.1
 
 
 def provide_commitment(
@@ -125,7 +125,7 @@ def provide_commitment(
     with invalid_options():
         lookup = storage_commitment.index_lookup(index)
         known = {} if peers is None else storage_commitment.load_peers(peers, calling_ae=ae_title)
-    with _signals() as signalled:
+    with first_signal() as is_signalled:
         with invalid_options():
             provider = storage_commitment.provide(
                 port,
@@ -142,7 +142,8 @@ def provide_commitment(
             )
         with provider:
             note(f"listening on {host}:{provider.port}")
-            signalled()
+            while not is_signalled():
+                time.sleep(_POLL_INTERVAL)
             states = Counter(provider.transactions()["State"])
     summary = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items()))
     print(printable(f"{plural(states.total(), 'transaction')}{': ' if summary else ''}{summary}"))
@@ -153,29 +154,3 @@ class _OneLine(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         return printable(super().formatMessage(record))
-
-
-@contextmanager
-def _signals() -> Iterator[Callable[[], None]]:
-    """Yield a function that waits for SIGINT or SIGTERM. The second signal has its usual effect."""
-    received = threading.Event()
-
-    def record(number: int, frame: object) -> None:
-        received.set()
-        restore()
-
-    def restore() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-    previous = {number: signal.signal(number, record) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: _wait_for(received)
-    finally:
-        restore()
-
-
-def _wait_for(event: threading.Event) -> None:
-    # Windows handles signals only between two waits.
-    while not event.wait(0.5):
-        pass

@@ -3,12 +3,12 @@
 import os
 import sqlite3
 import threading
-import weakref
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, TypeVar
+
+from fastdimse._sqlite import keep, track, untrack
 
 from ._errors import StorageCommitmentError
 
@@ -20,21 +20,6 @@ _BUSY_TIMEOUT = 30
 # Pages of the write-ahead log that are copied to the database together, with a sync.
 _CHECKPOINT_PAGES = 4000
 
-# The databases that are open in this process, and the connections that its parent had when it
-# forked. SQLite allows no use of those, not even to close them.
-_OPEN: "weakref.WeakSet[Database]" = weakref.WeakSet()
-_OF_PARENT: list[sqlite3.Connection | None] = []
-
-
-def _keep_connections_of_parent() -> None:
-    for database in list(_OPEN):
-        database.keep_connection()
-    _OPEN.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_keep_connections_of_parent)
-
 
 class Schema(NamedTuple):
     """The tables of a database, and the number that identifies its application."""
@@ -42,11 +27,6 @@ class Schema(NamedTuple):
     application_id: int
     version: int
     tables: str
-
-
-def checksum(*values: Any) -> int:
-    """Return the checksum of the values of a row."""
-    return zlib.crc32(repr(values).encode())
 
 
 class _Write(Generic[T]):
@@ -99,7 +79,7 @@ class Database:
                 isolation_level=None,
                 check_same_thread=False,
             )
-            _OPEN.add(self)
+            track(self)
             try:
                 self._prepare(connection, schema, sync)
             except BaseException:
@@ -152,10 +132,11 @@ class Database:
                 f"{self}: the parent process opened this database; open it again in this process"
             )
 
-    def keep_connection(self) -> None:
+    def after_fork(self) -> None:
         """Keep the connection of the parent process from being closed in this one."""
         self._is_of_parent = True
-        _OF_PARENT.append(self._connection)
+        untrack(self)
+        keep(self._connection)
 
     def read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Return the rows of a query."""
@@ -233,7 +214,7 @@ class Database:
 
     def close(self) -> None:
         """Close the database."""
-        _OPEN.discard(self)
+        untrack(self)
         if self._is_of_parent:
             return
         with self._lock:

@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 from fastdimse._core import Association, AssociationError, Peer, describe_status, status_category
+from fastdimse._sqlite import checksum
 
-from ._database import Database, Schema, checksum
+from ._database import Database, Schema
 from ._failure_reasons import describe_failure_reason
 from ._information import information_of
 from ._references import SOP_CLASS, SOP_INSTANCE, Reference, References, read_references

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from fastdimse._core import describe_status
+from fastdimse._sqlite import checksum
 
-from ._database import Database, Schema, checksum
+from ._database import Database, Schema
 from ._failure_reasons import DUPLICATE_TRANSACTION_UID
 
 # instances: JSON, a list of [SOP Class UID, SOP Instance UID].

@@ -3,12 +3,12 @@
 import os
 import sqlite3
 import threading
-import weakref
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from fastdimse._sqlite import checksum, keep, track, untrack
 
 from ._errors import SubscriptionsError
 
@@ -57,25 +57,6 @@ _COUNT_WITHOUT_INSTANCE = """
 """
 
 
-def _checksum(*values: Any) -> int:
-    return zlib.crc32(repr(values).encode())
-
-
-# The databases that are open in this process, and connections of its parent: SQLite allows a child
-# process no use of those, not even to close them.
-_OPEN: "weakref.WeakSet[Database]" = weakref.WeakSet()
-_OF_PARENT: list[sqlite3.Connection | None] = []
-
-
-def _connect_again_after_fork() -> None:
-    for database in list(_OPEN):
-        database.forget_parent()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_connect_again_after_fork)
-
-
 class Database:
     """Transactions on the database, from several threads and processes.
 
@@ -104,7 +85,7 @@ class Database:
         except BaseException:
             self.close()
             raise
-        _OPEN.add(self)
+        track(self)
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -130,17 +111,17 @@ class Database:
         """Close the connection."""
         with self._lock:
             self._is_closed = True
-            _OPEN.discard(self)
+            untrack(self)
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
 
-    def forget_parent(self) -> None:
+    def after_fork(self) -> None:
         """Keep the connection of the parent process open, and connect again when needed."""
         # Another thread of the parent may have held the lock.
         self._lock = threading.RLock()
         if self._path is not None:
-            _OF_PARENT.append(self._connection)
+            keep(self._connection)
             self._connection = None
 
     def _connected(self) -> sqlite3.Connection:
@@ -153,7 +134,7 @@ class Database:
                 isolation_level=None,
                 check_same_thread=False,
             )
-            connection.create_function("checksum", -1, _checksum, deterministic=True)
+            connection.create_function("checksum", -1, checksum, deterministic=True)
             self._connection = connection
         return self._connection
 

@@ -181,7 +181,8 @@ fn id_and_status(message: &Message<'_>) -> Option<(u16, u16, Kind)> {
     Some((number(Field::MessageIDBeingRespondedTo)?, number(Field::Status)?, kind))
 }
 
-fn describe(message: &Message<'_>) -> Box<str> {
+/// The description of a message that is not a response to an outstanding request.
+pub fn describe(message: &Message<'_>) -> Box<str> {
     match message {
         Message::Event { command_set, .. } | Message::Action { command_set, .. }
             if command_set.kind.is_response() =>

@@ -68,6 +68,11 @@ pub struct AcceptedContext {
 }
 
 impl Accepted {
+    /// The transfer syntax of a presentation context; the default one if there is no such context.
+    pub fn transfer_syntax(&self, context_id: u8) -> TransferSyntax {
+        self.contexts.get(&context_id).map(|context| context.transfer_syntax).unwrap_or_default()
+    }
+
     /// The association of this agreement, from the view of the acceptor.
     pub fn new(calling: &str, called: &str, agreement: &Agreement) -> Self {
         let contexts = agreement.contexts.iter().map(|(sop_class, context)| {

@@ -9,11 +9,12 @@ use fastdimse_core::command_set::{CommandSet, Message};
 use fastdimse_core::field::{Field, Kind};
 use fastdimse_core::pdu::write::MaxPduLength;
 use fastdimse_core::rejection::{Reason, Rejection};
-use fastdimse_core::standard::status::describe;
+use fastdimse_core::standard::status;
 
 use crate::association::acceptance::AcceptedContext;
 use crate::failure::Failure;
 use crate::messages::ReceivedMessage;
+use crate::outstanding::describe;
 use crate::receive::receiver::{EventSink, Origin};
 use crate::responses::{
     RESPONSE, Response, refusal, without_long_uids, write_other_response, write_response,
@@ -135,12 +136,7 @@ impl EventsOfPeer {
             let (max, responses) = (self.max_pdu_length, &mut self.responses);
             write_other_response(command_field, id, arrived.context_id, max, responses);
         }
-        Some(match arrived.message {
-            Message::Other { command_field, .. } => {
-                format!("a message with Command Field {command_field:#06x}").into()
-            }
-            _ => format!("an {}", arrived.message.name()).into(),
-        })
+        Some(describe(&arrived.message))
     }
 
     fn serve_event(
@@ -159,7 +155,7 @@ impl EventsOfPeer {
         let contexts = &self.origin.accepted.contexts;
         if let Some((status, why)) = refusal(event, context_id, contexts, |_| false) {
             self.write(&without_long_uids(*event), &Response::of_status(status), context_id);
-            let status = describe(status);
+            let status = status::describe(status);
             let text = format!("an N-EVENT-REPORT-RQ was refused with Status {status}: {why}");
             return Ok(Some(text.into()));
         }

@@ -11,6 +11,7 @@ use pyo3::types::{PyDict, PyMapping};
 use crate::errors::Error;
 use crate::input::columns::{ColumnSet, MappedColumn, ignored};
 use crate::input::event_columns::transfer_syntaxes;
+use crate::primitive::slots::Service;
 
 /// The fields of actions, and the transfer syntax of their data sets.
 struct ActionColumnSet {
@@ -74,7 +75,7 @@ impl ColumnSet for ActionColumnSet {
         Ok(Some(row.into_mapping()))
     }
 
-    fn names(&self) -> &'static str {
-        "N_ACTION"
+    fn service(&self) -> Service {
+        Service::Action
     }
 }

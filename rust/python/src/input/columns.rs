@@ -13,7 +13,7 @@ use pyo3::types::{PyBytes, PyMapping, PyString};
 
 use crate::arrow::import::{array, is_arrow};
 use crate::errors::Error;
-use crate::primitive::slots::EventReportPrimitive;
+use crate::primitive::slots::{EventReportPrimitive, Service};
 
 /// A batch, and its rejected rows, which are null in the batch.
 pub type Batch = (RecordBatch, Vec<Rejection>);
@@ -50,9 +50,9 @@ pub trait ColumnSet: Sync {
         Ok(object.cast::<PyMapping>().ok().cloned())
     }
 
-    /// The name of the class of its primitives.
-    fn names(&self) -> &'static str {
-        "N_EVENT_REPORT"
+    /// The service of its rows.
+    fn service(&self) -> Service {
+        Service::EventReport
     }
 }
 

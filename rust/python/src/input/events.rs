@@ -17,6 +17,7 @@ use crate::input::primitives;
 use crate::input::selection::Selection;
 use crate::input::sources::arrow_source;
 use crate::input::tables::Tables;
+use crate::primitive::slots::Service;
 
 /// Input that is read one batch at a time.
 pub enum Events {
@@ -171,8 +172,10 @@ fn selected((batch, mut rejected): Batch, selection: Option<&Selection>, first_r
 }
 
 fn not_rows(events: &Bound<'_, PyAny>, accepted: &dyn ColumnSet) -> PyResult<PyErr> {
-    let primitive = accepted.names();
-    let rows = if primitive == "N_ACTION" { "actions" } else { "events" };
+    let (rows, primitive) = match accepted.service() {
+        Service::EventReport => ("events", "N_EVENT_REPORT"),
+        Service::Action => ("actions", "N_ACTION"),
+    };
     Ok(PyTypeError::new_err(format!(
         "{rows} must be an Arrow table or stream (anything with __arrow_c_stream__ or \
          __arrow_c_array__), a mapping of columns, a Dataset, a Scanner, a LazyFrame, or an \

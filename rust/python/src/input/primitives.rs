@@ -36,7 +36,7 @@ pub fn to_batch<'py>(
     if accepted.row(&first)?.is_some() {
         return rows::to_batch(first, rest, max_rows, done, accepted);
     }
-    if accepted.names() != "N_EVENT_REPORT" {
+    if accepted.service() == Service::Action {
         return Err(PyTypeError::new_err(format!(
             "row {done} is {}, not an action: an N_ACTION of fastdimse or pynetdicom, or a mapping",
             first.get_type().name()?

@@ -695,8 +695,7 @@ impl AssociationEvents {
         };
         *self.left.lock().expect("nothing panics while it is locked") -= 1;
         let data_set = (!event.data_set.is_empty()).then_some(&*event.data_set);
-        let context = origin.accepted.contexts.get(&event.context_id);
-        let syntax = context.map(|context| context.transfer_syntax).unwrap_or_default();
+        let syntax = origin.accepted.transfer_syntax(event.context_id);
         let received = ReceivedRequest::of_parts(
             Kind::Request,
             &event.command_set,

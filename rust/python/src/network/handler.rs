@@ -55,7 +55,7 @@ impl EventSink for Handler {
         received: &ReceivedMessage<'_>,
         origin: &Arc<Origin>,
     ) -> Option<Response> {
-        let syntax = syntax(received.context_id, origin);
+        let syntax = origin.accepted.transfer_syntax(received.context_id);
         let request = || ReceivedRequest::new(event, received, origin);
         Some(match self {
             Self::Event(handler) => {
@@ -127,16 +127,11 @@ impl EventSink for Scp {
         origin: &Arc<Origin>,
     ) -> Option<Response> {
         let handler = self.action_handler.as_ref()?;
-        let syntax = syntax(received.context_id, origin);
+        let syntax = origin.accepted.transfer_syntax(received.context_id);
         Some(called(action.kind, syntax, |py| {
             handler.call1(py, (ReceivedRequest::new(action, received, origin),))
         }))
     }
-}
-
-fn syntax(context_id: u8, origin: &Origin) -> TransferSyntax {
-    let context = origin.accepted.contexts.get(&context_id);
-    context.map(|context| context.transfer_syntax).unwrap_or_default()
 }
 
 /// The response that a handler returns to a request of this kind. If it raises an exception, that is

@@ -24,22 +24,27 @@ impl PendingEvent {
         &self.event
     }
 
+    /// Whether the caller is the first that responds.
+    fn claim(&self) -> bool {
+        !self.is_responded.swap(true, Ordering::SeqCst)
+    }
+
     /// Takes the right to respond.
     ///
     /// # Errors
     /// If the event has a response.
     pub fn take(&self) -> PyResult<()> {
-        match self.is_responded.swap(true, Ordering::SeqCst) {
-            true => Err(PyRuntimeError::new_err("the event has a response already")),
-            false => Ok(()),
+        match self.claim() {
+            true => Ok(()),
+            false => Err(PyRuntimeError::new_err("the event has a response already")),
         }
     }
 
     /// Responds with Success, if the event has no response.
     pub fn accept(&self, sender: &mut Sender) -> Result<(), Failure> {
-        match self.is_responded.swap(true, Ordering::SeqCst) {
-            true => Ok(()),
-            false => sender.respond(&self.event, &Response::SUCCESS),
+        match self.claim() {
+            true => sender.respond(&self.event, &Response::SUCCESS),
+            false => Ok(()),
         }
     }
 }

@@ -174,8 +174,7 @@ impl ReceivedRequest {
 
     #[getter]
     fn transfer_syntax(&self) -> &'static str {
-        let context = self.origin.accepted.contexts.get(&self.context_id);
-        context.map(|context| context.transfer_syntax).unwrap_or_default().uid()
+        self.origin.accepted.transfer_syntax(self.context_id).uid()
     }
 
     #[getter]
