@@ -167,11 +167,13 @@ def test_rejected_rows_are_outcomes_and_the_others_are_sent() -> None:
         connect("localhost", port, sop_classes=CLASS, role="scu") as association,
     ):
         outcomes = association.request(rows).to_pydict()
+        of_events = association.request([action() | {"EventTypeID": 1}]).to_pydict()
         with pytest.raises(ColumnError, match="unknown column 'EventTypeID'; the columns of act"):
-            association.request([action() | {"EventTypeID": 1}])
+            association.request(action() | {"EventTypeID": 1})
     assert outcomes["Status"] == [0, None, None, 0]
     assert outcomes["Reason"][1].startswith("RequestedSOPInstanceUID: '1.02'")
     assert outcomes["Reason"][2] == "ActionTypeID: 65536 is outside 0 to 65535 (VR US)"
+    assert of_events["Reason"][0].startswith("unknown column 'EventTypeID'; the columns of actions")
     assert len(received) == 2
 
 
@@ -538,15 +540,12 @@ def test_inputs_that_are_not_actions_are_named() -> None:
     with (
         listen(0, host="localhost", action_handler=lambda _: 0) as listener,
         connect("localhost", listener.port, role="scu") as association,
-        pytest.raises(TypeError, match="row 0 is int, not an action: an N_ACTION"),
     ):
-        association.request([7])
-    with (
-        listen(0, host="localhost", action_handler=lambda _: 0) as listener,
-        connect("localhost", listener.port, role="scu") as association,
-    ):
-        [failure] = association.request([{}]).to_pydict()["Failure"]
-    assert failure
+        outcomes = association.request([7, {}]).to_pydict()
+        with pytest.raises(TypeError, match="actions must be an Arrow table"):
+            association.request(7)
+    assert outcomes["Failure"] == ["value", "missing"]
+    assert outcomes["Reason"][0].startswith("row 0 is int, not an action: an N_ACTION")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -13,6 +13,7 @@ use fastdimse_core::decode::{self, Layout};
 use fastdimse_core::event_columns::{self, OtherColumns};
 use fastdimse_core::field::Field;
 use fastdimse_core::schema_error::SchemaError;
+use fastdimse_core::standard::nearest::{DidYouMean, nearest};
 use thiserror::Error;
 
 /// A column with a property of the capture.
@@ -102,8 +103,9 @@ pub enum TableError {
     Events(#[from] SchemaError),
     /// An unknown column.
     #[error(
-        "unknown column '{0}'; the columns of captured events are {all}; \
+        "unknown column '{0}'{hint}; the columns of captured events are {all}; \
          other_columns=\"ignore\" ignores other columns",
+        hint = DidYouMean(nearest(.0, Captured::ALL.map(Captured::name))),
         all = Names
     )]
     Unknown(String),
@@ -129,10 +131,7 @@ impl fmt::Display for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, column) in Captured::ALL.into_iter().enumerate() {
             f.write_str(if at == 0 { "" } else { ", " })?;
-            f.write_str(match column {
-                Captured::CaptureColumn(seen) => seen.name(),
-                Captured::Message(field) | Captured::Response(field) => field.keyword(),
-            })?;
+            f.write_str(column.name())?;
         }
         Ok(())
     }
@@ -254,6 +253,13 @@ impl Captured {
             S(CaptureColumn::Latency),
         ]
     };
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::CaptureColumn(seen) => seen.name(),
+            Self::Message(field) | Self::Response(field) => field.keyword(),
+        }
+    }
 
     fn column(self) -> Column {
         match self {

@@ -41,6 +41,10 @@ pub enum Reason {
     #[error("{0}")]
     Value(Box<str>),
 
+    /// A row with a name that is neither a field nor an attribute.
+    #[error("{0}")]
+    UnknownColumn(Box<str>),
+
     /// A data set that cannot be encoded or decoded.
     #[error("{0}")]
     DataSet(Box<DataSetError>),
@@ -203,6 +207,7 @@ impl Reason {
             Self::TooLarge(_) => "too-large",
             Self::MaxPduLength(_) => "max-pdu-length",
             Self::Value(_) => "value",
+            Self::UnknownColumn(_) => "unknown-column",
             Self::DataSet(error) => error.reason.code(),
             Self::Truncated { .. } => "truncated",
             Self::PduType(_) => "pdu-type",

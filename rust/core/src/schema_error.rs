@@ -5,14 +5,16 @@ use thiserror::Error;
 
 use crate::field::Field;
 use crate::standard::attribute::AttributeError;
+use crate::standard::nearest::{DidYouMean, nearest};
 
 /// A table that cannot be read as events.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SchemaError {
     /// A column that is not a field of an event.
     #[error(
-        "unknown column '{0}'; the columns of events are {all}; other_columns=\"ignore\" ignores \
-         other columns",
+        "unknown column '{0}'{hint}; the columns of events are {all}; other_columns=\"ignore\" \
+         ignores other columns",
+        hint = DidYouMean(nearest(.0, Field::ALL.map(Field::keyword))),
         all = keywords()
     )]
     Unknown(String),
@@ -27,8 +29,9 @@ pub enum SchemaError {
     Missing(&'static str),
     /// A column that is not a field of an action.
     #[error(
-        "unknown column '{0}'; the columns of actions are {all}; other_columns=\"ignore\" ignores \
-         other columns",
+        "unknown column '{0}'{hint}; the columns of actions are {all}; other_columns=\"ignore\" \
+         ignores other columns",
+        hint = DidYouMean(nearest(.0, Field::OF_ACTIONS.map(Field::keyword))),
         all = Field::OF_ACTIONS.map(Field::keyword).join(", ")
     )]
     NotOfActions(String),

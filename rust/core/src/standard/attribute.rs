@@ -5,6 +5,9 @@ use dicom_core::{Tag, VR};
 use dicom_dictionary_std::StandardDataDictionary;
 use thiserror::Error;
 
+use crate::standard::nearest::{DidYouMean, nearest};
+use crate::standard::sop_classes::keywords;
+
 /// An attribute with its VR.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute {
@@ -21,8 +24,9 @@ pub struct Attribute {
 pub enum AttributeError {
     /// Neither a keyword nor a tag.
     #[error(
-        "'{0}' is not an attribute: use a keyword of PS3.6, a tag \"ggggeeee\", or \
-         \"ggggeeee:VR\" for a tag outside the standard"
+        "'{0}' is not an attribute{hint}: use a keyword of PS3.6, a tag \"ggggeeee\", or \
+         \"ggggeeee:VR\" for a tag outside the standard",
+        hint = DidYouMean(nearest(.0, keywords()))
     )]
     Unknown(Box<str>),
     /// Text after the colon that is not a VR.

@@ -7,6 +7,7 @@
 pub mod attribute;
 pub mod character_set;
 mod code_extensions;
+pub mod nearest;
 pub mod sop_classes;
 pub mod status;
 pub mod transfer_syntax;

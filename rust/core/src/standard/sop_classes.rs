@@ -115,6 +115,18 @@ pub fn sop_class(uid: &[u8]) -> Option<&'static SopClass> {
         .find(|class| class.uid.as_bytes() == uid || class.affected_uid.as_bytes() == uid)
 }
 
+/// The keywords of all attributes of event information, of items too.
+pub fn keywords() -> Vec<&'static str> {
+    let tables = SOP_CLASSES.iter().flat_map(|class| class.event_types);
+    let mut open: Vec<&Attribute> = tables.flat_map(|event_type| event_type.attributes).collect();
+    let mut found = Vec::new();
+    while let Some(attribute) = open.pop() {
+        found.push(attribute.keyword);
+        open.extend(attribute.items);
+    }
+    found
+}
+
 /// The abstract syntaxes whose presentation contexts may carry events with this Affected SOP Class
 /// UID, in order of preference.
 pub fn abstract_syntaxes(affected: &str) -> impl Iterator<Item = &str> + Clone {

@@ -6,14 +6,14 @@ use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchReader};
 use fastdimse_core::rejection::{Rejection, keep_first_of_row};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyIterator, PyList, PyMapping, PyString, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes, PyList, PyMapping, PyString, PyTuple};
 
 use crate::arrow::error::arrow_error;
 use crate::arrow::import::{batches, is_arrow};
 use crate::input::columns::{Batch, ColumnSet};
 use crate::input::mapping::from_mapping;
 use crate::input::pandas::without_index;
-use crate::input::primitives;
+use crate::input::row_objects::{Next, RowObjects};
 use crate::input::selection::Selection;
 use crate::input::sources::arrow_source;
 use crate::input::tables::Tables;
@@ -40,14 +40,7 @@ pub enum Events {
         rest: Option<(RecordBatch, Option<Selection>)>,
     },
     /// An iterable of primitives or of mappings, or of Arrow tables before the first is read.
-    Primitives {
-        /// The iterator.
-        primitives: Py<PyIterator>,
-        /// The expected number, 0 if unknown.
-        count: usize,
-        /// The columns that rows may have.
-        accepted: &'static dyn ColumnSet,
-    },
+    Objects(RowObjects),
 }
 
 impl Events {
@@ -92,7 +85,7 @@ impl Events {
                     (_, Ok(tuple)) => tuple.len(),
                     _ => 0,
                 };
-                Ok(Self::Primitives { primitives: primitives.unbind(), count, accepted })
+                Ok(Self::Objects(RowObjects::new(primitives.unbind(), count, accepted)))
             }
             Err(_) => Err(not_rows(events, accepted)?),
         }
@@ -103,23 +96,39 @@ impl Events {
         matches!(self, Self::Arrow { .. })
     }
 
+    /// From now on, rejects each row of an iterable that cannot be read, instead of raising its exception.
+    pub fn reject_rows(&mut self) {
+        if let Self::Objects(rows) = self {
+            rows.reject_rows();
+        }
+    }
+
+    /// After a batch with wrong columns: rows of an iterable are read again, one by one. Of a batch of
+    /// one row, that row is returned as a rejected one, with the number `row`. All other input raises
+    /// the error.
+    pub fn retry(&mut self, py: Python<'_>, error: PyErr, row: u64) -> PyResult<Option<Batch>> {
+        match self {
+            Self::Objects(rows) => rows.retry(py, error, row),
+            _ => Err(error),
+        }
+    }
+
     /// The next batch of at most `max_rows` rows, of which the first has the number `done`.
     pub fn next(&mut self, py: Python<'_>, max_rows: usize, done: u64) -> PyResult<Option<Batch>> {
         match self {
-            Self::Primitives { primitives, count, accepted } => {
-                let Some(first) = primitives.bind(py).clone().next() else { return Ok(None) };
-                let first = first?;
-                // Rows of tables of some libraries are mappings and Arrow data.
-                if is_arrow(&first)? && first.cast::<PyMapping>().is_err() {
-                    let tables = Tables::new(&first, primitives.clone_ref(py), *accepted)?;
-                    *self = Self::Tables { tables, rest: None };
-                    return self.next(py, max_rows, done);
+            Self::Objects(rows) => match rows.next(py, max_rows, done)? {
+                None => Ok(None),
+                Some(Next::Batch(batch)) => {
+                    let selection = Selection::new(&batch.0.schema(), rows.accepted());
+                    Ok(Some(selected(batch, selection.as_ref(), done)))
                 }
-                let (rest, expected) = (primitives.bind(py), max_rows.min(*count));
-                let batch = primitives::to_batch(first, rest, max_rows, done, expected, *accepted)?;
-                let selection = Selection::new(&batch.0.schema(), *accepted);
-                Ok(Some(selected(batch, selection.as_ref(), done)))
-            }
+                Some(Next::Table(first)) => {
+                    let (tables, accepted) = rows.source(py);
+                    let tables = Tables::new(&first, tables, accepted)?;
+                    *self = Self::Tables { tables, rest: None };
+                    self.next(py, max_rows, done)
+                }
+            },
             Self::Tables { tables, rest } => {
                 let next = match rest.take() {
                     Some(next) => Some(next),

@@ -16,6 +16,7 @@ pub mod message_tables;
 pub mod options;
 pub mod pandas;
 pub mod primitives;
+pub mod row_objects;
 pub mod rows;
 pub mod selection;
 pub mod sources;

@@ -8,13 +8,12 @@ use fastdimse_delivery::receive::reports::{NotReported, Report, Reported};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use crate::errors::Error;
 use crate::input::event_columns::sent;
-use crate::input::events::{Events, all_batches};
+use crate::input::events::Events;
 use crate::input::options::other_columns;
 use crate::network::calls::attach;
 use crate::network::outcomes::{Outcomes, OutcomesBuilder};
-use crate::network::sending::{NOT_SENT, SendOptions, record};
+use crate::network::sending::{NOT_SENT, SendOptions, next_requests, record};
 
 /// An association that a peer requested at a listener, as :attr:`ReceivedRequest.association`.
 ///
@@ -147,14 +146,16 @@ impl AcceptedAssociation {
     ) -> PyResult<Bound<'py, PyAny>> {
         let options = SendOptions::new(transfer_syntax, enforce_uid_conformance)?;
         let accepted = sent(self::other_columns(other_columns)?);
-        let batches = all_batches(py, Events::new(events, accepted, 0)?, 0)?;
+        let mut events = Events::new(events, accepted, 0)?;
+        events.reject_rows();
         let mut outcomes = OutcomesBuilder::default();
         let (mut bytes, mut offsets, mut ids, mut rows) = (vec![], vec![0], vec![], vec![]);
-        for (batch, rejected) in batches {
+        loop {
             let first_row = outcomes.count() as u64;
-            let found = options.encode(&batch, rejected, &self.agreement, first_row);
-            let requests = found.map_err(Error::Schema)?;
-            rows.extend(record(&requests, batch.num_rows(), first_row, &mut outcomes));
+            let (options, agreement) = (&options, &self.agreement);
+            let next = next_requests(py, &mut events, options, agreement, first_row, usize::MAX)?;
+            let Some((requests, count)) = next else { break };
+            rows.extend(record(&requests, count, 0, &mut outcomes));
             let base = bytes.len() as i64;
             bytes.extend_from_slice(&requests.encoded.bytes);
             offsets.extend(requests.encoded.offsets.iter().skip(1).map(|offset| base + offset));

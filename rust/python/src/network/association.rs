@@ -16,6 +16,7 @@ use fastdimse_delivery::send::sender::Sender;
 use fastdimse_delivery::timeouts::Deadline;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -113,18 +114,18 @@ impl Association {
         let (sender, outcomes) = sending.finish();
         self.keep_unexpected_responses(&sender);
         match done {
-            Ok(None) => {
+            Ok((None, raised)) => {
                 self.set(State::Open(sender));
-                Ok(outcomes.finish(None))
+                with_outcomes(py, outcomes.finish(None), raised)
             }
-            Ok(Some(failure)) => {
+            Ok((Some(failure), raised)) => {
                 self.set(State::Closed("lost"));
                 detached(py, || sender.fail(&failure))?;
-                Ok(outcomes.finish(Some(failure.to_string())))
+                with_outcomes(py, outcomes.finish(Some(failure.to_string())), raised)
             }
             // Outstanding responses could not be told from later ones.
             Err(error) => {
-                self.set(State::Closed("aborted, since its rows could not be read"));
+                self.set(State::Closed("aborted, since the call was interrupted"));
                 // If this is interrupted too, the later exception is raised with the earlier one as its
                 // context.
                 detached(py, || sender.fail(&Failure::Interrupted))?;
@@ -256,6 +257,16 @@ impl Association {
     }
 }
 
+/// The outcomes of the rows that were read; or the exception that the events raised, of which these
+/// outcomes become an attribute.
+fn with_outcomes(py: Python<'_>, outcomes: Outcomes, raised: Option<PyErr>) -> PyResult<Outcomes> {
+    let Some(error) = raised else { return Ok(outcomes) };
+    if outcomes.count() > 0 {
+        error.value(py).setattr(intern!(py, "outcomes"), Py::new(py, outcomes)?)?;
+    }
+    Err(error)
+}
+
 /// A time from now; without a timeout it never comes.
 fn deadline(timeout: Option<f64>) -> PyResult<Deadline> {
     let duration = match timeout {
@@ -317,16 +328,19 @@ impl Association {
     /// Returns
     /// -------
     /// Outcomes
-    ///     The outcome of each event, also of rejected rows. If the association fails, it is closed, and
-    ///     the failure is the outcome of the events without a response; the rest of an iterable is not
-    ///     read.
+    ///     The outcome of each event, also of rejected rows, such as a row of an iterable with an unknown
+    ///     name. If the association fails, it is closed, and the failure is the outcome of the events
+    ///     without a response; the rest of an iterable is not read.
     ///
     /// Raises
     /// ------
     /// ColumnError
-    ///     If a column is missing or unknown.
+    ///     If a column of a table or of a mapping is missing or unknown.
     /// TypeError
-    ///     If *events*, a column or a value has an unsupported type.
+    ///     If *events*, a column or its values have an unsupported type.
+    /// Exception
+    ///     Any exception that *events* raises while it is read. The association stays open; the attribute
+    ///     ``outcomes`` of the exception has the outcomes of the events before it, if there are any.
     /// RuntimeError
     ///     If the association is closed, or another thread is using it.
     #[pyo3(signature = (
@@ -435,9 +449,11 @@ impl Association {
     /// Raises
     /// ------
     /// ColumnError
-    ///     If a column is missing or unknown.
+    ///     If a column of a table or of a mapping is missing or unknown.
     /// TypeError
-    ///     If *actions*, a column or a value has an unsupported type.
+    ///     If *actions*, a column or its values have an unsupported type.
+    /// Exception
+    ///     As for :meth:`send`.
     /// RuntimeError
     ///     If the association is closed, or another thread is using it.
     ///

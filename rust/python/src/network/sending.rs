@@ -15,6 +15,7 @@ use fastdimse_delivery::send::requests::{
     EncodedRequests, encode_action_requests, encode_requests,
 };
 use fastdimse_delivery::send::sender::{Control, Sender};
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
 use crate::errors::Error;
@@ -71,6 +72,33 @@ impl SendOptions {
         };
         encode(batch, rejected, self.encoded_in, agreement, first_row, self.conformant_uids)
     }
+}
+
+/// The next rows as requests, and their number; the first row has the number `first_row`. A row of an
+/// iterable that cannot be read is rejected.
+pub fn next_requests(
+    py: Python<'_>,
+    events: &mut Events,
+    options: &SendOptions,
+    agreement: &Agreement,
+    first_row: u64,
+    max_rows: usize,
+) -> PyResult<Option<(EncodedRequests, usize)>> {
+    while let Some(mut read) = events.next(py, max_rows, first_row)? {
+        loop {
+            let (batch, rejected) = read;
+            let found = py.detach(|| options.encode(&batch, rejected, agreement, first_row));
+            let error = match found {
+                Ok(requests) => return Ok(Some((requests, batch.num_rows()))),
+                Err(error) => Error::Schema(error).into(),
+            };
+            match events.retry(py, error, first_row)? {
+                Some(rejected) => read = rejected,
+                None => break,
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Events that are being sent on an association.
@@ -154,23 +182,33 @@ impl<'a> Sending<'a> {
 
     /// Sends at most `max_rows` events and waits for their responses. After a failure of the association the
     /// remaining rows of a table get outcomes too; other inputs may be endless.
+    ///
+    /// If the events raise an exception, the association stays usable: the rows before it get their
+    /// outcomes, and the exception is returned with them.
     pub fn send_rows(
         &mut self,
         py: Python<'_>,
         events: &mut Events,
         max_rows: usize,
-    ) -> PyResult<Option<Failure>> {
-        let mut failure = self.send_batches(py, events, max_rows)?;
+    ) -> PyResult<(Option<Failure>, Option<PyErr>)> {
+        events.reject_rows();
+        let (mut failure, raised) = match self.send_batches(py, events, max_rows) {
+            Ok(failure) => (failure, None),
+            // Anything else, such as an interrupt, shall end the call at once.
+            Err(error) if error.is_instance_of::<PyException>(py) => (None, Some(error)),
+            Err(error) => return Err(error),
+        };
         if failure.is_none() {
             failure = detached(py, || self.wait_for_responses())?;
         }
         let why = failure.as_ref().map(Failure::to_string);
         if let Some(why) = why.or(self.stopped.then(|| STOPPED.to_owned()))
             && events.is_table()
+            && raised.is_none()
         {
             self.record_unsent(py, events, max_rows, &why)?;
         }
-        Ok(failure)
+        Ok((failure, raised))
     }
 
     fn next(
@@ -192,15 +230,13 @@ impl<'a> Sending<'a> {
         events: &mut Events,
         max_rows: usize,
     ) -> PyResult<Option<Failure>> {
-        while !self.stopped
-            && let Some((batch, rejected)) = self.next(py, events, max_rows)?
-        {
-            let found = py.detach(|| {
-                let first_row = self.first_row + self.outcomes.count() as u64;
-                self.options.encode(&batch, rejected, self.sender.agreement(), first_row)
-            });
-            let requests = found.map_err(Error::Schema)?;
-            if let Some(failure) = detached(py, || self.send_batch(&requests, batch.num_rows()))? {
+        while !self.stopped && self.outcomes.count() < max_rows {
+            let count = self.outcomes.count();
+            let (first_row, most) = (self.first_row + count as u64, (max_rows - count).min(ROWS));
+            let agreement = self.sender.agreement();
+            let next = next_requests(py, events, self.options, agreement, first_row, most)?;
+            let Some((requests, rows)) = next else { break };
+            if let Some(failure) = detached(py, || self.send_batch(&requests, rows))? {
                 return Ok(Some(failure));
             }
         }
