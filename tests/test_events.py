@@ -27,7 +27,11 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID_dictionary
 from pynetdicom.association import Association
 from pynetdicom.dsutils import decode, encode
-from pynetdicom.status import GENERAL_STATUS, code_to_category
+from pynetdicom.status import (
+    GENERAL_STATUS,
+    UNIFIED_PROCEDURE_STEP_SERVICE_CLASS_STATUS,
+    code_to_category,
+)
 
 import fastdimse
 from fastdimse import EncodeError, decode_events, encode_events, events, validate_events
@@ -100,14 +104,39 @@ OTHER_NAMES = {
 
 
 def test_statuses_as_pynetdicom():
-    assert [one.code for one in events.STATUSES] == sorted(GENERAL_STATUS)
-    for one in events.STATUSES:
+    general = [one for one in events.STATUSES if one.code in GENERAL_STATUS]
+    assert [one.code for one in general] == sorted(GENERAL_STATUS)
+    for one in general:
         category, text = GENERAL_STATUS[one.code]
         assert one.category == category
         if one.code in OTHER_NAMES:
             assert (one.name, text) == OTHER_NAMES[one.code]
         else:
             assert one.name.casefold() == text.casefold()
+
+
+def test_statuses_of_procedure_steps_as_pynetdicom():
+    of_steps = {
+        code: category
+        for code, (category, text) in UNIFIED_PROCEDURE_STEP_SERVICE_CLASS_STATUS.items()
+        if code >> 8 in (0xB3, 0xC3) and text != "Unable to Process"
+    }
+    others = {one.code: one for one in events.STATUSES if one.code not in GENERAL_STATUS}
+    assert {code: one.category for code, one in others.items()} == of_steps
+    for code, one in others.items():
+        # The names are shorter: each shares a word with pynetdicom's.
+        text = UNIFIED_PROCEDURE_STEP_SERVICE_CLASS_STATUS[code][1]
+        assert {*one.name.casefold().split()} & {*text.casefold().split()}
+
+
+def test_failure_reasons():
+    """Storage commitment lists them in PS3.3 C.14.1.1."""
+    assert events.failure_reason(0x0213) == "0x0213 Resource limitation"
+    for code, name in events.FAILURE_REASONS.items():
+        assert events.failure_reason(code) == f"0x{code:04X} {name}"
+        # PS3.7 has the same codes for Statuses, but 0x0131.
+        assert code in GENERAL_STATUS or name == "Duplicate Transaction UID"
+    assert events.failure_reason(0xA700) == "0xA700 Unknown Failure Reason"
 
 
 def test_listed_statuses_as_pynetdicom():

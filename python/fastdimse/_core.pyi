@@ -71,6 +71,7 @@ __all__ = [
     "decode_data_sets",
     "decode_events",
     "decode_messages",
+    "describe_failure_reason",
     "describe_status",
     "echo",
     "encode_batches",
@@ -83,6 +84,7 @@ __all__ = [
     "message_schema",
     "read_message",
     "register_primitive",
+    "standard_failure_reasons",
     "standard_sop_classes",
     "standard_statuses",
     "status_category",
@@ -887,6 +889,8 @@ def standard_sop_classes() -> list[
     tuple[str, str, str, str, str, str | None, tuple[tuple[int, str, tuple[Any, ...]], ...]]
 ]: ...
 def standard_statuses() -> list[tuple[int, str, str, bool]]: ...
+def standard_failure_reasons() -> list[tuple[int, str]]: ...
+def describe_failure_reason(code: int) -> str: ...
 def status_category(code: int) -> str: ...
 def describe_status(code: int) -> str: ...
 def check_event(

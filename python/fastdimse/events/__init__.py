@@ -15,6 +15,8 @@ that is a sequence of values or an Arrow array, the result is a mapping of colum
 otherwise.
 """
 
+from collections.abc import Mapping
+
 from . import _table
 from ._machine_verification import machine_verification
 from ._print import print_job, printer
@@ -33,11 +35,13 @@ from ._table import (
     SOPClass,
     Status,
     event_type,
+    failure_reason,
     sop_class,
     status,
 )
 
 __all__ = [
+    "FAILURE_REASONS",
     "SOP_CLASSES",
     "STATUSES",
     "Attribute",
@@ -45,6 +49,7 @@ __all__ = [
     "SOPClass",
     "Status",
     "event_type",
+    "failure_reason",
     "machine_verification",
     "mpps_notification",
     "print_job",
@@ -66,8 +71,14 @@ SOP_CLASSES: tuple[SOPClass, ...] = _table.SOP_CLASSES
 :meta hide-value:
 """
 
+FAILURE_REASONS: Mapping[int, str] = _table.FAILURE_REASONS
+"""The Failure Reasons of PS3.3 C.14.1.1: their names by code.
+
+:meta hide-value:
+"""
+
 STATUSES: tuple[Status, ...] = _table.STATUSES
-"""The Statuses that PS3.7 Annex C names, by ascending code.
+"""The Statuses of PS3.7 Annex C, and of Unified Procedure Steps (PS3.4 CC.2), by ascending code.
 
 :meta hide-value:
 """

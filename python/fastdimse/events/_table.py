@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from fastdimse._core import (
+    describe_failure_reason,
     describe_status,
+    standard_failure_reasons,
     standard_sop_classes,
     standard_statuses,
     status_category,
@@ -165,6 +169,8 @@ SOP_CLASSES: tuple[SOPClass, ...] = tuple(
 
 STATUSES: tuple[Status, ...] = tuple(Status(*row) for row in standard_statuses())
 
+FAILURE_REASONS: Mapping[int, str] = MappingProxyType(dict(standard_failure_reasons()))
+
 _classes = {uid: one for one in SOP_CLASSES for uid in (one.uid, one.affected_sop_class_uid)}
 _statuses = {one.code: one for one in STATUSES}
 
@@ -244,3 +250,25 @@ def status(code: int) -> Status:
     0xA700 Failure
     """
     return _statuses.get(code) or Status(code, status_category(code), None, False)
+
+
+def failure_reason(code: int) -> str:
+    """Return a Failure Reason (0008,1197) with its name.
+
+    Parameters
+    ----------
+    code : int
+        Failure Reason of an instance that is not committed, 0 to 65535.
+
+    Returns
+    -------
+    str
+        Code and name, in the form of the *StatusName* of outcomes.
+
+    Examples
+    --------
+    >>> from fastdimse import events
+    >>> events.failure_reason(0x0112)
+    '0x0112 No such object instance'
+    """
+    return describe_failure_reason(code)

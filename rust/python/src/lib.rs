@@ -87,7 +87,8 @@ mod _core {
     };
     #[pymodule_export]
     use crate::standard::{
-        check_event, describe_status, standard_sop_classes, standard_statuses, status_category,
+        check_event, describe_failure_reason, describe_status, standard_failure_reasons,
+        standard_sop_classes, standard_statuses, status_category,
     };
     #[pymodule_export]
     use crate::unpickle::unpickle;

@@ -1,6 +1,7 @@
 //! Tables of events (PS3.4) and Status codes (PS3.7 Annex C), for `fastdimse.events`.
 
 use fastdimse_core::conformance::{Attributes, EventDefinition, check_instance};
+use fastdimse_core::standard::failure_reason::{self, FAILURE_REASONS};
 use fastdimse_core::standard::sop_classes::{Attribute, EventType, SOP_CLASSES};
 use fastdimse_core::standard::status::{self, STATUSES};
 use pyo3::exceptions::PyTypeError;
@@ -55,7 +56,7 @@ fn attributes<'py>(
     PyTuple::new(py, all.collect::<PyResult<Vec<_>>>()?)
 }
 
-/// Return the Status codes of PS3.7 Annex C.
+/// Return the Status codes of PS3.7 Annex C, and those of Unified Procedure Steps (PS3.4 CC.2).
 ///
 /// Returns
 /// -------
@@ -64,6 +65,33 @@ fn attributes<'py>(
 #[pyfunction]
 pub fn standard_statuses() -> Vec<(u16, &'static str, &'static str, bool)> {
     STATUSES.iter().map(|one| (one.code, one.category.name(), one.name, one.listed)).collect()
+}
+
+/// Return the Failure Reasons of PS3.3 C.14.1.1.
+///
+/// Returns
+/// -------
+/// list of tuple
+///     For each Failure Reason: its code and its name.
+#[pyfunction]
+pub fn standard_failure_reasons() -> Vec<(u16, &'static str)> {
+    FAILURE_REASONS.to_vec()
+}
+
+/// Return a Failure Reason with its name.
+///
+/// Parameters
+/// ----------
+/// code : int
+///     The Failure Reason, 0 to 65535.
+///
+/// Returns
+/// -------
+/// str
+///     The description.
+#[pyfunction]
+pub fn describe_failure_reason(code: u16) -> String {
+    failure_reason::describe(code)
 }
 
 /// Return the category of a Status, by the ranges of PS3.7 Annex C.

@@ -7,6 +7,7 @@
 pub mod attribute;
 pub mod character_set;
 mod code_extensions;
+pub mod failure_reason;
 pub mod nearest;
 pub mod sop_classes;
 pub mod status;

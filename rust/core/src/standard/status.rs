@@ -1,4 +1,5 @@
-//! The Status of a response: codes with categories and names (PS3.7 10.1.1.1.8 and Annex C).
+//! The Status of a response: codes with categories and names (PS3.7 10.1.1.1.8 and Annex C, and for
+//! Unified Procedure Steps PS3.4 CC.2).
 
 use std::fmt;
 
@@ -61,7 +62,8 @@ const fn other(code: u16, category: Category, name: &'static str) -> Status {
     Status { code, category, name, listed: false }
 }
 
-/// The Statuses of PS3.7 Annex C, by code.
+/// The Statuses of PS3.7 Annex C, and those of Unified Procedure Steps (PS3.4 CC.2), by code. No other
+/// service with N-ACTION or N-EVENT-REPORT uses the codes of the latter.
 pub const STATUSES: &[Status] = {
     use Category::{Cancel, Failure, Success, Warning};
     &[
@@ -88,6 +90,25 @@ pub const STATUSES: &[Status] = {
         listed(0x0211, Failure, "Unrecognized operation"),
         listed(0x0212, Failure, "Mistyped argument"),
         listed(0x0213, Failure, "Resource limitation"),
+        other(0xB300, Warning, "UPS created with modifications"),
+        other(0xB301, Warning, "Deletion lock not granted"),
+        other(0xB304, Warning, "UPS is CANCELED already"),
+        other(0xB305, Warning, "Invalid values were coerced"),
+        other(0xB306, Warning, "UPS is COMPLETED already"),
+        other(0xC300, Failure, "UPS can no longer be updated"),
+        other(0xC301, Failure, "Wrong Transaction UID"),
+        other(0xC302, Failure, "UPS is IN PROGRESS already"),
+        other(0xC303, Failure, "UPS can become SCHEDULED by N-CREATE only"),
+        other(0xC304, Failure, "UPS lacks final state requirements"),
+        other(0xC307, Failure, "No such UPS"),
+        other(0xC308, Failure, "Unknown Receiving AE Title"),
+        other(0xC309, Failure, "UPS State is not SCHEDULED"),
+        other(0xC310, Failure, "UPS is not IN PROGRESS yet"),
+        other(0xC311, Failure, "UPS is COMPLETED already"),
+        other(0xC312, Failure, "Performer cannot be contacted"),
+        other(0xC313, Failure, "Performer does not cancel"),
+        other(0xC314, Failure, "Action not appropriate for the UPS"),
+        other(0xC315, Failure, "No event reports supported"),
         other(0xFE00, Cancel, "Cancel"),
     ]
 };
