@@ -23,8 +23,9 @@ use fastdimse_core::rejection::{Reason, Rejection};
 use crate::association::{self, Associate};
 use crate::columns::{CaptureColumn, Captured, schema};
 use crate::fault::{Direction, Fault, FaultKind};
-use crate::read::packets::{Content, NO_TIME, Packet, Packets, content};
+use crate::read::packets::{NO_TIME, Packet, Packets};
 use crate::read::pdus::{Readable, SEPARATOR, next_message};
+use crate::read::segments::{Content, content};
 use crate::read::tcp::{self, Connection, Connections, Stream};
 
 /// The contents of a capture.

@@ -9,6 +9,7 @@ mod data_sets;
 mod events;
 pub mod packets;
 mod pdus;
+pub mod segments;
 mod tcp;
 
 pub use data_sets::*;

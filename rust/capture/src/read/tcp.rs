@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
-use crate::read::packets::{Packet, Segment};
+use crate::read::packets::Packet;
+use crate::read::segments::Segment;
 
 /// A TCP connection.
 #[derive(Debug)]
