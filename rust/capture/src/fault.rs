@@ -20,6 +20,35 @@ pub enum FaultKind {
     /// The file ends inside a packet.
     #[error("the file ends inside a packet: {0} bytes are left over")]
     FileEnds(usize),
+    /// Compressed data that cannot be decompressed.
+    #[error(
+        "the {compression} data is damaged near byte {at} of the file ({why}): everything after it is \
+         skipped"
+    )]
+    CompressionDamaged {
+        /// The name of the compression.
+        compression: &'static str,
+        /// The offset in the file.
+        at: u64,
+        /// The error.
+        why: Box<str>,
+    },
+    /// Compressed data without its end.
+    #[error("the file ends inside its {compression} data, after {bytes} bytes: it is incomplete")]
+    CompressionEnds {
+        /// The name of the compression.
+        compression: &'static str,
+        /// The length of the file.
+        bytes: u64,
+    },
+    /// Other bytes after compressed data.
+    #[error("the file is not {compression} data from byte {at} on: the rest of it is skipped")]
+    TrailingBytes {
+        /// The name of the compression.
+        compression: &'static str,
+        /// The offset in the file.
+        at: u64,
+    },
     /// Bytes of the file that are not a packet.
     #[error("no packet can be read at byte {at} of the file ({why}); {onwards}")]
     NoPacket {
@@ -104,6 +133,9 @@ impl FaultKind {
         match self {
             Self::NotACapture => "not-a-capture",
             Self::FileEnds(_) => "file-ends",
+            Self::CompressionDamaged { .. } => "compression-damaged",
+            Self::CompressionEnds { .. } => "compression-ends",
+            Self::TrailingBytes { .. } => "trailing-bytes",
             Self::NoPacket { .. } => "no-packet",
             Self::LinkType { .. } => "link-type",
             Self::IpFragments(_) => "ip-fragments",

@@ -5,6 +5,7 @@
 //! Packets become TCP streams, the streams of associations become PDUs, and their messages are
 //! decoded together and paired.
 
+pub mod compression;
 mod data_sets;
 mod events;
 pub mod packets;
