@@ -1,5 +1,6 @@
 """Output on the terminal: tables, notes, errors and progress."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -58,6 +59,30 @@ def print_table(table: Table, file: TextIO, narrow: RenderableType | None = None
     if not console.is_terminal:
         console = _PipedConsole(file=file, width=width)
     console.print(table if narrow is None or width <= console.width else narrow)
+
+
+def width(file: TextIO) -> int:
+    """Return the width of a terminal; else COLUMNS, or 100 columns."""
+    if not file.isatty() and not os.environ.get("COLUMNS", "").isdecimal():
+        return 100
+    return Console(file=file).width
+
+
+def plain(text: str, file: TextIO) -> str:
+    """Return `text` in the characters that the encoding of `file` has."""
+    return text
+
+
+def console(file: TextIO) -> Console:
+    """Return a console with the width of the output."""
+    return _PipedConsole(file=file, width=width(file))
+
+
+def print_line(text: str | Text) -> None:
+    """Print a line on standard output."""
+    if isinstance(text, str):
+        text = Text(printable(text))
+    console(sys.stdout).print(text, soft_wrap=True)
 
 
 def error_line(text: str) -> None:
