@@ -1,54 +1,40 @@
-"""``fastdimse decode``: a P-DATA stream, or a capture, to rows."""
+"""``fastdimse decode``: a P-DATA stream, or a capture, to a table or to rows."""
 
 import sys
-from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-import pyarrow as pa
-import pyarrow.compute
 import typer
 
-from fastdimse import (
-    CapturedActions,
-    CapturedEvents,
-    DecodedEvents,
-    DecodeError,
-    Faults,
-    Rejections,
-    decode_capture,
-    decode_events,
-)
+from fastdimse import CapturedEvents, Rejections
 
 from . import options
-from .atomic_output import atomic_output
-from .dicom_json import to_dicom_json
+from .capture_summary import Summary
+from .decoded_input import DecodedInput
+from .decoded_rows import open_rows
 from .errors import InputError
-from .event_table import CAPTURED, DECODED, print_events, with_actions, with_names
+from .event_filters import event_filters
+from .event_rows import event_rows, in_order
 from .exit_codes import ExitCode
-from .inputs import PIPE, input_name, read_input
+from .inputs import PIPE, input_name
 from .options import (
-    IMPLICIT_VR,
     DataSetForm,
     EncodedSyntax,
     Framing,
     FramingOption,
-    Head,
     Rejects,
     flag,
+    in_range,
 )
+from .printed_events import PrintedEvents
 from .rejections import open_rejections
-from .row_files.columns import DATA_SETS
 from .row_files.formats import RowFormat, reject_row_suffix
 from .row_files.formats import row_format as format_of
-from .row_files.read import first_line
-from .row_files.write import RowWriter
-from .terminal import error_line, note, plural, progress
+from .terminal import error_line, note, progress
 
 # Codes of a stream that ends within a PDU or a message.
 _INCOMPLETE_STREAM = ("truncated", "stream-ends")
-
-_Framing = Literal["p-data", "command-set"]
+_HEAD = 100
 
 
 def decode(
@@ -64,7 +50,7 @@ def decode(
             "--out",
             "-o",
             metavar="OUT",
-            help="Write rows to this file, or to standard output (-), and print no table.",
+            help="Write rows to this file, or to standard output (-), and print no lines.",
         ),
     ] = None,
     row_format: Annotated[
@@ -79,15 +65,98 @@ def decode(
     as_json: Annotated[
         bool, flag("--json", "Write NDJSON to standard output: -o - -f ndjson.")
     ] = False,
-    head: Head = 100,
+    full: Annotated[
+        bool, flag("--full", "Print all fields and the data sets of each event.")
+    ] = False,
+    only_summary: Annotated[
+        bool,
+        flag("--summary", "Print only a summary: by peer and SOP class, failures, faults."),
+    ] = False,
+    head: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            callback=in_range(0),
+            help="Print at most this many events, and rows of each table of the summary. 0: no "
+            f"limit. Default: {_HEAD} events; no limit for standard input.",
+        ),
+    ] = None,
     names: Annotated[
         bool,
-        flag("--names", "Add the columns EventTypeName and StatusName to OUT."),
+        flag("--names", "Add columns of names to OUT. Printed events always have names."),
     ] = False,
     actions: Annotated[
         bool,
         flag("--actions", "Write the N-ACTION messages of a capture to OUT, not its events."),
     ] = False,
+    peers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--peer",
+            metavar="PEER",
+            help="Only events that this peer sent or received: an AE title, an IP address, or "
+            "ADDRESS:PORT. Repeatable.",
+            rich_help_panel=options.FILTERS,
+        ),
+    ] = None,
+    statuses: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--status",
+            metavar="STATUS",
+            help="Only events with this Status: hexadecimal (0112), a category (success, warning, "
+            "failure) or a name. Repeatable.",
+            rich_help_panel=options.FILTERS,
+        ),
+    ] = None,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--event",
+            metavar="EVENT",
+            help="Only events of this SOP class (name or UID) or event type (name or Event Type "
+            "ID); the beginning of a name is enough. n-action: actions. Repeatable.",
+            rich_help_panel=options.FILTERS,
+        ),
+    ] = None,
+    unanswered: Annotated[
+        bool, flag("--unanswered", "Only events without a response.", options.FILTERS)
+    ] = False,
+    failed: Annotated[
+        bool,
+        flag(
+            "--failed",
+            "Only events with a Status of the category failure, and reports of instances that are "
+            "not committed. With --unanswered or --status: also those.",
+            options.FILTERS,
+        ),
+    ] = False,
+    slower_than: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Only events with a longer latency: a number with ns, us, ms, s or min; without a "
+            "unit, in milliseconds.",
+            rich_help_panel=options.FILTERS,
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Only events at this time or later: ISO 8601, or a time of day on the first day "
+            "of the capture. UTC, unless it has an offset.",
+            rich_help_panel=options.FILTERS,
+        ),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Only events at this time or earlier.",
+            rich_help_panel=options.FILTERS,
+        ),
+    ] = None,
     data_sets: Annotated[
         DataSetForm | None,
         typer.Option(
@@ -101,17 +170,18 @@ def decode(
     framing: FramingOption = Framing.P_DATA,
     rejects: Rejects = None,
 ) -> None:
-    """Decode the N-EVENT-REPORT messages of a stream or a capture to a table, or to rows.
+    """Decode the N-EVENT-REPORT messages of a stream or a capture: a line for each, or rows.
 
     A stream is one direction of an association, as it was received. PDUs and messages of other
     kinds are skipped. A capture is recognized by its content; each of its rows is an event with its
-    response. The table of a capture also shows actions (N-ACTION) with their responses. Input that
+    response. The lines of a capture also show actions (N-ACTION) with their responses. Input that
     cannot be decoded is omitted and reported, and the exit code is 1.
 
-    The table shows data sets (EventInformation, EventReply) by their attributes. Rows contain their
-    bytes (base64 in NDJSON and CSV) unless --data-sets selects another form.
+    Lines fit the width of the terminal. In a pipe, the width is that of COLUMNS, or 100. A short
+    summary follows them. Rows contain the bytes of data sets (base64 in NDJSON and CSV) unless
+    --data-sets selects another form.
 
-    Example: fastdimse decode events.bin -o events.parquet
+    Example: fastdimse decode capture.pcap --unanswered --failed
     """
     reject_row_suffix(stream)
     if as_json and (out is not None or row_format is not None):
@@ -119,7 +189,6 @@ def decode(
     if out is None and not as_json:
         for given, option in (
             (row_format, "--format"),
-            (names or None, "--names"),
             (actions or None, "--actions"),
             (data_sets, "--data-sets"),
         ):
@@ -132,168 +201,83 @@ def decode(
     chosen = None if out is None else format_of(out, row_format)
     if data_sets is DataSetForm.DICOM_JSON and chosen is not RowFormat.NDJSON:
         raise InputError("--data-sets dicom-json requires NDJSON")
-    data = read_input(stream)
+    if full and (out is not None or only_summary):
+        raise InputError("--full cannot be used with --out, --json or --summary")
+    filters = event_filters(
+        peers=peers or (),
+        statuses=statuses or (),
+        events=kinds or (),
+        unanswered=unanswered,
+        failed=failed,
+        slower_than=slower_than,
+        since=since,
+        until=until,
+    )
+    form = data_sets or DataSetForm.BYTES
     with progress("decoding", None):
-        decoded, events = _decode(data, framing.value, data_sets, transfer_syntax)
-    found = decoded.faults if isinstance(decoded, CapturedEvents) else decoded.rejected
-    with open_rejections(rejects, faults=isinstance(found, Faults)) as rejected:
-        rejected.add(found)
-        if out is not None and chosen is not None:
-            rows = with_names(events) if names else events
-            if actions:
-                rows = _actions(decoded)
-            _write(rows, out, chosen, DATA_SETS if data_sets is DataSetForm.DICOM_JSON else ())
-    if out is not None:
-        note(_summary(decoded, events))
-    elif isinstance(decoded, CapturedEvents):
-        print_events(with_actions(events, decoded.actions), head, CAPTURED, None)
-        print(_summary(decoded, events))
+        source = DecodedInput(stream, framing, form, transfer_syntax)
+    if not source.is_capture:
+        filters.check_stream()
+        if actions:
+            raise InputError("--actions can only be used for a capture")
+    printer = PrintedEvents(
+        captured=source.is_capture,
+        full=full,
+        limit=head if head is not None else 0 if stream == PIPE else _HEAD,
+        transfer_syntax=transfer_syntax,
+    )
+    summary = Summary(captured=source.is_capture, filtered=bool(filters))
+    output = (
+        nullcontext()
+        if out is None or chosen is None
+        else open_rows(
+            out,
+            chosen,
+            actions=actions,
+            names=names,
+            form=form,
+            transfer_syntax=transfer_syntax,
+        )
+    )
+    is_interrupted = False
+    last: Rejections | None = None
+    try:
+        with open_rejections(rejects, faults=source.is_capture) as rejected, output as rows:
+            for batch in source:
+                decoded = batch.decoded
+                if isinstance(decoded, CapturedEvents):
+                    rejected.add(decoded.faults)
+                else:
+                    rejected.add(last := decoded.rejected)
+                tables = event_rows(decoded, transfer_syntax)
+                masks = filters.masks(tables)
+                kept = [table.filter(mask) for table, mask in zip(tables, masks, strict=True)]
+                summary.add(decoded, tables, kept)
+                if rows is not None:
+                    rows.write(batch, masks[1 if actions else 0])
+                elif not only_summary:
+                    printer.add(in_order(kept))
+    except KeyboardInterrupt:
+        is_interrupted = True
+    if out is None and not only_summary:
+        printer.end()
+    if only_summary or out is None:
+        summary.print(sys.stderr if out == PIPE else sys.stdout, short=not only_summary, limit=head)
     else:
-        print_events(events, head, DECODED, transfer_syntax or IMPLICIT_VR)
-        print(_summary(decoded, events))
-    if rejects is None:
-        rejected.show(counted="message")
-    if isinstance(found, Rejections):
-        _report_incomplete_stream(stream, found)
+        note(summary.counts())
+        if rejects is None:
+            summary.print_faults(sys.stderr)
+    if not source.is_capture:
+        if rejects is None:
+            rejected.show(counted="message")
+        _report_incomplete_stream(stream, last)
+    if is_interrupted:
+        raise typer.Exit(ExitCode.INTERRUPTED)
     if rejected.count:
         raise typer.Exit(ExitCode.INCOMPLETE)
 
 
-def _decode(
-    data: bytes, framing: _Framing, form: DataSetForm | None, transfer_syntax: str | None
-) -> tuple[CapturedEvents | DecodedEvents, Any]:
-    """Decode a capture or a stream; return it, and its rows as they are written."""
-    given: Literal["binary", "structured"] = (
-        "binary" if form in (None, DataSetForm.BYTES) else "structured"
-    )
-    decoded: CapturedEvents | DecodedEvents
-    try:
-        decoded = decode_capture(data, event_information=given, event_reply=given)
-    except DecodeError as error:
-        if error.code != "not-a-capture":
-            raise
-        decoded = _decode_stream(data, framing, given, transfer_syntax)
-    else:
-        if transfer_syntax is not None:
-            raise InputError("--transfer-syntax cannot be used for a capture, which states its own")
-    events = pa.table(decoded)
-    if form is DataSetForm.DICOM_JSON:
-        events = _with_dicom_json(events, _encoded(data, decoded, framing), transfer_syntax)
-    return decoded, _without_empty_structs(events)
-
-
-def _decode_stream(
-    data: bytes,
-    framing: _Framing,
-    given: Literal["binary", "structured"],
-    transfer_syntax: str | None,
-) -> DecodedEvents:
-    try:
-        return decode_events(
-            data,
-            framing=framing,
-            on_invalid="skip",
-            event_information=given,
-            event_reply=given,
-            transfer_syntax=transfer_syntax or IMPLICIT_VR,
-        )
-    except DecodeError:
-        raise
-    except ValueError as error:
-        raise InputError(str(error)) from error
-
-
-def _encoded(data: bytes, decoded: CapturedEvents | DecodedEvents, framing: _Framing) -> Any:
-    """Return the encoded data sets of the same rows, with their transfer syntaxes if known."""
-    if isinstance(decoded, CapturedEvents):
-        return pa.table(decode_capture(data)).select([*DATA_SETS, "TransferSyntaxUID"])
-    encoded = decode_events(data, framing=framing, on_invalid="skip")
-    kept = pa.compute.is_in(pa.array(encoded.offsets), value_set=pa.array(decoded.offsets))
-    columns = {name: pa.table(encoded).column(name).cast(pa.binary()) for name in DATA_SETS}
-    return pa.table(columns).filter(kept)
-
-
-def _with_dicom_json(events: Any, encoded: Any, transfer_syntax: str | None) -> Any:
-    """Return the events with data sets as DICOM JSON text; null where a data set is invalid."""
-    syntaxes = (
-        encoded.column("TransferSyntaxUID").to_pylist()
-        if "TransferSyntaxUID" in encoded.column_names
-        else [transfer_syntax] * encoded.num_rows
-    )
-    for name in DATA_SETS:
-        valid = events.column(name).is_valid().to_pylist()
-        rows = zip(encoded.column(name).to_pylist(), valid, syntaxes, strict=True)
-        texts = [to_dicom_json(one, syntax) if is_valid else None for one, is_valid, syntax in rows]
-        index = events.column_names.index(name)
-        events = events.set_column(index, name, pa.array(texts, pa.string()))
-    return events
-
-
-def _without_empty_structs(events: Any) -> Any:
-    """Return columns of structs without fields as bytes: Parquet does not support them."""
-    for name in DATA_SETS:
-        column = events.column(name)
-        if pa.types.is_struct(column.type) and column.type.num_fields == 0:
-            values = [None if one is None else b"" for one in column.to_pylist()]
-            index = events.column_names.index(name)
-            events = events.set_column(index, name, pa.array(values, pa.binary()))
-    return events
-
-
-def _write(events: Any, path: str, chosen: RowFormat, json_columns: Sequence[str]) -> None:
-    text = chosen in (RowFormat.NDJSON, RowFormat.CSV)
-    output = nullcontext(sys.stdout.buffer) if path == PIPE and text else atomic_output(path)
-    with (
-        output as sink,
-        progress("writing", events.num_rows, on_stdout=path == PIPE) as advanced,
-    ):
-        rows = RowWriter(sink, path, chosen, events.schema, json_columns)
-        try:
-            rows.write(events, advanced)
-            rows.close()
-        except pa.ArrowException as error:
-            raise InputError(
-                f"{path}: cannot be written as {chosen}: {first_line(error)}"
-            ) from error
-
-
-def _actions(decoded: CapturedEvents | DecodedEvents) -> Any:
-    if isinstance(decoded, DecodedEvents):
-        raise InputError("--actions can only be used for a capture")
-    return pa.table(decoded.actions)
-
-
-def _summary(decoded: CapturedEvents | DecodedEvents, events: Any) -> str:
-    others = sum(decoded.skipped.values())
-    kinds = ", ".join(f"{name} {n:,}" for name, n in decoded.skipped.items())
-    return f"{_counts(decoded, events)}, {plural(others, 'other PDU')} skipped" + (
-        f" ({kinds})" if kinds else ""
-    )
-
-
-def _counts(decoded: CapturedEvents | DecodedEvents, events: Any) -> str:
-    requests = events.column("MessageIDBeingRespondedTo").null_count
-    responses = len(decoded) - requests
-    if isinstance(decoded, DecodedEvents):
-        return f"{plural(requests, 'request')}, {plural(responses, 'response')}"
-    outstanding = events.column("Latency").null_count - responses
-    return (
-        f"{plural(requests, 'event')}, {outstanding:,} without a response"
-        + (f", {plural(responses, 'response')} without a request" if responses else "")
-        + _count_of_actions(decoded.actions)
-        + f"; {plural(decoded.associations, 'association')} in "
-        f"{plural(decoded.streams, 'TCP stream')} of {plural(decoded.packets, 'packet')}"
-    )
-
-
-def _count_of_actions(actions: CapturedActions) -> str:
-    if not len(actions):
-        return ""
-    outstanding = sum(response is None for _, response in actions)
-    return f"; {plural(len(actions), 'action')}, {outstanding:,} without a response"
-
-
-def _report_incomplete_stream(path: str, rejections: Rejections) -> None:
+def _report_incomplete_stream(path: str, rejections: Rejections | None) -> None:
     if not rejections:
         return
     last = rejections[len(rejections) - 1]

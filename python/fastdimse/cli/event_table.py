@@ -1,7 +1,7 @@
 """A table of events for the terminal."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
@@ -14,8 +14,9 @@ from rich.text import Text
 from fastdimse import events as standard
 
 from .data_set_text import data_set_texts
+from .event_rows import ACTION
 from .row_files.columns import DATA_SETS
-from .terminal import plural, print_table, printable
+from .terminal import print_table, printable
 from .uid_names import uid_name, uid_with_name
 
 Event = dict[str, Any]
@@ -40,57 +41,21 @@ class Column(NamedTuple):
     cell: Callable[[Event], str]
 
 
-def print_events(
-    events: Any, head: int, columns: Sequence[Column], transfer_syntax: str | None
-) -> None:
-    """Print the first `head` events, or all if `head` is 0.
+def print_events(events: Any, columns: Sequence[Column], transfer_syntax: str | None) -> None:
+    """Print events with their data sets.
 
     Parameters
     ----------
     events : pyarrow.Table
         The events.
-    head : int
-        The number of events to print.
     columns : Sequence[Column]
         The columns before the data sets.
     transfer_syntax : str, optional
         The transfer syntax of all data sets; None to use the one in each row.
     """
-    shown = min(head or events.num_rows, events.num_rows)
-    some = events.slice(0, shown)
-    syntaxes = some.column("TransferSyntaxUID") if transfer_syntax is None else transfer_syntax
-    rows = _without_times(_with_data_set_texts(some, syntaxes)).to_pylist()
+    syntaxes = events.column("TransferSyntaxUID") if transfer_syntax is None else transfer_syntax
+    rows = _without_times(_with_data_set_texts(events, syntaxes)).to_pylist()
     print_table(_table(rows, columns), sys.stdout, narrow=_paragraphs(rows, columns))
-    if shown < events.num_rows:
-        print(f"{plural(events.num_rows - shown, 'more event')}; --head 0 prints all")
-
-
-def with_actions(events: Any, actions: Any) -> Any:
-    """Return the events of a capture and its actions, in the order of time.
-
-    Actions have the columns of events with the same meaning, and an Event Type that says N-ACTION.
-    """
-    table = pa.table(actions)
-    if not table.num_rows:
-        return events
-    table = table.rename_columns([_OF_EVENTS.get(name, name) for name in table.column_names])
-    both = pa.concat_tables(
-        one.append_column(ACTION, pa.array([is_action] * one.num_rows, pa.bool_()))
-        for one, is_action in ((events, False), (table, True))
-    )
-    return both.sort_by([("Time", "ascending"), ("Frame", "ascending")])
-
-
-ACTION = "IsAction"
-"""The column that marks actions among events."""
-
-_OF_EVENTS = {
-    "RequestedSOPClassUID": "AffectedSOPClassUID",
-    "RequestedSOPInstanceUID": "AffectedSOPInstanceUID",
-    "ActionTypeID": "EventTypeID",
-    "ActionInformation": "EventInformation",
-    "ActionReply": "EventReply",
-}
 
 
 def _table(events: list[Event], columns: Sequence[Column]) -> Table:
@@ -117,28 +82,6 @@ def _paragraphs(events: list[Event], columns: Sequence[Column]) -> Group:
         data_set = Text(DATA_SET.cell(event), overflow="fold")
         paragraphs.append(Padding(data_set, (0, 0, 1, 4), expand=False))
     return Group(*paragraphs)
-
-
-def with_names(events: Any) -> Any:
-    """Return the events with columns of names of event types and statuses, where they have any."""
-    names = {
-        f"{uid} {one.id}": one.name
-        for sop_class in standard.SOP_CLASSES
-        for uid in (sop_class.uid, sop_class.affected_sop_class_uid)
-        for one in sop_class.event_types
-    }
-    of_class = events.column("AffectedSOPClassUID").cast(pa.string())
-    of_type = events.column("EventTypeID").cast(pa.string())
-    keys = pa.compute.binary_join_element_wise(of_class, of_type, " ")
-    statuses = {one.code: one.name for one in standard.STATUSES}
-    return events.append_column("EventTypeName", _look_up(keys, names)).append_column(
-        "StatusName", _look_up(events.column("Status").cast(pa.int64()), statuses)
-    )
-
-
-def _look_up(keys: Any, names: Mapping[Any, str | None]) -> Any:
-    places = pa.compute.index_in(keys, value_set=pa.array(list(names)))
-    return pa.array(list(names.values()), pa.string()).take(places.combine_chunks())
 
 
 def _with_data_set_texts(events: Any, transfer_syntax: Any) -> Any:
