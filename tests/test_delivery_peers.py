@@ -246,14 +246,14 @@ def test_invalid_recipients(events, options, error, text):
 
 
 def test_invalid_recipient_in_a_stream():
-    """The batches before the row are stored, and the next events have the next numbers."""
+    """The rows before the row are stored, and the next events have the next numbers."""
     with closing(Delivery(dead("A"))) as delivery:
         given = ({**event, "Peer": "A"} for event in numbered(5000))
         wrong = ({**event, "Peer": "B"} for event in numbered(1))
         with pytest.raises(ValueError, match="row 5000: Peer: no peer"):
             delivery.put(one for some in (given, wrong) for one in some)
-        assert delivery.progress()[0].due == 4096
-        assert delivery.put(numbered(1), peer="A") == range(4096, 4097)
+        assert delivery.progress()[0].due == 5000
+        assert delivery.put(numbered(1), peer="A") == range(5000, 5001)
 
 
 def test_rejected_rows_of_a_peer(tmp_path):

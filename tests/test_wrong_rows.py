@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from associations import until
-from fastdimse import ReceivedRequest, connect, listen
+from fastdimse import ColumnError, Delivery, Peer, ReceivedRequest, connect, listen
 from scripted_peer import HOST, Conversation, peer
 
 COMMITMENT = "1.2.840.10008.1.20.1"
@@ -117,6 +117,30 @@ def test_wrong_rows_are_rejected(call, only):
         assert code is None or re.search(reason, text), text
     good = [one["EventTypeID"] for code, one, _ in rows if code is None]
     assert received == [*good, 4]
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["in memory", "in an outbox"])
+def test_wrong_rows_of_a_delivery(stored, tmp_path):
+    """A delivery stores no row that would fail when it is sent, again and again."""
+    received: list[int | None] = []
+
+    def keep(report: ReceivedRequest) -> int:
+        received.append(report.request.EventTypeID)
+        return 0
+
+    rows = [row(EventTypeID=2), *(one for _, one, _ in WRONG_ROWS), row(EventTypeID=3)]
+    outbox = tmp_path / "outbox.db" if stored else None
+    with listen(0, host=HOST, event_handler=keep) as listener:
+        with Delivery(Peer(HOST, listener.port), outbox=outbox) as delivery:
+            assert len(delivery.put(iter(rows))) == len(rows)
+            wrong = pa.array([{"TransactionUId": "1.2"}])
+            with pytest.raises(ColumnError, match="did you mean 'TransactionUID'"):
+                delivery.put({**row(), "EventInformation": wrong})
+            delivery.put([row(EventTypeID=4)])
+            until(lambda: len(received) == 3)
+        outcomes = pa.table(delivery.outcomes()).to_pydict()
+    assert received == [2, 3, 4]
+    assert outcomes["Failure"] == [None, *(code for code, _, _ in WRONG_ROWS), None, None]
 
 
 def test_report_of_several_batches():

@@ -379,7 +379,8 @@ class Delivery:
         Returns
         -------
         range
-            Numbers of the events, as in :meth:`outcomes`.
+            Numbers of the events, as in :meth:`outcomes`. A row of an iterable that cannot be read, for
+            example because of an unknown name, is rejected: its outcome has the reason.
 
         Raises
         ------
@@ -396,9 +397,10 @@ class Delivery:
             If `peer` or a value of the column *Peer* is not a peer of this delivery, or is the
             title of several peers; if both are given; or if there is no peer. If the events are a
             table in memory, a mapping or a list, none of them is stored. If they are another
-            iterable or a stream, the events of batches before the row were stored.
+            iterable, the events before the row were stored; of an Arrow stream, those of the
+            batches before the row.
         ColumnError, TypeError
-            Same as :func:`fastdimse.encode_events`.
+            Same as :func:`fastdimse.encode_events`, for tables and mappings.
 
         Examples
         --------

@@ -4,11 +4,16 @@ use arrow_array::{RecordBatch, UInt64Array};
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
 use arrow_select::take::take_record_batch;
+use fastdimse_core::data_set::encode::DataSetOptions;
+use fastdimse_core::event_columns::EventColumns;
+use fastdimse_core::schema_error::SchemaError;
+use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyTuple};
 
 use crate::arrow::error::arrow_error;
+use crate::input::columns::Batch;
 use crate::input::event_columns::sent;
 use crate::input::events::{Events, RemainingEvents};
 use crate::input::options::{batch_size, other_columns};
@@ -30,7 +35,7 @@ use crate::output::rejections::Rejections;
 /// Returns
 /// -------
 /// EventBatches
-///     An iterator of :class:`EventBatch`.
+///     An iterator of :class:`EventBatch`. A row of an iterable that cannot be read is rejected.
 ///
 /// Raises
 /// ------
@@ -48,6 +53,12 @@ pub fn event_batches(
     Ok(EventBatches { events: RemainingEvents::new(events), batch_size })
 }
 
+/// The batch, if its columns can be encoded: a batch that was stored must not fail later.
+fn checked(batch: Batch) -> Result<Batch, SchemaError> {
+    let options = DataSetOptions { syntax: TransferSyntax::default(), conformant_uids: true };
+    EventColumns::with_structured(&batch.0, options).map(|_| batch)
+}
+
 /// An iterator of :class:`EventBatch`.
 #[pyclass(frozen, module = "fastdimse._core")]
 pub struct EventBatches {
@@ -63,7 +74,9 @@ impl EventBatches {
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<EventBatch>> {
         let Some((mut events, first_row)) = self.events.take() else { return Ok(None) };
-        let Some((rows, rejected)) = events.next(py, self.batch_size, first_row)? else {
+        events.reject_rows();
+        let Some((rows, rejected)) = events.next_with(py, self.batch_size, first_row, checked)?
+        else {
             return Ok(None);
         };
         self.events.put_back(events, first_row + rows.num_rows() as u64);

@@ -4,12 +4,14 @@ use std::sync::{Mutex, MutexGuard};
 
 use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchReader};
 use fastdimse_core::rejection::{Rejection, keep_first_of_row};
+use fastdimse_core::schema_error::SchemaError;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyList, PyMapping, PyString, PyTuple};
 
 use crate::arrow::error::arrow_error;
 use crate::arrow::import::{batches, is_arrow};
+use crate::errors::Error;
 use crate::input::columns::{Batch, ColumnSet};
 use crate::input::mapping::from_mapping;
 use crate::input::pandas::without_index;
@@ -103,14 +105,29 @@ impl Events {
         }
     }
 
-    /// After a batch with wrong columns: rows of an iterable are read again, one by one. Of a batch of
-    /// one row, that row is returned as a rejected one, with the number `row`. All other input raises
-    /// the error.
-    pub fn retry(&mut self, py: Python<'_>, error: PyErr, row: u64) -> PyResult<Option<Batch>> {
-        match self {
-            Self::Objects(rows) => rows.retry(py, error, row),
-            _ => Err(error),
+    /// The next batch, converted. If its columns are in error, and it is of an iterable whose rows are
+    /// rejected, its rows are converted one by one.
+    pub fn next_with<T: Send>(
+        &mut self,
+        py: Python<'_>,
+        max_rows: usize,
+        done: u64,
+        convert: impl Fn(Batch) -> Result<T, SchemaError> + Sync,
+    ) -> PyResult<Option<T>> {
+        while let Some(mut batch) = self.next(py, max_rows, done)? {
+            loop {
+                let error = match py.detach(|| convert(batch)) {
+                    Ok(converted) => return Ok(Some(converted)),
+                    Err(error) => Error::Schema(error).into(),
+                };
+                let Self::Objects(rows) = self else { return Err(error) };
+                match rows.retry(py, error, done)? {
+                    Some(rejected) => batch = rejected,
+                    None => break,
+                }
+            }
         }
+        Ok(None)
     }
 
     /// The next batch of at most `max_rows` rows, of which the first has the number `done`.

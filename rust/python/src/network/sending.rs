@@ -18,7 +18,6 @@ use fastdimse_delivery::send::sender::{Control, Sender};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
-use crate::errors::Error;
 use crate::input::events::Events;
 use crate::input::transfer_syntaxes::transfer_syntax;
 use crate::interrupts::{detached, interrupted};
@@ -84,21 +83,10 @@ pub fn next_requests(
     first_row: u64,
     max_rows: usize,
 ) -> PyResult<Option<(EncodedRequests, usize)>> {
-    while let Some(mut read) = events.next(py, max_rows, first_row)? {
-        loop {
-            let (batch, rejected) = read;
-            let found = py.detach(|| options.encode(&batch, rejected, agreement, first_row));
-            let error = match found {
-                Ok(requests) => return Ok(Some((requests, batch.num_rows()))),
-                Err(error) => Error::Schema(error).into(),
-            };
-            match events.retry(py, error, first_row)? {
-                Some(rejected) => read = rejected,
-                None => break,
-            }
-        }
-    }
-    Ok(None)
+    events.next_with(py, max_rows, first_row, |(batch, rejected)| {
+        let requests = options.encode(&batch, rejected, agreement, first_row)?;
+        Ok((requests, batch.num_rows()))
+    })
 }
 
 /// Events that are being sent on an association.
