@@ -98,6 +98,7 @@ pub fn decode_capture(
             .into_iter()
             .map(|(name, count)| (name.to_owned(), count))
             .collect(),
+        skipped_packets: capture.skipped_packets.counts(),
         packets: capture.packets,
         streams: capture.streams,
         associations: capture.associations,
@@ -123,6 +124,10 @@ pub fn decode_capture(
 ///     The problems found in the capture.
 /// skipped : dict of str to int
 ///     The number of other PDUs and other DIMSE messages, by name.
+/// skipped_packets : dict of str to int
+///     The number of packets without a TCP segment that could be read, by reason: another protocol
+///     (``"UDP"``, ``"ARP in VXLAN"``), a part of a packet (``"IP fragment"``,
+///     ``"incomplete headers"``), or an unsupported link layer (``"link type 105 (IEEE802_11)"``).
 /// omitted : dict of str to int
 ///     The number of data elements that a schema does not contain, by their paths.
 /// packets, streams, associations : int
@@ -154,6 +159,8 @@ pub struct CapturedEvents {
     #[pyo3(get)]
     skipped: BTreeMap<String, u64>,
     #[pyo3(get)]
+    skipped_packets: BTreeMap<String, u64>,
+    #[pyo3(get)]
     omitted: BTreeMap<String, u64>,
     #[pyo3(get)]
     packets: u64,
@@ -170,6 +177,7 @@ impl Pickle for CapturedEvents {
             self.actions.clone_ref(pickler.py),
             self.faults.clone(),
             self.skipped.clone(),
+            self.skipped_packets.clone(),
             self.omitted.clone(),
             (self.packets, self.streams, self.associations),
         );
@@ -177,11 +185,28 @@ impl Pickle for CapturedEvents {
     }
 
     fn from_state(state: &Bound<'_, PyTuple>) -> PyResult<Self> {
-        let (events, actions, faults, skipped, omitted, counts): (State<'_>, _, _, _, _, _) =
-            state.extract()?;
+        let (events, actions, faults, skipped, skipped_packets, omitted, counts): (
+            State<'_>,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+        ) = state.extract()?;
         let events = Pairs::from_state(events, Service::EventReport)?;
         let (packets, streams, associations) = counts;
-        Ok(Self { events, actions, faults, skipped, omitted, packets, streams, associations })
+        Ok(Self {
+            events,
+            actions,
+            faults,
+            skipped,
+            skipped_packets,
+            omitted,
+            packets,
+            streams,
+            associations,
+        })
     }
 }
 
