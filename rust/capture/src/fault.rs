@@ -61,8 +61,8 @@ pub enum FaultKind {
     },
     /// Packets of an unsupported link layer.
     #[error(
-        "{packets} packets of link type {link} are skipped: only Ethernet, Linux cooked, raw IP and \
-         loopback are supported"
+        "{packets} packets of link type {link} are skipped: only Ethernet, PPP, Linux cooked, raw IP \
+         and loopback are supported"
     )]
     LinkType {
         /// The link type.

@@ -26,6 +26,7 @@ use crate::fault::{Direction, Fault, FaultKind};
 use crate::read::packets::{NO_TIME, Packet, Packets};
 use crate::read::pdus::{Readable, SEPARATOR, next_message};
 use crate::read::segments::{Content, content};
+use crate::read::skipped::SkippedPackets;
 use crate::read::tcp::{self, Connection, Connections, Stream};
 
 /// The contents of a capture.
@@ -39,6 +40,8 @@ pub struct Capture {
     pub faults: Vec<Fault>,
     /// The numbers of other PDUs and other DIMSE messages, by name.
     pub skipped: BTreeMap<&'static str, u64>,
+    /// The numbers of packets without a TCP segment that could be read, by reason.
+    pub skipped_packets: SkippedPackets,
     /// The number of packets.
     pub packets: u64,
     /// The number of TCP streams.
@@ -78,7 +81,7 @@ pub struct Place {
 /// If the file is neither. All other problems are listed in [`Capture::faults`].
 pub fn read(file: &[u8]) -> Result<Capture, FaultKind> {
     let mut faults = Vec::new();
-    let (connections, packets) = connections(Packets::new(file)?, &mut faults);
+    let (connections, skipped_packets, packets) = connections(Packets::new(file)?, &mut faults);
     let streams = connections.len() as u64;
     let mut associations = Associations::default();
     for connection in connections {
@@ -90,15 +93,24 @@ pub fn read(file: &[u8]) -> Result<Capture, FaultKind> {
     let count = associations.all.len() as u64;
     let (events, actions, skipped) = associations.join(&mut faults);
     faults.sort_by_key(|one| one.frame.unwrap_or(u64::MAX));
-    Ok(Capture { events, actions, faults, skipped, packets, streams, associations: count })
+    Ok(Capture {
+        events,
+        actions,
+        faults,
+        skipped,
+        skipped_packets,
+        packets,
+        streams,
+        associations: count,
+    })
 }
 
-/// The TCP connections of a file, and its number of packets. Packets are processed in the order of
+/// The TCP connections of a file, its other packets, and its number of packets. Packets are processed in the order of
 /// their times.
 fn connections<'a>(
     mut packets: Packets<'a>,
     faults: &mut Vec<Fault>,
-) -> (Vec<Connection<'a>>, u64) {
+) -> (Vec<Connection<'a>>, SkippedPackets, u64) {
     let mut sorter = Sorter::default();
     if packets.clone().flatten().is_sorted_by_key(|packet| packet.time) {
         for packet in &mut packets {
@@ -111,18 +123,15 @@ fn connections<'a>(
             sorter.add(packet, faults);
         }
     }
-    sorter.skipped(faults);
-    (sorter.connections.finish(), packets.frames())
+    faults.extend(sorter.skipped.faults());
+    (sorter.connections.finish(), sorter.skipped, packets.frames())
 }
 
 /// Adds packets to connections, and counts those that cannot be used.
 #[derive(Default)]
 struct Sorter<'a> {
     connections: Connections<'a>,
-    /// The number of such packets, and the first of them.
-    fragments: Option<(u64, u64)>,
-    headers_cut: Option<(u64, u64)>,
-    unknown_links: BTreeMap<i32, (u64, u64)>,
+    skipped: SkippedPackets,
 }
 
 impl<'a> Sorter<'a> {
@@ -131,28 +140,9 @@ impl<'a> Sorter<'a> {
             Ok(packet) => packet,
             Err(found) => return faults.push(found),
         };
-        let skipped = match content(&packet) {
-            Content::Tcp(segment) => return self.connections.add(&packet, &segment),
-            Content::Other => return,
-            Content::IpFragment => self.fragments.get_or_insert((0, packet.frame)),
-            Content::HeadersCut => self.headers_cut.get_or_insert((0, packet.frame)),
-            Content::UnknownLink => {
-                self.unknown_links.entry(packet.link.0).or_insert((0, packet.frame))
-            }
-        };
-        skipped.0 += 1;
-    }
-
-    fn skipped(&self, faults: &mut Vec<Fault>) {
-        let fault_at = |fault, frame| Fault::file(fault, Some(frame));
-        faults.extend(
-            self.fragments.map(|(count, first)| fault_at(FaultKind::IpFragments(count), first)),
-        );
-        faults.extend(
-            self.headers_cut.map(|(count, first)| fault_at(FaultKind::HeadersCut(count), first)),
-        );
-        for (&link, &(packets, first)) in &self.unknown_links {
-            faults.push(fault_at(FaultKind::LinkType { link, packets }, first));
+        match content(&packet) {
+            Content::Tcp(segment) => self.connections.add(&packet, &segment),
+            Content::Skipped(reason) => self.skipped.add(reason, packet.frame),
         }
     }
 }

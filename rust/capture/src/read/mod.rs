@@ -7,10 +7,12 @@
 
 pub mod compression;
 mod data_sets;
+mod encapsulation;
 mod events;
 pub mod packets;
 mod pdus;
 pub mod segments;
+pub mod skipped;
 mod tcp;
 
 pub use data_sets::*;
