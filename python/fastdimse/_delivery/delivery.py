@@ -379,8 +379,8 @@ class Delivery:
         Returns
         -------
         range
-            Numbers of the events, as in :meth:`outcomes`. A row of an iterable that cannot be read, for
-            example because of an unknown name, is rejected: its outcome has the reason.
+            Numbers of the events, as in :meth:`outcomes`. A row of an iterable that cannot be read,
+            for example because of an unknown name, is rejected: its outcome has the reason.
 
         Raises
         ------
