@@ -8,11 +8,12 @@ import pyarrow.compute
 from fastdimse import decode_data_sets
 
 _INFORMATION = "EventInformation"
-_INSTANCES = pa.list_(pa.struct([("ReferencedSOPInstanceUID", pa.string())]))
+# The number of items is enough: no other attribute of an item is decoded.
+_ITEMS = pa.list_(pa.struct([("FailureReason", pa.int32())]))
 _ATTRIBUTES = pa.schema(
     [
-        ("ReferencedSOPSequence", _INSTANCES),
-        ("FailedSOPSequence", pa.list_(pa.struct([("FailureReason", pa.int32())]))),
+        ("ReferencedSOPSequence", _ITEMS),
+        ("FailedSOPSequence", _ITEMS),
         ("ProcedureStepState", pa.string()),
         ("PrinterStatusInfo", pa.string()),
         ("ExecutionStatusInfo", pa.string()),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from rich.cells import cell_len, set_cell_size
-from rich.text import Text
+from rich.text import Span, Text
 
 Row = Mapping[str, Any]
 
@@ -84,68 +84,73 @@ class Layout:
         plain: Callable[[str], str] = lambda text: text,
     ) -> None:
         self._columns = columns
-        self._steps = steps
+        self._steps = [(), *steps]
         self._width = width
         self._plain = plain
-        self._contents = {(one.name, n): 0 for one in columns for n in range(len(one.forms))}
+        self._step = 0
+        self._forms = {one.name: 0 for one in columns}
+        self._gap = 2
+        self._contents: dict[tuple[str, int], int] = {}
         self._shown: list[tuple[Column, int]] | None = None
 
-    def lines(self, rows: Iterable[Row]) -> tuple[Text | None, list[Text]]:
+    def lines(self, rows: Sequence[Row]) -> tuple[Text | None, list[Text]]:
         """Return the line of headings if the columns have changed, and the line of each row."""
-        cells = [self._cells(row) for row in rows]
-        for row in cells:
-            for key, cell in row.items():
-                self._contents[key] = max(self._contents[key], cell_len(cell.text))
-        chosen, gap = self._choose()
-        widths = self._cut(chosen, gap)
+        cells: dict[tuple[str, int], list[Cell]] = {}
+        while True:
+            for column in self._columns:
+                self._measure(column, rows, cells)
+            shown = self._columns_with_text()
+            fits = self._total(map(self._width_of, shown)) <= self._width
+            if fits or self._step + 1 == len(self._steps):
+                break
+            self._next_step()
+        widths = self._cut(shown)
         headings = None
-        if chosen != self._shown:
-            self._shown = chosen
-            names = [Cell(self._plain(column.forms[n].heading), "bold") for column, n in chosen]
-            headings = self._line(names, chosen, widths, gap)
-        texts = [[row[column.name, n] for column, n in chosen] for row in cells]
-        return headings, [self._line(one, chosen, widths, gap) for one in texts]
+        if shown != self._shown:
+            self._shown = shown
+            names = [Cell(self._plain(column.forms[n].heading), "bold") for column, n in shown]
+            headings = self._line(names, shown, widths)
+        columns = [cells[column.name, n] for column, n in shown]
+        return headings, [self._line(row, shown, widths) for row in zip(*columns, strict=True)]
 
-    def _cells(self, row: Row) -> dict[tuple[str, int], Cell]:
-        found = {}
-        for column in self._columns:
-            for number, form in enumerate(column.forms):
-                text, style = form.cell(row)
-                found[column.name, number] = Cell(self._plain(text), style)
-        return found
+    def _measure(
+        self, column: Column, rows: Sequence[Row], cells: dict[tuple[str, int], list[Cell]]
+    ) -> None:
+        """Add the cells of a column in its present form, unless it is dropped."""
+        key = (column.name, self._forms[column.name])
+        if key in cells or key[1] >= len(column.forms):
+            return
+        get, plain = column.forms[key[1]].cell, self._plain
+        cells[key] = found = [Cell(plain(text), style) for text, style in map(get, rows)]
+        longest = max((cell_len(text) for text in {text for text, _ in found}), default=0)
+        self._contents[key] = max(self._contents.get(key, 0), longest)
 
-    def _width_of(self, column: Column, number: int) -> int:
+    def _next_step(self) -> None:
+        self._step += 1
+        for name in self._steps[self._step]:
+            if name == GAP:
+                self._gap = 1
+            else:
+                self._forms[name] += 1
+
+    def _columns_with_text(self) -> list[tuple[Column, int]]:
+        forms = ((column, self._forms[column.name]) for column in self._columns)
+        return [(column, n) for column, n in forms if self._contents.get((column.name, n))]
+
+    def _width_of(self, shown: tuple[Column, int]) -> int:
+        column, number = shown
         heading = self._plain(column.forms[number].heading)
         return max(cell_len(heading), self._contents[column.name, number])
 
-    def _choose(self) -> tuple[list[tuple[Column, int]], int]:
-        """Return the columns with their forms, and the space between them."""
-        forms = {one.name: 0 for one in self._columns}
-        gap = 2
-        for step in [(), *self._steps]:
-            for name in step:
-                if name == GAP:
-                    gap = 1
-                else:
-                    forms[name] += 1
-            chosen = [
-                (column, forms[column.name])
-                for column in self._columns
-                if forms[column.name] < len(column.forms)
-                and self._contents[column.name, forms[column.name]]
-            ]
-            if self._total([self._width_of(*one) for one in chosen], gap) <= self._width:
-                break
-        return chosen, gap
+    def _total(self, widths: Iterable[int]) -> int:
+        widths = list(widths)
+        return sum(widths) + self._gap * (len(widths) - 1)
 
-    @staticmethod
-    def _total(widths: Sequence[int], gap: int) -> int:
-        return sum(widths) + gap * (len(widths) - 1)
-
-    def _cut(self, chosen: Sequence[tuple[Column, int]], gap: int) -> list[int]:
-        widths = [self._width_of(*one) for one in chosen]
-        while self._total(widths, gap) > self._width:
-            places = [n for n, (column, _) in enumerate(chosen) if column.justify == "left"]
+    def _cut(self, shown: Sequence[tuple[Column, int]]) -> list[int]:
+        """Return the width of each column, with the widest ones reduced until they fit."""
+        widths = [self._width_of(one) for one in shown]
+        places = [n for n, (column, _) in enumerate(shown) if column.justify == "left"]
+        while self._total(widths) > self._width:
             widest = max(places, key=widths.__getitem__, default=None)
             if widest is None or widths[widest] <= _SHORTEST_CELL:
                 break
@@ -154,27 +159,24 @@ class Layout:
 
     def _line(
         self,
-        cells: Sequence[Cell],
-        chosen: Sequence[tuple[Column, int]],
+        cells: Iterable[Cell],
+        shown: Sequence[tuple[Column, int]],
         widths: Sequence[int],
-        gap: int,
     ) -> Text:
-        line = Text(no_wrap=True)
-        for place, (cell, (column, _), width) in enumerate(zip(cells, chosen, widths, strict=True)):
-            text = self._fit(cell.text, width)
+        line, spans = "", []
+        for place, (cell, (column, _), width) in enumerate(zip(cells, shown, widths, strict=True)):
+            text = cell.text if cell_len(cell.text) <= width else self._shortened(cell.text, width)
             padding = " " * (width - cell_len(text))
-            if place:
-                line.append(" " * gap)
+            line += " " * self._gap if place else ""
             if column.justify == "right":
-                line.append(padding)
-            line.append(text, cell.style or None)
+                line += padding
+            if cell.style and text:
+                spans.append(Span(len(line), len(line) + len(text), cell.style))
+            line += text
             if column.justify == "left":
-                line.append(padding)
-        line.rstrip()
-        return line
+                line += padding
+        return Text(line.rstrip(), no_wrap=True, spans=spans)
 
-    def _fit(self, text: str, width: int) -> str:
-        if cell_len(text) <= width:
-            return text
+    def _shortened(self, text: str, width: int) -> str:
         end = self._plain("…")
         return set_cell_size(text, max(width - cell_len(end), 0)).rstrip() + end
