@@ -15,17 +15,16 @@ from fastdimse import CapturedEvents, DecodedEvents, Fault, Faults
 
 from . import terminal
 from .event_content import FAILURE_REASONS
-from .event_lines import FAILED, STYLES, UNANSWERED, milliseconds
+from .event_lines import FAILED, STYLES, UNANSWERED, milliseconds, short_milliseconds
 from .event_names import (
-    class_name,
+    CLASS_NAMES,
     failure_reason_name,
-    short_class_name,
     status_category,
     status_text,
     title,
 )
 from .event_rows import ACTION
-from .fitted_columns import GAP, Cell, Column, Form, Layout, Row
+from .fitted_columns import GAP, Cell, Column, Form, Layout, Row, shortened
 from .latencies import Latencies
 from .terminal import plural, printable
 
@@ -77,15 +76,25 @@ class FaultCounts:
     def lines(self, width: int, *, examples: int = _EXAMPLES) -> Iterator[Text]:
         """Return lines with the count of each code, and its first faults."""
         for code, count in self.by_code.most_common():
-            first = [printable(str(one)) for one in self._first[code]]
-            title = f"{count:,} {code}" if examples else f"{count:,} {code}: {first[0]}"
-            text = Text(_indented(title, 2, width))
-            text.stylize(FAILED, 2, 2 + len(f"{count:,} {code}"))
-            yield text
+            title = f"  {count:,} {code}"
+            first = [_place(one) for one in self._first[code]]
+            if not examples:
+                line = Text(shortened(f"{title}: {first[0]}", width, "..."))
+            else:
+                line = Text(title)
+            line.stylize(FAILED, 2, len(title))
+            yield line
             for fault in first[:examples]:
                 yield Text(_indented(fault, 6, width))
             if examples and count > len(first):
                 yield Text(f"      and {count - len(first):,} more")
+
+
+def _place(fault: Fault) -> str:
+    """Return the place of a fault as in Wireshark, and its reason."""
+    numbers = ((fault.frame, "frame"), (fault.stream, "stream"))
+    places = ", ".join(f"{name} {number}" for number, name in numbers if number is not None)
+    return printable(f"{places}: {fault.reason}" if places else fault.reason)
 
 
 def _indented(text: str, indent: int, width: int) -> str:
@@ -364,18 +373,15 @@ def _number(name: str, style: str = "") -> Callable[[Row], Cell]:
 
 
 def _durations(name: str) -> Column:
-    def form(digits: int) -> Form:
-        return Form(name, lambda row: Cell(milliseconds(row[name], digits)))
+    def form(duration: Callable[[int | None], str]) -> Form:
+        return Form(name, lambda row: Cell(duration(row[name])))
 
-    return Column(name, (form(3), form(1)), "right")
+    return Column(name, (form(milliseconds), form(short_milliseconds)), "right")
 
 
 _GROUP_COLUMNS = (
     Column("ends", (Form("from → to", _ends),)),
-    Column(
-        "class",
-        (Form("SOP class", _class(class_name)), Form("SOP class", _class(short_class_name))),
-    ),
+    Column("class", [Form("SOP class", _class(name)) for name in CLASS_NAMES]),
     Column("events", (Form("events", _number("events")),), "right"),
     Column(
         "unanswered",
@@ -389,8 +395,8 @@ _GROUP_COLUMNS = (
     *(_durations(name) for name in ("p50", "p90", "p99", "max")),
 )
 _GROUP_STEPS = (
-    ("class",), ("p50", "p90", "p99", "max"), ("unanswered",), (GAP,), ("class",), ("p50",),
-    ("p99",), ("events",), ("max",),
+    ("class",), ("p50", "p90", "p99", "max"), ("unanswered",), ("class",), (GAP,), ("class",),
+    ("p50",), ("p99",), ("events",), ("max",),
 )  # fmt: skip
 _COUNT = Column("count", (Form("count", _number("count")),), "right")
 _COUNT_ENDS = Column("ends", (Form("from → to", _ends),))

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,11 +13,13 @@ from . import options
 from .capture_summary import Summary
 from .decoded_input import DecodedInput
 from .decoded_rows import open_rows
+from .delivery_plot import picture_format
 from .errors import InputError
 from .event_filters import event_filters
 from .event_rows import event_rows, in_order
 from .exit_codes import ExitCode
 from .inputs import PIPE, input_name
+from .latency_picture import LatencyPicture
 from .options import (
     DataSetForm,
     EncodedSyntax,
@@ -157,6 +160,14 @@ def decode(
             rich_help_panel=options.FILTERS,
         ),
     ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Draw the latency over time by peer in this file (.svg or .png). Needs the extra "
+            "picture.",
+        ),
+    ] = None,
     data_sets: Annotated[
         DataSetForm | None,
         typer.Option(
@@ -213,19 +224,23 @@ def decode(
         since=since,
         until=until,
     )
+    if picture is not None:
+        picture_format(picture)
     form = data_sets or DataSetForm.BYTES
     with progress("decoding", None):
         source = DecodedInput(stream, framing, form, transfer_syntax)
     if not source.is_capture:
         filters.check_stream()
-        if actions:
-            raise InputError("--actions can only be used for a capture")
+        for is_given, option in ((actions, "--actions"), (picture is not None, "--picture")):
+            if is_given:
+                raise InputError(f"{option} can only be used for a capture")
     printer = PrintedEvents(
         captured=source.is_capture,
         full=full,
         limit=head if head is not None else 0 if stream == PIPE else _HEAD,
         transfer_syntax=transfer_syntax,
     )
+    drawing = None if picture is None else LatencyPicture(picture)
     summary = Summary(captured=source.is_capture, filtered=bool(filters))
     output = (
         nullcontext()
@@ -253,12 +268,17 @@ def decode(
                 masks = filters.masks(tables)
                 kept = [table.filter(mask) for table, mask in zip(tables, masks, strict=True)]
                 summary.add(decoded, tables, kept)
+                if drawing is not None:
+                    for table in kept:
+                        drawing.add(table)
                 if rows is not None:
                     rows.write(batch, masks[1 if actions else 0])
                 elif not only_summary:
                     printer.add(in_order(kept))
     except KeyboardInterrupt:
         is_interrupted = True
+    if drawing is not None:
+        drawing.draw()
     if out is None and not only_summary:
         printer.end()
     if only_summary or out is None:

@@ -16,9 +16,9 @@ from fastdimse import events as standard
 from .errors import InputError
 from .event_content import FAILURE_REASONS
 from .event_names import (
+    CLASS_NAMES,
     event_label,
     event_name,
-    names_of_class,
     short_event_name,
     status_category,
 )
@@ -233,7 +233,7 @@ def _names_of_kinds() -> Iterator[tuple[str, Kind]]:
     """Yield the names of SOP classes and event types."""
     for one in standard.SOP_CLASSES:
         for uid in dict.fromkeys((one.affected_sop_class_uid, one.uid)):
-            for name in (one.name, *names_of_class(uid)):
+            for name in (one.name, *(get(uid) for get in CLASS_NAMES)):
                 yield name, (uid, None)
             for event_type in one.event_types:
                 for get in (event_name, short_event_name, event_label):

@@ -1,6 +1,7 @@
 """Events as one line each, in the width of the output."""
 
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from .event_names import (
     class_name,
     event_label,
     event_name,
+    failure_reason_name,
     short_class_name,
     short_event_name,
     status_name,
@@ -122,6 +124,14 @@ def _content(event: Row) -> Cell:
     return Cell(", ".join(words), FAILED if failed else "")
 
 
+def _content_with_reasons(event: Row) -> Cell:
+    """Return the content, and the Failure Reasons of the instances that failed."""
+    text, style = _content(event)
+    reasons = dict.fromkeys(event[FAILURE_REASONS])
+    names = ", ".join(failure_reason_name(one) for one in reasons if one is not None)
+    return Cell(f"{text}: {names}" if names else text, style)
+
+
 def _short_content(event: Row) -> Cell:
     text, style = _content(event)
     return Cell(text.replace(" committed", " ok").replace(" instances", " inst."), style)
@@ -150,13 +160,21 @@ def _status_form(form: str) -> Form:
     return Form("Status", lambda event: _status(event, form))
 
 
-def milliseconds(nanoseconds: int | None, digits: int = 3) -> str:
+def milliseconds(nanoseconds: int | None) -> str:
     """Return a duration in milliseconds, so that durations can be compared by eye."""
-    return "" if nanoseconds is None else f"{nanoseconds / 1e6:,.{digits}f} ms"
+    return "" if nanoseconds is None else f"{nanoseconds / 1e6:,.3f} ms"
 
 
-def _latency(digits: int) -> Form:
-    return Form("latency", lambda event: Cell(milliseconds(event["Latency"], digits)))
+def short_milliseconds(nanoseconds: int | None) -> str:
+    """Return a duration in milliseconds, with one decimal if it is short."""
+    if nanoseconds is None:
+        return ""
+    time = nanoseconds / 1e6
+    return f"{time:,.1f} ms" if time < 99.95 else f"{time:,.0f} ms"
+
+
+def _latency(duration: Callable[[int | None], str]) -> Form:
+    return Form("latency", lambda event: Cell(duration(event["Latency"])))
 
 
 _CLASS = Column(
@@ -170,7 +188,10 @@ _EVENT = Column(
         Form("event", _event(event_label)),
     ),
 )
-_CONTENT = Column("content", (Form("content", _content), Form("content", _short_content)))
+_CONTENT = Column(
+    "content",
+    [Form("content", get) for get in (_content_with_reasons, _content, _short_content)],
+)
 _INSTANCE = Column("instance", (Form("SOP instance", _instance),))
 _STATUS = Column(
     "status",
@@ -198,14 +219,14 @@ CAPTURED = (
     _CONTENT,
     _INSTANCE,
     _STATUS,
-    Column("latency", (_latency(3), _latency(1)), "right"),
+    Column("latency", (_latency(milliseconds), _latency(short_milliseconds)), "right"),
 )
 """The columns of events in a capture."""
 
 CAPTURED_STEPS = (
-    ("instance",), ("event",), ("class",), ("frame",), ("stream",), ("addresses",), ("status",),
-    ("class", "event"), ("content",), ("latency",), ("status",), (GAP,), ("time",), ("content",),
-    ("event",),
+    ("instance",), ("event",), ("class",), ("frame",), ("stream",), ("addresses",), ("content",),
+    ("status",), ("class", "event"), ("content",), ("latency",), ("status",), (GAP,), ("time",),
+    ("content",), ("event",),
 )  # fmt: skip
 """The steps that reduce the columns of events in a capture."""
 
@@ -221,8 +242,8 @@ DECODED = (
 """The columns of messages in a stream."""
 
 DECODED_STEPS = (
-    ("instance",), ("event",), ("class",), ("id",), ("status",), ("class", "event"), ("content",),
-    ("status",), (GAP,), ("content",),
+    ("instance",), ("event",), ("class",), ("id",), ("content",), ("status",), ("class", "event"),
+    ("content",), ("status",), (GAP,), ("content",),
 )  # fmt: skip
 """The steps that reduce the columns of messages in a stream."""
 

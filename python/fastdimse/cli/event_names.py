@@ -47,9 +47,15 @@ def short_class_name(uid: str | None) -> str:
     return class_name(uid) if found is None else found[0]
 
 
-def names_of_class(uid: str) -> tuple[str, ...]:
-    """Return all names of a SOP class that has events in the standard."""
-    return class_name(uid), *(_SHORT[uid][::2] if uid in _SHORT else ())
+@cache
+def shortest_class_name(uid: str | None) -> str:
+    """Return the shortest name of a SOP class, which is that of `event_label`."""
+    found = None if uid is None else _SHORT.get(uid)
+    return class_name(uid) if found is None else found[2]
+
+
+CLASS_NAMES = (class_name, short_class_name, shortest_class_name)
+"""The functions that return names of SOP classes, from long to short names."""
 
 
 @cache
@@ -75,8 +81,7 @@ def short_event_name(uid: str | None, event_type_id: int | None, *, is_action: b
 def event_label(uid: str | None, event_type_id: int | None, *, is_action: bool) -> str:
     """Return one short name of the SOP class and the event type."""
     name = short_event_name(uid, event_type_id, is_action=is_action).removesuffix(" Exist")
-    group = short_class_name(uid) if uid not in _SHORT else _SHORT[uid][2]
-    return f"{group} {name}".strip()
+    return f"{shortest_class_name(uid)} {name}".strip()
 
 
 @cache

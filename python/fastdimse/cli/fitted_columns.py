@@ -163,9 +163,9 @@ class Layout:
         shown: Sequence[tuple[Column, int]],
         widths: Sequence[int],
     ) -> Text:
-        line, spans = "", []
+        line, spans, end = "", [], self._plain("…")
         for place, (cell, (column, _), width) in enumerate(zip(cells, shown, widths, strict=True)):
-            text = cell.text if cell_len(cell.text) <= width else self._shortened(cell.text, width)
+            text = shortened(cell.text, width, end)
             padding = " " * (width - cell_len(text))
             line += " " * self._gap if place else ""
             if column.justify == "right":
@@ -177,6 +177,9 @@ class Layout:
                 line += padding
         return Text(line.rstrip(), no_wrap=True, spans=spans)
 
-    def _shortened(self, text: str, width: int) -> str:
-        end = self._plain("…")
-        return set_cell_size(text, max(width - cell_len(end), 0)).rstrip() + end
+
+def shortened(text: str, width: int, end: str) -> str:
+    """Return the beginning of a text that is longer than `width`, followed by `end`."""
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, max(width - cell_len(end), 0)).rstrip() + end
