@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -33,9 +34,12 @@ DATA_SETS = ("EventInformation", "EventReply")
 
 
 def run(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """Run the program."""
+    """Run the program, with a width in which no table is wrapped."""
     command = [sys.executable, "-m", "fastdimse", *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, timeout=60, check=False)
+    environment = os.environ | {"COLUMNS": "1000"}
+    return subprocess.run(
+        command, input=stdin, capture_output=True, timeout=60, check=False, env=environment
+    )
 
 
 def ndjson(columns: dict[str, list[Any]]) -> bytes:

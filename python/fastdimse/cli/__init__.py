@@ -25,10 +25,11 @@ from .echo import echo
 from .encode import encode
 from .errors import InputError
 from .exit_codes import EXIT_CODES, ExitCode
+from .output_encoding import configure_output
 from .provide_commitment import provide_commitment
 from .receive import receive
 from .send import send
-from .terminal import error_line
+from .terminal import error_line, print_line
 from .validate import validate
 from .watch import watch
 
@@ -55,7 +56,7 @@ for _command in (
 
 def _print_version(requested: bool) -> None:
     if requested:
-        print(f"fastdimse {fastdimse.__version__}")
+        print_line(f"fastdimse {fastdimse.__version__}")
         raise typer.Exit
 
 
@@ -91,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, _terminate)
     if sys.stderr is None:
         sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    configure_output()
     if sys.stdout is None:
         error_line("standard output is closed")
         sys.exit(ExitCode.ERROR)

@@ -34,7 +34,7 @@ from .options import (
     flag,
     in_range,
 )
-from .terminal import note, plural, print_table, printable
+from .terminal import note, plural, print_line, print_table, printable
 
 _ORDER = ["failed", "late", "open", "committed"]
 # Files that cannot be read to list, before only their number is printed.
@@ -195,7 +195,7 @@ def _print_results(results: dict[str, list[Any]], head: int) -> None:
         narrow.add_row(cells[0], *cells[2:])
     print_table(table, sys.stdout, narrow)
     if len(shown) < len(rows):
-        print(f"... and {len(rows) - len(shown):,} more")
+        print_line(f"... and {len(rows) - len(shown):,} more")
     counts = Counter(results["State"])
     summary = ", ".join(f"{counts[state]:,} {state}" for state in reversed(_ORDER) if counts[state])
-    print(f"{plural(len(rows), 'instance')}: {summary}")
+    print_line(f"{plural(len(rows), 'instance')}: {summary}")

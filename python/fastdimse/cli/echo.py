@@ -26,7 +26,7 @@ from .options import (
     client_tls,
     in_range,
 )
-from .terminal import error_line, printable
+from .terminal import error_line, print_line
 
 
 def echo(
@@ -101,6 +101,6 @@ def echo(
             missing += 1
             error_line(f"{called_ae}@{host}:{port}: {error}")
         else:
-            print(printable(f"{called_ae}@{host}:{port}: response in {milliseconds(latency)}"))
+            print_line(f"{called_ae}@{host}:{port}: response in {milliseconds(latency)}")
     if missing:
         raise typer.Exit(ExitCode.INCOMPLETE)

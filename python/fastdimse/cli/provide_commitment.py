@@ -19,7 +19,7 @@ from .options import (
     server_tls,
 )
 from .signals import first_signal
-from .terminal import note, plural, printable
+from .terminal import note, plural, print_line, printable
 
 _SECONDS_PER_DAY = 86400.0
 # Seconds between two looks for a signal.
@@ -146,7 +146,7 @@ def provide_commitment(
                 time.sleep(_POLL_INTERVAL)
             states = Counter(provider.transactions()["State"])
     summary = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items()))
-    print(printable(f"{plural(states.total(), 'transaction')}{': ' if summary else ''}{summary}"))
+    print_line(f"{plural(states.total(), 'transaction')}{': ' if summary else ''}{summary}")
 
 
 class _OneLine(logging.Formatter):

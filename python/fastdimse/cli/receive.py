@@ -36,7 +36,7 @@ from .row_files.formats import RowFormat
 from .row_files.read import first_line
 from .service.log_lines import LOG, NOTICE, LogFormat, LogLines
 from .service.systemd import Heartbeat, notify
-from .terminal import LiveTable, plural, printable
+from .terminal import LiveTable, plural, print_line
 
 if TYPE_CHECKING:
     from .service.metrics import MetricsServer
@@ -479,12 +479,12 @@ class _Run:
             LOG.log(NOTICE, "end of the run", extra={"fields": fields})
             return
         in_files = f"{plural(files.events, 'event')} in {plural(files.files, 'file')} of {out}"
-        print(printable(f"{in_files}, {seconds:,.1f} s"))
+        print_line(f"{in_files}, {seconds:,.1f} s")
         for reason, count in self._failures.most_common():
             if refused := _REFUSED.match(reason):
                 reason = reason.removeprefix(f"an {refused[1]} was ")
-                print(printable(f"{plural(count, refused[1])} {reason}"))
+                print_line(f"{plural(count, refused[1])} {reason}")
             else:
-                print(printable(f"{plural(count, 'association')} failed: {reason}"))
+                print_line(f"{plural(count, 'association')} failed: {reason}")
         for reason, count in self._handler.refused.most_common():
-            print(printable(f"{plural(count, 'event')} with Status 0110H: {reason}"))
+            print_line(f"{plural(count, 'event')} with Status 0110H: {reason}")

@@ -25,7 +25,7 @@ from .row_files.formats import RowFormat
 from .row_files.rows import invalid_rows
 from .row_files.several import open_all_rows
 from .row_files.write import RowWriter
-from .terminal import note, plural, print_table, progress
+from .terminal import note, plural, print_line, print_table, progress
 
 
 def validate(
@@ -76,7 +76,7 @@ def validate(
         shown = [rejections[i] for i in range(count)]
         print_table(rejection_table(shown, rows=source), sys.stdout)
         if count < len(rejections):
-            print(f"{len(rejections) - count:,} more; --head 0 prints all")
+            print_line(f"{len(rejections) - count:,} more; --head 0 prints all")
     note(f"{plural(source.read, 'row')}, {len(rejections):,} rejected")
     if rejections:
         raise typer.Exit(ExitCode.INCOMPLETE)
