@@ -203,7 +203,10 @@ impl<'a> Part<'a> {
     /// A PPP header (RFC 1661, RFC 1662). Its first two bytes, and the first byte of its protocol,
     /// may be left out.
     fn ppp(self) -> Result<Self, SkipReason> {
-        let at = if self.data.starts_with(&[0xff, 0x03]) { 2 } else { 0 };
+        let at = match self.bytes(0)? {
+            [0xff] if self.number(0)? == 0xff03 => 2,
+            _ => 0,
+        };
         let [first] = self.bytes(at)?;
         let (protocol, header) = match first & 1 {
             0 => (self.number(at)?, at + 2),

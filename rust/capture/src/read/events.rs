@@ -23,6 +23,7 @@ use fastdimse_core::rejection::{Reason, Rejection};
 use crate::association::{self, Associate};
 use crate::columns::{CaptureColumn, Captured, schema};
 use crate::fault::{Direction, Fault, FaultKind};
+use crate::read::compression::{Compression, decompress};
 use crate::read::packets::{NO_TIME, Packet, Packets};
 use crate::read::pdus::{Readable, SEPARATOR, next_message};
 use crate::read::segments::{Content, content};
@@ -74,12 +75,25 @@ pub struct Place {
     pub frame: u64,
 }
 
-/// Reads a .pcap or .pcapng file.
+/// Reads a .pcap or .pcapng file, which may be compressed.
 ///
 /// # Errors
 ///
 /// If the file is neither. All other problems are listed in [`Capture::faults`].
 pub fn read(file: &[u8]) -> Result<Capture, FaultKind> {
+    let Some(compression) = Compression::recognize(file) else { return read_packets(file) };
+    let (bytes, end) = decompress(compression, file);
+    match (read_packets(&bytes), end) {
+        (Ok(mut capture), Err(fault)) => {
+            capture.faults.push(Fault::file(fault, None));
+            Ok(capture)
+        }
+        (Err(_), Err(fault)) => Err(fault),
+        (read, Ok(())) => read,
+    }
+}
+
+fn read_packets(file: &[u8]) -> Result<Capture, FaultKind> {
     let mut faults = Vec::new();
     let (connections, skipped_packets, packets) = connections(Packets::new(file)?, &mut faults);
     let streams = connections.len() as u64;

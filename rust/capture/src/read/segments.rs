@@ -195,23 +195,23 @@ fn ip<'a>(part: &Part<'a>) -> Result<IpPayload<'a>, SkipReason> {
 
 /// Reads a UDP header, which only the first fragment of a packet has.
 fn udp(datagram: Part<'_>, fragmented: bool, first: bool) -> Result<IpPayload<'_>, SkipReason> {
-    let other = datagram.without_segment(Protocol::Ip(ip_number::UDP.0));
-    let Some((&[_, _, high, low, length0, length1, _, _], rest)) =
-        datagram.data.split_first_chunk::<8>().filter(|_| first)
-    else {
-        return Err(other);
+    let port = match datagram.data {
+        [_, _, high, low, ..] if first => u16::from_be_bytes([*high, *low]),
+        _ => 0,
     };
-    let port = u16::from_be_bytes([high, low]);
-    match is_tunnel_port(port) {
-        false => Err(other),
-        true if fragmented => Err(SkipReason::IpFragment),
-        true => {
-            // Zero if the packet was not segmented yet.
-            let length = usize::from(u16::from_be_bytes([length0, length1])).saturating_sub(8);
-            let data = rest.get(..length).filter(|data| !data.is_empty()).unwrap_or(rest);
-            Ok(IpPayload::Tunnel(Part { layer: Layer::Udp(port), data, ..datagram }))
-        }
+    if !is_tunnel_port(port) {
+        return Err(datagram.without_segment(Protocol::Ip(ip_number::UDP.0)));
     }
+    if fragmented {
+        return Err(SkipReason::IpFragment);
+    }
+    let [_, _, _, _, high, low, _, _, rest @ ..] = datagram.data else {
+        return Err(datagram.incomplete());
+    };
+    // Zero if the packet was not segmented yet.
+    let length = usize::from(u16::from_be_bytes([*high, *low])).saturating_sub(8);
+    let data = rest.get(..length).filter(|data| !data.is_empty()).unwrap_or(rest);
+    Ok(IpPayload::Tunnel(Part { layer: Layer::Udp(port), data, ..datagram }))
 }
 
 /// Whether an IP packet is complete, or the first fragment.

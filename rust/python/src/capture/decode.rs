@@ -26,9 +26,10 @@ use crate::primitive::slots::Service;
 /// Parameters
 /// ----------
 /// data : bytes-like
-///     A ``.pcap`` or ``.pcapng`` file. ``bytes`` are read in place. Anything else is copied first,
-///     since it may change. Read a file rather than map it into memory: if another process truncates
-///     a mapped file during the copy, the operating system kills this process (SIGBUS).
+///     A ``.pcap`` or ``.pcapng`` file, which may be compressed by gzip or Zstandard. ``bytes`` are
+///     read in place. Anything else is copied first, since it may change. Read a file rather than map
+///     it into memory: if another process truncates a mapped file during the copy, the operating
+///     system kills this process (SIGBUS).
 /// on_invalid : {"skip", "raise"}, default "skip"
 ///     ``"skip"`` reads everything that can be read and lists the rest in ``faults``. ``"raise"``
 ///     raises an exception if the capture has a fault.
@@ -46,7 +47,7 @@ use crate::primitive::slots::Service;
 /// Raises
 /// ------
 /// DecodeError
-///     If *data* is not a capture, or if it has a fault and *on_invalid* is ``"raise"``: the first
+///     If *data* is not a capture or cannot be decompressed, or if it has a fault and *on_invalid* is ``"raise"``: the first
 ///     fault, and every event that could be read as ``events``.
 /// TypeError
 ///     If *data* does not support the buffer protocol.
