@@ -32,6 +32,7 @@ __all__ = [
     "Association",
     "AssociationError",
     "AssociationEvents",
+    "CaptureBatches",
     "CapturedActions",
     "CapturedEvents",
     "ColumnError",
@@ -68,6 +69,7 @@ __all__ = [
     "connect",
     "decode_batches",
     "decode_capture",
+    "decode_capture_batches",
     "decode_data_sets",
     "decode_events",
     "decode_messages",
@@ -600,6 +602,19 @@ def decode_capture(
     event_information: _DataSetForm | None = None,
     event_reply: _DataSetForm | None = None,
 ) -> CapturedEvents: ...
+
+@final
+class CaptureBatches:
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> CapturedEvents: ...
+
+def decode_capture_batches(
+    source: str | PathLike[str] | _BinaryFile | ReadableBuffer | Iterable[ReadableBuffer],
+    *,
+    event_information: _DataSetForm | None = None,
+    event_reply: _DataSetForm | None = None,
+    chunk_size: int = 8388608,
+) -> CaptureBatches: ...
 def encode_capture(
     events: _Events,
     *,

@@ -115,6 +115,28 @@ pub enum FaultKind {
         /// The value of the request.
         request: Box<str>,
     },
+    /// An incomplete message that is too long.
+    #[error("an incomplete message is skipped: at most {limit} bytes are kept")]
+    LongMessage {
+        /// The maximum number of bytes.
+        limit: usize,
+    },
+    /// TCP streams that are no longer read.
+    #[error("the {streams} idlest TCP streams are given up: at most {limit} are read at a time")]
+    TooManyStreams {
+        /// The number of streams.
+        streams: u64,
+        /// The maximum number of streams.
+        limit: usize,
+    },
+    /// A request whose response would not be found.
+    #[error(
+        "the row of the request has no response: at most {limit} requests wait for their responses"
+    )]
+    TooManyRequests {
+        /// The maximum number of requests.
+        limit: usize,
+    },
     /// A message that cannot be decoded.
     #[error(transparent)]
     Message(#[from] Reason),
@@ -147,6 +169,9 @@ impl FaultKind {
             Self::Associate(..) => "associate",
             Self::NoRequest(_) => "no-request",
             Self::Differs { .. } => "differs",
+            Self::LongMessage { .. } => "long-message",
+            Self::TooManyStreams { .. } => "too-many-streams",
+            Self::TooManyRequests { .. } => "too-many-requests",
             Self::Message(reason) => reason.code(),
         }
     }

@@ -46,6 +46,8 @@ mod _core {
     #[pymodule_export]
     use crate::capture::decode::{CapturedEvents, decode_capture};
     #[pymodule_export]
+    use crate::capture::decode_batches::{CaptureBatches, decode_capture_batches};
+    #[pymodule_export]
     use crate::capture::encode::encode_capture;
     #[pymodule_export]
     use crate::capture::faults::{Fault, Faults};

@@ -19,7 +19,8 @@ use fastdimse_core::standard::transfer_syntax::{
 
 use crate::columns::CaptureColumn;
 use crate::fault::Fault;
-use crate::read::events::{Capture, Exchanges};
+use crate::read::capture_reader::Capture;
+use crate::read::events::Exchanges;
 
 /// Decodes the data sets of these fields of events into the attributes of a schema, or into all their
 /// attributes. Invalid data sets are null, and listed in [`Capture::faults`]. Returns the events in
@@ -55,12 +56,11 @@ fn syntaxes(events: &RecordBatch) -> TransferSyntaxColumn {
 }
 
 fn fault(events: &Exchanges, field: Field, row: usize, error: Box<DataSetError>) -> Fault {
-    let (request, response) = events.rows[row];
-    let message = if field == Field::EventReply { response } else { request };
-    let place = message.and_then(|message| events.places[message].as_ref());
+    let [request, response] = events.places[row];
+    let place = if field == Field::EventReply { response } else { request };
     let kind = Reason::DataSet(error).into();
     Fault {
-        direction: place.map(|place| place.direction.clone()),
+        direction: place.map(|place| events.directions[place.direction as usize].clone()),
         frame: place.map(|place| place.frame),
         offset: place.map(|place| place.offset),
         field: Some(field),

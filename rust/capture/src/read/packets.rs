@@ -4,10 +4,7 @@ use pcap_parser::nom;
 use pcap_parser::pcapng::{
     Block, InterfaceDescriptionBlock, SectionHeaderBlock, parse_block_be, parse_block_le,
 };
-use pcap_parser::{
-    LegacyPcapBlock, Linktype, PcapError, PcapHeader, parse_pcap_frame, parse_pcap_frame_be,
-    parse_pcap_frame_modified, parse_pcap_header,
-};
+use pcap_parser::{Linktype, PcapError, PcapHeader, parse_pcap_header};
 
 use crate::fault::{Fault, FaultKind};
 
@@ -41,20 +38,75 @@ const BLOCK_FRAME: usize = 12;
 /// The obsolete packet block, which the enhanced packet block replaced.
 const OBSOLETE_PACKET: u32 = 2;
 
-/// Iterates over the packets of a file. Iteration ends with an error if no further packet can be
-/// found.
+/// Iterates over the packets of a chunk of a file. Iteration ends before a packet that continues in
+/// the next chunk, or with an error if no further packet can be found.
 #[derive(Debug, Clone)]
 pub struct Packets<'a> {
-    file: &'a [u8],
+    state: PacketsState,
     rest: &'a [u8],
-    format: Format,
+    is_last: bool,
+    /// Whether the next packet continues in the next chunk.
+    waits: bool,
+}
+
+/// The state between two chunks.
+#[derive(Debug, Clone)]
+pub struct PacketsState {
+    /// `None` before the beginning of the file was read.
+    format: Option<Format>,
     frames: u64,
+    /// The offset of the next chunk in the file.
+    at: u64,
+    /// The number of bytes of a block to skip.
+    skipping: u64,
+    /// The maximum length of a block.
+    longest: usize,
+}
+
+impl PacketsState {
+    /// The state at the beginning of a file with blocks of up to `longest` bytes.
+    pub fn new(longest: usize) -> Self {
+        Self { format: None, frames: 0, at: 0, skipping: 0, longest }
+    }
+
+    /// The number of packets so far.
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
 }
 
 #[derive(Debug, Clone)]
 enum Format {
-    Pcap(PcapHeader),
+    Pcap(Pcap),
     PcapNg { big_endian: bool, interfaces: Vec<Interface> },
+}
+
+/// What the header of a .pcap file states.
+#[derive(Debug, Clone, Copy)]
+struct Pcap {
+    big_endian: bool,
+    /// Whether each record has further fields (the format of Alexey Kuznetzov).
+    modified: bool,
+    /// Nanoseconds in the unit of its timestamps.
+    unit: i64,
+    link: Linktype,
+}
+
+impl Pcap {
+    fn new(header: &PcapHeader) -> Self {
+        Self {
+            big_endian: header.is_bigendian(),
+            modified: header.is_modified_format(),
+            unit: if header.is_nanosecond_precision() { 1 } else { 1_000 },
+            // The upper bits are the length of the frame check sequence.
+            link: Linktype(header.network.0 & 0x0fff_ffff),
+        }
+    }
+
+    /// The length of the header of a record.
+    fn header(self) -> usize {
+        if self.modified { 24 } else { 16 }
+    }
 }
 
 /// The description of an interface in a .pcapng file.
@@ -93,27 +145,52 @@ impl Interface {
 }
 
 impl<'a> Packets<'a> {
-    /// Starts at the first packet of a file.
-    pub fn new(file: &'a [u8]) -> Result<Self, FaultKind> {
-        let (rest, format) = if file.starts_with(&SECTION_HEADER) {
-            (file, Format::PcapNg { big_endian: false, interfaces: Vec::new() })
-        } else {
-            let (rest, header) = parse_pcap_header(file).map_err(|_| FaultKind::NotACapture)?;
-            (rest, Format::Pcap(header))
-        };
-        Ok(Self { file, rest, format, frames: 0 })
+    /// Reads a chunk, which begins with the bytes that the chunk before has left.
+    ///
+    /// # Errors
+    ///
+    /// If the file is not a capture.
+    pub fn new(mut state: PacketsState, chunk: &'a [u8], is_last: bool) -> Result<Self, FaultKind> {
+        let mut rest = chunk;
+        if state.format.is_none() {
+            if rest.starts_with(&SECTION_HEADER) {
+                let interfaces = Vec::new();
+                state.format = Some(Format::PcapNg { big_endian: false, interfaces });
+            } else {
+                match parse_pcap_header(chunk) {
+                    Ok((after, header)) => {
+                        state.format = Some(Format::Pcap(Pcap::new(&header)));
+                        state.at += (rest.len() - after.len()) as u64;
+                        rest = after;
+                    }
+                    Err(nom::Err::Incomplete(_)) if !is_last => {}
+                    Err(_) => return Err(FaultKind::NotACapture),
+                }
+            }
+        }
+        Ok(Self { state, rest, is_last, waits: false })
     }
 
-    /// The number of packets so far.
-    pub fn frames(&self) -> u64 {
-        self.frames
+    /// The number of bytes that are left for the next chunk, and the state for it.
+    pub fn finish(self) -> (usize, PacketsState) {
+        (self.rest.len(), self.state)
     }
 
     fn next_packet(&mut self) -> Result<Option<Packet<'a>>, FaultKind> {
-        while !self.rest.is_empty() {
-            let found = match &self.format {
-                Format::Pcap(_) => self.next_record().map(Some),
-                Format::PcapNg { .. } => self.next_block(),
+        while !self.rest.is_empty() && !self.waits {
+            if self.state.skipping > 0 {
+                let skipped = self.rest.len().min(self.state.skipping as usize);
+                self.state.skipping -= skipped as u64;
+                self.advance(skipped);
+                continue;
+            }
+            let found = match &self.state.format {
+                None => return Ok(None),
+                Some(Format::Pcap(pcap)) => {
+                    let pcap = *pcap;
+                    self.next_record(pcap)
+                }
+                Some(Format::PcapNg { .. }) => self.next_block(),
             };
             if let Some(packet) = found? {
                 return Ok(Some(packet));
@@ -122,51 +199,82 @@ impl<'a> Packets<'a> {
         Ok(None)
     }
 
-    fn next_record(&mut self) -> Result<Packet<'a>, FaultKind> {
-        let Format::Pcap(header) = &self.format else { unreachable!("a .pcap file") };
-        let parse = match header {
-            _ if header.is_modified_format() => parse_pcap_frame_modified,
-            _ if header.is_bigendian() => parse_pcap_frame_be,
-            _ => parse_pcap_frame,
-        };
-        let Ok((rest, record)) = parse(self.rest) else {
+    fn advance(&mut self, length: usize) {
+        self.rest = &self.rest[length..];
+        self.state.at += length as u64;
+    }
+
+    /// The rest of the chunk is the beginning of a packet.
+    fn wait(&mut self) -> Result<Option<Packet<'a>>, FaultKind> {
+        if self.is_last {
             return Err(FaultKind::FileEnds(std::mem::take(&mut self.rest).len()));
+        }
+        self.waits = true;
+        Ok(None)
+    }
+
+    /// A block that is too long for the memory.
+    fn skip_long(&mut self, length: u64) -> FaultKind {
+        let at = self.state.at;
+        self.state.skipping = length;
+        skipped(at, format!("a block of {length} bytes").into())
+    }
+
+    fn next_record(&mut self, pcap: Pcap) -> Result<Option<Packet<'a>>, FaultKind> {
+        let header = pcap.header();
+        let Some(&[seconds, fraction, captured, original]) =
+            self.rest.get(..header).and_then(|header| header.as_chunks::<4>().0.first_chunk())
+        else {
+            return self.wait();
         };
-        self.rest = rest;
-        self.frames += 1;
-        let LegacyPcapBlock { ts_sec, ts_usec, caplen, origlen, data } = record;
-        let unit = if header.is_nanosecond_precision() { 1 } else { 1_000 };
-        let time = i64::from(ts_sec) * 1_000_000_000 + i64::from(ts_usec) * unit;
-        // The upper bits are the length of the frame check sequence.
-        let link = Linktype(header.network.0 & 0x0fff_ffff);
-        Ok(Packet { frame: self.frames, time, link, data, cut: origlen.saturating_sub(caplen) })
+        let number = if pcap.big_endian { u32::from_be_bytes } else { u32::from_le_bytes };
+        let (captured, original) = (number(captured), number(original));
+        let length = header + captured as usize;
+        if length > self.state.longest {
+            return Err(self.skip_long(length as u64));
+        }
+        let Some(data) = self.rest.get(header..length) else { return self.wait() };
+        self.advance(length);
+        self.state.frames += 1;
+        let fraction = i64::from(number(fraction)) * pcap.unit;
+        Ok(Some(Packet {
+            frame: self.state.frames,
+            time: i64::from(number(seconds)) * 1_000_000_000 + fraction,
+            link: pcap.link,
+            data,
+            cut: original.saturating_sub(captured),
+        }))
     }
 
     fn next_block(&mut self) -> Result<Option<Packet<'a>>, FaultKind> {
-        let Format::PcapNg { big_endian, interfaces } = &mut self.format else {
+        let Some(Format::PcapNg { big_endian, interfaces }) = &mut self.state.format else {
             unreachable!("a .pcapng file")
         };
         let rest = self.rest;
-        let at = (self.file.len() - rest.len()) as u64;
+        let at = self.state.at;
         let opens = rest.starts_with(&SECTION_HEADER);
         if opens && let Some(marked) = is_big_endian(rest) {
             *big_endian = marked;
         }
-        let Some(length) = block_length(rest, *big_endian) else {
-            self.rest = &[];
-            return Err(FaultKind::FileEnds(rest.len()));
+        // A section header states its byte order after its length.
+        let Some(length) = block_length(rest, *big_endian)
+            .filter(|_| !opens || self.is_last || rest.len() >= BLOCK_FRAME)
+        else {
+            return self.wait();
         };
         if length < BLOCK_FRAME || opens && is_big_endian(rest).is_none() {
             self.rest = &[];
+            self.state.skipping = u64::MAX;
             let onwards = "the rest of the file cannot be read";
             let why = "a block without a length or a byte order".into();
             return Err(FaultKind::NoPacket { at, why, onwards });
         }
-        let Some(bytes) = rest.get(..length) else {
-            self.rest = &[];
-            return Err(FaultKind::FileEnds(rest.len()));
-        };
+        if length > self.state.longest {
+            return Err(self.skip_long(length as u64));
+        }
+        let Some(bytes) = rest.get(..length) else { return self.wait() };
         self.rest = &rest[length..];
+        self.state.at += length as u64;
         let parse = if *big_endian { parse_block_be } else { parse_block_le };
         let block = match parse(bytes) {
             Ok((_, block)) => block,
@@ -182,12 +290,12 @@ impl<'a> Packets<'a> {
                 return Ok(None);
             }
             Block::EnhancedPacket(found) => {
-                self.frames += 1;
+                self.state.frames += 1;
                 let interface = interfaces
                     .get(found.if_id as usize)
                     .ok_or(FaultKind::Interface(found.if_id))?;
                 Packet {
-                    frame: self.frames,
+                    frame: self.state.frames,
                     time: interface.nanoseconds(found.ts_high, found.ts_low),
                     link: interface.link,
                     data: &found.data[..found.data.len().min(found.caplen as usize)],
@@ -195,7 +303,7 @@ impl<'a> Packets<'a> {
                 }
             }
             Block::SimplePacket(found) => {
-                self.frames += 1;
+                self.state.frames += 1;
                 let interface = interfaces.first().ok_or(FaultKind::Interface(0))?;
                 // The block has no time, and its length is the minimum of three.
                 let most = match interface.snaplen {
@@ -204,10 +312,10 @@ impl<'a> Packets<'a> {
                 };
                 let data = &found.data[..found.data.len().min(most as usize)];
                 let cut = found.origlen.saturating_sub(data.len() as u32);
-                Packet { frame: self.frames, time: NO_TIME, link: interface.link, data, cut }
+                Packet { frame: self.state.frames, time: NO_TIME, link: interface.link, data, cut }
             }
             Block::Unknown(found) if in_order(found.block_type, *big_endian) == OBSOLETE_PACKET => {
-                self.frames += 1;
+                self.state.frames += 1;
                 return Err(skipped(at, "an obsolete packet block".into()));
             }
             _ => return Ok(None),
@@ -260,7 +368,7 @@ impl<'a> Iterator for Packets<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let found = self.next_packet().map_err(|fault| {
             // The truncated packet would be the next one.
-            let frame = self.frames + u64::from(matches!(fault, FaultKind::FileEnds(_)));
+            let frame = self.state.frames + u64::from(matches!(fault, FaultKind::FileEnds(_)));
             Fault::file(fault, Some(frame))
         });
         found.transpose()

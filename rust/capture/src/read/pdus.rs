@@ -1,15 +1,17 @@
-//! Joins the readable PDUs of all streams, and maps bytes back to the packets that carried them.
+//! Joins the complete messages of all streams, and maps bytes back to the packets that carried them.
 
-use fastdimse_core::pdu::read::{Item, Pdus};
 use fastdimse_core::pdu::write::{COMMAND, LAST, PDU_HEADER, PDV_HEADER};
-use fastdimse_core::rejection::{Reason, Rejection};
 use memchr::memmem;
 
-use crate::read::tcp::{Mark, Run, mark_of};
+use crate::read::reassembly::Mark;
 
 /// Separates the parts, so that no message continues in the next part: an A-ASSOCIATE-RJ, which
 /// never follows a message.
 pub const SEPARATOR: [u8; 10] = [3, 0, 0, 0, 0, 4, 0, 1, 1, 1];
+
+/// The number of separators after a part. The first one ends a message, which is then invalid; its
+/// data set would be skipped after it.
+pub const SEPARATORS: usize = 2;
 
 /// Complete PDUs without gaps, from one direction of a stream.
 #[derive(Debug, Clone, Copy)]
@@ -20,18 +22,38 @@ struct Part {
     direction: usize,
     /// Its offset in the direction.
     offset: u64,
-    /// Whether a fault follows it.
+    /// Whether its last message is known to be incomplete.
     truncated: bool,
 }
 
-/// All readable PDUs.
+/// PDUs to join.
+#[derive(Debug, Clone, Copy)]
+pub struct PduBytes<'a> {
+    /// The direction.
+    pub direction: usize,
+    /// The offset of `bytes` in the direction.
+    pub offset: u64,
+    /// The bytes with the PDUs.
+    pub bytes: &'a [u8],
+    /// The packets that carried them.
+    pub marks: &'a [Mark],
+    /// The beginning and the end of the PDUs.
+    pub begin: usize,
+    #[allow(missing_docs)]
+    pub end: usize,
+    /// The beginning of the first PDU of each message, and the end of its last fragment.
+    pub messages: &'a [(usize, usize)],
+    /// Whether the last message is known to be incomplete.
+    pub truncated: bool,
+}
+
+/// The PDUs of all streams.
 #[derive(Debug, Default)]
-pub struct Readable {
-    /// The PDUs, with a [`SEPARATOR`] after each part.
+pub struct JoinedPdus {
+    /// The PDUs, with [`SEPARATOR`]s after each part.
     pub bytes: Vec<u8>,
     parts: Vec<Part>,
     marks: Vec<Mark>,
-    /// The beginning of the first PDU of each message, and the end of its last fragment.
     messages: Vec<(usize, usize)>,
 }
 
@@ -44,77 +66,41 @@ pub struct Origin {
     pub offset: u64,
     /// The packet that carried it.
     pub mark: Mark,
-    /// Whether a fault follows its part.
+    /// Whether the last message of its part is known to be incomplete.
     pub truncated: bool,
 }
 
-impl Readable {
-    /// Adds the readable PDUs of a run, beginning with the PDU at byte `from`, and returns the
-    /// fault that ends them.
-    pub fn add(&mut self, direction: usize, run: &Run, from: usize) -> Vec<Rejection> {
-        let mut wrong = Vec::new();
-        let mut from = Some(from);
-        while let Some(begin) = from {
-            let rest = &run.bytes[begin..];
-            let (complete, found) = self.add_messages(rest);
-            if complete > 0 {
-                self.add_part(direction, run, begin, begin + complete, found.is_some());
-            }
-            let Some(rejection) = found else { break };
-            wrong.push(rejection.shifted(begin));
-            let next = begin + complete + 1;
-            from = next_message(&run.bytes, next);
-        }
-        wrong
-    }
-
-    /// The number of bytes of `rest` that are complete PDUs, and the fault after them.
-    fn add_messages(&mut self, rest: &[u8]) -> (usize, Option<Rejection>) {
-        let base = self.bytes.len();
-        let mut in_command = false;
-        for item in Pdus::new(rest) {
-            match item {
-                Ok(Item::Pdv(pdv)) => {
-                    let end = base + pdv.fragment_at + pdv.fragment.len();
-                    if pdv.is_command() && !in_command {
-                        self.messages.push((base + pdv.pdu_at, end));
-                    } else if let Some(last) = self.messages.last_mut() {
-                        last.1 = end;
-                    }
-                    in_command = pdv.is_command() && !pdv.is_last();
-                }
-                Ok(Item::Other(_)) => in_command = false,
-                Err(Rejection { reason: Reason::PdvLength { .. }, .. }) => in_command = false,
-                Err(rejection) => {
-                    let complete = rejection.offset.map_or(0, |offset| offset as usize);
-                    return (complete, Some(rejection));
-                }
-            }
-        }
-        (rest.len(), None)
-    }
-
-    fn add_part(&mut self, direction: usize, run: &Run, begin: usize, end: usize, truncated: bool) {
+impl JoinedPdus {
+    /// Adds PDUs.
+    pub fn add(&mut self, pdus: PduBytes<'_>) {
+        let PduBytes { direction, offset, bytes, marks, begin, end, messages, truncated } = pdus;
         let at = self.bytes.len();
-        self.parts.push(Part { at, direction, offset: run.offset + begin as u64, truncated });
-        let first = run.marks.partition_point(|mark| mark.at <= begin).saturating_sub(1);
-        let marks = run.marks[first..].iter().take_while(|mark| mark.at < end);
+        self.parts.push(Part { at, direction, offset: offset + begin as u64, truncated });
+        let first = marks.partition_point(|mark| mark.at <= begin).saturating_sub(1);
+        let marks = marks[first..].iter().take_while(|mark| mark.at < end);
         self.marks.extend(marks.map(|mark| Mark { at: at + mark.at.max(begin) - begin, ..*mark }));
-        self.bytes.extend_from_slice(&run.bytes[begin..end]);
-        self.bytes.extend_from_slice(&SEPARATOR);
+        let first = messages.partition_point(|message| message.0 < begin);
+        let messages = messages[first..].iter().take_while(|message| message.0 < end);
+        self.messages.extend(messages.map(|one| (at + one.0 - begin, at + one.1 - begin)));
+        self.bytes.extend_from_slice(&bytes[begin..end]);
+        for _ in 0..SEPARATORS {
+            self.bytes.extend_from_slice(&SEPARATOR);
+        }
     }
 
-    /// The number of parts, which is the number of separators.
-    pub fn parts(&self) -> u64 {
-        self.parts.len() as u64
+    /// The number of separators.
+    pub fn separators(&self) -> u64 {
+        (self.parts.len() * SEPARATORS) as u64
     }
 
     /// The origin of a byte.
-    pub fn place(&self, at: usize) -> Option<Origin> {
-        let part = self.parts[..self.parts.partition_point(|part| part.at <= at)].last()?;
-        let offset = part.offset + (at - part.at) as u64;
-        let mark = *mark_of(&self.marks, at)?;
-        Some(Origin { direction: part.direction, offset, mark, truncated: part.truncated })
+    pub fn origin(&self, at: usize) -> Option<Origin> {
+        self.origins().origin(at)
+    }
+
+    /// The origins of bytes in ascending order.
+    pub fn origins(&self) -> Origins<'_> {
+        Origins { joined: self, part: 0, mark: 0 }
     }
 
     /// The last byte of each message, given the beginnings of the messages in order.
@@ -132,20 +118,58 @@ impl Readable {
     }
 }
 
+/// Finds origins faster if bytes are in ascending order.
+#[derive(Debug, Clone)]
+pub struct Origins<'a> {
+    joined: &'a JoinedPdus,
+    part: usize,
+    mark: usize,
+}
+
+impl Origins<'_> {
+    /// The origin of a byte.
+    pub fn origin(&mut self, at: usize) -> Option<Origin> {
+        let JoinedPdus { parts, marks, .. } = self.joined;
+        self.part = last_from(parts, self.part, at, |part| part.at)?;
+        self.mark = last_from(marks, self.mark, at, |mark| mark.at)?;
+        let part = &parts[self.part];
+        let offset = part.offset + (at - part.at) as u64;
+        let (direction, truncated) = (part.direction, part.truncated);
+        Some(Origin { direction, offset, mark: marks[self.mark], truncated })
+    }
+}
+
+/// The index of the last item that begins at `at` or before. Looks near `from` first.
+fn last_from<T>(items: &[T], from: usize, at: usize, begin: impl Fn(&T) -> usize) -> Option<usize> {
+    /// The number of items that are looked at one by one.
+    const NEAR: usize = 8;
+    if items.get(from).is_some_and(|item| begin(item) <= at) {
+        let later = items[from + 1..].iter().take(NEAR);
+        let passed = later.take_while(|item| begin(item) <= at).count();
+        if passed < NEAR {
+            return Some(from + passed);
+        }
+    }
+    items.partition_point(|item| begin(item) <= at).checked_sub(1)
+}
+
 /// Tag and length of Command Group Length (0000,0000), with which every command set begins. An
 /// A-RELEASE PDU contains the same bytes.
 const GROUP_LENGTH: [u8; 8] = [0, 0, 0, 0, 4, 0, 0, 0];
 
+/// The number of bytes at the end in which a message may begin that is not found yet.
+pub const UNSEARCHED: usize = PDU_HEADER + PDV_HEADER + GROUP_LENGTH.len() - 1;
+
 /// Searches for the next plausible beginning of a message, from byte `from` on: a P-DATA-TF PDU
-/// with the beginning of a command set, or an A-RELEASE PDU at the end.
-pub fn next_message(stream: &[u8], from: usize) -> Option<usize> {
+/// with the beginning of a command set, or an A-RELEASE PDU at the end if the stream ends there.
+pub fn next_message(stream: &[u8], from: usize, ends: bool) -> Option<usize> {
     let searched = stream.get(from..)?;
     let finder = memmem::Finder::new(&GROUP_LENGTH);
     // Patterns may overlap: each search begins one byte after the last match.
     let mut at = 0;
     while let Some(found) = finder.find(&searched[at..]) {
         let pattern = at + found;
-        if let Some(begin) = begin_of_message(searched, pattern) {
+        if let Some(begin) = begin_of_message(searched, pattern, ends) {
             return Some(from + begin);
         }
         at = pattern + 1;
@@ -154,7 +178,7 @@ pub fn next_message(stream: &[u8], from: usize) -> Option<usize> {
 }
 
 /// The first byte of a PDU with [`GROUP_LENGTH`] at `pattern`.
-fn begin_of_message(stream: &[u8], pattern: usize) -> Option<usize> {
+fn begin_of_message(stream: &[u8], pattern: usize, ends: bool) -> Option<usize> {
     if let Some(begin) = pattern.checked_sub(PDU_HEADER + PDV_HEADER)
         && let [4, 0, p0, p1, p2, p3, v0, v1, v2, v3, context_id, control] = stream[begin..pattern]
     {
@@ -165,14 +189,14 @@ fn begin_of_message(stream: &[u8], pattern: usize) -> Option<usize> {
             return Some(begin);
         }
     }
-    let begin = pattern.checked_sub(1)?;
+    let begin = pattern.checked_sub(1).filter(|_| ends)?;
     matches!(stream[begin..], [5 | 6, 0, 0, 0, 0, 4, 0, 0, 0, 0]).then_some(begin)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::read::tcp::CaptureTime;
+    use crate::read::reassembly::CaptureTime;
 
     /// A P-DATA-TF PDU with one PDV.
     fn p_data(control: u8, fragment: &[u8]) -> Vec<u8> {
@@ -187,46 +211,51 @@ mod tests {
 
     const RELEASE: [u8; 10] = [5, 0, 0, 0, 0, 4, 0, 0, 0, 0];
 
-    fn run(bytes: Vec<u8>) -> Run {
+    #[test]
+    fn bytes_have_origins() {
         let complete = CaptureTime { time: 0, frame: 1 };
         let mark = |at| Mark { at, frame: 1 + at as u64, complete };
-        let marks = (0..bytes.len()).step_by(10).map(mark).collect();
-        Run { offset: 1000, missing: 0, bytes, marks }
-    }
-
-    #[test]
-    fn messages_end_with_their_last_fragment() {
-        let stream = [command(), p_data(0, b"da"), p_data(2, b"ta"), command(), RELEASE.to_vec()];
-        let lengths: Vec<usize> = stream.iter().map(Vec::len).collect();
-        let mut readable = Readable::default();
-        assert_eq!(readable.add(7, &run(stream.concat()), 0), []);
-        let second = lengths[..3].iter().sum::<usize>();
-        assert_eq!(readable.last_bytes(&[0, second as i64]), [second - 1, second + lengths[3] - 1]);
-        let place = readable.place(second).unwrap();
-        assert_eq!((place.direction, place.offset, place.mark.at), (7, 1000 + second as u64, 50));
-        assert!(readable.bytes.ends_with(&[&RELEASE[..], &SEPARATOR].concat()));
-    }
-
-    #[test]
-    fn other_bytes_are_skipped_up_to_the_next_message() {
-        let stream = [&command()[..], b"\xffgarbage\0\0\0\0\x04\0\0\0", &command()].concat();
-        let mut readable = Readable::default();
-        let wrong = readable.add(0, &run(stream.clone()), 0);
-        assert_eq!(wrong, [Rejection::new(Reason::PduType(0xff)).at(command().len())]);
-        assert_eq!(readable.parts(), 2);
-        let second = stream.len() - command().len();
-        let at = command().len() + SEPARATOR.len();
-        assert_eq!(readable.place(at).unwrap().offset, 1000 + second as u64);
+        let bytes = [b'x'; 100];
+        let marks: Vec<Mark> = (0..100).step_by(10).map(mark).collect();
+        let mut joined = JoinedPdus::default();
+        let pdus = PduBytes {
+            direction: 7,
+            offset: 1000,
+            bytes: &bytes,
+            marks: &marks,
+            begin: 5,
+            end: 95,
+            messages: &[(0, 4), (5, 40), (40, 95), (95, 100)],
+            truncated: false,
+        };
+        joined.add(pdus);
+        joined.add(PduBytes { direction: 8, begin: 15, end: 25, messages: &[(15, 25)], ..pdus });
+        let first = 90 + SEPARATORS * SEPARATOR.len();
+        assert_eq!(joined.bytes.len(), 2 * first - 80);
+        assert_eq!(joined.last_bytes(&[0, 35, first as i64]), [34, 89, first + 9]);
+        let mut origins = joined.origins();
+        for at in [0, 4, 5, 89, first, first + 9, 6] {
+            let found = origins.origin(at).unwrap();
+            assert_eq!(Some(found), joined.origin(at));
+            let (direction, source) = if at < first { (7, at + 5) } else { (8, at - first + 15) };
+            assert_eq!((found.direction, found.offset), (direction, 1000 + source as u64));
+            assert_eq!(found.mark.frame, 1 + source as u64 / 10 * 10);
+        }
     }
 
     #[test]
     fn a_message_is_found_after_any_bytes() {
         for before in [&b""[..], b"\x04", b"\0\0\0\0\x04\0\0\0\0", &command()[1..20], &RELEASE] {
             let stream = [before, &command()].concat();
-            assert_eq!(next_message(&stream, 0), Some(before.len()));
+            assert_eq!(next_message(&stream, 0, true), Some(before.len()));
+            // A message is found if its last bytes arrive later.
+            let least = before.len() + UNSEARCHED + 1;
+            assert_eq!(next_message(&stream[..least], 0, false), Some(before.len()));
+            assert_eq!(next_message(&stream[..least - 1], 0, false), None);
         }
-        assert_eq!(next_message(&RELEASE, 0), Some(0));
-        assert_eq!(next_message(&[&RELEASE[..], b"x"].concat(), 0), None);
-        assert_eq!(next_message(b"", 1), None);
+        assert_eq!(next_message(&RELEASE, 0, true), Some(0));
+        assert_eq!(next_message(&RELEASE, 0, false), None);
+        assert_eq!(next_message(&[&RELEASE[..], b"x"].concat(), 0, true), None);
+        assert_eq!(next_message(b"", 1, true), None);
     }
 }

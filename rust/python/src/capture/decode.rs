@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use arrow_array::RecordBatch;
 use fastdimse_capture::fault;
-use fastdimse_capture::read::{Exchanges, decode_structured, read};
+use fastdimse_capture::read::{Capture, Exchanges, decode_structured, read};
 use fastdimse_core::decode::columns::columns_of_actions;
 use fastdimse_core::decode::plain;
 use fastdimse_core::options::OnInvalid;
@@ -82,32 +83,39 @@ pub fn decode_capture(
     let capture = py.detach(|| read(&file));
     let mut capture = capture.map_err(|fault| Error::Capture(fault::Fault::file(fault, None)))?;
     let (events, omitted) = py.detach(|| decode_structured(&mut capture, &fields));
-    let actions = plain(capture.actions.table).iter().map(columns_of_actions).collect();
     let first = capture.faults.first().cloned().filter(|_| on_invalid == OnInvalid::Raise);
+    let events = to_python(py, capture, events, omitted)?;
+    match first {
+        None => Ok(events),
+        Some(fault) => Err(Error::Capture(fault).with_events(py, events)?),
+    }
+}
+
+/// A decoded capture, or a part of one, with the columns of its events.
+pub fn to_python(
+    py: Python<'_>,
+    capture: Capture,
+    columns: Vec<RecordBatch>,
+    omitted: BTreeMap<String, u64>,
+) -> PyResult<CapturedEvents> {
+    let actions = plain(capture.actions.table).iter().map(columns_of_actions).collect();
     let Exchanges { messages, rows, .. } = capture.events;
     let Exchanges { messages: requests, rows: pairs, .. } = capture.actions;
     let service = Service::Action;
     let actions = Pairs { service, columns: actions, messages: requests, rows: pairs };
     let service = Service::EventReport;
-    let events = CapturedEvents {
-        events: Pairs { service, columns: events, messages, rows },
+    let skipped = capture.skipped.into_iter().map(|(name, count)| (name.to_owned(), count));
+    Ok(CapturedEvents {
+        events: Pairs { service, columns, messages, rows },
         actions: Py::new(py, CapturedActions(actions))?,
         omitted,
         faults: capture.faults.into(),
-        skipped: capture
-            .skipped
-            .into_iter()
-            .map(|(name, count)| (name.to_owned(), count))
-            .collect(),
+        skipped: skipped.collect(),
         skipped_packets: capture.skipped_packets.counts(),
         packets: capture.packets,
         streams: capture.streams,
         associations: capture.associations,
-    };
-    match first {
-        None => Ok(events),
-        Some(fault) => Err(Error::Capture(fault).with_events(py, events)?),
-    }
+    })
 }
 
 /// The events of a capture: an Arrow stream of columns, and a sequence of pairs of

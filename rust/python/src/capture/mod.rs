@@ -7,6 +7,7 @@
 pub mod actions;
 pub mod columns;
 pub mod decode;
+pub mod decode_batches;
 pub mod encode;
 pub mod faults;
 pub mod pairs;

@@ -10,8 +10,8 @@ use crate::buffer::{bytes_like, check_bytes};
 
 /// A stream of bytes that is read in chunks.
 pub enum Chunks {
-    /// A file, and whether this object opened it.
-    File { file: Py<PyAny>, is_own: bool },
+    /// A file, the name of the method that reads it, and whether this object opened it.
+    File { file: Py<PyAny>, method: &'static str, is_own: bool },
     /// Memory, and the number of bytes that were read.
     Memory { view: Py<PyMemoryView>, at: usize, length: usize },
     /// An iterator of bytes-like objects.
@@ -28,7 +28,7 @@ impl Chunks {
             let open = py.import(intern!(py, "io"))?.getattr(intern!(py, "open"))?;
             // Unbuffered: the chunks are large.
             let file = open.call1((source, "rb", 0))?;
-            return Ok(Self::File { file: file.unbind(), is_own: true });
+            return Ok(Self::File { file: file.unbind(), method: "read", is_own: true });
         }
         if PyMemoryView::from(source).is_ok() {
             let view = match check_bytes(source)?.len_bytes() {
@@ -42,7 +42,8 @@ impl Chunks {
             return Ok(Self::Memory { view: view.unbind(), at: 0, length });
         }
         if source.hasattr(intern!(py, "read"))? {
-            return Ok(Self::File { file: source.clone().unbind(), is_own: false });
+            let file = source.clone().unbind();
+            return Ok(Self::File { file, method: "read", is_own: false });
         }
         match source.try_iter() {
             Ok(iterator) => Ok(Self::Iterator(iterator.unbind())),
@@ -52,6 +53,16 @@ impl Chunks {
                 source.get_type().name()?
             ))),
         }
+    }
+
+    /// Reads a file with `read1`, if it has that method: a pipe is then read as soon as it has data.
+    pub fn without_waiting(mut self, py: Python<'_>) -> PyResult<Self> {
+        if let Self::File { file, method, .. } = &mut self
+            && file.bind(py).hasattr(intern!(py, "read1"))?
+        {
+            *method = "read1";
+        }
+        Ok(self)
     }
 
     /// Reads about `size` bytes, of which the first are `rest`, and at least `needed` bytes if there are so
@@ -74,9 +85,9 @@ impl Chunks {
                 *at = end;
                 Ok((bytes, end == *length))
             }
-            Self::File { file, .. } => loop {
+            Self::File { file, method, .. } => loop {
                 py.check_signals()?;
-                let read = file.bind(py).call_method1(intern!(py, "read"), (size,))?;
+                let read = file.bind(py).call_method1(*method, (size,))?;
                 if read.is_none() {
                     return Err(PyValueError::new_err(
                         "the file is not ready: it must be blocking",
@@ -136,7 +147,7 @@ impl Rest {
 impl Drop for Chunks {
     /// Closes a file that this object opened.
     fn drop(&mut self) {
-        if let Self::File { file, is_own: true } = self {
+        if let Self::File { file, is_own: true, .. } = self {
             // While the interpreter exits, the system closes it.
             Python::try_attach(|py| {
                 // An exception may be raised at the moment, and the call would clear it.
