@@ -305,15 +305,27 @@ impl Half {
         self.first().is_none() && self.fin.is_some_and(|fin| taken.is_some_and(|at| at >= fin))
     }
 
+    /// Whether bytes are missing after those that were taken.
+    pub fn has_gap(&self) -> bool {
+        !self.pieces.is_empty() || self.lacks_acknowledged_bytes()
+    }
+
+    /// Whether the other side has received bytes after those that were taken. An acknowledgement of
+    /// one more byte may acknowledge a FIN.
+    fn lacks_acknowledged_bytes(&self) -> bool {
+        let next = if self.origin.is_some() { Some(self.next) } else { self.begin.or(self.lowest) };
+        next.is_some_and(|next| self.acknowledged > next + 1)
+    }
+
     /// The memory of the bytes that wait for missing bytes before them.
     pub fn memory(&self) -> usize {
         self.memory
     }
 
-    /// Whether bytes wait for missing bytes that their receiver has acknowledged. Such bytes are not
-    /// sent again.
+    /// Whether the receiver has acknowledged missing bytes. Such bytes are not sent again.
     pub fn waits_in_vain(&self) -> bool {
-        self.pieces.first_key_value().is_some_and(|(&at, _)| at <= self.acknowledged)
+        let first = self.pieces.first_key_value();
+        first.map_or(self.lacks_acknowledged_bytes(), |(&at, _)| at <= self.acknowledged)
     }
 
     /// The offset of the end of the bytes that were taken, and the number of bytes missing after it.

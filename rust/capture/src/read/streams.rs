@@ -169,7 +169,6 @@ impl Streams {
         let ends = ends
             || connection.is_replaced
             || is_closed && (is_due || connection.halves.iter().all(Half::is_complete));
-        connection.content.is_closed = is_closed || ends;
         if !connection.is_ignored {
             take_runs(connection, ends, is_due, limits);
             if connection.content.association.is_none() {
@@ -184,9 +183,11 @@ impl Streams {
                     None => {}
                 }
             }
-            read_association(index, connection, ends, limits, joined, faults);
+            read_association(index, connection, ends, is_due, limits, joined, faults);
         }
+        let has_gap = connection.halves.iter().any(Half::has_gap);
         let content = &mut connection.content;
+        content.is_closed = ends || is_closed && !has_gap;
         if ends || connection.is_ignored {
             content.is_ended = true;
             content.readers = None;
@@ -335,6 +336,7 @@ fn read_association(
     index: usize,
     connection: &mut Connection<StreamContent>,
     ends: bool,
+    is_due: bool,
     limits: Limits,
     joined: &mut JoinedPdus,
     faults: &mut Vec<Fault>,
@@ -349,6 +351,11 @@ fn read_association(
         }
     }
     for (side, reader) in readers.iter_mut().enumerate() {
+        // A response must not be read before its request, which may be after the gap.
+        let is_held = !ends && !is_due && reader.memory() <= limits.out_of_order;
+        if is_held && connection.halves[1 - side].has_gap() {
+            continue;
+        }
         let direction = &association.directions[side];
         reader.read(2 * index + side, direction, ends, joined, faults);
         if !ends && reader.memory() > limits.message {
