@@ -350,12 +350,13 @@ fn read_association(
             association.set_associate(side, found);
         }
     }
+    // A response must not be read before its request, which may be after the gap.
+    let has_gap = connection.halves.iter().any(Half::has_gap);
+    let is_long = readers.iter().any(|reader| reader.memory() > limits.out_of_order);
+    if has_gap && !ends && !is_due && !is_long {
+        return;
+    }
     for (side, reader) in readers.iter_mut().enumerate() {
-        // A response must not be read before its request, which may be after the gap.
-        let is_held = !ends && !is_due && reader.memory() <= limits.out_of_order;
-        if is_held && connection.halves[1 - side].has_gap() {
-            continue;
-        }
         let direction = &association.directions[side];
         reader.read(2 * index + side, direction, ends, joined, faults);
         if !ends && reader.memory() > limits.message {
