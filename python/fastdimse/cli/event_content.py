@@ -21,12 +21,17 @@ _ATTRIBUTES = pa.schema(
 )
 _TEXTS = ("ProcedureStepState", "PrinterStatusInfo", "ExecutionStatusInfo")
 
+_UNREADABLE = "unreadable data set"
+
 REFERENCES = "References"
 """The column with the number of instances in ReferencedSOPSequence."""
 FAILURE_REASONS = "FailureReasons"
 """The column with the Failure Reason of each item of FailedSOPSequence."""
 STATE = "State"
-"""The column with the state that an event reports as a text, for example COMPLETED."""
+"""The column with the state that an event reports as a text, for example COMPLETED.
+
+A data set that cannot be decoded has another text.
+"""
 
 
 def with_content(events: Any, transfer_syntax: str | None) -> Any:
@@ -40,6 +45,7 @@ def with_content(events: Any, transfer_syntax: str | None) -> Any:
         The transfer syntax of all data sets; None to use the one in each row.
     """
     information = events.column(_INFORMATION)
+    unreadable: list[int | None] = []
     if pa.types.is_struct(information.type):
         found = information.combine_chunks()
     else:
@@ -48,6 +54,7 @@ def with_content(events: Any, transfer_syntax: str | None) -> Any:
             information, _ATTRIBUTES, transfer_syntax=syntax, on_invalid="skip"
         )
         found = pa.array(decoded)
+        unreadable = [one.row for one in decoded.rejected]
     references = _field(found, "ReferencedSOPSequence")
     lengths = (
         pa.nulls(len(found), pa.int32())
@@ -57,7 +64,7 @@ def with_content(events: Any, transfer_syntax: str | None) -> Any:
     return (
         events.append_column(REFERENCES, lengths)
         .append_column(FAILURE_REASONS, _failure_reasons(found))
-        .append_column(STATE, _states(found))
+        .append_column(STATE, _states(found, unreadable))
     )
 
 
@@ -85,8 +92,12 @@ def _is_list(data_type: Any) -> bool:
     return bool(pa.types.is_list(data_type) or pa.types.is_large_list(data_type))
 
 
-def _states(information: Any) -> Any:
+def _states(information: Any, unreadable: list[int | None]) -> Any:
     found = pa.nulls(len(information), pa.string())
+    if unreadable:
+        rows = set(unreadable)
+        texts = [_UNREADABLE if row in rows else None for row in range(len(information))]
+        found = pa.array(texts, pa.string())
     for name in _TEXTS:
         texts = _field(information, name)
         if texts is not None and not pa.types.is_nested(texts.type):

@@ -10,7 +10,6 @@ from rich.text import Text
 
 from fastdimse import events as standard
 
-from . import terminal
 from .event_content import FAILURE_REASONS, REFERENCES, STATE
 from .event_names import (
     class_name,
@@ -24,7 +23,7 @@ from .event_names import (
 )
 from .event_rows import ACTION
 from .fitted_columns import GAP, Cell, Column, Form, Layout, Row
-from .terminal import printable
+from .terminal import console, plain, plural, print_line, printable
 
 FAILED = "bold red"
 UNANSWERED = "bold magenta"
@@ -72,6 +71,10 @@ def _ends(event: Row) -> Cell:
     return Cell(f"{title(event['From'])} → {title(event['To'])}")
 
 
+def _receiver(event: Row) -> Cell:
+    return Cell(f"→ {title(event['To'])}")
+
+
 def _address(event: Row, side: str) -> str:
     address, port = event[f"{side}Address"], event[f"{side}Port"]
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
@@ -116,7 +119,7 @@ def _content(event: Row) -> Cell:
     if count is not None and is_commitment and not event.get(ACTION):
         words.append(f"{count:,} committed")
     elif count is not None:
-        words.append(terminal.plural(count, "instance"))
+        words.append(plural(count, "instance"))
     if failed:
         words.append(f"{failed:,} failed")
     if state:
@@ -200,6 +203,7 @@ _STATUS = Column(
         _status_form("{word}: {name}"),
         _status_form("{word} {code}"),
     ),
+    is_cut_last=True,
 )
 
 CAPTURED = (
@@ -209,8 +213,9 @@ CAPTURED = (
             Form("time (UTC)", lambda event: _time(event, 3)),
             Form("time", lambda event: _time(event, 0)),
         ),
+        is_cut_last=True,
     ),
-    Column("ends", (Form("from → to", _ends),)),
+    Column("ends", (Form("from → to", _ends), Form("to", _receiver))),
     Column("addresses", (Form("addresses", _addresses),)),
     Column("stream", (_heading("stream", "Association"),), "right"),
     Column("frame", (_heading("frame", "Frame"),), "right"),
@@ -226,7 +231,7 @@ CAPTURED = (
 CAPTURED_STEPS = (
     ("instance",), ("event",), ("class",), ("frame",), ("stream",), ("addresses",), ("content",),
     ("status",), ("class", "event"), ("content",), ("latency",), ("status",), (GAP,), ("time",),
-    ("content",), ("event",),
+    ("content",), ("event",), ("ends",),
 )  # fmt: skip
 """The steps that reduce the columns of events in a capture."""
 
@@ -259,9 +264,9 @@ class EventLines:
 
     def __init__(self, *, captured: bool) -> None:
         columns, steps = (CAPTURED, CAPTURED_STEPS) if captured else (DECODED, DECODED_STEPS)
-        self._console = terminal.console(sys.stdout)
+        self._console = console(sys.stdout)
         width = self._console.width
-        self._layout = Layout(columns, steps, width, lambda text: terminal.plain(text, sys.stdout))
+        self._layout = Layout(columns, steps, width, lambda text: plain(text, sys.stdout))
         self._date: str | None = None
         self._captured = captured
 
@@ -281,7 +286,7 @@ class EventLines:
         for line in printed:
             if self._console.color_system is None:
                 # Many times as fast.
-                terminal.print_line(line.plain)
+                print_line(line.plain)
             else:
                 self._console.print(line)
 

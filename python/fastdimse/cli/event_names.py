@@ -105,9 +105,7 @@ def status_text(code: int) -> str:
 @cache
 def failure_reason_name(reason: int | None) -> str:
     """Return a Failure Reason with its name."""
-    from fastdimse.storage_commitment import describe_failure_reason
-
-    return "no Failure Reason" if reason is None else describe_failure_reason(reason)
+    return "no Failure Reason" if reason is None else standard.failure_reason(reason)
 
 
 def with_peers(events: Any) -> Any:

@@ -42,11 +42,14 @@ class Column(NamedTuple):
         Its forms, the longest first.
     justify : {"left", "right"}
         The alignment of its cells.
+    is_cut_last : bool
+        Whether other columns are cut before this one.
     """
 
     name: str
     forms: Sequence[Form]
     justify: Literal["left", "right"] = "left"
+    is_cut_last: bool = False
 
 
 GAP = "gap"
@@ -149,12 +152,17 @@ class Layout:
     def _cut(self, shown: Sequence[tuple[Column, int]]) -> list[int]:
         """Return the width of each column, with the widest ones reduced until they fit."""
         widths = [self._width_of(one) for one in shown]
-        places = [n for n, (column, _) in enumerate(shown) if column.justify == "left"]
-        while self._total(widths) > self._width:
-            widest = max(places, key=widths.__getitem__, default=None)
-            if widest is None or widths[widest] <= _SHORTEST_CELL:
-                break
-            widths[widest] -= 1
+        for is_last in (False, True):
+            places = [
+                n
+                for n, (column, _) in enumerate(shown)
+                if column.justify == "left" and column.is_cut_last == is_last
+            ]
+            while self._total(widths) > self._width:
+                widest = max(places, key=widths.__getitem__, default=None)
+                if widest is None or widths[widest] <= _SHORTEST_CELL:
+                    break
+                widths[widest] -= 1
         return widths
 
     def _line(
