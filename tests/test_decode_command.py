@@ -2,11 +2,13 @@
 
 import io
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -378,6 +380,23 @@ def test_failed_with_structured_data_sets():
     ]
 
 
+@pytest.mark.parametrize("form", ["bytes", "structured", "dicom-json"])
+def test_names_of_failure_reasons(form):
+    rows = rows_with(LOST, "--failed", "--names", "--data-sets", form)
+    names = {one["CallingAETitle"]: set() for one in rows}
+    for one in rows:
+        names[one["CallingAETitle"]].add(one.get("FailureReasonNames"))
+    assert names == {
+        "ORTHANC": {"No such object instance"},
+        "PACS": {
+            "No such object instance",
+            "Processing failure",
+            "Referenced SOP Class not supported",
+        },
+        "WORKLIST": {None},
+    }
+
+
 def test_filtered_actions():
     rows = rows_with(LOST, "--actions", "--until", "08:43:15.9")
     assert 0 < len(rows) < len(rows_with(LOST, "--actions"))
@@ -467,19 +486,33 @@ def test_the_three_questions():
         assert len(lines) <= 50
 
 
-# --------------------------------------------------------------------------- interruption
+# ------------------------------------------------------------------------ growing captures
+
+
+@pytest.fixture
+def growing() -> Iterator[subprocess.Popen[bytes]]:
+    """Return a process that decodes a capture from its standard input."""
+    command = [sys.executable, "-m", "fastdimse", "decode", "-"]
+    environment = os.environ | {"COLUMNS": "120", "PYTHONIOENCODING": "utf-8"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment
+    ) as process:
+        yield process
+        process.kill()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_ctrl_c_before_the_first_event():
-    command = [sys.executable, "-m", "fastdimse", "decode", "-"]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    try:
-        time.sleep(2)
-        process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=20)
-    finally:
-        process.kill()
-    assert (process.returncode, error) == (130, b"")
+def test_ctrl_c_before_the_first_event(growing):
+    growing.stdin.write(CAPTURE.read_bytes()[:24])
+    growing.stdin.flush()
+    time.sleep(2)
+    growing.send_signal(signal.SIGINT)
+    out, error = growing.communicate(timeout=20)
+    assert (growing.returncode, out, error) == (130, b"", b"")
+
+
+def test_standard_input_has_no_limit_of_lines(growing):
+    path = LOST.read_bytes()
+    out, _ = growing.communicate(path, timeout=60)
+    assert len(re.findall(r"^\d\d:", out.decode(), re.MULTILINE)) == table(LOST).num_rows > 100

@@ -155,7 +155,7 @@ class Summary:
         self._skipped.update(decoded.skipped)
         if isinstance(decoded, CapturedEvents):
             self.faults.add(decoded.faults)
-            self._skipped_packets.update(getattr(decoded, "skipped_packets", {}))
+            self._skipped_packets.update(decoded.skipped_packets)
             for name in ("associations", "streams", "packets"):
                 self._totals[name] += getattr(decoded, name)
         for table in kept:

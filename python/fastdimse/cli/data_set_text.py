@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from fastdimse import decode_data_sets
+from fastdimse import decode_data_sets, events
 
 from .terminal import plural, printable
 from .uid_names import uid_with_name
@@ -69,7 +69,6 @@ def _value(name: str, value: Any) -> str:
     if name.endswith("UID"):
         return uid_with_name(value)
     if name == "FailureReason":
-        # PS3.3 C.14.1.1 lists the values in hexadecimal.
-        return f"0x{value:04X}"
+        return events.failure_reason(value)
     text = printable(str(value))
     return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}…"

@@ -23,9 +23,17 @@ from .latency_picture import LatencyPicture
 from .options import (
     DataSetForm,
     EncodedSyntax,
+    EventFilter,
+    FailedFilter,
     Framing,
     FramingOption,
+    LatencyFilter,
+    PeerFilter,
     Rejects,
+    SinceFilter,
+    StatusFilter,
+    UnansweredFilter,
+    UntilFilter,
     flag,
     in_range,
 )
@@ -92,74 +100,14 @@ def decode(
         bool,
         flag("--actions", "Write the N-ACTION messages of a capture to OUT, not its events."),
     ] = False,
-    peers: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--peer",
-            metavar="PEER",
-            help="Only events that this peer sent or received: an AE title, an IP address, or "
-            "ADDRESS:PORT. Repeatable.",
-            rich_help_panel=options.FILTERS,
-        ),
-    ] = None,
-    statuses: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--status",
-            metavar="STATUS",
-            help="Only events with this Status: hexadecimal (0112), a category (success, warning, "
-            "failure) or a name. Repeatable.",
-            rich_help_panel=options.FILTERS,
-        ),
-    ] = None,
-    kinds: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--event",
-            metavar="EVENT",
-            help="Only events of this SOP class (name or UID) or event type (name or Event Type "
-            "ID); the beginning of a name is enough. n-action: actions. Repeatable.",
-            rich_help_panel=options.FILTERS,
-        ),
-    ] = None,
-    unanswered: Annotated[
-        bool, flag("--unanswered", "Only events without a response.", options.FILTERS)
-    ] = False,
-    failed: Annotated[
-        bool,
-        flag(
-            "--failed",
-            "Only events with a Status of the category failure, and reports of instances that are "
-            "not committed. With --unanswered or --status: also those.",
-            options.FILTERS,
-        ),
-    ] = False,
-    slower_than: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="Only events with a longer latency: a number with ns, us, ms, s or min; without a "
-            "unit, in milliseconds.",
-            rich_help_panel=options.FILTERS,
-        ),
-    ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="Only events at this time or later: ISO 8601, or a time of day on the first day "
-            "of the capture. UTC, unless it has an offset.",
-            rich_help_panel=options.FILTERS,
-        ),
-    ] = None,
-    until: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="Only events at this time or earlier.",
-            rich_help_panel=options.FILTERS,
-        ),
-    ] = None,
+    peers: PeerFilter = None,
+    statuses: StatusFilter = None,
+    kinds: EventFilter = None,
+    unanswered: UnansweredFilter = False,
+    failed: FailedFilter = False,
+    slower_than: LatencyFilter = None,
+    since: SinceFilter = None,
+    until: UntilFilter = None,
     picture: Annotated[
         Path | None,
         typer.Option(
@@ -227,56 +175,67 @@ def decode(
     if picture is not None:
         picture_format(picture)
     form = data_sets or DataSetForm.BYTES
-    with progress("decoding", None):
-        source = DecodedInput(stream, framing, form, transfer_syntax)
-    if not source.is_capture:
-        filters.check_stream()
-        for is_given, option in ((actions, "--actions"), (picture is not None, "--picture")):
-            if is_given:
-                raise InputError(f"{option} can only be used for a capture")
-    printer = PrintedEvents(
-        captured=source.is_capture,
-        full=full,
-        limit=head if head is not None else 0 if stream == PIPE else _HEAD,
-        transfer_syntax=transfer_syntax,
-    )
-    drawing = None if picture is None else LatencyPicture(picture)
-    summary = Summary(captured=source.is_capture, filtered=bool(filters))
-    output = (
-        nullcontext()
-        if out is None or chosen is None
-        else open_rows(
-            out,
-            chosen,
-            actions=actions,
-            names=names,
-            form=form,
+    # Only NDJSON can have other attributes in each batch.
+    at_once = form is DataSetForm.STRUCTURED and chosen is not RowFormat.NDJSON
+    with DecodedInput(stream, framing, form, transfer_syntax, at_once=at_once) as source:
+        if not source.is_capture:
+            filters.check_stream()
+            for is_given, option in ((actions, "--actions"), (picture is not None, "--picture")):
+                if is_given:
+                    raise InputError(f"{option} can only be used for a capture")
+        printer = PrintedEvents(
+            captured=source.is_capture,
+            full=full,
+            limit=head if head is not None else 0 if stream == PIPE else _HEAD,
             transfer_syntax=transfer_syntax,
         )
-    )
-    is_interrupted = False
-    last: Rejections | None = None
-    try:
-        with open_rejections(rejects, faults=source.is_capture) as rejected, output as rows:
-            for batch in source:
-                decoded = batch.decoded
-                if isinstance(decoded, CapturedEvents):
-                    rejected.add(decoded.faults)
-                else:
-                    rejected.add(last := decoded.rejected)
-                tables = event_rows(decoded, transfer_syntax)
-                masks = filters.masks(tables)
-                kept = [table.filter(mask) for table, mask in zip(tables, masks, strict=True)]
-                summary.add(decoded, tables, kept)
-                if drawing is not None:
-                    for table in kept:
-                        drawing.add(table)
-                if rows is not None:
-                    rows.write(batch, masks[1 if actions else 0])
-                elif not only_summary:
-                    printer.add(in_order(kept))
-    except KeyboardInterrupt:
-        is_interrupted = True
+        drawing = None if picture is None else LatencyPicture(picture)
+        summary = Summary(captured=source.is_capture, filtered=bool(filters))
+        with_bar = out is not None or only_summary
+        bar = progress("decoding", None, on_stdout=out == PIPE) if with_bar else nullcontext()
+        output = (
+            nullcontext()
+            if out is None or chosen is None
+            else open_rows(
+                out,
+                chosen,
+                actions=actions,
+                names=names,
+                form=form,
+                transfer_syntax=transfer_syntax,
+            )
+        )
+        is_interrupted = False
+        last: Rejections | None = None
+        try:
+            with (
+                bar as advanced,
+                open_rejections(rejects, faults=source.is_capture) as rejected,
+                output as rows,
+            ):
+                for batch in source:
+                    decoded = batch.decoded
+                    if isinstance(decoded, CapturedEvents):
+                        rejected.add(decoded.faults)
+                    else:
+                        last = decoded.rejected or last
+                        rejected.add(decoded.rejected)
+                    tables = event_rows(decoded, transfer_syntax)
+                    masks = filters.masks(tables)
+                    kept = [one.filter(mask) for one, mask in zip(tables, masks, strict=True)]
+                    summary.add(decoded, tables, kept)
+                    if drawing is not None:
+                        drawing.add(kept)
+                    if rows is not None:
+                        part = 1 if actions else 0
+                        rows.write(batch, tables[part], masks[part])
+                    elif not only_summary:
+                        printer.add(in_order(kept))
+                    if advanced is not None:
+                        advanced(len(decoded))
+        except KeyboardInterrupt:
+            # A growing capture ends so. The output of rows is removed.
+            is_interrupted = True
     if drawing is not None:
         drawing.draw()
     if out is None and not only_summary:

@@ -1,17 +1,27 @@
 """Captures and streams, decoded in batches."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from itertools import chain
-from typing import Literal, NamedTuple
+from types import TracebackType
+from typing import Any, BinaryIO, Literal, NamedTuple, Self
 
-from fastdimse import CapturedEvents, DecodedEvents, DecodeError, decode_capture, decode_events
+from fastdimse import (
+    CapturedEvents,
+    DecodedEvents,
+    DecodeError,
+    decode_batches,
+    decode_capture,
+    decode_events,
+)
 
 from .errors import InputError
-from .inputs import read_input
+from .inputs import open_input
 from .options import IMPLICIT_VR, DataSetForm, Framing
 
 Decoded = CapturedEvents | DecodedEvents
 _Form = Literal["binary", "structured"]
+_CHUNK = 8 << 20
 
 
 class Batch(NamedTuple):
@@ -29,6 +39,38 @@ class Batch(NamedTuple):
     encoded: Decoded | None = None
 
 
+class _Input:
+    """A file whose beginning can be read again, so that its kind can be found out.
+
+    It returns what a pipe has, without a wait for more.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        # A raw file has no `read1`: its `read` does not wait.
+        self._read: Callable[[int], bytes] = getattr(file, "read1", file.read)
+        self._begin: list[bytes] | None = []
+        self._again: list[bytes] = []
+
+    def read(self, size: int) -> bytes:
+        """Return at most `size` bytes; none at the end."""
+        if self._again:
+            return self._again.pop(0)
+        data = self._read(size)
+        if self._begin is not None:
+            self._begin.append(data)
+        return data
+
+    read1 = read
+
+    def rewind(self) -> None:
+        """Return to the beginning, once."""
+        self._again, self._begin = self._begin or [], None
+
+    def forget(self) -> None:
+        """Keep the beginning no longer."""
+        self._begin = None
+
+
 class DecodedInput:
     """The batches of a capture or a stream.
 
@@ -42,6 +84,9 @@ class DecodedInput:
         The form of data sets.
     transfer_syntax : str, optional
         The transfer syntax of the data sets of a stream.
+    at_once : bool
+        Whether there must be one batch: with structured data sets, each batch has the attributes
+        that occur in it.
 
     Attributes
     ----------
@@ -55,52 +100,100 @@ class DecodedInput:
         framing: Framing,
         form: DataSetForm,
         transfer_syntax: str | None,
+        *,
+        at_once: bool,
     ) -> None:
-        self._data = read_input(path)
+        self._opened: AbstractContextManager[BinaryIO] = open_input(path, seekable=False)
         self._framing: Literal["p-data", "command-set"] = framing.value
         self._form: _Form = "binary" if form is DataSetForm.BYTES else "structured"
         self._is_json_model = form is DataSetForm.DICOM_JSON
         self._transfer_syntax = transfer_syntax
-        batches = self._capture()
+        self._at_once = at_once or self._is_json_model
+        self.is_capture = True
+        self._batches: Iterator[Batch] = iter(())
+
+    def __enter__(self) -> Self:
+        """Open the input and decode its first batch."""
+        file = self._opened.__enter__()
         try:
-            first = [next(batches)]
-            self.is_capture = True
-        except DecodeError as error:
-            if error.code != "not-a-capture":
-                raise
-            self.is_capture = False
-            first, batches = [], self._stream()
-        if self.is_capture and transfer_syntax is not None:
-            raise InputError("--transfer-syntax cannot be used for a capture, which states its own")
-        self._batches = chain(first, batches)
+            self._batches = self._open(file)
+        except BaseException:
+            self._opened.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the input."""
+        self._opened.__exit__(kind, error, traceback)
 
     def __iter__(self) -> Iterator[Batch]:
         """Return the batches."""
-        return iter(self._batches)
+        return self._batches
 
-    def _capture(self) -> Iterator[Batch]:
-        form = self._form
-        decoded = decode_capture(self._data, event_information=form, event_reply=form)
-        yield Batch(decoded, decode_capture(self._data) if self._is_json_model else None)
-
-    def _stream(self) -> Iterator[Batch]:
-        form = self._form
+    def _open(self, file: BinaryIO) -> Iterator[Batch]:
+        source: Any = file.read() if self._at_once else _Input(file)
+        batches = self._capture(source)
         try:
-            decoded = decode_events(
-                self._data,
-                framing=self._framing,
-                on_invalid="skip",
-                event_information=form,
-                event_reply=form,
-                transfer_syntax=self._transfer_syntax or IMPLICIT_VR,
-            )
+            first = next(batches)
+        except DecodeError as error:
+            if error.code != "not-a-capture":
+                raise
+        else:
+            if self._transfer_syntax is not None:
+                raise InputError(
+                    "--transfer-syntax cannot be used for a capture, which states its own"
+                )
+            if isinstance(source, _Input):
+                source.forget()
+            return chain([first], batches)
+        self.is_capture = False
+        if isinstance(source, _Input):
+            source.rewind()
+        return self._stream(source)
+
+    def _capture(self, source: Any) -> Iterator[Batch]:
+        form = self._form
+        if self._at_once:
+            decoded = decode_capture(source, event_information=form, event_reply=form)
+            yield Batch(decoded, decode_capture(source) if self._is_json_model else None)
+            return
+        yield from map(Batch, _capture_batches(source, form))
+
+    def _stream(self, source: Any) -> Iterator[Batch]:
+        options: Any = {
+            "framing": self._framing,
+            "on_invalid": "skip",
+            "event_information": self._form,
+            "event_reply": self._form,
+            "transfer_syntax": self._transfer_syntax or IMPLICIT_VR,
+        }
+        try:
+            if self._at_once:
+                yield self._whole_stream(source, options)
+                return
+            is_empty = True
+            for decoded in decode_batches(source, **options):
+                is_empty = False
+                yield Batch(decoded)
+            if is_empty:
+                yield Batch(decode_events(b"", **options))
         except DecodeError:
             raise
         except ValueError as error:
             raise InputError(str(error)) from error
-        encoded = (
-            decode_events(self._data, framing=self._framing, on_invalid="skip")
-            if self._is_json_model
-            else None
-        )
-        yield Batch(decoded, encoded)
+
+    def _whole_stream(self, source: bytes, options: Any) -> Batch:
+        decoded = decode_events(source, **options)
+        if not self._is_json_model:
+            return Batch(decoded)
+        return Batch(decoded, decode_events(source, framing=self._framing, on_invalid="skip"))
+
+
+def _capture_batches(source: _Input, form: _Form) -> Iterator[CapturedEvents]:
+    data = b"".join(iter(lambda: source.read(_CHUNK), b""))
+    yield decode_capture(data, event_information=form, event_reply=form)

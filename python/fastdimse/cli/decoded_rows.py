@@ -14,6 +14,7 @@ from .atomic_output import atomic_output
 from .decoded_input import Batch, Decoded
 from .dicom_json import to_dicom_json
 from .errors import InputError
+from .event_content import FAILURE_REASONS
 from .event_names import with_names
 from .inputs import PIPE
 from .options import DataSetForm
@@ -65,11 +66,22 @@ class DecodedRows:
         self._writer: RowWriter | None = None
         self._schema: Any = None
 
-    def write(self, batch: Batch, mask: Any) -> None:
-        """Write the rows of a batch for which the mask is true."""
-        rows = self._rows(batch).filter(mask)
+    def write(self, batch: Batch, details: Any, mask: Any) -> None:
+        """Write the rows of a batch for which the mask is true.
+
+        Parameters
+        ----------
+        batch : Batch
+            The batch.
+        details : pyarrow.Table
+            The same rows with the columns of `event_rows`.
+        mask : pyarrow.BooleanArray
+            Whether to write each row.
+        """
+        rows = self._rows(batch)
         if self._names:
-            rows = with_names(rows)
+            rows = with_names(rows, details.column(FAILURE_REASONS))
+        rows = rows.filter(mask)
         if self._schema is not None and rows.schema != self._schema:
             # Only NDJSON can have other attributes in each batch.
             self.close()
@@ -80,6 +92,8 @@ class DecodedRows:
                 columns = DATA_SETS if self._is_json_model else ()
                 self._writer = RowWriter(self._sink, self._path, self._chosen, rows.schema, columns)
             self._writer.write(rows)
+            if self._path == PIPE:
+                self._sink.flush()
         except pa.ArrowException as error:
             raise self._error(error) from error
 
@@ -97,9 +111,7 @@ class DecodedRows:
 
     def _rows(self, batch: Batch) -> Any:
         decoded = batch.decoded
-        if self._actions:
-            if not isinstance(decoded, CapturedEvents):
-                raise InputError("--actions can only be used for a capture")
+        if self._actions and isinstance(decoded, CapturedEvents):
             return pa.table(decoded.actions)
         events = pa.table(decoded)
         if batch.encoded is not None:

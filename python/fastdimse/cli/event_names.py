@@ -134,8 +134,16 @@ def with_peers(events: Any) -> Any:
     return events
 
 
-def with_names(events: Any) -> Any:
-    """Return the events with columns of names of event types and statuses, where they have any."""
+def with_names(events: Any, failure_reasons: Any) -> Any:
+    """Return the events with columns of names of event types, Statuses and Failure Reasons.
+
+    Parameters
+    ----------
+    events : pyarrow.Table
+        The events.
+    failure_reasons : pyarrow.ChunkedArray
+        The Failure Reasons of each event, as lists. Their column of names has each name once.
+    """
     names = {
         f"{uid} {one.id}": one.name
         for sop_class in standard.SOP_CLASSES
@@ -146,9 +154,22 @@ def with_names(events: Any) -> Any:
     of_type = events.column("EventTypeID").cast(pa.string())
     keys = pa.compute.binary_join_element_wise(of_class, of_type, " ")
     statuses = {one.code: one.name for one in standard.STATUSES}
-    return events.append_column("EventTypeName", _look_up(keys, names)).append_column(
-        "StatusName", _look_up(events.column("Status").cast(pa.int64()), statuses)
+    reasons = [
+        "; ".join(dict.fromkeys(map(_failure_reason, some))) or None
+        for some in failure_reasons.to_pylist()
+    ]
+    return (
+        events.append_column("EventTypeName", _look_up(keys, names))
+        .append_column("StatusName", _look_up(events.column("Status").cast(pa.int64()), statuses))
+        .append_column("FailureReasonNames", pa.array(reasons, pa.string()))
     )
+
+
+def _failure_reason(reason: int | None) -> str:
+    """Return the name of a Failure Reason, or its code if the standard has no name for it."""
+    if reason is None:
+        return "no Failure Reason"
+    return standard.FAILURE_REASONS.get(reason) or f"0x{reason:04X}"
 
 
 def _look_up(keys: Any, names: Mapping[Any, str | None]) -> Any:

@@ -3,6 +3,7 @@
 import importlib
 import warnings
 from array import array
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,12 @@ class LatencyPicture:
         self._path = path
         self._peers: dict[str, _Peer] = {}
 
-    def add(self, events: Any) -> None:
-        """Add the events and actions of a table, with the columns of their peers."""
+    def add(self, tables: Sequence[Any]) -> None:
+        """Add events and actions, as `event_rows` returns them."""
+        for table in tables:
+            self._add(table)
+
+    def _add(self, events: Any) -> None:
         requests = events.filter(pa.compute.is_null(events.column("MessageIDBeingRespondedTo")))
         times = requests.column("Time").cast(pa.int64())
         latencies = requests.column("Latency").cast(pa.int64())

@@ -135,6 +135,78 @@ EncodedSyntax = Annotated[
     ),
 ]
 
+# --------------------------------------------------------------------- filters
+
+PeerFilter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--peer",
+        metavar="PEER",
+        help="Only events that this peer sent or received: an AE title, an IP address, or "
+        "ADDRESS:PORT. Repeatable.",
+        rich_help_panel=FILTERS,
+    ),
+]
+StatusFilter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--status",
+        metavar="STATUS",
+        help="Only events with this Status: hexadecimal (0112), a category (success, warning, "
+        "failure) or a name. Repeatable.",
+        rich_help_panel=FILTERS,
+    ),
+]
+EventFilter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--event",
+        metavar="EVENT",
+        help="Only events of this SOP class (name or UID) or event type (name or Event Type ID); "
+        "the beginning of a name is enough. n-action: actions. Repeatable.",
+        rich_help_panel=FILTERS,
+    ),
+]
+UnansweredFilter = Annotated[bool, flag("--unanswered", "Only events without a response.", FILTERS)]
+FailedFilter = Annotated[
+    bool,
+    flag(
+        "--failed",
+        "Only events with a Status of the category failure, and reports of instances that are not "
+        "committed. With --unanswered or --status: also those.",
+        FILTERS,
+    ),
+]
+LatencyFilter = Annotated[
+    str | None,
+    typer.Option(
+        "--slower-than",
+        metavar="TIME",
+        help="Only events with a longer latency: a number with ns, us, ms, s or min; without a "
+        "unit, in milliseconds.",
+        rich_help_panel=FILTERS,
+    ),
+]
+SinceFilter = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        metavar="TIME",
+        help="Only events at this time or later: ISO 8601, or a time of day on the first day of "
+        "the capture. UTC, unless it has an offset.",
+        rich_help_panel=FILTERS,
+    ),
+]
+UntilFilter = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="TIME",
+        help="Only events at this time or earlier.",
+        rich_help_panel=FILTERS,
+    ),
+]
+
 # ----------------------------------------------------------------------- peers
 
 Host = Annotated[str, typer.Argument(metavar="HOST", help="Host name or IP address of the peer.")]

@@ -123,7 +123,7 @@ pub enum OtherColumns {
 
 /// The columns that fastdimse itself adds to fields of events: those of captured and of received
 /// events, the names that the command line adds, and the data sets that cannot be structs.
-pub const ADDED_COLUMNS: [&str; 15] = [
+pub const ADDED_COLUMNS: [&str; 16] = [
     "Time",
     LATENCY,
     "SourceAddress",
@@ -137,6 +137,7 @@ pub const ADDED_COLUMNS: [&str; 15] = [
     TRANSFER_SYNTAX_UID,
     "EventTypeName",
     "StatusName",
+    "FailureReasonNames",
     UNDECODED[0].1,
     UNDECODED[1].1,
 ];

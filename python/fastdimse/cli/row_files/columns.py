@@ -55,6 +55,7 @@ KNOWN_COLUMNS = pa.schema(
         *CAPTURE_COLUMNS,
         ("EventTypeName", pa.string()),
         ("StatusName", pa.string()),
+        ("FailureReasonNames", pa.string()),
         *((name + RAW_SUFFIX, pa.binary()) for name in DATA_SETS),
     ]
 )
