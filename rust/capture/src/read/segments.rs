@@ -66,45 +66,62 @@ fn plain_ip<'a>(packet: &Packet<'a>) -> Option<&'a [u8]> {
 }
 
 /// The TCP segment of an IP packet without options, extensions and fragments. Returns the same as
-/// [`ip`] in a tenth of the time, or `None`.
+/// [`ip`] in an eighth of the instructions, or `None`.
+#[inline]
 fn plain_segment(ip: &[u8]) -> Option<Segment<'_>> {
-    let (source, destination, header, total): (IpAddr, IpAddr, usize, usize) = match ip {
-        [0x45, _, total0, total1, _, _, fragment, 0, _, 6, _, _, rest @ ..]
-            if fragment & 0x3f == 0 =>
-        {
-            let addresses: &[u8; 8] = rest.first_chunk()?;
-            let [a, b, c, d, e, f, g, h] = *addresses;
-            let total = u16::from_be_bytes([*total0, *total1]).into();
-            ([a, b, c, d].into(), [e, f, g, h].into(), 20, total)
+    let (source, destination, header, total): (IpAddr, IpAddr, usize, usize) = match ip.first()? {
+        0x45 => {
+            let fields: &[u8; 20] = ip.first_chunk()?;
+            let is_fragment = number(fields, 6) & 0x3fff != 0;
+            if is_fragment || fields[9] != ip_number::TCP.0 {
+                return None;
+            }
+            let address = |at: usize| IpAddr::from([0, 1, 2, 3].map(|byte| fields[at + byte]));
+            (address(12), address(16), fields.len(), number(fields, 2).into())
         }
-        [0x60..=0x6f, _, _, _, length0, length1, 6, _, rest @ ..] => {
-            let (source, rest) = rest.split_first_chunk::<16>()?;
-            let destination = rest.first_chunk::<16>()?;
-            let length = u16::from_be_bytes([*length0, *length1]);
+        0x60..=0x6f => {
+            let fields: &[u8; 40] = ip.first_chunk()?;
             // A packet without a length has an option, or was not segmented yet.
-            let total = if length == 0 { return None } else { 40 + usize::from(length) };
-            ((*source).into(), (*destination).into(), 40, total)
+            let length = number(fields, 4);
+            if length == 0 || fields[6] != ip_number::TCP.0 {
+                return None;
+            }
+            let [source, destination] = [8, 24].map(|at| {
+                let address: [u8; 16] = *fields[at..].first_chunk().expect("16 bytes");
+                IpAddr::from(address)
+            });
+            (source, destination, fields.len(), fields.len() + usize::from(length))
         }
         _ => return None,
     };
     let tcp = ip.get(header..total.min(ip.len()))?;
     let fields: &[u8; 20] = tcp.first_chunk()?;
-    let [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, length, flags, ..] = *fields;
-    let payload_at = usize::from(length >> 4) * 4;
+    let payload_at = usize::from(fields[12] >> 4) * 4;
     if payload_at < fields.len() {
         return None;
     }
+    let flags = fields[13];
     Some(Segment {
-        source: (source, u16::from_be_bytes([s0, s1])).into(),
-        destination: (destination, u16::from_be_bytes([d0, d1])).into(),
-        sequence: u32::from_be_bytes([q0, q1, q2, q3]),
-        acknowledged: (flags & 0x10 > 0).then_some(u32::from_be_bytes([a0, a1, a2, a3])),
+        source: (source, number(fields, 0)).into(),
+        destination: (destination, number(fields, 2)).into(),
+        sequence: long_number(fields, 4),
+        acknowledged: (flags & 0x10 > 0).then_some(long_number(fields, 8)),
         syn: flags & 0x02 > 0,
         fin: flags & 0x01 > 0,
         rst: flags & 0x04 > 0,
         payload: tcp.get(payload_at..)?,
         cut: total.saturating_sub(ip.len()) as u32,
     })
+}
+
+#[inline]
+fn number<const N: usize>(fields: &[u8; N], at: usize) -> u16 {
+    u16::from_be_bytes([fields[at], fields[at + 1]])
+}
+
+#[inline]
+fn long_number<const N: usize>(fields: &[u8; N], at: usize) -> u32 {
+    u32::from_be_bytes([fields[at], fields[at + 1], fields[at + 2], fields[at + 3]])
 }
 
 /// The TCP segment of a packet with any headers.
