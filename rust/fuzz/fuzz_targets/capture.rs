@@ -1,13 +1,16 @@
 //! Hostile captures. Reading never panics, and takes memory proportional to the file; the events
 //! that were read can be written, and are read again.
 //!
-//! Input that begins as a capture is used as it is. Any other input is a list of segments.
+//! Input that begins as a capture is used as it is. Compressed input is decompressed in pieces of two
+//! sizes, with the same result. Any other input is a list of segments.
 #![no_main]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use fastdimse_capture::fault::FaultKind;
+use fastdimse_capture::read::compression::{Compression, Decompressor};
 use fastdimse_capture::read::packets::is_capture;
 use fastdimse_capture::read::read;
 use fastdimse_capture::write::Endpoint;
@@ -93,7 +96,50 @@ fn options() -> Options {
     }
 }
 
+/// The number of bytes that a step of decompression may append to an empty vector.
+const STEP: usize = 1 << 18;
+/// Decompression stops after so many bytes.
+const LONGEST: usize = 1 << 22;
+
+/// Decompresses the file in pieces, up to [`LONGEST`] bytes.
+fn decompress(compression: Compression, file: &[u8], size: usize) -> (Vec<u8>, Option<FaultKind>) {
+    let mut decompressor = Decompressor::new(compression);
+    let mut all = Vec::new();
+    for mut piece in file.chunks(size) {
+        loop {
+            let mut output = Vec::new();
+            let more = decompressor.push(&mut piece, &mut output);
+            assert!(output.len() <= STEP);
+            all.append(&mut output);
+            match more {
+                Ok(true) if all.len() > LONGEST => return (all, None),
+                Ok(true) => {}
+                Ok(false) => break assert!(piece.is_empty()),
+                Err(fault) => return (all, Some(fault)),
+            }
+        }
+    }
+    (all, decompressor.finish().err())
+}
+
+fn check_compressed(compression: Compression, file: &[u8]) {
+    let (one, end) = decompress(compression, file, file.len());
+    let (other, other_end) = decompress(compression, file, 7);
+    if one.len().max(other.len()) > LONGEST {
+        return;
+    }
+    assert_eq!(end.is_some(), other_end.is_some(), "{end:?} {other_end:?}");
+    // A fault may be found earlier or later in a block.
+    if end.is_none() {
+        assert!(one == other);
+    }
+}
+
 fuzz_target!(|bytes: &[u8]| {
+    if let Some(compression) = Compression::recognize(bytes) {
+        check_compressed(compression, bytes);
+        return;
+    }
     let file = if is_capture(bytes) { bytes.to_vec() } else { file_of_segments(bytes) };
     MOST.store(NOW.load(Relaxed), Relaxed);
     let before = NOW.load(Relaxed);
