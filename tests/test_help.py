@@ -43,6 +43,21 @@ def test_help_fits_narrow_terminals(command):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+def test_help_on_a_terminal_of_40_columns(command):
+    """Plain text, with every name in full."""
+    lines = help_lines(command, 40)
+    assert max(map(len, lines)) <= 40
+    assert not BOX.search("\n".join(lines))
+    narrow, wide = set(words(lines)), set(words(help_lines(command, 400)))
+    names = {word for word in wide if re.fullmatch(r"--?[a-z][\w-]*", word)}
+    assert {"--help", "-h"} < names
+    # "-h, --help" is "--help -h" in panels.
+    assert names <= {word.rstrip(",") for word in narrow}
+    if not command:
+        assert narrow >= set(COMMANDS[1:])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_paragraphs_of_help_are_filled(command):
     """No line of a paragraph has room for the first word of the next line."""
     for columns in (80, 60):

@@ -274,9 +274,9 @@ def test_port_in_use(tmp_path):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--format", "csv"], "--format must be parquet, arrow or ndjson"),
+        (["--format", "csv"], "'csv' is not one of 'parquet', 'arrow', 'ndjson'"),
         (["--data-sets", "structured"], "requires --format ndjson"),
-        (["--data-sets", "dicom-json"], "must be bytes or structured"),
+        (["--data-sets", "dicom-json"], "'dicom-json' is not one of 'bytes', 'structured'"),
         (["--called-ae", "a title that is too long"], "called_ae"),
         (["--certificate", "nothing.pem"], "needs its key"),
     ],

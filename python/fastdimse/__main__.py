@@ -1,6 +1,9 @@
 """``python -m fastdimse``, and the entry point of the ``fastdimse`` command."""
 
+import atexit
+import os
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 
 # The packages of the extra `cli`. The library itself needs none of them.
@@ -16,9 +19,30 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    from fastdimse.cli import main as run
+    try:
+        from fastdimse.cli import main as run
 
-    run()
+        run()
+    except KeyboardInterrupt:
+        code = 130
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 2
+    _exit(code)
+
+
+def _exit(code: int) -> None:
+    """Exit, after an error without the finalization of Python.
+
+    A thread of a C++ library can still wait for bytes of standard input. Python would end this
+    thread inside C++ code, and the library would then abort the process.
+    """
+    if code < 2:
+        sys.exit(code)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
@@ -18,20 +19,26 @@ import typer
 import fastdimse
 from fastdimse import DeliveryError
 
+from . import completion, narrow_help
 from .bench import bench
 from .commit import commit
 from .decode import decode
 from .echo import echo
 from .encode import encode
 from .errors import InputError
-from .exit_codes import EXIT_CODES, ExitCode
+from .exit_codes import EXIT_CODES, ExitCode, exit_codes
+from .options import flag
 from .output_encoding import configure_output
 from .provide_commitment import provide_commitment
 from .receive import receive
 from .send import send
-from .terminal import error_line, print_line
+from .terminal import error_line, note, print_line, width
 from .validate import validate
 from .watch import watch
+
+_TRACEBACK = "--traceback"
+# Panels of narrower help texts would truncate the names of options.
+_MIN_PANEL_WIDTH = 60
 
 app = typer.Typer(
     name="fastdimse",
@@ -51,13 +58,21 @@ def _help(docstring: str | None) -> str:
 for _command in (
     *(encode, decode, validate, send, receive, commit, provide_commitment, watch, echo, bench),
 ):
-    app.command(help=_help(_command.__doc__))(_command)
+    app.command(
+        help=_help(_command.__doc__), epilog=exit_codes(_command.__name__.replace("_", "-"))
+    )(_command)
 
 
 def _print_version(requested: bool) -> None:
     if requested:
         print_line(f"fastdimse {fastdimse.__version__}")
         raise typer.Exit
+
+
+def _print_completion(shell: completion.Shell | None) -> None:
+    if shell is not None:
+        completion.request_script(shell)
+        app([], "fastdimse")
 
 
 @app.callback()
@@ -71,6 +86,19 @@ def _fastdimse(
             callback=_print_version,
             help="Print the version and exit.",
         ),
+    ] = False,
+    show_completion: Annotated[
+        completion.Shell | None,
+        typer.Option(
+            metavar="SHELL",
+            is_eager=True,
+            callback=_print_completion,
+            help="Print the completion script of bash, zsh, fish or powershell, and exit.",
+        ),
+    ] = None,
+    show_traceback: Annotated[
+        bool,
+        flag(_TRACEBACK, "Print the Python traceback of an error. Every command accepts it."),
     ] = False,
 ) -> None:
     pass
@@ -97,7 +125,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error_line("standard output is closed")
         sys.exit(ExitCode.ERROR)
     words = list(sys.argv[1:] if arguments is None else arguments)
-    code = _run(words or ["--help"])
+    words, shows_traceback = _without_traceback_option(words)
+    if not words and not completion.is_requested():
+        words = ["--help"]
+    columns = width(sys.stdout)
+    if columns < _MIN_PANEL_WIDTH:
+        narrow_help.use(app, columns)
+    code = _run(words, shows_traceback)
     try:
         sys.stdout.flush()
     except OSError:
@@ -106,24 +140,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _run(words: list[str]) -> int:
-    """Run a command, and return its exit code. Expected errors become one line."""
+def _without_traceback_option(words: list[str]) -> tuple[list[str], bool]:
+    """Return the words without ``--traceback``, and whether tracebacks are printed."""
+    end = words.index("--") if "--" in words else len(words)
+    others = [word for word in words[:end] if word != _TRACEBACK]
+    is_set = os.environ.get("FASTDIMSE_TRACEBACK", "") not in ("", "0")
+    return others + words[end:], is_set or len(others) < end
+
+
+def _run(words: list[str], shows_traceback: bool) -> int:
+    """Run a command, and return its exit code. Errors become one line."""
     try:
         code = app(words, "fastdimse", standalone_mode=False)
         sys.stdout.flush()
-    except typer.TyperException as error:
-        error_line(f"{error.format_message()} (fastdimse --help shows the usage)")
-        return ExitCode.ERROR
-    except typer.Abort:
-        return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        return ExitCode.BROKEN_PIPE
-    except (InputError, OSError, DeliveryError) as error:
-        error_line(str(error))
-        return ExitCode.ERROR
     except SystemExit as error:
         # rich exits with code 1 where the reader of a help text closes the pipe.
         if isinstance(error.__context__, BrokenPipeError):
             return ExitCode.BROKEN_PIPE
         raise
+    except BrokenPipeError:
+        return ExitCode.BROKEN_PIPE
+    except (KeyboardInterrupt, typer.Abort):
+        return ExitCode.INTERRUPTED
+    except BaseException as error:
+        # Not only Exception: a panic of the core is a BaseException.
+        if shows_traceback:
+            for line in "".join(traceback.format_exception(error)).splitlines():
+                note(line)
+        _print_error(error)
+        return ExitCode.ERROR
     return int(code or ExitCode.SUCCESS)
+
+
+def _print_error(error: BaseException) -> None:
+    """Print an error as one line."""
+    if isinstance(error, typer.TyperException):
+        error_line(f"{error.format_message()} (fastdimse --help shows the usage)")
+    elif isinstance(error, InputError | OSError | DeliveryError):
+        error_line(str(error))
+    elif isinstance(error, MemoryError):
+        error_line(f"out of memory: {error}" if str(error) else "out of memory")
+    else:
+        text = f"{type(error).__name__}: {error}".partition("\n")[0]
+        note(f"fastdimse: internal error: {text}; {_TRACEBACK} shows where")

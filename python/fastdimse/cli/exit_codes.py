@@ -1,4 +1,4 @@
-"""Exit codes of the command line. docs/command_line.md lists what each command returns."""
+"""Exit codes of the command line, as ``--help`` lists them."""
 
 from enum import IntEnum
 
@@ -16,12 +16,61 @@ class ExitCode(IntEnum):
 
 _MEANINGS = {
     ExitCode.SUCCESS: "success",
-    ExitCode.INCOMPLETE: "rows or messages rejected, or events not delivered",
-    ExitCode.ERROR: "invalid options, unreadable input, unwritable output",
+    ExitCode.INCOMPLETE: "the command completed, but not for all of its input",
+    ExitCode.ERROR: "invalid options, unreadable input, unwritable output, or an internal error",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
     ExitCode.BROKEN_PIPE: "standard output closed by its reader",
     ExitCode.TERMINATED: "ended by SIGTERM",
 }
 
-EXIT_CODES = "\n".join(["Exit codes:", *(f"{code.value:3} {_MEANINGS[code]}" for code in ExitCode)])
+# Commands that the first Ctrl-C or SIGTERM ends in order.
+_SERVICE = {
+    ExitCode.SUCCESS: "success, also after the first Ctrl-C or SIGTERM",
+    ExitCode.INTERRUPTED: "a second signal: Ctrl-C",
+    ExitCode.TERMINATED: "a second signal: SIGTERM",
+}
+_OF_COMMANDS: dict[str, dict[ExitCode, str]] = {
+    "encode": {ExitCode.INCOMPLETE: "rows were rejected; the others are in the output"},
+    "decode": {
+        ExitCode.INCOMPLETE: "messages, or parts of a capture, could not be decoded; the others "
+        "are in the output"
+    },
+    "validate": {ExitCode.INCOMPLETE: "rows were rejected"},
+    "send": {
+        ExitCode.INCOMPLETE: "an event was not delivered, or the Status of its response is a "
+        "failure, or IN has content that is not sent",
+        ExitCode.INTERRUPTED: "interrupted by Ctrl-C or SIGTERM",
+        ExitCode.TERMINATED: "ended by SIGTERM before the first event",
+    },
+    "receive": _SERVICE,
+    "watch": {
+        **_SERVICE,
+        ExitCode.INCOMPLETE: "the SCP refused a subscription, or did not respond to a request",
+    },
+    "commit": {
+        ExitCode.INCOMPLETE: "an instance is not committed: failed, or without a report",
+    },
+    "provide-commitment": _SERVICE,
+    "echo": {ExitCode.INCOMPLETE: "a response is missing"},
+    "bench": {},
+}
+
+
+def _lines(meanings: dict[ExitCode, str]) -> str:
+    return "\n".join(["Exit codes:", *(f"{code.value:3} {meanings[code]}" for code in meanings)])
+
+
+EXIT_CODES = _lines(_MEANINGS)
 """A text that lists all exit codes."""
+
+
+def exit_codes(command: str) -> str:
+    """Return a text that lists the exit codes of a command."""
+    own = _OF_COMMANDS[command]
+    return _lines(
+        {
+            code: own.get(code, text)
+            for code, text in _MEANINGS.items()
+            if code in own or code is not ExitCode.INCOMPLETE
+        }
+    )

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import BinaryIO
 
+from .errors import InputError
+
 PIPE = "-"
 """The path that means standard input or standard output."""
 
@@ -14,6 +16,13 @@ PIPE = "-"
 def input_name(path: str) -> str:
     """Return the name of an input for messages."""
     return "standard input" if path == PIPE else path
+
+
+def standard_input() -> BinaryIO:
+    """Return standard input, which a parent process can have closed."""
+    if sys.stdin is None:
+        raise InputError("standard input is closed")
+    return sys.stdin.buffer
 
 
 @contextmanager
@@ -28,7 +37,7 @@ def open_input(path: str, *, seekable: bool) -> Iterator[BinaryIO]:
         Whether the caller seeks. A pipe is then copied to a temporary file, not to memory: it
         may be larger than that.
     """
-    with nullcontext(sys.stdin.buffer) if path == PIPE else open(path, "rb") as source:
+    with nullcontext(standard_input()) if path == PIPE else open(path, "rb") as source:
         if not seekable or (path != PIPE and source.seekable()):
             yield source
             return

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -25,7 +26,6 @@ from .options import (
     OPERATION,
     Certificate,
     ClientCa,
-    DataSetForm,
     Key,
     flag,
     in_range,
@@ -57,6 +57,21 @@ _SUCCESS = 0x0000
 _PROCESSING_FAILURE = 0x0110
 
 
+class ReceivedFormat(StrEnum):
+    """The formats of files: those of rows that can be recovered."""
+
+    PARQUET = "parquet"
+    ARROW = "arrow"
+    NDJSON = "ndjson"
+
+
+class ReceivedForm(StrEnum):
+    """The form of data sets in files."""
+
+    BYTES = "bytes"
+    STRUCTURED = "structured"
+
+
 def receive(
     port: Annotated[
         int,
@@ -73,7 +88,7 @@ def receive(
         str, typer.Option(metavar="HOST", help="Local address to listen on.")
     ] = "0.0.0.0",
     row_format: Annotated[
-        RowFormat,
+        ReceivedFormat,
         typer.Option(
             "--format",
             "-f",
@@ -81,7 +96,7 @@ def receive(
             help="Format of the files: parquet, arrow or ndjson.",
             rich_help_panel=FILES,
         ),
-    ] = RowFormat.PARQUET,
+    ] = ReceivedFormat.PARQUET,
     rotate_events: Annotated[
         int,
         typer.Option(
@@ -101,14 +116,14 @@ def receive(
         ),
     ] = 3600.0,
     data_sets: Annotated[
-        DataSetForm,
+        ReceivedForm,
         typer.Option(
             metavar="FORM",
             help="Data sets in the files: bytes, or, in NDJSON, structured (attributes by "
             "keyword).",
             rich_help_panel=FILES,
         ),
-    ] = DataSetForm.BYTES,
+    ] = ReceivedForm.BYTES,
     sync: Annotated[
         bool,
         flag("--sync", "Sync events to the disk before responding.", FILES),
@@ -232,10 +247,6 @@ def receive(
     """
     if verbose and quiet:
         raise InputError("--verbose and --quiet cannot be combined")
-    if row_format is RowFormat.CSV:
-        raise InputError("--format must be parquet, arrow or ndjson, not csv")
-    if data_sets is DataSetForm.DICOM_JSON:
-        raise InputError("--data-sets must be bytes or structured, not dicom-json")
     secure = server_tls(ca, certificate, key)
     level = logging.INFO if verbose else logging.ERROR if quiet else NOTICE
     with ExitStack() as stack:
@@ -244,11 +255,11 @@ def receive(
         try:
             files = ReceivedFiles(
                 out,
-                row_format,
+                RowFormat(row_format),
                 events=rotate_events,
                 seconds=rotate_seconds,
                 sync=sync,
-                structured=data_sets is DataSetForm.STRUCTURED,
+                structured=data_sets is ReceivedForm.STRUCTURED,
                 retries=give_up_after > 0,
             )
             for line in files.recover():

@@ -7,7 +7,6 @@ anything is written or sent. They are then opened again, one after another.
 import os
 import shutil
 import stat
-import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import pyarrow as pa
 
 from ..errors import InputError
-from ..inputs import PIPE
+from ..inputs import PIPE, standard_input
 from ..terminal import note
 from .columns import DATA_SETS, EVENT_COLUMNS, relevant
 from .find_files import find_files, is_several
@@ -99,7 +98,7 @@ def repeatable(path: str) -> Iterator[RowFile]:
         file.copy = os.path.join(folder, "input")
         with open(file.copy, "wb") as copy:
             if path == PIPE:
-                shutil.copyfileobj(sys.stdin.buffer, copy)
+                shutil.copyfileobj(standard_input(), copy)
             else:
                 with open(path, "rb") as source:
                     shutil.copyfileobj(source, copy)

@@ -1,0 +1,207 @@
+"""What people see: encodings, widths, and the command line in a terminal."""
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from fastdimse.cli.output_encoding import configure_output
+from fastdimse.cli.terminal import console, print_table, width
+from test_command_line import CAPTURE, ROW
+
+FASTDIMSE = [sys.executable, "-m", "fastdimse"]
+
+# ------------------------------------------------------------------- encodings
+
+
+def output(encoding: str, *arguments: object, **variables: str) -> tuple[int, str, str]:
+    """Return the exit code and both outputs of the program in an encoding."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONUTF8", "PYTHONIOENCODING", "COLUMNS") and name[:3] != "LC_"
+    }
+    words = [*FASTDIMSE, *map(os.fsencode, map(str, arguments))]
+    done = subprocess.run(
+        words, capture_output=True, timeout=60, check=False, env=environment | variables
+    )
+    return done.returncode, done.stdout.decode(encoding), done.stderr.decode(encoding)
+
+
+ENCODINGS = [
+    ("ascii", {"PYTHONIOENCODING": "ascii"}),
+    ("ascii", {"LC_ALL": "C"}),
+    ("ascii", {"LC_ALL": "POSIX"}),
+    ("latin-1", {"PYTHONIOENCODING": "latin-1"}),
+    ("cp1252", {"PYTHONIOENCODING": "cp1252"}),
+]
+
+
+@pytest.mark.parametrize(("encoding", "variables"), ENCODINGS)
+def test_output_in_an_encoding_without_arrows(encoding, variables):
+    code, shown, error = output(encoding, "decode", CAPTURE, "--full", **variables)
+    assert code == 0, error
+    assert " -> " in shown
+    assert not set(shown + error) - set(map(chr, range(256))) - set("…")
+    code, helped, error = output(encoding, "encode", "--help", **variables)
+    assert (code, error) == (0, "")
+    assert "+- Options ---" in helped
+    assert helped.isascii()
+
+
+@pytest.mark.parametrize(
+    "variables", [{"LC_ALL": "C.UTF-8"}, {"LC_ALL": "C", "PYTHONIOENCODING": "utf-8"}, {"LANG": ""}]
+)
+def test_output_in_utf8(variables):
+    code, shown, error = output("utf-8", "decode", CAPTURE, "--full", **variables)
+    assert (code, "→" in shown) == (0, True), error
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes")
+@pytest.mark.parametrize(("encoding", "variables"), [*ENCODINGS, ("utf-8", {"LC_ALL": "C.UTF-8"})])
+def test_names_of_files_that_cannot_be_encoded(tmp_path, encoding, variables):
+    name = os.fsdecode(b"\xff\xe4\xb8\xad.ndjson")
+    code, shown, error = output(encoding, "validate", tmp_path / name, **variables)
+    assert (code, shown) == (2, "")
+    assert error.startswith("fastdimse: error: [Errno 2] No such file or directory")
+    assert len(error.splitlines()) == 1
+    assert "\\udcff" in error
+    assert ("中" in error) == (encoding == "utf-8")
+    # In a table on standard output.
+    (tmp_path / name).write_text(ROW.replace("1.2.3", "wrong") + "\n")
+    (tmp_path / "b.ndjson").write_text(ROW.replace("1.2.3", "wrong") + "\n")
+    code, shown, error = output(encoding, "validate", tmp_path, **variables)
+    assert code == 1, error
+    if encoding != "utf-8":
+        assert len({len(line) for line in shown.splitlines()}) == 1
+
+
+def encoded_file(encoding: str) -> io.TextIOWrapper:
+    """Return a file like standard output in an encoding."""
+    return io.TextIOWrapper(io.BytesIO(), encoding, errors="strict", write_through=True)
+
+
+def content(file: io.TextIOWrapper) -> str:
+    """Return what was written."""
+    file.flush()
+    assert isinstance(file.buffer, io.BytesIO)
+    return file.buffer.getvalue().decode(file.encoding)
+
+
+def table() -> Table:
+    """Return a table with every kind of cell."""
+    made = Table("from → to", "state", title="events …")
+    made.add_row("[bold]a → b", Text("failed → retried", "red"))
+    made.add_row(Text.assemble(("x → ", "bold"), ("y", "red")), "中 :smile:")
+    return made
+
+
+def test_layout_of_replaced_characters(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    file = encoded_file("ascii")
+    print_table(table(), file)
+    title, *lines = content(file).splitlines()
+    assert title.strip() == "events ..."
+    assert len({len(line) for line in lines}) == 1
+    cells = [cell.strip() for line in lines for cell in line.split("|")]
+    for cell in ("from -> to", "[bold]a -> b", "failed -> retried", "x -> y", "\\u4e2d :smile:"):
+        assert cell in cells
+    file = encoded_file("utf-8")
+    print_table(table(), file)
+    assert "[bold]a → b" in content(file)
+    file = encoded_file("latin-1")
+    console(file).print(Group(Padding("· → ·", (0, 1)), Text("é…")))
+    assert content(file).split() == ["·", "->", "·", "é..."]
+
+
+def test_styles_of_replaced_characters(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    file = encoded_file("ascii")
+    console(file).print(Text.assemble(("x →", "bold"), " ", ("y", "red")))
+    assert "\x1b[1m->\x1b[0m" in content(file)
+    assert "\x1b[31my\x1b[0m" in content(file)
+
+
+def test_width(monkeypatch):
+    file = encoded_file("utf-8")
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert width(file) == 100
+    for columns, expected in (("60", 60), ("1", 20), ("wide", 100), ("0", 100)):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert width(file) == expected
+
+
+def test_a_table_fits_a_pipe(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    made = Table("column")
+    made.add_row("word " * 100)
+    file = encoded_file("utf-8")
+    print_table(made, file)
+    assert max(map(len, content(file).splitlines())) == 100
+    file = encoded_file("utf-8")
+    print_table(made, file, narrow=Text("narrow"))
+    assert content(file) == "narrow\n"
+
+
+def test_configured_streams_accept_every_character(monkeypatch):
+    file = encoded_file("cp1252")
+    monkeypatch.setattr(sys, "stdout", file)
+    configure_output()
+    print("→ … 中 \udcff")
+    assert content(file) == "-> … \\u4e2d \\udcff\n"
+
+
+# ------------------------------------------------------------------ completion
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["fastdimse", "wat"], {"watch"}),
+        (["fastdimse", "encode", "--max-p"], {"--max-pdu-length"}),
+        (["fastdimse", "receive", "1", "--format", ""], {"parquet", "arrow", "ndjson"}),
+    ],
+)
+def test_completion_in_bash(tmp_path, words, expected):
+    # The script runs the program by its name.
+    program = tmp_path / "fastdimse"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m fastdimse "$@"\n')
+    program.chmod(0o755)
+    script = f"""
+        eval "$(fastdimse --show-completion bash)"
+        complete -p fastdimse >&2
+        COMP_WORDS=({" ".join(word or "''" for word in words)})
+        COMP_CWORD={len(words) - 1}
+        _fastdimse_completion fastdimse
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        text=True,
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )
+    assert set(done.stdout.split()) == expected, done.stderr
+    assert "_fastdimse_completion fastdimse" in done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
+def test_completion_scripts(shell):
+    code, shown, error = output("utf-8", "--show-completion", shell)
+    assert (code, error) == (0, "")
+    assert f"complete_{shell}" in shown
+    code, shown, error = output("utf-8", "--show-completion", "csh")
+    assert (code, shown) == (2, "")
+    assert "'csh'" in error
