@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^<!-- run -->\n```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+OUTPUT = re.compile(r"^<!-- output -->\n```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 CODES = re.compile(r"fn code\(&self\) -> &'static str \{\n(.*?)^    \}$", re.DOTALL | re.MULTILINE)
 PYTHON = re.compile(r"^```python\n(?!>>>)(.*?)^```$", re.DOTALL | re.MULTILINE)
 PROSE = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -35,6 +36,34 @@ def test_commands(page, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("page", "block"),
+    [(page, block) for page in PROSE for block in OUTPUT.findall(page.read_text())],
+    ids=lambda one: str(one.relative_to(ROOT)) if isinstance(one, Path) else "",
+)
+def test_outputs(page, block):
+    """A block with commands and their outputs has what they print in a pipe."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONIOENCODING": "utf-8"}
+    environment.pop("COLUMNS", None)
+    commands = re.findall(r"^\$ (.*)$", block, re.MULTILINE)
+    assert commands
+    printed = ""
+    for command in commands:
+        done = subprocess.run(
+            ["bash", "-c", f"{command} 2>&1"],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+        )
+        printed += f"$ {command}\n{done.stdout}"
+    assert printed.rstrip("\n") == block.rstrip("\n")
 
 
 def test_pages_with_commands():
