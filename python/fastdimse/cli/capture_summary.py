@@ -91,10 +91,13 @@ class FaultCounts:
 
 
 def _place(fault: Fault) -> str:
-    """Return the place of a fault as in Wireshark, and its reason."""
+    """Return the place of a fault as in Wireshark, the attribute, and its reason."""
     numbers = ((fault.frame, "frame"), (fault.stream, "stream"))
-    places = ", ".join(f"{name} {number}" for number, name in numbers if number is not None)
-    return printable(f"{places}: {fault.reason}" if places else fault.reason)
+    places = [f"{name} {number}" for number, name in numbers if number is not None]
+    # The field of a command set is in the reason.
+    if fault.field is not None and "." in fault.field:
+        places.append(fault.field)
+    return printable(f"{', '.join(places)}: {fault.reason}" if places else fault.reason)
 
 
 def _indented(text: str, indent: int, width: int) -> str:
