@@ -17,7 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+import fastdimse.cli.decoded_input
 import lost_packets
+import pcap
 import wireshark
 from fastdimse import decode_capture, encode_capture, encode_events
 from fastdimse.cli import main
@@ -502,6 +504,40 @@ def growing() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
+def _lines_until(process: subprocess.Popen[bytes], count: int) -> list[str]:
+    """Return the printed lines up to a number of events."""
+    assert process.stdout is not None
+    printed: list[str] = []
+    while sum(bool(re.match(r"\d\d:", line)) for line in printed) < count:
+        line = process.stdout.readline().decode()
+        assert line
+        printed.append(line.rstrip("\n"))
+    return printed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_events_of_a_growing_capture_appear_when_they_are_complete(growing):
+    capture = CAPTURE.read_bytes()
+    half = pcap.write(pcap.read(capture)[:300])
+    captured = decode_capture(half)
+    complete = sum(pair[1] is not None for pair in [*captured, *captured.actions])
+    assert complete > 10
+    growing.stdin.write(half[:1000])
+    growing.stdin.flush()
+    time.sleep(0.2)
+    growing.stdin.write(half[1000:])
+    growing.stdin.flush()
+    # The input is still open.
+    printed = _lines_until(growing, complete)
+    assert all("Success" in line for line in printed[2:])
+    growing.send_signal(signal.SIGINT)
+    out, error = growing.communicate(timeout=20)
+    assert (growing.returncode, error) == (130, b"")
+    summary = out.decode().splitlines()
+    assert summary[1].split()[:3] == ["from", "→", "to"]
+    assert re.match(r"\d+ events, 0 without a response; \d+ actions", summary[-1])
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_ctrl_c_before_the_first_event(growing):
     growing.stdin.write(CAPTURE.read_bytes()[:24])
@@ -516,3 +552,25 @@ def test_standard_input_has_no_limit_of_lines(growing):
     path = LOST.read_bytes()
     out, _ = growing.communicate(path, timeout=60)
     assert len(re.findall(r"^\d\d:", out.decode(), re.MULTILINE)) == table(LOST).num_rows > 100
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.ndjson", "rows.arrow", "rows.csv"])
+@pytest.mark.parametrize("form", ["bytes", "structured"])
+def test_rows_of_batches_are_those_of_the_capture(tmp_path, monkeypatch, name, form):
+    if (name, form) == ("rows.csv", "structured"):
+        return
+    outs = [tmp_path / f"{number}-{name}" for number in range(2)]
+    decode(LOST, "-o", outs[0], "--data-sets", form)
+    original = fastdimse.cli.decoded_input._Input.read
+    # As from a slow pipe.
+    monkeypatch.setattr(
+        fastdimse.cli.decoded_input._Input, "read1", lambda self, size: original(self, 5_000)
+    )
+    decode(LOST, "-o", outs[1], "--data-sets", form)
+    if name.endswith(".parquet"):
+        first, second = map(pyarrow.parquet.read_table, outs)
+        order = [("Time", "ascending"), ("Frame", "ascending")]
+        assert first.sort_by(order) == second.sort_by(order)
+    elif name.endswith(".ndjson"):
+        first, second = (sorted(out.read_text().splitlines()) for out in outs)
+        assert first == second

@@ -12,6 +12,7 @@ from fastdimse import (
     DecodeError,
     decode_batches,
     decode_capture,
+    decode_capture_batches,
     decode_events,
 )
 
@@ -21,7 +22,6 @@ from .options import IMPLICIT_VR, DataSetForm, Framing
 
 Decoded = CapturedEvents | DecodedEvents
 _Form = Literal["binary", "structured"]
-_CHUNK = 8 << 20
 
 
 class Batch(NamedTuple):
@@ -162,7 +162,8 @@ class DecodedInput:
             decoded = decode_capture(source, event_information=form, event_reply=form)
             yield Batch(decoded, decode_capture(source) if self._is_json_model else None)
             return
-        yield from map(Batch, _capture_batches(source, form))
+        batches = decode_capture_batches(source, event_information=form, event_reply=form)
+        yield from map(Batch, batches)
 
     def _stream(self, source: Any) -> Iterator[Batch]:
         options: Any = {
@@ -192,8 +193,3 @@ class DecodedInput:
         if not self._is_json_model:
             return Batch(decoded)
         return Batch(decoded, decode_events(source, framing=self._framing, on_invalid="skip"))
-
-
-def _capture_batches(source: _Input, form: _Form) -> Iterator[CapturedEvents]:
-    data = b"".join(iter(lambda: source.read(_CHUNK), b""))
-    yield decode_capture(data, event_information=form, event_reply=form)
