@@ -16,7 +16,7 @@ from .decoded_rows import open_rows
 from .delivery_plot import picture_format
 from .errors import InputError
 from .event_filters import event_filters
-from .event_rows import event_rows, in_order
+from .event_rows import event_rows
 from .exit_codes import ExitCode
 from .inputs import PIPE, input_name
 from .latency_picture import LatencyPicture
@@ -187,6 +187,7 @@ def decode(
             captured=source.is_capture,
             full=full,
             limit=head if head is not None else 0 if stream == PIPE else _HEAD,
+            at_once=stream == PIPE,
             transfer_syntax=transfer_syntax,
         )
         drawing = None if picture is None else LatencyPicture(picture)
@@ -230,7 +231,7 @@ def decode(
                         part = 1 if actions else 0
                         rows.write(batch, tables[part], masks[part])
                     elif not only_summary:
-                        printer.add(in_order(kept))
+                        printer.add(kept)
                     if advanced is not None:
                         advanced(len(decoded))
         except KeyboardInterrupt:

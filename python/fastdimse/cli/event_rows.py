@@ -10,7 +10,6 @@ from fastdimse import CapturedActions, CapturedEvents, DecodedEvents
 from .event_content import with_content
 from .event_names import with_peers
 from .options import IMPLICIT_VR
-from .row_files.columns import DATA_SETS
 
 ACTION = "IsAction"
 """The column that marks actions among events."""
@@ -43,12 +42,10 @@ def event_rows(decoded: CapturedEvents | DecodedEvents, transfer_syntax: str | N
 
 
 def in_order(tables: Sequence[Any]) -> Any:
-    """Return events and actions in the order of time; without structured data sets."""
-    if len(tables) == 1:
-        return tables[0]
-    if any(pa.types.is_struct(one.schema.field(DATA_SETS[0]).type) for one in tables):
-        tables = [one.drop_columns(list(DATA_SETS)) for one in tables]
+    """Return tables as one, in the order of time if they have times."""
     both = pa.concat_tables(tables)
+    if len(tables) == 1 or "Time" not in both.column_names:
+        return both
     return both.sort_by([("Time", "ascending"), ("Frame", "ascending")])
 
 
