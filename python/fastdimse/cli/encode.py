@@ -26,7 +26,7 @@ from .options import (
 )
 from .rejections import RejectionLog, open_rejections
 from .row_files.columns import CAPTURE_COLUMNS, EVENT_COLUMNS
-from .row_files.formats import capture_format, reject_row_suffix
+from .row_files.formats import capture_format, reject_compression, reject_row_suffix
 from .row_files.rows import ArrowRows, MappedRows, invalid_rows
 from .row_files.several import open_all_rows
 from .terminal import note, plural, progress
@@ -95,6 +95,7 @@ def encode(
     """
     if out != PIPE:
         reject_row_suffix(out)
+        reject_compression(out)
     format = capture_format(out)
     if format is not None and framing is not Framing.P_DATA:
         raise InputError("--framing command-set cannot be used for a capture")

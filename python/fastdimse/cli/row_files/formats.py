@@ -58,7 +58,7 @@ def row_format(path: str, given: RowFormat | None = None, *, option: str = "--fo
             raise InputError(f"rows of this kind cannot be written to '{PIPE}': name a file")
         raise InputError(f"{option} is required for standard input and output ({formats})")
     if suffix in P_DATA_SUFFIXES or suffix in _CAPTURE_SUFFIXES:
-        _reject_compression(path)
+        reject_compression(path)
         kind = "capture" if suffix in _CAPTURE_SUFFIXES else "P-DATA stream"
         raise InputError(
             f"{path}: must be a file of rows, but the suffix is that of a {kind}; "
@@ -74,7 +74,8 @@ def row_format(path: str, given: RowFormat | None = None, *, option: str = "--fo
 _ONLY_TEXT = "only NDJSON and CSV can be compressed with .gz or .zst"
 
 
-def _reject_compression(path: str) -> None:
+def reject_compression(path: str) -> None:
+    """Raise `InputError` if the suffix of a stream or a capture to write names a compression."""
     if compression_of(path) is not None:
         raise InputError(f"{path}: {_ONLY_TEXT}, not streams and captures")
 
@@ -87,7 +88,6 @@ def reject_row_suffix(path: str) -> None:
             f"({' '.join((*P_DATA_SUFFIXES, *_CAPTURE_SUFFIXES))}), but the suffix is that of a "
             "file of rows"
         )
-    _reject_compression(path)
 
 
 def capture_format(path: str) -> str | None:
