@@ -12,8 +12,8 @@ use fastdimse_core::pdu::read::NAMES;
 use fastdimse_core::rejection::{Reason, Rejection};
 
 use crate::fault::{Fault, FaultKind};
+use crate::read::capture_input::{CaptureInput, Decompressed};
 use crate::read::carried::CarriedRows;
-use crate::read::compression::{Compression, decompress};
 use crate::read::events::{ExchangeRow, Exchanges, RowAssociation, exchanges};
 use crate::read::limits::Limits;
 use crate::read::packets::{NO_TIME, Packet, Packets, PacketsState};
@@ -50,28 +50,20 @@ pub struct Capture {
 /// # Errors
 ///
 /// If the file is neither. All other problems are listed in [`Capture::faults`].
-pub fn read(file: &[u8]) -> Result<Capture, FaultKind> {
-    let Some(compression) = Compression::recognize(file) else { return read_packets(file) };
-    let (bytes, end) = decompress(compression, file);
-    match (read_packets(&bytes), end) {
-        (Ok(mut capture), Err(fault)) => {
-            capture.faults.push(Fault::file(fault, None));
-            Ok(capture)
+pub fn read(mut file: &[u8]) -> Result<Capture, FaultKind> {
+    let mut reader = CaptureReader::new(Limits::NONE);
+    loop {
+        if let Some(capture) = reader.push(&mut file, true)? {
+            return Ok(capture);
         }
-        (Err(_), Err(fault)) => Err(fault),
-        (read, Ok(())) => read,
     }
 }
 
-fn read_packets(file: &[u8]) -> Result<Capture, FaultKind> {
-    let whole = CaptureReader::new(Limits::NONE).push(file, true)?;
-    Ok(whole.expect("the last part is returned"))
-}
-
 /// Reads a capture chunk by chunk, in memory that does not depend on its size.
-#[derive(Debug)]
 pub struct CaptureReader {
     limits: Limits,
+    input: CaptureInput,
+    has_ended: bool,
     packets: PacketsState,
     /// The beginning of the next packet.
     rest: Vec<u8>,
@@ -133,6 +125,8 @@ impl CaptureReader {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
+            input: CaptureInput::default(),
+            has_ended: false,
             packets: PacketsState::new(limits.block),
             rest: Vec::new(),
             streams: Streams::new(limits),
@@ -147,14 +141,42 @@ impl CaptureReader {
         }
     }
 
-    /// Reads a chunk. Returns what was found since the last part, if there is an event, an action or
-    /// a fault, or if the chunk is the last one. Packets are processed in the order of their times,
-    /// within each chunk.
+    /// Whether the last part was returned.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// Whether [`Self::push`] must be called again before there is another chunk.
+    pub fn has_more(&self) -> bool {
+        self.input.has_more()
+    }
+
+    /// Reads a part of a chunk, and removes it from the chunk. Returns what was found since the last
+    /// part, if there is an event, an action or a fault, or if the file ends. Packets are processed in
+    /// the order of their times, within each chunk.
     ///
     /// # Errors
     ///
     /// If the file is not a capture.
-    pub fn push(&mut self, chunk: &[u8], is_last: bool) -> Result<Option<Capture>, FaultKind> {
+    pub fn push(&mut self, chunk: &mut &[u8], is_last: bool) -> Result<Option<Capture>, FaultKind> {
+        let mut input = std::mem::take(&mut self.input);
+        let Decompressed { bytes, is_last, fault } =
+            input.next(chunk, is_last, self.limits.decompressed);
+        let is_damaged = fault.is_some();
+        self.faults.extend(fault.map(|fault| Fault::file(fault, None)));
+        self.has_ended = is_last;
+        let found = self.read(bytes, is_last);
+        self.input = input;
+        match found {
+            // The reason why nothing could be read.
+            Err(FaultKind::NotACapture) if is_damaged || !self.faults.is_empty() => {
+                Err(self.faults.remove(0).kind)
+            }
+            found => found,
+        }
+    }
+
+    fn read(&mut self, chunk: &[u8], is_last: bool) -> Result<Option<Capture>, FaultKind> {
         if self.rest.is_empty() {
             let rest = self.read_packets(chunk, is_last)?;
             self.rest.extend_from_slice(&chunk[chunk.len() - rest..]);

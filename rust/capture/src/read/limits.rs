@@ -4,6 +4,8 @@
 /// and a fault reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
+    /// The bytes that are decompressed at a time.
+    pub decompressed: usize,
     /// The bytes of one block or packet record of the file.
     pub block: usize,
     /// The bytes of one direction that wait for missing bytes before them.
@@ -26,6 +28,7 @@ pub struct Limits {
 impl Limits {
     /// Limits for captures of any size.
     pub const BOUNDED: Self = Self {
+        decompressed: 4 << 20,
         block: 32 << 20,
         out_of_order: 8 << 20,
         message: 64 << 20,
@@ -38,6 +41,7 @@ impl Limits {
 
     /// No limits, for a file that is in memory.
     pub const NONE: Self = Self {
+        decompressed: usize::MAX,
         block: usize::MAX,
         out_of_order: usize::MAX,
         message: usize::MAX,

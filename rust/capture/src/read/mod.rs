@@ -6,6 +6,7 @@
 //! all streams are decoded together and paired. Incomplete messages and requests without a response
 //! are kept for the next chunk.
 
+mod capture_input;
 mod capture_reader;
 mod carried;
 pub mod compression;

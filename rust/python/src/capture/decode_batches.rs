@@ -22,7 +22,7 @@ use crate::input::options::chunk_size;
 /// Parameters
 /// ----------
 /// source : path, binary file, bytes-like, or iterable of bytes-like
-///     The ``.pcap`` or ``.pcapng`` file: a path as a ``str`` or ``pathlib.Path``, an object with a method
+///     The ``.pcap`` or ``.pcapng`` file, which may be compressed with gzip or Zstandard: a path as a ``str`` or ``pathlib.Path``, an object with a method
 ///     ``read``, memory such as a mapped file, or chunks of any length. A file that is still being
 ///     written, such as a pipe, is read with its method ``read1``, if it has one: each event is returned as
 ///     soon as its response was captured.
@@ -96,14 +96,17 @@ pub fn decode_capture_batches(
     let chunk_size = self::chunk_size(chunk_size)?;
     let chunks = Chunks::new(source)?.without_waiting(py)?;
     let reader = Some(CaptureReader::new(Limits::BOUNDED));
-    let chunk = Buffer::default();
-    Ok(CaptureBatches(Mutex::new(BatchReader { chunks, chunk, reader, fields, chunk_size })))
+    let (chunk, is_last) = (Buffer::default(), false);
+    let reader = BatchReader { chunks, chunk, is_last, reader, fields, chunk_size };
+    Ok(CaptureBatches(Mutex::new(reader)))
 }
 
 struct BatchReader {
     chunks: Chunks,
     /// The bytes that were read from the source and not decoded.
     chunk: Buffer,
+    /// Whether `chunk` ends the source.
+    is_last: bool,
     /// `None` at the end.
     reader: Option<CaptureReader>,
     fields: Vec<(Field, Option<DataSetSchema>)>,
@@ -114,23 +117,24 @@ impl BatchReader {
     fn next(&mut self, py: Python<'_>) -> PyResult<Option<CapturedEvents>> {
         while let Some(reader) = &mut self.reader {
             py.check_signals()?;
-            let mut is_last = false;
-            if self.chunk.is_empty() {
+            if self.chunk.is_empty() && !self.is_last && !reader.has_more() {
                 let mut no_rest = Rest::default();
-                (self.chunk, is_last) = self.chunks.next(py, self.chunk_size, &mut no_rest, 0)?;
+                (self.chunk, self.is_last) =
+                    self.chunks.next(py, self.chunk_size, &mut no_rest, 0)?;
             }
             // The chunks of an iterable may be long.
             let length = self.chunk.len().min(self.chunk_size);
-            let part = self.chunk.slice_with_length(0, length);
-            self.chunk = self.chunk.slice(length);
+            let is_last = self.is_last && length == self.chunk.len();
+            let mut part = &self.chunk[..length];
             let fields = &self.fields;
-            let is_last = is_last && self.chunk.is_empty();
             let found = py.detach(|| {
-                let mut capture = reader.push(&part, is_last)?;
+                let mut capture = reader.push(&mut part, is_last)?;
                 let columns = capture.as_mut().map(|one| decode_structured(one, fields));
                 Ok::<_, FaultKind>(capture.zip(columns))
             });
-            if is_last || found.is_err() {
+            let read = length - part.len();
+            self.chunk = self.chunk.slice(read);
+            if reader.has_ended() || found.is_err() {
                 self.reader = None;
             }
             let found = found.map_err(|fault| Error::Capture(Fault::file(fault, None)))?;
