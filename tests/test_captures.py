@@ -259,12 +259,16 @@ def test_a_short_snapshot_length(length):
     found = decode_capture(write(cut))
     requests = {row["Time"] for row in read(write(cut)) if row["MessageID"] is not None}
     assert requests == {packet.time for packet in messages(whole, REQUEST).values()}
-    cuts = [fault for fault in found.faults if fault.code == "missing-bytes"]
+    cuts = [fault for fault in found.faults if fault.code == "snapshot-length"]
     cut_short = [short for short in cut if short.length > max(length, 66)]
     if length >= 74:
         assert len(cut_short) > 0
-        # Each gap is a fault; adjacent gaps are one.
-        assert 0 < len(cuts) <= len(cut_short)
+        # One fault for each direction has the number of its segments.
+        directions = {(packet.ports) for packet in cut_short}
+        assert len(cuts) == len(directions)
+        segments = sum(int(fault.reason.split()[0]) for fault in cuts)
+        assert segments == len(cut_short)
+        assert {fault.code for fault in found.faults} <= {"snapshot-length", "no-request"}
     else:
         # The options of TCP are not captured either.
         assert "headers-cut" in {fault.code for fault in found.faults}

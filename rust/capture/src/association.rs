@@ -12,7 +12,7 @@ use fastdimse_core::pdu::associate::{
 use fastdimse_core::pdu::read::NAMES;
 use fastdimse_core::pdu::write::PDU_HEADER;
 
-use crate::fault::FaultKind;
+use crate::fault::{FaultKind, INCOMPLETE_ASSOCIATE};
 
 const FIXED: usize = ITEMS_AT - PDU_HEADER;
 const APPLICATION_CONTEXT: u8 = 0x10;
@@ -94,7 +94,7 @@ fn parse(pdu: &[u8]) -> Result<Associate, Box<str>> {
             called: trimmed(&accept.called_ae_title),
             accepted: accept.presentation_contexts.into_iter().filter_map(accepted).collect(),
         }),
-        _ => Err("it is incomplete".into()),
+        _ => Err(INCOMPLETE_ASSOCIATE.into()),
     }
 }
 

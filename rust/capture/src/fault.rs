@@ -95,13 +95,26 @@ pub enum FaultKind {
         /// The number of bytes after them that are skipped.
         skipped: usize,
     },
+    /// Bytes that are missing because of a snapshot length: one fault for each direction.
+    #[error(
+        "{segments} TCP segments were captured without their last bytes, so {missing} bytes of the \
+         stream are missing in {gaps} places: capture complete packets (snapshot length 0)"
+    )]
+    SnapshotLength {
+        /// The number of segments that were not captured completely.
+        segments: u64,
+        /// The number of missing bytes.
+        missing: u64,
+        /// The number of gaps.
+        gaps: u64,
+    },
     /// A capture that begins inside an association.
     #[error(
         "the beginning of the stream with its A-ASSOCIATE PDUs was not captured{rest}",
         rest = skipped_bytes(*.0)
     )]
     BeginsInside(usize),
-    /// An A-ASSOCIATE PDU that violates PS3.8 9.3.2 or 9.3.3.
+    /// An A-ASSOCIATE PDU that is incomplete, or violates PS3.8 9.3.2 or 9.3.3.
     #[error("the {0} can't be read: {1}")]
     Associate(&'static str, Box<str>),
     /// A response without a request.
@@ -142,6 +155,9 @@ pub enum FaultKind {
     Message(#[from] Reason),
 }
 
+/// The reason of an A-ASSOCIATE PDU without its end.
+pub const INCOMPLETE_ASSOCIATE: &str = "it is incomplete";
+
 fn skipped_bytes(bytes: usize) -> String {
     match bytes {
         0 => String::new(),
@@ -150,6 +166,15 @@ fn skipped_bytes(bytes: usize) -> String {
 }
 
 impl FaultKind {
+    /// Whether missing bytes in a PDU are the reason.
+    pub fn is_incomplete_pdu(&self) -> bool {
+        match self {
+            Self::Associate(_, why) => **why == *INCOMPLETE_ASSOCIATE,
+            Self::Message(reason) => matches!(reason, Reason::Truncated { .. }),
+            _ => false,
+        }
+    }
+
     /// A stable short name of the fault.
     pub fn code(&self) -> &'static str {
         match self {
@@ -165,6 +190,7 @@ impl FaultKind {
             Self::Interface(_) => "interface",
             Self::NoAssociation { .. } => "no-association",
             Self::MissingBytes { .. } => "missing-bytes",
+            Self::SnapshotLength { .. } => "snapshot-length",
             Self::BeginsInside(_) => "begins-inside",
             Self::Associate(..) => "associate",
             Self::NoRequest(_) => "no-request",

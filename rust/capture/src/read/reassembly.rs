@@ -99,6 +99,21 @@ pub struct Half {
     origin: Option<u64>,
     /// When all bytes that were taken were captured.
     complete: Option<CaptureTime>,
+    /// The segments that were not captured completely.
+    pub cut: CutSegments,
+}
+
+/// Segments without their last bytes, because of a snapshot length.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct CutSegments {
+    /// Their number.
+    pub segments: u64,
+    /// The number of the first packet.
+    pub first_frame: u64,
+    /// The number of missing bytes in the direction.
+    pub missing: u64,
+    /// The number of gaps in the direction.
+    pub gaps: u64,
 }
 
 /// The origin of positions, so far from 0 that no position is before it.
@@ -133,6 +148,12 @@ impl Half {
             if wants_payload {
                 self.fill(at, segment.payload, seen);
             }
+        }
+        if segment.cut > 0 {
+            if self.cut.segments == 0 {
+                self.cut.first_frame = seen.frame;
+            }
+            self.cut.segments += 1;
         }
         let end = at + segment.payload.len() as u64 + u64::from(segment.cut);
         if end > at {

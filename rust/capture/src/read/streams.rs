@@ -11,7 +11,7 @@ use crate::read::limits::Limits;
 use crate::read::packets::NO_TIME;
 use crate::read::pairing::Outstanding;
 use crate::read::pdus::JoinedPdus;
-use crate::read::reassembly::{CaptureTime, Half};
+use crate::read::reassembly::{CaptureTime, CutSegments, Half};
 use crate::read::segments::Segment;
 
 /// An association of the capture.
@@ -343,6 +343,7 @@ fn read_association(
 ) {
     let content = &mut connection.content;
     let Some(association) = &mut content.association else { return };
+    let before = faults.len();
     let readers = content.readers.get_or_insert_default();
     for (side, reader) in readers.iter_mut().enumerate() {
         let direction = association.directions[side].clone();
@@ -367,5 +368,41 @@ fn read_association(
             let kind = FaultKind::MissingBytes { missing, skipped: 0 };
             faults.push(Fault::stream(direction, kind, end, None));
         }
+    }
+    for (half, direction) in connection.halves.iter_mut().zip(&association.directions) {
+        merge_cut_segments(&mut half.cut, direction, ends, before, faults);
+    }
+}
+
+/// Replaces the faults of a direction since `before` that a snapshot length can have caused by one at
+/// the end. A short snapshot length causes several for each packet.
+fn merge_cut_segments(
+    cut: &mut CutSegments,
+    direction: &Arc<Direction>,
+    ends: bool,
+    before: usize,
+    faults: &mut Vec<Fault>,
+) {
+    if cut.segments == 0 {
+        return;
+    }
+    let mut since = faults.split_off(before);
+    since.retain(|fault| {
+        if fault.direction.as_ref() != Some(direction) {
+            return true;
+        }
+        if let FaultKind::MissingBytes { missing, .. } = fault.kind {
+            cut.missing += missing;
+            cut.gaps += 1;
+            return false;
+        }
+        !fault.kind.is_incomplete_pdu()
+    });
+    faults.append(&mut since);
+    if ends && cut.gaps > 0 {
+        let CutSegments { segments, first_frame, missing, gaps } = *cut;
+        let kind = FaultKind::SnapshotLength { segments, missing, gaps };
+        let fault = Fault::stream(direction, kind, 0, Some(first_frame));
+        faults.push(Fault { offset: None, ..fault });
     }
 }
