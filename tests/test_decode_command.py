@@ -442,6 +442,15 @@ def test_options_that_need_a_capture(options):
     assert done.error == f"fastdimse: error: {options[0]} can only be used for a capture\n"
 
 
+def test_peer_without_events():
+    done = decode(CAPTURE, "--peer", "ORTHANK", "--peer", "PEER")
+    assert done.error == (
+        "no events of the peer 'ORTHANK'; AE titles in the capture: ORTHANC, PEER\n"
+    )
+    assert len(re.findall(r"^\d\d:", done.out.decode(), re.MULTILINE)) == 48
+    assert decode(CAPTURE, "--peer", "127.0.0.1").error == ""
+
+
 def test_filters_of_a_stream(tmp_path):
     stream = tmp_path / "in.bin"
     events = {

@@ -426,4 +426,4 @@ _REASON_COLUMNS = (
     ),
     _COUNT_ENDS,
 )
-_COUNT_STEPS = ((GAP,), ("ends",))
+_COUNT_STEPS = ((GAP,),)

@@ -247,6 +247,8 @@ def decode(
         note(summary.counts())
         if rejects is None:
             summary.print_faults(sys.stderr)
+    for text in filters.unmatched_peers():
+        note(text)
     if not source.is_capture:
         if rejects is None:
             rejected.show(counted="message")

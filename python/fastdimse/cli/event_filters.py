@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import reduce
@@ -27,6 +27,7 @@ from .event_rows import ACTION
 _CATEGORIES = ("success", "warning", "failure", "cancel", "pending")
 _UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zµ]*)")
+_MAX_TITLES = 20
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -76,6 +77,8 @@ class EventFilters:
 
     def __post_init__(self) -> None:
         self.day: date | None = None
+        self._unmatched = dict.fromkeys(self.peers)
+        self._titles: dict[str, None] = {}
 
     def __bool__(self) -> bool:
         return self != EventFilters()
@@ -109,7 +112,9 @@ class EventFilters:
 
     def _conditions(self, events: Any) -> Iterator[Any]:
         if self.peers:
-            yield _any(_peer(events, peer) for peer in self.peers)
+            masks = {peer: _peer(events, peer) for peer in self.peers}
+            self._note_peers(events, masks)
+            yield _any(iter(masks.values()))
         if self.statuses or self.unanswered or self.failed:
             yield _any(self._outcomes(events))
         if self.kinds or self.actions:
@@ -122,6 +127,21 @@ class EventFilters:
             yield pa.compute.greater_equal(times, since)
         if until is not None:
             yield pa.compute.less_equal(times, until)
+
+    def _note_peers(self, events: Any, masks: Mapping[str, Any]) -> None:
+        for peer, mask in masks.items():
+            if peer in self._unmatched and pa.compute.any(mask).as_py():
+                del self._unmatched[peer]
+        if self._unmatched and len(self._titles) < _MAX_TITLES:
+            for name in ("CallingAETitle", "CalledAETitle"):
+                titles = pa.compute.unique(events.column(name)).drop_null().to_pylist()
+                self._titles |= dict.fromkeys(titles[:_MAX_TITLES])
+
+    def unmatched_peers(self) -> list[str]:
+        """Return a text for each peer that has no event."""
+        titles = list(self._titles)
+        known = f"; AE titles in the capture: {', '.join(titles[:_MAX_TITLES])}" if titles else ""
+        return [f"no events of the peer '{peer}'{known}" for peer in self._unmatched]
 
     def _outcomes(self, events: Any) -> Iterator[Any]:
         status = events.column("Status")
