@@ -128,6 +128,23 @@ def test_failures_of_the_summary():
     assert sum(bool(re.fullmatch(r" +and \d+ more", line)) for line in lines) == more
 
 
+def test_error_comments(tmp_path):
+    path = tmp_path / "in.pcap"
+    event = {
+        "AffectedSOPClassUID": [COMMITMENT] * 3,
+        "AffectedSOPInstanceUID": ["1.2.3"] * 3,
+        "EventTypeID": [1] * 3,
+        "Status": [0x0110, 0x0110, 0],
+        "ErrorComment": ["disk full", "disk full", None],
+    }
+    path.write_bytes(encode_capture(event))
+    assert "    2  0x0110 Processing Failure: disk full  EVENT-SCP → EVENT-SCU" in (
+        decode(path, "--summary").lines
+    )
+    lines = decode(path, columns=250).lines
+    assert sum("failed: 0x0110 Processing Failure: disk full" in line for line in lines) == 2
+
+
 def test_summary_of_batches_is_that_of_the_capture():
     captured = decode_capture(LOST_PACKETS.read_bytes())
     tables = event_rows(captured, None)

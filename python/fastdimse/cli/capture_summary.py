@@ -210,7 +210,8 @@ class Summary:
 
     def _add_statuses(self, events: Any) -> None:
         failed = pa.compute.fill_null(pa.compute.not_equal(events.column("Status"), 0), False)
-        self._count(self._statuses, events.filter(failed).select(["Status", "From", "To"]))
+        names = ["Status", "ErrorComment", "From", "To"]
+        self._count(self._statuses, events.filter(failed).select(names))
 
     def _add_reasons(self, events: Any) -> None:
         lists = events.column(FAILURE_REASONS).combine_chunks()
@@ -228,7 +229,7 @@ class Summary:
         ):
             key = tuple(one[name] for name in keys)
             if key not in counts and len(counts) >= _MAX_GROUPS:
-                key = (key[0], *_OTHERS[:2])
+                key = (key[0], *[None] * (len(keys) - 3), *_OTHERS[:2])
             counts[key] += one["count_all"]
 
     def print_faults(self, file: TextIO) -> None:
@@ -355,7 +356,7 @@ def _latency(captured: bool) -> list[str]:
 def _counted(counts: Counter[tuple[Any, ...]]) -> list[dict[str, Any]]:
     return [
         {"value": value, "From": sender, "To": receiver, "count": count}
-        for (value, sender, receiver), count in counts.most_common()
+        for (*value, sender, receiver), count in counts.most_common()
     ]
 
 
@@ -369,6 +370,12 @@ def _class(name: Callable[[str | None], str]) -> Callable[[Row], Cell]:
         return Cell(f"{name(row['AffectedSOPClassUID'])}{kind}")
 
     return cell
+
+
+def _status(row: Row) -> Cell:
+    code, comment = row["value"]
+    text = f"{status_text(code)}: {printable(comment)}" if comment else status_text(code)
+    return Cell(text, STYLES.get(status_category(code), ""))
 
 
 def _number(name: str, style: str = "") -> Callable[[Row], Cell]:
@@ -403,26 +410,12 @@ _GROUP_STEPS = (
 )  # fmt: skip
 _COUNT = Column("count", (Form("count", _number("count")),), "right")
 _COUNT_ENDS = Column("ends", (Form("from → to", _ends),))
-_STATUS_COLUMNS = (
-    _COUNT,
-    Column(
-        "value",
-        (
-            Form(
-                "Status",
-                lambda row: Cell(
-                    status_text(row["value"]), STYLES.get(status_category(row["value"]), "")
-                ),
-            ),
-        ),
-    ),
-    _COUNT_ENDS,
-)
+_STATUS_COLUMNS = (_COUNT, Column("value", (Form("Status", _status),)), _COUNT_ENDS)
 _REASON_COLUMNS = (
     _COUNT,
     Column(
         "value",
-        (Form("Failure Reason", lambda row: Cell(failure_reason_name(row["value"]), FAILED)),),
+        (Form("Failure Reason", lambda row: Cell(failure_reason_name(*row["value"]), FAILED)),),
     ),
     _COUNT_ENDS,
 )

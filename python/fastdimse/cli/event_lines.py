@@ -100,7 +100,8 @@ def _class(name: Any) -> Any:
 def _event(name: Any) -> Any:
     def cell(event: Row) -> Cell:
         is_action = bool(event.get(ACTION))
-        return Cell(name(event["AffectedSOPClassUID"], event["EventTypeID"], is_action=is_action))
+        text = name(event["AffectedSOPClassUID"], event["EventTypeID"], is_action=is_action)
+        return Cell(text, FAILED if event[FAILURE_REASONS] else "")
 
     return cell
 
@@ -159,6 +160,12 @@ def _status(event: Row, form: str) -> Cell:
     return Cell(form.format(word=_WORDS[category], code=f"0x{code:04X}", name=name), style)
 
 
+def _status_with_comment(event: Row) -> Cell:
+    text, style = _status(event, "{word}: {code} {name}")
+    comment = event["ErrorComment"]
+    return Cell(f"{text}: {printable(comment)}" if comment else text, style)
+
+
 def _status_form(form: str) -> Form:
     return Form("Status", lambda event: _status(event, form))
 
@@ -199,6 +206,7 @@ _INSTANCE = Column("instance", (Form("SOP instance", _instance),))
 _STATUS = Column(
     "status",
     (
+        Form("Status", _status_with_comment),
         _status_form("{word}: {code} {name}"),
         _status_form("{word}: {name}"),
         _status_form("{word} {code}"),
@@ -230,8 +238,8 @@ CAPTURED = (
 
 CAPTURED_STEPS = (
     ("instance",), ("event",), ("class",), ("frame",), ("stream",), ("addresses",), ("content",),
-    ("status",), ("class", "event"), ("content",), ("latency",), ("status",), (GAP,), ("time",),
-    ("content",), ("event",), ("ends",),
+    ("status",), ("status",), ("class", "event"), ("content",), ("latency",), ("status",), (GAP,),
+    ("time",), ("content",), ("event",), ("ends",),
 )  # fmt: skip
 """The steps that reduce the columns of events in a capture."""
 
@@ -247,8 +255,8 @@ DECODED = (
 """The columns of messages in a stream."""
 
 DECODED_STEPS = (
-    ("instance",), ("event",), ("class",), ("id",), ("content",), ("status",), ("class", "event"),
-    ("content",), ("status",), (GAP,), ("content",),
+    ("instance",), ("event",), ("class",), ("id",), ("content",), ("status",), ("status",),
+    ("class", "event"), ("content",), ("status",), (GAP,), ("content",),
 )  # fmt: skip
 """The steps that reduce the columns of messages in a stream."""
 
@@ -291,7 +299,7 @@ class EventLines:
                 self._console.print(line)
 
 
-_NEEDLESS = ("EventInformation", "EventReply", "ErrorComment")
+_NEEDLESS = ("EventInformation", "EventReply")
 
 
 def _with_numbers(events: Any) -> Any:
