@@ -192,6 +192,14 @@ def test_head_limits_lines_and_not_the_summary():
     assert printed[-2].startswith("24 events, 0 without a response; 24 actions")
 
 
+def test_head_of_the_summary():
+    groups = ("PACS → MR-2", "WORKLIST → RIS")
+    few = decode(LOST, "--summary", "--head", 1).lines
+    assert [any(line.startswith(name) for line in few) for name in groups] == [True, False]
+    lines = decode(LOST, "--head", 1).lines
+    assert all(any(line.startswith(name) for line in lines) for name in groups)
+
+
 def test_names_of_peers_and_texts_are_escaped(tmp_path):
     path = tmp_path / "in.pcap"
     event = {

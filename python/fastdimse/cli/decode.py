@@ -88,8 +88,8 @@ def decode(
         typer.Option(
             metavar="N",
             callback=in_range(0),
-            help="Print at most this many events, and rows of each table of the summary. 0: no "
-            f"limit. Default: {_HEAD} events; no limit for standard input.",
+            help="Print at most this many events; with --summary, rows of each table. 0: no limit. "
+            f"Default: {_HEAD} events, no limit for standard input; 20 rows.",
         ),
     ] = None,
     names: Annotated[
@@ -242,7 +242,10 @@ def decode(
     if out is None and not only_summary:
         printer.end()
     if only_summary or out is None:
-        summary.print(sys.stderr if out == PIPE else sys.stdout, short=not only_summary, limit=head)
+        # After lines, --head is the number of these.
+        limit = head if only_summary or head == 0 else None
+        to = sys.stderr if out == PIPE else sys.stdout
+        summary.print(to, short=not only_summary, limit=limit)
     else:
         note(summary.counts())
         if rejects is None:
