@@ -1,7 +1,6 @@
 """``fastdimse bench``: speed of bulk encoding and decoding, compared with pynetdicom."""
 
 import importlib.util
-import json
 import platform
 import struct
 import sys
@@ -19,7 +18,7 @@ from fastdimse import __version__, decode_events, encode_events
 
 from .errors import InputError
 from .options import flag, in_range
-from .terminal import note, print_table
+from .terminal import note, print_json, print_table
 
 # Storage Commitment Push Model, and its well-known instance (PS3.4 J.3.5).
 _SOP_CLASS_UID = "1.2.840.10008.1.20.1"
@@ -88,7 +87,7 @@ def bench(
             best[step] = min(best[step], time.perf_counter() - start)
     figures = [Figure(*step, _version(step[1]), steps[step][0], best[step]) for step in steps]
     if as_json:
-        print(json.dumps(_report(figures, repeat)))
+        print_json(_report(figures, repeat))
     else:
         print_table(_table(figures), sys.stdout)
 

@@ -1,6 +1,5 @@
 """``fastdimse commit``: request the storage commitment of DICOM files, and show the results."""
 
-import json
 import sys
 from collections import Counter
 from datetime import UTC, datetime
@@ -34,7 +33,7 @@ from .options import (
     flag,
     in_range,
 )
-from .terminal import note, plural, print_line, print_table, printable
+from .terminal import note, plural, print_json, print_line, print_table, printable
 
 _ORDER = ["failed", "late", "open", "committed"]
 # Files that cannot be read to list, before only their number is printed.
@@ -167,8 +166,8 @@ def _print_json(results: dict[str, list[Any]]) -> None:
         for name in ("Requested", "Reported"):
             if row[name] is not None:
                 row[name] = datetime.fromtimestamp(row[name] / 1e9, UTC).isoformat()
-        json.dump(row, sys.stdout)
-        print()
+        row["File"] = str(row["File"])
+        print_json(row)
 
 
 def _rows(results: dict[str, list[Any]]) -> list[dict[str, Any]]:

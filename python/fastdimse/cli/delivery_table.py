@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.table import Table
 
@@ -48,6 +49,29 @@ def print_summary(all_progress: Sequence[Progress], seconds: float) -> None:
             table.add_row(name, outcome, f"{events:,}", *figures)
             first = ("", "", "", "")
     print_table(table, sys.stdout)
+
+
+def summary(all_progress: Sequence[Progress], seconds: float) -> dict[str, Any]:
+    """Return the outcomes of each peer as values of JSON; durations are in seconds."""
+    return {
+        "seconds": seconds,
+        "peers": [
+            {
+                **{"peer": one.peer.name, "state": one.state, "reason": one.failure or None},
+                **{"completed": one.answered, "due": one.due},
+                **{"median": one.median, "percentile_99": one.percentile_99},
+                "statuses": [
+                    {"status": status, "name": describe_status(status), "events": events}
+                    for status, events in sorted(one.statuses.items())
+                ],
+                "failures": [
+                    {"code": code, "events": events}
+                    for code, events in sorted(one.failures.items())
+                ],
+            }
+            for one in all_progress
+        ],
+    }
 
 
 def _outcomes(progress: Progress) -> Iterator[tuple[str, int]]:

@@ -24,9 +24,10 @@ from .options import (
     Username,
     UseTLS,
     client_tls,
+    flag,
     in_range,
 )
-from .terminal import error_line, print_line
+from .terminal import error_line, print_json, print_line
 
 
 def echo(
@@ -48,6 +49,7 @@ def echo(
         float,
         typer.Option(metavar="SECONDS", callback=in_range(0), help="Time between two requests."),
     ] = 1.0,
+    as_json: Annotated[bool, flag("--json", "Print a JSON object for each request.")] = False,
     timeout: Annotated[
         float,
         typer.Option(
@@ -95,12 +97,22 @@ def echo(
     for number in range(count):
         if number:
             time.sleep(interval)
+        latency = problem = None
         try:
             latency = peer.echo()
         except AssociationError as error:
             missing += 1
+            problem = str(error)
             error_line(f"{called_ae}@{host}:{port}: {error}")
-        else:
+        if as_json:
+            print_json(
+                {
+                    **{"host": host, "port": port},
+                    **{"called_ae": called_ae, "calling_ae": calling_ae},
+                    **{"request": number + 1, "latency": latency, "error": problem},
+                }
+            )
+        elif latency is not None:
             print_line(f"{called_ae}@{host}:{port}: response in {milliseconds(latency)}")
     if missing:
         raise typer.Exit(ExitCode.INCOMPLETE)

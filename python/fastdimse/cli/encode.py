@@ -23,13 +23,14 @@ from .options import (
     Rejects,
     RowsIn,
     StructuredSyntax,
+    flag,
 )
 from .rejections import RejectionLog, open_rejections
 from .row_files.columns import CAPTURE_COLUMNS, EVENT_COLUMNS
 from .row_files.formats import capture_format, reject_compression, reject_row_suffix
 from .row_files.rows import ArrowRows, MappedRows, invalid_rows
 from .row_files.several import open_all_rows
-from .terminal import note, plural, progress
+from .terminal import note, plural, print_json, progress
 
 
 def _capture_option(metavar: str, help: str) -> Any:
@@ -72,6 +73,9 @@ def encode(
     rejects: Rejects = None,
     lenient_uids: LenientUIDs = False,
     ignore_columns: IgnoreColumns = False,
+    as_json: Annotated[
+        bool, flag("--json", "Print the summary as a JSON object on standard output.")
+    ] = False,
     calling_ae: Annotated[str, _capture_option("AE", "AE title of the sender")] = "EVENT-SCP",
     called_ae: Annotated[str, _capture_option("AE", "AE title of the receiver")] = "EVENT-SCU",
     source: Annotated[str, _capture_option("IP", "IP address of the sender")] = "192.0.2.1",
@@ -93,6 +97,8 @@ def encode(
 
     Example: fastdimse encode events.parquet -o events.bin --rejects bad.csv
     """
+    if as_json and out == PIPE:
+        raise InputError("--json cannot be used with -o -: both write to standard output")
     if out != PIPE:
         reject_row_suffix(out)
         reject_compression(out)
@@ -131,22 +137,25 @@ def encode(
             )
     if rejects is None:
         rejected.show()
-    note(f"{done} encoded; {plural(rejected.count, 'row')} rejected")
+    if as_json:
+        print_json({**done, "rejected": rejected.count})
+    counts = ", ".join(plural(count, things.removesuffix("s")) for things, count in done.items())
+    note(f"{counts} encoded; {plural(rejected.count, 'row')} rejected")
     if rejected.count:
         raise typer.Exit(ExitCode.INCOMPLETE)
 
 
 def _write_stream(
     events: ArrowRows | MappedRows, sink: BinaryIO, rejected: RejectionLog, **options: Any
-) -> str:
-    """Encode in bounded memory, and return a summary."""
+) -> dict[str, int]:
+    """Encode in bounded memory, and return counts."""
     messages = written = 0
     for encoded in _batches(events, **options):
         sink.write(encoded)
         messages += len(encoded)
         written += encoded.nbytes
         rejected.add(encoded.rejected)
-    return f"{plural(messages, 'message')}, {plural(written, 'byte')}"
+    return {"messages": messages, "bytes": written}
 
 
 def _batches(events: ArrowRows | MappedRows, **options: Any) -> Iterator[EncodedEvents]:
@@ -156,10 +165,10 @@ def _batches(events: ArrowRows | MappedRows, **options: Any) -> Iterator[Encoded
 
 def _write_capture(
     events: ArrowRows | MappedRows, sink: BinaryIO, rejected: RejectionLog, **options: Any
-) -> str:
+) -> dict[str, int]:
     with invalid_rows(events):
         capture = encode_capture(events, on_invalid="skip", **options)
     sink.write(capture)
     rejected.add(capture.rejected)
-    packets = plural(capture.packets, "packet")
-    return f"{plural(events.read - len(capture.rejected), 'row')}, {packets}"
+    rows = events.read - len(capture.rejected)
+    return {"rows": rows, "packets": capture.packets}

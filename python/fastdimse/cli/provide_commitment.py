@@ -19,7 +19,7 @@ from .options import (
     server_tls,
 )
 from .signals import first_signal
-from .terminal import note, plural, print_line, printable
+from .terminal import note, plural, print_json, print_line, printable
 
 _SECONDS_PER_DAY = 86400.0
 # Seconds between two looks for a signal.
@@ -101,6 +101,9 @@ def provide_commitment(
             help="Delete reported requests from the database after this time.",
         ),
     ] = 30.0,
+    as_json: Annotated[
+        bool, flag("--json", "Print the summary as a JSON object on standard output.")
+    ] = False,
     ca: ClientCa = None,
     certificate: Certificate = None,
     key: Key = None,
@@ -145,6 +148,9 @@ def provide_commitment(
             while not is_signalled():
                 time.sleep(_POLL_INTERVAL)
             states = Counter(provider.transactions()["State"])
+    if as_json:
+        print_json({"transactions": states.total(), "states": dict(sorted(states.items()))})
+        return
     summary = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items()))
     print_line(f"{plural(states.total(), 'transaction')}{': ' if summary else ''}{summary}")
 

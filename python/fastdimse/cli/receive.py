@@ -36,7 +36,7 @@ from .row_files.formats import RowFormat
 from .row_files.read import first_line
 from .service.log_lines import LOG, NOTICE, LogFormat, LogLines
 from .service.systemd import Heartbeat, notify
-from .terminal import LiveTable, plural, print_line
+from .terminal import LiveTable, plural, print_json, print_line
 
 if TYPE_CHECKING:
     from .service.metrics import MetricsServer
@@ -198,6 +198,10 @@ def receive(
             rich_help_panel=OPERATION,
         ),
     ] = False,
+    as_json: Annotated[
+        bool,
+        flag("--json", "Print the summary as a JSON object on standard output.", OPERATION),
+    ] = False,
     log_format: Annotated[
         LogFormat,
         typer.Option(
@@ -285,7 +289,9 @@ def receive(
             text = f"listening on {host}:{listener.port}"
             fields = {"kind": "listening", "host": host, "port": listener.port}
             LOG.log(NOTICE, "%s", text, extra={"fields": fields})
-            run = _Run(listener, files, handler, signals, log_format, give_up_after)
+            run = _Run(
+                listener, files, handler, signals, log_format, give_up_after, as_json=as_json
+            )
             run.run(stop_after, out, show=not quiet)
             if files.failure is not None:
                 raise files.failure
@@ -397,6 +403,8 @@ class _Run:
         signals: _Signals,
         log_format: LogFormat,
         give_up_after: float,
+        *,
+        as_json: bool,
     ) -> None:
         self._listener = listener
         self._files = files
@@ -404,6 +412,7 @@ class _Run:
         self._signals = signals
         self._format = log_format
         self._give_up_after = give_up_after
+        self._as_json = as_json
         self._failures: Counter[str] = Counter()
         self._begin = time.monotonic()
         self._next_probe = 0.0
@@ -481,13 +490,15 @@ class _Run:
 
     def _summarize(self, out: Path) -> None:
         files, seconds = self._files, time.monotonic() - self._begin
+        fields = {
+            **{"events": files.events, "files": files.files, "seconds": seconds},
+            **{"failures": dict(self._failures), "unwritten": dict(self._handler.refused)},
+        }
         if self._format is LogFormat.JSON:
-            fields = {
-                **{"kind": "summary", "events": files.events, "files": files.files},
-                **{"seconds": seconds, "failures": dict(self._failures)},
-                "unwritten": dict(self._handler.refused),
-            }
-            LOG.log(NOTICE, "end of the run", extra={"fields": fields})
+            LOG.log(NOTICE, "end of the run", extra={"fields": {"kind": "summary"} | fields})
+        if self._as_json:
+            print_json(fields)
+        if self._as_json or self._format is LogFormat.JSON:
             return
         in_files = f"{plural(files.events, 'event')} in {plural(files.files, 'file')} of {out}"
         print_line(f"{in_files}, {seconds:,.1f} s")

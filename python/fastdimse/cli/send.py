@@ -17,7 +17,7 @@ from fastdimse._delivery import RETRY_STATUSES
 
 from .atomic_output import atomic_output
 from .delivery_plot import draw, picture_format
-from .delivery_table import delivery_table, print_summary
+from .delivery_table import delivery_table, print_summary, summary
 from .errors import InputError, invalid_options
 from .exit_codes import ExitCode
 from .options import (
@@ -41,13 +41,14 @@ from .options import (
     Username,
     UseTLS,
     client_tls,
+    flag,
     in_range,
 )
 from .row_files.formats import RowFormat
 from .row_files.formats import row_format as format_of
 from .row_files.write import RowWriter
 from .send_input import EventsToSend, Part, open_events
-from .terminal import LiveTable, note, plural
+from .terminal import LiveTable, note, plural, print_json
 
 _OUTCOME_COLUMNS = pa.schema(
     [
@@ -159,6 +160,9 @@ def send(
             rich_help_panel=RESULTS,
         ),
     ] = None,
+    as_json: Annotated[
+        bool, flag("--json", "Print the outcomes as a JSON object instead of a table.", RESULTS)
+    ] = False,
     tls: UseTLS = False,
     ca: Ca = None,
     certificate: Certificate = None,
@@ -231,8 +235,11 @@ def send(
             )
             was_interrupted = _deliver(delivery, putter, to_send)
         finally:
-            if any(one.due or one.answered or one.failures for one in delivery.progress()):
-                print_summary(delivery.progress(), time.monotonic() - begin)
+            progress, seconds = delivery.progress(), time.monotonic() - begin
+            if as_json:
+                print_json(summary(progress, seconds))
+            elif any(one.due or one.answered or one.failures for one in progress):
+                print_summary(progress, seconds)
     for line in to_send.omitted:
         note(f"not sent: {line}")
     if outcomes is not None and outcomes_format is not None:

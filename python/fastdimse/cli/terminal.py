@@ -1,5 +1,6 @@
 """Output on the terminal: lines, tables, notes, errors and progress."""
 
+import json
 import os
 import sys
 import time
@@ -149,6 +150,23 @@ def print_line(text: str | Text) -> None:
         console(sys.stdout).print(text, soft_wrap=True)
     else:
         print(plain(printable(text), sys.stdout))
+
+
+def print_json(value: Any, default: Callable[[Any], Any] | None = None) -> None:
+    """Print a line of JSON on standard output, in UTF-8 whatever the locale.
+
+    Parameters
+    ----------
+    value : Any
+        The value.
+    default : Callable[[Any], Any], optional
+        Returns a value of JSON for any other value.
+    """
+    text = json.dumps(value, ensure_ascii=False, default=default, separators=(",", ":"))
+    sys.stdout.flush()
+    # A lone surrogate, of the name of a file, becomes the escape that JSON has for it.
+    sys.stdout.buffer.write(f"{text}\n".encode(errors="backslashreplace"))
+    sys.stdout.buffer.flush()
 
 
 def error_line(text: str) -> None:

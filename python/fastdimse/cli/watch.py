@@ -1,8 +1,8 @@
 """``fastdimse watch``: subscribe to UPS events, and print them as they arrive."""
 
 import base64
-import json
 import queue
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -34,7 +34,7 @@ from .options import (
     server_tls,
 )
 from .signals import first_signal
-from .terminal import error_line, note, printable
+from .terminal import error_line, note, print_json, print_line
 
 _SUCCESS = 0x0000
 # PS3.7 10.1.1.1.8.
@@ -169,13 +169,13 @@ def watch(
             )
         with listener:
             note(f"{calling_ae} listens on {listen_host}:{listener.port}")
-            show = _json_line if as_json else _text_line
+            show = _print_json if as_json else _print_text
             subscription = _Subscription(peer, steps or [None], keys, deletion_lock)
             try:
                 is_complete = subscription.begin()
                 if is_complete:
                     for event in _events(received, stop_after, is_signalled):
-                        print(show(event), flush=True)
+                        show(event)
                         if _has_lost_subscriptions(event.information):
                             note("the SCP has lost its subscriptions: subscribing again")
                             subscription.begin()
@@ -184,7 +184,7 @@ def watch(
                 _wait_for_release(listener)
             if is_complete and stop_after is None:
                 for event in _events(received, received.qsize(), lambda: False):
-                    print(show(event), flush=True)
+                    show(event)
     if not (is_complete and is_ended):
         raise typer.Exit(ExitCode.INCOMPLETE)
 
@@ -343,8 +343,8 @@ def _wait_for_release(listener: Listener) -> None:
         time.sleep(0.01)
 
 
-def _json_line(event: _Event) -> str:
-    return json.dumps(
+def _print_json(event: _Event) -> None:
+    print_json(
         {
             "Time": event.time.isoformat(),
             "CallingAETitle": event.sender,
@@ -353,7 +353,6 @@ def _json_line(event: _Event) -> str:
             "EventTypeName": event.name,
             "EventInformation": event.information,
         },
-        ensure_ascii=False,
         default=_encoded,
     )
 
@@ -363,10 +362,11 @@ def _encoded(value: Any) -> Any:
     return {"InlineBinary": base64.b64encode(value).decode()}
 
 
-def _text_line(event: _Event) -> str:
+def _print_text(event: _Event) -> None:
     time = event.time.strftime("%Y-%m-%d %H:%M:%S")
     details = ", ".join(filter(None, _details(event.information)))
-    return printable("  ".join((time, event.sender, event.uid, event.name, details)).rstrip())
+    print_line("  ".join((time, event.sender, event.uid, event.name, details)).rstrip())
+    sys.stdout.flush()
 
 
 def _details(information: dict[str, Any]) -> Iterator[str]:
