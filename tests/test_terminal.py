@@ -2,9 +2,13 @@
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from rich.console import Group
@@ -158,6 +162,130 @@ def test_configured_streams_accept_every_character(monkeypatch):
     configure_output()
     print("→ … 中 \udcff")
     assert content(file) == "-> … \\u4e2d \\udcff\n"
+
+
+# -------------------------------------------------------------------- terminal
+
+WIDTHS = (40, 80, 200)
+LOCALES = ("C", "C.UTF-8", "en_US.ISO-8859-1")
+SECONDS = 180.0
+"""Seconds that a slow machine may need for all commands."""
+
+Screens = dict[tuple[str, int], list[list[str]]]
+"""The lines of each command, by locale and width. Lines that the terminal wrapped are joined."""
+
+
+def latin1(folder: Path) -> dict[str, str]:
+    """Return the environment of a Latin-1 locale, which is compiled for this."""
+    compiled = folder / "en_US.ISO-8859-1"
+    words = ["localedef", "-i", "en_US", "-f", "ISO-8859-1", str(compiled)]
+    try:
+        subprocess.run(words, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        if os.environ.get("CI"):
+            raise
+        return {"PYTHONIOENCODING": "latin-1"}
+    return {"LOCPATH": str(folder), "LC_ALL": "en_US.ISO-8859-1"}
+
+
+@pytest.fixture(scope="module")
+def screens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screens]:
+    """The screens after some commands, in terminals of tmux."""
+    if shutil.which("tmux") is None:
+        missing = "no tmux: ./dev peers installs it"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    folder = tmp_path_factory.mktemp("terminal")
+    (folder / "wrong.ndjson").write_text(ROW.replace("1.2.3", "wrong → é") + "\n")
+    commands = (
+        "--help",
+        "send --help",
+        f"decode {CAPTURE} --head 5",
+        "decode nowhere.bin",
+        "validate wrong.ndjson",
+    )
+    script = folder / "commands.sh"
+    program = f"{sys.executable} -m fastdimse"
+    lines = [f"{program} {one}; echo ==== $?" for one in commands]
+    script.write_text("\n".join([*lines, "echo ==== end", "exec sleep 600", ""]))
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONUTF8", "PYTHONIOENCODING", "COLUMNS", "TMUX", "NO_COLOR")
+        and name[:3] != "LC_"
+    } | {"LC_ALL": "C.UTF-8"}
+    (folder / "tmux.conf").write_text("set -g history-limit 10000\n")
+    tmux = ["tmux", "-u", "-L", f"fastdimse-{os.getpid()}", "-f", str(folder / "tmux.conf")]
+
+    def call(*words: str) -> str:
+        done = subprocess.run(
+            [*tmux, *words], capture_output=True, check=True, env=environment, cwd=folder
+        )
+        return done.stdout.decode()
+
+    sessions = {}
+    try:
+        for number, locale in enumerate(LOCALES):
+            variables = {"LC_ALL": locale} if "ISO" not in locale else latin1(folder)
+            setting = [f"{name}={value}" for name, value in variables.items()]
+            for columns in WIDTHS:
+                name = f"{number}-{columns}"
+                sessions[locale, columns] = name
+                size = ["-x", str(columns), "-y", "50"]
+                command = ["env", "-u", "LC_ALL", *setting, "sh", str(script)]
+                call("new-session", "-d", "-s", name, *size, *command)
+        shown = {}
+        end = time.monotonic() + SECONDS
+        for key, name in sessions.items():
+            text = ""
+            while not text.rstrip().endswith("==== end"):
+                assert time.monotonic() < end, text
+                time.sleep(0.2)
+                text = call("capture-pane", "-p", "-J", "-S", "-", "-t", f"{name}:")
+            # Each part is the output of a command, and its exit code.
+            parts = re.split(r"==== (\d+)\n", text)
+            assert parts[1::2] == ["0", "0", "0", "2", "1"], text
+            shown[key] = [[line.rstrip() for line in part.splitlines()] for part in parts[:-1:2]]
+        yield shown
+    finally:
+        subprocess.run([*tmux, "kill-server"], check=False, env=environment)
+
+
+def cells(lines: list[str]) -> list[str]:
+    """Return the text of each column of a table, without spaces."""
+    rows = [re.split("[│┃]", line)[1:-1] for line in lines if line[:1] in ("│", "┃")]
+    return ["".join("".join(column).split()) for column in zip(*rows, strict=True)]
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+@pytest.mark.parametrize("locale", LOCALES)
+def test_screens(screens, locale, columns):
+    overview, helped, decoded, failed, rejected = screens[locale, columns]
+    shown = [line for part in screens[locale, columns] for line in part]
+    # No sequence of a terminal, no byte that is not in its encoding, no traceback.
+    text = "\n".join(shown)
+    assert all(c.isprintable() or c == "\n" for c in text), text
+    assert "\ufffd" not in text
+    assert "[0m" not in text
+    assert "Traceback" not in text
+    assert text.isascii() or locale == "C.UTF-8"
+    # No line is longer than the terminal.
+    for part in (overview, helped, decoded, rejected):
+        assert max(map(len, part)) <= columns, part
+    # No text is truncated.
+    for name in ("provide-commitment", "validate", "--version", "--show-completion"):
+        assert name in " ".join(overview)
+    for name in ("--no-hostname-check", "--response-timeout", "FASTDIMSE_PASSCODE"):
+        assert name in " ".join(helped)
+    assert "24 events" in " ".join(decoded)
+    arrow = "→" if locale == "C.UTF-8" else "->"
+    assert any(f" {arrow} " in line for line in decoded)
+    assert failed == ["fastdimse: error: [Errno 2] No such file or directory: 'nowhere.bin'"]
+    assert rejected[-1] == "1 row, 1 rejected"
+    if locale == "C.UTF-8":
+        assert cells(rejected) == cells(screens[locale, 200][-1])
+        assert len(cells(rejected)) == 4
 
 
 # ------------------------------------------------------------------ completion
