@@ -12,7 +12,7 @@ import pytest
 
 import pcap
 import wireshark
-from fastdimse import CapturedEvents, DecodeError, decode_capture
+from fastdimse import CapturedEvents, DecodeError, decode_capture, decode_capture_batches
 from test_captures import PACKETS, REAL, read
 
 Encapsulate = Callable[[bytes], bytes]
@@ -447,3 +447,15 @@ def test_packets_of_text2pcap(tmp_path):
 def test_the_example_is_plain_ethernet():
     assert {packet.data[12:14] for packet in PACKETS} == {b"\x08\x00"}
     assert Path(REAL).stat().st_size == len(pcap.write(PACKETS))
+
+
+def test_compressed_captures_that_would_fill_the_memory():
+    """A few bytes can decompress to any number of them."""
+    header = REAL.read_bytes()[:24]
+    file = gzip.compress(header + bytes(260 << 20), 1)
+    with pytest.raises(DecodeError, match="decode_capture_batches") as caught:
+        decode_capture(file)
+    assert caught.value.code == "compression-limit"
+    # Empty packets, of which nothing is kept.
+    *_, last = decode_capture_batches(file)
+    assert last.packets > 0

@@ -41,6 +41,12 @@ pub enum FaultKind {
         /// The length of the file.
         bytes: u64,
     },
+    /// Compressed data that is too long to be decompressed as a whole.
+    #[error(
+        "the file decompresses to more than {0} bytes, too many to be read at once: \
+         decode_capture_batches and fastdimse decode read it in parts"
+    )]
+    CompressionLimit(usize),
     /// Other bytes after compressed data.
     #[error("the file is not {compression} data from byte {at} on: the rest of it is skipped")]
     TrailingBytes {
@@ -182,6 +188,7 @@ impl FaultKind {
             Self::FileEnds(_) => "file-ends",
             Self::CompressionDamaged { .. } => "compression-damaged",
             Self::CompressionEnds { .. } => "compression-ends",
+            Self::CompressionLimit(_) => "compression-limit",
             Self::TrailingBytes { .. } => "trailing-bytes",
             Self::NoPacket { .. } => "no-packet",
             Self::LinkType { .. } => "link-type",

@@ -51,13 +51,17 @@ pub struct Capture {
 ///
 /// If the file is neither. All other problems are listed in [`Capture::faults`].
 pub fn read(mut file: &[u8]) -> Result<Capture, FaultKind> {
-    let mut reader = CaptureReader::new(Limits::NONE);
-    loop {
-        if let Some(capture) = reader.push(&mut file, true)? {
-            return Ok(capture);
-        }
-    }
+    // A few bytes can decompress to any number of them.
+    let decompressed = file.len().saturating_mul(EXPANSION).max(DECOMPRESSED);
+    let mut reader = CaptureReader::new(Limits { decompressed, ..Limits::NONE });
+    let found = reader.push(&mut file, true)?;
+    found.filter(|_| !reader.has_more()).ok_or(FaultKind::CompressionLimit(decompressed))
 }
+
+/// How many times its own size a compressed file can have.
+const EXPANSION: usize = 64;
+/// The size that every compressed file can have: 256 MiB.
+const DECOMPRESSED: usize = 1 << 28;
 
 /// Reads a capture chunk by chunk, in memory that does not depend on its size.
 pub struct CaptureReader {

@@ -253,19 +253,6 @@ impl Decompressor {
     }
 }
 
-/// Decompresses a file. An error comes with everything before it.
-pub fn decompress(compression: Compression, mut file: &[u8]) -> (Vec<u8>, Result<(), FaultKind>) {
-    let mut decompressor = Decompressor::new(compression);
-    let mut bytes = Vec::new();
-    loop {
-        match decompressor.push(&mut file, &mut bytes) {
-            Ok(true) => {}
-            Ok(false) => return (bytes, decompressor.finish()),
-            Err(fault) => return (bytes, Err(fault)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
