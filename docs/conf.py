@@ -56,6 +56,12 @@ toc_object_entries_show_parents = "hide"
 # standard library and of other packages are shown without a link.
 nitpick_ignore_regex = [(r"py:.*", r"(?!fastdimse).*")]
 
+# Section 1 is for commands.
+man_pages = [
+    ("reference/command_line", "fastdimse", "encode, decode, send and receive DICOM events", [], 1)
+]
+man_show_urls = False
+
 html_theme = "pydata_sphinx_theme"
 html_title = f"fastdimse {release}"
 html_sidebars = {"index": [], "get_started": []}

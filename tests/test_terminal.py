@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastdimse.cli.output_encoding import configure_output
-from fastdimse.cli.terminal import console, print_table, width
+from fastdimse.cli.terminal import LiveTable, console, print_table, progress, width
 from test_command_line import CAPTURE, ROW
 
 FASTDIMSE = [sys.executable, "-m", "fastdimse"]
@@ -133,6 +133,42 @@ def test_styles_of_replaced_characters(monkeypatch):
     console(file).print(Text.assemble(("x →", "bold"), " ", ("y", "red")))
     assert "\x1b[1m->\x1b[0m" in content(file)
     assert "\x1b[31my\x1b[0m" in content(file)
+
+
+class _Terminal(io.TextIOWrapper):
+    """A file that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_progress(monkeypatch, term, encoding):
+    monkeypatch.setenv("TERM", term)
+    file = _Terminal(io.BytesIO(), encoding, errors="strict", write_through=True)
+    monkeypatch.setattr(sys, "stderr", file)
+    with progress("encoding [b] →", 10) as advanced:
+        advanced(5)
+    with LiveTable() as live:
+        live.show(1, lambda rate: table())
+    assert ("encoding [b] " in content(file)) == (term == "xterm")
+    assert (content(file) == "") == (term == "dumb")
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_coloured"),
+    [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
+)
+def test_colours_of_a_terminal(monkeypatch, variables, is_coloured):
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLORTERM", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ({"TERM": "xterm"} | variables).items():
+        monkeypatch.setenv(name, value)
+    file = _Terminal(io.BytesIO(), "utf-8", errors="strict", write_through=True)
+    print_table(Text("failed", "red"), file)
+    assert ("\x1b[31m" in content(file)) == is_coloured
+    assert ("\x1b" in content(file)) == is_coloured
 
 
 def test_width(monkeypatch):

@@ -49,6 +49,11 @@ def command(name: str, found: Any, parent: typer.Context) -> Iterator[str]:
             continue
         is_option = one.opts[0].startswith("-")
         yield from parameter(record, record[0] if is_option else one.metavar or one.name)
+    heading, *codes = found.epilog.splitlines()
+    yield from [heading, ""]
+    for code, text in (line.split(maxsplit=1) for line in codes):
+        yield f"- {code}: {text}"
+    yield ""
 
 
 class CommandReference(SphinxDirective):

@@ -225,8 +225,10 @@ def progress(
         transient=True,
         disable=not _is_live() or (on_stdout and _is_terminal(sys.stdout)),
     )
+    label = plain(printable(doing), sys.stderr)
+    # rich replaces `sys.stderr` in the block.
     with bar:
-        task = bar.add_task(plain(printable(doing), sys.stderr), total=total)
+        task = bar.add_task(label, total=total)
         yield lambda events: bar.advance(task, events)
 
 
@@ -235,8 +237,10 @@ class LiveTable:
 
     def __init__(self, *, show: bool = True) -> None:
         self._counts = [(time.monotonic(), 0)]
+        # rich replaces `sys.stderr` while the table is shown.
+        self._file = sys.stderr
         self._live = Live(
-            console=console(sys.stderr), transient=True, auto_refresh=False, redirect_stdout=False
+            console=console(self._file), transient=True, auto_refresh=False, redirect_stdout=False
         )
         self._is_shown = show and _is_live()
 
@@ -259,7 +263,7 @@ class LiveTable:
     def show(self, count: int, table: Callable[[float], Table]) -> None:
         """Update the table; `table` gets the rate at which `count` has grown."""
         if self._is_shown:
-            self._live.update(_encodable(table(self._rate(count)), sys.stderr), refresh=True)
+            self._live.update(_encodable(table(self._rate(count)), self._file), refresh=True)
 
     def _rate(self, count: int) -> float:
         now = time.monotonic()

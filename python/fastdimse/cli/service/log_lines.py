@@ -12,6 +12,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Any, Self
 
+from ..output_encoding import plain
 from ..terminal import printable
 
 LOG = logging.getLogger("fastdimse.receive")
@@ -139,7 +140,8 @@ def _write_to_stderr(text: str) -> None:
         descriptor = sys.stderr.fileno()
     except (OSError, ValueError, AttributeError):
         return
-    remaining = text.encode(errors="backslashreplace")
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    remaining = plain(text, sys.stderr).encode(encoding, "backslashreplace")
     while remaining:
         try:
             remaining = remaining[os.write(descriptor, remaining) :]
