@@ -1,6 +1,7 @@
 """``fastdimse commit`` and ``fastdimse provide-commitment``, as processes that ask each other."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -23,9 +24,12 @@ STATES = ["committed", "committed", "failed", "failed"]
 
 
 def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    """Run the program."""
+    """Run the program, with a width in which no table is wrapped."""
     command = [sys.executable, "-m", "fastdimse", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    environment = os.environ | {"COLUMNS": "1000"}
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, env=environment
+    )
 
 
 def write_files(folder: Path, count: int) -> list[tuple[str, str]]:
