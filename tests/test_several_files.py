@@ -228,17 +228,23 @@ def test_rejections_of_one_file_are_without_its_name(tmp_path):
     assert set(json.loads(row)) == {"row", "field", "code", "reason", "file", "file_row"}
 
 
-def test_an_error_names_the_file_and_both_rows(tmp_path):
+def test_unreadable_rows_of_text_name_the_file_and_the_line(tmp_path):
     first = write(events(0, 3), tmp_path / "a.csv")
     bad = tmp_path / "b.csv"
-    bad.write_text(write(events(0, 2), bad).read_text().replace("MDAwMQ==", "***"))
-    error = error_of("encode", first, bad, "-o", tmp_path / "out.bin")
-    assert error.startswith(
-        f"{bad}: cannot be read as csv: row 1 (row 4 of the input), EventInformation: not base64"
-    )
-    assert not (tmp_path / "out.bin").exists()
-    with listener() as (port, _):
-        assert "row 1 (row 4 of the input)" in error_of("send", first, bad, HOST, port)
+    bad.write_text(write(events(3, 2), bad).read_text().replace("MDAwNA==", "***"))
+    done = run("validate", first, bad, "--json")
+    assert done.returncode == 1
+    [row] = [json.loads(line) for line in done.stdout.splitlines()]
+    place = (row["row"], row["file"], row["file_row"], row["line"])
+    assert place == (4, str(bad), 1, 3)
+    assert (row["field"], row["code"]) == ("EventInformation", "base64")
+    out = tmp_path / "out.bin"
+    assert run("encode", first, bad, "-o", out).returncode == 1
+    assert out.read_bytes() == stream(events(0, 4))
+    with listener() as (port, got):
+        done = run("send", first, bad, HOST, port)
+    assert (done.returncode, len(got)) == (1, 4)
+    assert f"{bad}: line 3, EventInformation: not base64" in done.stderr.decode()
 
 
 def test_a_wrong_value_of_a_mapping_names_the_file(tmp_path):
@@ -248,9 +254,10 @@ def test_a_wrong_value_of_a_mapping_names_the_file(tmp_path):
     row["EventInformation"] = {"TransactionUID": [["1.2"]]}
     bad = tmp_path / "b.ndjson"
     bad.write_text(json.dumps(row) + "\n")
-    error = error_of("validate", first, bad)
-    assert "row 2" in error
-    assert f"(row 0 of {bad})" in error
+    [found] = run("validate", first, bad, "--json").stdout.splitlines()
+    rejected = json.loads(found)
+    assert (rejected["row"], rejected["file"], rejected["line"]) == (2, str(bad), 1)
+    assert rejected["field"] == "EventInformation.TransactionUID[0]"
 
 
 # ------------------------------------------------------------------- columns

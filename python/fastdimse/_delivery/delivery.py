@@ -7,12 +7,21 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Literal, NoReturn, Self, SupportsIndex
 
 from fastdimse._core import Peer, encode_events
-from fastdimse._outbox import BY_COLUMN, Group, Outbox, OutboxError, Outcome, PutOptions, Stored
+from fastdimse._outbox import (
+    BY_COLUMN,
+    Group,
+    Outbox,
+    OutboxError,
+    Outcome,
+    PutOptions,
+    RejectedRow,
+    Stored,
+)
 
 from .options import Options
 from .outcome_feed import OutcomeBatches, OutcomeFeed, outcome_columns
@@ -30,6 +39,10 @@ _MAX_DUE_IN_MEMORY = 1 << 16
 
 # The failure code of an event that has no outcome yet.
 _DUE = "due"
+
+# Returns the rows of a range that could not be read, by their positions in it. The range is given
+# by its first row and its length.
+Unreadable = Callable[[int, int], Mapping[int, RejectedRow]]
 
 # Deliveries that are not closed.
 _OPEN: "weakref.WeakSet[Delivery]" = weakref.WeakSet()
@@ -420,17 +433,38 @@ class Delivery:
         [3, 1]
         >>> delivery.close(at_once=True)
         """
+        options = PutOptions(transfer_syntax, enforce_uid_conformance, source)
+        return self._put(events, peer, options, other_columns)
+
+    def _put(
+        self,
+        events: Any,
+        peer: Peer | str | Iterable[Peer | str] | None,
+        options: PutOptions,
+        other_columns: Literal["raise", "ignore"],
+        unreadable: Unreadable | None = None,
+    ) -> range:
+        """Add events, and return their numbers.
+
+        Parameters
+        ----------
+        events, peer, other_columns
+            As for `put`.
+        options : PutOptions
+            Options of the events.
+        unreadable : callable, optional
+            Returns the rows that could not be read. They are null, and rejected for this reason.
+        """
         self._check_open()
         self._raise_errors()
         # Check the transfer syntax here, not when the events are sent.
-        encode_events((), transfer_syntax=transfer_syntax)
+        encode_events((), transfer_syntax=options.transfer_syntax)
         everyone = None if peer is None else self._numbers_of(peer)
         with_recipients = EventsWithRecipients(events, self._numbers_of, other_columns)
         if with_recipients.has_column and everyone is not None:
             raise ValueError("peer must not be given for events with a column 'Peer'")
-        options = PutOptions(transfer_syntax, enforce_uid_conformance, source)
         first = end = None
-        for stored in self._store(with_recipients, everyone, options):
+        for stored in self._store(with_recipients, everyone, options, unreadable):
             first = stored.numbers.start if first is None else first
             end = stored.numbers.stop
             if self._is_in_memory:
@@ -466,6 +500,7 @@ class Delivery:
         with_recipients: EventsWithRecipients[int],
         everyone: tuple[int, ...] | None,
         options: PutOptions,
+        unreadable: Unreadable | None,
     ) -> Iterator[Stored]:
         skip: int | None = None
         for batch, recipients in with_recipients:
@@ -485,10 +520,11 @@ class Delivery:
                 groups = [Group(everyone or (), range(skip, len(batch)))]
             else:
                 groups = [Group(these, rows) for these, rows in groups_of(recipients, skip)]
+            rejected = {} if unreadable is None else unreadable(batch.first_row, len(batch))
             skip = 0
             try:
                 with self._storing:
-                    stored = self._outbox.store(batch, groups, options, counted)
+                    stored = self._outbox.store(batch, groups, options, counted, rejected)
                     self._add_due(stored)
             except OutboxError:
                 # A closed outbox raises.

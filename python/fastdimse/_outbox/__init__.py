@@ -2,7 +2,7 @@
 
 from .errors import OutboxError
 from .outbox import Outbox
-from .rows import DueBatch, Group, Outcome, PeerOutcome, PutOptions, Stored
+from .rows import DueBatch, Group, Outcome, PeerOutcome, PutOptions, RejectedRow, Stored
 from .schema import BY_COLUMN
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Outcome",
     "PeerOutcome",
     "PutOptions",
+    "RejectedRow",
     "Stored",
 ]
 

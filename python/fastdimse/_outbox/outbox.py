@@ -5,7 +5,8 @@ import sqlite3
 import struct
 import zlib
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from fastdimse._core import EventBatch
@@ -14,7 +15,7 @@ from fastdimse._sqlite import checksum
 from .database import Database
 from .errors import OutboxError
 from .locked_file import LockedFile
-from .rows import DueBatch, Group, Outcome, PeerOutcome, PutOptions, Stored
+from .rows import DueBatch, Group, Outcome, PeerOutcome, PutOptions, RejectedRow, Stored
 from .schema import BATCH_COLUMNS, BY_COLUMN, DUE_COLUMNS
 
 # Number of batches that are kept after they were read: peers often receive the same events.
@@ -126,6 +127,7 @@ class Outbox:
         groups: Sequence[Group],
         options: PutOptions,
         source_peers: Sequence[int],
+        unreadable: Mapping[int, RejectedRow] = MappingProxyType({}),
     ) -> Stored:
         """Store events, which are on disk when this method returns.
 
@@ -139,6 +141,8 @@ class Outbox:
             Options of the events.
         source_peers : sequence of int
             Numbers of the peers for which the events of the source are counted.
+        unreadable : mapping of int to RejectedRow, optional
+            Rows of the batch that could not be read, by their positions.
 
         Raises
         ------
@@ -147,7 +151,10 @@ class Outbox:
         """
         skipped = min(group.rows[0] for group in groups)
         streams = [_to_ipc(batch, group.rows) for group in groups]
-        rejected = {one.row - batch.first_row: one for one in batch.rejected if one.row is not None}
+        rejected: dict[int, RejectedRow] = {
+            one.row - batch.first_row: one for one in batch.rejected if one.row is not None
+        }
+        rejected.update(unreadable)
         due: Counter[int] = Counter()
         codes: dict[int, list[str]] = {}
         count = len(batch) - skipped
@@ -374,9 +381,10 @@ def _numbers(first: int, count: int, offsets: bytes | None) -> Sequence[int]:
     return [first + offset for (offset,) in struct.iter_unpack("<I", offsets)]
 
 
-def _rejected_outcome(event: int, rejection: Any) -> Outcome:
+def _rejected_outcome(event: int, rejection: RejectedRow) -> Outcome:
     """Return the outcome of a row whose values do not fit the columns."""
-    reason = f"{rejection.field}: {rejection.reason}"
+    field = "" if rejection.field is None else f"{rejection.field}: "
+    reason = f"{field}{rejection.reason}"
     return Outcome(event, None, None, None, None, rejection.code, reason)
 
 

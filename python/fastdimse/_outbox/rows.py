@@ -1,7 +1,7 @@
 """Batches and outcomes that an outbox stores and returns."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from fastdimse._core import EventBatch
 
@@ -37,6 +37,22 @@ class PutOptions(NamedTuple):
     transfer_syntax: str
     enforce_uid_conformance: bool = True
     source: str | None = None
+
+
+class RejectedRow(Protocol):
+    """A row that cannot be sent."""
+
+    @property
+    def field(self) -> str | None:
+        """The name of the field, if it is known."""
+
+    @property
+    def code(self) -> str:
+        """The code of the rejection."""
+
+    @property
+    def reason(self) -> str:
+        """The reason."""
 
 
 class DueBatch(NamedTuple):

@@ -14,6 +14,7 @@ from fastdimse import Fault, Faults, Rejection, Rejections
 from .atomic_output import atomic_output
 from .row_files.formats import row_format
 from .row_files.rows import Rows
+from .row_files.text_rows import RowRejection
 from .row_files.write import RowWriter
 from .terminal import note, plural, print_table, printable
 
@@ -38,6 +39,8 @@ _FAULT_COLUMNS = pa.schema(
         ("reason", pa.string()),
     ]
 )
+# The column of rejected rows of text.
+_LINE_COLUMNS = pa.schema([("line", pa.uint64())])
 # Columns of rejected rows of several files.
 _FILE_COLUMNS = pa.schema([("file", pa.string()), ("file_row", pa.uint64())])
 # Maximum number of rows of a table on standard error.
@@ -58,30 +61,37 @@ class RejectionLog:
     ----------
     count : int
         The number of rejections or faults.
-    first : list[Rejection] or list[Fault]
+    first : list[Rejection], list[RowRejection] or list[Fault]
         The first of them, as many as are shown.
     """
 
     def __init__(self, out: RowWriter | None = None, rows: Rows | None = None) -> None:
         self.count = 0
-        self.first: list[Rejection | Fault] = []
+        self.first: list[Rejection | RowRejection | Fault] = []
         self._out = out
         self._rows = rows
 
     def add(self, rejections: Rejections | Faults) -> None:
         """Add the rejections of a batch, or the faults in a capture."""
-        self.count += len(rejections)
-        room = min(_MAX_SHOWN - len(self.first), len(rejections))
-        self.first.extend(rejections[i] for i in range(room))
+        rows = self._rows
+        shown: Any = rejections
+        if rows is not None and rows.is_text and len(rejections):
+            shown = with_unreadable(rejections, rows)
+        self.count += len(shown)
+        room = min(_MAX_SHOWN - len(self.first), len(shown))
+        self.first.extend(shown[i] for i in range(room))
         if self._out is not None:
-            self._out.write(with_files(pa.table(rejections), self._rows))
+            self._out.write(rejections_as_rows(shown, rows))
+        if rows is not None and rows.is_text:
+            for one in shown:
+                rows.forget(one.row)
 
     def show(self, *, counted: str = "row") -> None:
         """Print the first rejections on standard error; `counted` names what their rows number."""
         if not self.first:
             return
         faults = [one for one in self.first if isinstance(one, Fault)]
-        rejections = [one for one in self.first if isinstance(one, Rejection)]
+        rejections = [one for one in self.first if not isinstance(one, Fault)]
         table = (
             fault_table(faults)
             if faults
@@ -104,6 +114,8 @@ def open_rejections(
     chosen = row_format(path, option="")
     with atomic_output(path) as sink:
         columns = _FAULT_COLUMNS if faults else _REJECTION_COLUMNS
+        if rows is not None and rows.is_text:
+            columns = pa.schema([*columns, *_LINE_COLUMNS])
         if rows is not None and rows.is_several:
             columns = pa.schema([*columns, *_FILE_COLUMNS])
         out = RowWriter(sink, path, chosen, columns)
@@ -111,8 +123,38 @@ def open_rejections(
         out.close()
 
 
-def with_files(table: Any, rows: Rows | None) -> Any:
-    """Return a table of rejections with the file and the row within it, if there are several."""
+def with_unreadable(rejections: Rejections | Faults, rows: Rows) -> list[RowRejection]:
+    """Return rejections with their lines, and with the reasons why rows could not be read.
+
+    The encoder rejects such rows because they are null.
+    """
+    found: list[RowRejection] = []
+    for one in pa.table(rejections).to_pylist():
+        row = one["row"]
+        unreadable = rows.unreadable(row)
+        if unreadable is None:
+            found.append(RowRejection(line=rows.line(row), **one))
+        # A check can have several reasons to reject a null row.
+        elif not found or found[-1].row != row:
+            found.append(unreadable)
+    return found
+
+
+def rejections_as_rows(rejections: Sequence[Any], rows: Rows | None) -> Any:
+    """Return a table of rejections, with the lines of rows of text and the files of several files.
+
+    Parameters
+    ----------
+    rejections : Rejections, Faults, or list of RowRejection
+        The rejections; for rows of text, those of `with_unreadable`.
+    rows : Rows or None
+        The rejected rows.
+    """
+    if isinstance(rejections, list):
+        columns = pa.schema([*_REJECTION_COLUMNS, *_LINE_COLUMNS])
+        table = pa.Table.from_pylist([one._asdict() for one in rejections], schema=columns)
+    else:
+        table = pa.table(rejections)
     if rows is None or not rows.is_several:
         return table
     places = [(None, None) if row is None else rows.locate(row) for row in table["row"].to_pylist()]
@@ -123,13 +165,16 @@ def with_files(table: Any, rows: Rows | None) -> Any:
 
 
 def rejection_table(
-    rejections: Sequence[Rejection], *, counted: str = "row", rows: Rows | None = None
+    rejections: Sequence[Rejection | RowRejection],
+    *,
+    counted: str = "row",
+    rows: Rows | None = None,
 ) -> Table:
-    """Return a table of rejections, with a column of offsets where one has an offset.
+    """Return a table of rejections, with columns of lines and offsets where one has them.
 
     Parameters
     ----------
-    rejections : Sequence[Rejection]
+    rejections : Sequence[Rejection or RowRejection]
         The rejections.
     counted : str, optional
         The heading of `Rejection.row`.
@@ -138,8 +183,10 @@ def rejection_table(
     """
     has_offsets = any(rejection.offset is not None for rejection in rejections)
     has_files = rows is not None and rows.is_several
+    has_lines = any(isinstance(one, RowRejection) for one in rejections)
     table = Table()
-    for heading in (counted, "byte") if has_offsets else (counted,):
+    headings = [counted, *(["line"] if has_lines else []), *(["byte"] if has_offsets else [])]
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     if has_files:
         table.add_column("file", overflow="fold")
@@ -148,6 +195,8 @@ def rejection_table(
         table.add_column(heading, overflow="fold")
     for rejection in rejections:
         cells = [_number(rejection.row)]
+        if has_lines:
+            cells.append(_number(getattr(rejection, "line", None)))
         if has_offsets:
             cells.append(_number(rejection.offset))
         if rows is not None and has_files:

@@ -3,10 +3,11 @@
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import typer
@@ -14,6 +15,7 @@ import typer
 from fastdimse import Delivery, Peer
 from fastdimse._core import describe_status, status_category
 from fastdimse._delivery import RETRY_STATUSES
+from fastdimse._outbox import PutOptions
 
 from .atomic_output import atomic_output
 from .delivery_plot import draw, picture_format
@@ -217,6 +219,7 @@ def send(
         transfer_syntax,
         ignore_columns=ignore_columns,
         identify=outbox is not None,
+        peers=_names_of(to),
     ) as (to_send, parts):
         with invalid_options():
             delivery = Delivery(
@@ -242,6 +245,10 @@ def send(
                 print_summary(progress, seconds)
     for line in to_send.omitted:
         note(f"not sent: {line}")
+    for line in to_send.unreadable.first:
+        note(f"not sent: {line}")
+    if (more := to_send.unreadable.count - len(to_send.unreadable.first)) > 0:
+        note(f"not sent: {plural(more, 'more row')}; --outcomes FILE writes all of them")
     if outcomes is not None and outcomes_format is not None:
         _write_outcomes(delivery, outcomes, outcomes_format)
     if picture is not None:
@@ -263,6 +270,15 @@ def _address(text: str) -> tuple[str, int, str]:
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise InputError(f"--peer must be HOST:PORT or HOST:PORT:AE, not '{text}'")
     return host, int(port), title or _DEFAULT_AE
+
+
+def _names_of(peers: list[Peer]) -> list[str]:
+    """Return the values of a column Peer: names of peers, and titles that one of them has."""
+    titles = Counter(peer.called_ae for peer in peers)
+    return [
+        *(peer.name for peer in peers),
+        *(title for title, count in titles.items() if count == 1),
+    ]
 
 
 def _parse_statuses(given: list[str] | None) -> list[int]:
@@ -290,7 +306,9 @@ class _Putter(threading.Thread):
         delivery: Delivery,
         parts: Iterator[Part],
         sources: list[str],
-        **options: Any,
+        *,
+        enforce_uid_conformance: bool,
+        other_columns: Literal["raise", "ignore"],
     ) -> None:
         # A daemon: it may block on a pipe that stays empty.
         super().__init__(daemon=True)
@@ -299,7 +317,8 @@ class _Putter(threading.Thread):
         self._delivery = delivery
         self._parts = parts
         self.sources = sources
-        self._options = options
+        self._enforce_uid_conformance = enforce_uid_conformance
+        self._other_columns = other_columns
 
     def run(self) -> None:
         """Put all events."""
@@ -308,11 +327,14 @@ class _Putter(threading.Thread):
                 if part.source is not None:
                     self.sources.append(part.source)
                 with part.invalid_events():
-                    put = self._delivery.put(
+                    put = self._delivery._put(
                         part.events,
-                        transfer_syntax=part.transfer_syntax,
-                        source=part.source,
-                        **self._options,
+                        None,
+                        PutOptions(
+                            part.transfer_syntax, self._enforce_uid_conformance, part.source
+                        ),
+                        self._other_columns,
+                        part.unreadable,
                     )
                 self.count += len(put)
         except BaseException as error:

@@ -23,6 +23,7 @@ from .row_files.read import open_rows
 from .row_files.row_file import RowFile
 from .row_files.rows import ArrowRows, MappedRows, invalid_rows
 from .row_files.several import RowFiles, find_and_report, repeatable
+from .row_files.text_rows import RowRejection
 from .terminal import plural
 
 # The fields of a request (PS3.7 10.1.1). Rows of a capture also have those of its response.
@@ -30,6 +31,31 @@ _REQUEST_COLUMNS = [
     *("MessageID", "AffectedSOPClassUID", "AffectedSOPInstanceUID", "EventTypeID"),
     "EventInformation",
 ]
+
+# Maximum number of unreadable rows that are printed.
+_MAX_SHOWN = 20
+
+
+class UnreadableRows:
+    """The rows of text that could not be read.
+
+    Attributes
+    ----------
+    count : int
+        Their number.
+    first : list of str
+        The lines and reasons of the first of them.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[str] = []
+
+    def add(self, reason: str) -> None:
+        """Add a row."""
+        self.count += 1
+        if len(self.first) < _MAX_SHOWN:
+            self.first.append(reason)
 
 
 class Part(NamedTuple):
@@ -47,6 +73,8 @@ class Part(NamedTuple):
         The file.
     rows : ArrowRows or MappedRows or None
         The rows, if it is a file of rows.
+    unreadable_rows : UnreadableRows
+        Counts the rows of text that could not be read.
     """
 
     events: Any
@@ -54,6 +82,20 @@ class Part(NamedTuple):
     source: str | None
     file: RowFile
     rows: ArrowRows | MappedRows | None
+    unreadable_rows: "UnreadableRows"
+
+    def unreadable(self, first_row: int, count: int) -> dict[int, RowRejection]:
+        """Return those rows of a range that could not be read, by their positions in the range."""
+        text = self.file.text
+        found: dict[int, RowRejection] = {}
+        for row in sorted(() if text is None else text.rejected_within(first_row, count)):
+            assert text is not None
+            one = text.rejected.pop(row)
+            reason = f"line {one.line}{'' if one.field is None else f', {one.field}'}: {one.reason}"
+            found[row - first_row] = one._replace(field=None, reason=reason)
+            several = self.file.first_row is not None
+            self.unreadable_rows.add(f"{self.file.name}: {reason}" if several else reason)
+        return found
 
     @contextmanager
     def invalid_events(self) -> Iterator[None]:
@@ -88,6 +130,8 @@ class EventsToSend:
         Whether rows may have columns that fastdimse does not know.
     identify : bool
         Whether parts have a source.
+    peers : Sequence of str, optional
+        The accepted values of a column of peers.
 
     Attributes
     ----------
@@ -95,6 +139,8 @@ class EventsToSend:
         The number of events for each peer, if it is known.
     omitted : list of str
         The content of the files read so far that is not sent, and the reasons.
+    unreadable : UnreadableRows
+        The rows of text that could not be read.
     """
 
     def __init__(
@@ -105,14 +151,17 @@ class EventsToSend:
         *,
         ignore_columns: bool,
         identify: bool,
+        peers: Sequence[str] = (),
     ) -> None:
         self._files = files
+        self._peers = peers
         self._given = given
         self._syntax = transfer_syntax or IMPLICIT_VR
         self._ignore_columns = ignore_columns
         self._identify = identify
         self.total: int | None = None
         self.omitted: list[str] = []
+        self.unreadable = UnreadableRows()
         if transfer_syntax is not None and any(map(self._is_capture, files)):
             raise InputError("--transfer-syntax cannot be used for a capture, which states its own")
 
@@ -137,7 +186,11 @@ class EventsToSend:
                 else:
                     rows = opened.enter_context(
                         open_rows(
-                            file, self._given, SENT_COLUMNS, ignore_others=self._ignore_columns
+                            file,
+                            self._given,
+                            SENT_COLUMNS,
+                            ignore_others=self._ignore_columns,
+                            peers=self._peers,
                         )
                     )
                     tables = [(rows, self._syntax)]
@@ -149,7 +202,13 @@ class EventsToSend:
         of_rows = [
             one for one in self._files if not (self._is_stream(one) or self._is_capture(one))
         ]
-        checked = RowFiles(of_rows, self._given, SENT_COLUMNS, ignore_others=self._ignore_columns)
+        checked = RowFiles(
+            of_rows,
+            self._given,
+            SENT_COLUMNS,
+            ignore_others=self._ignore_columns,
+            peers=self._peers,
+        )
         if len(of_rows) == len(self._files):
             self.total = checked.total
         yield self._all_parts(checked)
@@ -183,7 +242,7 @@ class EventsToSend:
                 identity += f", copy {copies[identity]}"
         for number, (events, syntax) in enumerate(tables):
             source = None if identity is None else f"{identity}, part {number}"
-            yield Part(events, syntax, source, file, rows)
+            yield Part(events, syntax, source, file, rows, self.unreadable)
 
     def _tables(self, file: RowFile) -> list[tuple[Any, str]]:
         """Return the requests of a stream or a capture, with their transfer syntaxes."""
@@ -209,6 +268,7 @@ def open_events(
     *,
     ignore_columns: bool = False,
     identify: bool = False,
+    peers: Sequence[str] = (),
 ) -> Iterator[tuple[EventsToSend, Iterator[Part]]]:
     """Open the events of files, of folders, or of standard input.
 
@@ -225,6 +285,8 @@ def open_events(
         Whether rows may have columns that fastdimse does not know.
     identify : bool, optional
         Whether parts have a source, by which an outbox recognizes them.
+    peers : Sequence of str, optional
+        The accepted values of a column of peers.
 
     Yields
     ------
@@ -244,7 +306,12 @@ def open_events(
                     row_format(path, given)
             files = [stack.enter_context(repeatable(path)) for path in found]
         to_send = EventsToSend(
-            files, given, transfer_syntax, ignore_columns=ignore_columns, identify=identify
+            files,
+            given,
+            transfer_syntax,
+            ignore_columns=ignore_columns,
+            identify=identify,
+            peers=peers,
         )
         yield to_send, stack.enter_context(to_send.open(is_several=several))
 

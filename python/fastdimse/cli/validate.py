@@ -1,9 +1,8 @@
 """``fastdimse validate``: rows that cannot be encoded, and the reasons."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
-import pyarrow as pa
 import typer
 
 from fastdimse import validate_events
@@ -20,7 +19,7 @@ from .options import (
     StructuredSyntax,
     flag,
 )
-from .rejections import rejection_table, with_files
+from .rejections import rejection_table, rejections_as_rows, with_unreadable
 from .row_files.formats import RowFormat
 from .row_files.rows import invalid_rows
 from .row_files.several import open_all_rows
@@ -60,15 +59,16 @@ def validate(
         invalid_rows(source),
     ):
         source.advanced = advanced
-        rejections = validate_events(
+        found = validate_events(
             source,
             check="standard" if standard else "form",
             enforce_uid_conformance=not lenient_uids,
             transfer_syntax=transfer_syntax,
             other_columns="ignore" if ignore_columns else "raise",
         )
+    rejections: Any = with_unreadable(found, source) if source.is_text else found
     if as_json:
-        table = with_files(pa.table(rejections), source)
+        table = rejections_as_rows(rejections, source)
         RowWriter(sys.stdout.buffer, PIPE, RowFormat.NDJSON, table.schema).write(table)
         sys.stdout.buffer.flush()
     elif rejections:

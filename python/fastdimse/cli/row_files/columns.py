@@ -5,6 +5,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..errors import InputError
+from .text_rows import did_you_mean
 
 DATA_SETS = ("EventInformation", "EventReply")
 """The columns of data sets."""
@@ -97,7 +98,8 @@ def check_columns(names: list[str], columns: Any, *, ignore_others: bool = False
     for name in names:
         if name not in known_names and not ignore_others:
             raise InputError(
-                f"unknown column '{name}' ({accepted(columns)}; --ignore-columns ignores others)"
+                f"unknown column '{name}'{did_you_mean(name, columns.names)} "
+                f"({accepted(columns)}; --ignore-columns ignores others)"
             )
         if name in columns.names and names.count(name) > 1:
             raise InputError(f"column '{name}' occurs more than once")

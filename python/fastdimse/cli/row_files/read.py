@@ -1,7 +1,8 @@
 """Rows read from a file, or from standard input."""
 
 import mmap
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -11,13 +12,13 @@ import pyarrow.parquet
 
 from ..errors import InputError
 from ..inputs import open_input
-from .columns import EVENT_COLUMNS, RAW_COLUMNS, accepted, check_columns, known, relevant
+from .columns import EVENT_COLUMNS, RAW_COLUMNS, check_columns, known, relevant
 from .compression import compression_of, decompressed, describe_damage
-from .formats import RowFormat, row_format
-from .read_csv import explain_csv, open_csv
+from .formats import TEXT_FORMATS, RowFormat, row_format
+from .read_csv import open_csv
 from .read_ndjson import inspect_ndjson, open_ndjson
 from .row_file import RowFile
-from .rows import ArrowRows, MappedRows, RowError
+from .rows import ArrowRows, MappedRows
 
 _BATCH_ROWS = 65536
 
@@ -30,6 +31,7 @@ def open_rows(
     *,
     ignore_others: bool = False,
     as_mappings: bool = False,
+    peers: Sequence[str] = (),
 ) -> Iterator[ArrowRows | MappedRows]:
     """Open the rows of a file, or of standard input.
 
@@ -45,6 +47,9 @@ def open_rows(
         Whether the file may have columns that fastdimse does not know.
     as_mappings : bool, optional
         Whether rows of NDJSON are mappings, also where no data set is structured.
+    peers : Sequence of str, optional
+        The accepted values of a column of peers in a text file. Rows that cannot be read have the
+        first one.
 
     Yields
     ------
@@ -55,46 +60,33 @@ def open_rows(
     is_seekable = chosen is not RowFormat.CSV or compression is not None
     with open_input(file.copy or file.path, seekable=is_seekable) as source:
         try:
-            rows = _open(file, source, chosen, columns, ignore_others, as_mappings)
+            rows = _open(file, source, chosen, columns, ignore_others, as_mappings, peers)
+            rows.is_text = chosen in TEXT_FORMATS
+            file.text = rows.text
             if isinstance(rows, ArrowRows):
                 check_columns(rows.schema.names, columns, ignore_others=ignore_others)
             if constants := file.constants(relevant(columns)):
                 rows = rows.with_constants(constants)
+                rows.is_text = chosen in TEXT_FORMATS
         # Column names that are not UTF-8 raise UnicodeDecodeError.
         except (pa.ArrowException, InputError, OSError, UnicodeDecodeError) as error:
-            raise _unreadable(file, chosen, error, columns) from error
+            raise _unreadable(file, chosen, error) from error
         try:
             yield rows
         except Exception as error:
             if rows.failure is None:
                 raise
             if isinstance(rows.failure, Exception):
-                raise _unreadable(file, chosen, rows.failure, columns, rows.read) from error
+                raise _unreadable(file, chosen, rows.failure) from error
             raise rows.failure from None
 
 
-def _unreadable(
-    file: RowFile, chosen: RowFormat, error: Exception, columns: Any, read: int | None = None
-) -> InputError:
+def _unreadable(file: RowFile, chosen: RowFormat, error: Exception) -> InputError:
     text = first_line(error)
     compression = compression_of(file.path)
     if compression is not None and isinstance(error, OSError):
         text = describe_damage(error, compression) or text
-    if isinstance(error, RowError):
-        text = f"{_row(file, error.row)}, {error.reason}"
-    elif chosen is RowFormat.CSV:
-        text = explain_csv(text)
-        if read is not None:
-            text = f"from {_row(file, read)}: {text}"
-    if text.endswith("unexpected field"):
-        text += f" ({accepted(columns)}; --ignore-columns ignores others)"
     return InputError(f"{file.name}: cannot be read as {chosen}: {text}")
-
-
-def _row(file: RowFile, row: int) -> str:
-    """Return the number of a row of the file, and of the input if there are several files."""
-    place = "" if file.first_row is None else f" (row {file.first_row + row} of the input)"
-    return f"row {row}{place}"
 
 
 def first_line(error: BaseException) -> str:
@@ -109,6 +101,7 @@ def _open(
     columns: Any,
     ignore_others: bool,
     as_mappings: bool,
+    peers: Sequence[str],
 ) -> ArrowRows | MappedRows:
     compression = compression_of(file.path)
 
@@ -122,16 +115,23 @@ def _open(
     if chosen is RowFormat.NDJSON:
         if file.ndjson is None:
             file.ndjson = inspect_ndjson(begin(), ["Time", *RAW_COLUMNS, *file.partitions])
-        return open_ndjson(begin, columns, ignore_others, file.ndjson, as_mappings=as_mappings)
+        return open_ndjson(
+            begin,
+            columns,
+            ignore_others,
+            file.ndjson,
+            as_mappings=as_mappings,
+            peers=peers,
+        )
     if chosen is RowFormat.CSV:
-        return open_csv(begin(), columns, ignore_others)
+        return open_csv(begin(), columns, ignore_others, peers)
     if chosen is RowFormat.ARROW:
         return _open_arrow(source)
     return _open_parquet(source, columns, ignore_others)
 
 
 def _open_parquet(source: BinaryIO, columns: Any, ignore_others: bool) -> ArrowRows:
-    file = pyarrow.parquet.ParquetFile(source)
+    file = pyarrow.parquet.ParquetFile(_native_file(source))
     schema, names = file.schema_arrow, None
     if ignore_others:
         check_columns(schema.names, columns, ignore_others=True)
@@ -149,6 +149,8 @@ def _native_file(source: BinaryIO) -> pa.NativeFile:
     """
     if isinstance(source.name, str):
         return pa.OSFile(source.name)
+    if not os.fstat(source.fileno()).st_size:
+        return pa.BufferReader(b"")
     mapped = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
     return pa.BufferReader(pa.py_buffer(mapped))
 
@@ -160,5 +162,5 @@ def _open_arrow(source: BinaryIO) -> ArrowRows:
         file = pa.ipc.open_file(_native_file(source))
         batches = (file.get_batch(i) for i in range(file.num_record_batches))
         return ArrowRows(file.schema, batches)
-    stream = pa.ipc.open_stream(source)
+    stream = pa.ipc.open_stream(_native_file(source))
     return ArrowRows(stream.schema, stream)

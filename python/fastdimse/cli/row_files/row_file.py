@@ -9,6 +9,7 @@ from ..errors import InputError
 from ..inputs import input_name
 from .find_files import partitions_of
 from .read_ndjson import NdjsonContent
+from .text_rows import TextRows
 
 
 @dataclass(eq=False)
@@ -25,6 +26,8 @@ class RowFile:
         The number of its first row in an input of several files; None for the only file.
     ndjson : NdjsonContent or None
         The content of NDJSON, once it has been inspected.
+    text : TextRows or None
+        The lines of its rows, and the rows that cannot be read, once a text file has been opened.
     partitions : dict
         The names and values of its folders ``name=value``.
     """
@@ -33,6 +36,7 @@ class RowFile:
     copy: str | None = None
     first_row: int | None = None
     ndjson: NdjsonContent | None = None
+    text: TextRows | None = None
     partitions: dict[str, str | None] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -4,30 +4,32 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute
 
 from ..errors import InputError
+from .text_rows import RowRejection, TextRows
 
 _T = TypeVar("_T")
 
 
-class RowError(InputError):
-    """A row that cannot be read.
+class RowSource(Protocol):
+    """A file of rows.
 
-    Parameters
+    Attributes
     ----------
-    row : int
-        The number of the row in its file.
-    reason : str
-        The reason.
+    name : str
+        The name of the file for messages.
+    text : TextRows or None
+        The lines of its rows, if it is a text file.
     """
 
-    def __init__(self, row: int, reason: str) -> None:
-        super().__init__(f"row {row}, {reason}")
-        self.row = row
-        self.reason = reason
+    @property
+    def name(self) -> str: ...
+
+    text: TextRows | None
 
 
 class Rows:
@@ -47,8 +49,12 @@ class Rows:
     failure : BaseException or None
         The exception that reading raised: the Arrow stream interface passes on only its text.
     files : list of tuple or None
-        In an input of several files: the number of the first row and the name of each file that has
-        been opened.
+        In an input of several files: the number of the first row and each file that has been
+        opened.
+    text : TextRows or None
+        The lines of the rows of a text file, and the rows that cannot be read.
+    is_text : bool
+        Whether the file, or one of several, is a text file.
     """
 
     def __init__(self, total: int | None = None) -> None:
@@ -56,7 +62,9 @@ class Rows:
         self.read = 0
         self.advanced: Callable[[int], None] = lambda rows: None
         self.failure: BaseException | None = None
-        self.files: list[tuple[int, str]] | None = None
+        self.files: list[tuple[int, RowSource]] | None = None
+        self.text: TextRows | None = None
+        self.is_text = False
 
     @property
     def is_several(self) -> bool:
@@ -67,8 +75,38 @@ class Rows:
         """Return the file of a row of several files, and the number of the row in that file."""
         if not self.files:
             raise ValueError("not several files")
-        first_row, name = self.files[bisect_right(self.files, row, key=lambda file: file[0]) - 1]
-        return name, row - first_row
+        first_row, file = self._file_of(row)
+        return file.name, row - first_row
+
+    def _file_of(self, row: int) -> tuple[int, RowSource]:
+        assert self.files
+        return self.files[bisect_right(self.files, row, key=lambda file: file[0]) - 1]
+
+    def _text_of(self, row: int) -> tuple[int, TextRows | None]:
+        """Return the text file of a row, and the number of the first row of that file."""
+        if self.files is None:
+            return 0, self.text
+        if not self.files:
+            return 0, None
+        first_row, file = self._file_of(row)
+        return first_row, file.text
+
+    def line(self, row: int) -> int | None:
+        """Return the line of a row in its text file; None for other files."""
+        first_row, text = self._text_of(row)
+        return None if text is None else text.line(row - first_row)
+
+    def unreadable(self, row: int) -> RowRejection | None:
+        """Return the rejection of a row that could not be read; None for all other rows."""
+        first_row, text = self._text_of(row)
+        found = None if text is None else text.rejected.get(row - first_row)
+        return None if found is None else found._replace(row=row)
+
+    def forget(self, row: int) -> None:
+        """Free the memory of the rejection of a row that could not be read."""
+        first_row, text = self._text_of(row)
+        if text is not None:
+            text.rejected.pop(row - first_row, None)
 
     def located(self, text: str) -> str:
         """Return an error text that also has the file of the row that it names."""
@@ -119,17 +157,22 @@ class ArrowRows(Rows):
         _reject_both(self.schema.names, constants)
         fields = [pa.field(name, value.type) for name, value in constants.items()]
         schema = pa.schema([*self.schema, *fields])
-        batches = (
-            pa.record_batch(
-                [
-                    *batch.columns,
-                    *(pa.repeat(value, batch.num_rows) for value in constants.values()),
-                ],
-                schema=schema,
-            )
-            for batch in self._batches
-        )
-        return ArrowRows(schema, batches, self.total)
+        rows = ArrowRows(schema, self._extended(schema, constants), self.total)
+        rows.text = self.text
+        return rows
+
+    def _extended(self, schema: Any, constants: Mapping[str, Any]) -> Iterator[Any]:
+        first_row = 0
+        for batch in self._batches:
+            count = batch.num_rows
+            columns = [pa.repeat(value, count) for value in constants.values()]
+            bad = set() if self.text is None else self.text.rejected_within(first_row, count)
+            if bad:
+                # A row that could not be read stays null.
+                is_valid = pa.array([row not in bad for row in range(first_row, first_row + count)])
+                columns = [pa.compute.if_else(is_valid, one, None) for one in columns]
+            yield pa.record_batch([*batch.columns, *columns], schema=schema)
+            first_row += count
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Export the rows through the Arrow PyCapsule interface."""
@@ -163,11 +206,23 @@ class MappedRows(Rows):
         """Return the rows with further keys, each with the same value in all rows."""
         added = {name: value.as_py() for name, value in constants.items()}
 
-        def extended(row: Mapping[str, Any]) -> Mapping[str, Any]:
-            _reject_both(row, added)
-            return {**row, **added}
+        nulls = dict.fromkeys(added)
 
-        return MappedRows([*map(extended, block)] for block in self._blocks)
+        def extended() -> Iterator[Sequence[Mapping[str, Any]]]:
+            number = 0
+            for block in self._blocks:
+                rows = []
+                for row in block:
+                    _reject_both(row, added)
+                    # A row that could not be read stays null.
+                    is_read = self.text is None or number not in self.text.rejected
+                    rows.append({**row, **(added if is_read else nulls)})
+                    number += 1
+                yield rows
+
+        rows = MappedRows(extended())
+        rows.text = self.text
+        return rows
 
 
 def _reject_both(names: Iterable[str], constants: Mapping[str, Any]) -> None:

@@ -19,12 +19,12 @@ from ..inputs import PIPE, standard_input
 from ..terminal import note
 from .columns import DATA_SETS, EVENT_COLUMNS, relevant
 from .find_files import find_files, is_several
-from .formats import RowFormat, row_format
+from .formats import TEXT_FORMATS, RowFormat, row_format
 from .json_objects import to_rows
 from .read import first_line, open_rows
 from .read_ndjson import SIGNIFICANT_IF_ABSENT
 from .row_file import RowFile
-from .rows import ArrowRows, MappedRows
+from .rows import ArrowRows, MappedRows, RowSource
 from .schemas import SchemaUnion
 
 _BLOCK_ROWS = 1024
@@ -126,6 +126,8 @@ class RowFiles:
         The columns that are read.
     ignore_others : bool
         Whether the files may have columns that fastdimse does not know.
+    peers : Sequence of str, optional
+        The accepted values of a column of peers in text files.
 
     Attributes
     ----------
@@ -145,11 +147,13 @@ class RowFiles:
         columns: Any,
         *,
         ignore_others: bool,
+        peers: Sequence[str] = (),
     ) -> None:
         self._given = given
+        self._peers = peers
         self._columns = columns
         self._ignore_others = ignore_others
-        self._places: list[tuple[int, str]] = []
+        self._places: list[tuple[int, RowSource]] = []
         self._files = [self._inspect(file) for file in files]
         self._schema = self._common_schema()
         totals = [one.total for one in self._files]
@@ -199,7 +203,11 @@ class RowFiles:
         else:
             rows = ArrowRows(self._schema, self._all_parts(self._as_batches), self.total)
         rows.files = self._places
+        rows.is_text = any(self._is_text(one.file) for one in self._files)
         return rows
+
+    def _is_text(self, file: RowFile) -> bool:
+        return row_format(file.path, self._given) in TEXT_FORMATS
 
     def rows_of(self, file: RowFile) -> ArrowRows | MappedRows:
         """Return the rows of one of the files, which is opened when they are read."""
@@ -214,7 +222,7 @@ class RowFiles:
         first_row = 0
         for one in self._files:
             one.file.first_row = first_row
-            self._places.append((first_row, one.file.name))
+            self._places.append((first_row, one.file))
             first_row += yield from self._parts(one, parts_of, as_mappings=as_mappings)
 
     def _parts(
@@ -231,6 +239,7 @@ class RowFiles:
             self._columns,
             ignore_others=self._ignore_others,
             as_mappings=as_mappings,
+            peers=self._peers,
         ) as rows:
             changed = InputError(f"{one.file.name}: changed while it was read")
             known = one.schema

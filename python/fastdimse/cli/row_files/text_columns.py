@@ -1,14 +1,11 @@
 """Columns in text formats (NDJSON, CSV): base64 for bytes, ISO 8601 for times."""
 
 import base64
-import binascii
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute
-
-from .rows import ArrowRows, RowError
 
 
 def _text_type(data_type: Any) -> Any:
@@ -22,47 +19,18 @@ def text_schema(schema: Any) -> Any:
     return pa.schema(field.with_type(_text_type(field.type)) for field in schema)
 
 
-# -------------------------------------------------------------------- reading
-
-
-def rows_from_text(found: Any, batches: Iterable[Any], names: list[str], columns: Any) -> ArrowRows:
-    """Return rows with the columns `names` of a text format, base64 decoded to bytes.
-
-    Times stay text, which the encoder parses.
-    """
-    schema = pa.schema(
-        columns.field(name)
-        if name in columns.names and pa.types.is_binary(columns.field(name).type)
-        else found.field(name)
-        for name in names
+def text_types(columns: Any, names: Iterable[str]) -> Any:
+    """Return the types of columns that are read from a text format: times stay text."""
+    fields = (columns.field(name) for name in names)
+    return pa.schema(
+        field if pa.types.is_binary(field.type) else field.with_type(_text_type(field.type))
+        for field in fields
     )
-    return ArrowRows(schema, _batches(batches, schema))
 
 
-def _batches(batches: Iterable[Any], schema: Any) -> Iterator[Any]:
-    first_row = 0
-    for batch in batches:
-        columns = [
-            _from_base64(batch.column(field.name), field.name, first_row)
-            if pa.types.is_binary(field.type)
-            else batch.column(field.name)
-            for field in schema
-        ]
-        yield pa.record_batch(columns, schema=schema)
-        first_row += batch.num_rows
-
-
-def _from_base64(column: Any, name: str, first_row: int) -> Any:
-    values: list[bytes | None] = []
-    for row, text in enumerate(column.to_pylist(), first_row):
-        try:
-            values.append(None if text is None else base64.b64decode(text, validate=True))
-        except (binascii.Error, ValueError) as error:
-            raise RowError(row, f"{name}: not base64: {error}") from error
-    return pa.array(values, pa.binary())
-
-
-# -------------------------------------------------------------------- writing
+def time_columns(columns: Any, names: Iterable[str]) -> list[str]:
+    """Return those of the columns that contain times."""
+    return [name for name in names if pa.types.is_timestamp(columns.field(name).type)]
 
 
 def text_batch(batch: Any) -> Any:
