@@ -203,9 +203,14 @@ impl<T> Connection<T> {
         usize::from(self.ends[0] != source)
     }
 
-    /// Whether both sides have ended it.
+    /// Whether it was reset, or both sides have ended it.
     pub fn is_closed(&self) -> bool {
-        self.reset || self.halves.iter().all(Half::has_fin)
+        self.reset || self.has_fins()
+    }
+
+    /// Whether both sides have ended it.
+    pub fn has_fins(&self) -> bool {
+        self.halves.iter().all(Half::has_fin)
     }
 
     /// Whether a segment belongs to this connection, and not to a new one on the same ports.
@@ -229,6 +234,10 @@ impl<T> Connection<T> {
             // The sequence numbers of a reset are arbitrary.
             self.reset = true;
             return;
+        }
+        if !segment.payload.is_empty() {
+            // The host has ignored the reset, for example one of an earlier connection.
+            self.reset = false;
         }
         let side = self.side(segment.source);
         let half = &mut self.halves[side];

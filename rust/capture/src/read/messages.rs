@@ -86,7 +86,8 @@ impl MessageBounds {
     fn add(&mut self, pdv: &Pdv<'_>) {
         let end = pdv.fragment_at + pdv.fragment.len();
         if !pdv.is_command() {
-            if let Some(last) = self.messages.last_mut() {
+            // Another fragment belongs to a message that could not be read, not to the last one.
+            if let (State::DataSet { .. }, Some(last)) = (self.state, self.messages.last_mut()) {
                 last.1 = end;
             }
             self.state = match (self.state, pdv.is_last()) {

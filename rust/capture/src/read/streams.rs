@@ -165,10 +165,12 @@ impl Streams {
         if connection.content.is_ended {
             return;
         }
-        let is_closed = connection.is_closed();
+        let (is_closed, has_fins) = (connection.is_closed(), connection.has_fins());
+        // Data can follow a reset, which its receiver has ignored.
         let ends = ends
             || connection.is_replaced
-            || is_closed && (is_due || connection.halves.iter().all(Half::is_complete));
+            || is_closed && is_due
+            || has_fins && connection.halves.iter().all(Half::is_complete);
         if !connection.is_ignored {
             take_runs(connection, ends, is_due, limits);
             if connection.content.association.is_none() {
@@ -187,7 +189,7 @@ impl Streams {
         }
         let has_gap = connection.halves.iter().any(Half::has_gap);
         let content = &mut connection.content;
-        content.is_closed = ends || is_closed && !has_gap;
+        content.is_closed = ends || has_fins && !has_gap;
         if ends || connection.is_ignored {
             content.is_ended = true;
             content.readers = None;
