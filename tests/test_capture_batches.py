@@ -111,9 +111,14 @@ def test_the_batches_of_any_chunks_are_the_whole(name, size):
     assert joined(decode_capture_batches(FILES[name], chunk_size=size)) == WHOLE[name]
 
 
-def test_chunks_of_one_byte():
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6, 7])
+def test_chunks_of_few_bytes(size):
     file = events(7)
-    assert joined(decode_capture_batches(file, chunk_size=1)) == joined([decode_capture(file)])
+    assert joined(decode_capture_batches(file, chunk_size=size)) == joined([decode_capture(file)])
+    compressed = gzip.compress(file)
+    assert joined(decode_capture_batches(compressed, chunk_size=size * 50)) == joined(
+        [decode_capture(file)]
+    )
 
 
 @settings(max_examples=40, deadline=None)

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use fastdimse_capture::fault::FaultKind;
 use fastdimse_capture::read::compression::{Compression, Decompressor};
 use fastdimse_capture::read::packets::is_capture;
-use fastdimse_capture::read::read;
+use fastdimse_capture::read::{Capture, CaptureReader, Limits, read};
 use fastdimse_capture::write::Endpoint;
 use fastdimse_capture::write::file::Format;
 use fastdimse_capture::write::{Options, write};
@@ -135,6 +135,39 @@ fn check_compressed(compression: Compression, file: &[u8]) {
     }
 }
 
+/// What a capture has: its packets, streams, associations, events, actions and faults.
+type Found = [usize; 6];
+
+fn found(capture: &Capture) -> Found {
+    [
+        capture.packets as usize,
+        capture.streams as usize,
+        capture.associations as usize,
+        capture.events.rows.len(),
+        capture.actions.rows.len(),
+        capture.faults.len(),
+    ]
+}
+
+/// Reads a file in chunks of `size` bytes.
+fn found_in_chunks(file: &[u8], size: usize) -> Found {
+    let mut reader = CaptureReader::new(Limits::BOUNDED);
+    let mut all = Found::default();
+    let last = file.len().div_ceil(size).saturating_sub(1);
+    for (number, mut chunk) in file.chunks(size).enumerate() {
+        loop {
+            let part = reader.push(&mut chunk, number == last).expect("it is a capture");
+            let part = part.as_ref().map_or(Found::default(), found);
+            all.iter_mut().zip(part).for_each(|(all, part)| *all += part);
+            if reader.has_ended() || chunk.is_empty() && !reader.has_more() {
+                break;
+            }
+        }
+    }
+    assert!(reader.has_ended());
+    all
+}
+
 fuzz_target!(|bytes: &[u8]| {
     if let Some(compression) = Compression::recognize(bytes) {
         check_compressed(compression, bytes);
@@ -148,6 +181,9 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(used <= TIMES * file.len() + CONSTANT, "{used} bytes for {}", file.len());
     assert_eq!(capture.events.rows.len(), capture.events.table.num_rows());
     assert!(capture.associations > 0 || !capture.faults.is_empty());
+    let size = 1 + usize::from(file[file.len() / 2]);
+    // Other numbers depend on the packets that are out of order in each chunk.
+    assert_eq!(found_in_chunks(&file, size)[0], capture.packets as usize);
     for faults in &capture.faults {
         assert!(faults.frame.is_none_or(|frame| frame <= capture.packets + 1), "{faults}");
     }
@@ -157,6 +193,7 @@ fuzz_target!(|bytes: &[u8]| {
         .expect("invalid rows are skipped");
     let again = read(&written.bytes).expect("it is a capture");
     assert_eq!((again.packets, again.associations), (written.packets, written.associations));
+    assert_eq!(found_in_chunks(&written.bytes, size), found(&again));
     let rejected: Vec<usize> =
         written.rejected.iter().filter_map(|one| Some(one.row? as usize)).collect();
     let messages = |row: usize| {

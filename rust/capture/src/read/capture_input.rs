@@ -49,6 +49,7 @@ impl CaptureInput {
         most: usize,
     ) -> Decompressed<'a> {
         self.output.clear();
+        self.has_more = false;
         if let State::Unknown = self.state {
             let missing = Compression::MAGIC.saturating_sub(self.beginning.len());
             let (first, rest) = chunk.split_at(missing.min(chunk.len()));
