@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 ETHERNET, RAW, LINUX_COOKED, LINUX_COOKED_2, LOOPBACK = 1, 101, 113, 276, 0
 IPV4, TCP = 0x0800, 6
-FIN, SYN, PUSH, ACK = 0x01, 0x02, 0x08, 0x10
+FIN, SYN, RST, PUSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
 _ETHERNET_HEADER = 14
 _MAGIC = {1_000: 0xA1B2C3D4, 1: 0xA1B23C4D}
 
@@ -76,6 +76,13 @@ class Packet:
             self,
             data=self.data[:at] + struct.pack(">II", sequence, acknowledged) + self.data[at + 8 :],
         )
+
+    def reset(self) -> "Packet":
+        """A reset by its sender, with other sequence numbers: one of an earlier connection."""
+        packet = self.part(0, 0).moved(0x7000_0000)
+        at = _ETHERNET_HEADER + self._tcp_at + 13
+        data = packet.data[:at] + bytes([RST]) + packet.data[at + 1 :]
+        return replace(packet, data=data)
 
     def part(self, begin: int, end: int) -> "Packet":
         """A segment with a part of the payload."""

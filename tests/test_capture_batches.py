@@ -84,13 +84,33 @@ def overlapping(packets: list[pcap.Packet], every: int) -> list[pcap.Packet]:
     return found
 
 
+def reset(packets: list[pcap.Packet], every: int) -> list[pcap.Packet]:
+    """Insert resets that the hosts ignore."""
+    copies = [
+        [packet] if at % every or not packet.payload else [packet.reset(), packet]
+        for at, packet in enumerate(packets)
+    ]
+    return list(itertools.chain(*copies))
+
+
+def with_a_damaged_pdv(file: bytes) -> bytes:
+    """Damage the PDV length of a command set, whose data set then has no message."""
+    data_set = file.index(bytes([4, 0]), 40_000)
+    at = next(
+        at
+        for at in range(data_set, len(file) - 12)
+        if file[at : at + 3] == b"\x04\0\0" and file[at + 11] == 3 and file[at + 6] == 0
+    )
+    return file[: at + 9] + bytes([file[at + 9] ^ 0xC8]) + file[at + 10 :]
+
+
 PACKETS = {
     name: pcap.read(file) for name, file in [("real", REAL.read_bytes()), ("own", events(60))]
 }
 FILES = {"real": REAL.read_bytes(), "own": events(60)} | {
     f"{name}, {change.__name__}, {every}": pcap.write(change(packets, every))
     for name, packets in PACKETS.items()
-    for change in (lost, repeated, overlapping)
+    for change in (lost, repeated, overlapping, reset)
     for every in (5, 31, 64)
 }
 FILES |= {
@@ -99,6 +119,7 @@ FILES |= {
     "snapshot length": pcap.write(packet.cut(120) for packet in PACKETS["own"]),
     "pcapng": pcap.pcapng(PACKETS["real"]) + pcap.pcapng(PACKETS["own"], order=">"),
     "big endian": pcap.write(PACKETS["real"], order=">", unit=1),
+    "damaged PDV": with_a_damaged_pdv(REAL.read_bytes()),
     "gzip": gzip.compress(REAL.read_bytes()),
     "raw IP": pcap.write(pcap.with_header(PACKETS["real"], b""), link=pcap.RAW),
 }
@@ -129,6 +150,26 @@ def test_random_chunks(data, name):
     bounds = itertools.pairwise([0, *cuts, len(file)])
     chunks = [file[begin:end] for begin, end in bounds]
     assert joined(decode_capture_batches(iter(chunks))) == WHOLE[name]
+
+
+@pytest.mark.parametrize("name", ["real", "own"])
+@pytest.mark.parametrize("every", [5, 31])
+def test_resets_that_the_hosts_ignore(name, every):
+    rows, *_ = WHOLE[name]
+    changed, _, faults, _ = WHOLE[f"{name}, reset, {every}"]
+    assert faults == []
+    assert [one["Status"] for one in changed] == [one["Status"] for one in rows]
+    assert [one["Latency"] for one in changed] == [one["Latency"] for one in rows]
+
+
+def test_a_fragment_of_a_damaged_message_is_not_part_of_the_last_one():
+    """The messages before the damaged one keep their frames and their responses."""
+    found, expected = ((one[0], one[1]) for one in (WHOLE["damaged PDV"], WHOLE["real"]))
+    for some, all_rows in zip(found, expected, strict=True):
+        for row in some:
+            same = [one for one in all_rows if one["Frame"] == row["Frame"]]
+            assert same == [row] or row["Status"] is None or row["MessageID"] is None
+    assert WHOLE["damaged PDV"][2]
 
 
 def test_structured_event_information():
