@@ -2,6 +2,7 @@
 
 `python benches/large_capture.py SIZE` decodes about SIZE bytes from a generator: the capture is
 never in memory and never on a disk. `--file PATH` writes it to a file first, and decodes the file.
+With `--tshark`, tshark reads the same file, for comparison.
 
 The capture has many associations at the same time, each with events, responses, and C-STORE
 requests with images.
@@ -9,6 +10,7 @@ requests with images.
 
 import argparse
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -126,7 +128,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("size", type=float)
     parser.add_argument("--file", type=Path)
+    parser.add_argument("--tshark", action="store_true")
     options = parser.parse_args()
+    if options.tshark and options.file is None:
+        parser.error("--tshark needs --file")
     size = int(options.size)
     if options.file is None:
         batches = fastdimse.decode_capture_batches(capture(size))
@@ -149,6 +154,12 @@ def main() -> None:
     print(f"bytes={size} {found} seconds={decoding:.2f} growth_mb={growth:.0f}")
     if options.file is not None:
         print(f"{size / decoding / 1e6:.0f} MB/s", file=sys.stderr)
+    if options.tshark:
+        command = ["tshark", "-r", str(options.file), "-Y", "dicom", "-T", "fields"]
+        begin = time.perf_counter()
+        subprocess.run([*command, "-e", "frame.number"], stdout=subprocess.DEVNULL, check=True)
+        tshark = time.perf_counter() - begin
+        print(f"tshark: {tshark:.2f} seconds, {tshark / decoding:.1f} times", file=sys.stderr)
 
 
 if __name__ == "__main__":
