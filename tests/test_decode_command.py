@@ -591,3 +591,61 @@ def test_rows_of_batches_are_those_of_the_capture(tmp_path, monkeypatch, name, f
     elif name.endswith(".ndjson"):
         first, second = (sorted(out.read_text().splitlines()) for out in outs)
         assert first == second
+
+
+@pytest.mark.parametrize("options", [("-o", "in.pcap", "-f", "csv"), ("--picture", "link.svg")])
+def test_an_output_does_not_replace_the_input(tmp_path, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    file = CAPTURE.read_bytes()
+    Path("in.pcap").write_bytes(file)
+    Path("link.svg").symlink_to("in.pcap")
+    done = decode("in.pcap", *options)
+    assert done.code == 2
+    assert "is also the input: name another file" in done.error
+    done = decode("in.pcap", "-o", "out.csv", "--rejects", "out.csv")
+    assert "is also the file of --out" in done.error
+    assert Path("in.pcap").read_bytes() == file
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        (("--slower-than", "99999999999999min"), 0),
+        (("--since", "0001-01-01"), 24),
+        (("--until", "0001-01-01"), 0),
+        (("--until", "9999-12-31T23:59:59"), 24),
+        (("--head", "99999999999999999999"), 24),
+    ],
+)
+def test_values_beyond_those_of_captures(options, count):
+    done = decode(CAPTURE, *options)
+    assert done.code == 0, done.error
+    events = re.search(rb"\n(\d+)( of 24)? events", done.out)
+    assert events is not None
+    assert int(events[1]) == count
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+def test_the_rows_of_an_interrupted_pipe_are_kept(tmp_path, number, code):
+    """A growing capture ends with an interrupt."""
+    out = tmp_path / "out.parquet"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastdimse", "decode", "-", "-o", str(out)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    try:
+        process.stdin.write(CAPTURE.read_bytes())
+        process.stdin.flush()
+        time.sleep(4)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == code, error
+    assert b"Traceback" not in error
+    assert b"24 events" in error
+    assert pyarrow.parquet.read_table(out).num_rows == 24

@@ -4,13 +4,33 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from .errors import InputError
 from .inputs import PIPE
+
+
+def check_outputs(inputs: Sequence[str], outputs: Mapping[str, str | None]) -> None:
+    """Raise `InputError` for an output that would replace an input, or another output.
+
+    Parameters
+    ----------
+    inputs : Sequence[str]
+        The input files, or `PIPE`.
+    outputs : Mapping[str, str or None]
+        The output files by the names of their options.
+    """
+    names = {os.path.realpath(path): "the input" for path in inputs if path != PIPE}
+    for option, path in outputs.items():
+        # Devices are written, not replaced.
+        if path is None or path == PIPE or (os.path.exists(path) and not os.path.isfile(path)):
+            continue
+        other = names.setdefault(os.path.realpath(path), f"the file of {option}")
+        if other != f"the file of {option}":
+            raise InputError(f"{option}: {path} is also {other}: name another file")
 
 
 @contextmanager

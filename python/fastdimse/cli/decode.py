@@ -10,6 +10,7 @@ import typer
 from fastdimse import CapturedEvents, Rejections
 
 from . import options
+from .atomic_output import check_outputs
 from .capture_summary import Summary
 from .decoded_input import DecodedInput
 from .decoded_rows import open_rows
@@ -172,8 +173,18 @@ def decode(
         since=since,
         until=until,
     )
+    if head is not None:
+        head = min(head, sys.maxsize)
     if picture is not None:
         picture_format(picture)
+    check_outputs(
+        [stream],
+        {
+            "--out": out,
+            "--rejects": rejects,
+            "--picture": None if picture is None else str(picture),
+        },
+    )
     form = data_sets or DataSetForm.BYTES
     # Only NDJSON can have other attributes in each batch.
     at_once = form is DataSetForm.STRUCTURED and chosen is not RowFormat.NDJSON
@@ -206,7 +217,7 @@ def decode(
                 transfer_syntax=transfer_syntax,
             )
         )
-        is_interrupted = False
+        interrupted: ExitCode | None = None
         last: Rejections | None = None
         try:
             with (
@@ -214,29 +225,35 @@ def decode(
                 open_rejections(rejects, faults=source.is_capture) as rejected,
                 output as rows,
             ):
-                for batch in source:
-                    decoded = batch.decoded
-                    if isinstance(decoded, CapturedEvents):
-                        rejected.add(decoded.faults)
-                    else:
-                        last = decoded.rejected or last
-                        rejected.add(decoded.rejected)
-                    tables = event_rows(decoded, transfer_syntax)
-                    masks = filters.masks(tables)
-                    kept = [one.filter(mask) for one, mask in zip(tables, masks, strict=True)]
-                    summary.add(decoded, tables, kept)
-                    if drawing is not None:
-                        drawing.add(kept)
-                    if rows is not None:
-                        part = 1 if actions else 0
-                        rows.write(batch, tables[part], masks[part])
-                    elif not only_summary:
-                        printer.add(kept)
-                    if advanced is not None:
-                        advanced(len(decoded))
+                try:
+                    for batch in source:
+                        decoded = batch.decoded
+                        if isinstance(decoded, CapturedEvents):
+                            rejected.add(decoded.faults)
+                        else:
+                            last = decoded.rejected or last
+                            rejected.add(decoded.rejected)
+                        tables = event_rows(decoded, transfer_syntax)
+                        masks = filters.masks(tables)
+                        kept = [one.filter(mask) for one, mask in zip(tables, masks, strict=True)]
+                        summary.add(decoded, tables, kept)
+                        if drawing is not None:
+                            drawing.add(kept)
+                        if rows is not None:
+                            part = 1 if actions else 0
+                            rows.write(batch, tables[part], masks[part])
+                        elif not only_summary:
+                            printer.add(kept)
+                        if advanced is not None:
+                            advanced(len(decoded))
+                except (KeyboardInterrupt, SystemExit) as error:
+                    # A growing capture ends so. Of another input the output is removed.
+                    code = getattr(error, "code", ExitCode.INTERRUPTED)
+                    if stream != PIPE or code not in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+                        raise
+                    interrupted = ExitCode(code)
         except KeyboardInterrupt:
-            # A growing capture ends so. The output of rows is removed.
-            is_interrupted = True
+            interrupted = ExitCode.INTERRUPTED
     if drawing is not None:
         drawing.draw()
     if out is None and not only_summary:
@@ -256,8 +273,8 @@ def decode(
         if rejects is None:
             rejected.show(counted="message")
         _report_incomplete_stream(stream, last)
-    if is_interrupted:
-        raise typer.Exit(ExitCode.INTERRUPTED)
+    if interrupted is not None:
+        raise typer.Exit(interrupted)
     if rejected.count:
         raise typer.Exit(ExitCode.INCOMPLETE)
 

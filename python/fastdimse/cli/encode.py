@@ -7,7 +7,7 @@ import typer
 
 from fastdimse import EncodedEvents, encode_batches, encode_capture
 
-from .atomic_output import atomic_output
+from .atomic_output import atomic_output, check_outputs
 from .errors import InputError
 from .exit_codes import ExitCode
 from .inputs import PIPE
@@ -106,6 +106,7 @@ def encode(
     if format is not None and framing is not Framing.P_DATA:
         raise InputError("--framing command-set cannot be used for a capture")
     columns = CAPTURE_COLUMNS if format else EVENT_COLUMNS
+    check_outputs(rows, {"--out": out, "--rejects": rejects})
     with (
         open_all_rows(rows, row_format, columns, ignore_others=ignore_columns) as events,
         atomic_output(out) as sink,

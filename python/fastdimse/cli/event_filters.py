@@ -120,13 +120,14 @@ class EventFilters:
         if self.kinds or self.actions:
             yield _any(self._kinds(events))
         if self.slower_than is not None:
-            yield pa.compute.greater(events.column("Latency").cast(pa.int64()), self.slower_than)
+            latencies = events.column("Latency").cast(pa.int64())
+            yield pa.compute.greater(latencies, _clipped(self.slower_than))
         since, until = self._times()
-        times = events.column("Time").cast(pa.int64()) if since or until else None
+        times = events.column("Time").cast(pa.int64())
         if since is not None:
-            yield pa.compute.greater_equal(times, since)
+            yield pa.compute.greater_equal(times, _clipped(since))
         if until is not None:
-            yield pa.compute.less_equal(times, until)
+            yield pa.compute.less_equal(times, _clipped(until))
 
     def _note_peers(self, events: Any, masks: Mapping[str, Any]) -> None:
         for peer, mask in masks.items():
@@ -191,6 +192,11 @@ class EventFilters:
             # A time of day after midnight.
             until += _UNITS["s"] * 86_400
         return since, until
+
+
+def _clipped(nanoseconds: int) -> int:
+    """Return the nearest number that a time of a capture can have."""
+    return max(-(1 << 63), min(nanoseconds, (1 << 63) - 1))
 
 
 def _any(masks: Iterator[Any]) -> Any:

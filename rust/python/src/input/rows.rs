@@ -86,7 +86,12 @@ impl<'py> ByName<'py> {
                 PyTypeError::new_err(format!("row {row}: the names of fields must be str"))
             })?;
             let number = self.number(name.to_str()?);
-            self.columns[number].1.push((self.rows, value));
+            let values = &mut self.columns[number].1;
+            // A mapping that is not a dict may contain a name twice. The last value counts.
+            match values.last_mut().filter(|(row, _)| *row == self.rows) {
+                Some((_, last)) => *last = value,
+                None => values.push((self.rows, value)),
+            }
         }
         self.rows += 1;
         Ok(())
