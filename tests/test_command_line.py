@@ -306,11 +306,15 @@ def test_other_columns_of_files(tmp_path, suffix):
         pa.csv.write_csv(table, rows)
     else:
         rows.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+    # NDJSON has no header: each row is rejected.
+    code = 1 if suffix == ".ndjson" else 2
     done = run("encode", rows, "-o", out)
-    assert done.returncode == 2
-    assert b"unknown column 'Site'" in done.stderr
-    assert b"--ignore-columns" in done.stderr
-    assert run("validate", rows).returncode == 2
+    assert done.returncode == code
+    assert b"Site" in done.stderr
+    # A table of rejections has lines in its cells.
+    words = b" ".join(done.stderr.replace("│".encode(), b" ").split())
+    assert b"--ignore-columns" in words
+    assert run("validate", rows).returncode == code
     assert run("encode", rows, "-o", out, "--ignore-columns").returncode == 0
     assert out.read_bytes() == bytes(encode_events(events))
     assert run("encode", rows, "-o", tmp_path / "x.pcap", "--ignore-columns").returncode == 0

@@ -276,14 +276,14 @@ def test_a_line_longer_than_the_limit(tmp_path, monkeypatch):
     content = f"{ROW}\n{' ' * 1500}{{}}\n{ROW}\n" + " " * 1500
     stream, rejected = read(tmp_path / "in.ndjson", content)
     assert rejected == [(2, None, "too-long"), (4, None, "too-long")]
-    assert stream == bytes(encode_events([{**EVENT, "MessageID": one} for one in (0, 2)]))
+    assert stream == bytes(encode_events([{**EVENT, "MessageID": one} for one in (1, 3)]))
 
 
 def test_message_ids_of_a_bad_line_do_not_make_a_column(tmp_path):
     bad = f'{{"MessageID": 5, {ROW[1:-1]}'
     stream, rejected = read(tmp_path / "in.ndjson", f"{ROW}\n{bad}\n{ROW}\n")
     assert rejected == [(2, None, "not-json")]
-    assert stream == bytes(encode_events([{**EVENT, "MessageID": one} for one in (0, 2)]))
+    assert stream == bytes(encode_events([{**EVENT, "MessageID": one} for one in (1, 3)]))
 
 
 # --------------------------------------------------------------------- damage

@@ -123,11 +123,9 @@ class EventFilters:
             latencies = events.column("Latency").cast(pa.int64())
             yield pa.compute.greater(latencies, _clipped(self.slower_than))
         since, until = self._times()
-        times = events.column("Time").cast(pa.int64())
-        if since is not None:
-            yield pa.compute.greater_equal(times, _clipped(since))
-        if until is not None:
-            yield pa.compute.less_equal(times, _clipped(until))
+        for limit, compare in ((since, pa.compute.greater_equal), (until, pa.compute.less_equal)):
+            if limit is not None:
+                yield compare(events.column("Time").cast(pa.int64()), _clipped(limit))
 
     def _note_peers(self, events: Any, masks: Mapping[str, Any]) -> None:
         for peer, mask in masks.items():

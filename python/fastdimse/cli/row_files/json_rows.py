@@ -168,7 +168,9 @@ class JsonRowReader:
                 if self._ignore_others:
                     continue
                 near = did_you_mean(name, self._accepted)
-                more = near or f": the columns are {', '.join(self._accepted)}"
+                more = near or (
+                    f": the columns are {', '.join(self._accepted)}; --ignore-columns ignores others"
+                )
                 raise RowError("unknown-column", f"unknown column '{name}'{more}", name)
             if name in self._wanted:
                 checked[name] = None if value is None else self._value(name, value)
