@@ -169,7 +169,8 @@ class JsonRowReader:
                     continue
                 near = did_you_mean(name, self._accepted)
                 more = near or (
-                    f": the columns are {', '.join(self._accepted)}; --ignore-columns ignores others"
+                    f": the columns are {', '.join(self._accepted)}; "
+                    "--ignore-columns ignores others"
                 )
                 raise RowError("unknown-column", f"unknown column '{name}'{more}", name)
             if name in self._wanted:
