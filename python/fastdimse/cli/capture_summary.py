@@ -255,7 +255,10 @@ class Summary:
         if short:
             console.print()
         for text in self._sections(console, file, rows or sys.maxsize, short=short):
-            console.print(text)
+            for line in text.wrap(console, console.width):
+                # rich keeps the space before a break.
+                line.rstrip()
+                console.print(line)
 
     def _sections(
         self, console: Console, file: TextIO, rows: int, *, short: bool
