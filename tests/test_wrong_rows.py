@@ -1,7 +1,7 @@
 """Rows that cannot be read, among rows that can: on associations, each is an outcome."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -183,6 +183,63 @@ def test_wrong_actions_are_rejected():
     assert found["Failure"] == [None, *codes, None]
     assert found["Status"] == [0, None, None, None, None, 0]
     assert "did you mean 'ActionTypeID'" in found["Reason"][1]
+
+
+def test_message_ids_of_some_rows():
+    """The Message ID of a row is no reason to reject the rows without one."""
+    rows = [row(), row(MessageID=500), row(), row(MessageID=70000), row(MessageID=0)]
+    numbers: list[int | None] = []
+
+    def keep(report: ReceivedRequest) -> int:
+        numbers.append(report.request.MessageID)
+        return 0
+
+    with (
+        listen(0, host=HOST, event_handler=keep) as listener,
+        connect(HOST, listener.port) as association,
+    ):
+        found = association.send(rows).to_pydict()["Failure"]
+        others = association.send([row(MessageID=70000), row()]).to_pydict()["Failure"]
+    assert found == [None, None, None, "out-of-range", None]
+    assert others == ["out-of-range", None]
+    assert numbers == [1, 500, 3, 0, 2]
+
+
+class Repeating(Mapping[str, Any]):
+    """A mapping that has a name twice, as some of other libraries."""
+
+    def __init__(self, items: list[tuple[str, Any]]) -> None:
+        self._items = items
+
+    def __getitem__(self, name: str) -> Any:
+        return dict(self._items)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(name for name, _ in self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def items(self) -> Any:
+        return self._items
+
+
+def test_a_mapping_with_a_name_twice():
+    """The last value counts, as in a dict, and the rows after it keep their values."""
+    repeating = Repeating([*row(EventTypeID=2).items(), ("EventTypeID", 1)])
+    received: list[int | None] = []
+
+    def keep(report: ReceivedRequest) -> int:
+        received.append(report.request.EventTypeID)
+        return 0
+
+    with (
+        listen(0, host=HOST, event_handler=keep) as listener,
+        connect(HOST, listener.port) as association,
+    ):
+        rows = [row(), repeating, row(EventTypeID=2), row(EventTypeID=1)]
+        assert association.send(rows).to_pydict()["Status"] == [0] * 4
+    assert received == [1, 1, 2, 1]
 
 
 def test_rows_of_different_forms():

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, NullArray, RecordBatch};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, ArrayRef, Int64Array, NullArray, RecordBatch};
 use fastdimse_core::field::Field;
 use fastdimse_core::rejection::{Reason, Rejection};
 use pyo3::exceptions::{PyException, PyMemoryError};
@@ -165,8 +167,38 @@ impl RowObjects {
     fn read<'py>(&self, py: Python<'py>, rows: &[Bound<'py, PyAny>], done: u64) -> PyResult<Batch> {
         let rest = PyList::new(py, &rows[1..])?.try_iter()?;
         let count = rows.len();
-        primitives::to_batch(rows[0].clone(), &rest, count, done, count, self.accepted)
+        let (batch, rejected) =
+            primitives::to_batch(rows[0].clone(), &rest, count, done, count, self.accepted)?;
+        match self.accepted.row(&rows[0])? {
+            Some(_) => Ok((with_message_ids(batch, done)?, rejected)),
+            None => Ok((batch, rejected)),
+        }
     }
+}
+
+/// A batch of mappings in which each row has a Message ID, if one has: a row without one would be
+/// rejected because of the rows beside it. The first row has the number `done`.
+fn with_message_ids(batch: RecordBatch, done: u64) -> PyResult<RecordBatch> {
+    let name = Field::MessageID.keyword();
+    let schema = batch.schema();
+    let Ok(index) = schema.index_of(name) else { return Ok(batch) };
+    let column = batch.column(index);
+    let given = column.as_primitive_opt::<Int64Type>();
+    if given.is_some_and(|given| given.null_count() == 0) {
+        return Ok(batch);
+    }
+    // As rows of a table without the column are numbered.
+    let id_of_row = |row: usize| ((done + row as u64) % 65535 + 1) as i64;
+    let ids = (0..batch.num_rows()).map(|row| match given {
+        Some(given) if given.is_valid(row) => given.value(row),
+        _ => id_of_row(row),
+    });
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(ids));
+    let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
+        let column = if field.name() == name { ids.clone() } else { column.clone() };
+        (field.name().as_str(), column, true)
+    });
+    RecordBatch::try_from_iter_with_nullable(columns).map_err(arrow_error)
 }
 
 /// Whether an exception can be that of a row: not an interrupt, nor a lack of memory.
