@@ -205,6 +205,10 @@ impl CaptureReader {
             let fault = FaultKind::NoAssociation { streams, packets };
             self.faults.push(Fault::file(fault, None));
         }
+        if changed.is_empty() && self.faults.is_empty() && !is_last {
+            // A pipe can return a part of a packet.
+            return Ok(None);
+        }
         let [events, actions] = self.decode(joined, &changed, is_last);
         self.streams.release(&changed);
         let is_empty = events.rows.is_empty() && actions.rows.is_empty() && self.faults.is_empty();
