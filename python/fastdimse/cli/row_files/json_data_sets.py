@@ -6,16 +6,11 @@ attribute.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from pydicom._dicom_dict import DicomDictionary
-from pydicom.datadict import (
-    dictionary_keyword,
-    dictionary_VR,
-    keyword_dict,
-    tag_for_keyword,
-)
+from pydicom.datadict import keyword_dict, tag_for_keyword
 
 from fastdimse import validate_events
 from fastdimse._data_set import of_json_model
@@ -65,7 +60,7 @@ class DataSetChecker:
         # The name with which each tag that is not in the standard has first occurred.
         self._names: dict[str, str] = {}
 
-    def check(self, data_set: Mapping[str, Any], column: str) -> dict[str, Any]:
+    def check(self, data_set: dict[str, Any], column: str) -> dict[str, Any]:
         """Return a data set as the encoder accepts it, or raise `RowError`.
 
         Values of the DICOM JSON model become values of attributes, and numbers in quotes become
@@ -95,7 +90,7 @@ class DataSetChecker:
             raise RowError(code, reason, path) from None
 
     def _attributes(
-        self, data_set: Mapping[str, Any], path: str, *, is_json_model: bool
+        self, data_set: dict[str, Any], path: str, *, is_json_model: bool
     ) -> dict[str, Any]:
         if not is_json_model and any(map(_is_json_attribute, data_set.values())):
             is_json_model = all(map(_TAG.fullmatch, data_set))
@@ -122,10 +117,10 @@ class DataSetChecker:
                 kind = "the tag of an attribute" if is_json_model else "an attribute"
                 near = "" if is_json_model else did_you_mean(name, keyword_dict)
                 raise RowError("unknown-column", f"'{name}' is not {kind}{near}", place)
-            return name, dictionary_VR(tag) if tag >= _NOT_IN_DATA_SETS else None
+            return name, DicomDictionary[tag][0] if tag >= _NOT_IN_DATA_SETS else None
         digits, vr = found[1].upper(), found[2]
         if is_json_model:
-            if not isinstance(value, Mapping) or not isinstance(value.get("vr"), str):
+            if not isinstance(value, dict) or not isinstance(value.get("vr"), str):
                 raise RowError(
                     "wrong-type",
                     "an attribute of the DICOM JSON model must be an object with a 'vr' "
@@ -134,9 +129,11 @@ class DataSetChecker:
                 )
             vr = value["vr"]
         tag = int(digits, 16)
-        known = dictionary_VR(tag) if tag in DicomDictionary else None
-        if known is not None and vr in (None, known):
-            return dictionary_keyword(tag) or digits, known
+        # `pydicom.datadict` would make a Tag for each look-up.
+        entry = DicomDictionary.get(tag)
+        known = None if entry is None else entry[0]
+        if entry is not None and vr in (None, known):
+            return entry[4] or digits, known
         full = digits if vr is None else f"{digits}:{vr}"
         first = self._names.setdefault(digits, full)
         if first != full:
@@ -162,7 +159,7 @@ class DataSetChecker:
         items: list[Any] = []
         for number, item in enumerate(value):
             place = f"{path}[{number}]"
-            if item is not None and not isinstance(item, Mapping):
+            if item is not None and not isinstance(item, dict):
                 raise RowError(
                     "wrong-type", f"an item must be an object, {{…}}, not {_kind(item)}", place
                 )
@@ -172,20 +169,20 @@ class DataSetChecker:
         return items
 
 
-def _kinds(data_set: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _kinds(data_set: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in data_set.items():
         yield kind_of(name, value)
         if isinstance(value, list):
             for one in value:
-                if isinstance(one, Mapping):
+                if isinstance(one, dict):
                     yield from _kinds(one)
 
 
 def _is_json_attribute(value: Any) -> bool:
-    return isinstance(value, Mapping) and value.keys() != {INLINE_BINARY}
+    return isinstance(value, dict) and value.keys() != {INLINE_BINARY}
 
 
-def _of_json_attribute(name: str, attribute: Mapping[str, Any], path: str) -> Any:
+def _of_json_attribute(name: str, attribute: dict[str, Any], path: str) -> Any:
     if isinstance(attribute.get(INLINE_BINARY), str):
         return bytes_of_base64(attribute[INLINE_BINARY], path)
     if not isinstance(attribute.get("Value", []), list):
@@ -199,20 +196,20 @@ def _of_json_attribute(name: str, attribute: Mapping[str, Any], path: str) -> An
 
 def _single(value: Any, vr: str | None, path: str) -> Any:
     """Return one value as the encoder accepts it."""
-    if isinstance(value, Mapping) and value.keys() == {INLINE_BINARY}:
+    if isinstance(value, dict) and value.keys() == {INLINE_BINARY}:
         text = value[INLINE_BINARY]
         if not isinstance(text, str):
             raise RowError("base64", f"InlineBinary must be base64, not {_kind(text)}", path)
         value = bytes_of_base64(text, path)
     if value is None:
         return None
-    if isinstance(value, Mapping) and "vr" in value:
+    if isinstance(value, dict) and "vr" in value:
         reason = (
             "an object with a 'vr' is of the DICOM JSON model, but other attributes of this data "
             "set are not: write all of them in one form"
         )
         raise RowError("wrong-type", reason, path)
-    if isinstance(value, list | Mapping):
+    if isinstance(value, list | dict):
         due = "one value" if vr is None else _described(vr)
         raise RowError("wrong-type", f"must be {due}, not {_kind(value)}", path)
     if isinstance(value, int) and not isinstance(value, bool):

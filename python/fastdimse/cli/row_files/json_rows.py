@@ -15,6 +15,8 @@ from .columns import DATA_SETS, PEER_COLUMN, known, relevant
 from .json_data_sets import INLINE_BINARY, DataSetChecker, described_value, kind_of
 from .text_rows import RowError, did_you_mean, peer_problem
 from .text_values import (
+    LARGEST,
+    SMALLEST,
     bytes_of_base64,
     in_64_bits,
     integer_of_text,
@@ -71,13 +73,14 @@ class JsonRowReader:
         self._checker = DataSetChecker()
         # The form of the data sets of each column: bytes or dict.
         self._forms: dict[str, type] = {}
-        self._row_kinds = {
-            (name, kind) for name in self._known for kind in (type(None), int, str, dict)
-        }
         self._rows = 0
         # The number of rows that are not read quickly, since the row before them was unusual.
         self._until_quick = 0
         self._usual_kinds = {one.name: _usual_kind(one.type) for one in self._columns}
+        # One decoder: `json.loads` would make one for each row.
+        self._quick_decoder = json.JSONDecoder(
+            object_pairs_hook=self._object, parse_constant=_reject_constant
+        )
 
     def read(self, line: str | bytes) -> dict[str, Any]:
         """Return the row of a line, or raise `RowError`.
@@ -120,7 +123,7 @@ class JsonRowReader:
         if isinstance(line, bytes):
             raise _UnusualError
         self._rows = 0
-        row = json.loads(line, object_pairs_hook=self._object, parse_constant=_reject_constant)
+        row = self._quick_decoder.decode(line)
         if row.__class__ is not dict or not row.keys() <= self._wanted:
             raise _UnusualError
         if "\\u" in line and _SURROGATE.search(line):
@@ -128,6 +131,8 @@ class JsonRowReader:
         for name, value in row.items():
             kind, usual = value.__class__, self._usual_kinds[name]
             if value is None or kind is usual:
+                if kind is int and not SMALLEST <= value <= LARGEST:
+                    raise _UnusualError
                 continue
             if kind is str and usual is datetime and is_time(value):
                 continue
@@ -141,6 +146,12 @@ class JsonRowReader:
         found = dict(pairs)
         if len(found) < len(pairs):
             raise _UnusualError
+        if pairs and pairs[0][0] in self._known:
+            # The row itself. No other object may have the names of columns.
+            self._rows += 1
+            if self._rows > 1:
+                raise _UnusualError
+            return found
         accepted = self._checker.accepted
         for name, value in pairs:
             kind = value.__class__
@@ -152,11 +163,7 @@ class JsonRowReader:
             return found
         if found.keys() == {INLINE_BINARY} and isinstance(found[INLINE_BINARY], str):
             return bytes_of_base64(found[INLINE_BINARY], INLINE_BINARY)
-        self._rows += 1
-        # Only the row itself may have the names of columns.
-        if self._rows > 1 or not self._row_kinds.issuperset(kind_of(*pair) for pair in pairs):
-            raise _UnusualError
-        return found
+        raise _UnusualError
 
     # The careful check: with the path of each error.
 
@@ -178,8 +185,8 @@ class JsonRowReader:
         return checked
 
     def _value(self, name: str, value: Any) -> Any:
-        data_type = self._columns.field(name).type
-        if is_number(data_type):
+        usual = self._usual_kinds[name]
+        if usual is int:
             if isinstance(value, str):
                 return integer_of_text(value, name, leading_zeros=False)
             if isinstance(value, float) and value.is_integer() and abs(value) <= 1 << 53:
@@ -187,7 +194,7 @@ class JsonRowReader:
             if type(value) is int:
                 return in_64_bits(value, name)
             raise _wrong_type(name, "an integer", value)
-        if pa.types.is_binary(data_type):
+        if usual is bytes:
             if isinstance(value, str):
                 return bytes_of_base64(value, name)
             if isinstance(value, dict) and name in DATA_SETS and self._structured:
@@ -196,7 +203,7 @@ class JsonRowReader:
             raise _wrong_type(name, form, value)
         if not isinstance(value, str):
             raise _wrong_type(name, "text in quotes", value)
-        if pa.types.is_timestamp(data_type) and not is_time(value):
+        if usual is datetime and not is_time(value):
             raise time_problem(value, name)
         return value
 
@@ -233,7 +240,7 @@ def _parse(line: str | bytes) -> dict[str, Any]:
     """Return the object of a line, or raise `RowError`."""
     text = line if isinstance(line, str) else decode_utf8(line)
     try:
-        row = json.loads(text, object_pairs_hook=_unique, parse_constant=_reject_constant)
+        row = _DECODER.decode(text)
     except RecursionError:
         raise RowError("too-deep", "nested deeper than any data set") from None
     except json.JSONDecodeError as error:
@@ -261,6 +268,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise RowError("repeated-name", f"'{twice}' occurs more than once", twice)
     return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_reject_constant)
 
 
 def _check_surrogates(row: dict[str, Any]) -> None:
