@@ -267,12 +267,14 @@ class Summary:
             return terminal.plain(text, file)
 
         def table(columns: Sequence[Column], steps: Any, values: Sequence[Row]) -> Iterator[Text]:
-            headings, lines = Layout(columns, steps, console.width, plain).lines(values[:rows])
+            # A line about one more row would take the place of that row.
+            shown = len(values) if len(values) == rows + 1 else rows
+            headings, lines = Layout(columns, steps, console.width, plain).lines(values[:shown])
             if headings is not None:
                 yield headings
             yield from lines
-            if len(values) > rows:
-                yield Text(f"and {len(values) - rows:,} more")
+            if len(values) > shown:
+                yield Text(f"and {len(values) - shown:,} more")
 
         if self._groups:
             yield from table(_GROUP_COLUMNS, _GROUP_STEPS, self._sorted_groups())

@@ -118,6 +118,7 @@ class LatencyPicture:
         axes.xaxis.set_major_locator(locator)
         formatter = dates.ConciseDateFormatter(locator, tz=UTC)
         formatter.offset_formats[3:] = ["%Y-%m-%d"] * 3
+        formatter.formats[5] = "%H:%M:%S.%f"
         axes.xaxis.set_major_formatter(formatter)
         axes.set(xlabel="time (UTC)", ylabel="latency in ms")
         _style(axes, named=bool(self._peers))
