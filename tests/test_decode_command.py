@@ -1,5 +1,6 @@
 """``fastdimse decode`` for people: lines, filters, and captures with lost packets."""
 
+import gzip
 import io
 import json
 import os
@@ -649,3 +650,29 @@ def test_the_rows_of_an_interrupted_pipe_are_kept(tmp_path, number, code):
     assert b"Traceback" not in error
     assert b"24 events" in error
     assert pyarrow.parquet.read_table(out).num_rows == 24
+
+
+def test_compressed_captures_that_are_damaged_before_the_first_packet(tmp_path):
+    """One line names the file and the damage."""
+    frame = bytearray(pa.compress(LOST.read_bytes(), codec="zstd", asbytes=True))
+    (tmp_path / "cut.zst").write_bytes(frame[:9000])
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(CAPTURE.read_bytes())[:20])
+    for name in ("cut.zst", "cut.gz"):
+        done = decode(tmp_path / name)
+        assert done.code == 2
+        assert re.fullmatch(
+            rf"fastdimse: error: .*{name}: the file ends inside its .*\n", done.error
+        )
+    frame[5000:5004] = b"abcd"
+    (tmp_path / "damaged.zst").write_bytes(frame)
+    done = decode(tmp_path / "damaged.zst")
+    assert done.code in (1, 2)
+    assert "internal error" not in done.error
+
+
+def test_a_response_without_a_request_is_no_event_of_the_other_side():
+    done = decode(LOST, "--head", 0)
+    assert sum("no request" in line for line in done.lines) == 6
+    full = decode(LOST, "--full", "--since", "08:45:54", "--until", "08:45:56").out.decode()
+    assert "10.0.0.21:104 → 10.0.0.7:50000  CT-1 → PACS" in full
+    assert "no request" in full

@@ -17,7 +17,7 @@ from fastdimse import (
 )
 
 from .errors import InputError
-from .inputs import open_input
+from .inputs import input_name, open_input
 from .options import IMPLICIT_VR, DataSetForm, Framing
 
 Decoded = CapturedEvents | DecodedEvents
@@ -104,6 +104,7 @@ class DecodedInput:
         at_once: bool,
     ) -> None:
         self._opened: AbstractContextManager[BinaryIO] = open_input(path, seekable=False)
+        self._name = input_name(path)
         self._framing: Literal["p-data", "command-set"] = framing.value
         self._form: _Form = "binary" if form is DataSetForm.BYTES else "structured"
         self._is_json_model = form is DataSetForm.DICOM_JSON
@@ -142,7 +143,7 @@ class DecodedInput:
             first = next(batches)
         except DecodeError as error:
             if error.code != "not-a-capture":
-                raise
+                raise InputError(f"{self._name}: {error}") from error
         else:
             if self._transfer_syntax is not None:
                 raise InputError(
@@ -163,7 +164,14 @@ class DecodedInput:
             yield Batch(decoded, decode_capture(source) if self._is_json_model else None)
             return
         batches = decode_capture_batches(source, event_information=form, event_reply=form)
-        yield from map(Batch, batches)
+        first = next(batches, None)
+        if first is not None:
+            yield Batch(first)
+        try:
+            yield from map(Batch, batches)
+        except DecodeError as error:
+            # Compressed data that is damaged before the first packet.
+            raise InputError(f"{self._name}: {error}") from error
 
     def _stream(self, source: Any) -> Iterator[Batch]:
         options: Any = {

@@ -184,7 +184,13 @@ def short_milliseconds(nanoseconds: int | None) -> str:
 
 
 def _latency(duration: Callable[[int | None], str]) -> Form:
-    return Form("latency", lambda event: Cell(duration(event["Latency"])))
+    def cell(event: Row) -> Cell:
+        # Otherwise a response would look like an event of the other side.
+        if is_response(event):
+            return Cell("no request", UNANSWERED)
+        return Cell(duration(event["Latency"]))
+
+    return Form("latency", cell)
 
 
 _CLASS = Column(

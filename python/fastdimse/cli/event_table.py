@@ -183,14 +183,18 @@ def _addresses(event: Event) -> str:
 
 
 def _titles(event: Event) -> str:
-    """Return the calling and the called AE title; either can be the sender of the event."""
-    calling, called = event["CallingAETitle"], event["CalledAETitle"]
-    return f"{_text(calling) or '?'} → {_text(called) or '?'}"
+    """Return the AE titles of the sender and the receiver, as `with_peers` does."""
+    titles = [_text(event[name]) or "?" for name in ("CallingAETitle", "CalledAETitle")]
+    if event["SourcePort"] < event["DestinationPort"]:
+        titles.reverse()
+    return " → ".join(titles)
 
 
 def _latency(event: Event) -> str:
     latency = event["Latency"]
-    return "" if latency is None else f"{latency / 1e6:,.3f} ms"
+    if latency is None:
+        return "" if event["MessageIDBeingRespondedTo"] is None else "no request"
+    return f"{latency / 1e6:,.3f} ms"
 
 
 CAPTURED = (
@@ -198,6 +202,7 @@ CAPTURED = (
     Column("from → to", "left", _addresses),
     Column("AE titles", "left", _titles),
     Column("stream", "right", _field("Association")),
+    Column("frame", "right", _field("Frame")),
     Column("Message ID", "right", _message_id),
     Column("SOP class", "left", _sop_class_name),
     Column("Event Type", "left", _event_type),

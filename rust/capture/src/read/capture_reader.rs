@@ -67,6 +67,8 @@ const DECOMPRESSED: usize = 1 << 28;
 pub struct CaptureReader {
     limits: Limits,
     input: CaptureInput,
+    /// Why the rest of a compressed file cannot be read.
+    damage: Option<FaultKind>,
     has_ended: bool,
     packets: PacketsState,
     /// The beginning of the next packet.
@@ -130,6 +132,7 @@ impl CaptureReader {
         Self {
             limits,
             input: CaptureInput::default(),
+            damage: None,
             has_ended: false,
             packets: PacketsState::new(limits.block),
             rest: Vec::new(),
@@ -166,15 +169,17 @@ impl CaptureReader {
         let mut input = std::mem::take(&mut self.input);
         let Decompressed { bytes, is_last, fault } =
             input.next(chunk, is_last, self.limits.decompressed);
-        let is_damaged = fault.is_some();
-        self.faults.extend(fault.map(|fault| Fault::file(fault, None)));
+        if let Some(fault) = fault {
+            self.damage = Some(fault.clone());
+            self.faults.push(Fault::file(fault, None));
+        }
         self.has_ended = is_last;
         let found = self.read(bytes, is_last);
         self.input = input;
         match found {
             // The reason why nothing could be read.
-            Err(FaultKind::NotACapture) if is_damaged || !self.faults.is_empty() => {
-                Err(self.faults.remove(0).kind)
+            Err(FaultKind::NotACapture) => {
+                Err(self.damage.take().unwrap_or(FaultKind::NotACapture))
             }
             found => found,
         }
