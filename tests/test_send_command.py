@@ -255,12 +255,12 @@ def test_picture(tmp_path, suffix):
         ),
         (["reports.ndjson", HOST, 1, "--transfer-syntax", "1.2"], "1.2"),
         (["reports.ndjson", HOST, 1, "--called-ae", "far too long a title"], "called_ae"),
-        (["columns.ndjson", HOST, 1], "unknown column 'Colour'"),
+        (["columns.csv", HOST, 1], "unknown column 'Colour'"),
     ],
 )
 def test_invalid_usage(tmp_path, arguments, text):
     reports(tmp_path / "reports.ndjson", 1)
-    (tmp_path / "columns.ndjson").write_text('{"Colour": 1}\n')
+    (tmp_path / "columns.csv").write_text("Colour\n1\n")
     ran = subprocess.run(
         [*COMMAND, *map(str, arguments), "--give-up-after", "0.1"],
         capture_output=True,

@@ -321,7 +321,7 @@ def test_screens(screens, locale, columns):
     assert rejected[-1] == "1 row, 1 rejected"
     if locale == "C.UTF-8":
         assert cells(rejected) == cells(screens[locale, 200][-1])
-        assert len(cells(rejected)) == 4
+        assert len(cells(rejected)) == 5
 
 
 # ------------------------------------------------------------------ completion
