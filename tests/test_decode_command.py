@@ -560,7 +560,7 @@ def test_events_of_a_growing_capture_appear_when_they_are_complete(growing):
 def test_ctrl_c_before_the_first_event(growing):
     growing.stdin.write(CAPTURE.read_bytes()[:24])
     growing.stdin.flush()
-    time.sleep(2)
+    time.sleep(5)
     growing.send_signal(signal.SIGINT)
     out, error = growing.communicate(timeout=20)
     assert (growing.returncode, out, error) == (130, b"", b"")
