@@ -114,7 +114,7 @@ def test_the_real_capture_as_a_table(monkeypatch):
     assert len(shown) == len(expected["requests"]) == 24
     for line, request in zip(shown, expected["requests"], strict=True):
         cells = [cell.strip() for cell in line.strip("│").split("│")]
-        assert cells[4:8] == [
+        assert cells[5:9] == [
             str(request["MessageID"]),
             "Storage Commitment Push Model SOP Class",
             [
@@ -123,7 +123,7 @@ def test_the_real_capture_as_a_table(monkeypatch):
             ][request["EventTypeID"] - 1],
             "0x0000 Success",
         ]
-        assert cells[8].endswith(" ms")
+        assert cells[9].endswith(" ms")
     assert summary.startswith(
         "24 events, 0 without a response; 24 actions, 0 without a response; "
         "25 associations in 25 TCP streams of 614 "
@@ -135,12 +135,12 @@ def test_actions_of_the_real_capture_in_the_table(monkeypatch):
     monkeypatch.setenv("COLUMNS", "1000")
     lines = run("decode", CAPTURE, "--full").stdout.decode().splitlines()
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
-    rows = [cells for cells in rows if len(cells) == 10 and "→" in cells[1] and cells[0]]
+    rows = [cells for cells in rows if len(cells) == 11 and "→" in cells[1] and cells[0]]
     actions = [cells for cells in rows if cells[2] == "PEER → ORTHANC"]
-    assert [cells[6] for cells in actions] == ["N-ACTION 1"] * 24
+    assert [cells[7] for cells in actions] == ["N-ACTION 1"] * 24
     assert [cells[0] for cells in rows] == sorted(cells[0] for cells in rows)
     # Each request for storage commitment has the transaction UID of its report.
-    uids = [cells[9] for cells in rows]
+    uids = [cells[10] for cells in rows]
     requested, reported = (
         sorted(uid for uid, cells in zip(uids, rows, strict=True) if (cells in actions) is one)
         for one in (True, False)
