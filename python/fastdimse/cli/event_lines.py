@@ -12,6 +12,7 @@ from fastdimse import events as standard
 
 from .event_content import FAILURE_REASONS, REFERENCES, STATE
 from .event_names import (
+    addresses,
     class_name,
     event_label,
     event_name,
@@ -73,15 +74,6 @@ def _ends(event: Row) -> Cell:
 
 def _receiver(event: Row) -> Cell:
     return Cell(f"→ {title(event['To'])}")
-
-
-def _address(event: Row, side: str) -> str:
-    address, port = event[f"{side}Address"], event[f"{side}Port"]
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def _addresses(event: Row) -> Cell:
-    return Cell(f"{_address(event, 'Source')} → {_address(event, 'Destination')}")
 
 
 def _kind(event: Row) -> Cell:
@@ -230,7 +222,7 @@ CAPTURED = (
         is_cut_last=True,
     ),
     Column("ends", (Form("from → to", _ends), Form("to", _receiver))),
-    Column("addresses", (Form("addresses", _addresses),)),
+    Column("addresses", (Form("addresses", lambda event: Cell(addresses(event))),)),
     Column("stream", (_heading("stream", "Association"),), "right"),
     Column("frame", (_heading("frame", "Frame"),), "right"),
     _CLASS,

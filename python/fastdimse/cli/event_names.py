@@ -108,6 +108,16 @@ def failure_reason_name(reason: int | None) -> str:
     return "no Failure Reason" if reason is None else standard.failure_reason(reason)
 
 
+def addresses(event: Mapping[str, Any]) -> str:
+    """Return the addresses and ports of the sender and the receiver of an event."""
+    return f"{_address(event, 'Source')} → {_address(event, 'Destination')}"
+
+
+def _address(event: Mapping[str, Any], side: str) -> str:
+    address, port = event[f"{side}Address"], event[f"{side}Port"]
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def with_peers(events: Any) -> Any:
     """Return the events with the columns From and To: AE titles, or addresses if they are unknown.
 

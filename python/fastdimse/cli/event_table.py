@@ -14,6 +14,7 @@ from rich.text import Text
 from fastdimse import events as standard
 
 from .data_set_text import data_set_texts
+from .event_names import addresses
 from .event_rows import ACTION
 from .row_files.columns import DATA_SETS
 from .terminal import print_table, printable
@@ -173,15 +174,6 @@ def _time(event: Event) -> str:
     return "" if time is None else time.removesuffix("Z").removesuffix("000")
 
 
-def _address(event: Event, side: str) -> str:
-    address, port = event[f"{side}Address"], event[f"{side}Port"]
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def _addresses(event: Event) -> str:
-    return f"{_address(event, 'Source')} → {_address(event, 'Destination')}"
-
-
 def _titles(event: Event) -> str:
     """Return the AE titles of the sender and the receiver, as `with_peers` does."""
     titles = [_text(event[name]) or "?" for name in ("CallingAETitle", "CalledAETitle")]
@@ -199,7 +191,7 @@ def _latency(event: Event) -> str:
 
 CAPTURED = (
     Column("time (UTC)", "left", _time),
-    Column("from → to", "left", _addresses),
+    Column("from → to", "left", addresses),
     Column("AE titles", "left", _titles),
     Column("stream", "right", _field("Association")),
     Column("frame", "right", _field("Frame")),

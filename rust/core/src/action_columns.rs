@@ -96,9 +96,7 @@ pub fn check_names(schema: &SchemaRef, other: OtherColumns) -> Result<(), Schema
             None => return Err(SchemaError::NotOfActions(name.clone())),
         }
     }
-    let required =
-        [Field::RequestedSOPClassUID, Field::RequestedSOPInstanceUID, Field::ActionTypeID];
-    match required.into_iter().find(|field| !found.contains(field)) {
+    match Field::REQUIRED_OF_ACTIONS.into_iter().find(|field| !found.contains(field)) {
         Some(field) => Err(SchemaError::MissingOfActions(field.keyword())),
         None => Ok(()),
     }

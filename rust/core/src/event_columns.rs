@@ -173,7 +173,7 @@ pub fn check_names(schema: &SchemaRef, other: OtherColumns) -> Result<(), Schema
         }
     }
     let lacks = |needed: &[Field]| needed.iter().copied().find(|field| !found[*field as usize]);
-    let request = [Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID, Field::EventTypeID];
+    let request = Field::REQUIRED_OF_EVENTS;
     let response = [Field::MessageIDBeingRespondedTo, Field::Status];
     match lacks(if found[response[0] as usize] { &response } else { &request }) {
         // A table of requests and responses needs Status only in its responses.

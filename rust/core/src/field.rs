@@ -102,6 +102,15 @@ impl Field {
         Self::PresentationContextID,
     ];
 
+    /// The fields that are mandatory in requests of events (PS3.7 10.1.1.1), apart from the Message ID,
+    /// which is assigned.
+    pub const REQUIRED_OF_EVENTS: [Self; 3] =
+        [Self::AffectedSOPClassUID, Self::AffectedSOPInstanceUID, Self::EventTypeID];
+
+    /// The same of actions (PS3.7 10.1.4.1).
+    pub const REQUIRED_OF_ACTIONS: [Self; 3] =
+        [Self::RequestedSOPClassUID, Self::RequestedSOPInstanceUID, Self::ActionTypeID];
+
     /// The numeric fields of events, except the presentation context ID.
     pub const NUMBERS: [Self; 5] = [
         Self::MessageID,

@@ -5,6 +5,7 @@ use arrow_buffer::Buffer;
 
 use crate::action_columns::ActionColumns;
 use crate::command_set::{CommandSet, Value};
+use crate::encode::message::message_id_of_row;
 use crate::encode::options::Options;
 use crate::encode::stream::Encoded;
 use crate::excerpt::excerpt;
@@ -27,15 +28,13 @@ pub fn encode_actions(
 ) -> Encoded {
     let mut known = known.into_iter().peekable();
     let (mut bytes, mut offsets, mut rejected) = (Vec::new(), vec![0], Vec::new());
-    let mut message_id = first_message_id(first_row);
     for (row, &context_id) in contexts.iter().enumerate().take(columns.rows) {
         let number = first_row + row as u64;
-        let own_id = Value::Us(message_id);
-        message_id = message_id.checked_add(1).unwrap_or(1);
         if let Some(rejection) = known.next_if(|rejection| rejection.row == Some(number)) {
             rejected.push(rejection);
             continue;
         }
+        let own_id = Value::Us(message_id_of_row(number));
         match command_set(columns, row, own_id, options) {
             Ok((command_set, information)) => {
                 let write = |out: &mut Vec<u8>| command_set.write(out);
@@ -47,11 +46,6 @@ pub fn encode_actions(
         }
     }
     Encoded { bytes: Buffer::from_vec(bytes), offsets: offsets.into(), rejected }
-}
-
-/// The Message ID of a row of a table without a MessageID column: 1 to 65535, then 1 again.
-fn first_message_id(row: u64) -> u16 {
-    (row % u64::from(u16::MAX)) as u16 + 1
 }
 
 /// The command set of a row, and its Action Information, which is empty if there is none.

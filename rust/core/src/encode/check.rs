@@ -10,7 +10,7 @@ use crate::columns::cell::Cell;
 use crate::columns::cell::WINDOW;
 use crate::command_set::Value;
 use crate::encode::block::{self, Block};
-use crate::encode::message::{EventMessage, check_instance};
+use crate::encode::message::{EventMessage, check_instance, message_id_of_row};
 use crate::encode::options::Options;
 use crate::encode::rows::{KnownRejections, Rows};
 use crate::encode::template::{Shape, Template};
@@ -162,9 +162,8 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// Message IDs run from 1 to 65535, and then from 1 again.
     fn message_id(&self) -> u16 {
-        (self.number % 65535 + 1) as u16
+        message_id_of_row(self.number)
     }
 }
 

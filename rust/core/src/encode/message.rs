@@ -19,6 +19,12 @@ pub struct EventMessage<'a> {
     data_set: Option<&'a [u8]>,
 }
 
+/// The Message ID of a row without one: from 1 to 65535, and then from 1 again.
+#[inline]
+pub fn message_id_of_row(row: u64) -> u16 {
+    (row % 65535 + 1) as u16
+}
+
 impl<'a> EventMessage<'a> {
     /// Reads a row of a block. `message_id` is the Message ID of a request if the table has no such
     /// column.

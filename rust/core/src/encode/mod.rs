@@ -21,6 +21,7 @@ mod write;
 
 pub use actions::encode_actions;
 pub use data_sets::{encode_each_structured, encode_structured};
+pub use message::message_id_of_row;
 pub use messages::{EncodedMessages, encode_messages};
 pub use options::{Options, check_context_id};
 pub use stream::{Encoded, Table, encode, encode_each, encode_in_threads, most_bytes};

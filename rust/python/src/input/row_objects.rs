@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, Int64Array, NullArray, RecordBatch};
+use fastdimse_core::encode::message_id_of_row;
 use fastdimse_core::field::Field;
 use fastdimse_core::rejection::{Reason, Rejection};
 use pyo3::exceptions::{PyException, PyMemoryError};
@@ -187,11 +188,9 @@ fn with_message_ids(batch: RecordBatch, done: u64) -> PyResult<RecordBatch> {
     if given.is_some_and(|given| given.null_count() == 0) {
         return Ok(batch);
     }
-    // As rows of a table without the column are numbered.
-    let id_of_row = |row: usize| ((done + row as u64) % 65535 + 1) as i64;
     let ids = (0..batch.num_rows()).map(|row| match given {
         Some(given) if given.is_valid(row) => given.value(row),
-        _ => id_of_row(row),
+        _ => message_id_of_row(done + row as u64).into(),
     });
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(ids));
     let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
@@ -240,12 +239,8 @@ fn with_required(batch: &RecordBatch, accepted: &dyn ColumnSet) -> PyResult<Reco
 
 fn required(accepted: &dyn ColumnSet) -> impl Iterator<Item = Field> {
     match accepted.service() {
-        Service::EventReport => {
-            [Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID, Field::EventTypeID]
-        }
-        Service::Action => {
-            [Field::RequestedSOPClassUID, Field::RequestedSOPInstanceUID, Field::ActionTypeID]
-        }
+        Service::EventReport => Field::REQUIRED_OF_EVENTS,
+        Service::Action => Field::REQUIRED_OF_ACTIONS,
     }
     .into_iter()
 }
