@@ -20,6 +20,7 @@ pub mod memory;
 pub mod message_columns;
 pub mod options;
 pub mod pdu;
+mod registers;
 pub mod rejection;
 pub mod schema_error;
 pub mod standard;

@@ -10,6 +10,7 @@ use crate::uid::MAX_LENGTH;
 use crate::uid::masks::BLOCK;
 
 /// A message.
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub struct CompleteMessage {
     /// The command set.
     pub row: Row,
@@ -171,7 +172,7 @@ fn is_plain(text: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::decode) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -180,7 +181,13 @@ mod tests {
     use crate::pdu::read::{Item, Pdus};
     use crate::pdu::write::{MaxPduLength, write_message};
 
-    fn message(kind: Kind, uid: &[u8], data_set: &[u8], one_pdu: bool) -> Vec<u8> {
+    /// A message with all usual elements.
+    pub(in crate::decode) fn message(
+        kind: Kind,
+        uid: &[u8],
+        data_set: &[u8],
+        one_pdu: bool,
+    ) -> Vec<u8> {
         let mut command_set = CommandSet::new(kind, !data_set.is_empty());
         command_set.set(Field::AffectedSOPClassUID, Value::Text(b"1.2.840.10008.1.20.1"));
         command_set.set(Field::AffectedSOPInstanceUID, Value::Text(uid));

@@ -9,11 +9,12 @@ use arrow_array::{ArrayRef, BinaryArray, StringArray};
 use arrow_buffer::{ArrowNativeType, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 
-use crate::columns::cell::Cell;
 use crate::decode::row::{Span, place_of};
 use crate::decode::views::{Windows, viewed_bytes, viewed_text};
 use crate::field::Field;
 use crate::memory::Memory;
+use crate::registers::{Vectorized, in_widest_registers};
+use crate::uid::MAX_LENGTH;
 
 /// The layout of text and of data sets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -166,13 +167,12 @@ impl CellLayout for Plain {
     ) {
         let column = &mut self.columns[place];
         column.reserve(spans.iter().map(|span| span.length).sum(), growth);
-        let (out, mut at) = (column.memory.bytes(), column.length);
-        for (span, end) in spans.iter().zip(cells) {
-            let value = Cell::new(source.buffer(*span), span.start, span.length);
-            at += value.write(&mut out[at..]);
-            *end = at as i32;
-        }
-        column.length = at;
+        let (out, at) = (column.memory.bytes(), column.length);
+        column.length = if is_text(FIELDS[place]) {
+            in_widest_registers(CopyValues::<MAX_LENGTH> { source, spans, out, at, cells })
+        } else {
+            in_widest_registers(CopyValues::<SLACK> { source, spans, out, at, cells })
+        };
     }
 
     fn finish(
@@ -189,6 +189,53 @@ impl CellLayout for Plain {
             plain_column(field, ends, memory.into_buffer(length), valid)
         })
     }
+}
+
+/// Copies values to `out` from `at` on, and their ends to `cells`; returns the end of the last one.
+/// Values of up to `SHORT` bytes are copied with this fixed length.
+struct CopyValues<'a, const SHORT: usize> {
+    source: Source<'a>,
+    spans: &'a [Span],
+    out: &'a mut [u8],
+    at: usize,
+    cells: &'a mut [i32],
+}
+
+impl<const SHORT: usize> Vectorized for CopyValues<'_, SHORT> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run(self) -> usize {
+        let Self { source, spans, out, at, cells } = self;
+        // Nearly always, all values are in the stream: the buffer is not chosen for each of them.
+        if source.joined.is_empty() {
+            copy_values_from::<SHORT>(|_| source.stream, spans, out, at, cells)
+        } else {
+            copy_values_from::<SHORT>(|span| source.buffer(span), spans, out, at, cells)
+        }
+    }
+}
+
+#[inline(always)]
+fn copy_values_from<'a, const SHORT: usize>(
+    buffer: impl Fn(Span) -> &'a [u8],
+    spans: &[Span],
+    out: &mut [u8],
+    mut at: usize,
+    cells: &mut [i32],
+) -> usize {
+    for (span, end) in spans.iter().zip(cells) {
+        let (value, out) = (&buffer(*span)[span.start..], &mut out[at..]);
+        // A copy of unknown length is a function call.
+        if span.length <= SHORT && value.len() >= SHORT && out.len() >= SHORT {
+            out[..SHORT].copy_from_slice(&value[..SHORT]);
+        } else {
+            out[..span.length].copy_from_slice(&value[..span.length]);
+        }
+        at += span.length;
+        *end = at as i32;
+    }
+    at
 }
 
 impl PlainBytes {
@@ -249,8 +296,11 @@ impl CellLayout for Views {
     }
 
     fn extend(&mut self, _: usize, source: Source<'_>, spans: &[Span], _: f64, cells: &mut [u128]) {
-        for (span, view) in spans.iter().zip(cells) {
-            *view = self.0.view(source.bytes(*span), *span);
+        if source.joined.is_empty() {
+            let bytes = |span: Span| &source.stream[span.start..span.start + span.length];
+            self.0.extend(bytes, spans, cells);
+        } else {
+            self.0.extend(|span| source.bytes(span), spans, cells);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Decodes a column of messages: as many events as there are rows.
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,15 +11,16 @@ use arrow_schema::{DataType, Schema, SchemaRef};
 use arrow_select::nullif::nullif;
 
 use crate::decode::columns::{DecodedColumns, schema};
-use crate::decode::complete_message;
 use crate::decode::data_sets::{Structure, WrongDataSets};
 use crate::decode::layout::{CellLayout, Layout, Plain, Views};
 use crate::decode::row::{Row, Span};
 use crate::decode::sink::EventSink;
 use crate::decode::stream::Decoder;
+use crate::decode::template::Templates;
 use crate::decode::views::plain;
 use crate::options::OnInvalid;
 use crate::pdu::read::Pdv;
+use crate::registers::{Vectorized, in_widest_registers};
 use crate::rejection::{Reason, Rejection};
 
 /// The events of a column of messages.
@@ -81,34 +83,56 @@ fn without(events: &RecordBatch, wrong: &WrongDataSets) -> RecordBatch {
 fn decode_to<L: CellLayout, O: OffsetSizeTrait>(
     messages: &GenericBinaryArray<O>,
 ) -> DecodedMessages {
-    let stream: &Buffer = messages.values();
-    let mut columns = DecodedColumns::<L>::new(stream, Vec::new());
-    let mut rejected = Vec::new();
-    for (row, ends) in messages.offsets().windows(2).enumerate() {
-        let message = ends[0].as_usize()..ends[1].as_usize();
-        let is_valid = messages.is_valid(row);
-        // Most messages are complete. A row that is pushed here is not copied as a result.
-        let is_full = if is_valid
-            && let Some(found) = complete_message::read(&stream[..message.end], message.start)
-            && found.end == message.end
-        {
-            columns.push(&found.row, found.data_set)
-        } else {
-            match is_valid.then(|| decode_one(&mut columns, message)) {
-                Some(Ok((event, data_set))) => columns.push(&event, data_set),
-                Some(Err(rejection)) => {
-                    rejected.push((row, rejection));
-                    columns.push_null()
+    in_widest_registers(Rows { messages, layout: PhantomData::<L> })
+}
+
+/// The rows of a column of messages.
+struct Rows<'a, L, O: OffsetSizeTrait> {
+    messages: &'a GenericBinaryArray<O>,
+    layout: PhantomData<L>,
+}
+
+impl<L: CellLayout, O: OffsetSizeTrait> Vectorized for Rows<'_, L, O> {
+    type Output = DecodedMessages;
+
+    #[inline(always)]
+    fn run(self) -> DecodedMessages {
+        let messages = self.messages;
+        let stream: &Buffer = messages.values();
+        let mut columns = DecodedColumns::<L>::new(stream, Vec::new());
+        let mut rejected = Vec::new();
+        let mut templates = Templates::default();
+        for (row, ends) in messages.offsets().windows(2).enumerate() {
+            let message = ends[0].as_usize()..ends[1].as_usize();
+            let is_valid = messages.is_valid(row);
+            // Most messages are complete.
+            let is_full = if is_valid
+                && let Some(found) = templates.find(stream, message.start)
+                && found.end() == message.end
+            {
+                columns.push_similar(&found)
+            } else if is_valid
+                && let Some(found) = templates.read(stream, message.start)
+                && found.end == message.end
+            {
+                columns.push(&found.row, found.data_set)
+            } else {
+                match is_valid.then(|| decode_one(&mut columns, message)) {
+                    Some(Ok((event, data_set))) => columns.push(&event, data_set),
+                    Some(Err(rejection)) => {
+                        rejected.push((row, rejection));
+                        columns.push_null()
+                    }
+                    None => columns.push_null(),
                 }
-                None => columns.push_null(),
+            };
+            if is_full {
+                columns.flush(messages.len());
             }
-        };
-        if is_full {
-            columns.flush(messages.len());
         }
+        let (events, _) = columns.finish();
+        DecodedMessages { events, rejected }
     }
-    let (events, _) = columns.finish();
-    DecodedMessages { events, rejected }
 }
 
 /// Reads the only message in a part of the stream, by all rules.

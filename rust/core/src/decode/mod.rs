@@ -14,6 +14,7 @@ mod messages;
 mod row;
 mod sink;
 mod stream;
+mod template;
 mod values;
 mod views;
 

@@ -19,7 +19,7 @@ pub enum Origin {
 }
 
 /// A part of the stream or of the joined fragments.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Span {
     /// The bytes that it is a part of.
     pub origin: Origin,
@@ -47,6 +47,10 @@ impl Fields {
 
     pub fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
+    }
+
+    pub fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     #[inline(always)]
@@ -118,6 +122,18 @@ impl Row {
 }
 
 #[cfg(test)]
+impl PartialEq for Row {
+    /// Absent fields have no value to compare.
+    fn eq(&self, other: &Self) -> bool {
+        let same_numbers = Field::NUMBERS.map(|field| self.number(field) == other.number(field));
+        let same_texts = Field::TEXTS.map(|field| self.text(field) == other.text(field));
+        (self.kind, self.begin, self.context_id, self.fields)
+            == (other.kind, other.begin, other.context_id, other.fields)
+            && same_numbers.iter().chain(&same_texts).all(|same| *same)
+    }
+}
+
+#[cfg(test)]
 impl Row {
     /// The number of a field.
     pub fn number(&self, field: Field) -> Option<u16> {
@@ -136,4 +152,25 @@ pub enum Present<'a> {
     Always,
     Never,
     Sometimes(&'a [Fields], Field),
+}
+
+/// The fields that some rows have.
+pub struct Presence<'a> {
+    /// The fields of each row.
+    pub fields: &'a [Fields],
+    /// The fields that all rows have.
+    pub all: Fields,
+    /// The fields that at least one row has.
+    pub any: Fields,
+}
+
+impl<'a> Presence<'a> {
+    /// The rows that have a field.
+    pub fn of(&self, field: Field) -> Present<'a> {
+        match (self.any.has(field), self.all.has(field)) {
+            (false, _) => Present::Never,
+            (true, true) => Present::Always,
+            (true, false) => Present::Sometimes(self.fields, field),
+        }
+    }
 }

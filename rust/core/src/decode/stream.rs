@@ -16,17 +16,17 @@ use arrow_select::concat::concat_batches;
 
 use crate::command_set::{CommandSet, Message, Value};
 use crate::decode::columns::DecodedColumns;
-use crate::decode::complete_message::{
-    self, COMMAND_SET_BEGINS, CompleteMessage, begins_command_set,
-};
+use crate::decode::complete_message::{self, COMMAND_SET_BEGINS, begins_command_set};
 use crate::decode::layout::{CellLayout, Layout, Plain, Views};
 use crate::decode::row::{Origin, Row, Span};
 use crate::decode::sink::EventSink;
+use crate::decode::template::Templates;
 use crate::decode::views::LONGEST;
 use crate::excerpt::excerpt;
 use crate::field::{Field, Kind};
 use crate::options::{Framing, OnInvalid};
 use crate::pdu::read::{Item, NAMES, Pdus, Pdv};
+use crate::registers::{Vectorized, in_widest_registers};
 use crate::rejection::{Reason, Rejection};
 use crate::threads::run_in_threads;
 use crate::uid::{MAX_LENGTH, UidError};
@@ -288,6 +288,7 @@ pub struct Decoder<'a, S> {
     /// Whether the rows are N-ACTION messages.
     actions: bool,
     state: DecoderState,
+    templates: Templates,
     sink: S,
     rejected: Vec<Rejection>,
     skipped: BTreeMap<&'static str, u64>,
@@ -305,6 +306,7 @@ impl<'a, S: EventSink> Decoder<'a, S> {
             on_invalid,
             actions: false,
             state: DecoderState::Idle,
+            templates: Templates::default(),
             sink,
             rejected: Vec::new(),
             skipped: BTreeMap::new(),
@@ -325,7 +327,7 @@ impl<'a, S: EventSink> Decoder<'a, S> {
             if let Some(at) = pdus.next_at() {
                 self.at = at;
                 if self.is_between_messages() && !self.actions {
-                    self.read_complete_messages(stream);
+                    in_widest_registers(CompleteMessages { decoder: self, stream });
                     pdus.continue_at(self.at);
                     if self.at >= self.part.end {
                         break;
@@ -364,14 +366,26 @@ impl<'a, S: EventSink> Decoder<'a, S> {
     }
 
     /// Reads messages while they are complete in the stream.
+    #[inline(always)]
     fn read_complete_messages(&mut self, stream: &[u8]) {
-        while self.at < self.part.end
-            && let Some(CompleteMessage { row, data_set, end }) =
-                complete_message::read(stream, self.at)
-        {
-            self.at = end;
+        let begin = self.at;
+        while self.at < self.part.end {
+            let is_full = if let Some(message) = self.templates.find(stream, self.at) {
+                self.at = message.end();
+                self.sink.push_similar(&message)
+            } else if let Some(message) = self.templates.read(stream, self.at) {
+                self.at = message.end;
+                self.sink.push(&message.row, message.data_set)
+            } else {
+                break;
+            };
+            self.events += 1;
+            if is_full {
+                self.sink.flush(self.estimated_rows());
+            }
+        }
+        if self.at > begin {
             self.state = DecoderState::Idle;
-            self.push(&row, data_set);
         }
     }
 
@@ -600,6 +614,21 @@ impl<L: CellLayout> PartDecoder<'_, L> {
         let (events, offsets) = self.sink.finish();
         let Self { rejected, skipped, .. } = self;
         Decoded { events, offsets, rejected, skipped }
+    }
+}
+
+/// Reads messages while they are complete in the stream.
+struct CompleteMessages<'d, 'a, S> {
+    decoder: &'d mut Decoder<'a, S>,
+    stream: &'a [u8],
+}
+
+impl<S: EventSink> Vectorized for CompleteMessages<'_, '_, S> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.decoder.read_complete_messages(self.stream);
     }
 }
 

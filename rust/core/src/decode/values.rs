@@ -4,7 +4,8 @@ use std::marker::PhantomData;
 use std::mem;
 
 use arrow_buffer::{
-    ArrowNativeType, MutableBuffer, NullBuffer, NullBufferBuilder, ScalarBuffer, ToByteSlice,
+    ArrowNativeType, Buffer, MutableBuffer, NullBuffer, NullBufferBuilder, ScalarBuffer,
+    ToByteSlice,
 };
 
 use crate::decode::row::Present;
@@ -92,12 +93,34 @@ impl<T: ArrowNativeType> Nullable<T> {
     }
 
     /// The finished values, and which of them are not null.
-    pub fn finish(mut self) -> (ScalarBuffer<T>, Option<NullBuffer>) {
+    pub fn finish(mut self, nulls: &mut Nulls) -> (ScalarBuffer<T>, Option<NullBuffer>) {
         if !self.is_null() {
             return (self.values.finish(), self.valid.finish());
         }
-        let zeros = MutableBuffer::from_len_zeroed((self.before + self.missing) * size_of::<T>());
-        let valid = (self.missing > 0).then(|| NullBuffer::new_null(self.missing));
-        (ScalarBuffer::from(zeros), valid)
+        let zeros = nulls.zeros((self.before + self.missing) * size_of::<T>());
+        (ScalarBuffer::from(zeros), nulls.valid(self.missing))
+    }
+}
+
+/// The buffers of the columns without a value. All columns of a batch share them.
+#[derive(Debug, Default)]
+pub struct Nulls {
+    zeros: Buffer,
+    valid: Option<NullBuffer>,
+}
+
+impl Nulls {
+    fn zeros(&mut self, bytes: usize) -> Buffer {
+        if self.zeros.len() < bytes {
+            self.zeros = MutableBuffer::from_len_zeroed(bytes).into();
+        }
+        self.zeros.slice_with_length(0, bytes)
+    }
+
+    fn valid(&mut self, rows: usize) -> Option<NullBuffer> {
+        (rows > 0).then(|| {
+            let valid = self.valid.take().filter(|valid| valid.len() == rows);
+            self.valid.insert(valid.unwrap_or_else(|| NullBuffer::new_null(rows))).clone()
+        })
     }
 }

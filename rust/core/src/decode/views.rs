@@ -32,7 +32,7 @@ impl Windows {
     }
 
     #[inline(always)]
-    pub fn view(self, bytes: &[u8], span: Span) -> u128 {
+    fn view(self, bytes: &[u8], span: Span) -> u128 {
         let first = if span.is_joined() { self.of_stream } else { 0 };
         let buffer_index = (first + span.start / STRIDE) as u32;
         let offset = (span.start % STRIDE) as u32;
@@ -42,6 +42,14 @@ impl Windows {
                 ByteView { length, prefix, buffer_index, offset }.into()
             }
             _ => make_view(bytes, buffer_index, offset),
+        }
+    }
+
+    /// Stores the view of each span, whose bytes `bytes` returns.
+    #[inline(always)]
+    pub fn extend<'a>(self, bytes: impl Fn(Span) -> &'a [u8], spans: &[Span], views: &mut [u128]) {
+        for (span, view) in spans.iter().zip(views) {
+            *view = self.view(bytes(*span), *span);
         }
     }
 
