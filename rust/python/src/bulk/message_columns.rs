@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_array::{Array, ArrayRef, StructArray, make_array};
+use arrow_array::{Array, ArrayRef, RecordBatch, StructArray, make_array};
 use arrow_buffer::NullBuffer;
 use arrow_schema::{ArrowError, DataType, Fields, Schema};
 use arrow_select::concat::concat;
@@ -181,7 +181,7 @@ struct MessageReader {
 }
 
 impl MessageReader {
-    fn read(&mut self) -> Result<Option<ArrayRef>, ArrowError> {
+    fn read(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
         while self.ready.is_empty() {
             while self.rows.is_empty() {
                 let Some(array) = self.arrays.next().map_err(external)? else { return Ok(None) };
@@ -210,7 +210,7 @@ impl MessageReader {
                 self.ready.extend(found??);
             }
         }
-        Ok(self.ready.pop_front().map(|rows| Arc::new(rows) as ArrayRef))
+        Ok(self.ready.pop_front().map(RecordBatch::from))
     }
 }
 
@@ -232,7 +232,7 @@ impl MessageReader {
 }
 
 impl Iterator for MessageReader {
-    type Item = Result<ArrayRef, ArrowError>;
+    type Item = Result<RecordBatch, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.read().transpose()

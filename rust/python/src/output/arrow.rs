@@ -3,29 +3,33 @@
 //! pyo3 collects the methods of a class from one `impl` block, so each class of results repeats the
 //! signatures of the interface's methods and calls these functions.
 
+use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arrow_array::ffi::FFI_ArrowSchema;
-use arrow_array::{Array, ArrayRef, RecordBatch, StructArray};
+use arrow_array::cast::AsArray;
+use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
+use arrow_array::ffi_stream::FFI_ArrowArrayStream;
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchIterator, StructArray};
 use arrow_cast::{CastOptions, can_cast_types, cast_with_options};
-use arrow_schema::{ArrowError, DataType, Field as Column, FieldRef, Fields, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Field as Column, Fields, Schema, SchemaRef};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
-use pyo3_arrow::ffi::{
-    ArrayIterator, to_array_pycapsules, to_schema_pycapsule, to_stream_pycapsule,
-};
 
 use crate::arrow::data_type::data_type;
 use crate::arrow::error::{ColumnPath, arrow_error};
 use crate::arrow::source::pointer;
+
+const SCHEMA: &CStr = c"arrow_schema";
+const ARRAY: &CStr = c"arrow_array";
+const STREAM: &CStr = c"arrow_array_stream";
 
 /// A schema or a type, for `__arrow_c_schema__`.
 pub fn export_schema<'py>(
     py: Python<'py>,
     schema: impl TryInto<FFI_ArrowSchema, Error = ArrowError>,
 ) -> PyResult<Bound<'py, PyCapsule>> {
-    Ok(to_schema_pycapsule(py, schema)?)
+    PyCapsule::new_with_value(py, schema.try_into().map_err(arrow_error)?, SCHEMA)
 }
 
 /// The number of rows of batches.
@@ -40,26 +44,39 @@ pub fn export_batches<'py>(
     schema: &SchemaRef,
     requested_schema: Option<Bound<'py, PyCapsule>>,
 ) -> PyResult<Bound<'py, PyCapsule>> {
-    let arrays =
-        batches.iter().map(|batch| Ok(Arc::new(StructArray::from(batch.clone())) as ArrayRef));
-    let arrays: Vec<Result<ArrayRef, ArrowError>> = arrays.collect();
-    export_stream(py, arrays.into_iter(), schema.fields().clone(), requested_schema)
+    let batches = batches.to_vec().into_iter().map(Ok);
+    export_stream(py, batches, schema.fields().clone(), requested_schema)
 }
 
-/// A stream of arrays of structs with these columns, for `__arrow_c_stream__`.
+/// A stream of record batches with these columns, for `__arrow_c_stream__`.
 pub fn export_stream<'py>(
     py: Python<'py>,
-    arrays: impl Iterator<Item = Result<ArrayRef, ArrowError>> + Send + 'static,
+    batches: impl Iterator<Item = Result<RecordBatch, ArrowError>> + Send + 'static,
     columns: Fields,
     requested_schema: Option<Bound<'py, PyCapsule>>,
 ) -> PyResult<Bound<'py, PyCapsule>> {
-    let column = Arc::new(Column::new_struct("", columns, false));
+    let column = Column::new_struct("", columns.clone(), false);
     let Some(requested) = requested(&column, requested_schema)? else {
-        return Ok(to_stream_pycapsule(py, Box::new(ArrayIterator::new(arrays, column)), None)?);
+        return export_reader(py, batches, columns);
     };
     let data_type = requested.data_type().clone();
-    let arrays = arrays.map(move |array| converted(&array?, &data_type));
-    Ok(to_stream_pycapsule(py, Box::new(ArrayIterator::new(arrays, requested)), None)?)
+    let DataType::Struct(columns) = data_type.clone() else {
+        return export_reader(py, batches, columns);
+    };
+    let batches = batches.map(move |batch| {
+        let rows: ArrayRef = Arc::new(StructArray::from(batch?));
+        Ok(converted(&rows, &data_type)?.as_struct().into())
+    });
+    export_reader(py, batches, columns)
+}
+
+fn export_reader<'py>(
+    py: Python<'py>,
+    batches: impl Iterator<Item = Result<RecordBatch, ArrowError>> + Send + 'static,
+    columns: Fields,
+) -> PyResult<Bound<'py, PyCapsule>> {
+    let reader = RecordBatchIterator::new(batches, Arc::new(Schema::new(columns)));
+    PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(Box::new(reader)), STREAM)
 }
 
 /// A stream of one record batch, for `__arrow_c_stream__`.
@@ -78,28 +95,31 @@ pub fn export_array<'py>(
     nullable: bool,
     requested_schema: Option<Bound<'py, PyCapsule>>,
 ) -> PyResult<Bound<'py, PyTuple>> {
-    let column = Arc::new(Column::new("", array.data_type().clone(), nullable));
-    Ok(match requested(&column, requested_schema)? {
-        None => to_array_pycapsules(py, column, &array, None)?,
+    let column = Column::new("", array.data_type().clone(), nullable);
+    let (column, array) = match requested(&column, requested_schema)? {
+        None => (column, array),
         Some(requested) => {
             let array = converted(&array, requested.data_type()).map_err(arrow_error)?;
-            to_array_pycapsules(py, requested, &array, None)?
+            (requested, array)
         }
-    })
+    };
+    let schema = export_schema(py, &column)?;
+    let array = PyCapsule::new_with_value(py, FFI_ArrowArray::new(&array.to_data()), ARRAY)?;
+    PyTuple::new(py, [schema, array])
 }
 
 /// The requested type, if it is another one to which the columns can be converted. Otherwise the consumer
 /// gets the columns as they are, as the interface allows.
 fn requested(
-    column: &FieldRef,
+    column: &Column,
     requested_schema: Option<Bound<'_, PyCapsule>>,
-) -> PyResult<Option<FieldRef>> {
+) -> PyResult<Option<Column>> {
     let Some(capsule) = requested_schema else { return Ok(None) };
     let schema = pointer::<FFI_ArrowSchema>(&capsule, c"arrow_schema")?;
     // SAFETY: a capsule of this name contains a schema, which lives as long as the capsule.
     let found = data_type(unsafe { schema.as_ref() }, &ColumnPath::table(), 0)?;
     let is_other = &found != column.data_type() && can_cast_types(column.data_type(), &found);
-    Ok(is_other.then(|| Arc::new(column.as_ref().clone().with_data_type(found))))
+    Ok(is_other.then(|| column.clone().with_data_type(found)))
 }
 
 /// The array with another type. A value that the type cannot hold is an error, not a null.
