@@ -126,6 +126,19 @@ impl ByteColumn {
         }
     }
 
+    /// The buffer from the value of row `first` on, if `rows` consecutive values follow each other in
+    /// it and none is null. Writes the offset of each value in it, and the end of the last one, to
+    /// `offsets`.
+    pub fn adjacent(&self, first: usize, rows: usize, offsets: &mut Vec<u32>) -> Option<&[u8]> {
+        match self {
+            Self::Utf8(array) => adjacent(array, first, rows, offsets),
+            Self::LargeUtf8(array) => adjacent(array, first, rows, offsets),
+            Self::Binary(array) => adjacent(array, first, rows, offsets),
+            Self::LargeBinary(array) => adjacent(array, first, rows, offsets),
+            _ => None,
+        }
+    }
+
     /// Whether any row may be null.
     pub fn may_be_null(&self) -> bool {
         let nulls = match self {
@@ -173,6 +186,25 @@ fn cell_of<T: ByteArrayType>(array: &GenericByteArray<T>, row: usize) -> Cell<'_
     let offsets = array.value_offsets();
     let (start, end) = (offsets[row].as_usize(), offsets[row + 1].as_usize());
     Cell::new(array.value_data(), start, end - start)
+}
+
+fn adjacent<'a, T: ByteArrayType>(
+    array: &'a GenericByteArray<T>,
+    first: usize,
+    rows: usize,
+    out: &mut Vec<u32>,
+) -> Option<&'a [u8]> {
+    let offsets = &array.value_offsets()[first..=first + rows];
+    let (start, end) = (offsets[0], offsets[rows]);
+    // A short buffer or offsets that do not fit are left to the checks of each value.
+    let bytes = array.value_data().get(start.as_usize()..)?;
+    let length = end.as_usize().checked_sub(start.as_usize())?;
+    if array.null_count() > 0 || length > bytes.len() || u32::try_from(length).is_err() {
+        return None;
+    }
+    out.clear();
+    out.extend(offsets.iter().map(|&offset| (offset - start).as_usize() as u32));
+    Some(bytes)
 }
 
 fn of_offsets<O: OffsetSizeTrait>(offsets: &[O]) -> usize {

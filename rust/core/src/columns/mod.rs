@@ -8,3 +8,4 @@
 pub mod bytes;
 pub mod cell;
 pub mod integers;
+pub mod values;

@@ -3,24 +3,21 @@
 
 use crate::columns::cell::Cell;
 use crate::columns::integers::{NO_NUMBER, OUT_OF_RANGE};
+use crate::columns::values::Values;
 use crate::encode::structured_rows::StructuredRows;
-use crate::encode::template::{Numbers, Shape};
+use crate::encode::template::Shape;
 use crate::event_columns::EventColumns;
 use crate::field::Field;
 use crate::rejection::Rejection;
-use crate::uid::masks::conformant_each;
+use crate::uid::masks::{all_conformant, conformant_each};
 
-/// The maximum number of rows of a block.
-pub const ROWS: usize = 128;
+pub use crate::columns::values::ROWS;
 
 const NUMBERS: usize = Field::COUNTS.0;
 const CELLS: usize = Field::COUNTS.1;
 
 /// The numbers of a column that the table does not have.
 static NO_NUMBERS: [u32; ROWS] = [NO_NUMBER; ROWS];
-
-/// The cells of a column that the table does not have.
-static NULLS: [Cell<'static>; ROWS] = [Cell::NULL; ROWS];
 
 /// A block of rows.
 pub struct Block<'a> {
@@ -31,12 +28,15 @@ pub struct Block<'a> {
     pub first: usize,
     /// The number of rows.
     pub rows: usize,
-    /// As many numbers and cells as the largest block has rows, so that small tables initialize
-    /// few; empty for a column that the table does not have.
+    /// As many numbers as the largest block has rows, so that small tables initialize few; empty for
+    /// a column that the table does not have.
     numbers: [Vec<u32>; NUMBERS],
-    cells: [Vec<Cell<'a>>; CELLS],
+    values: [Values<'a>; CELLS],
     /// Whether any number is out of range.
     any_out_of_range: bool,
+    /// Whether all rows have the same fields and the same SOP class, conformant instance UIDs, and
+    /// no number out of range. Such a block is a fourth of the instructions of a check of each row.
+    pub is_uniform: bool,
     /// The fields of each row.
     pub shapes: [Shape; ROWS],
     /// For each row, whether the instance UID is null or conforms to PS3.5 9.1.
@@ -52,13 +52,9 @@ impl<'a> Block<'a> {
             |field: &Field| columns.cells(*field).is_some_and(|cells| !cells.may_be_null());
         let common = Field::TEXTS.into_iter().filter(in_all).fold(Shape::NONE, Shape::with);
         let mut numbers = [const { Vec::new() }; NUMBERS];
-        let mut cells = [const { Vec::new() }; CELLS];
         for field in Field::ALL {
             if columns.integers(field).is_some() {
                 numbers[field.place()] = vec![NO_NUMBER; rows];
-            }
-            if columns.cells(field).is_some() {
-                cells[field.place()] = vec![Cell::NULL; rows];
             }
         }
         Self {
@@ -67,8 +63,9 @@ impl<'a> Block<'a> {
             first: 0,
             rows: 0,
             numbers,
-            cells,
+            values: Default::default(),
             any_out_of_range: false,
+            is_uniform: false,
             shapes: [Shape::NONE; ROWS],
             conformant: [false; ROWS],
             structured: columns.structured().iter().map(StructuredRows::new).collect(),
@@ -87,20 +84,42 @@ impl<'a> Block<'a> {
                 Shape::add_numbers(&mut self.shapes, field, numbers);
             }
             if let Some(column) = self.columns.cells(field) {
-                let cells = &mut self.cells[field.place()][..rows];
-                column.fill(first, cells);
+                let values = &mut self.values[field.place()];
+                values.fill(column, first, rows);
                 if !self.common.has(field) {
-                    Shape::add_cells(&mut self.shapes, field, cells);
+                    Shape::add_values(&mut self.shapes, field, values);
                 }
             }
         }
         for data_sets in &self.structured {
             data_sets.add_to(&mut self.shapes[..rows], first);
         }
-        let uids = of_block(&self.cells[Field::AffectedSOPInstanceUID.place()], &NULLS, rows);
+        let all_conformant = self.check_uids();
+        self.is_uniform = all_conformant
+            && !self.any_out_of_range
+            && Shape::are_equal(&self.shapes[..rows])
+            && self.values(Field::AffectedSOPClassUID).are_equal();
+    }
+
+    /// Checks the instance UIDs, and returns whether all are conformant or null.
+    fn check_uids(&mut self) -> bool {
+        let uids = &self.values[Field::AffectedSOPInstanceUID.place()];
+        let conformant = &mut self.conformant[..self.rows];
         // Whether a UID may be null is checked with the shape of the row.
         let may_be = |uid: Cell<'_>, conformant| conformant | uid.is_null();
-        conformant_each(uids, &mut self.conformant[..rows], may_be);
+        let cells = match (uids.adjacent(), uids.cells()) {
+            (Some(uids), _) if all_conformant(uids) => return self.all_are_conformant(),
+            (None, Some([])) => return self.all_are_conformant(),
+            (None, Some(cells)) => cells,
+            _ => &std::array::from_fn::<_, ROWS, _>(|row| uids.cell(row))[..self.rows],
+        };
+        conformant_each(cells, conformant, may_be);
+        conformant.iter().all(|conformant| *conformant)
+    }
+
+    fn all_are_conformant(&mut self) -> bool {
+        self.conformant[..self.rows].fill(true);
+        true
     }
 
     /// The number of a row: its value, [`NO_NUMBER`] or [`OUT_OF_RANGE`].
@@ -117,7 +136,7 @@ impl<'a> Block<'a> {
     /// The text or the data set of a row.
     #[inline(always)]
     pub fn cell(&self, field: Field, row: usize) -> Cell<'a> {
-        self.cells[field.place()].get(row).copied().unwrap_or(Cell::NULL)
+        self.values[field.place()].cell(row)
     }
 
     /// Whether the data sets of this field are structured. Structured fields have no cells.
@@ -158,36 +177,18 @@ impl<'a> Block<'a> {
         self.columns.has(field)
     }
 
-    /// The cells of all rows.
+    /// The texts or the data sets of all rows.
     #[inline(always)]
-    pub fn cells(&self, field: Field) -> &[Cell<'a>] {
-        of_block(&self.cells[field.place()], &NULLS, self.rows)
+    pub fn values(&self, field: Field) -> &Values<'a> {
+        &self.values[field.place()]
     }
 
     /// The numbers of all rows.
     #[inline(always)]
     pub fn numbers_of(&self, field: Field) -> &[u32] {
-        of_block(&self.numbers[field.place()], &NO_NUMBERS, self.rows)
-    }
-
-    /// The numbers of a row without a number out of range.
-    #[inline(always)]
-    pub fn numbers(&self, row: usize, message_id: u16) -> Numbers {
-        let number = |field| self.number(field, row) as u16;
-        Numbers {
-            message_id,
-            event_type: number(Field::EventTypeID),
-            status: number(Field::Status),
-            error_id: number(Field::ErrorID),
+        match &self.numbers[field.place()][..] {
+            [] => &NO_NUMBERS[..self.rows],
+            numbers => &numbers[..self.rows],
         }
-    }
-}
-
-/// The values of the rows of a block, or the `nulls` if the table does not have the column.
-#[inline(always)]
-fn of_block<'b, T>(values: &'b [T], nulls: &'b [T; ROWS], rows: usize) -> &'b [T] {
-    match values {
-        [] => &nulls[..rows],
-        values => &values[..rows],
     }
 }

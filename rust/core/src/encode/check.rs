@@ -7,10 +7,8 @@
 use std::ops::Range;
 
 use crate::columns::cell::Cell;
-use crate::columns::cell::WINDOW;
-use crate::command_set::Value;
 use crate::encode::block::{self, Block};
-use crate::encode::message::{EventMessage, check_instance, message_id_of_row};
+use crate::encode::message::{EventMessage, check_instance, has_valid_comment, message_id_of_row};
 use crate::encode::options::Options;
 use crate::encode::rows::{KnownRejections, Rows};
 use crate::encode::template::{Shape, Template};
@@ -111,20 +109,28 @@ impl Checker<'_> {
         };
         // Structured data sets do not appear in this framing, so these rows are checked one by one.
         let are_checked_alone = framing == Framing::CommandSet && !block.structured.is_empty();
-        if template.command_set_len(WINDOW) > most || are_checked_alone {
+        if template.longest_command_set() > most || are_checked_alone {
             return first;
         }
         let before_broken =
             self.known.next_row().map_or(usize::MAX, |row| (row - self.number) as usize);
         let end = block.rows.min(first.saturating_add(before_broken));
-        let classes = block.cells(Field::AffectedSOPClassUID);
         let in_cells = template.data_set.filter(|field| !block.is_structured(*field));
-        let data_sets = in_cells.map(|field| block.cells(field));
+        let data_sets = in_cells.map(|field| block.values(field));
+        let class = block.cell(Field::AffectedSOPClassUID, first);
+        if block.is_uniform
+            && !template.has_comment
+            && template.fits(block.shapes[first], class)
+            && data_sets.is_none_or(|values| values.longest() <= most)
+        {
+            return end;
+        }
         let mut row = first;
         while row < end
-            && template.fits(block.shapes[row], classes[row])
+            && template.fits(block.shapes[row], block.cell(Field::AffectedSOPClassUID, row))
             && block.conformant[row]
-            && data_sets.is_none_or(|cells| cells[row].length() <= most)
+            && data_sets.is_none_or(|values| values.cell(row).length() <= most)
+            && (!template.has_comment || has_valid_comment(block, row))
             && !block.out_of_range(row)
         {
             row += 1;
@@ -148,13 +154,13 @@ impl Checker<'_> {
         block.encode_structured(row)?;
         let (shape, class) = (block.shapes[row], block.cell(Field::AffectedSOPClassUID, row));
         let known = templates.find(shape, class).is_some();
-        if known && !block.out_of_range(row) {
-            // The remaining rules follow in the order of the elements.
+        if known && !block.out_of_range(row) && !shape.has(Field::ErrorComment) {
+            // The first element that may violate a rule; the data set follows.
             check_instance(block, row, self.options)?;
         }
         let event = EventMessage::from_row(block, row, self.message_id());
         event.check(block, row, self.options)?;
-        if !known && !is_last && event.command_set.get(Field::ErrorComment) == Value::Absent {
+        if !known && !is_last {
             let id = event.context_id(self.options);
             templates.add(Template::new(shape, class, &event.command_set, id, self.options));
         }

@@ -151,6 +151,12 @@ fn check_uid(text: &[u8], options: &Options) -> Result<(), Reason> {
     uid::check_as(options.conformant_uids, text).map_err(|error| Reason::Uid(excerpt(text), error))
 }
 
+/// Whether a row has an Error Comment that [`EventMessage::check`] accepts.
+pub fn has_valid_comment(block: &Block<'_>, row: usize) -> bool {
+    let text = block.cell(Field::ErrorComment, row).bytes();
+    text.is_some_and(|text| check_error_comment(text).is_ok())
+}
+
 /// LO: at most 64 characters of the default repertoire, without backslash and control characters
 /// (PS3.5 6.1.2.1 and 6.2). A command set has no Specific Character Set that would allow more.
 fn check_error_comment(text: &[u8]) -> Result<(), Reason> {

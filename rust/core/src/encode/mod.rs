@@ -13,6 +13,7 @@ mod message;
 mod messages;
 mod options;
 mod rows;
+mod run;
 mod stream;
 mod structured_rows;
 mod template;

@@ -13,6 +13,7 @@ use crate::encode::lengths::Lengths;
 use crate::encode::options::Options;
 use crate::encode::rows::appended;
 use crate::encode::rows::{KnownRejections, Rows};
+use crate::encode::run::Out;
 use crate::encode::template::ROOM;
 use crate::encode::write::Encoder;
 use crate::event_columns::EventColumns;
@@ -204,17 +205,16 @@ impl<'a> RowPart<'a> {
         let Self { rows, known, begin, out, first, ends } = self;
         let mut encoder = Encoder {
             options,
-            begin,
-            out,
-            at: 0,
+            out: Out { bytes: out, at: 0, begin },
             ends,
             messages: 0,
             rejected: Vec::new(),
             scratch: Vec::new(),
+            assigned_ids: Vec::new(),
         };
         check_rows(rows, known, options, &mut encoder)?;
-        let Encoder { at, messages, rejected, .. } = encoder;
-        Ok(Written { begin, length: at, first, messages, rejected })
+        let Encoder { out, messages, rejected, .. } = encoder;
+        Ok(Written { begin, length: out.at, first, messages, rejected })
     }
 }
 
