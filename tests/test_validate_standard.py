@@ -151,6 +151,34 @@ def test_row_numbers_of_large_structured_tables():
         assert rows == [n * count + row for n in range(repeated) for row, *_ in DEVIATIONS]
 
 
+def test_threads_find_the_same_as_one():
+    rows = 5 * 2**15 + 77
+    # Deviations and rejected rows, before, at and after the ends of the parts.
+    event_types = [
+        4 if row % 10_007 in (0, 3) or row % 2**15 in (0, 1) else 1 for row in range(rows)
+    ]
+    event_types[9] = event_types[2**15 - 1] = event_types[3 * 2**15] = None
+    events = {
+        "AffectedSOPClassUID": pa.repeat(PRINTER[0], rows),
+        "AffectedSOPInstanceUID": pa.repeat(PRINTER[1], rows),
+        "EventTypeID": pa.array(event_types, pa.int32()),
+    }
+    chunk = pa.table(events)
+    # Several batches, of which one is longer than a part and one shorter.
+    for table in (
+        chunk,
+        pa.concat_tables([chunk[:100_000], chunk[100_000:100_050], chunk[100_050:]]),
+    ):
+        one = validate_events(table, check="standard", first_row=7)
+        expected = [row + 7 for row, kind in enumerate(event_types) if kind != 1]
+        assert [rejection.row for rejection in one] == expected
+        codes = {rejection.row: rejection.code for rejection in one}
+        assert (codes[7 + 9], codes[7 + 2**15]) == ("missing", "event-type")
+        for threads in (2, 3, 8):
+            more = validate_events(table, check="standard", first_row=7, threads=threads)
+            assert [str(rejection) for rejection in more] == [str(rejection) for rejection in one]
+
+
 def test_responses_and_primitives():
     response = {
         "MessageIDBeingRespondedTo": [1, 2, 3],

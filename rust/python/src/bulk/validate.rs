@@ -1,11 +1,15 @@
 //! Validation of rows: by the rules of messages, and by the events that the standard defines.
 
+use std::iter::zip;
+use std::ops::Range;
+
 use arrow_array::RecordBatch;
 use fastdimse_core::conformance::{Information, check_row};
 use fastdimse_core::encode;
 use fastdimse_core::event_columns::EventColumns;
 use fastdimse_core::field::Field;
 use fastdimse_core::rejection::Rejection;
+use fastdimse_core::threads::run_in_threads;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -37,7 +41,8 @@ use crate::output::rejections::{RejectedRow, Rejections};
 /// first_row : int, default 0
 ///     The number of the first row in rejections and errors.
 /// threads : int, default 1
-///     The maximum number of threads that check the rows of a batch.
+///     The maximum number of threads that check the rows of a batch, including the calling one. The
+///     result does not depend on it. A second thread pays off from 65,536 rows.
 ///
 /// Returns
 /// -------
@@ -104,7 +109,7 @@ pub fn validate_events(
         let (columns, known) = to_columns(batches, data_sets)?;
         let found = py.detach(|| {
             let rejections = encode::validate_in_threads(&columns, &options, done, known, threads);
-            check(rejections, &structured, &columns, done)
+            check(rejections, &structured, &columns, done, threads)
         });
         // There usually is one batch.
         if rejected.is_empty() {
@@ -117,11 +122,15 @@ pub fn validate_events(
     Ok(rejected.into())
 }
 
+/// The number of rows of a part that a thread checks against the standard.
+const PART_ROWS: usize = 1 << 15;
+
 fn by_form(
     rejections: Vec<Rejection>,
     _: &RecordBatch,
     _: &[EventColumns],
     _: u64,
+    _: usize,
 ) -> Vec<RejectedRow> {
     rejections.into_iter().map(RejectedRow::Rejection).collect()
 }
@@ -132,25 +141,47 @@ fn by_the_standard(
     batch: &RecordBatch,
     columns: &[EventColumns],
     first_row: u64,
+    threads: usize,
 ) -> Vec<RejectedRow> {
-    let mut rejections = rejections.into_iter().peekable();
-    let mut rows = Vec::new();
-    let mut done = 0;
-    for columns in columns {
-        // The structured data sets before encoding: `columns` has them encoded.
-        let information = batch.column_by_name(Field::EventInformation.keyword());
-        let information = information.map(|column| column.slice(done, columns.rows));
+    // The structured data sets before encoding: `columns` has them encoded.
+    let information = batch.column_by_name(Field::EventInformation.keyword());
+    let ends = columns.iter().scan(0, |end, columns| {
+        *end += columns.rows;
+        Some(*end)
+    });
+    let parts = zip(columns, ends).flat_map(|(columns, end)| {
+        let begin = end - columns.rows;
+        let rows = (0..columns.rows).step_by(PART_ROWS);
+        rows.map(move |first| (columns, begin, first..columns.rows.min(first + PART_ROWS)))
+    });
+    let check = |(columns, begin, rows): (&EventColumns, usize, Range<usize>)| {
+        let information = information.map(|column| column.slice(begin, columns.rows));
         let information = Information::new(information.as_ref());
-        for row in 0..columns.rows {
-            let number = first_row + (done + row) as u64;
-            let is_this = |rejection: &Rejection| rejection.row == Some(number);
-            if let Some(rejection) = rejections.next_if(is_this) {
-                rows.push(RejectedRow::Rejection(rejection));
-            } else if let Err(deviation) = check_row(columns, row, information) {
-                rows.push(RejectedRow::Deviation { row: number, deviation });
+        let number = |row: usize| first_row + (begin + row) as u64;
+        let is_before = |rejection: &Rejection| rejection.row < Some(number(rows.start));
+        let mut rejected = &rejections[rejections.partition_point(is_before)..];
+        let mut deviations = Vec::new();
+        for row in rows {
+            match rejected.split_first() {
+                Some((rejection, rest)) if rejection.row == Some(number(row)) => rejected = rest,
+                _ => {
+                    if let Err(deviation) = check_row(columns, row, information) {
+                        deviations.push(RejectedRow::Deviation { row: number(row), deviation });
+                    }
+                }
             }
         }
-        done += columns.rows;
+        deviations
+    };
+    let threads = threads.min(batch.num_rows() / PART_ROWS).max(1);
+    let mut deviations = run_in_threads(threads, parts, check).into_iter().flatten().peekable();
+    let mut rows = Vec::new();
+    for rejection in rejections {
+        while let Some(deviation) = deviations.next_if(|of| of.row() < rejection.row) {
+            rows.push(deviation);
+        }
+        rows.push(RejectedRow::Rejection(rejection));
     }
+    rows.extend(deviations);
     rows
 }

@@ -29,7 +29,8 @@ pub enum RejectedRow {
 }
 
 impl RejectedRow {
-    fn row(&self) -> Option<u64> {
+    /// The row of the input, from 0.
+    pub fn row(&self) -> Option<u64> {
         match self {
             Self::Rejection(rejection) => rejection.row,
             Self::Deviation { row, .. } => Some(*row),
