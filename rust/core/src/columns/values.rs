@@ -3,7 +3,7 @@
 use std::iter::zip;
 
 use crate::columns::bytes::ByteColumn;
-use crate::columns::cell::Cell;
+use crate::columns::cell::{Cell, WINDOW};
 
 /// The maximum number of rows of a block. A block is small enough for the CPU's first-level cache.
 pub const ROWS: usize = 128;
@@ -82,7 +82,21 @@ pub struct Adjacent<'a, 'v> {
     pub offsets: &'v [u32],
 }
 
-impl Adjacent<'_, '_> {
+impl<'a> Adjacent<'a, '_> {
+    /// Only the first value.
+    pub fn first(self) -> Self {
+        Self { offsets: &self.offsets[..self.offsets.len().min(2)], ..self }
+    }
+
+    /// The value of a row and the bytes after it, if the buffer has 64 bytes from there on, and the
+    /// length of the value.
+    #[inline(always)]
+    pub fn window(&self, row: usize) -> Option<(&'a [u8; WINDOW], usize)> {
+        let &[start, end] = self.offsets.get(row..row + 2)? else { return None };
+        let window = self.bytes.get(start as usize..start as usize + WINDOW)?.first_chunk()?;
+        Some((window, end.wrapping_sub(start) as usize))
+    }
+
     /// The length of each value.
     #[inline(always)]
     pub fn lengths(&self) -> impl Iterator<Item = u32> {

@@ -34,6 +34,11 @@ impl HeaderForm {
         (beginning & self.beginning | u64::from(length) << self.length_at).to_le_bytes()
     }
 
+    /// The header of an empty value, and what it grows by for each byte of the value, as numbers.
+    pub fn numbers(self, beginning: u64) -> (u64, u64) {
+        (beginning & self.beginning, 1 << self.length_at)
+    }
+
     /// The length in a header, if the bits before it are equal to `beginning`.
     #[inline(always)]
     pub fn length(self, beginning: u64, header: [u8; 8]) -> Option<usize> {

@@ -98,7 +98,7 @@ pub fn conformant_each<'a, T: Copy>(
 pub fn all_conformant(mut uids: Adjacent<'_, '_>) -> bool {
     // As SOP classes and well-known instances mostly are: one UID is enough then.
     if uids.offsets.len() > 2 && uids.are_equal() {
-        uids.offsets = &uids.offsets[..2];
+        uids = uids.first();
     }
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
