@@ -220,12 +220,13 @@ impl<'r, 'a> Run<'r, 'a> {
     ) -> usize {
         let is_response = self.template.kind.is_response();
         let adjacent = self.uids.adjacent().filter(|_| !is_response);
+        let begin = out.begin + out.at;
+        let mut writer = data_sets.writer(&mut out.bytes[out.at..]);
+        let (mut at, mut written) = (0, 0);
         for (index, end) in ends[..self.rows.len()].iter_mut().enumerate() {
             let row = self.rows.start + index;
-            let bytes = &mut out.bytes[out.at..];
-            let Some(room) = bytes.first_chunk_mut() else { return index };
-            let window = adjacent.and_then(|uids| uids.window(row));
-            let begin = match window {
+            let Some(room) = writer.out()[at..].first_chunk_mut() else { break };
+            let front = match adjacent.and_then(|uids| uids.window(row)) {
                 // The usual case: two thirds of the instructions.
                 Some((window, length)) => {
                     let numbers = self.numbers(index, false);
@@ -233,17 +234,22 @@ impl<'r, 'a> Run<'r, 'a> {
                 }
                 None => self.write_front(index, row, is_response, room, 0),
             };
-            let Some(length) = data_sets.write(first + row, &mut bytes[begin..]) else {
-                return index;
-            };
-            if length == 0 || length > most {
-                return index;
+            let data_set = at + front;
+            writer.continue_at(data_set);
+            if writer.write(first + row).is_err() {
+                break;
             }
-            set_data_set_length(bytes, begin, length);
-            out.at += begin + length;
-            *end = out.end();
+            let length = writer.at() - data_set;
+            if length == 0 || length > most {
+                break;
+            }
+            set_data_set_length(writer.out(), data_set, length);
+            at = writer.at();
+            *end = ((begin + at) as i64).to_ne_bytes();
+            written = index + 1;
         }
-        self.rows.len()
+        out.at += at;
+        written
     }
 
     /// Writes a row with a longer data set, or a row whose values or message end near the end of

@@ -2,7 +2,7 @@
 //! is copied.
 
 use crate::data_set::encode::DataSetColumns;
-use crate::data_set::encode::DataSetEncoder;
+use crate::data_set::encode::{DataSetEncoder, DataSetWriter};
 use crate::encode::template::Shape;
 use crate::event_columns::StructuredColumn;
 use crate::field::Field;
@@ -39,11 +39,10 @@ impl<'a> StructuredRows<'a> {
         }
     }
 
-    /// Writes the data set of a row, which must not be null, to the beginning of `out`. Returns its
-    /// length; `None` if it is invalid.
+    /// A writer of the data sets between other bytes of `out`.
     #[inline(always)]
-    pub fn write(&mut self, row: usize, out: &mut [u8]) -> Option<usize> {
-        self.encoder.encode(row, out).ok()
+    pub fn writer<'o>(&'o mut self, out: &'o mut [u8]) -> DataSetWriter<'a, 'o> {
+        self.encoder.writer(out)
     }
 
     /// Encodes the data set of a row that is checked alone.

@@ -10,5 +10,5 @@ mod options;
 mod uid_block;
 
 pub use columns::DataSetColumns;
-pub use encoder::DataSetEncoder;
+pub use encoder::{DataSetEncoder, DataSetWriter};
 pub use options::DataSetOptions;
