@@ -77,11 +77,10 @@ impl<'a> Cell<'a> {
         self.rest.first_chunk()
     }
 
-    /// Prefetches the values of later rows. Columns are read in turns, block by block, so the
-    /// hardware prefetcher is too late.
+    /// Prefetches the values of later rows.
     #[inline(always)]
     pub fn prefetch_ahead(self) {
-        prefetch(self.rest, 2 << 10);
+        prefetch_ahead(self.rest);
     }
 
     /// The window at the end of a buffer: the remaining bytes, padded with zeros.
@@ -102,17 +101,19 @@ impl<'a> Cell<'a> {
     }
 }
 
-/// Prefetches the cache line `distance` bytes after the beginning of `bytes`.
+/// Prefetches a cache line after the beginning of `bytes`, which has values of later rows. Columns
+/// are read in turns, block by block, so the hardware prefetcher is too late.
 #[inline(always)]
-fn prefetch(bytes: &[u8], distance: usize) {
+pub fn prefetch_ahead(bytes: &[u8]) {
+    const DISTANCE: usize = 2 << 10;
     #[cfg(all(target_arch = "x86_64", target_feature = "sse"))]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let there = bytes.as_ptr().wrapping_add(distance);
+        let there = bytes.as_ptr().wrapping_add(DISTANCE);
         // SAFETY: a prefetch is only a hint: it accesses no memory, and cannot fail for any address.
         // Without it, events with references take 10 % longer.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(there.cast()) }
     }
     #[cfg(not(all(target_arch = "x86_64", target_feature = "sse")))]
-    let _ = (bytes, distance);
+    let _ = (bytes, DISTANCE);
 }

@@ -1,7 +1,7 @@
 //! Bit masks of the full stops, digits and zeros of a UID, and the rules of UIDs as arithmetic on
 //! these masks.
 
-use crate::columns::cell::{Cell, WINDOW};
+use crate::columns::cell::{Cell, WINDOW, prefetch_ahead};
 use crate::columns::values::{Adjacent, ROWS};
 
 /// Masks of up to 64 characters. Bit 0 is the first character.
@@ -139,6 +139,7 @@ fn sweep(uids: Adjacent<'_, '_>, of_window: impl Fn(&[u8; WINDOW]) -> Characters
     let (windows, rest) = uids.bytes[..length].as_chunks();
     let mut sweep = Sweep::default();
     for (window, starts) in windows.iter().zip(starts) {
+        prefetch_ahead(window);
         sweep.add(of_window(window), starts);
     }
     let mut last = [b'1'; WINDOW];
