@@ -16,14 +16,18 @@ use arrow_array::{
 };
 use arrow_buffer::{Buffer, OffsetBuffer};
 use arrow_schema::Field;
+use fastdimse_core::command_set::{CommandSet, Value};
 use fastdimse_core::data_set::decode::decode_data_sets;
 use fastdimse_core::data_set::encode::DataSetOptions;
-use fastdimse_core::decode::{DecodeOptions, Layout, Structure, decode, decode_messages};
+use fastdimse_core::decode::{
+    DecodeOptions, Layout, Structure, decode, decode_messages, read_usual_command_set,
+};
 use fastdimse_core::encode::encode_structured;
 use fastdimse_core::encode::{Options, encode, encode_messages, validate};
 use fastdimse_core::event_columns::EventColumns;
+use fastdimse_core::field::{Field as Keyword, Kind};
 use fastdimse_core::options::{Framing, OnInvalid};
-use fastdimse_core::pdu::write::MaxPduLength;
+use fastdimse_core::pdu::write::{COMMAND, MaxPduLength, write_fragments};
 use fastdimse_core::standard::transfer_syntax::TransferSyntax;
 
 const BATCH: usize = 4096;
@@ -97,6 +101,26 @@ fn columns(batch: &RecordBatch) -> [EventColumns; 1] {
     [EventColumns::new(batch).expect("columns of events")]
 }
 
+/// A request, as `N_EVENT_REPORT` encodes it.
+fn one_message(message_id: u16) -> CommandSet<'static> {
+    let mut command_set = CommandSet::new(Kind::Request, true);
+    command_set.set(Keyword::AffectedSOPClassUID, Value::Text(SOP_CLASS.as_bytes()));
+    command_set.set(Keyword::MessageID, Value::Us(message_id));
+    command_set.set(Keyword::AffectedSOPInstanceUID, Value::Text(SOP_INSTANCE.as_bytes()));
+    command_set.set(Keyword::EventTypeID, Value::Us(1));
+    command_set
+}
+
+/// Encodes a request with a data set of 100 bytes in two PDUs.
+fn encode_one(message_id: u16, options: &Options) {
+    let (mut room, mut out) = ([0; 256], [0; 512]);
+    let length = black_box(one_message(message_id)).write_to(&mut room).expect("it has room");
+    let (context_id, max) = (options.context_id, options.max_pdu_length);
+    let at = write_fragments(&mut out, context_id, max, COMMAND, &room[..length]);
+    write_fragments(&mut out[at..], context_id, max, 0, &[0x20; 100]);
+    black_box(&out);
+}
+
 fn registers() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
@@ -159,9 +183,21 @@ fn main() {
         }
     };
 
+    let encode_each = || (0..EVENTS).for_each(|event| encode_one(event as u16, &options));
+    let one = one_message(7);
+    let mut command_set = [0; 256];
+    let length = one.write_to(&mut command_set).expect("it has room");
+    let command_set = &command_set[..length];
+    assert_eq!(read_usual_command_set(command_set), Some(one));
+    let decode_each = || {
+        for _ in 0..EVENTS {
+            black_box(read_usual_command_set(black_box(command_set)));
+        }
+    };
+
     // Cargo adds `--bench`.
     let asked: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
-    let operations: [(&str, &dyn Fn()); 11] = [
+    let operations: [(&str, &dyn Fn()); 13] = [
         ("encode a table", &|| count(encode_table)),
         ("encode batches of 4096", &|| count(encode_batches)),
         ("decode", &|| count(decode_stream)),
@@ -173,6 +209,8 @@ fn main() {
         ("encode data sets, 10 references", &|| count(|| encode_reports(&ten))),
         ("encode whole events, 2 references", &|| count(encode_whole)),
         ("decode data sets, 10 references", &|| count(decode_reports)),
+        ("encode one message", &|| count(encode_each)),
+        ("decode one command set", &|| count(decode_each)),
     ];
     for (name, operation) in operations {
         if asked.is_empty() || asked.iter().any(|word| word == name) {

@@ -55,6 +55,7 @@ impl Kind {
     }
 
     /// The Command Field of this message.
+    #[inline]
     pub fn command_field(self) -> u16 {
         match self {
             Self::Request => REQUEST,
@@ -122,6 +123,7 @@ impl Vr {
     }
 
     /// The byte that pads a value to an even length (PS3.5 6.2).
+    #[inline]
     pub fn padding(self) -> u8 {
         padding(self.dicom())
     }

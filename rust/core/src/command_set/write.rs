@@ -61,16 +61,19 @@ pub struct CommandSet<'a> {
 
 impl<'a> CommandSet<'a> {
     /// A command set without values.
+    #[inline]
     pub fn new(kind: Kind, data_set: bool) -> Self {
         Self { kind, data_set, values: [Value::Absent; Field::COUNT] }
     }
 
     /// The value of a field.
+    #[inline]
     pub fn get(&self, field: Field) -> Value<'a> {
         self.values[field as usize]
     }
 
     /// Sets the value of a field.
+    #[inline]
     pub fn set(&mut self, field: Field, value: Value<'a>) {
         self.values[field as usize] = value;
     }
@@ -93,6 +96,67 @@ impl<'a> CommandSet<'a> {
     /// Appends the command set, Implicit VR Little Endian.
     pub fn write(&self, out: &mut Vec<u8>) {
         self.write_as(self.kind.command_field(), out);
+    }
+
+    /// Writes the command set to the start of `out`, and returns its length; `None` if `out` is too
+    /// short. In one pass, unlike [`CommandSet::write`].
+    ///
+    /// ```
+    /// use fastdimse_core::command_set::{CommandSet, Value};
+    /// use fastdimse_core::field::{Field, Kind};
+    /// let mut command_set = CommandSet::new(Kind::Request, false);
+    /// command_set.set(Field::MessageID, Value::Us(7));
+    /// let (mut appended, mut written) = (Vec::new(), [0; 256]);
+    /// command_set.write(&mut appended);
+    /// let length = command_set.write_to(&mut written).unwrap();
+    /// assert_eq!(written[..length], appended);
+    /// assert_eq!(command_set.write_to(&mut written[..length - 1]), None);
+    /// ```
+    #[inline]
+    pub fn write_to(&self, out: &mut [u8]) -> Option<usize> {
+        let mut at = 0;
+        // Unrolled over the tables: a third of the instructions of a loop.
+        macro_rules! write {
+            ($table:ident $responds:literal $($row:literal)*) => {{
+                $(at += self.write_element(const { &$table[$row] }, $responds, out.get_mut(at..)?)?;)*
+            }};
+        }
+        const { assert!(ELEMENTS.len() == 11 && ACTION_ELEMENTS.len() == 13) };
+        match self.kind {
+            Kind::Request => write!(ELEMENTS false 0 1 2 3 4 5 6 7 8 9 10),
+            Kind::Response => write!(ELEMENTS true 0 1 2 3 4 5 6 7 8 9 10),
+            Kind::ActionRequest => write!(ACTION_ELEMENTS false 0 1 2 3 4 5 6 7 8 9 10 11 12),
+            Kind::ActionResponse => write!(ACTION_ELEMENTS true 0 1 2 3 4 5 6 7 8 9 10 11 12),
+        }
+        let group_length = (at - GROUP_LENGTH_END) as u32;
+        *out[HEADER..].first_chunk_mut()? = group_length.to_le_bytes();
+        Some(at)
+    }
+
+    /// Writes one element of a request or a response, and returns its length.
+    #[inline(always)]
+    fn write_element(&self, element: &Element, responds: bool, out: &mut [u8]) -> Option<usize> {
+        let usage = if responds { element.response } else { element.request };
+        let value = match element.source {
+            Source::GroupLength => {
+                // Its value follows when all elements are written.
+                *out.first_chunk_mut()? = GROUP_LENGTH;
+                return Some(GROUP_LENGTH_END);
+            }
+            Source::CommandField => Value::Us(self.kind.command_field()),
+            Source::DataSetType => Value::Us(if self.data_set { DATA_SET } else { NO_DATA_SET }),
+            Source::Field(_) if usage == Usage::Absent => return Some(0),
+            Source::Field(field) => self.get(field),
+        };
+        Some(match value {
+            Value::Absent => 0,
+            Value::Us(number) => {
+                *out.first_chunk_mut()? = number_bytes(element.number, number);
+                HEADER + 2
+            }
+            Value::Text(text) => write_text(element, text, out)?,
+            Value::UsMany(values) => write_numbers(element, values, out)?,
+        })
     }
 
     /// Appends the elements with the Command Field of another message.
@@ -118,10 +182,54 @@ impl<'a> CommandSet<'a> {
     }
 }
 
+/// The end of the first element, Command Group Length.
+const GROUP_LENGTH_END: usize = HEADER + 4;
+
+/// Command Group Length with the value 0.
+const GROUP_LENGTH: [u8; GROUP_LENGTH_END] = [0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0];
+
+/// Group 0000, element number, value length, all little endian.
+#[inline(always)]
+fn header_bytes(number: u16, length: usize) -> [u8; HEADER] {
+    (u64::from(number) << 16 | (length as u64) << 32).to_le_bytes()
+}
+
+/// An element with one number.
+#[inline(always)]
+fn number_bytes(element: u16, number: u16) -> [u8; HEADER + 2] {
+    let mut bytes = [0; HEADER + 2];
+    bytes[..HEADER].copy_from_slice(&header_bytes(element, 2));
+    bytes[HEADER..].copy_from_slice(&number.to_le_bytes());
+    bytes
+}
+
+/// Writes an element with padded text, and returns its length.
+#[inline(always)]
+fn write_text(element: &Element, text: &[u8], out: &mut [u8]) -> Option<usize> {
+    let padded = text.len().next_multiple_of(2);
+    let (header, out) = out.split_first_chunk_mut()?;
+    *header = header_bytes(element.number, padded);
+    let out = out.get_mut(..padded)?;
+    if let Some(last) = out.last_mut() {
+        *last = element.vr.padding();
+    }
+    out[..text.len()].copy_from_slice(text);
+    Some(HEADER + padded)
+}
+
+/// Writes an element with any number of numbers, and returns its length.
+fn write_numbers(element: &Element, values: &[u16], out: &mut [u8]) -> Option<usize> {
+    let length = 2 * values.len();
+    let (header, out) = out.split_first_chunk_mut()?;
+    *header = header_bytes(element.number, length);
+    for (room, value) in out.get_mut(..length)?.as_chunks_mut().0.iter_mut().zip(values) {
+        *room = value.to_le_bytes();
+    }
+    Some(HEADER + length)
+}
+
 fn write_header(out: &mut Vec<u8>, element: &Element, length: usize) {
-    // Group 0000, element number, value length, all little endian.
-    let tag_and_length = u64::from(element.number) << 16 | (length as u64) << 32;
-    out.extend_from_slice(&tag_and_length.to_le_bytes());
+    out.extend_from_slice(&header_bytes(element.number, length));
 }
 
 fn write_element(out: &mut Vec<u8>, element: &Element, value: &[u8]) {
@@ -146,6 +254,45 @@ fn write_value(out: &mut Vec<u8>, element: &Element, value: Value<'_>) {
             out.extend_from_slice(text);
             if text.len() % 2 == 1 {
                 out.push(element.vr.padding());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_writers_write_the_same() {
+        let values = [
+            Value::Absent,
+            Value::Us(513),
+            Value::UsMany(&[]),
+            Value::UsMany(&[1, 2, 3]),
+            Value::Text(b""),
+            Value::Text(b"1.2"),
+            Value::Text(b"1.23"),
+        ];
+        for kind in [Kind::Request, Kind::Response, Kind::ActionRequest, Kind::ActionResponse] {
+            for first in 0..values.len() {
+                let mut command_set = CommandSet::new(kind, first % 2 == 0);
+                for (place, field) in kind.elements().iter().enumerate() {
+                    if let Source::Field(field) = field.source {
+                        command_set.set(field, values[(first + place) % values.len()]);
+                    }
+                }
+                let mut appended = Vec::new();
+                command_set.write(&mut appended);
+                for room in 0..=appended.len() + 1 {
+                    let mut written = vec![0xff; room];
+                    let length = command_set.write_to(&mut written);
+                    assert_eq!(length, (room >= appended.len()).then_some(appended.len()));
+                    if let Some(length) = length {
+                        assert_eq!(written[..length], appended);
+                        assert!(written[length..].iter().all(|&byte| byte == 0xff));
+                    }
+                }
             }
         }
     }

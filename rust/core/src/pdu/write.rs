@@ -55,8 +55,14 @@ impl MaxPduLength {
     }
 
     /// The length of a command set or a data set framed in PDUs.
+    #[inline]
     pub fn framed_len(self, length: usize) -> usize {
-        length + length.div_ceil(self.fragment()) * HEADERS
+        // A division takes longer than all else here, and one fragment is usual.
+        let fragments = match length <= self.fragment() {
+            true => usize::from(length > 0),
+            false => length.div_ceil(self.fragment()),
+        };
+        length + fragments * HEADERS
     }
 
     /// The number of bytes that [`write_message`] appends for parts of these lengths.
@@ -123,6 +129,7 @@ fn append_fragments(
 
 /// Writes a command set or a data set as PDUs of one PDV each, and returns the number of bytes
 /// written.
+#[inline]
 pub fn write_fragments(
     out: &mut [u8],
     context_id: u8,
@@ -130,6 +137,13 @@ pub fn write_fragments(
     control: u8,
     bytes: &[u8],
 ) -> usize {
+    // One fragment is usual, and takes a quarter of the time of the loop.
+    if !bytes.is_empty() && bytes.len() <= max_pdu_length.fragment() {
+        let (front, rest) = out.split_at_mut(HEADERS);
+        front.copy_from_slice(&headers(context_id, control | LAST, bytes.len()));
+        rest[..bytes.len()].copy_from_slice(bytes);
+        return HEADERS + bytes.len();
+    }
     let mut at = 0;
     let mut fragments = bytes.chunks(max_pdu_length.fragment()).peekable();
     while let Some(fragment) = fragments.next() {
