@@ -26,6 +26,7 @@ OPERATIONS = ["encode a table", "encode batches of 4096", "decode", "decode to v
 OPERATIONS += ["encode messages", "decode messages"]
 OPERATIONS += ["encode data sets, 2 references", "encode data sets, 10 references"]
 OPERATIONS += ["encode whole events, 2 references", "decode data sets, 10 references"]
+OPERATIONS += ["encode one message", "decode one command set"]
 OTHER_CODE = ("CARGO_PROFILE_", "CARGO_BUILD_RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS")
 """Prefixes of variables that change the code that cargo generates for the release profile."""
 COUNTED = "*instructions::counted*"

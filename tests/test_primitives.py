@@ -5,6 +5,7 @@ import gc
 import io
 import pickle
 import re
+import struct
 import sys
 import weakref
 from collections.abc import Callable
@@ -530,9 +531,96 @@ def test_constructor_takes_no_arguments(service: Service, args: tuple[Any, ...])
 
 
 @EACH_SERVICE
-def test_constructor_takes_no_keywords(service: Service) -> None:
-    ours, oracle = (observe(lambda cls=cls: cls(MessageID=1)) for cls in service.classes)
+def test_unknown_keywords_have_pynetdicoms_error(service: Service) -> None:
+    ours, oracle = (observe(lambda cls=cls: cls(Priority=1)) for cls in service.classes)
     assert ours.error == oracle.error
+
+
+@EACH_SERVICE
+def test_misspelt_keywords_name_the_nearest(service: Service) -> None:
+    misspelt = service.sop_class.replace("SOPClass", "SopClas")
+    with pytest.raises(TypeError) as caught:
+        service.ours(MessageID=1, **{misspelt: "1.2"})
+    with pytest.raises(TypeError) as expected:
+        service.oracle(**{misspelt: "1.2"})
+    assert str(caught.value) == f"{expected.value}. Did you mean '{service.sop_class}'?"
+
+
+@EACH_SERVICE
+@given(data=st.data())
+def test_keywords_of_the_constructor_set_attributes(service: Service, data: st.DataObject) -> None:
+    """The oracle sets the attributes one by one: the same values, or the same first exception."""
+    names = data.draw(st.lists(st.sampled_from(list(service.attributes)), unique=True))
+    values = {name: data.draw(values_of(name)) for name in names}
+
+    def set_one_by_one() -> Any:
+        primitive = service.oracle()
+        for name, value in values.items():
+            setattr(primitive, name, value)
+        return primitive
+
+    ours, oracle = observe(lambda: service.ours(**values)), observe(set_one_by_one)
+    compared = Comparison(_plain, service)
+    assert compared.shown(ours) == compared.shown(oracle)
+    if oracle.raised is None:
+        compared.given.update(id(value) for value in values.values())
+        compared.ours, compared.oracle = ours.value, oracle.value
+        compared.compare_attributes()
+
+
+@EACH_SERVICE
+def test_keywords_of_a_subclass_use_its_attributes(service: Service) -> None:
+    primitive = _numbered(service.ours)(MessageID=7)
+    assert (primitive.MessageID, primitive.asked_for) == (4711, 7)
+
+
+@EACH_SERVICE
+def test_an_unknown_keyword_changes_nothing(service: Service) -> None:
+    primitive = service.ours(Status=3)
+    with pytest.raises(TypeError):
+        primitive.__init__(Status=4, Unknown=5)
+    assert primitive.Status == 3
+
+
+@EACH_SERVICE
+def test_a_decoded_data_set_becomes_one_stream_when_it_is_read(service: Service) -> None:
+    command_set = service.ours(MessageID=1, **{service.information: io.BytesIO(b"x")})
+    encoded = command_set.encode_command_set()
+    data_set = b"0123456789"
+    primitive = service.ours.decode_command_set(encoded, data_set)
+    unread = primitive.encode_p_data()
+    copied = pickle.loads(pickle.dumps(primitive))
+    stream = getattr(primitive, service.information)
+    assert type(stream) is io.BytesIO
+    assert stream is getattr(primitive, service.reply)
+    assert (stream.getvalue(), stream.tell()) == (data_set, 0)
+    assert unread == primitive.encode_p_data() == copied.encode_p_data()
+    stream.write(b"new")
+    assert data_set == b"0123456789"
+    assert primitive.encode_p_data().endswith(b"\x02new3456789")
+
+
+@EACH_SERVICE
+def test_a_decoded_data_set_can_be_replaced_unread(service: Service) -> None:
+    encoded = service.ours(
+        MessageID=1, **{service.information: io.BytesIO(b"x")}
+    ).encode_command_set()
+    for value in (None, io.BytesIO(b"other")):
+        primitive = service.ours.decode_command_set(encoded, b"x")
+        setattr(primitive, service.information, value)
+        assert getattr(primitive, service.information) is value
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="sizes are CPython's")
+@EACH_SERVICE
+def test_size_of_a_primitive(service: Service) -> None:
+    """One word for each of seven objects, two for each of four UIDs, and two others."""
+    word = struct.calcsize("P")
+
+    class Empty:
+        pass
+
+    assert sys.getsizeof(service.ours()) <= sys.getsizeof(Empty()) + (7 + 2 * 4 + 2) * word
 
 
 @EACH_ATTRIBUTE

@@ -216,7 +216,20 @@ class DIMSEPrimitive:
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[Any, ...]: ...
 
 class EventReportPrimitive(DIMSEPrimitive):
-    def __init__(self) -> None: ...
+    def __init__(
+        self,
+        *,
+        MessageID: int | None = None,
+        MessageIDBeingRespondedTo: int | None = None,
+        AffectedSOPClassUID: str | bytes | None = None,
+        AffectedSOPInstanceUID: str | bytes | None = None,
+        EventTypeID: int | None = None,
+        EventInformation: BytesIO | None = None,
+        EventReply: BytesIO | None = None,
+        Status: int | None = None,
+        ErrorComment: Any = None,
+        ErrorID: Any = None,
+    ) -> None: ...
     @property
     def EventTypeID(self) -> int | None: ...
     @EventTypeID.setter
@@ -231,7 +244,22 @@ class EventReportPrimitive(DIMSEPrimitive):
     def EventReply(self, value: BytesIO | None) -> None: ...
 
 class ActionPrimitive(DIMSEPrimitive):
-    def __init__(self) -> None: ...
+    def __init__(
+        self,
+        *,
+        MessageID: int | None = None,
+        MessageIDBeingRespondedTo: int | None = None,
+        RequestedSOPClassUID: str | bytes | None = None,
+        RequestedSOPInstanceUID: str | bytes | None = None,
+        ActionTypeID: int | None = None,
+        ActionInformation: BytesIO | None = None,
+        AffectedSOPClassUID: str | bytes | None = None,
+        AffectedSOPInstanceUID: str | bytes | None = None,
+        ActionReply: BytesIO | None = None,
+        Status: int | None = None,
+        ErrorComment: Any = None,
+        ErrorID: Any = None,
+    ) -> None: ...
     @property
     def RequestedSOPClassUID(self) -> UID | None: ...
     @RequestedSOPClassUID.setter

@@ -31,6 +31,9 @@ class N_EVENT_REPORT(EventReportPrimitive):  # noqa: N801 - the standard's and p
 
     M: mandatory, C: conditional, U: user option, (=): same value as in the request.
 
+    The attributes can also be keywords of the constructor, which sets them in the given order. A
+    keyword that is not an attribute raises ``TypeError``.
+
     Attributes
     ----------
     MessageID : int or None
@@ -69,6 +72,12 @@ class N_EVENT_REPORT(EventReportPrimitive):  # noqa: N801 - the standard's and p
     'Storage Commitment Push Model SOP Class'
     >>> len(event.encode_p_data(context_id=1, max_pdu_length=16382))
     122
+
+    The response, with keywords:
+
+    >>> response = N_EVENT_REPORT(MessageIDBeingRespondedTo=event.MessageID, Status=0x0000)
+    >>> response.is_valid_response
+    True
     """
 
     __module__ = "fastdimse"
@@ -124,6 +133,9 @@ class N_ACTION(ActionPrimitive):  # noqa: N801 - the standard's and pynetdicom's
 
     M: mandatory, C: conditional, U: user option, (=): same value as in the request.
 
+    The attributes can also be keywords of the constructor, which sets them in the given order. A
+    keyword that is not an attribute raises ``TypeError``.
+
     Attributes
     ----------
     MessageID : int or None
@@ -157,11 +169,9 @@ class N_ACTION(ActionPrimitive):  # noqa: N801 - the standard's and pynetdicom's
     A request for storage commitment (PS3.4 J.3.2):
 
     >>> from fastdimse import N_ACTION
-    >>> action = N_ACTION()
-    >>> action.MessageID = 7
+    >>> action = N_ACTION(MessageID=7, ActionTypeID=1)
     >>> action.RequestedSOPClassUID = "1.2.840.10008.1.20.1"
     >>> action.RequestedSOPInstanceUID = "1.2.840.10008.1.20.1.1"
-    >>> action.ActionTypeID = 1
     >>> action.is_valid_request
     True
     >>> action.msg_type

@@ -1,6 +1,7 @@
 //! Bulk decoding: a stream in, columns and primitives out.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_array::RecordBatch;
 use arrow_buffer::ScalarBuffer;
@@ -17,7 +18,7 @@ use crate::output::arrow::{count_rows, export_batches, export_schema};
 use crate::output::offsets::Offsets;
 use crate::output::pickle::{self, Pickle, Pickler, Reduced, reduce};
 use crate::output::rejections::Rejections;
-use crate::output::sequence::{SequenceIterator, from_end};
+use crate::output::sequence::from_end;
 use crate::primitive::from_columns::primitive_of;
 
 /// Decode a stream of messages.
@@ -230,8 +231,8 @@ impl DecodedEvents {
         primitive_of(py, &self.events, from_end(index, count_rows(&self.events))?)
     }
 
-    fn __iter__(slf: Bound<'_, Self>) -> SequenceIterator {
-        SequenceIterator::new(slf.into_any())
+    fn __iter__(slf: Bound<'_, Self>) -> EventIterator {
+        EventIterator { events: slf.unbind(), next: AtomicUsize::new(0) }
     }
 
     fn __repr__(&self) -> String {
@@ -276,5 +277,25 @@ impl DecodedEvents {
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
         export_batches(py, &self.structured, &self.structured[0].schema(), requested_schema)
+    }
+}
+
+/// Iterates over decoded events; each is created when it is read.
+#[pyclass(frozen, module = "fastdimse")]
+pub struct EventIterator {
+    events: Py<DecodedEvents>,
+    next: AtomicUsize,
+}
+
+#[pymethods]
+impl EventIterator {
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let events = &self.events.get().events;
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        (next < count_rows(events)).then(|| primitive_of(py, events, next)).transpose()
     }
 }

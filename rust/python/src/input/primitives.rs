@@ -7,6 +7,7 @@ use arrow_array::types::{ByteArrayType, LargeBinaryType, LargeUtf8Type};
 use arrow_array::{ArrayRef, GenericByteArray, NullArray, RecordBatch, UInt16Array};
 use arrow_buffer::{NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 use arrow_schema::ArrowError;
+use fastdimse_core::command_set::Value;
 use fastdimse_core::field::{Field, Kind};
 use fastdimse_core::memory::Memory;
 use fastdimse_core::rejection::{Reason, Rejection};
@@ -21,7 +22,7 @@ use crate::interrupts::interruptible;
 use crate::primitive::attributes::{ElementError, ElementValue, MessageValues};
 use crate::primitive::latin_1;
 use crate::primitive::slots::{DIMSEPrimitive, Service, as_plain};
-use crate::primitive::stream::data_set_bytes;
+use crate::primitive::stream::{data_set_bytes, slot_bytes};
 
 /// The `first` primitive and those after it, at most `max_rows`, as a batch; `done` rows were read before,
 /// and about `count` are expected. Rows may be mappings instead, with the columns of `accepted`.
@@ -71,7 +72,7 @@ impl PrimitiveColumns {
     }
 
     fn push(&mut self, primitive: &Bound<'_, PyAny>, row: u64) -> PyResult<()> {
-        // Most primitives are plain. Reading them in one borrow, without attribute lookups and reference
+        // Most primitives are plain. Reading them in one access, without attribute lookups and reference
         // counts, takes a third of the time.
         if let Some(plain) = as_plain(primitive, Service::EventReport) {
             if self.push_plain(plain)? {
@@ -97,25 +98,29 @@ impl PrimitiveColumns {
     /// Appends a primitive without unusual values; returns whether it did.
     #[inline]
     fn push_plain(&mut self, primitive: &Bound<'_, DIMSEPrimitive>) -> PyResult<bool> {
-        let borrowed = primitive.try_borrow()?;
-        let Some(values) = borrowed.values(primitive.py()) else { return Ok(false) };
-        let kind = values.kind;
-        let data_set = values.data_set.map(data_set_bytes).transpose()?;
-        for (column, (field, number)) in self.numbers.iter_mut().zip(values.numbers) {
-            if let Some(number) = number.filter(|_| kind.carries(field)) {
-                column.push(self.count, number);
+        let py = primitive.py();
+        let pushed = DIMSEPrimitive::with_slots(primitive, |slots| {
+            let (command_set, data_set) = slots.command_set(py)?;
+            let kind = command_set.kind;
+            for (column, field) in self.numbers.iter_mut().zip(Field::NUMBERS) {
+                if let Value::Us(number) = command_set.get(field)
+                    && kind.carries(field)
+                {
+                    column.push(self.count, number);
+                }
             }
-        }
-        for (column, (field, text)) in self.texts.iter_mut().zip(values.affected) {
-            if let Some(text) = text.filter(|_| kind.carries(field)) {
-                column.push(self.count, text);
+            for (column, field) in self.texts.iter_mut().zip(Field::TEXTS) {
+                if let Value::Text(text) = command_set.get(field)
+                    && kind.carries(field)
+                {
+                    column.push(self.count, text);
+                }
             }
-        }
-        // Released before the data set is copied: the release waits for preceding writes, which would take a
-        // tenth of the time.
-        drop(borrowed);
+            Some((kind, data_set.cloned()))
+        })?;
+        let Some((kind, data_set)) = pushed else { return Ok(false) };
         if let Some(data_set) = data_set {
-            self.push_data_set(kind, data_set.as_bytes());
+            self.push_data_set(kind, slot_bytes(&data_set)?.as_bytes());
         }
         self.count += 1;
         Ok(true)

@@ -182,7 +182,7 @@ fn primitive<'py>(
     data_set: &[u8],
 ) -> PyResult<Bound<'py, PyAny>> {
     let class = primitive_class(py, Service::EventReport)?;
-    let primitive = new_primitive(class, event, |_| Ok(())).map_err(|(_, why)| why)?;
+    let primitive = new_primitive(class, event, None).map_err(|(_, why)| why)?;
     if event.data_set {
         let stream = bytes_io(py)?.call1((PyBytes::new(py, data_set),))?;
         primitive.setattr(event.kind.data_set().keyword(), stream)?;

@@ -3,16 +3,19 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
-use crate::primitive::class::{data_set, initialize, int_or_none, no_accessor, read_uid, store};
+use crate::primitive::class::{
+    data_set, initialize, int_or_none, no_accessor, read, read_data_set, read_uid, store,
+    store_data_set, store_uid,
+};
 use crate::primitive::slots::{
-    ActionPrimitive, DIMSEPrimitive, REQUESTED_CLASS, REQUESTED_INSTANCE, Service, get,
+    ActionPrimitive, DIMSEPrimitive, REQUESTED_CLASS, REQUESTED_INSTANCE, Service,
 };
 use crate::primitive::uid::set_uid;
 
 #[pymethods]
 impl ActionPrimitive {
     #[new]
-    // A subclass may have an `__init__` with arguments; `__init__` here accepts none.
+    // A subclass may have an `__init__` with other arguments; `__init__` here checks them.
     #[pyo3(signature = (*_args, **_kwargs), text_signature = "()")]
     fn new(
         _args: &Bound<'_, PyTuple>,
@@ -38,12 +41,16 @@ impl ActionPrimitive {
     ///     The UID of the SOP class of the action.
     #[getter(RequestedSOPClassUID)]
     fn requested_class<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyString>>> {
-        read_uid(slf.as_super(), |this| &mut this.requested_class)
+        read_uid(slf.as_super(), |slots| &mut slots.requested_class)
     }
 
     #[setter(RequestedSOPClassUID)]
     fn set_requested_class(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        store(slf.as_super(), |this| &mut this.requested_class, set_uid(value, REQUESTED_CLASS)?)
+        store_uid(
+            slf.as_super(),
+            |slots| &mut slots.requested_class,
+            set_uid(value, REQUESTED_CLASS)?,
+        )
     }
 
     #[deleter(RequestedSOPClassUID)]
@@ -59,14 +66,14 @@ impl ActionPrimitive {
     ///     The UID of the SOP instance of the action.
     #[getter(RequestedSOPInstanceUID)]
     fn requested_instance<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyString>>> {
-        read_uid(slf.as_super(), |this| &mut this.requested_instance)
+        read_uid(slf.as_super(), |slots| &mut slots.requested_instance)
     }
 
     #[setter(RequestedSOPInstanceUID)]
     fn set_requested_instance(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        store(
+        store_uid(
             slf.as_super(),
-            |this| &mut this.requested_instance,
+            |slots| &mut slots.requested_instance,
             set_uid(value, REQUESTED_INSTANCE)?,
         )
     }
@@ -84,13 +91,13 @@ impl ActionPrimitive {
     ///     A number from 0 to 65535. The range is checked when the message is encoded.
     #[getter(ActionTypeID)]
     fn action_type(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        Ok(get(slf.py(), &slf.as_super().try_borrow()?.type_id))
+        read(slf.as_super(), |slots| &mut slots.type_id)
     }
 
     #[setter(ActionTypeID)]
     fn set_action_type(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         const TEXT: &str = "'N_ACTION.ActionTypeID' must be an int.";
-        store(slf.as_super(), |this| &mut this.type_id, int_or_none(value, TEXT)?)
+        store(slf.as_super(), |slots| &mut slots.type_id, int_or_none(value, TEXT)?)
     }
 
     #[deleter(ActionTypeID)]
@@ -106,12 +113,12 @@ impl ActionPrimitive {
     ///     The encoded data set of a request. *Action Reply* is the same attribute.
     #[getter(ActionInformation)]
     fn action_information(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        Ok(get(slf.py(), &slf.as_super().try_borrow()?.data_set))
+        read_data_set(slf.as_super())
     }
 
     #[setter(ActionInformation)]
     fn set_action_information(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        store(slf.as_super(), |this| &mut this.data_set, data_set(value, "ActionInformation")?)
+        store_data_set(slf.as_super(), data_set(value, "ActionInformation")?)
     }
 
     #[deleter(ActionInformation)]
@@ -127,12 +134,12 @@ impl ActionPrimitive {
     ///     The encoded data set of a response. *Action Information* is the same attribute.
     #[getter(ActionReply)]
     fn action_reply(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        Ok(get(slf.py(), &slf.as_super().try_borrow()?.data_set))
+        read_data_set(slf.as_super())
     }
 
     #[setter(ActionReply)]
     fn set_action_reply(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        store(slf.as_super(), |this| &mut this.data_set, data_set(value, "ActionReply")?)
+        store_data_set(slf.as_super(), data_set(value, "ActionReply")?)
     }
 
     #[deleter(ActionReply)]

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyString, PyTuple};
 
 use crate::primitive::latin_1;
-use crate::primitive::slots::{Service, as_plain};
+use crate::primitive::slots::{DIMSEPrimitive, Service, as_plain};
 
 /// A value of a primitive as an element of a command set.
 pub enum ElementValue<'py> {
@@ -73,7 +73,7 @@ impl<'py> MessageValues<'py> {
         let get = |field: Field| -> PyResult<Option<Bound<'py, PyAny>>> {
             match plain {
                 Some(plain) => {
-                    let value = plain.try_borrow_mut()?.value(object.py(), field);
+                    let value = DIMSEPrimitive::value(plain, field)?;
                     Ok(value.map(|value| value.into_bound(object.py())))
                 }
                 None => object.getattr_opt(field.keyword()),

@@ -1,6 +1,7 @@
 //! The attributes that `N_EVENT_REPORT` and `N_ACTION` share, with the values, types and errors of
 //! pynetdicom's classes.
 
+use fastdimse_core::standard::nearest::nearest;
 use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
@@ -9,26 +10,68 @@ use pyo3::types::{PyBytes, PyDict, PyInt, PyString, PyTuple, PyType};
 
 use crate::primitive::codec;
 use crate::primitive::slots::{
-    AFFECTED_CLASS, AFFECTED_INSTANCE, DIMSEPrimitive, Service, Slot, get, is_own_tuple, is_plain,
-    uid_slots,
+    AFFECTED_CLASS, AFFECTED_INSTANCE, Assigned, DIMSEPrimitive, Service, Slot, Slots, drop_slot,
+    get, is_own_tuple, is_plain, number_slots, to_slot, uid_slots,
 };
-use crate::primitive::stream::bytes_io;
+use crate::primitive::stream::{bytes_io, is_plain_stream};
 use crate::primitive::uid::{UidSlot, set_uid, to_uid};
 
-/// Stores `value` in a slot and drops the old value after the borrow has ended: dropping it may run Python
-/// code that accesses this object.
+/// Stores `value` in a slot.
 #[inline]
-pub fn store<T>(
+pub fn store(
     slf: &Bound<'_, DIMSEPrimitive>,
-    slot: impl FnOnce(&mut DIMSEPrimitive) -> &mut T,
-    value: T,
+    slot: impl FnOnce(&mut Slots) -> &mut Slot,
+    value: Slot,
 ) -> PyResult<()> {
-    let old = std::mem::replace(slot(&mut *slf.try_borrow_mut()?), value);
-    drop(old);
+    let old = DIMSEPrimitive::with_slots(slf, |slots| std::mem::replace(slot(slots), value))?;
+    drop_slot(slf.py(), old);
     Ok(())
 }
 
+/// Stores a UID in its slot.
+#[inline]
+pub fn store_uid(
+    slf: &Bound<'_, DIMSEPrimitive>,
+    slot: impl FnOnce(&mut Slots) -> &mut UidSlot,
+    value: UidSlot,
+) -> PyResult<()> {
+    let old = DIMSEPrimitive::with_slots(slf, |slots| std::mem::replace(slot(slots), value))?;
+    drop_slot(slf.py(), old.into_text());
+    Ok(())
+}
+
+/// Stores the stream of a data set.
+#[inline]
+pub fn store_data_set(slf: &Bound<'_, DIMSEPrimitive>, stream: Slot) -> PyResult<()> {
+    let old = DIMSEPrimitive::with_slots(slf, |slots| slots.set_data_set(stream))?;
+    drop_slot(slf.py(), old);
+    Ok(())
+}
+
+/// The stream of the data set.
+pub fn read_data_set(slf: &Bound<'_, DIMSEPrimitive>) -> PyResult<Py<PyAny>> {
+    Ok(get(slf.py(), &DIMSEPrimitive::stream(slf)?))
+}
+
+/// The number in a slot.
+pub fn read(
+    slf: &Bound<'_, DIMSEPrimitive>,
+    slot: impl FnOnce(&mut Slots) -> &mut Slot,
+) -> PyResult<Py<PyAny>> {
+    DIMSEPrimitive::with_slots(slf, |slots| get(slf.py(), slot(slots)))
+}
+
+#[inline]
 pub fn int_or_none(value: &Bound<'_, PyAny>, text: &'static str) -> PyResult<Slot> {
+    // The test for exactly `int` is a comparison, that for a subclass a call.
+    if value.is_exact_instance_of::<PyInt>() {
+        Ok(Some(value.clone().unbind()))
+    } else {
+        other_int_or_none(value, text)
+    }
+}
+
+fn other_int_or_none(value: &Bound<'_, PyAny>, text: &'static str) -> PyResult<Slot> {
     if value.is_none() {
         Ok(None)
     } else if value.is_instance_of::<PyInt>() {
@@ -38,6 +81,7 @@ pub fn int_or_none(value: &Bound<'_, PyAny>, text: &'static str) -> PyResult<Slo
     }
 }
 
+#[inline]
 pub fn message_id(
     value: &Bound<'_, PyAny>,
     type_error: &'static str,
@@ -51,7 +95,11 @@ pub fn message_id(
     Ok(slot)
 }
 
+#[inline]
 pub fn data_set(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Slot> {
+    if is_plain_stream(value)? {
+        return Ok(Some(value.clone().unbind()));
+    }
     if value.is_none() {
         return Ok(None);
     }
@@ -63,64 +111,90 @@ pub fn data_set(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Slot> {
 
 pub fn read_uid<'py>(
     slf: &Bound<'py, DIMSEPrimitive>,
-    slot: impl Fn(&mut DIMSEPrimitive) -> &mut UidSlot,
+    slot: impl Fn(&mut Slots) -> &mut UidSlot,
 ) -> PyResult<Option<Bound<'py, PyString>>> {
     let py = slf.py();
-    let text = match slot(&mut *slf.try_borrow_mut()?) {
-        UidSlot::Empty => return Ok(None),
-        UidSlot::Uid(uid) => return Ok(Some(uid.bind(py).clone())),
-        UidSlot::Text(text) => text.bind(py).clone(),
+    let found = DIMSEPrimitive::with_slots(slf, |slots| match slot(slots) {
+        UidSlot::Empty => Ok(None),
+        UidSlot::Uid(uid) => Ok(Some(uid.bind(py).clone())),
+        UidSlot::Text(text) => Err(text.bind(py).clone()),
+    })?;
+    let text = match found {
+        Ok(uid) => return Ok(uid),
+        Err(text) => text,
     };
     let uid = to_uid(&text)?;
-    *slot(&mut *slf.try_borrow_mut()?) = UidSlot::Uid(uid.clone().unbind());
+    store_uid(slf, slot, UidSlot::Uid(uid.clone().unbind()))?;
     Ok(Some(uid))
 }
 
-/// The errors of a Python `__init__` without parameters.
-fn check_no_arguments(
-    service: Service,
-    args: &Bound<'_, PyTuple>,
-    kwargs: Option<&Bound<'_, PyDict>>,
-) -> PyResult<()> {
-    let class = service.class_name();
-    if let Some((name, _)) = kwargs.and_then(|kwargs| kwargs.iter().next()) {
-        let text = format!("{class}.__init__() got an unexpected keyword argument '{name}'");
-        return Err(PyTypeError::new_err(text));
-    }
-    if !args.is_empty() {
-        let given = args.len() + 1;
-        let text = format!("{class}.__init__() takes 1 positional argument but {given} were given");
-        return Err(PyTypeError::new_err(text));
-    }
-    Ok(())
-}
-
-/// `__init__` of both classes: sets the attributes that pynetdicom sets.
+/// `__init__` of both classes: sets the attributes that pynetdicom sets, and those of the keywords.
+#[inline]
 pub fn initialize(
     slf: &Bound<'_, DIMSEPrimitive>,
     args: &Bound<'_, PyTuple>,
     kwargs: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<()> {
-    let py = slf.py();
-    let service = slf.try_borrow()?.service;
-    check_no_arguments(service, args, kwargs)?;
-    if is_plain(slf.as_any()) {
-        let mut this = slf.try_borrow_mut()?;
-        let old = (this.type_id.take(), this.data_set.take());
-        let errors = (this.error_comment.take(), this.error_id.take());
-        this.error_comment = Some(py.None());
-        this.error_id = Some(py.None());
-        drop(this);
-        drop((old, errors));
-        return Ok(());
+    if args.is_empty() && kwargs.is_none() {
+        let new = DIMSEPrimitive::with_slots(slf, |slots| {
+            is_plain(slf.as_any(), slots.service) && slots.initialize_new()
+        })?;
+        if new {
+            return Ok(());
+        }
     }
-    // A subclass may override these attributes, and pynetdicom sets them to None.
+    initialize_any(slf, args, kwargs)
+}
+
+#[inline(never)]
+fn initialize_any(
+    slf: &Bound<'_, DIMSEPrimitive>,
+    args: &Bound<'_, PyTuple>,
+    kwargs: Option<&Bound<'_, PyDict>>,
+) -> PyResult<()> {
+    let service = DIMSEPrimitive::service(slf)?;
+    if !args.is_empty() {
+        return Err(positional_arguments(service, args));
+    }
+    if let Some(kwargs) = kwargs {
+        check_keywords(service, kwargs)?;
+    }
+    // pynetdicom sets these attributes, which a subclass may override.
     let own = match service {
         Service::EventReport => ["EventTypeID", "EventInformation", "EventReply"],
         Service::Action => ["ActionTypeID", "ActionInformation", "ActionReply"],
     };
     for name in own.into_iter().chain(["ErrorComment", "ErrorID"]) {
-        slf.setattr(name, py.None())?;
+        slf.setattr(name, slf.py().None())?;
+    }
+    for (name, value) in kwargs.into_iter().flatten() {
+        slf.setattr(name.cast::<PyString>()?, value)?;
+    }
+    Ok(())
+}
+
+#[cold]
+fn positional_arguments(service: Service, args: &Bound<'_, PyTuple>) -> PyErr {
+    let (class, given) = (service.class_name(), args.len() + 1);
+    let text = format!("{class}.__init__() takes 1 positional argument but {given} were given");
+    PyTypeError::new_err(text)
+}
+
+/// Rejects keywords that are not attributes of the messages of a service.
+fn check_keywords(service: Service, kwargs: &Bound<'_, PyDict>) -> PyResult<()> {
+    let fields = service.fields();
+    for name in kwargs.keys() {
+        let name = name.cast::<PyString>()?.to_string_lossy();
+        if !fields.iter().any(|field| field.keyword() == name) {
+            let near = nearest(&name, fields.iter().map(|field| field.keyword()));
+            let class = service.class_name();
+            let mut text =
+                format!("{class}.__init__() got an unexpected keyword argument '{name}'");
+            if let Some(near) = near {
+                text += &format!(". Did you mean '{near}'?");
+            }
+            return Err(PyTypeError::new_err(text));
+        }
     }
     Ok(())
 }
@@ -154,15 +228,15 @@ impl DIMSEPrimitive {
     /// value : int or None
     ///     A number from 0 to 65535.
     #[getter(MessageID)]
-    fn message_id(&self, py: Python<'_>) -> Py<PyAny> {
-        get(py, &self.message_id)
+    fn message_id(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        read(slf, |slots| &mut slots.message_id)
     }
 
     #[setter(MessageID)]
     fn set_message_id(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         store(
             slf,
-            |this| &mut this.message_id,
+            |slots| &mut slots.message_id,
             message_id(value, "Message ID must be an int", "Message ID")?,
         )
     }
@@ -174,15 +248,15 @@ impl DIMSEPrimitive {
     /// value : int or None
     ///     The Message ID of the request, from 0 to 65535.
     #[getter(MessageIDBeingRespondedTo)]
-    fn responded_to(&self, py: Python<'_>) -> Py<PyAny> {
-        get(py, &self.responded_to)
+    fn responded_to(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        read(slf, |slots| &mut slots.responded_to)
     }
 
     #[setter(MessageIDBeingRespondedTo)]
     fn set_responded_to(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         const NAME: &str = "Message ID Being Responded To";
         let value = message_id(value, "Message ID Being Responded To must be an int", NAME)?;
-        store(slf, |this| &mut this.responded_to, value)
+        store(slf, |slots| &mut slots.responded_to, value)
     }
 
     /// Get or set the *Affected SOP Class UID* (PS3.7 10.1.1.1.3) as :class:`~pydicom.uid.UID`.
@@ -193,12 +267,12 @@ impl DIMSEPrimitive {
     ///     The UID of the SOP class.
     #[getter(AffectedSOPClassUID)]
     fn sop_class<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyString>>> {
-        read_uid(slf, |this| &mut this.sop_class)
+        read_uid(slf, |slots| &mut slots.sop_class)
     }
 
     #[setter(AffectedSOPClassUID)]
     fn set_sop_class(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        store(slf, |this| &mut this.sop_class, set_uid(value, AFFECTED_CLASS)?)
+        store_uid(slf, |slots| &mut slots.sop_class, set_uid(value, AFFECTED_CLASS)?)
     }
 
     /// Get or set the *Affected SOP Instance UID* (PS3.7 10.1.1.1.4) as :class:`~pydicom.uid.UID`.
@@ -209,12 +283,12 @@ impl DIMSEPrimitive {
     ///     The UID of the SOP instance.
     #[getter(AffectedSOPInstanceUID)]
     fn sop_instance<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyString>>> {
-        read_uid(slf, |this| &mut this.sop_instance)
+        read_uid(slf, |slots| &mut slots.sop_instance)
     }
 
     #[setter(AffectedSOPInstanceUID)]
     fn set_sop_instance(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        store(slf, |this| &mut this.sop_instance, set_uid(value, AFFECTED_INSTANCE)?)
+        store_uid(slf, |slots| &mut slots.sop_instance, set_uid(value, AFFECTED_INSTANCE)?)
     }
 
     /// Get or set the *Status* (PS3.7 10.1.1.1.8 and Annex C) as :class:`int`.
@@ -224,14 +298,14 @@ impl DIMSEPrimitive {
     /// value : int or None
     ///     A number from 0 to 65535. The range is checked when the message is encoded.
     #[getter(Status)]
-    fn status(&self, py: Python<'_>) -> Py<PyAny> {
-        get(py, &self.status)
+    fn status(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        read(slf, |slots| &mut slots.status)
     }
 
     #[setter(Status)]
     fn set_status(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         const TEXT: &str = "DIMSE primitive's 'Status' must be an int";
-        store(slf, |this| &mut this.status, int_or_none(value, TEXT)?)
+        store(slf, |slots| &mut slots.status, int_or_none(value, TEXT)?)
     }
 
     /// Get or set the *Error Comment* of a response (PS3.7 Annex C).
@@ -242,18 +316,18 @@ impl DIMSEPrimitive {
     ///     At most 64 characters. The value is stored as it is, and checked when the message is encoded.
     #[getter(ErrorComment)]
     fn error_comment(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        attribute(slf, |this| &this.error_comment, "ErrorComment")
+        attribute(slf, Assigned::ErrorComment)
     }
 
     #[setter(ErrorComment)]
     fn set_error_comment(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        store(slf, |this| &mut this.error_comment, Some(value.clone().unbind()))
+        assign(slf, Assigned::ErrorComment, value)
     }
 
     #[deleter(ErrorComment)]
     fn delete_error_comment(slf: &Bound<'_, Self>) -> PyResult<()> {
-        attribute(slf, |this| &this.error_comment, "ErrorComment")?;
-        store(slf, |this| &mut this.error_comment, None)
+        attribute(slf, Assigned::ErrorComment)?;
+        delete(slf, Assigned::ErrorComment)
     }
 
     /// Get or set the *Error ID* of a response (PS3.7 Annex C).
@@ -265,31 +339,31 @@ impl DIMSEPrimitive {
     ///     encoded.
     #[getter(ErrorID)]
     fn error_id(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        attribute(slf, |this| &this.error_id, "ErrorID")
+        attribute(slf, Assigned::ErrorID)
     }
 
     #[setter(ErrorID)]
     fn set_error_id(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        store(slf, |this| &mut this.error_id, Some(value.clone().unbind()))
+        assign(slf, Assigned::ErrorID, value)
     }
 
     #[deleter(ErrorID)]
     fn delete_error_id(slf: &Bound<'_, Self>) -> PyResult<()> {
-        attribute(slf, |this| &this.error_id, "ErrorID")?;
-        store(slf, |this| &mut this.error_id, None)
+        attribute(slf, Assigned::ErrorID)?;
+        delete(slf, Assigned::ErrorID)
     }
 
     /// Whether every attribute in ``REQUEST_KEYWORDS`` has a value, as :class:`bool`.
     #[getter]
     fn is_valid_request(slf: &Bound<'_, Self>) -> PyResult<bool> {
-        all_set(slf, intern!(slf.py(), "REQUEST_KEYWORDS"), 0, |this| {
-            let (class, instance) = match this.service {
-                Service::EventReport => (&this.sop_class, &this.sop_instance),
-                Service::Action => (&this.requested_class, &this.requested_instance),
+        all_set(slf, intern!(slf.py(), "REQUEST_KEYWORDS"), 0, |slots| {
+            let (class, instance) = match slots.service {
+                Service::EventReport => (&slots.sop_class, &slots.sop_instance),
+                Service::Action => (&slots.requested_class, &slots.requested_instance),
             };
-            this.message_id.is_some()
+            slots.message_id.is_some()
                 && !matches!(class, UidSlot::Empty)
-                && this.type_id.is_some()
+                && slots.type_id.is_some()
                 && !matches!(instance, UidSlot::Empty)
         })
     }
@@ -297,8 +371,8 @@ impl DIMSEPrimitive {
     /// Whether every attribute in ``RESPONSE_KEYWORDS`` has a value, as :class:`bool`.
     #[getter]
     fn is_valid_response(slf: &Bound<'_, Self>) -> PyResult<bool> {
-        all_set(slf, intern!(slf.py(), "RESPONSE_KEYWORDS"), 1, |this| {
-            this.responded_to.is_some() && this.status.is_some()
+        all_set(slf, intern!(slf.py(), "RESPONSE_KEYWORDS"), 1, |slots| {
+            slots.responded_to.is_some() && slots.status.is_some()
         })
     }
 
@@ -476,16 +550,27 @@ impl DIMSEPrimitive {
             Some(attributes) => attributes.cast_into::<PyDict>()?.copy()?,
             None => PyDict::new(py),
         };
-        let service = slf.try_borrow()?.service;
+        let service = DIMSEPrimitive::service(slf)?;
         for (name, slot) in uid_slots(service) {
             if let Some(uid) = read_uid(slf, slot)? {
                 state.set_item(name, uid)?;
             }
         }
-        for (name, slot) in slf.try_borrow_mut()?.slots() {
-            if let Some(value) = slot {
-                state.set_item(name, &*value)?;
-            }
+        let set = |name: &str, value: Slot| match value {
+            Some(value) => state.set_item(name, value),
+            None => Ok(()),
+        };
+        let [numbers @ .., status] = number_slots(service);
+        let number = |slot: fn(&mut Slots) -> &mut Slot| {
+            DIMSEPrimitive::with_slots(slf, |slots| slot(slots).as_ref().map(|it| it.clone_ref(py)))
+        };
+        for (name, slot) in numbers {
+            set(name, number(slot)?)?;
+        }
+        set("_dataset", DIMSEPrimitive::stream(slf)?)?;
+        set(status.0, number(status.1)?)?;
+        for one in Assigned::BOTH {
+            set(one.name(), DIMSEPrimitive::with_slots(slf, |slots| slots.assigned(py, one))?)?;
         }
         Ok(state)
     }
@@ -493,26 +578,30 @@ impl DIMSEPrimitive {
     fn __setstate__(slf: &Bound<'_, Self>, state: &Bound<'_, PyDict>) -> PyResult<()> {
         let py = slf.py();
         let rest = state.copy()?;
-        let take = |name: &str| -> PyResult<Slot> {
+        let take = |name: &str| -> PyResult<Option<Bound<'_, PyAny>>> {
             let value = state.get_item(name)?;
             if value.is_some() {
                 rest.del_item(name)?;
             }
-            Ok(value.map(Bound::unbind))
+            Ok(value)
         };
-        {
-            let mut this = slf.try_borrow_mut()?;
-            for (name, slot) in this.slots() {
-                *slot = take(name)?;
+        let service = DIMSEPrimitive::service(slf)?;
+        for (name, slot) in number_slots(service) {
+            store(slf, slot, take(name)?.as_ref().and_then(to_slot))?;
+        }
+        store_data_set(slf, take("_dataset")?.as_ref().and_then(to_slot))?;
+        for one in Assigned::BOTH {
+            match take(one.name())? {
+                Some(value) => assign(slf, one, &value)?,
+                None => delete(slf, one)?,
             }
-            let uid = |value: Slot| -> PyResult<UidSlot> {
-                value.map_or(Ok(UidSlot::Empty), |uid| {
-                    Ok(UidSlot::Uid(uid.bind(py).cast::<PyString>()?.clone().unbind()))
-                })
+        }
+        for (name, slot) in uid_slots(service) {
+            let uid = match take(name)? {
+                Some(uid) => UidSlot::Uid(uid.cast::<PyString>()?.clone().unbind()),
+                None => UidSlot::Empty,
             };
-            for (name, slot) in uid_slots(this.service) {
-                *slot(&mut this) = uid(take(name)?)?;
-            }
+            store_uid(slf, slot, uid)?;
         }
         if !rest.is_empty() {
             let attributes = slf.getattr(intern!(py, "__dict__"))?;
@@ -532,20 +621,11 @@ impl DIMSEPrimitive {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let slots = [
-            &self.message_id,
-            &self.responded_to,
-            &self.type_id,
-            &self.data_set,
-            &self.status,
-            &self.error_comment,
-            &self.error_id,
-        ];
-        for slot in slots {
+        let Some(slots) = self.slots_during_gc() else { return Ok(()) };
+        for slot in slots.objects() {
             visit.call(slot)?;
         }
-        let [class, instance] = [&self.requested_class, &self.requested_instance];
-        for slot in [&self.sop_class, &self.sop_instance, class, instance] {
+        for slot in slots.uids() {
             if let UidSlot::Text(uid) | UidSlot::Uid(uid) = slot {
                 visit.call(uid)?;
             }
@@ -553,8 +633,8 @@ impl DIMSEPrimitive {
         Ok(())
     }
 
-    fn __clear__(&mut self) {
-        *self = Self::new(self.service);
+    fn __clear__(&self) {
+        self.clear();
     }
 }
 
@@ -566,16 +646,30 @@ pub fn no_accessor(slf: &Bound<'_, DIMSEPrimitive>, name: &str, what: &str) -> P
 }
 
 /// The value of an attribute that can be deleted, like one in an instance's dictionary.
-fn attribute(
-    slf: &Bound<'_, DIMSEPrimitive>,
-    slot: fn(&DIMSEPrimitive) -> &Slot,
-    name: &str,
-) -> PyResult<Py<PyAny>> {
-    if let Some(value) = slot(&*slf.try_borrow()?) {
-        return Ok(value.clone_ref(slf.py()));
+fn attribute(slf: &Bound<'_, DIMSEPrimitive>, attribute: Assigned) -> PyResult<Py<PyAny>> {
+    let py = slf.py();
+    if let Some(value) = DIMSEPrimitive::with_slots(slf, |slots| slots.assigned(py, attribute))? {
+        return Ok(value);
     }
-    let class = slf.get_type().name()?;
+    let (class, name) = (slf.get_type().name()?, attribute.name());
     Err(PyAttributeError::new_err(format!("'{class}' object has no attribute '{name}'")))
+}
+
+fn assign(
+    slf: &Bound<'_, DIMSEPrimitive>,
+    attribute: Assigned,
+    value: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let value = to_slot(value);
+    let old = DIMSEPrimitive::with_slots(slf, |slots| slots.assign(attribute, value))?;
+    drop_slot(slf.py(), old);
+    Ok(())
+}
+
+fn delete(slf: &Bound<'_, DIMSEPrimitive>, attribute: Assigned) -> PyResult<()> {
+    let old = DIMSEPrimitive::with_slots(slf, |slots| slots.delete(attribute))?;
+    drop_slot(slf.py(), old);
+    Ok(())
 }
 
 /// Whether every attribute in a tuple of keywords has a value: read from the slots of an object of exactly
@@ -584,14 +678,12 @@ fn all_set(
     slf: &Bound<'_, DIMSEPrimitive>,
     keywords: &Bound<'_, PyString>,
     tuple: usize,
-    in_slots: fn(&DIMSEPrimitive) -> bool,
+    in_slots: fn(&Slots) -> bool,
 ) -> PyResult<bool> {
     let keywords = slf.getattr(keywords)?;
-    if is_plain(slf.as_any()) {
-        let this = slf.try_borrow()?;
-        if is_own_tuple(&keywords, this.service, tuple) {
-            return Ok(in_slots(&this));
-        }
+    let (service, all) = DIMSEPrimitive::with_slots(slf, |slots| (slots.service, in_slots(slots)))?;
+    if is_plain(slf.as_any(), service) && is_own_tuple(&keywords, service, tuple) {
+        return Ok(all);
     }
     for keyword in keywords.try_iter()? {
         if slf.getattr(keyword?.cast::<PyString>()?)?.is_none() {

@@ -3,13 +3,15 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::primitive::class::{data_set, initialize, int_or_none, no_accessor, store};
-use crate::primitive::slots::{DIMSEPrimitive, EventReportPrimitive, Service, get};
+use crate::primitive::class::{
+    data_set, initialize, int_or_none, no_accessor, read, read_data_set, store, store_data_set,
+};
+use crate::primitive::slots::{DIMSEPrimitive, EventReportPrimitive, Service};
 
 #[pymethods]
 impl EventReportPrimitive {
     #[new]
-    // A subclass may have an `__init__` with arguments; `__init__` here accepts none.
+    // A subclass may have an `__init__` with other arguments; `__init__` here checks them.
     #[pyo3(signature = (*_args, **_kwargs), text_signature = "()")]
     fn new(
         _args: &Bound<'_, PyTuple>,
@@ -35,13 +37,13 @@ impl EventReportPrimitive {
     ///     A number from 0 to 65535. The range is checked when the message is encoded.
     #[getter(EventTypeID)]
     fn event_type(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        Ok(get(slf.py(), &slf.as_super().try_borrow()?.type_id))
+        read(slf.as_super(), |slots| &mut slots.type_id)
     }
 
     #[setter(EventTypeID)]
     fn set_event_type(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         const TEXT: &str = "'N_EVENT_REPORT.EventTypeID' must be an int.";
-        store(slf.as_super(), |this| &mut this.type_id, int_or_none(value, TEXT)?)
+        store(slf.as_super(), |slots| &mut slots.type_id, int_or_none(value, TEXT)?)
     }
 
     #[deleter(EventTypeID)]
@@ -57,12 +59,12 @@ impl EventReportPrimitive {
     ///     The encoded data set of a request. *Event Reply* is the same attribute.
     #[getter(EventInformation)]
     fn event_information(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        Ok(get(slf.py(), &slf.as_super().try_borrow()?.data_set))
+        read_data_set(slf.as_super())
     }
 
     #[setter(EventInformation)]
     fn set_event_information(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        store(slf.as_super(), |this| &mut this.data_set, data_set(value, "EventInformation")?)
+        store_data_set(slf.as_super(), data_set(value, "EventInformation")?)
     }
 
     #[deleter(EventInformation)]
@@ -78,12 +80,12 @@ impl EventReportPrimitive {
     ///     The encoded data set of a response. *Event Information* is the same attribute.
     #[getter(EventReply)]
     fn event_reply(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        Ok(get(slf.py(), &slf.as_super().try_borrow()?.data_set))
+        read_data_set(slf.as_super())
     }
 
     #[setter(EventReply)]
     fn set_event_reply(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        store(slf.as_super(), |this| &mut this.data_set, data_set(value, "EventReply")?)
+        store_data_set(slf.as_super(), data_set(value, "EventReply")?)
     }
 
     #[deleter(EventReply)]

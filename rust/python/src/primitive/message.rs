@@ -51,7 +51,7 @@ pub fn read_message<'py>(
     }
     // A validator of the user may reject it: then pynetdicom reports the error.
     let class = primitive_class(py, Service::of(command_set.kind))?;
-    let primitive = new_primitive(class, &command_set, |_| Ok(())).ok();
+    let primitive = new_primitive(class, &command_set, None).ok();
     Ok(primitive.map(|primitive| (primitive, command_set.data_set)))
 }
 

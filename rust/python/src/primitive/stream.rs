@@ -48,7 +48,22 @@ pub fn is_plain_stream(stream: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(BytesIO::get(stream.py())?.is_exactly(stream))
 }
 
+/// The stream that the class stores for a decoded data set.
+pub fn new_stream<'py>(bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    bytes_io(bytes.py())?.call1((bytes,))
+}
+
+/// The bytes of a data set slot: of its stream, or of a data set that has not been read.
+#[inline]
+pub fn slot_bytes<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    match value.cast_exact::<PyBytes>() {
+        Ok(bytes) => Ok(bytes.clone()),
+        Err(_) => data_set_bytes(value),
+    }
+}
+
 /// The bytes of a stream, whatever its position.
+#[inline]
 pub fn data_set_bytes<'py>(stream: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     let py = stream.py();
     let bytes_io = BytesIO::get(py)?;

@@ -37,6 +37,15 @@ impl UidSlot {
         }
     }
 
+    /// The text, moved.
+    #[inline]
+    pub fn into_text(self) -> Option<Py<PyString>> {
+        match self {
+            Self::Empty => None,
+            Self::Text(text) | Self::Uid(text) => Some(text),
+        }
+    }
+
     /// The text.
     pub fn text<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyString>> {
         match self {
@@ -68,30 +77,44 @@ pub fn to_uid<'py>(text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyString>
 }
 
 /// The slot for `value`; `name` is the name of the attribute in errors.
+#[inline]
 pub fn set_uid(value: &Bound<'_, PyAny>, name: &str) -> PyResult<UidSlot> {
+    if let Ok(text) = value.cast_exact::<PyString>()
+        && is_conformant_str(text)
+        && has_default_validator(value.py())?
+    {
+        return Ok(UidSlot::Text(text.clone().unbind()));
+    }
+    set_other_uid(value, name)
+}
+
+/// The same for any value.
+#[inline(never)]
+fn set_other_uid(value: &Bound<'_, PyAny>, name: &str) -> PyResult<UidSlot> {
     if value.is_none() {
         return Ok(UidSlot::Empty);
     }
-    let py = value.py();
-    if let Some(text) = conformant_text(value)? {
-        let default = match config(py)? {
-            Some(config) => config.has_default_validator(py)?,
-            None => true,
-        };
-        if default {
-            return Ok(UidSlot::Text(text.unbind()));
-        }
+    if let Some(text) = conformant_text(value)?
+        && has_default_validator(value.py())?
+    {
+        return Ok(UidSlot::Text(text.unbind()));
     }
     set_uid_by_steps(value, name)
 }
 
-/// The text of a conformant UID that is a `str`, `bytes`, or a UID of pydicom or pynetdicom without a
-/// private encoding, which the stored text would lose.
+/// Whether UIDs are checked by the default rule.
+#[inline]
+pub fn has_default_validator(py: Python<'_>) -> PyResult<bool> {
+    match config(py)? {
+        Some(config) => config.has_default_validator(py),
+        None => Ok(true),
+    }
+}
+
+/// The text of a conformant UID that is `bytes`, or a UID of pydicom or pynetdicom without a private
+/// encoding, which the stored text would lose.
 fn conformant_text<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyString>>> {
     let py = value.py();
-    if let Ok(text) = value.cast_exact::<PyString>() {
-        return Ok(is_conformant_str(text).then(|| text.clone()));
-    }
     if let Ok(bytes) = value.cast_exact::<PyBytes>() {
         let conformant = std::str::from_utf8(bytes.as_bytes())
             .ok()
@@ -107,6 +130,7 @@ fn conformant_text<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py,
     Ok(Some(PyString::new(py, text.to_str()?)))
 }
 
+#[inline]
 fn is_conformant_str(text: &Bound<'_, PyString>) -> bool {
     text.to_str().is_ok_and(|text| is_conformant(text.as_bytes()))
 }
@@ -118,13 +142,20 @@ struct Config {
     validate_ui: Py<PyAny>,
 }
 
+static CONFIG: PyOnceLock<Config> = PyOnceLock::new();
+
 /// `pynetdicom._config`, once the program has imported it.
+#[inline]
 fn config(py: Python<'_>) -> PyResult<Option<&Config>> {
-    static CONFIG: PyOnceLock<Config> = PyOnceLock::new();
-    static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
-    if let Some(config) = CONFIG.get(py) {
-        return Ok(Some(config));
+    match CONFIG.get(py) {
+        Some(config) => Ok(Some(config)),
+        None => find_config(py),
     }
+}
+
+#[inline(never)]
+fn find_config(py: Python<'_>) -> PyResult<Option<&Config>> {
+    static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
     let modules = MODULES.import(py, "sys", "modules")?.as_any().cast::<PyDict>()?;
     let Some(module) = modules.get_item(intern!(py, "pynetdicom._config"))? else {
         return Ok(None);
