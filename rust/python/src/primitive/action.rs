@@ -16,7 +16,13 @@ use crate::primitive::uid::set_uid;
 impl ActionPrimitive {
     #[new]
     // A subclass may have an `__init__` with other arguments; `__init__` here checks them.
-    #[pyo3(signature = (*_args, **_kwargs), text_signature = "()")]
+    #[pyo3(
+        signature = (*_args, **_kwargs),
+        text_signature = "(*, MessageID=None, MessageIDBeingRespondedTo=None, RequestedSOPClassUID=None, \
+            RequestedSOPInstanceUID=None, ActionTypeID=None, ActionInformation=None, \
+            AffectedSOPClassUID=None, AffectedSOPInstanceUID=None, ActionReply=None, Status=None, \
+            ErrorComment=None, ErrorID=None)"
+    )]
     fn new(
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyDict>>,

@@ -12,7 +12,12 @@ use crate::primitive::slots::{DIMSEPrimitive, EventReportPrimitive, Service};
 impl EventReportPrimitive {
     #[new]
     // A subclass may have an `__init__` with other arguments; `__init__` here checks them.
-    #[pyo3(signature = (*_args, **_kwargs), text_signature = "()")]
+    #[pyo3(
+        signature = (*_args, **_kwargs),
+        text_signature = "(*, MessageID=None, MessageIDBeingRespondedTo=None, AffectedSOPClassUID=None, \
+            AffectedSOPInstanceUID=None, EventTypeID=None, EventInformation=None, EventReply=None, \
+            Status=None, ErrorComment=None, ErrorID=None)"
+    )]
     fn new(
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyDict>>,
