@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-MAX_SIZE = 5_500_000
+MAX_SIZE = 5_100_000
 """Maximum size of the file in bytes."""
 
 OLDEST_GLIBC = (2, 17)
