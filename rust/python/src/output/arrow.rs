@@ -44,8 +44,8 @@ pub fn export_batches<'py>(
     schema: &SchemaRef,
     requested_schema: Option<Bound<'py, PyCapsule>>,
 ) -> PyResult<Bound<'py, PyCapsule>> {
-    let batches = batches.to_vec().into_iter().map(Ok);
-    export_stream(py, batches, schema.fields().clone(), requested_schema)
+    let batches: Vec<_> = batches.iter().cloned().map(Ok).collect();
+    export_stream(py, batches.into_iter(), schema.fields().clone(), requested_schema)
 }
 
 /// A stream of record batches with these columns, for `__arrow_c_stream__`.
