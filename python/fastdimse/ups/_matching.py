@@ -119,7 +119,8 @@ def _sequence_matches(key: Any, value: Any, zones: _Zones) -> bool:
     if all(_is_universal(one) for one in item.values()):
         return True
     items = [value] if isinstance(value, dict) else value if _is_sequence(value) else []
-    return any(_all_match(item, one, zones) for one in items)
+    # A peer can send a value that only begins like a sequence.
+    return any(_all_match(item, one, zones) for one in items if isinstance(one, dict))
 
 
 def _is_universal(key: Any) -> bool:
