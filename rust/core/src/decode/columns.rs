@@ -13,9 +13,9 @@ use crate::decode::layout::{CellLayout, FIELDS, Layout, Source, place};
 use crate::decode::row::BLOCK_ROWS;
 use crate::decode::row::{Fields, Origin, Presence, Present, Row, Span};
 use crate::decode::sink::EventSink;
-use crate::decode::template::{SimilarMessage, UIDS};
+use crate::decode::template::{SimilarMessage, UIDS, data_set_field};
 use crate::decode::values::{ColumnValues, Nullable, Nulls};
-use crate::field::{Field, Kind};
+use crate::field::Field;
 use crate::pdu::read::Pdv;
 
 /// The schema of decoded events.
@@ -67,17 +67,13 @@ const _: () = {
     assert!(UIDS[0] as u8 == FIELDS[0] as u8 && UIDS[1] as u8 == FIELDS[1] as u8);
 };
 
-/// The field of the data set of a message. Actions are in the columns of events.
-#[inline(always)]
-fn data_set_field(kind: Kind) -> Field {
-    if kind.is_response() { Field::EventReply } else { Field::EventInformation }
-}
-
-/// A block of decoded events. An absent number is 0, and an absent value has a span without bytes.
-/// The rows that are not used yet have only absent values.
+/// A block of decoded events. An absent number is 0, and an absent value has a span without bytes,
+/// after [`RowBlock::erase_absent`]: rows are added without them.
 #[derive(Debug)]
 struct RowBlock {
     rows: usize,
+    /// The fields that a row of this block or of an earlier one has.
+    written: Fields,
     fields: [Fields; BLOCK_ROWS],
     numbers: [[i32; BLOCK_ROWS]; NUMBERS.len()],
     spans: [[Span; BLOCK_ROWS]; FIELDS.len()],
@@ -88,6 +84,7 @@ impl Default for RowBlock {
     fn default() -> Self {
         Self {
             rows: 0,
+            written: Fields::NONE,
             fields: [Fields::NONE; BLOCK_ROWS],
             numbers: [[0; BLOCK_ROWS]; NUMBERS.len()],
             spans: [[Span::default(); BLOCK_ROWS]; FIELDS.len()],
@@ -97,29 +94,57 @@ impl Default for RowBlock {
 }
 
 impl RowBlock {
-    /// Removes the rows.
-    fn clear(&mut self) {
-        let rows = mem::take(&mut self.rows);
-        let any = self.presence(0..rows).any;
+    /// Removes the values of earlier rows where a row has none. In most streams, all rows have the
+    /// same fields, and nothing is to be done.
+    fn erase_absent(&mut self, presence: Presence) {
+        let rows = &self.fields[..self.rows];
+        let partial = self.written.or(presence.any).without(presence.all);
+        self.written = self.written.or(presence.any);
         for (column, field) in self.numbers.iter_mut().zip(NUMBERS) {
-            if any.has(field) {
-                column[..rows].fill(0);
+            if partial.has(field) {
+                erase(column, rows, field);
             }
         }
         for (column, field) in self.spans.iter_mut().zip(FIELDS) {
-            if any.has(field) {
-                column[..rows].fill(Span::default());
+            if partial.has(field) {
+                erase(column, rows, field);
             }
         }
     }
 
     /// The fields that these rows have.
-    fn presence(&self, rows: Range<usize>) -> Presence<'_> {
+    fn presence(&self, rows: Range<usize>) -> Presence {
         let fields = &self.fields[rows];
         let all = fields.iter().fold(Fields::ALL, |all, &one| all.and(one));
         let any = fields.iter().fold(Fields::NONE, |any, &one| any.or(one));
-        Presence { fields, all, any }
+        Presence { all, any }
     }
+
+    /// The number of bytes of each column in these rows.
+    fn lengths(&self, rows: Range<usize>, presence: Presence) -> [usize; FIELDS.len()] {
+        std::array::from_fn(|place| match presence.any.has(FIELDS[place]) {
+            true => self.spans[place][rows.clone()].iter().map(|span| span.length).sum(),
+            false => 0,
+        })
+    }
+}
+
+/// Sets the values of rows that do not have the field to the absent value.
+fn erase<T: Default>(column: &mut [T], rows: &[Fields], field: Field) {
+    for (value, fields) in column.iter_mut().zip(rows) {
+        if !fields.has(field) {
+            *value = T::default();
+        }
+    }
+}
+
+/// Rows of a block that are added to a batch.
+struct BlockRows<'a> {
+    block: &'a RowBlock,
+    rows: Range<usize>,
+    presence: Presence,
+    /// The number of bytes of each column.
+    lengths: [usize; FIELDS.len()],
 }
 
 /// The columns while events are added.
@@ -154,24 +179,26 @@ impl<L: CellLayout> BatchColumns<L> {
     }
 
     /// Appends rows of a block, to columns that may grow to `total` rows.
-    fn extend(&mut self, block: &RowBlock, rows: Range<usize>, source: Source<'_>, total: usize) {
+    fn extend(&mut self, rows: &BlockRows<'_>, source: Source<'_>, total: usize) {
+        let BlockRows { block, ref rows, presence, lengths } = *rows;
         self.rows += rows.len();
-        let presence = block.presence(rows.clone());
+        let fields = &block.fields[rows.clone()];
         for (place, field) in NUMBERS.into_iter().enumerate() {
             let values = &block.numbers[place][rows.clone()];
-            self.numbers[place].extend(values, &presence.of(field), total);
+            self.numbers[place].extend(values, &presence.of(field, fields), total);
         }
         let growth = total as f64 / self.rows as f64;
         let mut cells = [L::Cell::default(); BLOCK_ROWS];
         for (place, field) in FIELDS.into_iter().enumerate() {
             let (spans, cells) = (&block.spans[place][rows.clone()], &mut cells[..rows.len()]);
-            let present = presence.of(field);
+            let present = presence.of(field, fields);
             // Most columns of most streams are empty.
             if self.cells[place].is_null() && matches!(present, Present::Never) {
                 self.cells[place].extend_nulls(rows.len());
                 continue;
             }
-            self.bytes.extend(place, source, spans, growth, cells);
+            self.bytes.reserve(place, lengths[place], growth);
+            self.bytes.extend(place, source, spans, cells);
             self.cells[place].extend(cells, &present, total);
         }
     }
@@ -208,24 +235,28 @@ impl<'a, L: CellLayout> DecodedColumns<'a, L> {
 
     /// Moves rows of the block into the columns, which may grow to `total` rows. If a batch would be
     /// too large, the rows are divided.
-    fn add_rows(&mut self, rows: Range<usize>, total: usize) {
-        let any = self.block.presence(rows.clone()).any;
-        let columns = self.block.spans.iter().zip(FIELDS).filter(|(_, field)| any.has(*field));
-        let spans = columns.flat_map(|(spans, _)| &spans[rows.clone()]);
-        let bytes: usize = spans.map(|span| span.length).sum();
+    fn add_rows(&mut self, rows: Range<usize>, presence: Presence, total: usize) {
+        let lengths = self.block.lengths(rows.clone(), presence);
+        let bytes: usize = lengths.iter().sum();
         if bytes > L::MOST_BYTES - self.batch.bytes.bytes() {
             self.end_batch();
         }
         if bytes > L::MOST_BYTES && rows.len() > 1 {
             let middle = rows.start.midpoint(rows.end);
-            self.add_rows(rows.start..middle, total);
-            return self.add_rows(middle..rows.end, total);
+            for half in [rows.start..middle, middle..rows.end] {
+                self.add_rows(half.clone(), self.block.presence(half), total);
+            }
+            return;
         }
         let before = self.offsets.length - self.batch.rows;
         let of_batch = total.saturating_sub(before).max(self.batch.rows + rows.len());
         let source = Source { stream: self.stream, joined: &self.joined };
-        self.batch.extend(&self.block, rows.clone(), source, of_batch);
-        self.offsets.extend(&self.block.offsets[rows], total);
+        self.offsets.extend(&self.block.offsets[rows.clone()], total);
+        self.batch.extend(
+            &BlockRows { block: &self.block, rows, presence, lengths },
+            source,
+            of_batch,
+        );
     }
 
     /// Begins a new batch. The block keeps its rows.
@@ -332,13 +363,11 @@ impl<L: CellLayout> EventSink for DecodedColumns<'_, L> {
                 block.spans[place(field)][at] = text;
             }
         }
-        let mut fields = row.fields.with(Field::PresentationContextID);
+        let field = data_set_field(row.kind);
         if let Some(data_set) = data_set {
-            let field = data_set_field(row.kind);
-            fields = fields.with(field);
             block.spans[place(field)][at] = data_set;
         }
-        block.fields[at] = fields;
+        block.fields[at] = row.fields.of_message(data_set.map(|_| field));
         block.offsets[at] = row.begin as i64;
         block.rows = at + 1;
         block.rows == BLOCK_ROWS
@@ -357,13 +386,10 @@ impl<L: CellLayout> EventSink for DecodedColumns<'_, L> {
         for (uid, span) in message.uids() {
             block.spans[uid][at] = span;
         }
-        let mut fields = message.fields().with(Field::PresentationContextID);
         if let Some(data_set) = message.data_set() {
-            let field = data_set_field(message.kind());
-            fields = fields.with(field);
-            block.spans[place(field)][at] = data_set;
+            block.spans[place(data_set_field(message.kind()))][at] = data_set;
         }
-        block.fields[at] = fields;
+        block.fields[at] = message.fields();
         block.offsets[at] = message.begin() as i64;
         block.rows = at + 1;
         block.rows == BLOCK_ROWS
@@ -374,7 +400,10 @@ impl<L: CellLayout> EventSink for DecodedColumns<'_, L> {
         if self.block.rows == 0 {
             return;
         }
-        self.add_rows(0..self.block.rows, total);
-        self.block.clear();
+        let rows = 0..self.block.rows;
+        let presence = self.block.presence(rows.clone());
+        self.block.erase_absent(presence);
+        self.add_rows(rows, presence, total);
+        self.block.rows = 0;
     }
 }

@@ -103,14 +103,17 @@ pub trait CellLayout: Debug + Send {
     /// The number of bytes of the columns.
     fn bytes(&self) -> usize;
 
-    /// Adds values to the column of a field, which may grow to `growth` times its length, and
-    /// returns their cells. A null has a span without bytes.
+    /// Makes room for values of `length` bytes in the column of a field, which may then grow to
+    /// `growth` times its length.
+    fn reserve(&mut self, place: usize, length: usize, growth: f64);
+
+    /// Adds values to the column of a field, which has room for them, and returns their cells. A
+    /// null has a span without bytes.
     fn extend(
         &mut self,
         place: usize,
         source: Source<'_>,
         spans: &[Span],
-        growth: f64,
         cells: &mut [Self::Cell],
     );
 
@@ -157,16 +160,12 @@ impl CellLayout for Plain {
         self.columns.iter().map(|column| column.length).sum()
     }
 
-    fn extend(
-        &mut self,
-        place: usize,
-        source: Source<'_>,
-        spans: &[Span],
-        growth: f64,
-        cells: &mut [i32],
-    ) {
+    fn reserve(&mut self, place: usize, length: usize, growth: f64) {
+        self.columns[place].reserve(length, growth);
+    }
+
+    fn extend(&mut self, place: usize, source: Source<'_>, spans: &[Span], cells: &mut [i32]) {
         let column = &mut self.columns[place];
-        column.reserve(spans.iter().map(|span| span.length).sum(), growth);
         let (out, at) = (column.memory.bytes(), column.length);
         column.length = if is_text(FIELDS[place]) {
             in_widest_registers(CopyValues::<MAX_LENGTH> { source, spans, out, at, cells })
@@ -227,8 +226,10 @@ fn copy_values_from<'a, const SHORT: usize>(
     for (span, end) in spans.iter().zip(cells) {
         let (value, out) = (&buffer(*span)[span.start..], &mut out[at..]);
         // A copy of unknown length is a function call.
-        if span.length <= SHORT && value.len() >= SHORT && out.len() >= SHORT {
-            out[..SHORT].copy_from_slice(&value[..SHORT]);
+        if span.length <= SHORT
+            && let (Some(value), Some(out)) = (value.first_chunk::<SHORT>(), out.first_chunk_mut())
+        {
+            *out = *value;
         } else {
             out[..span.length].copy_from_slice(&value[..span.length]);
         }
@@ -295,7 +296,9 @@ impl CellLayout for Views {
         0
     }
 
-    fn extend(&mut self, _: usize, source: Source<'_>, spans: &[Span], _: f64, cells: &mut [u128]) {
+    fn reserve(&mut self, _: usize, _: usize, _: f64) {}
+
+    fn extend(&mut self, _: usize, source: Source<'_>, spans: &[Span], cells: &mut [u128]) {
         if source.joined.is_empty() {
             let bytes = |span: Span| &source.stream[span.start..span.start + span.length];
             self.0.extend(bytes, spans, cells);

@@ -53,6 +53,17 @@ impl Fields {
         Self(self.0 | other.0)
     }
 
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The fields of a message with these fields in its command set, and this field of a data set.
+    #[inline(always)]
+    pub fn of_message(self, data_set: Option<Field>) -> Self {
+        let fields = self.with(Field::PresentationContextID);
+        data_set.map_or(fields, |field| fields.with(field))
+    }
+
     #[inline(always)]
     pub fn has(self, field: Field) -> bool {
         self.0 >> field as u16 & 1 != 0
@@ -155,22 +166,21 @@ pub enum Present<'a> {
 }
 
 /// The fields that some rows have.
-pub struct Presence<'a> {
-    /// The fields of each row.
-    pub fields: &'a [Fields],
+#[derive(Debug, Clone, Copy)]
+pub struct Presence {
     /// The fields that all rows have.
     pub all: Fields,
     /// The fields that at least one row has.
     pub any: Fields,
 }
 
-impl<'a> Presence<'a> {
-    /// The rows that have a field.
-    pub fn of(&self, field: Field) -> Present<'a> {
+impl Presence {
+    /// Which of the rows have a field; `rows` are the fields of each.
+    pub fn of(self, field: Field, rows: &[Fields]) -> Present<'_> {
         match (self.any.has(field), self.all.has(field)) {
             (false, _) => Present::Never,
             (true, true) => Present::Always,
-            (true, false) => Present::Sometimes(self.fields, field),
+            (true, false) => Present::Sometimes(rows, field),
         }
     }
 }

@@ -756,6 +756,44 @@ mod tests {
         }
     }
 
+    /// Blocks of requests, of responses, and of both: a row without a value has nothing of the row
+    /// that had its place in the block before.
+    #[test]
+    fn absent_values_are_empty_in_every_block() {
+        let messages: Vec<_> = (0..1000_u16)
+            .map(|row| match row / 256 {
+                0 => message(Kind::Request, row + 1, b"information", 0),
+                1 => message(Kind::Response, row + 1, b"", 0),
+                _ if row % 3 == 0 => message(Kind::Response, row + 1, b"reply", 0),
+                _ => message(Kind::Request, row + 1, b"", 0),
+            })
+            .collect();
+        let decoded = decode(&Buffer::from_vec(messages.concat()), DecodeOptions::default());
+        let [events] = &decoded.events[..] else { panic!("one batch") };
+        assert_eq!(events.num_rows(), 1000);
+        for column in events.columns() {
+            for row in (0..1000).filter(|&row| column.is_null(row)) {
+                if let Some(numbers) = column.as_primitive_opt::<Int32Type>() {
+                    assert_eq!(numbers.values()[row], 0);
+                } else if let Some(texts) = column.as_string_opt::<i32>() {
+                    assert_eq!(texts.value_length(row), 0);
+                } else {
+                    assert_eq!(column.as_binary::<i32>().value_length(row), 0);
+                }
+            }
+        }
+        let ids = events[Field::MessageID.keyword()].as_primitive::<Int32Type>();
+        let answered =
+            events[Field::MessageIDBeingRespondedTo.keyword()].as_primitive::<Int32Type>();
+        let replies = events[Field::EventReply.keyword()].as_binary::<i32>();
+        for (row, answered) in answered.iter().enumerate() {
+            let is_response = row / 256 == 1 || row / 256 > 1 && row % 3 == 0;
+            assert_eq!((ids.is_null(row), answered.is_some()), (is_response, is_response), "{row}");
+            assert_eq!(replies.is_valid(row), is_response && row >= 512, "{row}");
+            assert_eq!(answered.unwrap_or_else(|| ids.value(row)), row as i32 + 1);
+        }
+    }
+
     #[test]
     fn decoding_then_encoding_round_trips() {
         for max in [0, 7, 30, 16382] {

@@ -89,6 +89,7 @@ pub struct Template {
     used: usize,
     kind: Kind,
     context_id: u8,
+    /// The fields of the command set, the presentation context ID and the data set.
     fields: Fields,
     numbers: [NumberPlace; Field::NUMBERS.len()],
     number_count: usize,
@@ -133,7 +134,7 @@ impl Template {
             used: length.div_ceil(BLOCK),
             kind: row.kind,
             context_id: row.context_id,
-            fields: row.fields,
+            fields: row.fields.of_message(data_set.map(|_| data_set_field(row.kind))),
             numbers: Default::default(),
             number_count: 0,
             uids: Default::default(),
@@ -297,7 +298,7 @@ impl SimilarMessage<'_> {
         self.template.context_id
     }
 
-    /// The fields that it has.
+    /// The fields that it has, with the presentation context ID and the data set.
     #[inline(always)]
     pub fn fields(&self) -> Fields {
         self.template.fields
@@ -344,6 +345,12 @@ impl SimilarMessage<'_> {
         }
         row
     }
+}
+
+/// The field of the data set of a message. Actions are in the columns of events.
+#[inline(always)]
+pub fn data_set_field(kind: Kind) -> Field {
+    if kind.is_response() { Field::EventReply } else { Field::EventInformation }
 }
 
 /// The bytes at `offset`, which are always inside.

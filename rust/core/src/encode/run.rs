@@ -8,6 +8,7 @@ use crate::encode::block::Block;
 use crate::encode::structured_rows::StructuredRows;
 use crate::encode::template::{Numbers, ROOM, Template, Text, set_data_set_length};
 use crate::field::Field;
+use crate::registers::{Vectorized, in_widest_registers};
 
 /// The maximum length of a data set that is copied in registers.
 const SHORT: usize = 128;
@@ -46,6 +47,42 @@ impl Out<'_> {
     }
 }
 
+/// [`Run::write`].
+struct WriteRun<'w, 'r, 'a, 'o> {
+    run: &'w Run<'r, 'a>,
+    out: &'w mut Out<'o>,
+    ends: &'w mut [[u8; 8]],
+}
+
+impl Vectorized for WriteRun<'_, '_, '_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.run.write_all(self.out, self.ends);
+    }
+}
+
+/// [`Run::write_structured`].
+struct WriteStructured<'w, 'r, 'a, 'd, 'o> {
+    run: &'w Run<'r, 'a>,
+    data_sets: &'w mut StructuredRows<'d>,
+    first: usize,
+    most: usize,
+    out: &'w mut Out<'o>,
+    ends: &'w mut [[u8; 8]],
+}
+
+impl Vectorized for WriteStructured<'_, '_, '_, '_, '_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run(self) -> usize {
+        let Self { run, data_sets, first, most, out, ends } = self;
+        run.write_structured_inlined(data_sets, first, most, out, ends)
+    }
+}
+
 impl<'r, 'a> Run<'r, 'a> {
     /// The rows of a block that have the fields of `template` and no structured data sets.
     /// `message_ids` has the Message ID of each row of the run.
@@ -73,27 +110,12 @@ impl<'r, 'a> Run<'r, 'a> {
         }
     }
 
-    /// Writes the messages, and their ends to `ends`, in the widest registers of this CPU.
+    /// Writes the messages, and their ends to `ends`. The widest registers take a fifth fewer
+    /// instructions.
     pub fn write(&self, out: &mut Out<'_>, ends: &mut [[u8; 8]]) {
-        #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") {
-            // SAFETY: the CPU has AVX2. Its registers copy 32 bytes: a fifth fewer instructions.
-            return unsafe { self.write_avx2(out, ends) };
-        }
-        self.write_portable(out, ends);
+        in_widest_registers(WriteRun { run: self, out, ends });
     }
 
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2")]
-    fn write_avx2(&self, out: &mut Out<'_>, ends: &mut [[u8; 8]]) {
-        self.write_all(out, ends);
-    }
-
-    fn write_portable(&self, out: &mut Out<'_>, ends: &mut [[u8; 8]]) {
-        self.write_all(out, ends);
-    }
-
-    // Inlined, so that it is compiled for the registers of both callers.
     #[inline(always)]
     fn write_all(&self, out: &mut Out<'_>, ends: &mut [[u8; 8]]) {
         let data_sets = match self.data_sets {
@@ -188,25 +210,7 @@ impl<'r, 'a> Run<'r, 'a> {
         out: &mut Out<'_>,
         ends: &mut [[u8; 8]],
     ) -> usize {
-        #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") {
-            // SAFETY: the CPU has AVX2.
-            return unsafe { self.write_structured_avx2(data_sets, first, most, out, ends) };
-        }
-        self.write_structured_inlined(data_sets, first, most, out, ends)
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2")]
-    fn write_structured_avx2(
-        &self,
-        data_sets: &mut StructuredRows<'_>,
-        first: usize,
-        most: usize,
-        out: &mut Out<'_>,
-        ends: &mut [[u8; 8]],
-    ) -> usize {
-        self.write_structured_inlined(data_sets, first, most, out, ends)
+        in_widest_registers(WriteStructured { run: self, data_sets, first, most, out, ends })
     }
 
     #[inline(always)]
@@ -404,7 +408,7 @@ mod tests {
             type Write<'w> = &'w dyn Fn(&mut Out<'_>, &mut [[u8; 8]]);
             let ways: [Write<'_>; 3] = [
                 &|out, ends| run.write(out, ends),
-                &|out, ends| run.write_portable(out, ends),
+                &|out, ends| run.write_all(out, ends),
                 // The safe twin: row by row.
                 &|out, ends| {
                     for (index, end) in ends.iter_mut().enumerate() {
