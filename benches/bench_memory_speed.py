@@ -113,13 +113,29 @@ def test_decode(measure_in_turns, stream, table):
     )
 
 
+def test_decode_to_views(measure_in_turns, stream, table):
+    assert len(fastdimse.decode_events(stream, zero_copy=True)) == len(table)
+    measure_in_turns(
+        "decode a stream to views",
+        lambda: fastdimse.decode_events(stream, zero_copy=True),
+        lambda: bytes(memoryview(stream)),
+        len(table),
+    )
+
+
+THREADED = ["encode a table", "encode batches", "decode a stream", "check by the standard"]
+
+
 @two_cpus
-@pytest.mark.parametrize("operation", ["encode a table", "encode batches", "decode a stream"])
+@pytest.mark.parametrize("operation", THREADED)
 def test_threads(measure_in_turns, table, stream, operation):
     of = {
         "encode a table": lambda threads: fastdimse.encode_events(table, threads=threads),
         "encode batches": lambda threads: encode_batches(table, threads),
         "decode a stream": lambda threads: fastdimse.decode_events(stream, threads=threads),
+        "check by the standard": lambda threads: fastdimse.validate_events(
+            table, check="standard", threads=threads
+        ),
     }[operation]
     measure_in_turns(
         f"{operation}, threads=2",
