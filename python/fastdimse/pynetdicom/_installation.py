@@ -12,6 +12,7 @@ from ._logging import replace_logging
 from ._messages import replace_codec
 from ._patches import Patches
 from ._primitive_class import replace_classes
+from ._services import replace_service_threads
 from ._transport import replace_writes
 from ._upper_layer import replace_upper_layer
 
@@ -143,6 +144,7 @@ def _apply() -> None:
             replace_logging(patches)
             replace_writes(patches)
             replace_upper_layer(patches)
+            replace_service_threads(patches)
             replace_association(patches, is_installed)
     except BaseException:
         patches.revert()

@@ -10,7 +10,7 @@ from typing import Any
 
 from ._patches import Patches
 from ._primitive_class import DATA_SETS
-from ._upper_layer import wake
+from ._upper_layer import expect_nothing, send_now, wake
 
 
 def replace_writes(patches: Patches) -> None:
@@ -69,6 +69,8 @@ def replace_writes(patches: Patches) -> None:
             for fragment in fragments:
                 self.dul.send_pdu(fragment)
             return
+        if send_now(self.dul, fragments):
+            return
         # All fragments at once, so that the upper layer's thread finds the complete message.
         waiting = self.dul.to_provider_queue
         with waiting.mutex:
@@ -80,6 +82,7 @@ def replace_writes(patches: Patches) -> None:
     def new_receive_primitive(self: Any, primitive: Any) -> None:
         receive_primitive(self, primitive)
         if self.message is None:
+            expect_nothing(self.dul)
             return
         # Do not speed up the responses to a plain pynetdicom: its association's thread can consume
         # a response that arrives early, as `_Checkpoint` describes.

@@ -15,9 +15,11 @@ from ._patches import Patches
 
 def replace_upper_layer(patches: Patches) -> None:
     """Replace the sleep of the upper layer's thread, and let senders wake it."""
-    from pynetdicom import dul
+    from pynetdicom import dul, transport
 
     provider = dul.DULServiceProvider
+    association_socket = transport.AssociationSocket
+    ready = association_socket.__dict__["ready"]
 
     def new_send_pdu(self: Any, primitive: Any) -> None:
         send_pdu(self, primitive)
@@ -37,23 +39,132 @@ def replace_upper_layer(patches: Patches) -> None:
             if "_fastdimse_waker" in self.__dict__:
                 self._fastdimse_waker.close()
 
+    def get_ready(self: Any) -> bool:
+        waker = waker_of(self._assoc.dul)
+        if waker is not None and waker.thread == threading.get_ident():
+            is_readable, waker.is_readable = waker.is_readable, None
+            is_established = self._assoc.dul.state_machine.current_state == "Sta6"
+            if is_readable is not None and is_established and self._is_connected:
+                return is_readable
+        is_ready: bool = ready.fget(self)
+        return is_ready
+
     send_pdu = patches.attribute(provider, "send_pdu", new_send_pdu)
     kill_dul = patches.attribute(provider, "kill_dul", new_kill_dul)
     run_reactor = patches.attribute(provider, "run_reactor", new_run_reactor)
+    patches.attribute(association_socket, "ready", property(get_ready))
     patches.attribute(dul, "time", Clock(provider, _wait_for_work))
+
+
+def waker_of(provider: Any) -> _Waker | None:
+    """Return the waker of an upper layer, or None if its thread sleeps as in pynetdicom."""
+    waker: _Waker | None = provider.__dict__.get("_fastdimse_waker")
+    return waker
 
 
 def wake(provider: Any) -> None:
     """Wake the thread of an upper layer."""
-    waker = provider.__dict__.get("_fastdimse_waker")
+    waker = waker_of(provider)
     if waker is not None:
         waker.wake()
 
 
+def expect_nothing(provider: Any) -> None:
+    """Let the upper layer's thread wait before it looks for the next message.
+
+    A look would let the thread run that was given the last message, without the turn to respond.
+    """
+    waker = waker_of(provider)
+    if waker is not None and type(provider.socket.socket) is socket.socket:
+        waker.is_readable = False
+
+
+def send_now(provider: Any, fragments: list[Any]) -> bool:
+    """Send the fragments of a message in this thread, if the upper layer's thread is idle.
+
+    This takes the same steps as the upper layer's thread, but saves the switch to it.
+
+    Parameters
+    ----------
+    provider : DULServiceProvider
+        The upper layer.
+    fragments : list of P_DATA
+        The primitives of a complete message.
+
+    Returns
+    -------
+    bool
+        Whether the fragments were sent, or their failure was handed to the upper layer's thread.
+    """
+    waker = waker_of(provider)
+    # A handler expects to be called in the upper layer's thread.
+    if waker is None or _has_handlers(provider.assoc) or not waker.turn.acquire(blocking=False):
+        return False
+    try:
+        if not _queue_first(provider, fragments):
+            return False
+        for _ in fragments:
+            # A failed write is an event, which the upper layer's thread processes.
+            if provider.event_queue.queue:
+                break
+            provider.state_machine.do_action("Evt9")
+    except Exception as error:
+        # The upper layer's thread ends with the error, as if it had sent the message.
+        waker.failure = error
+    finally:
+        waker.turn.release()
+        if provider.to_provider_queue.queue or provider.event_queue.queue or waker.failure:
+            waker.wake()
+    return True
+
+
+def _queue_first(provider: Any, fragments: list[Any]) -> bool:
+    """Queue fragments if they can be sent at once: nothing is queued, and no event waits."""
+    machine, waiting = provider.state_machine, provider.to_provider_queue
+    if "do_action" in vars(machine) or machine.current_state != "Sta6":
+        return False
+    with waiting.mutex:
+        if waiting.queue or provider.event_queue.queue or provider._kill_thread:
+            return False
+        waiting.queue.extend(fragments)
+        waiting.unfinished_tasks += len(fragments)
+        return True
+
+
+def _has_handlers(association: Any) -> bool:
+    """Return whether the program has handlers of the events of a sent message."""
+    from pynetdicom import _handlers, evt
+
+    standard = _handlers.standard_pdu_sent_handler
+    return bool(
+        association.get_handlers(evt.EVT_FSM_TRANSITION)
+        or association.get_handlers(evt.EVT_DATA_SENT)
+        or any(handler[0] is not standard for handler in association.get_handlers(evt.EVT_PDU_SENT))
+    )
+
+
 class _Waker:
-    """A pair of sockets by which other threads wake the thread of an upper layer."""
+    """A pair of sockets by which other threads wake the thread of an upper layer.
+
+    Attributes
+    ----------
+    turn : threading.Lock
+        Held by the thread that processes the events of the upper layer. The upper layer's thread
+        holds it, except while it waits on an established association.
+    failure : Exception or None
+        The error of another thread that had the turn. The upper layer's thread raises it.
+    thread : int
+        The identifier of the upper layer's thread.
+    is_readable : bool or None
+        Whether the connection can be read, if the thread knows it.
+    """
 
     def __init__(self) -> None:
+        self.turn = threading.Lock()
+        self.turn.acquire()
+        self.failure: Exception | None = None
+        self.thread = threading.get_ident()
+        self.is_readable: bool | None = None
         # Guards against a write to a descriptor that was closed and belongs to another file.
         self._lock = threading.Lock()
         self.receiver, self._sender = socket.socketpair()
@@ -77,25 +188,44 @@ class _Waker:
 
 def _wait_for_work(provider: Any, seconds: float) -> None:
     """Sleep until there is something to send or to receive, for a limited time."""
-    waker = provider.__dict__.get("_fastdimse_waker")
+    waker = waker_of(provider)
     if waker is None:
         time.sleep(seconds)
         return
     if provider.to_provider_queue.queue or provider.event_queue.queue:
         return
-    watched = [waker.receiver]
+    watched: list[Any] = [waker.receiver]
     connection = provider.socket
     if connection is not None and connection._is_connected and connection.socket is not None:
         watched.append(connection.socket)
     # No timer runs on an established association (PS3.8 9.2.3), and all input wakes the thread.
     idle = provider.state_machine.current_state == "Sta6" and provider.assoc._dul_ready.is_set()
     try:
-        ready, _, _ = select.select(watched, [], [], seconds * _IDLE_FACTOR if idle else seconds)
+        ready = _select_idle(waker, watched, seconds) if idle else _select(watched, seconds)
     except (OSError, ValueError, TypeError):
         time.sleep(seconds)
         return
     if waker.receiver in ready:
         waker.clear()
+    if waker.failure is not None:
+        failure, waker.failure = waker.failure, None
+        raise failure
+    # A TLS connection can have data that `select` does not see.
+    if idle and len(watched) == 2 and type(watched[1]) is socket.socket:
+        waker.is_readable = watched[1] in ready
+
+
+def _select(watched: list[Any], seconds: float) -> list[Any]:
+    return select.select(watched, [], [], seconds)[0]
+
+
+def _select_idle(waker: _Waker, watched: list[Any], seconds: float) -> list[Any]:
+    """Wait for longer, while other threads can take the turn."""
+    waker.turn.release()
+    try:
+        return _select(watched, seconds * _IDLE_FACTOR)
+    finally:
+        waker.turn.acquire()
 
 
 # Factor by which the sleep on an idle association is longer than in pynetdicom. It is limited,
