@@ -70,16 +70,41 @@ class _Checkpoint(threading.Event):
         super().__init__()
         self._reactor = reactor
         self._is_installed = is_installed
+        # Number of threads that `set` must wake.
+        self._asleep = 0
         self.set()
+
+    def set(self) -> None:
+        """Set the event, and wake the threads that have waited for some time.
+
+        A thread that has just begun to wait looks again by itself. Otherwise it would wake for each
+        of many short exchanges, and take turns with the user's thread.
+        """
+        with self._cond:  # type: ignore[attr-defined]
+            self._flag = True
+            if self._asleep:
+                self._cond.notify_all()  # type: ignore[attr-defined]
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the event is set, and clear the mark before the event can be cleared."""
         with self._cond:  # type: ignore[attr-defined]
-            passed = self._cond.wait_for(self.is_set, timeout)  # type: ignore[attr-defined]
+            passed = self.is_set()
+            if not passed and timeout is None:
+                passed = self._cond.wait_for(self.is_set, _SHORT_EXCHANGE)  # type: ignore[attr-defined]
+            if not passed:
+                self._asleep += 1
+                try:
+                    passed = self._cond.wait_for(self.is_set, timeout)  # type: ignore[attr-defined]
+                finally:
+                    self._asleep -= 1
             # Once uninstalled, its sleep does not mark it as paused.
             if passed and self._is_installed():
                 self._reactor._is_paused = False
             return bool(passed)
+
+
+# Seconds within which a thread that waits for the end of an exchange looks again by itself.
+_SHORT_EXCHANGE = 0.005
 
 
 # The association whose event the current thread serves.

@@ -13,6 +13,7 @@ from ._messages import replace_codec
 from ._patches import Patches
 from ._primitive_class import replace_classes
 from ._services import replace_service_threads
+from ._status import replace_status
 from ._transport import replace_writes
 from ._upper_layer import replace_upper_layer
 
@@ -146,6 +147,7 @@ def _apply() -> None:
             replace_upper_layer(patches)
             replace_service_threads(patches)
             replace_association(patches, is_installed)
+            replace_status(patches)
     except BaseException:
         patches.revert()
         raise

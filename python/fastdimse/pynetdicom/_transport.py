@@ -8,9 +8,10 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
+from ._data_transfer import MAX_WRITE, DataTransfer
 from ._patches import Patches
 from ._primitive_class import DATA_SETS
-from ._upper_layer import expect_nothing, send_now, wake
+from ._upper_layer import expect_nothing, wake
 
 
 def replace_writes(patches: Patches) -> None:
@@ -20,6 +21,7 @@ def replace_writes(patches: Patches) -> None:
     responses = (dimse.N_EVENT_REPORT_RSP, dimse.N_ACTION_RSP)
     init = transport.AssociationSocket.__init__
     provider = dul.DULServiceProvider
+    transfer = DataTransfer()
 
     def new_init(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
@@ -46,6 +48,8 @@ def replace_writes(patches: Patches) -> None:
         return None
 
     def new_read_pdu_data(self: Any) -> None:
+        if transfer.read(self):
+            return
         # The option lasts until the next write, so also for the parts of this PDU.
         if not _is_plain_peer(self.assoc):
             _acknowledge(self)
@@ -69,7 +73,7 @@ def replace_writes(patches: Patches) -> None:
             for fragment in fragments:
                 self.dul.send_pdu(fragment)
             return
-        if send_now(self.dul, fragments):
+        if transfer.write(self.dul, fragments):
             return
         # All fragments at once, so that the upper layer's thread finds the complete message.
         waiting = self.dul.to_provider_queue
@@ -108,15 +112,11 @@ def _queued_pdus(first: bytes, waiting: Any) -> list[bytes]:
             if pdu is None or getattr(primitive, "_fastdimse_follows", None) != before:
                 break
             size += len(pdu)
-            if size > _MAX_WRITE:
+            if size > MAX_WRITE:
                 break
             following.append(pdu)
             before = pdu
     return following
-
-
-# Maximum size of one write in bytes. A longer message is sent in several writes.
-_MAX_WRITE = 1 << 16
 
 
 def _set_no_delay(connection: Any) -> None:
@@ -127,10 +127,16 @@ def _set_no_delay(connection: Any) -> None:
 
 def _is_plain_peer(association: Any) -> bool:
     """Return whether the peer is pynetdicom, which writes each PDU at once."""
-    from pynetdicom import PYNETDICOM_UID_PREFIX
+    is_plain: bool | None = association.__dict__.get("_fastdimse_is_plain_peer")
+    if is_plain is None:
+        from pynetdicom import PYNETDICOM_UID_PREFIX
 
-    peer = association.acceptor if association.is_requestor else association.requestor
-    return str(peer.implementation_class_uid).startswith(PYNETDICOM_UID_PREFIX)
+        peer = association.acceptor if association.is_requestor else association.requestor
+        is_plain = str(peer.implementation_class_uid).startswith(PYNETDICOM_UID_PREFIX)
+        # The peer is known once the association is established.
+        if association.is_established:
+            association._fastdimse_is_plain_peer = is_plain
+    return is_plain
 
 
 def _acknowledge(provider: Any) -> None:

@@ -32,7 +32,7 @@ def replace_upper_layer(patches: Patches) -> None:
     def new_run_reactor(self: Any) -> None:
         # If no file descriptors are left, the thread sleeps as in pynetdicom.
         with suppress(OSError):
-            self._fastdimse_waker = _Waker()
+            self._fastdimse_waker = Waker()
         try:
             run_reactor(self)
         finally:
@@ -56,9 +56,9 @@ def replace_upper_layer(patches: Patches) -> None:
     patches.attribute(dul, "time", Clock(provider, _wait_for_work))
 
 
-def waker_of(provider: Any) -> _Waker | None:
+def waker_of(provider: Any) -> Waker | None:
     """Return the waker of an upper layer, or None if its thread sleeps as in pynetdicom."""
-    waker: _Waker | None = provider.__dict__.get("_fastdimse_waker")
+    waker: Waker | None = provider.__dict__.get("_fastdimse_waker")
     return waker
 
 
@@ -79,71 +79,7 @@ def expect_nothing(provider: Any) -> None:
         waker.is_readable = False
 
 
-def send_now(provider: Any, fragments: list[Any]) -> bool:
-    """Send the fragments of a message in this thread, if the upper layer's thread is idle.
-
-    This takes the same steps as the upper layer's thread, but saves the switch to it.
-
-    Parameters
-    ----------
-    provider : DULServiceProvider
-        The upper layer.
-    fragments : list of P_DATA
-        The primitives of a complete message.
-
-    Returns
-    -------
-    bool
-        Whether the fragments were sent, or their failure was handed to the upper layer's thread.
-    """
-    waker = waker_of(provider)
-    # A handler expects to be called in the upper layer's thread.
-    if waker is None or _has_handlers(provider.assoc) or not waker.turn.acquire(blocking=False):
-        return False
-    try:
-        if not _queue_first(provider, fragments):
-            return False
-        for _ in fragments:
-            # A failed write is an event, which the upper layer's thread processes.
-            if provider.event_queue.queue:
-                break
-            provider.state_machine.do_action("Evt9")
-    except Exception as error:
-        # The upper layer's thread ends with the error, as if it had sent the message.
-        waker.failure = error
-    finally:
-        waker.turn.release()
-        if provider.to_provider_queue.queue or provider.event_queue.queue or waker.failure:
-            waker.wake()
-    return True
-
-
-def _queue_first(provider: Any, fragments: list[Any]) -> bool:
-    """Queue fragments if they can be sent at once: nothing is queued, and no event waits."""
-    machine, waiting = provider.state_machine, provider.to_provider_queue
-    if "do_action" in vars(machine) or machine.current_state != "Sta6":
-        return False
-    with waiting.mutex:
-        if waiting.queue or provider.event_queue.queue or provider._kill_thread:
-            return False
-        waiting.queue.extend(fragments)
-        waiting.unfinished_tasks += len(fragments)
-        return True
-
-
-def _has_handlers(association: Any) -> bool:
-    """Return whether the program has handlers of the events of a sent message."""
-    from pynetdicom import _handlers, evt
-
-    standard = _handlers.standard_pdu_sent_handler
-    return bool(
-        association.get_handlers(evt.EVT_FSM_TRANSITION)
-        or association.get_handlers(evt.EVT_DATA_SENT)
-        or any(handler[0] is not standard for handler in association.get_handlers(evt.EVT_PDU_SENT))
-    )
-
-
-class _Waker:
+class Waker:
     """A pair of sockets by which other threads wake the thread of an upper layer.
 
     Attributes
@@ -219,7 +155,7 @@ def _select(watched: list[Any], seconds: float) -> list[Any]:
     return select.select(watched, [], [], seconds)[0]
 
 
-def _select_idle(waker: _Waker, watched: list[Any], seconds: float) -> list[Any]:
+def _select_idle(waker: Waker, watched: list[Any], seconds: float) -> list[Any]:
     """Wait for longer, while other threads can take the turn."""
     waker.turn.release()
     try:
