@@ -25,6 +25,8 @@ from fastdimse.pynetdicom import install, installed, is_installed, uninstall
 
 INSTANCE = "1.2.840.10008.1.20.1.1"
 CERTIFICATES = Path(pynetdicom.__file__).parent / "tests" / "cert_files"
+# What is received and sent.
+OF = ("DATA", "PDU", "DIMSE")
 # The longest text that pydicom accepts.
 TEXT = "x" * 10_000
 
@@ -173,12 +175,13 @@ def rest() -> None:
 class Seen:
     """Notifications of all handlers, by the thread of the handler."""
 
-    def __init__(self, *, look: bool) -> None:
+    def __init__(self, *, look: bool, only: set[str]) -> None:
         self.events: dict[str, list[tuple[str, str]]] = {}
-        self._look = look
+        self._look, self._only = look, only
 
     def handlers(self) -> list[Any]:
-        return [(event, self._note) for event in evt._NOTIFICATION_EVENTS]
+        events = evt._NOTIFICATION_EVENTS
+        return [(e, self._note) for e in events if not self._only or e.name in self._only]
 
     def _note(self, event: Any) -> None:
         name = event.event.name
@@ -204,7 +207,8 @@ def everything(**settings: Any) -> tuple[Any, ...]:
     """Use all services on one association; return responses, log lines and notifications."""
     look = settings.pop("look", True)
     level = settings.pop("level", logging.DEBUG)
-    seen = Seen(look=look)
+    # The names of the notifications that have a handler: all, if it is empty.
+    seen = Seen(look=look, only=settings.pop("only", set()))
     with logged(level) as log, ends(handlers=seen.handlers(), **settings) as both:
         association = both.associate()
         until(lambda: bool(both.accepted))
@@ -245,12 +249,25 @@ def test_observable_behaviour_is_unchanged(look, level):
         )
 
 
+@pytest.mark.parametrize(
+    "name", ["ABORTED", "FSM_TRANSITION", *(f"{of}_{to}" for of in OF for to in ("RECV", "SENT"))]
+)
+def test_handlers_of_one_notification(name):
+    # Steps of the upper layer are left out if none of them has a handler.
+    plain, fast = plain_and_installed(
+        lambda: everything(look=False, level=logging.INFO, only={f"EVT_{name}"})
+    )
+    assert fast == plain
+    assert bool(plain[2]) == (name != "ABORTED")
+
+
 # With the smallest, a command set has several fragments.
 @pytest.mark.parametrize(
     ("acceptor_pdu", "requestor_pdu"), [(50, 50), (0, 0), (16382, 128), (1 << 20, 0)]
 )
-def test_any_maximum_pdu_length(acceptor_pdu, requestor_pdu):
-    settings = {"acceptor_pdu": acceptor_pdu, "requestor_pdu": requestor_pdu}
+@pytest.mark.parametrize("only", [set(), {"EVT_DIMSE_RECV"}], ids=["all", "no PDUs"])
+def test_any_maximum_pdu_length(acceptor_pdu, requestor_pdu, only):
+    settings = {"acceptor_pdu": acceptor_pdu, "requestor_pdu": requestor_pdu, "only": only}
     plain, fast = plain_and_installed(
         lambda: everything(look=False, level=logging.INFO, **settings)
     )

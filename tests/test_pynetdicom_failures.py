@@ -185,10 +185,12 @@ SERVICES = {"send_n_event_report": evt.EVT_N_EVENT_REPORT, "send_n_action": evt.
 class Acceptor:
     """A server with an exchangeable handler."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, watches_pdus: bool) -> None:
         self.handler: Callable[[Any], Any] = returns((0x0000, None))
         self.associations: list[Association] = []
         self.happened: dict[str, list[str]] = {}
+        # Without handlers of these events, their steps are left out.
+        self.watches_pdus = watches_pdus
         ae = AE()
         ae.add_supported_context(StorageCommitmentPushModel)
         handlers = [
@@ -200,7 +202,9 @@ class Acceptor:
         self.close = self._server.shutdown
 
     def notes(self) -> list[Any]:
-        names = ("ESTABLISHED", "ABORTED", "RELEASED", "CONN_CLOSE", "PDU_RECV", "PDU_SENT")
+        names = ["ESTABLISHED", "ABORTED", "RELEASED", "CONN_CLOSE"]
+        if self.watches_pdus:
+            names += ["PDU_RECV", "PDU_SENT"]
         return [(getattr(evt, f"EVT_{name}"), self._note) for name in names]
 
     def _note(self, event: Any) -> None:
@@ -211,7 +215,14 @@ class Acceptor:
 
 @pytest.fixture(scope="module")
 def acceptor() -> Iterator[Acceptor]:
-    acceptor = Acceptor()
+    acceptor = Acceptor(watches_pdus=True)
+    yield acceptor
+    acceptor.close()
+
+
+@pytest.fixture(scope="module")
+def unwatched() -> Iterator[Acceptor]:
+    acceptor = Acceptor(watches_pdus=False)
     yield acceptor
     acceptor.close()
 
@@ -262,6 +273,17 @@ def conversation(
 @pytest.mark.parametrize("name", HANDLERS)
 @pytest.mark.parametrize("send", SERVICES)
 def test_failures_of_the_acceptor(acceptor, name, send):
+    compare_failures(acceptor, name, send)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.filterwarnings("ignore:Invalid value", "ignore:End of file reached")
+@pytest.mark.parametrize("name", HANDLERS)
+def test_failures_of_the_acceptor_without_handlers_of_pdus(unwatched, name):
+    compare_failures(unwatched, name, "send_n_event_report")
+
+
+def compare_failures(acceptor: Acceptor, name: str, send: str) -> None:
     plain, fast = plain_and_installed(lambda: conversation(acceptor, HANDLERS[name], {}, send))
     if name in ABORT_AT_ONCE:
         # Either the A-ABORT or the end of the connection is detected first.

@@ -7,6 +7,7 @@ DT-2). So if the program has no handlers of the events of these steps, only the 
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -51,30 +52,26 @@ class DataTransfer:
         Returns
         -------
         bool
-            Whether the PDUs were written, or the upper layer was told that the connection is
-            closed.
+            Whether the PDUs were written, the upper layer's thread has to write the rest, or the
+            upper layer was told that the connection is closed.
         """
         waker = waker_of(provider)
         pdus = [getattr(fragment, "_fastdimse_pdu", b"") for fragment in fragments]
         if b"" in pdus or sum(map(len, pdus)) > MAX_WRITE:
             return False
-        if waker is None or not self._is_plain(provider):
+        if waker is None or _DONT_WAIT is None or not self._is_plain(provider):
             return False
         if _has_handlers(provider.assoc, self._sent) or not waker.turn.acquire(blocking=False):
             return False
         try:
-            if not _is_free(provider) or provider.to_provider_queue.queue:
+            if not _is_free(provider) or provider.to_provider_queue.queue or waker.unsent:
                 return False
-            provider.socket.socket.sendall(b"".join(pdus))
-        except Exception:
-            # As in pynetdicom: transport connection closed indication (PS3.8 9.2.3).
-            provider.event_queue.put("Evt17")
+            return _write_part(provider, waker, b"".join(pdus))
         finally:
             waker.turn.release()
-            # They may have been queued in the meantime, when only this thread had the turn.
-            if provider.event_queue.queue or provider.to_provider_queue.queue:
+            # Something may have been queued while this thread had the turn.
+            if waker.unsent or provider.event_queue.queue or provider.to_provider_queue.queue:
                 waker.wake()
-        return True
 
     def read(self, provider: Any) -> bool:
         """Receive the complete PDUs that have arrived, up to the end of a message.
@@ -90,11 +87,11 @@ class DataTransfer:
             Whether a PDU was received. If not, nothing was read.
         """
         waker = waker_of(provider)
-        if waker is None or not self._is_plain(provider) or not _is_free(provider):
+        if waker is None or waker.thread != threading.get_ident() or not _is_free(provider):
+            return False
+        if not self._is_plain(provider) or _has_handlers(provider.assoc, self._received):
             return False
         connection = provider.socket.socket
-        if type(connection) is not socket.socket or _has_handlers(provider.assoc, self._received):
-            return False
         try:
             arrived = connection.recv(MAX_WRITE, socket.MSG_PEEK)
         except OSError:
@@ -139,12 +136,34 @@ class DataTransfer:
             type(provider) is self._provider
             and type(connection) is self._socket
             and type(machine) is self._machine
-            and connection.socket is not None
+            # Not a TLS connection.
+            and type(connection.socket) is socket.socket
             and _REPLACED.isdisjoint(vars(provider))
             and _REPLACED.isdisjoint(vars(connection))
             and _REPLACED.isdisjoint(vars(machine))
         )
 
+
+def _write_part(provider: Any, waker: Waker, data: bytes) -> bool:
+    """Write what the connection takes at once. The upper layer's thread writes the rest.
+
+    The thread of the program does not block in a write, which a signal could interrupt.
+    """
+    try:
+        size = provider.socket.socket.send(data, _DONT_WAIT)
+    except BlockingIOError:
+        return False
+    except Exception:
+        # As in pynetdicom: transport connection closed indication (PS3.8 9.2.3).
+        provider.event_queue.put("Evt17")
+        return True
+    if size < len(data):
+        waker.unsent = data[size:]
+    return True
+
+
+# Not on Windows.
+_DONT_WAIT: int | None = getattr(socket, "MSG_DONTWAIT", None)
 
 # Methods that a program can replace in an object, to observe or to change what they do.
 _REPLACED = frozenset(

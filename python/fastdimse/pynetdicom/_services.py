@@ -93,6 +93,8 @@ class _Servant(threading.Thread):
         self._calls.put(None)
 
     def run(self) -> None:
+        # The thread does not keep its association alive.
+        del self._target  # type: ignore[attr-defined]
         idle = self._services.idle
         while (call := self._next_call()) is not None:
             target, args = call

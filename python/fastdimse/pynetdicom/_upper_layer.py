@@ -75,7 +75,7 @@ def expect_nothing(provider: Any) -> None:
     A look would let the thread run that was given the last message, without the turn to respond.
     """
     waker = waker_of(provider)
-    if waker is not None and type(provider.socket.socket) is socket.socket:
+    if waker is not None and type(getattr(provider.socket, "socket", None)) is socket.socket:
         waker.is_readable = False
 
 
@@ -85,10 +85,12 @@ class Waker:
     Attributes
     ----------
     turn : threading.Lock
-        Held by the thread that processes the events of the upper layer. The upper layer's thread
-        holds it, except while it waits on an established association.
+        Held by the thread that sends or processes what was received. The upper layer's thread holds
+        it, except while it waits on an established association.
+    unsent : bytes
+        The rest of a message that another thread began to send when it had the turn.
     failure : Exception or None
-        The error of another thread that had the turn. The upper layer's thread raises it.
+        An error with which the upper layer's thread has to end.
     thread : int
         The identifier of the upper layer's thread.
     is_readable : bool or None
@@ -98,6 +100,7 @@ class Waker:
     def __init__(self) -> None:
         self.turn = threading.Lock()
         self.turn.acquire()
+        self.unsent = b""
         self.failure: Exception | None = None
         self.thread = threading.get_ident()
         self.is_readable: bool | None = None
@@ -128,6 +131,9 @@ def _wait_for_work(provider: Any, seconds: float) -> None:
     if waker is None:
         time.sleep(seconds)
         return
+    if waker.failure is not None:
+        failure, waker.failure = waker.failure, None
+        raise failure
     if provider.to_provider_queue.queue or provider.event_queue.queue:
         return
     watched: list[Any] = [waker.receiver]
@@ -139,16 +145,28 @@ def _wait_for_work(provider: Any, seconds: float) -> None:
     try:
         ready = _select_idle(waker, watched, seconds) if idle else _select(watched, seconds)
     except (OSError, ValueError, TypeError):
+        # pynetdicom reports it when it looks at the connection.
+        ready = None
         time.sleep(seconds)
+    if waker.unsent:
+        _send_rest(provider, waker)
+    if ready is None:
         return
     if waker.receiver in ready:
         waker.clear()
-    if waker.failure is not None:
-        failure, waker.failure = waker.failure, None
-        raise failure
     # A TLS connection can have data that `select` does not see.
     if idle and len(watched) == 2 and type(watched[1]) is socket.socket:
         waker.is_readable = watched[1] in ready
+
+
+def _send_rest(provider: Any, waker: Waker) -> None:
+    """Send the rest of a message, of which another thread has sent the beginning."""
+    rest, waker.unsent = waker.unsent, b""
+    try:
+        provider.socket.socket.sendall(rest)
+    except Exception:
+        # As in pynetdicom: transport connection closed indication (PS3.8 9.2.3).
+        provider.event_queue.put("Evt17")
 
 
 def _select(watched: list[Any], seconds: float) -> list[Any]:
