@@ -125,7 +125,7 @@ def outcome(report, monkeypatch, tmp_path, benches, *arguments):
 def test_reached_targets(report, monkeypatch, tmp_path, capsys):
     assert outcome(report, monkeypatch, tmp_path, complete_run(), "--check") == 0
     output = capsys.readouterr().out
-    assert output.count("reached: ") == 40
+    assert output.count("reached: ") == 41
     assert "0 missed" in output
 
 
@@ -160,6 +160,15 @@ def test_missed_target(report, monkeypatch, tmp_path, capsys, group, rival, meas
     slow["stats"]["min"] *= 1.3
     assert outcome(report, monkeypatch, tmp_path, benches, "--check") == 1
     assert capsys.readouterr().out.count("missed: ") == measures
+
+
+def test_missed_rate(report, monkeypatch, tmp_path, capsys):
+    benches = complete_run()
+    for slow in benches:
+        if slow["group"] == "wire":
+            slow["stats"]["min"] *= 20_100
+    assert outcome(report, monkeypatch, tmp_path, benches, "--check") == 1
+    assert "missed: wire, both ends: 995 of 1,000/s" in capsys.readouterr().out
 
 
 def test_missed_limit_of_memory(report, monkeypatch, tmp_path, capsys):
