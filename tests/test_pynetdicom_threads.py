@@ -15,9 +15,11 @@ from pynetdicom import AE, dimse_primitives, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dsutils import encode
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from associations import DEADLINE, logged, over, plain_and_installed, until
+from fastdimse._core import read_p_data
 from fastdimse.pynetdicom import _upper_layer, installed
 from test_pynetdicom_associations import ends, of_size, report, rest
 
@@ -388,3 +390,43 @@ def test_status_elements_are_the_same():
     plain, fast = plain_and_installed(converse)
     assert fast == plain
     assert len(fast) > 1
+
+
+PDV = b"\0\0\0\4\1\3ab"
+WHOLE = b"\4\0\0\0\0\x08" + PDV
+
+
+@pytest.mark.parametrize(
+    ("received", "start"),
+    [
+        (WHOLE, 0),
+        (b"xyz" + WHOLE + WHOLE, 3),
+        (b"\4\0\0\0\0\x10" + PDV + PDV.replace(b"\1\3ab", b"\xff\2\0\0"), 0),
+        (b"\4\0\0\0\0\6\0\0\0\2\1\3", 0),
+    ],
+    ids=["one PDV", "between others", "two PDVs", "no fragment"],
+)
+def test_p_data_is_read_as_in_pynetdicom(received, start):
+    end, values = read_p_data(received, start)
+    pdu = P_DATA_TF()
+    pdu.decode(received[start:end])
+    assert end == start + 6 + int.from_bytes(received[start + 2 : start + 6], "big")
+    assert values == pdu.to_primitive().presentation_data_value_list
+
+
+@pytest.mark.parametrize(
+    ("received", "start"),
+    [
+        *((WHOLE[:size], 0) for size in range(len(WHOLE))),
+        (WHOLE, 1),
+        (WHOLE, 100),
+        (WHOLE.replace(b"\4", b"\5", 1), 0),
+        (b"\4\0\0\0\0\0" + WHOLE, 0),
+        (WHOLE.replace(b"\0\4\1", b"\0\5\1"), 0),
+        (WHOLE.replace(b"\0\4\1", b"\0\3\1"), 0),
+        (WHOLE.replace(b"\0\4\1", b"\0\1\1"), 0),
+        (WHOLE.replace(b"\0\4\1", b"\0\0\1"), 0),
+    ],
+)
+def test_p_data_that_is_left_to_pynetdicom(received, start):
+    assert read_p_data(received, start) is None

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from fastdimse._core import read_p_data
+
 from ._upper_layer import Waker, waker_of
 
 
@@ -100,10 +102,8 @@ class DataTransfer:
 
     def _receive(self, provider: Any, waker: Waker, connection: Any, arrived: bytes) -> bool:
         dimse, start = provider.assoc.dimse, 0
-        while (end := _end_of_pdu(arrived, start)) is not None:
-            values = _values(arrived, start + 6, end)
-            if values is None:
-                break
+        while (pdu := read_p_data(arrived, start)) is not None:
+            end, values = pdu
             primitive = self._primitive()
             primitive.presentation_data_value_list.extend(values)
             connection.recv(end - start)
@@ -186,27 +186,6 @@ def _has_handlers(association: Any, events: tuple[tuple[Any, Any], ...]) -> bool
     return any(
         handler[0] is not standard for event, standard in events for handler in get_handlers(event)
     )
-
-
-def _end_of_pdu(arrived: bytes, start: int) -> int | None:
-    """Return the end of a complete P-DATA-TF PDU (PS3.8 9.3.5), or None if there is none."""
-    if len(arrived) < start + 6 or arrived[start] != 4:
-        return None
-    end = start + 6 + int.from_bytes(arrived[start + 2 : start + 6], "big")
-    return end if end <= len(arrived) else None
-
-
-def _values(arrived: bytes, start: int, end: int) -> list[tuple[int, bytes]] | None:
-    """Return the PDVs of a PDU (PS3.8 9.3.5.1), or None if pynetdicom has to report an error."""
-    values = []
-    while start < end:
-        stop = start + 4 + int.from_bytes(arrived[start : start + 4], "big")
-        # A context ID and a message control header.
-        if stop < start + 6 or stop > end:
-            return None
-        values.append((arrived[start + 4], arrived[start + 5 : stop]))
-        start = stop
-    return values
 
 
 # Maximum size of one write in bytes. A longer message is sent in several writes.

@@ -82,7 +82,7 @@ mod _core {
     #[pymodule_export]
     use crate::output::rejections::{Rejection, Rejections};
     #[pymodule_export]
-    use crate::primitive::message::{frame_message, read_message};
+    use crate::primitive::message::{frame_message, read_message, read_p_data};
     #[pymodule_export]
     use crate::primitive::slots::{
         ActionPrimitive, DIMSEPrimitive, EventReportPrimitive, register_primitive,

@@ -98,3 +98,42 @@ pub fn frame_message<'py>(
     }
     Ok(pdus)
 }
+
+/// Read a complete P-DATA-TF PDU (PS3.8 9.3.5).
+///
+/// Parameters
+/// ----------
+/// received : bytes
+///     Received bytes.
+/// start : int
+///     The offset of the PDU.
+///
+/// Returns
+/// -------
+/// tuple of (int, list of tuple of (int, bytes)) or None
+///     The end of the PDU, and the presentation context ID and the value of each PDV, with its
+///     message control header. ``None`` for another PDU, and for one that is incomplete, invalid or
+///     empty.
+#[pyfunction]
+pub fn read_p_data<'py>(
+    py: Python<'py>,
+    received: &[u8],
+    start: usize,
+) -> Option<(usize, Vec<(u8, Bound<'py, PyBytes>)>)> {
+    let received = received.get(start..)?;
+    let mut pdus = Pdus::new(received);
+    let mut values = Vec::with_capacity(1);
+    while let Some(Ok(Item::Pdv(pdv))) = pdus.next() {
+        if pdv.pdu_at > 0 {
+            // The first PDU is empty.
+            return None;
+        }
+        // The message control header precedes the fragment.
+        let value = &received[pdv.fragment_at - 1..pdv.fragment_at + pdv.fragment.len()];
+        values.push((pdv.context_id, PyBytes::new(py, value)));
+        if let Some(end) = pdus.next_at() {
+            return Some((start + end, values));
+        }
+    }
+    None
+}
