@@ -12,6 +12,9 @@ use crate::errors::Error;
 use crate::primitive::decoded::new_primitive;
 use crate::primitive::slots::{Service, primitive_class};
 
+/// The presentation context ID and the value of a PDV.
+type Value<'py> = (u8, Bound<'py, PyBytes>);
+
 /// Read an unambiguous command set into a primitive.
 ///
 /// Parameters
@@ -119,7 +122,7 @@ pub fn read_p_data<'py>(
     py: Python<'py>,
     received: &[u8],
     start: usize,
-) -> Option<(usize, Vec<(u8, Bound<'py, PyBytes>)>)> {
+) -> Option<(usize, Vec<Value<'py>>)> {
     let received = received.get(start..)?;
     let mut pdus = Pdus::new(received);
     let mut values = Vec::with_capacity(1);
