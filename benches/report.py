@@ -38,7 +38,7 @@ TARGETS = {
     "read a UID again": 1,
     "decode": 150,
     "import": 10,
-    "wire, both ends": 18,
+    "wire, both ends": 30,
     "wire, only the sender": 10,
     "whole event encode": 1000,
     "whole event decode": 1000,
