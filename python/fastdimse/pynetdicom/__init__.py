@@ -13,6 +13,7 @@ One line before the first association is enough::
   it is first read;
 - the writes to the network: a message is sent in one write, and new connections have TCP_NODELAY;
 - the TCP acknowledgements, on Linux: parts of a PDU or message are acknowledged at once;
+- the steps of P-DATA that no handler observes, and the threads that send messages and serve events;
 - the sleeps of threads that poll: a thread wakes when it has something to do, and polls less often
   when it is idle.
 """
