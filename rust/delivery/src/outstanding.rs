@@ -1,6 +1,8 @@
 //! Requests without a response, by Message ID.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -51,13 +53,34 @@ const MAX_REPLIES: usize = 64 << 20;
 /// The requests that a response may match.
 #[derive(Debug)]
 pub struct Outstanding {
-    requests: HashMap<u16, Sent>,
+    requests: HashMap<u16, Sent, BuildHasherDefault<MessageIdHasher>>,
     /// The maximum number of outstanding requests.
     window: usize,
     /// When the last response was read, or the first outstanding request was written.
     last_response: Instant,
     /// The bytes of the replies since there was no outstanding request.
     replies: usize,
+}
+
+/// Hashes the Message IDs of outstanding requests. These are chosen by the local side, so a peer cannot
+/// make them collide.
+#[derive(Debug, Default)]
+struct MessageIdHasher(u64);
+
+impl Hasher for MessageIdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u16(&mut self, id: u16) {
+        // An odd factor, so that consecutive IDs differ in the low bits and in the high ones, which a
+        // map uses.
+        self.0 = u64::from(id).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only Message IDs are hashed")
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +94,7 @@ impl Outstanding {
     /// No requests, of which at most `window` may be outstanding.
     pub fn new(window: u16) -> Self {
         let window = window.into();
-        Self { requests: HashMap::new(), window, last_response: Instant::now(), replies: 0 }
+        Self { requests: HashMap::default(), window, last_response: Instant::now(), replies: 0 }
     }
 
     /// The number of outstanding requests.
@@ -98,11 +121,11 @@ impl Outstanding {
             self.replies = 0;
         }
         for (place, &id) in requests.message_ids.iter().enumerate().skip(from) {
-            if self.requests.len() >= self.window || self.requests.contains_key(&id) {
+            if self.requests.len() >= self.window {
                 return place;
             }
-            let request = requests.first + place as u64;
-            self.requests.insert(id, Sent { request, kind, time });
+            let Entry::Vacant(vacant) = self.requests.entry(id) else { return place };
+            vacant.insert(Sent { request: requests.first + place as u64, kind, time });
         }
         requests.message_ids.len()
     }
@@ -121,18 +144,13 @@ impl Outstanding {
         let Some((id, status, kind)) = id_and_status(&arrived.message) else {
             return Err(Ok(describe(&arrived.message)));
         };
-        match self.requests.get(&id) {
-            Some(sent) if sent.kind == kind => {}
-            Some(sent) => {
-                let (found, sent) = (arrived.message.name(), sent.kind.name());
-                return Err(
-                    Ok(format!("{found} to Message ID {id}, which is of an {sent}").into()),
-                );
-            }
-            None => {
-                let text = format!("a response to Message ID {id}, which is not outstanding");
-                return Err(Ok(text.into()));
-            }
+        let Entry::Occupied(request) = self.requests.entry(id) else {
+            let text = format!("a response to Message ID {id}, which is not outstanding");
+            return Err(Ok(text.into()));
+        };
+        if request.get().kind != kind {
+            let (found, sent) = (arrived.message.name(), request.get().kind.name());
+            return Err(Ok(format!("{found} to Message ID {id}, which is of an {sent}").into()));
         }
         let reply = match kind {
             Kind::ActionRequest if !arrived.data_set.is_empty() => Some(arrived.data_set.into()),
@@ -145,7 +163,7 @@ impl Outstanding {
             }
         }
         self.last_response = now;
-        let Sent { request, time: sent, .. } = self.requests.remove(&id).expect("it was found");
+        let Sent { request, time: sent, .. } = request.remove();
         Ok(MatchedResponse { request, status, latency: now - sent, time, reply })
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use fastdimse_core::command_set::{CommandSet, Value};
 use fastdimse_core::decode::check_uids;
 use fastdimse_core::field::{Field, Kind};
-use fastdimse_core::pdu::write::{MaxPduLength, write_message};
+use fastdimse_core::pdu::write::{COMMAND, HEADERS, LAST, MaxPduLength, headers, write_message};
 use fastdimse_core::rejection::Rejection;
 use fastdimse_core::standard::sop_classes::can_be_sent_on;
 
@@ -79,6 +79,35 @@ pub fn refusal(
     Some((status, format!("{class} is not allowed on a presentation context of {negotiated}")))
 }
 
+/// The SOP class of a request that [`refusal`] did not refuse, and its presentation context. Most
+/// requests of an association have one SOP class.
+#[derive(Debug, Default)]
+pub struct AcceptedClass {
+    kind: Option<Kind>,
+    context_id: u8,
+    class: Vec<u8>,
+}
+
+impl AcceptedClass {
+    /// Whether it is known that the request is not refused; `false` if [`refusal`] must decide.
+    pub fn allows(&self, request: &CommandSet<'_>, context_id: u8) -> bool {
+        let (class, _) = sop_fields(request.kind);
+        self.kind == Some(request.kind)
+            && self.context_id == context_id
+            && request.get(class).text() == Some(&self.class)
+            && check_uids(request).is_ok()
+    }
+
+    /// Remembers a request that was not refused.
+    pub fn remember(&mut self, request: &CommandSet<'_>, context_id: u8) {
+        let (class, _) = sop_fields(request.kind);
+        let class = request.get(class).text();
+        (self.kind, self.context_id) = (class.map(|_| request.kind), context_id);
+        self.class.clear();
+        self.class.extend_from_slice(class.unwrap_or_default());
+    }
+}
+
 /// The request without UIDs that are too long for a response.
 pub fn without_long_uids(mut request: CommandSet<'_>) -> CommandSet<'_> {
     while let Err(Rejection { field: Some(field), .. }) = check_uids(&request) {
@@ -107,9 +136,34 @@ pub fn write_response(
     let id = request.get(Field::MessageID).us().unwrap_or(0);
     command_set.set(Field::MessageIDBeingRespondedTo, Value::Us(id));
     command_set.set(Field::Status, Value::Us(response.status));
-    let write = |out: &mut Vec<u8>| command_set.write(out);
     let reply = response.reply.as_deref().unwrap_or_default();
-    write_message(responses, context_id, max_pdu_length, write, reply);
+    write_command_set(&command_set, context_id, max_pdu_length, reply, responses);
+}
+
+/// Appends a message.
+fn write_command_set(
+    command_set: &CommandSet<'_>,
+    context_id: u8,
+    max_pdu_length: MaxPduLength,
+    data_set: &[u8],
+    out: &mut Vec<u8>,
+) {
+    // All elements of N-EVENT-REPORT with two UIDs of the maximum length need less.
+    const MOST: usize = 256;
+    let start = out.len();
+    out.resize(start + HEADERS + MOST, 0);
+    let (front, room) = out[start..].split_at_mut(HEADERS);
+    match command_set.write_to(room) {
+        Some(length) if length <= max_pdu_length.fragment() && data_set.is_empty() => {
+            front.copy_from_slice(&headers(context_id, COMMAND | LAST, length));
+            out.truncate(start + HEADERS + length);
+        }
+        _ => {
+            out.truncate(start);
+            let write = |out: &mut Vec<u8>| command_set.write(out);
+            write_message(out, context_id, max_pdu_length, write, data_set);
+        }
+    }
 }
 
 /// Appends the response to a request of another kind: Success to C-ECHO, else Unrecognized operation.
