@@ -381,8 +381,12 @@ mod tests {
         }
     }
 
+    /// Whether it is a response, its numbers, a UID, its data set, presentation context and maximum PDU
+    /// length.
+    type Sent = (bool, u16, String, Option<Vec<u8>>, u8, i128);
+
     /// Requests and responses, one after another.
-    fn stream(sent: &[(bool, u16, String, Option<Vec<u8>>, u8, i128)]) -> Vec<u8> {
+    fn stream(sent: &[Sent]) -> Vec<u8> {
         let mut pdus = Vec::new();
         for (response, number, uid, data_set, context_id, max_pdu_length) in sent {
             let kind = if *response { Kind::Response } else { Kind::Request };
