@@ -213,3 +213,66 @@ pub fn describe(message: &Message<'_>) -> Box<str> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fastdimse_core::command_set::{CommandSet, Value};
+
+    use super::*;
+
+    fn response(kind: Kind, id: u16) -> ReceivedMessage<'static> {
+        let mut command_set = CommandSet::new(kind, false);
+        command_set.set(Field::MessageIDBeingRespondedTo, Value::Us(id));
+        command_set.set(Field::Status, Value::Us(0));
+        let several = Vec::new();
+        let message = match kind {
+            Kind::ActionResponse => Message::Action { command_set, several },
+            _ => Message::Event { command_set, several },
+        };
+        ReceivedMessage { context_id: 1, message, command_set: &[], data_set: &[], pdus: None }
+    }
+
+    fn respond(outstanding: &mut Outstanding, kind: Kind, id: u16) -> Result<u64, Box<str>> {
+        match outstanding.respond(&response(kind, id), Instant::now(), SystemTime::now()) {
+            Ok(matched) => Ok(matched.request),
+            Err(text) => Err(text.expect("no reply is too long")),
+        }
+    }
+
+    #[test]
+    fn each_id_is_outstanding_once_and_matched_once() {
+        // In steps, so that IDs with equal low bits or equal high bits follow each other.
+        for step in [1_u16, 256, 4097] {
+            let ids: Vec<u16> = (0..u16::MAX).map(|place| place.wrapping_mul(step)).collect();
+            let mut distinct = ids.clone();
+            distinct.sort_unstable();
+            distinct.dedup();
+            let (bytes, offsets, first) = (&[][..], &[][..], 100);
+            let requests = Requests { bytes, offsets, message_ids: &ids, first };
+            let mut outstanding = Outstanding::new(u16::MAX);
+            let end = outstanding.register(&requests, Kind::Request, 0, Instant::now());
+            assert_eq!((end, outstanding.len()), (distinct.len(), distinct.len()));
+            assert!(end == ids.len() || ids[..end].contains(&ids[end]));
+            for (place, &id) in ids[..end].iter().enumerate().rev() {
+                assert!(respond(&mut outstanding, Kind::ActionResponse, id).is_err());
+                assert_eq!(respond(&mut outstanding, Kind::Response, id), Ok(first + place as u64));
+                assert!(respond(&mut outstanding, Kind::Response, id).is_err());
+            }
+            assert!(outstanding.is_empty());
+        }
+    }
+
+    #[test]
+    fn no_more_than_the_window_is_outstanding() {
+        let (bytes, offsets, first) = (&[][..], &[][..], 0);
+        let requests = Requests { bytes, offsets, message_ids: &[1, 2, 3, 4], first };
+        let mut outstanding = Outstanding::new(2);
+        let mut register = |one: &mut Outstanding, from| {
+            one.register(&requests, Kind::Request, from, Instant::now())
+        };
+        assert_eq!(register(&mut outstanding, 0), 2);
+        assert_eq!(register(&mut outstanding, 2), 2);
+        assert_eq!(respond(&mut outstanding, Kind::Response, 2), Ok(1));
+        assert_eq!(register(&mut outstanding, 2), 3);
+    }
+}

@@ -185,3 +185,99 @@ pub fn write_other_response(
     let write = |out: &mut Vec<u8>| response.write_as(command_field | RESPONSE, out);
     write_message(responses, context_id, max_pdu_length, write, &[]);
 }
+
+#[cfg(test)]
+mod tests {
+    use fastdimse_core::standard::transfer_syntax::TransferSyntax;
+
+    use super::*;
+
+    const CLASS: &[u8] = b"1.2.840.10008.1.20.1";
+
+    fn request<'a>(kind: Kind, class: &'a [u8], instance: &'a [u8]) -> CommandSet<'a> {
+        let mut request = CommandSet::new(kind, false);
+        let (class_field, instance_field) = sop_fields(kind);
+        request.set(class_field, Value::Text(class));
+        request.set(instance_field, Value::Text(instance));
+        request.set(Field::MessageID, Value::Us(7));
+        request.set(Field::EventTypeID, Value::Us(1));
+        request.set(Field::ActionTypeID, Value::Us(1));
+        request
+    }
+
+    #[test]
+    fn a_response_is_written_as_any_message() {
+        let long = [b'1'; 200];
+        for kind in [Kind::Request, Kind::ActionRequest] {
+            for instance in [&b"1.2.3"[..], &long[..64], &long] {
+                for (max, reply) in [(0, None), (40, None), (0, Some(vec![1; 9]))] {
+                    let response = Response { status: 0x0110, reply };
+                    let max = MaxPduLength::new(max).unwrap();
+                    let request = request(kind, CLASS, instance);
+                    let mut found = b"before".to_vec();
+                    write_response(&request, &response, 3, max, &mut found);
+
+                    let kind = match kind {
+                        Kind::ActionRequest => Kind::ActionResponse,
+                        _ => Kind::Response,
+                    };
+                    let mut expected = CommandSet::new(kind, response.reply.is_some());
+                    expected.set(Field::AffectedSOPClassUID, Value::Text(CLASS));
+                    expected.set(Field::AffectedSOPInstanceUID, Value::Text(instance));
+                    expected.set(Field::MessageIDBeingRespondedTo, Value::Us(7));
+                    expected.set(Field::EventTypeID, Value::Us(1));
+                    expected.set(Field::ActionTypeID, Value::Us(1));
+                    expected.set(Field::Status, Value::Us(0x0110));
+                    let mut message = b"before".to_vec();
+                    let write = |out: &mut Vec<u8>| expected.write(out);
+                    let reply = response.reply.as_deref().unwrap_or_default();
+                    write_message(&mut message, 3, max, write, reply);
+                    assert_eq!(found, message);
+                }
+            }
+        }
+    }
+
+    /// The memory of a decision must agree with [`refusal`].
+    #[test]
+    fn what_is_remembered_is_not_refused() {
+        let context = |abstract_syntax: &str| AcceptedContext {
+            abstract_syntax: abstract_syntax.to_owned(),
+            transfer_syntax: TransferSyntax::default(),
+            requestor_is_scu: false,
+        };
+        // Printer and the Meta SOP Class that includes it; UPS Push and UPS Watch.
+        let (printer, meta) = ("1.2.840.10008.5.1.1.16", "1.2.840.10008.5.1.1.9");
+        let (push, watch) = ("1.2.840.10008.5.1.4.34.6.1", "1.2.840.10008.5.1.4.34.6.2");
+        let syntaxes = [printer, meta, push, watch];
+        let contexts: BTreeMap<u8, _> =
+            (0..).map(|place| 2 * place + 1).zip(syntaxes.map(context)).collect();
+        let long = "1".repeat(65);
+        let mut requests = Vec::new();
+        for class in [&syntaxes[..], &["1.2.3", "", &long]].concat() {
+            for instance in ["1.2.3", &long] {
+                for kind in [Kind::Request, Kind::ActionRequest] {
+                    requests.push(request(kind, class.as_bytes(), instance.as_bytes()));
+                }
+            }
+        }
+        requests.push(CommandSet::new(Kind::Request, false));
+        let is_refused =
+            |one: &CommandSet<'_>, id| refusal(one, id, &contexts, |_| false).is_some();
+        let mut allowed = 0;
+        for first in &requests {
+            for first_id in contexts.keys().copied().filter(|&id| !is_refused(first, id)) {
+                let mut memory = AcceptedClass::default();
+                assert!(!memory.allows(first, first_id));
+                memory.remember(first, first_id);
+                for second in &requests {
+                    for &id in contexts.keys().filter(|&&id| memory.allows(second, id)) {
+                        assert!(!is_refused(second, id));
+                        allowed += 1;
+                    }
+                }
+            }
+        }
+        assert!(allowed > 0);
+    }
+}

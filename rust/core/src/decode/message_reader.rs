@@ -135,3 +135,96 @@ fn parts(bytes: &[u8], context_id: u8, data_set: Option<Span>, end: usize) -> Op
 fn part(bytes: &[u8], span: Span) -> Option<&[u8]> {
     bytes.get(span.start..)?.get(..span.length)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::command_set::Message;
+    use crate::field::Kind;
+    use crate::pdu::read::{Item, Pdus};
+    use crate::pdu::write::{MaxPduLength, write_message};
+
+    /// A request or response.
+    fn pdus(kind: Kind, id: u16, max_pdu_length: i128, data_set: &[u8]) -> Vec<u8> {
+        let mut command_set = CommandSet::new(kind, !data_set.is_empty());
+        for field in [Field::AffectedSOPClassUID, Field::RequestedSOPClassUID] {
+            command_set.set(field, Value::Text(b"1.2.840.10008.1.20.1"));
+        }
+        for field in [Field::MessageID, Field::MessageIDBeingRespondedTo, Field::Status] {
+            command_set.set(field, Value::Us(id));
+        }
+        let (mut out, max) = (Vec::new(), MaxPduLength::new(max_pdu_length).unwrap());
+        write_message(&mut out, 1, max, |out| command_set.write(out), data_set);
+        out
+    }
+
+    /// The Message ID by all rules, if the command set is in one fragment.
+    fn id_by_the_rules(pdus: &[u8]) -> Option<u16> {
+        let Some(Ok(Item::Pdv(pdv))) = Pdus::new(pdus).next() else { return None };
+        match CommandSet::read(pdv.fragment).ok().filter(|_| pdv.is_command() && pdv.is_last())? {
+            Message::Event { command_set, .. } | Message::Action { command_set, .. } => {
+                command_set.get(Field::MessageID).us()
+            }
+            Message::Other { message_id, .. } => message_id,
+        }
+    }
+
+    #[test]
+    fn the_message_id_is_at_its_place() {
+        for kind in [Kind::Request, Kind::ActionRequest, Kind::Response, Kind::ActionResponse] {
+            for (max_pdu_length, data_set) in [(0, &b"data"[..]), (0, b""), (40, b"data")] {
+                for id in [0, 7, u16::MAX] {
+                    let pdus = pdus(kind, id, max_pdu_length, data_set);
+                    let expected = id_by_the_rules(&pdus);
+                    assert_eq!(message_id(&pdus), expected);
+                    let is_complete = max_pdu_length == 0 && !kind.is_response();
+                    assert_eq!(expected, is_complete.then_some(id));
+                    (0..40).for_each(|end| assert_eq!(message_id(&pdus[..end]), None));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn both_fragments_have_one_presentation_context() {
+        for similar in [false, true] {
+            let mut reader = MessageReader::default();
+            let mut message = pdus(Kind::Request, 7, 0, &[0; 300]);
+            if similar {
+                assert!(reader.read(&message).is_some());
+            }
+            let context_of_data_set = message.len() - 302;
+            message[context_of_data_set] = 3;
+            assert_eq!(reader.read(&message), None);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1024))]
+
+        #[test]
+        fn a_similar_message_is_read_as_a_first_one(
+            ids in prop::collection::vec((any::<bool>(), any::<u16>(), 0..300_usize), 1..6),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        ) {
+            let kind = |response| if response { Kind::Response } else { Kind::Request };
+            let messages = ids.iter().map(|&(response, id, length)| {
+                pdus(kind(response), id, 0, &vec![b'x'; length])
+            });
+            let mut stream: Vec<u8> = messages.flatten().collect();
+            for (at, byte) in changes {
+                let at = at.index(stream.len());
+                stream[at] = byte;
+            }
+            let (mut reader, mut rest) = (MessageReader::default(), &stream[..]);
+            while let Some(found) = reader.read(rest) {
+                // Without a template.
+                assert_eq!(MessageReader::default().read(rest), Some(found));
+                rest = &rest[found.pdus.len()..];
+            }
+            assert_eq!(MessageReader::default().read(rest), None);
+        }
+    }
+}
