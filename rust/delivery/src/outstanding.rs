@@ -243,7 +243,7 @@ mod tests {
     fn each_id_is_outstanding_once_and_matched_once() {
         // In steps, so that IDs with equal low bits or equal high bits follow each other.
         for step in [1_u16, 256, 4097] {
-            let ids: Vec<u16> = (0..u16::MAX).map(|place| place.wrapping_mul(step)).collect();
+            let ids: Vec<u16> = (0..4096_u16).map(|place| place.wrapping_mul(step)).collect();
             let mut distinct = ids.clone();
             distinct.sort_unstable();
             distinct.dedup();
