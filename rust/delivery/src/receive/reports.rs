@@ -249,8 +249,7 @@ impl Reporting {
             if end > report.sent {
                 connection.write(requests.pdus(report.sent, end))?;
                 report.sent = end;
-            }
-            if !self.end_if_complete() {
+            } else if !self.end_if_complete() {
                 return Ok(());
             }
         }
