@@ -107,11 +107,8 @@ impl Outstanding {
         self.requests.is_empty()
     }
 
-    /// Registers the requests, from this one on, that can be sent in one write, and returns their end. A
-    /// Message ID is not reused while it is outstanding (PS3.7 10.1.1.1.1).
-    ///
-    /// These are at most half a window: to a whole one the peer would respond in one write, and each side
-    /// would wait while the other works.
+    /// Registers the requests, from this one on, that can be sent, and returns their end. A Message
+    /// ID is not reused while it is outstanding (PS3.7 10.1.1.1.1).
     pub fn register(
         &mut self,
         requests: &Requests<'_>,
@@ -123,14 +120,14 @@ impl Outstanding {
             self.last_response = time;
             self.replies = 0;
         }
-        let room = self.window.saturating_sub(self.requests.len());
-        let most = room.min(self.window.div_ceil(2));
-        let end = requests.message_ids.len().min(from + most);
-        for (place, &id) in requests.message_ids.iter().enumerate().take(end).skip(from) {
+        for (place, &id) in requests.message_ids.iter().enumerate().skip(from) {
+            if self.requests.len() >= self.window {
+                return place;
+            }
             let Entry::Vacant(vacant) = self.requests.entry(id) else { return place };
             vacant.insert(Sent { request: requests.first + place as u64, kind, time });
         }
-        end
+        requests.message_ids.len()
     }
 
     /// The response to an outstanding request, or a description of a message that is none.
@@ -266,20 +263,16 @@ mod tests {
     }
 
     #[test]
-    fn at_most_the_window_is_outstanding_and_half_of_it_is_sent_at_once() {
+    fn no_more_than_the_window_is_outstanding() {
         let (bytes, offsets, first) = (&[][..], &[][..], 0);
-        let requests = Requests { bytes, offsets, message_ids: &[1, 2, 3, 4, 5, 6], first };
-        let register = |one: &mut Outstanding, from| {
+        let requests = Requests { bytes, offsets, message_ids: &[1, 2, 3, 4], first };
+        let mut outstanding = Outstanding::new(2);
+        let mut register = |one: &mut Outstanding, from| {
             one.register(&requests, Kind::Request, from, Instant::now())
         };
-        let mut outstanding = Outstanding::new(3);
         assert_eq!(register(&mut outstanding, 0), 2);
-        assert_eq!(register(&mut outstanding, 2), 3);
-        assert_eq!(register(&mut outstanding, 3), 3);
+        assert_eq!(register(&mut outstanding, 2), 2);
         assert_eq!(respond(&mut outstanding, Kind::Response, 2), Ok(1));
-        assert_eq!(register(&mut outstanding, 3), 4);
-        let mut one_at_a_time = Outstanding::new(1);
-        assert_eq!(register(&mut one_at_a_time, 5), 6);
-        assert_eq!(register(&mut one_at_a_time, 4), 4);
+        assert_eq!(register(&mut outstanding, 2), 3);
     }
 }

@@ -249,7 +249,8 @@ impl Reporting {
             if end > report.sent {
                 connection.write(requests.pdus(report.sent, end))?;
                 report.sent = end;
-            } else if !self.end_if_complete() {
+            }
+            if !self.end_if_complete() {
                 return Ok(());
             }
         }
