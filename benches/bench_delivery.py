@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,28 @@ def seconds(*command: object, **options: Any) -> float:
     return float(ran.stdout)
 
 
+RECEIVERS, SENDERS = 0, -1
+
+
+@contextmanager
+def on_processor(which: int) -> Iterator[None]:
+    """Run this thread, and the programs that it starts, on one of the processors, where possible.
+
+    Two processes that exchange messages take turns. On one processor they are several times as fast
+    as on two, which have to wake each other, and the scheduler chooses either. A comparison of two
+    pairs of processes therefore has all senders on one processor and all receivers on another.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    processors = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(processors)[which]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, processors)
+
+
 @pytest.fixture(scope="module")
 def raw() -> Iterator[tuple[Path, int]]:
     """The program with raw sockets, and the port of its server."""
@@ -91,7 +113,9 @@ def raw() -> Iterator[tuple[Path, int]]:
     subprocess.run(build, check=True, cwd=ROOT)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     program = target / "release" / "examples" / "raw_sockets"
-    with running(program, "serve", *SIZES) as server:
+    with ExitStack() as stack:
+        with on_processor(RECEIVERS):
+            server = stack.enter_context(running(program, "serve", *SIZES))
         assert server.stdout is not None
         yield program, int(server.stdout.readline())
 
@@ -99,7 +123,9 @@ def raw() -> Iterator[tuple[Path, int]]:
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[int]:
     """The port of a `fastdimse.listen` that discards the received events."""
-    with running(sys.executable, RECEIVER) as process:
+    with ExitStack() as stack:
+        with on_processor(RECEIVERS):
+            process = stack.enter_context(running(sys.executable, RECEIVER))
         assert process.stdout is not None
         yield int(process.stdout.readline())
 
@@ -145,6 +171,7 @@ def test_to_our_receiver(measured, raw, receiver):
         return lambda events: seconds(program, "send", port, *SIZES, events, outstanding)
 
     with (
+        on_processor(SENDERS),
         connect(HOST, receiver, window=ONE_BY_ONE) as one,
         connect(HOST, receiver, window=WINDOW) as many,
     ):

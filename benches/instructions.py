@@ -1,11 +1,12 @@
-"""Count the instructions of the core for an event, and compare them with the last counts.
+"""Count the instructions of core and delivery for an event, and compare them with the last counts.
 
     python benches/instructions.py             compare with instructions.json
     python benches/instructions.py --update    write instructions.json
 
 The number of instructions does not depend on the load of the machine, as a time does. The counts
 are in a file, and a change of them needs an update of the file. callgrind, a tool of valgrind,
-counts in the program `rust/core/benches/instructions.rs` with the release profile.
+counts in the programs `rust/core/benches/instructions.rs` and
+`rust/delivery/benches/instructions.rs` with the release profile.
 
 valgrind does not support AVX-512, so the code for AVX2 is counted. On a CPU without AVX2 other code
 runs, and another compiler generates other code: nothing is compared then.
@@ -22,11 +23,16 @@ from pathlib import Path
 from typing import Any
 
 KEPT = Path(__file__).with_suffix(".json")
-OPERATIONS = ["encode a table", "encode batches of 4096", "decode", "decode to views", "validate"]
-OPERATIONS += ["encode messages", "decode messages"]
-OPERATIONS += ["encode data sets, 2 references", "encode data sets, 10 references"]
-OPERATIONS += ["encode whole events, 2 references", "decode data sets, 10 references"]
-OPERATIONS += ["encode one message", "decode one command set"]
+CORE = ["encode a table", "encode batches of 4096", "decode", "decode to views", "validate"]
+CORE += ["encode messages", "decode messages"]
+CORE += ["encode data sets, 2 references", "encode data sets, 10 references"]
+CORE += ["encode whole events, 2 references", "decode data sets, 10 references"]
+CORE += ["encode one message", "decode one command set"]
+OPERATIONS = {
+    "fastdimse-core": CORE,
+    "fastdimse-delivery": ["send", "receive", "columns of received events"],
+}
+"""The operations by the package of their program."""
 OTHER_CODE = ("CARGO_PROFILE_", "CARGO_BUILD_RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS")
 """Prefixes of variables that change the code that cargo generates for the release profile."""
 COUNTED = "*instructions::counted*"
@@ -37,9 +43,9 @@ HOW_TO_UPDATE = (
 )
 
 
-def build() -> Path:
-    """Build the program, and return its path."""
-    command = ["cargo", "bench", "--locked", "--package", "fastdimse-core", "--no-run"]
+def build(package: str) -> Path:
+    """Build the program of a package, and return its path."""
+    command = ["cargo", "bench", "--locked", "--package", package, "--no-run"]
     command += ["--bench", "instructions", "--message-format", "json-render-diagnostics"]
     env = {name: value for name, value in os.environ.items() if not name.startswith(OTHER_CODE)}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env)
@@ -67,16 +73,17 @@ def compiler() -> str:
 
 def count() -> dict[str, Any]:
     """Return the instructions of each operation for an event."""
-    program = build()
     found: dict[str, Any] = {"rustc": compiler()}
     per_event = {}
-    for operation in OPERATIONS:
-        total, printed = callgrind([program, operation], COUNTED)
-        events, registers, _ = printed.split("\t")
-        if not total:
-            sys.exit(f"nothing was counted in {COUNTED}: check the name of the function")
-        found |= {"registers": registers, "events": int(events)}
-        per_event[operation] = round(total / int(events), 2)
+    for package, operations in OPERATIONS.items():
+        program = build(package)
+        for operation in operations:
+            total, printed = callgrind([program, operation], COUNTED)
+            events, registers, _ = printed.split("\t")
+            if not total:
+                sys.exit(f"nothing was counted in {COUNTED}: check the name of the function")
+            found |= {"registers": registers, "events": int(events)}
+            per_event[operation] = round(total / int(events), 2)
     return {**found, "instructions_per_event": per_event}
 
 

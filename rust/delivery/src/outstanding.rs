@@ -1,6 +1,8 @@
 //! Requests without a response, by Message ID.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -51,13 +53,34 @@ const MAX_REPLIES: usize = 64 << 20;
 /// The requests that a response may match.
 #[derive(Debug)]
 pub struct Outstanding {
-    requests: HashMap<u16, Sent>,
+    requests: HashMap<u16, Sent, BuildHasherDefault<MessageIdHasher>>,
     /// The maximum number of outstanding requests.
     window: usize,
     /// When the last response was read, or the first outstanding request was written.
     last_response: Instant,
     /// The bytes of the replies since there was no outstanding request.
     replies: usize,
+}
+
+/// Hashes the Message IDs of outstanding requests. These are chosen by the local side, so a peer cannot
+/// make them collide.
+#[derive(Debug, Default)]
+struct MessageIdHasher(u64);
+
+impl Hasher for MessageIdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u16(&mut self, id: u16) {
+        // An odd factor, so that consecutive IDs differ in the low bits and in the high ones, which a
+        // map uses.
+        self.0 = u64::from(id).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only Message IDs are hashed")
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +94,7 @@ impl Outstanding {
     /// No requests, of which at most `window` may be outstanding.
     pub fn new(window: u16) -> Self {
         let window = window.into();
-        Self { requests: HashMap::new(), window, last_response: Instant::now(), replies: 0 }
+        Self { requests: HashMap::default(), window, last_response: Instant::now(), replies: 0 }
     }
 
     /// The number of outstanding requests.
@@ -98,11 +121,11 @@ impl Outstanding {
             self.replies = 0;
         }
         for (place, &id) in requests.message_ids.iter().enumerate().skip(from) {
-            if self.requests.len() >= self.window || self.requests.contains_key(&id) {
+            if self.requests.len() >= self.window {
                 return place;
             }
-            let request = requests.first + place as u64;
-            self.requests.insert(id, Sent { request, kind, time });
+            let Entry::Vacant(vacant) = self.requests.entry(id) else { return place };
+            vacant.insert(Sent { request: requests.first + place as u64, kind, time });
         }
         requests.message_ids.len()
     }
@@ -121,18 +144,13 @@ impl Outstanding {
         let Some((id, status, kind)) = id_and_status(&arrived.message) else {
             return Err(Ok(describe(&arrived.message)));
         };
-        match self.requests.get(&id) {
-            Some(sent) if sent.kind == kind => {}
-            Some(sent) => {
-                let (found, sent) = (arrived.message.name(), sent.kind.name());
-                return Err(
-                    Ok(format!("{found} to Message ID {id}, which is of an {sent}").into()),
-                );
-            }
-            None => {
-                let text = format!("a response to Message ID {id}, which is not outstanding");
-                return Err(Ok(text.into()));
-            }
+        let Entry::Occupied(request) = self.requests.entry(id) else {
+            let text = format!("a response to Message ID {id}, which is not outstanding");
+            return Err(Ok(text.into()));
+        };
+        if request.get().kind != kind {
+            let (found, sent) = (arrived.message.name(), request.get().kind.name());
+            return Err(Ok(format!("{found} to Message ID {id}, which is of an {sent}").into()));
         }
         let reply = match kind {
             Kind::ActionRequest if !arrived.data_set.is_empty() => Some(arrived.data_set.into()),
@@ -145,7 +163,7 @@ impl Outstanding {
             }
         }
         self.last_response = now;
-        let Sent { request, time: sent, .. } = self.requests.remove(&id).expect("it was found");
+        let Sent { request, time: sent, .. } = request.remove();
         Ok(MatchedResponse { request, status, latency: now - sent, time, reply })
     }
 
@@ -193,5 +211,68 @@ pub fn describe(message: &Message<'_>) -> Box<str> {
         Message::Other { command_field, .. } => {
             format!("a message with Command Field {command_field:#06x}").into()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fastdimse_core::command_set::{CommandSet, Value};
+
+    use super::*;
+
+    fn response(kind: Kind, id: u16) -> ReceivedMessage<'static> {
+        let mut command_set = CommandSet::new(kind, false);
+        command_set.set(Field::MessageIDBeingRespondedTo, Value::Us(id));
+        command_set.set(Field::Status, Value::Us(0));
+        let several = Vec::new();
+        let message = match kind {
+            Kind::ActionResponse => Message::Action { command_set, several },
+            _ => Message::Event { command_set, several },
+        };
+        ReceivedMessage { context_id: 1, message, command_set: &[], data_set: &[], pdus: None }
+    }
+
+    fn respond(outstanding: &mut Outstanding, kind: Kind, id: u16) -> Result<u64, Box<str>> {
+        match outstanding.respond(&response(kind, id), Instant::now(), SystemTime::now()) {
+            Ok(matched) => Ok(matched.request),
+            Err(text) => Err(text.expect("no reply is too long")),
+        }
+    }
+
+    #[test]
+    fn each_id_is_outstanding_once_and_matched_once() {
+        // In steps, so that IDs with equal low bits or equal high bits follow each other.
+        for step in [1_u16, 256, 4097] {
+            let ids: Vec<u16> = (0..4096_u16).map(|place| place.wrapping_mul(step)).collect();
+            let mut distinct = ids.clone();
+            distinct.sort_unstable();
+            distinct.dedup();
+            let (bytes, offsets, first) = (&[][..], &[][..], 100);
+            let requests = Requests { bytes, offsets, message_ids: &ids, first };
+            let mut outstanding = Outstanding::new(u16::MAX);
+            let end = outstanding.register(&requests, Kind::Request, 0, Instant::now());
+            assert_eq!((end, outstanding.len()), (distinct.len(), distinct.len()));
+            assert!(end == ids.len() || ids[..end].contains(&ids[end]));
+            for (place, &id) in ids[..end].iter().enumerate().rev() {
+                assert!(respond(&mut outstanding, Kind::ActionResponse, id).is_err());
+                assert_eq!(respond(&mut outstanding, Kind::Response, id), Ok(first + place as u64));
+                assert!(respond(&mut outstanding, Kind::Response, id).is_err());
+            }
+            assert!(outstanding.is_empty());
+        }
+    }
+
+    #[test]
+    fn no_more_than_the_window_is_outstanding() {
+        let (bytes, offsets, first) = (&[][..], &[][..], 0);
+        let requests = Requests { bytes, offsets, message_ids: &[1, 2, 3, 4], first };
+        let mut outstanding = Outstanding::new(2);
+        let mut register = |one: &mut Outstanding, from| {
+            one.register(&requests, Kind::Request, from, Instant::now())
+        };
+        assert_eq!(register(&mut outstanding, 0), 2);
+        assert_eq!(register(&mut outstanding, 2), 2);
+        assert_eq!(respond(&mut outstanding, Kind::Response, 2), Ok(1));
+        assert_eq!(register(&mut outstanding, 2), 3);
     }
 }

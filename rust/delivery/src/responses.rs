@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use fastdimse_core::command_set::{CommandSet, Value};
 use fastdimse_core::decode::check_uids;
 use fastdimse_core::field::{Field, Kind};
-use fastdimse_core::pdu::write::{MaxPduLength, write_message};
+use fastdimse_core::pdu::write::{COMMAND, HEADERS, LAST, MaxPduLength, headers, write_message};
 use fastdimse_core::rejection::Rejection;
 use fastdimse_core::standard::sop_classes::can_be_sent_on;
 
@@ -79,6 +79,35 @@ pub fn refusal(
     Some((status, format!("{class} is not allowed on a presentation context of {negotiated}")))
 }
 
+/// The SOP class of a request that [`refusal`] did not refuse, and its presentation context. Most
+/// requests of an association have one SOP class.
+#[derive(Debug, Default)]
+pub struct AcceptedClass {
+    kind: Option<Kind>,
+    context_id: u8,
+    class: Vec<u8>,
+}
+
+impl AcceptedClass {
+    /// Whether it is known that the request is not refused; `false` if [`refusal`] must decide.
+    pub fn allows(&self, request: &CommandSet<'_>, context_id: u8) -> bool {
+        let (class, _) = sop_fields(request.kind);
+        self.kind == Some(request.kind)
+            && self.context_id == context_id
+            && request.get(class).text() == Some(&self.class)
+            && check_uids(request).is_ok()
+    }
+
+    /// Remembers a request that was not refused.
+    pub fn remember(&mut self, request: &CommandSet<'_>, context_id: u8) {
+        let (class, _) = sop_fields(request.kind);
+        let class = request.get(class).text();
+        (self.kind, self.context_id) = (class.map(|_| request.kind), context_id);
+        self.class.clear();
+        self.class.extend_from_slice(class.unwrap_or_default());
+    }
+}
+
 /// The request without UIDs that are too long for a response.
 pub fn without_long_uids(mut request: CommandSet<'_>) -> CommandSet<'_> {
     while let Err(Rejection { field: Some(field), .. }) = check_uids(&request) {
@@ -107,9 +136,34 @@ pub fn write_response(
     let id = request.get(Field::MessageID).us().unwrap_or(0);
     command_set.set(Field::MessageIDBeingRespondedTo, Value::Us(id));
     command_set.set(Field::Status, Value::Us(response.status));
-    let write = |out: &mut Vec<u8>| command_set.write(out);
     let reply = response.reply.as_deref().unwrap_or_default();
-    write_message(responses, context_id, max_pdu_length, write, reply);
+    write_command_set(&command_set, context_id, max_pdu_length, reply, responses);
+}
+
+/// Appends a message.
+fn write_command_set(
+    command_set: &CommandSet<'_>,
+    context_id: u8,
+    max_pdu_length: MaxPduLength,
+    data_set: &[u8],
+    out: &mut Vec<u8>,
+) {
+    // All elements of N-EVENT-REPORT with two UIDs of the maximum length need less.
+    const MOST: usize = 256;
+    let start = out.len();
+    out.resize(start + HEADERS + MOST, 0);
+    let (front, room) = out[start..].split_at_mut(HEADERS);
+    match command_set.write_to(room) {
+        Some(length) if length <= max_pdu_length.fragment() && data_set.is_empty() => {
+            front.copy_from_slice(&headers(context_id, COMMAND | LAST, length));
+            out.truncate(start + HEADERS + length);
+        }
+        _ => {
+            out.truncate(start);
+            let write = |out: &mut Vec<u8>| command_set.write(out);
+            write_message(out, context_id, max_pdu_length, write, data_set);
+        }
+    }
 }
 
 /// Appends the response to a request of another kind: Success to C-ECHO, else Unrecognized operation.
@@ -130,4 +184,100 @@ pub fn write_other_response(
     response.set(Field::Status, Value::Us(status));
     let write = |out: &mut Vec<u8>| response.write_as(command_field | RESPONSE, out);
     write_message(responses, context_id, max_pdu_length, write, &[]);
+}
+
+#[cfg(test)]
+mod tests {
+    use fastdimse_core::standard::transfer_syntax::TransferSyntax;
+
+    use super::*;
+
+    const CLASS: &[u8] = b"1.2.840.10008.1.20.1";
+
+    fn request<'a>(kind: Kind, class: &'a [u8], instance: &'a [u8]) -> CommandSet<'a> {
+        let mut request = CommandSet::new(kind, false);
+        let (class_field, instance_field) = sop_fields(kind);
+        request.set(class_field, Value::Text(class));
+        request.set(instance_field, Value::Text(instance));
+        request.set(Field::MessageID, Value::Us(7));
+        request.set(Field::EventTypeID, Value::Us(1));
+        request.set(Field::ActionTypeID, Value::Us(1));
+        request
+    }
+
+    #[test]
+    fn a_response_is_written_as_any_message() {
+        let long = [b'1'; 200];
+        for kind in [Kind::Request, Kind::ActionRequest] {
+            for instance in [&b"1.2.3"[..], &long[..64], &long] {
+                for (max, reply) in [(0, None), (40, None), (0, Some(vec![1; 9]))] {
+                    let response = Response { status: 0x0110, reply };
+                    let max = MaxPduLength::new(max).unwrap();
+                    let request = request(kind, CLASS, instance);
+                    let mut found = b"before".to_vec();
+                    write_response(&request, &response, 3, max, &mut found);
+
+                    let kind = match kind {
+                        Kind::ActionRequest => Kind::ActionResponse,
+                        _ => Kind::Response,
+                    };
+                    let mut expected = CommandSet::new(kind, response.reply.is_some());
+                    expected.set(Field::AffectedSOPClassUID, Value::Text(CLASS));
+                    expected.set(Field::AffectedSOPInstanceUID, Value::Text(instance));
+                    expected.set(Field::MessageIDBeingRespondedTo, Value::Us(7));
+                    expected.set(Field::EventTypeID, Value::Us(1));
+                    expected.set(Field::ActionTypeID, Value::Us(1));
+                    expected.set(Field::Status, Value::Us(0x0110));
+                    let mut message = b"before".to_vec();
+                    let write = |out: &mut Vec<u8>| expected.write(out);
+                    let reply = response.reply.as_deref().unwrap_or_default();
+                    write_message(&mut message, 3, max, write, reply);
+                    assert_eq!(found, message);
+                }
+            }
+        }
+    }
+
+    /// The memory of a decision must agree with [`refusal`].
+    #[test]
+    fn what_is_remembered_is_not_refused() {
+        let context = |abstract_syntax: &str| AcceptedContext {
+            abstract_syntax: abstract_syntax.to_owned(),
+            transfer_syntax: TransferSyntax::default(),
+            requestor_is_scu: false,
+        };
+        // Printer and the Meta SOP Class that includes it; UPS Push and UPS Watch.
+        let (printer, meta) = ("1.2.840.10008.5.1.1.16", "1.2.840.10008.5.1.1.9");
+        let (push, watch) = ("1.2.840.10008.5.1.4.34.6.1", "1.2.840.10008.5.1.4.34.6.2");
+        let syntaxes = [printer, meta, push, watch];
+        let contexts: BTreeMap<u8, _> =
+            (0..).map(|place| 2 * place + 1).zip(syntaxes.map(context)).collect();
+        let long = "1".repeat(65);
+        let mut requests = Vec::new();
+        for class in [&syntaxes[..], &["1.2.3", "", &long]].concat() {
+            for instance in ["1.2.3", &long] {
+                for kind in [Kind::Request, Kind::ActionRequest] {
+                    requests.push(request(kind, class.as_bytes(), instance.as_bytes()));
+                }
+            }
+        }
+        requests.push(CommandSet::new(Kind::Request, false));
+        let is_refused =
+            |one: &CommandSet<'_>, id| refusal(one, id, &contexts, |_| false).is_some();
+        let mut allowed = 0;
+        for first in &requests {
+            for first_id in contexts.keys().copied().filter(|&id| !is_refused(first, id)) {
+                let mut memory = AcceptedClass::default();
+                assert!(!memory.allows(first, first_id));
+                memory.remember(first, first_id);
+                for second in &requests {
+                    for &id in contexts.keys().filter(|&&id| memory.allows(second, id)) {
+                        assert!(!is_refused(second, id));
+                        allowed += 1;
+                    }
+                }
+            }
+        }
+        assert!(allowed > 0);
+    }
 }

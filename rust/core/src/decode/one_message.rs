@@ -2,7 +2,8 @@
 
 use crate::command_set::{CommandSet, Value};
 use crate::decode::complete_message;
-use crate::decode::row::{Origin, Span};
+use crate::decode::row::{Origin, Row, Span};
+use crate::decode::template::UIDS;
 use crate::field::Field;
 
 /// Reads the command set of an N-EVENT-REPORT whose elements are those of the table in the order of
@@ -24,13 +25,19 @@ use crate::field::Field;
 pub fn read_usual_command_set(bytes: &[u8]) -> Option<CommandSet<'_>> {
     let all = Span { origin: Origin::Stream, start: 0, length: bytes.len() };
     let (row, data_set) = complete_message::read_command_set(bytes, all, 0, 0)?;
+    command_set_of(&row, data_set, bytes)
+}
+
+/// The command set of a row without an Error Comment.
+#[inline]
+pub fn command_set_of<'a>(row: &Row, data_set: bool, bytes: &'a [u8]) -> Option<CommandSet<'a>> {
     let mut command_set = CommandSet::new(row.kind, data_set);
     for field in Field::NUMBERS {
         if row.fields.has(field) {
             command_set.set(field, Value::Us(row.numbers[field as usize]));
         }
     }
-    for field in [Field::AffectedSOPClassUID, Field::AffectedSOPInstanceUID] {
+    for field in UIDS {
         if let Some(Span { start, length, .. }) = row.text(field) {
             command_set.set(field, Value::Text(bytes.get(start..start + length)?));
         }

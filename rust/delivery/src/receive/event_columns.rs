@@ -1,14 +1,16 @@
 //! The columns of received events: the event, the time, and the peer.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
+    ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
 };
-use arrow_buffer::Buffer;
+use arrow_buffer::{Buffer, OffsetBuffer};
 use arrow_schema::{DataType, Field as Column, Schema, SchemaRef, TimeUnit};
 use fastdimse_core::decode;
 use fastdimse_core::decode::{DecodeOptions, Layout, decode};
@@ -51,7 +53,12 @@ pub fn received(chunks: &[Chunk]) -> Vec<RecordBatch> {
             Some(*end - part.len())
         })
         .collect();
-    let of = |&offset: &i64| begins.partition_point(|&begin| begin <= offset as usize) - 1;
+    let mut number = 0;
+    let of = |&offset: &i64| {
+        let is_next = |begin: &usize| *begin <= offset as usize;
+        number += begins[number + 1..].iter().take_while(|begin| is_next(begin)).count();
+        number
+    };
     let mut chunk_of_row = decoded.offsets.iter().map(of);
     let batches = decoded.events.iter().map(|events| {
         let of_rows = chunk_of_row.by_ref().take(events.num_rows());
@@ -68,15 +75,12 @@ fn columns(events: &RecordBatch, chunks: &[&Chunk]) -> RecordBatch {
     };
     let times = TimestampNanosecondArray::from_iter_values(chunks.iter().map(time));
     let origins = || chunks.iter().map(|chunk| &*chunk.origin);
-    let texts = |of: &dyn Fn(&Origin) -> String| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(origins().map(of)))
-    };
     let mut columns: Vec<ArrayRef> = vec![
         Arc::new(times.with_timezone("UTC")),
-        texts(&|origin| origin.peer.ip().to_string()),
+        texts(chunks, |origin| origin.peer.ip().to_string()),
         Arc::new(Int32Array::from_iter_values(origins().map(|one| i32::from(one.peer.port())))),
-        texts(&|origin| origin.accepted.calling.clone()),
-        texts(&|origin| origin.accepted.called.clone()),
+        texts(chunks, |origin| origin.accepted.calling.clone()),
+        texts(chunks, |origin| origin.accepted.called.clone()),
         Arc::new(Int64Array::from_iter_values(origins().map(|one| one.number as i64))),
         transfer_syntaxes(events, chunks),
     ];
@@ -84,12 +88,30 @@ fn columns(events: &RecordBatch, chunks: &[&Chunk]) -> RecordBatch {
     RecordBatch::try_new(schema(), columns).expect("the columns fit the schema")
 }
 
+/// The text of the association of each row. Most rows have the association of the row before.
+fn texts(chunks: &[&Chunk], of: impl Fn(&Origin) -> String) -> ArrayRef {
+    let (mut values, mut lengths) = (String::new(), Vec::with_capacity(chunks.len()));
+    for rows in chunks.chunk_by(|one, other| Arc::ptr_eq(&one.origin, &other.origin)) {
+        let text = of(&rows[0].origin);
+        values.push_str(&text.repeat(rows.len()));
+        lengths.extend(iter::repeat_n(text.len(), rows.len()));
+    }
+    let values = values.into_bytes().into();
+    Arc::new(StringArray::new(OffsetBuffer::from_lengths(lengths), values, None))
+}
+
 fn transfer_syntaxes(events: &RecordBatch, chunks: &[&Chunk]) -> ArrayRef {
     let contexts = events[Field::PresentationContextID.keyword()].as_primitive::<Int32Type>();
-    let uid = |(row, chunk): (usize, &&Chunk)| {
-        let context = contexts.is_valid(row).then(|| contexts.value(row) as u8)?;
-        let known = chunk.origin.accepted.contexts.get(&context);
-        known.map(|context| context.transfer_syntax.uid())
-    };
-    Arc::new(chunks.iter().enumerate().map(uid).collect::<StringArray>())
+    let mut uids = StringBuilder::new();
+    let (mut last, mut uid) = (None, None);
+    for (context, chunk) in contexts.iter().zip(chunks) {
+        let this = (context, Arc::as_ptr(&chunk.origin));
+        if last != Some(this) {
+            last = Some(this);
+            let known = context.and_then(|id| chunk.origin.accepted.contexts.get(&(id as u8)));
+            uid = known.map(|context| context.transfer_syntax.uid());
+        }
+        uids.append_option(uid);
+    }
+    Arc::new(uids.finish())
 }

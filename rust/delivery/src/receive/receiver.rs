@@ -24,8 +24,8 @@ use crate::messages::{Messages, ReceivedMessage};
 use crate::receive::records::{AssociationLog, Titles};
 use crate::receive::reports::{NotReported, Reporting, Reports};
 use crate::responses::{
-    C_ECHO_RQ, RESPONSE, Response, UNRECOGNIZED_OPERATION, refusal, without_long_uids,
-    write_other_response, write_response,
+    AcceptedClass, C_ECHO_RQ, RESPONSE, Response, UNRECOGNIZED_OPERATION, refusal,
+    without_long_uids, write_other_response, write_response,
 };
 use crate::timeouts::Deadline;
 use crate::timeouts::Timeouts;
@@ -181,7 +181,7 @@ pub fn serve(
         max_pdu_length: max_pdu_length(accepted.max_pdu_length),
         origin: Arc::new(Origin { number, peer, accepted, reports }),
         reporting: Reporting::new(window),
-        messages: Messages::new(service.max_message_length),
+        accepted: AcceptedClass::default(),
         chunk: Vec::new(),
         events: 0,
         responses: Vec::new(),
@@ -236,6 +236,9 @@ const MAX_HELD_BYTES: usize = 1 << 20;
 /// The maximum time for which responses wait for those of other events: a handler can be slow.
 const MAX_HELD_TIME: Duration = Duration::from_millis(100);
 
+/// The maximum memory that is kept for the next events.
+const KEPT: usize = 1 << 16;
+
 /// The result of reading PDUs.
 enum Read {
     /// All complete PDUs were read.
@@ -246,6 +249,13 @@ enum Read {
     Release,
 }
 
+fn check_complete(messages: &Messages, how: &'static str) -> Result<(), Failure> {
+    match messages.incomplete() {
+        Some(length) => Err(Failure::Incomplete { how, length }),
+        None => Ok(()),
+    }
+}
+
 struct Receiver<'a> {
     service: &'a Service,
     sink: &'a dyn EventSink,
@@ -253,8 +263,9 @@ struct Receiver<'a> {
     origin: Arc<Origin>,
     /// The maximum PDU length that the peer accepts.
     max_pdu_length: MaxPduLength,
-    messages: Messages,
     reporting: Reporting,
+    /// The SOP class of the last event that was not refused.
+    accepted: AcceptedClass,
     /// Events for the sink, each in its own PDUs.
     chunk: Vec<u8>,
     /// The number of these events.
@@ -266,8 +277,9 @@ struct Receiver<'a> {
 impl Receiver<'_> {
     /// Receives all events until the association is released.
     fn receive_all(&mut self, connection: &mut Connection) -> Result<(), Failure> {
+        let mut messages = Messages::new(self.service.max_message_length);
         loop {
-            let read = self.read(connection);
+            let read = self.read(connection, &mut messages);
             // The order matters: the response to an event is written after the sink has received
             // it, even if reading has failed.
             self.deliver()?;
@@ -282,7 +294,7 @@ impl Receiver<'_> {
             let read = read?;
             if let Read::Release = read {
                 connection.write_pdu(&Pdu::ReleaseRP)?;
-                return self.check_complete("released the association");
+                return check_complete(&messages, "released the association");
             }
             // After the response to the action that they follow.
             self.reporting.send(connection, &self.origin.reports)?;
@@ -301,7 +313,7 @@ impl Receiver<'_> {
             match connection.fill(deadline) {
                 Err(closed @ Failure::Closed(_)) => {
                     self.service.check_stopping()?;
-                    self.check_complete("closed the connection")?;
+                    check_complete(&messages, "closed the connection")?;
                     return Err(closed);
                 }
                 filled => filled?,
@@ -309,38 +321,44 @@ impl Receiver<'_> {
         }
     }
 
-    fn check_complete(&self, how: &'static str) -> Result<(), Failure> {
-        match self.messages.incomplete() {
-            Some(length) => Err(Failure::Incomplete { how, length }),
-            None => Ok(()),
-        }
-    }
-
     /// Reads the complete PDUs, and stops when their responses should be written.
-    fn read(&mut self, connection: &mut Connection) -> Result<Read, Failure> {
+    fn read(
+        &mut self,
+        connection: &mut Connection,
+        messages: &mut Messages,
+    ) -> Result<Read, Failure> {
         let begin = Instant::now();
-        while let Some(raw) = connection.next_read()? {
-            if raw.kind != P_DATA {
-                return match ended(raw) {
-                    Failure::Released => Ok(Read::Release),
-                    failure => Err(failure),
-                };
-            }
-            self.log.received(raw.bytes.len());
-            let mut messages = mem::take(&mut self.messages);
-            let processed = messages.add(raw.bytes, |arrived| self.process(&arrived));
-            self.messages = messages;
-            processed?;
-            // Checked before the message is complete: a message on a wrong context need not be
-            // received.
-            if let Some(id) = self.messages.context_id() {
-                self.check_context(id)?;
+        loop {
+            if let Some(arrived) = connection.next_message(messages) {
+                self.log.received(arrived.pdus.map_or(0, <[u8]>::len));
+                self.process(&arrived)?;
+            } else if let Some(raw) = connection.next_read()? {
+                if raw.kind != P_DATA {
+                    return match ended(raw) {
+                        Failure::Released => Ok(Read::Release),
+                        failure => Err(failure),
+                    };
+                }
+                self.read_pdu(raw.bytes, messages)?;
+            } else {
+                return Ok(Read::All);
             }
             if self.responses.len() >= MAX_HELD_BYTES || begin.elapsed() >= MAX_HELD_TIME {
                 return Ok(Read::Some);
             }
         }
-        Ok(Read::All)
+    }
+
+    /// Reads a PDU by all rules.
+    fn read_pdu(&mut self, pdu: &[u8], messages: &mut Messages) -> Result<(), Failure> {
+        self.log.received(pdu.len());
+        messages.add(pdu, |arrived| self.process(&arrived))?;
+        // Checked before the message is complete: a message on a wrong context need not be
+        // received.
+        match messages.context_id() {
+            Some(id) => self.check_context(id).map(drop),
+            None => Ok(()),
+        }
     }
 
     fn check_context(&self, id: u8) -> Result<&AcceptedContext, Failure> {
@@ -381,7 +399,7 @@ impl Receiver<'_> {
         event: &CommandSet<'_>,
         arrived: &ReceivedMessage<'_>,
     ) -> Result<(), Failure> {
-        let ReceivedMessage { context_id, command_set, data_set, .. } = *arrived;
+        let context_id = arrived.context_id;
         let Some(message_id) = event.get(Field::MessageID).us() else {
             // An event that cannot get a response is not given to the sink.
             return Err(Rejection::new(Reason::MissingElement("Message ID (0000,0110)")).into());
@@ -390,17 +408,26 @@ impl Receiver<'_> {
             return Ok(());
         }
         let response = self.sink.response(event, arrived, &self.origin);
+        self.add_to_chunk(event, arrived);
+        if let Some(response) = response {
+            self.respond(event, &response, context_id);
+        }
+        Ok(())
+    }
+
+    /// Adds an event to those for the sink.
+    fn add_to_chunk(&mut self, event: &CommandSet<'_>, arrived: &ReceivedMessage<'_>) {
+        self.events += 1;
+        let ReceivedMessage { context_id, command_set, data_set, .. } = *arrived;
+        if let Some(pdus) = arrived.pdus {
+            return self.chunk.extend_from_slice(pdus);
+        }
         let write = |out: &mut Vec<u8>| out.extend_from_slice(command_set);
         write_message(&mut self.chunk, context_id, MaxPduLength::UNLIMITED, write, data_set);
         if event.data_set && data_set.is_empty() {
             // The command set announces a data set, so an empty one must follow.
             self.chunk.extend(headers(context_id, LAST, 0));
         }
-        self.events += 1;
-        if let Some(response) = response {
-            self.respond(event, &response, context_id);
-        }
-        Ok(())
     }
 
     fn process_action(
@@ -425,9 +452,13 @@ impl Receiver<'_> {
 
     /// Refuses a request that is not given to the sink; returns whether it did (PS3.7 10.1.1.1.8).
     fn refuse(&mut self, request: &CommandSet<'_>, message_id: u16, context_id: u8) -> bool {
+        if self.accepted.allows(request, context_id) {
+            return false;
+        }
         let is_served = |class: &str| self.service.acceptor.sop_classes.contains(class);
         let contexts = &self.origin.accepted.contexts;
         let Some((status, reason)) = refusal(request, context_id, contexts, is_served) else {
+            self.accepted.remember(request, context_id);
             return false;
         };
         let what = if request.kind == Kind::ActionRequest { "action" } else { "event" };
@@ -459,7 +490,14 @@ impl Receiver<'_> {
             return Ok(());
         }
         let (origin, time) = (self.origin.clone(), SystemTime::now());
-        let (bytes, events) = (mem::take(&mut self.chunk), mem::take(&mut self.events));
+        // The next chunk is probably as long as this one.
+        let next = Vec::with_capacity(self.chunk.len().min(KEPT));
+        let mut bytes = mem::replace(&mut self.chunk, next);
+        // Only its length counts as memory of the sink.
+        if bytes.capacity() > 2 * bytes.len() {
+            bytes.shrink_to_fit();
+        }
+        let events = mem::take(&mut self.events);
         match self.sink.receive(Chunk { origin, bytes, events, time }) {
             Delivered::Stored => Ok(()),
             Delivered::Processed(bytes, statuses) => self.respond_to_all(&bytes, statuses),
@@ -473,7 +511,7 @@ impl Receiver<'_> {
 
     fn respond_to_all(&mut self, events: &[u8], statuses: Vec<u16>) -> Result<(), Failure> {
         let mut statuses = statuses.into_iter();
-        Messages::new(usize::MAX).add(events, |arrived| {
+        Messages::new(usize::MAX).add_all(events, |arrived| {
             let status = statuses.next().ok_or(Failure::Internal)?;
             let response = Response::of_status(status);
             self.respond(&arrived.message.event()?, &response, arrived.context_id);

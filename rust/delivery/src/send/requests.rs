@@ -3,15 +3,14 @@
 
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, LargeStringArray, RecordBatch, UInt8Array};
-use arrow_cast::cast;
+use arrow_array::{ArrayRef, RecordBatch, UInt8Array};
 use arrow_schema::{DataType, Field as Column, Schema};
 use arrow_select::concat::concat_batches;
 use fastdimse_core::action_columns::ActionColumns;
 use fastdimse_core::columns::bytes::ByteColumn;
 use fastdimse_core::command_set::Message;
 use fastdimse_core::data_set::encode::DataSetOptions;
+use fastdimse_core::decode::message_id;
 use fastdimse_core::encode::{self, Encoded, encode, encode_actions, encode_structured};
 use fastdimse_core::event_columns::{EventColumns, TRANSFER_SYNTAX_UID, is_structured};
 use fastdimse_core::field::Field;
@@ -61,7 +60,7 @@ pub fn encode_requests(
     let options = options(agreement, conformant_uids);
     let encoded =
         encode(&columns, &options, first_row, rejections).expect("invalid rows are skipped");
-    let message_ids = message_ids(&encoded.bytes);
+    let message_ids = message_ids(&encoded);
     Ok(EncodedRequests { encoded, message_ids })
 }
 
@@ -95,7 +94,7 @@ pub fn encode_action_requests(
     let options = options(agreement, conformant_uids);
     let columns = ActionColumns::new(batch)?;
     let encoded = encode_actions(&columns, &ids, &options, first_row, rejections);
-    let message_ids = message_ids(&encoded.bytes);
+    let message_ids = message_ids(&encoded);
     Ok(EncodedRequests { encoded, message_ids })
 }
 
@@ -139,11 +138,14 @@ fn contexts<'a>(
     rejections: &mut Vec<Rejection>,
 ) -> Result<Vec<Option<&'a Context>>, SchemaError> {
     let syntaxes = transfer_syntaxes(batch)?;
-    let classes = sop_classes(batch, fields.sop_class);
+    // A column of another type is an error of the encoder.
+    let classes = batch.column_by_name(fields.sop_class.keyword());
+    let classes = classes.and_then(|column| ByteColumn::text(column).ok());
     let encoded = batch.column_by_name(fields.information.keyword());
     let encoded = encoded.filter(|column| !matches!(column.data_type(), DataType::Struct(_)));
     let answered = batch.column_by_name(Field::MessageIDBeingRespondedTo.keyword());
     let is_there = |column: Option<&ArrayRef>, row| column.is_some_and(|one| one.is_valid(row));
+    let mut last = None;
     let mut context = |row: usize| {
         let mut refuse = |field, reason| {
             rejections.push(Rejection::new(reason).field(field).row(first_row + row as u64));
@@ -152,12 +154,18 @@ fn contexts<'a>(
         if is_there(answered, row) {
             return refuse(Field::MessageIDBeingRespondedTo, Reason::NotARequest);
         }
-        let class = classes.as_ref().filter(|classes| classes.is_valid(row))?.value(row);
-        let found = match (fields.context)(agreement, class) {
+        let class = classes.as_ref()?.get(row)?;
+        // Most rows have the SOP class of the row before.
+        let found = match last {
+            Some((last, found)) if last == class => found,
+            _ => (fields.context)(agreement, &String::from_utf8_lossy(class)),
+        };
+        last = Some((class, found));
+        let found = match found {
             Ok(found) => found,
             Err(why) => {
-                let reason = Reason::NoContext { sop_class: class.into(), why };
-                return refuse(fields.sop_class, reason);
+                let sop_class = String::from_utf8_lossy(class).into();
+                return refuse(fields.sop_class, Reason::NoContext { sop_class, why });
             }
         };
         let uid = syntaxes.as_ref().and_then(|syntaxes| syntaxes.get(row));
@@ -181,11 +189,6 @@ fn transfer_syntaxes(batch: &RecordBatch) -> Result<Option<ByteColumn>, SchemaEr
         found,
         accepted,
     })
-}
-
-fn sop_classes(batch: &RecordBatch, field: Field) -> Option<LargeStringArray> {
-    let column = batch.column_by_name(field.keyword())?;
-    Some(cast(column, &DataType::LargeUtf8).ok()?.as_string().clone())
 }
 
 /// The batch with the presentation context ID of each row.
@@ -225,16 +228,24 @@ fn in_one_syntax(
     syntaxes.chunk_by(PartialEq::eq).map(part).collect()
 }
 
-fn message_ids(pdus: &[u8]) -> Vec<u16> {
-    let mut ids = Vec::new();
+/// The Message IDs of encoded requests.
+fn message_ids(requests: &Encoded) -> Vec<u16> {
+    let messages = requests.offsets.windows(2);
+    let messages = messages.map(|ends| &requests.bytes[ends[0] as usize..ends[1] as usize]);
+    messages.map(|pdus| message_id(pdus).unwrap_or_else(|| id_by_all_rules(pdus))).collect()
+}
+
+/// The Message ID of an encoded request, which may have several fragments.
+fn id_by_all_rules(pdus: &[u8]) -> u16 {
+    let mut id = None;
     let found = Messages::new(usize::MAX).add(pdus, |arrived| {
         if let Message::Event { command_set, .. } | Message::Action { command_set, .. } =
             arrived.message
         {
-            ids.extend(command_set.get(Field::MessageID).us());
+            id = command_set.get(Field::MessageID).us();
         }
         Ok(())
     });
-    found.expect("they were encoded here");
-    ids
+    found.expect("it was encoded here");
+    id.expect("a request has a Message ID")
 }

@@ -12,7 +12,7 @@ use crate::association::acceptance::Accepted;
 use crate::association::negotiation::{Agreement, Proposal, max_pdu_length};
 use crate::association::request::associate;
 use crate::failure::Failure;
-use crate::messages::Messages;
+use crate::messages::{Messages, ReceivedMessage};
 use crate::outstanding::{MatchedResponse, Outstanding, Requests};
 use crate::receive::receiver::{EventSink, Origin};
 use crate::receive::reports::Reports;
@@ -181,24 +181,29 @@ impl Sender {
                 unexpected_responses.push(text);
             }
         };
+        let mut process = |arrived: ReceivedMessage<'_>| {
+            if is_request(&arrived.message) {
+                events.serve(&arrived)?.into_iter().for_each(&mut unexpected);
+                return Ok(());
+            }
+            match outstanding.respond(&arrived, now, time) {
+                Ok(response) => responses.push(response),
+                Err(Ok(text)) => unexpected(text),
+                Err(Err(failure)) => return Err(failure),
+            }
+            Ok(())
+        };
         // The responses to what has arrived are written even if the association then fails.
         let mut result = Ok(());
         while result.is_ok() {
+            if let Some(arrived) = connection.next_message(messages) {
+                result = process(arrived);
+                continue;
+            }
             result = match connection.next_read() {
                 Ok(None) => break,
                 Ok(Some(raw)) if raw.kind != P_DATA => Err(ended(raw)),
-                Ok(Some(raw)) => messages.add(raw.bytes, |arrived| {
-                    if is_request(&arrived.message) {
-                        events.serve(&arrived)?.into_iter().for_each(&mut unexpected);
-                        return Ok(());
-                    }
-                    match outstanding.respond(&arrived, now, time) {
-                        Ok(response) => responses.push(response),
-                        Err(Ok(text)) => unexpected(text),
-                        Err(Err(failure)) => return Err(failure),
-                    }
-                    Ok(())
-                }),
+                Ok(Some(raw)) => messages.add(raw.bytes, &mut process),
                 Err(failure) => Err(failure),
             };
         }

@@ -17,6 +17,7 @@ use fastdimse_core::rejection::{Reason, Rejection};
 use rustls::ServerConfig;
 
 use crate::failure::Failure;
+use crate::messages::{Messages, ReceivedMessage};
 use crate::timeouts::{Deadline, POLL_INTERVAL, Timeouts, check_interrupt};
 use crate::transport::socket::Socket;
 use crate::transport::tls::{ClientTls, Stream};
@@ -128,6 +129,14 @@ impl Connection {
         write_pdu(&mut bytes, pdu)
             .map_err(|error| Failure::Request(error.to_string().into_boxed_str()))?;
         self.write(&bytes)
+    }
+
+    /// The next message, if it has been received and is of the usual form: see [`Messages::whole`].
+    pub fn next_message(&mut self, messages: &mut Messages) -> Option<ReceivedMessage<'_>> {
+        let received = &self.bytes[self.read..self.end];
+        let message = messages.whole(received, self.max_pdu_length)?;
+        self.read += message.pdus.map_or(0, <[u8]>::len);
+        Some(message)
     }
 
     /// The next complete PDU, if one has been received.
