@@ -292,6 +292,47 @@ def test_program_closes_the_connection(way):
     assert fast == plain == (True, False, False)
 
 
+def pdu_types(received: bytes) -> list[int]:
+    """Return the types of complete PDUs."""
+    found, start = [], 0
+    while start < len(received):
+        found.append(received[start])
+        start += 6 + int.from_bytes(received[start + 2 : start + 6], "big")
+    return found
+
+
+@pytest.mark.parametrize("then", [b"", b"\7\0\0\0\0\4\0\0\0\0"], ids=["close", "A-ABORT"])
+def test_an_event_is_answered_although_the_association_ends(then):
+    """The end of the connection, or an A-ABORT, arrives directly after an event."""
+
+    def converse() -> list[list[int]]:
+        found = []
+        with ends(handlers=[(evt.EVT_N_EVENT_REPORT, lambda _: (0x0000, None))]) as both:
+            sent: list[bytes] = []
+            association = both.associate(sent=sent)
+            rest()
+            report(association, None, 1)
+            association.release()
+            request, event = sent[0], b"".join(pdu for pdu in sent if pdu[0] == 4)
+            for _ in range(20):
+                with socket.create_connection(both.address, DEADLINE) as connection:
+                    received = b""
+                    for written in (request, *[event] * 5):
+                        connection.sendall(written)
+                        received += connection.recv(1 << 16)
+                    connection.sendall(event + then)
+                    connection.shutdown(socket.SHUT_WR)
+                    received += b"".join(iter(lambda: connection.recv(1 << 16), b""))
+                    found.append(pdu_types(received))
+        return found
+
+    plain, fast = plain_and_installed(converse)
+    # On a busy machine pynetdicom's thread can be late, too.
+    answered = [2, *[4] * 6]
+    assert plain.count(answered) > 10
+    assert fast.count(answered) > 10
+
+
 def test_replaced_methods_of_an_object_are_called():
     def converse(ways: list[str]) -> list[tuple[str, int]]:
         calls: list[tuple[str, int]] = []

@@ -11,7 +11,7 @@ from typing import Any
 from ._data_transfer import MAX_WRITE, DataTransfer
 from ._patches import Patches
 from ._primitive_class import DATA_SETS
-from ._upper_layer import expect_nothing, wake
+from ._upper_layer import expect_nothing, let_respond, wake
 
 
 def replace_writes(patches: Patches) -> None:
@@ -48,7 +48,7 @@ def replace_writes(patches: Patches) -> None:
         return None
 
     def new_read_pdu_data(self: Any) -> None:
-        if transfer.read(self):
+        if transfer.read(self) or let_respond(self):
             return
         # The option lasts until the next write, so also for the parts of this PDU.
         if not _is_plain_peer(self.assoc):

@@ -77,6 +77,43 @@ def expect_nothing(provider: Any) -> None:
     waker = waker_of(provider)
     if waker is not None and type(getattr(provider.socket, "socket", None)) is socket.socket:
         waker.is_readable = False
+        waker.received = time.monotonic()
+
+
+def let_respond(provider: Any) -> bool:
+    """Give the thread that serves the last message time to respond before the association may end.
+
+    What follows the message directly can be the end of the connection or an A-ABORT, after which no
+    response is sent. pynetdicom has this time too: it sleeps before it looks at the connection.
+
+    Returns
+    -------
+    bool
+        Whether there is something to send before the connection is read.
+    """
+    waker = waker_of(provider)
+    if waker is None or waker.thread != threading.get_ident():
+        return False
+    if provider.state_machine.current_state != "Sta6":
+        return False
+    left = waker.received + _TIME_TO_RESPOND - time.monotonic()
+    if left <= 0 or _is_data(provider.socket.socket):
+        return False
+    waker.turn.release()
+    try:
+        time.sleep(left)
+    finally:
+        waker.turn.acquire()
+    return bool(waker.unsent or provider.to_provider_queue.queue)
+
+
+def _is_data(connection: Any) -> bool:
+    """Return whether P-DATA-TF (PS3.8 9.3.1) is the next PDU, or it is not known."""
+    try:
+        return bool(connection.recv(1, socket.MSG_PEEK) == b"\x04")
+    except (AttributeError, OSError, ValueError):
+        # It was closed, or a TLS connection, which has no MSG_PEEK.
+        return True
 
 
 class Waker:
@@ -95,6 +132,8 @@ class Waker:
         The identifier of the upper layer's thread.
     is_readable : bool or None
         Whether the connection can be read, if the thread knows it.
+    received : float
+        The time of the last complete message, in seconds of `time.monotonic`.
     """
 
     def __init__(self) -> None:
@@ -104,6 +143,7 @@ class Waker:
         self.failure: Exception | None = None
         self.thread = threading.get_ident()
         self.is_readable: bool | None = None
+        self.received = float("-inf")
         # Guards against a write to a descriptor that was closed and belongs to another file.
         self._lock = threading.Lock()
         self.receiver, self._sender = socket.socketpair()
@@ -181,6 +221,10 @@ def _select_idle(waker: Waker, watched: list[Any], seconds: float) -> list[Any]:
     finally:
         waker.turn.acquire()
 
+
+# Seconds from a message to the end of an association, in which its response is written. pynetdicom
+# sleeps for a millisecond.
+_TIME_TO_RESPOND = 0.002
 
 # Factor by which the sleep on an idle association is longer than in pynetdicom. It is limited,
 # because a change of an attribute, which pynetdicom polls too, does not wake the thread.
