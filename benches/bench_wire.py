@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,13 @@ def report(association: Any, message_id: int) -> None:
     status, _ = association.send_n_event_report(
         information, 1, StorageCommitmentPushModel, SOP_INSTANCE, message_id
     )
+    if "Status" not in status:
+        raise LostResponseError
     assert status.Status == 0x0000
+
+
+class LostResponseError(Exception):
+    """pynetdicom's reactor consumed a response that arrived immediately."""
 
 
 @pytest.mark.parametrize(("group", "rival", "sender", "other", "events"), WAYS)
@@ -85,18 +91,31 @@ def test_wire(measure, group, rival, sender, other, events):
         if sender == INSTALLED:
             stack.enter_context(fastdimse.pynetdicom.installed())
         ae = AE()
-        ae.acse_timeout = ae.connection_timeout = ae.dimse_timeout = DEADLINE
+        ae.acse_timeout = ae.connection_timeout = DEADLINE
+        ae.dimse_timeout = 2
         ae.add_requested_context(StorageCommitmentPushModel)
         handlers = [(evt.EVT_CONN_OPEN, set_no_delay)] if "NODELAY" in group else []
         port = stack.enter_context(listener(other))
-        association = ae.associate("127.0.0.1", port, evt_handlers=handlers)
-        assert association.is_established
-        stack.callback(association.abort)
+        association: Any = None
+
+        def associate() -> None:
+            nonlocal association
+            association = ae.associate("127.0.0.1", port, evt_handlers=handlers)
+            assert association.is_established
 
         def report_all() -> None:
-            for message_id in range(1, events + 1):
-                report(association, message_id)
+            # A lost response makes this round slow, and the fastest round counts.
+            for _ in range(10):
+                with suppress(LostResponseError):
+                    for message_id in range(1, events + 1):
+                        report(association, message_id)
+                    return
+                association.abort()
+                associate()
+            raise LostResponseError
 
+        associate()
+        stack.callback(lambda: association.abort())
         measure(group, rival, report_all, events)
         association.release()
 
