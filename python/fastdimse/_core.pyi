@@ -85,6 +85,7 @@ __all__ = [
     "listen",
     "message_schema",
     "read_message",
+    "read_p_data",
     "register_primitive",
     "standard_failure_reasons",
     "standard_sop_classes",

@@ -267,7 +267,7 @@ mod tests {
         let (bytes, offsets, first) = (&[][..], &[][..], 0);
         let requests = Requests { bytes, offsets, message_ids: &[1, 2, 3, 4], first };
         let mut outstanding = Outstanding::new(2);
-        let mut register = |one: &mut Outstanding, from| {
+        let register = |one: &mut Outstanding, from| {
             one.register(&requests, Kind::Request, from, Instant::now())
         };
         assert_eq!(register(&mut outstanding, 0), 2);
