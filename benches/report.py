@@ -33,10 +33,10 @@ BARE = "bare interpreter"
 
 # The smallest ratio to pynetdicom for each operation, or for one way of it.
 TARGETS = {
-    "whole request": 400,
-    "set a UID": 60,
+    "whole request": 450,
+    "set a UID": 90,
     "read a UID again": 1,
-    "decode": 150,
+    "decode": 300,
     "import": 10,
     "wire, both ends": 30,
     "wire, only the sender": 10,
