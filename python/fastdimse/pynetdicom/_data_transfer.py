@@ -13,7 +13,7 @@ from typing import Any
 
 from fastdimse._core import read_p_data
 
-from ._upper_layer import Waker, waker_of
+from ._upper_layer import Waker, indicate_closed, is_established, waker_of
 
 
 class DataTransfer:
@@ -154,8 +154,7 @@ def _write_part(provider: Any, waker: Waker, data: bytes) -> bool:
     except BlockingIOError:
         return False
     except Exception:
-        # As in pynetdicom: transport connection closed indication (PS3.8 9.2.3).
-        provider.event_queue.put("Evt17")
+        indicate_closed(provider.event_queue)
         return True
     if size < len(data):
         waker.unsent = data[size:]
@@ -173,11 +172,7 @@ _REPLACED = frozenset(
 
 def _is_free(provider: Any) -> bool:
     """Return whether an association is established, and the upper layer has no event to process."""
-    return (
-        provider.state_machine.current_state == "Sta6"
-        and not provider.event_queue.queue
-        and not provider._kill_thread
-    )
+    return is_established(provider) and not provider.event_queue.queue and not provider._kill_thread
 
 
 def _has_handlers(association: Any, events: tuple[tuple[Any, Any], ...]) -> bool:

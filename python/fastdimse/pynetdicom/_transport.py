@@ -11,7 +11,7 @@ from typing import Any
 from ._data_transfer import MAX_WRITE, DataTransfer
 from ._patches import Patches
 from ._primitive_class import DATA_SETS
-from ._upper_layer import expect_nothing, let_respond, wake
+from ._upper_layer import expect_nothing, indicate_closed, let_respond, wake
 
 
 def replace_writes(patches: Patches) -> None:
@@ -40,8 +40,7 @@ def replace_writes(patches: Patches) -> None:
         try:
             self.socket.sendall(b"".join([bytestream, *following]))
         except Exception:
-            # As in pynetdicom: transport connection closed indication (PS3.8 9.2.3).
-            self.event_queue.put("Evt17")
+            indicate_closed(self.event_queue)
             return None
         ahead.extend(following)
         evt.trigger(self.assoc, evt.EVT_DATA_SENT, {"data": bytestream})

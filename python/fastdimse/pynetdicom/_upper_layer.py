@@ -6,11 +6,14 @@ import select
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from ._clock import Clock
 from ._patches import Patches
+
+_T = TypeVar("_T")
 
 
 def replace_upper_layer(patches: Patches) -> None:
@@ -43,8 +46,7 @@ def replace_upper_layer(patches: Patches) -> None:
         waker = waker_of(self._assoc.dul)
         if waker is not None and waker.thread == threading.get_ident():
             is_readable, waker.is_readable = waker.is_readable, None
-            is_established = self._assoc.dul.state_machine.current_state == "Sta6"
-            if is_readable is not None and is_established and self._is_connected:
+            if is_readable is not None and is_established(self._assoc.dul) and self._is_connected:
                 return is_readable
         is_ready: bool = ready.fget(self)
         return is_ready
@@ -67,6 +69,19 @@ def wake(provider: Any) -> None:
     waker = waker_of(provider)
     if waker is not None:
         waker.wake()
+
+
+def is_established(provider: Any) -> bool:
+    """Return whether the association of an upper layer is established: its state is Sta6."""
+    return bool(provider.state_machine.current_state == "Sta6")
+
+
+def indicate_closed(events: Any) -> None:
+    """Queue the event Evt17, transport connection closed indication (PS3.8 9.2.3).
+
+    pynetdicom does it too if a write fails.
+    """
+    events.put("Evt17")
 
 
 def expect_nothing(provider: Any) -> None:
@@ -92,18 +107,12 @@ def let_respond(provider: Any) -> bool:
         Whether there is something to send before the connection is read.
     """
     waker = waker_of(provider)
-    if waker is None or waker.thread != threading.get_ident():
-        return False
-    if provider.state_machine.current_state != "Sta6":
+    if waker is None or waker.thread != threading.get_ident() or not is_established(provider):
         return False
     left = waker.received + _TIME_TO_RESPOND - time.monotonic()
     if left <= 0 or _is_data(provider.socket.socket):
         return False
-    waker.turn.release()
-    try:
-        time.sleep(left)
-    finally:
-        waker.turn.acquire()
+    waker.without_turn(time.sleep, left)
     return bool(waker.unsent or provider.to_provider_queue.queue)
 
 
@@ -155,6 +164,14 @@ class Waker:
         with self._lock, suppress(OSError):
             self._sender.send(b"\0")
 
+    def without_turn(self, wait: Callable[..., _T], *args: Any) -> _T:
+        """Call a function that waits, while other threads can take the turn."""
+        self.turn.release()
+        try:
+            return wait(*args)
+        finally:
+            self.turn.acquire()
+
     def clear(self) -> None:
         with suppress(OSError):
             self.receiver.recv(4096)
@@ -181,9 +198,12 @@ def _wait_for_work(provider: Any, seconds: float) -> None:
     if connection is not None and connection._is_connected and connection.socket is not None:
         watched.append(connection.socket)
     # No timer runs on an established association (PS3.8 9.2.3), and all input wakes the thread.
-    idle = provider.state_machine.current_state == "Sta6" and provider.assoc._dul_ready.is_set()
+    idle = is_established(provider) and provider.assoc._dul_ready.is_set()
     try:
-        ready = _select_idle(waker, watched, seconds) if idle else _select(watched, seconds)
+        if idle:
+            ready = waker.without_turn(_select, watched, seconds * _IDLE_FACTOR)
+        else:
+            ready = _select(watched, seconds)
     except (OSError, ValueError, TypeError):
         # pynetdicom reports it when it looks at the connection.
         ready = None
@@ -205,21 +225,11 @@ def _send_rest(provider: Any, waker: Waker) -> None:
     try:
         provider.socket.socket.sendall(rest)
     except Exception:
-        # As in pynetdicom: transport connection closed indication (PS3.8 9.2.3).
-        provider.event_queue.put("Evt17")
+        indicate_closed(provider.event_queue)
 
 
 def _select(watched: list[Any], seconds: float) -> list[Any]:
     return select.select(watched, [], [], seconds)[0]
-
-
-def _select_idle(waker: Waker, watched: list[Any], seconds: float) -> list[Any]:
-    """Wait for longer, while other threads can take the turn."""
-    waker.turn.release()
-    try:
-        return _select(watched, seconds * _IDLE_FACTOR)
-    finally:
-        waker.turn.acquire()
 
 
 # Seconds from a message to the end of an association, in which its response is written. pynetdicom
