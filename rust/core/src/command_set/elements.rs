@@ -175,6 +175,19 @@ impl Element {
     }
 }
 
+/// The number of the element of a field of N-EVENT-REPORT.
+pub const fn number_of(field: Field) -> u16 {
+    let mut at = 0;
+    loop {
+        if let Source::Field(found) = ELEMENTS[at].source
+            && found as u8 == field as u8
+        {
+            return ELEMENTS[at].number;
+        }
+        at += 1;
+    }
+}
+
 const fn element(number: u16, vr: Vr, source: Source, request: Usage, response: Usage) -> Element {
     Element { number, vr, source, request, response }
 }

@@ -10,7 +10,7 @@ mod read;
 mod write;
 
 pub use elements::{
-    ACTION_ELEMENTS, ELEMENTS, Element, NO_DATA_SET, Source, Usage, Vr, message_name,
+    ACTION_ELEMENTS, ELEMENTS, Element, NO_DATA_SET, Source, Usage, Vr, message_name, number_of,
 };
 pub use read::Message;
 pub use write::{CommandSet, Value};

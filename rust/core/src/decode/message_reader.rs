@@ -1,6 +1,6 @@
 //! Reads the messages of an association one by one.
 
-use crate::command_set::{CommandSet, Value};
+use crate::command_set::{CommandSet, Value, number_of};
 use crate::decode::complete_message::CompleteMessage;
 use crate::decode::one_message::command_set_of;
 use crate::decode::row::Span;
@@ -65,7 +65,7 @@ impl MessageReader {
 /// their tags: all that this crate encodes, except those in several fragments.
 pub fn message_id(pdus: &[u8]) -> Option<u16> {
     // Its tag in the order of the bytes: the group, which is 0, and the element (PS3.7 E.1).
-    const MESSAGE_ID: u32 = 0x0110 << 16;
+    const MESSAGE_ID: u32 = (number_of(Field::MessageID) as u32) << 16;
     let [.., control] = *pdus.first_chunk::<HEADERS>()?;
     if control & (COMMAND | LAST) != COMMAND | LAST {
         return None;
