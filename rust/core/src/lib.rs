@@ -7,6 +7,7 @@
 //! [`conformance`] checks events against it. There is no Python here and no I/O.
 
 pub mod action_columns;
+mod cache;
 pub mod columns;
 pub mod command_set;
 pub mod conformance;

@@ -11,7 +11,7 @@ use arrow_schema::{DataType, Field as Column, Schema, SchemaRef};
 
 use crate::decode::layout::{CellLayout, FIELDS, Layout, Source, place};
 use crate::decode::row::BLOCK_ROWS;
-use crate::decode::row::{Fields, Origin, Presence, Present, Row, Span};
+use crate::decode::row::{Fields, Origin, Presence, Row, Span};
 use crate::decode::sink::EventSink;
 use crate::decode::template::{SimilarMessage, UIDS, data_set_field};
 use crate::decode::values::{ColumnValues, Nullable, Nulls};
@@ -188,18 +188,13 @@ impl<L: CellLayout> BatchColumns<L> {
             self.numbers[place].extend(values, &presence.of(field, fields), total);
         }
         let growth = total as f64 / self.rows as f64;
-        let mut cells = [L::Cell::default(); BLOCK_ROWS];
         for (place, field) in FIELDS.into_iter().enumerate() {
-            let (spans, cells) = (&block.spans[place][rows.clone()], &mut cells[..rows.len()]);
             let present = presence.of(field, fields);
-            // Most columns of most streams are empty.
-            if self.cells[place].is_null() && matches!(present, Present::Never) {
-                self.cells[place].extend_nulls(rows.len());
-                continue;
-            }
-            self.bytes.reserve(place, lengths[place], growth);
-            self.bytes.extend(place, source, spans, cells);
-            self.cells[place].extend(cells, &present, total);
+            let bytes = &mut self.bytes;
+            self.cells[place].extend_with(rows.len(), &present, total, |cells| {
+                bytes.reserve(place, lengths[place], growth);
+                bytes.extend(place, source, &block.spans[place][rows.clone()], cells);
+            });
         }
     }
 
@@ -383,8 +378,10 @@ impl<L: CellLayout> EventSink for DecodedColumns<'_, L> {
             block.numbers[number][at] = i32::from(value);
         }
         block.numbers[CONTEXT_ID][at] = i32::from(message.context_id());
-        for (uid, span) in message.uids() {
-            block.spans[uid][at] = span;
+        if let Some(uids) = message.uids() {
+            for (column, span) in block.spans.iter_mut().zip(uids) {
+                column[at] = span;
+            }
         }
         if let Some(data_set) = message.data_set() {
             block.spans[place(data_set_field(message.kind()))][at] = data_set;

@@ -107,15 +107,9 @@ pub trait CellLayout: Debug + Send {
     /// `growth` times its length.
     fn reserve(&mut self, place: usize, length: usize, growth: f64);
 
-    /// Adds values to the column of a field, which has room for them, and returns their cells. A
-    /// null has a span without bytes.
-    fn extend(
-        &mut self,
-        place: usize,
-        source: Source<'_>,
-        spans: &[Span],
-        cells: &mut [Self::Cell],
-    );
+    /// Adds values to the column of a field, which has room for them, and sets the bytes of their
+    /// cells. A null has a span without bytes.
+    fn extend(&mut self, place: usize, source: Source<'_>, spans: &[Span], cells: &mut [u8]);
 
     /// The finished columns in the order of [`FIELDS`]. `joined` is taken if they refer to it.
     fn finish(
@@ -164,7 +158,8 @@ impl CellLayout for Plain {
         self.columns[place].reserve(length, growth);
     }
 
-    fn extend(&mut self, place: usize, source: Source<'_>, spans: &[Span], cells: &mut [i32]) {
+    fn extend(&mut self, place: usize, source: Source<'_>, spans: &[Span], cells: &mut [u8]) {
+        let (cells, _) = cells.as_chunks_mut();
         let column = &mut self.columns[place];
         let (out, at) = (column.memory.bytes(), column.length);
         column.length = if is_text(FIELDS[place]) {
@@ -197,7 +192,7 @@ struct CopyValues<'a, const SHORT: usize> {
     spans: &'a [Span],
     out: &'a mut [u8],
     at: usize,
-    cells: &'a mut [i32],
+    cells: &'a mut [[u8; 4]],
 }
 
 impl<const SHORT: usize> Vectorized for CopyValues<'_, SHORT> {
@@ -221,7 +216,7 @@ fn copy_values_from<'a, const SHORT: usize>(
     spans: &[Span],
     out: &mut [u8],
     mut at: usize,
-    cells: &mut [i32],
+    cells: &mut [[u8; 4]],
 ) -> usize {
     for (span, end) in spans.iter().zip(cells) {
         let (value, out) = (&buffer(*span)[span.start..], &mut out[at..]);
@@ -234,7 +229,7 @@ fn copy_values_from<'a, const SHORT: usize>(
             out[..span.length].copy_from_slice(&value[..span.length]);
         }
         at += span.length;
-        *end = at as i32;
+        *end = (at as i32).to_ne_bytes();
     }
     at
 }
@@ -298,7 +293,8 @@ impl CellLayout for Views {
 
     fn reserve(&mut self, _: usize, _: usize, _: f64) {}
 
-    fn extend(&mut self, _: usize, source: Source<'_>, spans: &[Span], cells: &mut [u128]) {
+    fn extend(&mut self, _: usize, source: Source<'_>, spans: &[Span], cells: &mut [u8]) {
+        let (cells, _) = cells.as_chunks_mut();
         if source.joined.is_empty() {
             let bytes = |span: Span| &source.stream[span.start..span.start + span.length];
             self.0.extend(bytes, spans, cells);

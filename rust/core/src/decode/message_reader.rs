@@ -93,8 +93,10 @@ fn similar_message<'a>(bytes: &'a [u8], found: &SimilarMessage<'_>) -> Option<Wh
     for (number, value) in found.numbers() {
         command_set.set(Field::NUMBERS[number], Value::Us(value));
     }
-    for (uid, span) in found.uids() {
-        command_set.set(UIDS[uid], Value::Text(part(bytes, span)?));
+    if let Some(spans) = found.uids() {
+        for (field, span) in UIDS.into_iter().zip(spans) {
+            command_set.set(field, Value::Text(part(bytes, span)?));
+        }
     }
     Some(WholeMessage { context_id, command_set, command_set_bytes, data_set, pdus })
 }

@@ -14,6 +14,7 @@ use arrow_buffer::{Buffer, ScalarBuffer};
 use arrow_schema::ArrowError;
 use arrow_select::concat::concat_batches;
 
+use crate::cache::fetch_ahead;
 use crate::command_set::{CommandSet, Message, Value};
 use crate::decode::columns::DecodedColumns;
 use crate::decode::complete_message::{self, COMMAND_SET_BEGINS, begins_command_set};
@@ -370,6 +371,7 @@ impl<'a, S: EventSink> Decoder<'a, S> {
     fn read_complete_messages(&mut self, stream: &[u8]) {
         let begin = self.at;
         while self.at < self.part.end {
+            let message_at = self.at;
             let is_full = if let Some(message) = self.templates.find(stream, self.at) {
                 self.at = message.end();
                 self.sink.push_similar(&message)
@@ -379,6 +381,7 @@ impl<'a, S: EventSink> Decoder<'a, S> {
             } else {
                 break;
             };
+            fetch_ahead(stream, self.at, self.at - message_at);
             self.events += 1;
             if is_full {
                 self.sink.flush(self.estimated_rows());

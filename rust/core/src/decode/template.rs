@@ -22,6 +22,8 @@ use crate::uid::MAX_LENGTH;
 const BLOCK: usize = 32;
 /// The maximum number of blocks up to the data set.
 const BLOCKS: usize = 8;
+/// The number of blocks of a usual message, with UIDs of up to 68 characters together.
+const USUAL_BLOCKS: usize = 5;
 /// The bytes of a message that are read at once: those of all blocks, and those of a number that
 /// begins in the last one. An offset of one byte plus 4 is always inside, without a check.
 const WINDOW: usize = BLOCK * BLOCKS + 4;
@@ -84,17 +86,18 @@ struct Block {
 /// The layout of a message.
 #[derive(Debug)]
 pub struct Template {
+    /// In blocks after the message, no byte is compared.
     blocks: [Block; BLOCKS],
-    /// The number of blocks in use.
-    used: usize,
+    /// Whether only the first [`USUAL_BLOCKS`] are in use.
+    is_usual: bool,
     kind: Kind,
     context_id: u8,
     /// The fields of the command set, the presentation context ID and the data set.
     fields: Fields,
     numbers: [NumberPlace; Field::NUMBERS.len()],
     number_count: usize,
-    uids: [UidPlace; UIDS.len()],
-    uid_count: usize,
+    /// The places of [`UIDS`]. A message with one of them has no template.
+    uids: Option<[UidPlace; UIDS.len()]>,
     /// The number of bytes before the data set, or of the message.
     length: u8,
     data_set: bool,
@@ -109,10 +112,8 @@ struct NumberPlace {
 }
 
 /// The place of a UID.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct UidPlace {
-    /// The index of the field in [`UIDS`].
-    uid: u8,
     start: u8,
     /// The place of the last byte: a character, or a null byte as padding (PS3.5 9.4).
     last: u8,
@@ -131,14 +132,13 @@ impl Template {
         }
         let mut template = Self {
             blocks: [Block { expected: [0; BLOCK], equal: [0; BLOCK], uid: [0; BLOCK] }; BLOCKS],
-            used: length.div_ceil(BLOCK),
+            is_usual: length <= BLOCK * USUAL_BLOCKS,
             kind: row.kind,
             context_id: row.context_id,
             fields: row.fields.of_message(data_set.map(|_| data_set_field(row.kind))),
             numbers: Default::default(),
             number_count: 0,
-            uids: Default::default(),
-            uid_count: 0,
+            uids: None,
             length: length as u8,
             data_set: data_set.is_some(),
         };
@@ -157,6 +157,7 @@ impl Template {
 
     /// Finds the values of the elements.
     fn set_fields(&mut self, window: &Window, end: usize) -> Option<()> {
+        let mut uids = [None; UIDS.len()];
         let mut at = HEADERS;
         while at < end {
             let [_, _, number @ .., a, b, _, _] = window[at..].first_chunk::<ELEMENT_HEADER>()?;
@@ -176,16 +177,20 @@ impl Template {
                     if !(2..=MAX_LENGTH).contains(&(at - start)) {
                         return None;
                     }
-                    let (uid, last) = (place_of(field, &UIDS) as u8, at - 1);
-                    self.uids[self.uid_count] =
-                        UidPlace { uid, start: start as u8, last: last as u8 };
-                    self.uid_count += 1;
+                    let last = at - 1;
+                    let place = UidPlace { start: start as u8, last: last as u8 };
+                    uids[place_of(field, &UIDS)] = Some(place);
                     self.set_bytes(start..last, 0, u8::MAX);
                     self.set_bytes(last..at, 0, 0);
                 }
                 _ => {}
             }
         }
+        self.uids = match uids {
+            [Some(class), Some(instance)] => Some([class, instance]),
+            [None, None] => None,
+            _ => return None,
+        };
         Some(())
     }
 
@@ -204,7 +209,7 @@ impl Template {
         begin: usize,
         end: usize,
     ) -> Option<SimilarMessage<'a>> {
-        if !self.matches(window) || !self.uids().iter().all(|uid| uid.ends_well(window)) {
+        if !self.matches(window) || self.uids.is_some_and(|uids| !end_well(uids, window)) {
             return None;
         }
         let mut message = SimilarMessage { template: self, window, begin, data_set_length: 0 };
@@ -225,18 +230,22 @@ impl Template {
         &self.numbers[..self.number_count.min(Field::NUMBERS.len())]
     }
 
-    #[inline(always)]
-    fn uids(&self) -> &[UidPlace] {
-        &self.uids[..self.uid_count.min(UIDS.len())]
-    }
-
-    // Without branches in a block, so that it is compiled to vector instructions: those of the
-    // caller, in which this is inlined.
+    // The number of blocks is fixed, so that the loop is unrolled and its result stays in a register.
     #[inline(always)]
     fn matches(&self, window: &Window) -> bool {
+        match self.is_usual {
+            true => self.matches_in::<USUAL_BLOCKS>(window),
+            false => self.matches_in::<BLOCKS>(window),
+        }
+    }
+
+    // Without branches, so that it is compiled to vector instructions: those of the caller, in which
+    // this is inlined.
+    #[inline(always)]
+    fn matches_in<const COUNT: usize>(&self, window: &Window) -> bool {
         let (found, _) = window.as_chunks::<BLOCK>();
         let mut wrong = [0; BLOCK];
-        for (block, found) in self.blocks[..self.used.min(BLOCKS)].iter().zip(found) {
+        for (block, found) in self.blocks[..COUNT].iter().zip(found) {
             for at in 0..BLOCK {
                 let differs = (found[at] ^ block.expected[at]) & block.equal[at];
                 // 0 for a digit, a full stop and a `/`, as in `complete_message`.
@@ -244,18 +253,29 @@ impl Template {
                 wrong[at] |= differs | above & block.uid[at];
             }
         }
-        wrong == [0; BLOCK]
+        wrong.iter().fold(0, |any, one| any | one) == 0
     }
 }
 
-impl UidPlace {
-    /// Whether the last byte is a character of a plain UID, or padding.
-    #[inline(always)]
-    fn ends_well(self, window: &Window) -> bool {
-        let byte = window[self.last as usize];
-        (byte == 0) | (byte.wrapping_sub(b'.') <= b'9' - b'.')
-    }
+/// Whether each last byte is a character of a plain UID, or padding.
+#[inline(always)]
+fn end_well(uids: [UidPlace; UIDS.len()], window: &Window) -> bool {
+    // A table takes fewer instructions than comparisons.
+    static ENDS: [bool; 256] = {
+        let mut ends = [false; 256];
+        ends[0] = true;
+        let mut character = b'.';
+        while character <= b'9' {
+            ends[character as usize] = true;
+            character += 1;
+        }
+        ends
+    };
+    let [first, second] = uids.map(|uid| ENDS[window[uid.last as usize] as usize]);
+    first & second
+}
 
+impl UidPlace {
     /// The length without padding.
     #[inline(always)]
     fn length(self, window: &Window) -> usize {
@@ -312,14 +332,14 @@ impl SimilarMessage<'_> {
         })
     }
 
-    /// Each UID, and the index of its field in [`UIDS`].
+    /// The UIDs, in the order of [`UIDS`], if the message has both.
     #[inline(always)]
-    pub fn uids(&self) -> impl Iterator<Item = (usize, Span)> {
-        self.template.uids().iter().map(|place| {
+    pub fn uids(&self) -> Option<[Span; UIDS.len()]> {
+        let places = self.template.uids?;
+        Some(places.map(|place| {
             let start = self.begin + place.start as usize;
-            let span = Span { origin: Origin::Stream, start, length: place.length(self.window) };
-            (place.uid as usize, span)
-        })
+            Span { origin: Origin::Stream, start, length: place.length(self.window) }
+        }))
     }
 
     /// The data set.
@@ -340,8 +360,8 @@ impl SimilarMessage<'_> {
         for (number, value) in self.numbers() {
             row.set_number(Field::NUMBERS[number], value);
         }
-        for (uid, span) in self.uids() {
-            row.set_text(UIDS[uid], span);
+        for (field, span) in UIDS.into_iter().zip(self.uids().into_iter().flatten()) {
+            row.set_text(field, span);
         }
         row
     }

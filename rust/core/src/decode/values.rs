@@ -28,14 +28,18 @@ impl<T> Default for ColumnValues<T> {
 impl<T: ArrowNativeType> ColumnValues<T> {
     /// Appends values to a column that may grow to `total` values.
     pub fn extend(&mut self, values: &[T], total: usize) {
+        self.extend_with(values.len(), total, |out| out.copy_from_slice(values.to_byte_slice()));
+    }
+
+    /// Appends `count` values, whose bytes `write` sets, to a column that may grow to `total` values.
+    fn extend_with(&mut self, count: usize, total: usize, write: impl FnOnce(&mut [u8])) {
         let start = self.length * size_of::<T>();
-        let bytes = values.to_byte_slice();
-        let end = start + bytes.len();
+        let end = start + count * size_of::<T>();
         if end > self.memory.bytes().len() {
             self.memory.grow(start, end.max(total * size_of::<T>()));
         }
-        self.memory.bytes()[start..end].copy_from_slice(bytes);
-        self.length += values.len();
+        write(&mut self.memory.bytes()[start..end]);
+        self.length += count;
     }
 
     pub fn finish(self) -> ScalarBuffer<T> {
@@ -74,18 +78,31 @@ impl<T: ArrowNativeType> Nullable<T> {
 
     /// Appends values to a column that may grow to `total` values.
     pub fn extend(&mut self, values: &[T], present: &Present<'_>, total: usize) {
+        let write = |out: &mut [u8]| out.copy_from_slice(values.to_byte_slice());
+        self.extend_with(values.len(), present, total, write);
+    }
+
+    /// Appends `count` values to a column that may grow to `total` values. `write` sets their bytes,
+    /// unless all rows of the column are null.
+    pub fn extend_with(
+        &mut self,
+        count: usize,
+        present: &Present<'_>,
+        total: usize,
+        write: impl FnOnce(&mut [u8]),
+    ) {
         if self.is_null() {
             if matches!(present, Present::Never) {
-                return self.extend_nulls(values.len());
+                return self.extend_nulls(count);
             }
             let missing = mem::take(&mut self.missing);
             self.values.extend(&vec![T::default(); self.before + missing], total + self.before);
             self.valid.append_n_nulls(missing);
         }
-        self.values.extend(values, total + self.before);
+        self.values.extend_with(count, total + self.before, write);
         match present {
-            Present::Never => self.valid.append_n_nulls(values.len()),
-            Present::Always => self.valid.append_n_non_nulls(values.len()),
+            Present::Never => self.valid.append_n_nulls(count),
+            Present::Always => self.valid.append_n_non_nulls(count),
             Present::Sometimes(fields, field) => {
                 fields.iter().for_each(|fields| self.valid.append(fields.has(*field)));
             }

@@ -47,9 +47,14 @@ impl Windows {
 
     /// Stores the view of each span, whose bytes `bytes` returns.
     #[inline(always)]
-    pub fn extend<'a>(self, bytes: impl Fn(Span) -> &'a [u8], spans: &[Span], views: &mut [u128]) {
+    pub fn extend<'a>(
+        self,
+        bytes: impl Fn(Span) -> &'a [u8],
+        spans: &[Span],
+        views: &mut [[u8; 16]],
+    ) {
         for (span, view) in spans.iter().zip(views) {
-            *view = self.view(bytes(*span), *span);
+            *view = self.view(bytes(*span), *span).to_ne_bytes();
         }
     }
 
