@@ -124,6 +124,16 @@ def test_works_without_pynetdicom() -> None:
     assert run(program) == "Storage Commitment Push Model SOP Class b'data set'"
 
 
+def test_install_without_pynetdicom() -> None:
+    program = WITHOUT_PYNETDICOM + (
+        "from fastdimse.pynetdicom import install, is_installed\n"
+        "try: install()\n"
+        "except ImportError as error: print(error, error.name, is_installed())"
+    )
+    expected = "fastdimse.pynetdicom needs pynetdicom: pip install pynetdicom"
+    assert run(program) == f"{expected} pynetdicom False"
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

@@ -268,7 +268,8 @@ def test_port_in_use(tmp_path):
     with listen(0, host=HOST) as listener:
         ran = run("receive", listener.port, "-o", tmp_path, "--host", HOST)
     assert ran.returncode == 2
-    assert b"Address already in use" in ran.stderr
+    expected = f"cannot listen on {HOST}:{listener.port}: Address already in use"
+    assert expected.encode() in ran.stderr
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,8 @@ def test_json_lines_of_errors(tmp_path):
     assert ran.returncode == 2
     [line] = ran.stderr.splitlines()
     assert json.loads(line)["level"] == "error"
-    assert "Address already in use" in json.loads(line)["message"]
+    expected = f"cannot listen on {HOST}:{port}: Address already in use"
+    assert expected in json.loads(line)["message"]
 
 
 @pytest.mark.parametrize("end", ["closed", "broken pipe", "full pipe"])

@@ -134,7 +134,12 @@ def _apply() -> None:
     global _patches
     if _patches is not None:
         return
-    import pynetdicom
+    try:
+        import pynetdicom
+    except ImportError as error:
+        raise ImportError(
+            "fastdimse.pynetdicom needs pynetdicom: pip install pynetdicom", name="pynetdicom"
+        ) from error
 
     version = pynetdicom.__version__
     patches = Patches()

@@ -5,7 +5,7 @@
 //! kept for the next one; the system may reclaim them at any time.
 
 use std::mem::take;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arrow_buffer::{Buffer, MutableBuffer};
 use bytes::Bytes;
@@ -24,18 +24,27 @@ enum Pages {
 /// Outputs of this length and more are mapped. The allocator reuses smaller ones.
 pub const MAPPED: usize = 128 << 10;
 
-/// Outputs of this length and more use huge pages, and are offered to the system while they are
+/// Outputs of this length and more use huge pages, and are offered to the system as soon as they are
 /// idle.
 const LARGE: usize = 4 << 20;
 
-/// The maximum number of idle mappings: enough for the columns of two threads.
-const MOST_IDLE: usize = 256;
+/// The maximum number of idle mappings that are offered to the system: enough for the columns of
+/// several threads.
+const MOST_OFFERED: usize = 256;
 
-/// The maximum of idle bytes that are not offered to the system. Offering pages takes as long as
+/// The maximum of idle bytes that are not offered to the system. Offering small pages takes as long as
 /// filling them.
 const MOST_WARM: usize = 32 << 20;
 
-static IDLE: Mutex<Vec<MmapMut>> = Mutex::new(Vec::new());
+static IDLE: Mutex<Idle> = Mutex::new(Idle { warm: Vec::new(), offered: Vec::new() });
+
+/// The mappings that no output uses, the oldest first.
+struct Idle {
+    /// Those that the system cannot reclaim.
+    warm: Vec<MmapMut>,
+    /// Those that it can.
+    offered: Vec<MmapMut>,
+}
 
 impl Memory {
     /// A buffer of at least `length` bytes.
@@ -95,13 +104,22 @@ impl Drop for Memory {
     }
 }
 
+fn idle() -> MutexGuard<'static, Idle> {
+    IDLE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Takes the smallest idle mapping that is large enough and at most four times as large.
 fn take_idle(length: usize) -> Option<MmapMut> {
-    let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut idle = idle();
+    let Idle { warm, offered } = &mut *idle;
+    take_smallest(warm, length).or_else(|| take_smallest(offered, length))
+}
+
+fn take_smallest(mappings: &mut Vec<MmapMut>, length: usize) -> Option<MmapMut> {
     let fits = |pages: &MmapMut| (length..=length.saturating_mul(4)).contains(&pages.len());
-    let found = idle.iter().enumerate().filter(|(_, pages)| fits(pages));
+    let found = mappings.iter().enumerate().filter(|(_, pages)| fits(pages));
     let (at, _) = found.min_by_key(|(_, pages)| pages.len())?;
-    Some(idle.swap_remove(at))
+    Some(mappings.swap_remove(at))
 }
 
 fn map(length: usize) -> Option<MmapMut> {
@@ -117,21 +135,38 @@ fn map(length: usize) -> Option<MmapMut> {
 }
 
 fn keep_idle(pages: MmapMut) {
-    if pages.len() >= LARGE && !offer_to_system(&pages) {
-        return;
+    if pages.len() >= LARGE {
+        return keep_offered(pages);
     }
-    let mut unmapped = Vec::new();
-    let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
-    idle.push(pages);
-    while idle.len() > MOST_IDLE || warm_bytes(&idle) > MOST_WARM {
-        unmapped.push(idle.remove(0));
+    for oldest in keep_warm(pages) {
+        keep_offered(oldest);
     }
-    // Unmap outside the lock.
-    drop(idle);
 }
 
-fn warm_bytes(idle: &[MmapMut]) -> usize {
-    idle.iter().map(|pages| pages.len()).filter(|&length| length < LARGE).sum()
+/// Returns the mappings for which others are too many bytes.
+fn keep_warm(pages: MmapMut) -> Vec<MmapMut> {
+    let mut idle = idle();
+    idle.warm.push(pages);
+    let mut bytes: usize = idle.warm.iter().map(|pages| pages.len()).sum();
+    let too_many = idle.warm.iter().take_while(|pages| {
+        let is_over = bytes > MOST_WARM;
+        bytes -= pages.len();
+        is_over
+    });
+    let count = too_many.count();
+    idle.warm.drain(..count).collect()
+}
+
+/// Keeps a mapping if the system supports offers.
+fn keep_offered(pages: MmapMut) {
+    if offer_to_system(&pages) {
+        let mut idle = idle();
+        idle.offered.push(pages);
+        let unmapped = (idle.offered.len() > MOST_OFFERED).then(|| idle.offered.remove(0));
+        // Unmap outside the lock.
+        drop(idle);
+        drop(unmapped);
+    }
 }
 
 /// Offers idle pages to the system, which may reclaim them when it needs memory. Returns whether
@@ -149,5 +184,34 @@ fn offer_to_system(pages: &MmapMut) -> bool {
     {
         let _ = pages;
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Other tests use the same idle mappings, so lengths are used here that nothing else needs.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn more_idle_bytes_than_stay_warm_are_reused() {
+        const COUNT: usize = 3 * MOST_WARM / LARGE;
+        let length = LARGE - 3 * MAPPED;
+        let outputs = || -> Vec<_> { (0..COUNT).map(|_| Memory::new(length)).collect() };
+        let places = |outputs: &mut Vec<Memory>| -> Vec<usize> {
+            outputs.iter_mut().map(|output| output.bytes().as_ptr().addr()).collect()
+        };
+        let mut first = outputs();
+        let mut large = Memory::new(16 * LARGE);
+        let before = (places(&mut first), large.bytes().as_ptr());
+        drop((large, first));
+        let mut large = Memory::new(16 * LARGE);
+        let mut again = outputs();
+        let reused = places(&mut again).iter().filter(|place| before.0.contains(place)).count();
+        assert!(reused > COUNT / 2, "{reused} of {COUNT}");
+        assert_eq!(large.bytes().as_ptr(), before.1, "small outputs do not displace a large one");
+        drop((large, again));
+        let warm: usize = idle().warm.iter().map(|pages| pages.len()).sum();
+        assert!(warm <= MOST_WARM);
     }
 }

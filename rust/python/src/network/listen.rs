@@ -1,6 +1,7 @@
 //! `listen`: a listener from its options.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -15,7 +16,7 @@ use fastdimse_delivery::receive::receiver::{
 };
 use fastdimse_delivery::responses::Response;
 use fastdimse_delivery::timeouts::Timeouts;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::network::authenticate::accepts_user;
@@ -228,7 +229,7 @@ pub fn listen(
     };
     let bound =
         py.detach(|| listener::Listener::bind((host, port), service, max_connections, sink));
-    let listener = Arc::new(bound?);
+    let listener = Arc::new(bound.map_err(|error| cannot_listen(host, port, &error))?);
     close_at_exit(py, &listener, &waiting)?;
     listener_log::start(listener.records().clone(), listener.address().port())?;
     Ok(Listener {
@@ -240,6 +241,15 @@ pub fn listen(
         has_handler,
         callables,
     })
+}
+
+fn cannot_listen(host: &str, port: u16, error: &io::Error) -> PyErr {
+    let text = format!("cannot listen on {host}:{port}: {error}");
+    match error.raw_os_error() {
+        // With this number, Python creates the right subclass of OSError.
+        Some(number) => PyOSError::new_err((number, text)),
+        None => PyOSError::new_err(text),
+    }
 }
 
 /// Adds events to the queue from which the user receives them.
