@@ -1,5 +1,7 @@
 //! One value of a column of byte strings: a reference into the Arrow buffer.
 
+use crate::cache::load_ahead;
+
 /// The length of [`Cell::window`]: the maximum length of a UID.
 pub const WINDOW: usize = 64;
 
@@ -77,10 +79,10 @@ impl<'a> Cell<'a> {
         self.rest.first_chunk()
     }
 
-    /// Prefetches the values of later rows.
+    /// Loads values of later rows into the cache.
     #[inline(always)]
-    pub fn prefetch_ahead(self) {
-        prefetch_ahead(self.rest);
+    pub fn load_ahead(self) {
+        load_ahead(self.rest);
     }
 
     /// The window at the end of a buffer: the remaining bytes, padded with zeros.
@@ -99,21 +101,4 @@ impl<'a> Cell<'a> {
     pub fn at_start(rest: &'a [u8], length: usize) -> Self {
         Self::new(rest, 0, length)
     }
-}
-
-/// Prefetches a cache line after the beginning of `bytes`, which has values of later rows. Columns
-/// are read in turns, block by block, so the hardware prefetcher is too late.
-#[inline(always)]
-pub fn prefetch_ahead(bytes: &[u8]) {
-    const DISTANCE: usize = 2 << 10;
-    #[cfg(all(target_arch = "x86_64", target_feature = "sse"))]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let there = bytes.as_ptr().wrapping_add(DISTANCE);
-        // SAFETY: a prefetch is only a hint: it accesses no memory, and cannot fail for any address.
-        // Without it, events with references take 10 % longer.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(there.cast()) }
-    }
-    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse")))]
-    let _ = (bytes, DISTANCE);
 }

@@ -10,7 +10,7 @@ use arrow_buffer::Buffer;
 use arrow_schema::{DataType, Schema, SchemaRef};
 use arrow_select::nullif::nullif;
 
-use crate::cache::fetch_ahead;
+use crate::cache::load_messages_ahead;
 use crate::decode::columns::{DecodedColumns, schema};
 use crate::decode::data_sets::{Structure, WrongDataSets};
 use crate::decode::layout::{CellLayout, Layout, Plain, Views};
@@ -106,7 +106,7 @@ impl<L: CellLayout, O: OffsetSizeTrait> Vectorized for Rows<'_, L, O> {
         for (row, ends) in messages.offsets().windows(2).enumerate() {
             let message = ends[0].as_usize()..ends[1].as_usize();
             let is_valid = messages.is_valid(row);
-            fetch_ahead(stream, message.end, message.len());
+            load_messages_ahead(stream, message.end, message.len());
             // Most messages are complete.
             let is_full = if is_valid
                 && let Some(found) = templates.find(stream, message.start)

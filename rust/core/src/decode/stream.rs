@@ -14,7 +14,7 @@ use arrow_buffer::{Buffer, ScalarBuffer};
 use arrow_schema::ArrowError;
 use arrow_select::concat::concat_batches;
 
-use crate::cache::fetch_ahead;
+use crate::cache::load_messages_ahead;
 use crate::command_set::{CommandSet, Message, Value};
 use crate::decode::columns::DecodedColumns;
 use crate::decode::complete_message::{self, COMMAND_SET_BEGINS, begins_command_set};
@@ -381,7 +381,7 @@ impl<'a, S: EventSink> Decoder<'a, S> {
             } else {
                 break;
             };
-            fetch_ahead(stream, self.at, self.at - message_at);
+            load_messages_ahead(stream, self.at, self.at - message_at);
             self.events += 1;
             if is_full {
                 self.sink.flush(self.estimated_rows());

@@ -1,7 +1,8 @@
 //! Bit masks of the full stops, digits and zeros of a UID, and the rules of UIDs as arithmetic on
 //! these masks.
 
-use crate::columns::cell::{Cell, WINDOW, prefetch_ahead};
+use crate::cache::load_ahead;
+use crate::columns::cell::{Cell, WINDOW};
 use crate::columns::values::{Adjacent, ROWS};
 
 /// Masks of up to 64 characters. Bit 0 is the first character.
@@ -80,7 +81,7 @@ pub fn conformant_each<'a, T: Copy>(
 ) {
     let Some((one, others)) = uids.split_first() else { return };
     let is_same = |other: &Cell<'_>| {
-        other.prefetch_ahead();
+        other.load_ahead();
         other.is_equal(*one)
     };
     if others.iter().all(is_same) {
@@ -139,7 +140,7 @@ fn sweep(uids: Adjacent<'_, '_>, of_window: impl Fn(&[u8; WINDOW]) -> Characters
     let (windows, rest) = uids.bytes[..length].as_chunks();
     let mut sweep = Sweep::default();
     for (window, starts) in windows.iter().zip(starts) {
-        prefetch_ahead(window);
+        load_ahead(window);
         sweep.add(of_window(window), starts);
     }
     let mut last = [b'1'; WINDOW];
@@ -201,7 +202,7 @@ fn conformant<'a, T>(
     of_window: impl Fn(&[u8; WINDOW]) -> Characters,
 ) {
     for (uid, found) in uids.iter().zip(found) {
-        uid.prefetch_ahead();
+        uid.load_ahead();
         let length = uid.length();
         let conformant = match uid.window() {
             Some(window) => is_conformant(of_window(window), length),
