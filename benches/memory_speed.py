@@ -76,7 +76,7 @@ MEASURES = [
     Measure("decode a stream, threads=2", "`decode_events(threads=2)`", "one thread", 0.65),
     Measure(
         "check by the standard, threads=2",
-        '`validate_events(check="standard", threads=2)`',
+        '`validate_events(check="standard", threads=2)` of conformant events with two references',
         "one thread",
         0.65,
     ),
