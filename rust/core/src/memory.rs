@@ -143,7 +143,7 @@ fn keep_idle(pages: MmapMut) {
     }
 }
 
-/// Returns the mappings for which others are too many bytes.
+/// Returns the oldest mappings, if there are too many bytes.
 fn keep_warm(pages: MmapMut) -> Vec<MmapMut> {
     let mut idle = idle();
     idle.warm.push(pages);
@@ -191,26 +191,28 @@ fn offer_to_system(pages: &MmapMut) -> bool {
 mod tests {
     use super::*;
 
-    /// Other tests use the same idle mappings, so lengths are used here that nothing else needs.
+    /// Whether most small outputs and the large one have the bytes of outputs before them: new memory
+    /// has zeros.
+    #[cfg(target_os = "linux")]
+    fn idle_outputs_are_reused() -> bool {
+        const SMALL: usize = 3 * MOST_WARM / LARGE;
+        let outputs = || {
+            let small = (0..SMALL).map(|_| Memory::new(LARGE - MAPPED));
+            small.chain([Memory::new(16 * LARGE)]).collect::<Vec<_>>()
+        };
+        for output in &mut outputs() {
+            output.bytes()[..8].copy_from_slice(b"recycled");
+        }
+        let again = outputs();
+        let mut is_recycled = again.iter().map(|output| output.as_ref().starts_with(b"recycled"));
+        is_recycled.next_back() == Some(true) && is_recycled.filter(|one| *one).count() > SMALL / 2
+    }
+
     #[test]
     #[cfg(target_os = "linux")]
-    fn more_idle_bytes_than_stay_warm_are_reused() {
-        const COUNT: usize = 3 * MOST_WARM / LARGE;
-        let length = LARGE - 3 * MAPPED;
-        let outputs = || -> Vec<_> { (0..COUNT).map(|_| Memory::new(length)).collect() };
-        let places = |outputs: &mut Vec<Memory>| -> Vec<usize> {
-            outputs.iter_mut().map(|output| output.bytes().as_ptr().addr()).collect()
-        };
-        let mut first = outputs();
-        let mut large = Memory::new(16 * LARGE);
-        let before = (places(&mut first), large.bytes().as_ptr());
-        drop((large, first));
-        let mut large = Memory::new(16 * LARGE);
-        let mut again = outputs();
-        let reused = places(&mut again).iter().filter(|place| before.0.contains(place)).count();
-        assert!(reused > COUNT / 2, "{reused} of {COUNT}");
-        assert_eq!(large.bytes().as_ptr(), before.1, "small outputs do not displace a large one");
-        drop((large, again));
+    fn more_idle_outputs_than_stay_warm_are_reused() {
+        // Other tests may take an idle mapping in between.
+        assert!((0..10).any(|_| idle_outputs_are_reused()));
         let warm: usize = idle().warm.iter().map(|pages| pages.len()).sum();
         assert!(warm <= MOST_WARM);
     }
