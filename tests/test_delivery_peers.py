@@ -746,10 +746,20 @@ def test_callback_that_puts_and_closes(tmp_path):
     assert found.received == {"A": ["1.2.0"] * 3}
 
 
+def put_events(delivery: Delivery) -> None:
+    for _ in range(5):
+        delivery.put(numbered(500))
+        delivery.put(of(*["A", "B", ["A", "B"]] * 33))
+
+
 def test_outbox_does_not_grow(tmp_path):
-    """An outbox whose outcomes are taken needs no more room after many events."""
-    path = tmp_path / "outbox"
-    sizes = []
+    """An outbox whose outcomes are taken needs no more room than the events of one run.
+
+    How many events wait at a time depends on the machine, and the size of the file on that.
+    """
+    path, full = tmp_path / "outbox", tmp_path / "full"
+    with closing(Delivery([dead("A", name="a"), dead("B", name="b")], outbox=full)) as delivery:
+        put_events(delivery)
     with requesters() as found:
         peers = [found.peer("A", name="a"), found.peer("B", name="b")]
         for _ in range(8):
@@ -759,13 +769,11 @@ def test_outbox_does_not_grow(tmp_path):
                 outbox=path,
                 on_outcomes=lambda outcomes, taken=taken: taken.extend(outcomes["Event"]),
             ) as delivery:
-                for _ in range(5):
-                    delivery.put(numbered(500))
-                    delivery.put(of(*["A", "B", ["A", "B"]] * 33))
+                put_events(delivery)
             assert counts(path) == [0, 0, 0, 0]
             assert len(taken) == 5 * (1000 + 4 * 33)
-            sizes.append(path.stat().st_size)
-    assert sizes[-1] <= 1.1 * sizes[1]
+    # Outcomes need a little more room than their events.
+    assert path.stat().st_size <= 1.25 * full.stat().st_size
 
 
 # ------------------------------------------------------------------ kills and damage
