@@ -67,13 +67,8 @@ impl<T: ArrowNativeType> Nullable<T> {
     }
 
     /// Whether all rows are null.
-    pub fn is_null(&self) -> bool {
+    fn is_null(&self) -> bool {
         self.values.length == 0
-    }
-
-    /// Appends rows to a column whose rows are all null.
-    pub fn extend_nulls(&mut self, rows: usize) {
-        self.missing += rows;
     }
 
     /// Appends values to a column that may grow to `total` values.
@@ -93,7 +88,8 @@ impl<T: ArrowNativeType> Nullable<T> {
     ) {
         if self.is_null() {
             if matches!(present, Present::Never) {
-                return self.extend_nulls(count);
+                self.missing += count;
+                return;
             }
             let missing = mem::take(&mut self.missing);
             self.values.extend(&vec![T::default(); self.before + missing], total + self.before);
