@@ -7,8 +7,8 @@ use arrow_schema::DataType;
 
 use crate::arrow::error::{ColumnPath, ImportError};
 
-/// Checks the offsets, dictionary keys and views of an array whose children were checked. Replaces the keys and
-/// views of nulls, which may be anything, with valid ones.
+/// Checks the offsets, dictionary keys and views of an array whose children were checked. Replaces
+/// the keys and views of nulls, which may be anything, with valid ones.
 pub fn checked(data: ArrayData, place: &ColumnPath) -> Result<ArrayData, ImportError> {
     use DataType::*;
     let bytes = || data.buffers()[1].len();

@@ -16,8 +16,9 @@ use crate::input::options::{chunk_size, decode_options, structure, thread_count}
 /// Parameters
 /// ----------
 /// source : path, binary file, bytes-like, or iterable of bytes-like
-///     The stream: a path as a ``str`` or ``pathlib.Path``, an object with a method ``read``, memory such as a
-///     mapped file, or chunks of any length, for example of a socket. A message may continue in the next chunk.
+///     The stream: a path as a ``str`` or ``pathlib.Path``, an object with a method ``read``,
+///     memory such as a mapped file, or chunks of any length, for example of a socket. A message
+///     may continue in the next chunk.
 /// framing, on_invalid, event_information, event_reply, transfer_syntax, zero_copy, threads
 ///     As for :func:`decode_events`. With ``"structured"``, each batch has the attributes that occur in
 ///     it.
@@ -33,8 +34,8 @@ use crate::input::options::{chunk_size, decode_options, structure, thread_count}
 /// Raises
 /// ------
 /// DecodeError
-///     While iterating, if a message cannot be decoded and *on_invalid* is ``"raise"``: ``events`` has the events
-///     of its chunk before it.
+///     While iterating, if a message cannot be decoded and *on_invalid* is ``"raise"``: ``events``
+///     has the events of its chunk before it.
 /// OSError
 ///     If the path cannot be opened or read.
 /// TypeError
@@ -44,8 +45,9 @@ use crate::input::options::{chunk_size, decode_options, structure, thread_count}
 ///
 /// Notes
 /// -----
-/// Memory is needed for one chunk, the message that continues after it, and the columns. A PDU is decoded when it is
-/// complete, so a PDU with a very large length needs memory for as many bytes as the stream has of it.
+/// Memory is needed for one chunk, the message that continues after it, and the columns. A PDU is
+/// decoded when it is complete, so a PDU with a very large length needs memory for as many bytes as
+/// the stream has of it.
 ///
 /// See Also
 /// --------

@@ -28,9 +28,10 @@ use crate::input::options::{structure, thread_count};
 ///     The messages, one in each row, in P-DATA-TF PDUs: a binary column, or a table with the binary column
 ///     *Message*, as :func:`encode_messages` returns it.
 /// event_information, event_reply : {"binary"} or Arrow schema, optional
-///     The form of the data sets: ``"binary"`` (default), the encoded bytes; or structs with the attributes of
-///     an Arrow schema or struct type. Attributes outside the schema are omitted. ``"structured"`` is not
-///     accepted, since the type of the result must be known before there is data.
+///     The form of the data sets: ``"binary"`` (default), the encoded bytes; or structs with the
+///     attributes of an Arrow schema or struct type. Attributes outside the schema are omitted.
+///     ``"structured"`` is not accepted, since the type of the result must be known before there is
+///     data.
 /// transfer_syntax : str, default "1.2.840.10008.1.2"
 ///     The UID of the transfer syntax of structured data sets: Implicit or Explicit VR Little Endian.
 /// threads : int, default 1
@@ -40,9 +41,10 @@ use crate::input::options::{structure, thread_count};
 /// -------
 /// MessageColumns
 ///     A table with as many rows in the same order: the columns of *messages* other than *Message*,
-///     unchanged; the eleven columns of :func:`decode_events`; and *Rejection*, a struct of *field*, *code*
-///     and *reason*, null if the row has an event. Rows are decoded when the table is read. A row whose message
-///     is null, or that was rejected before, is null in the columns of events and keeps its *Rejection*.
+///     unchanged; the eleven columns of :func:`decode_events`; and *Rejection*, a struct of
+///     *field*, *code* and *reason*, null if the row has an event. Rows are decoded when the table
+///     is read. A row whose message is null, or that was rejected before, is null in the columns of
+///     events and keeps its *Rejection*.
 ///
 /// Raises
 /// ------

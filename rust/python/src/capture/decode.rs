@@ -48,8 +48,8 @@ use crate::primitive::slots::Service;
 /// Raises
 /// ------
 /// DecodeError
-///     If *data* is not a capture or cannot be decompressed, or if it has a fault and *on_invalid* is ``"raise"``: the first
-///     fault, and every event that could be read as ``events``.
+///     If *data* is not a capture or cannot be decompressed, or if it has a fault and *on_invalid*
+///     is ``"raise"``: the first fault, and every event that could be read as ``events``.
 /// TypeError
 ///     If *data* does not support the buffer protocol.
 /// ValueError

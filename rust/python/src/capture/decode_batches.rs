@@ -22,10 +22,11 @@ use crate::input::options::chunk_size;
 /// Parameters
 /// ----------
 /// source : path, binary file, bytes-like, or iterable of bytes-like
-///     The ``.pcap`` or ``.pcapng`` file, which may be compressed with gzip or Zstandard: a path as a ``str`` or ``pathlib.Path``, an object with a method
-///     ``read``, memory such as a mapped file, or chunks of any length. A file that is still being
-///     written, such as a pipe, is read with its method ``read1``, if it has one: each event is returned as
-///     soon as its response was captured.
+///     The ``.pcap`` or ``.pcapng`` file, which may be compressed with gzip or Zstandard: a path as
+///     a ``str`` or ``pathlib.Path``, an object with a method ``read``, memory such as a mapped
+///     file, or chunks of any length. A file that is still being written, such as a pipe, is read
+///     with its method ``read1``, if it has one: each event is returned as soon as its response was
+///     captured.
 /// event_information, event_reply : {"binary", "structured"} or Arrow schema, optional
 ///     As for :func:`decode_capture`. With ``"structured"``, each batch has the attributes that occur in
 ///     it.

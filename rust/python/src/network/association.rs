@@ -317,9 +317,9 @@ impl Association {
     ///     As for :func:`encode_events`, requests only. Each is sent in the presentation context of its
     ///     SOP class; *PresentationContextID* is ignored.
     /// transfer_syntax : str, default "1.2.840.10008.1.2"
-    ///     The UID of the transfer syntax of encoded data sets in rows without *TransferSyntaxUID*. An event with such a data set is not sent
-    ///     if the peer accepted another transfer syntax. Structured data sets are encoded in the accepted
-    ///     transfer syntax.
+    ///     The UID of the transfer syntax of encoded data sets in rows without *TransferSyntaxUID*.
+    ///     An event with such a data set is not sent if the peer accepted another transfer syntax.
+    ///     Structured data sets are encoded in the accepted transfer syntax.
     /// enforce_uid_conformance : bool, default True
     ///     As for :func:`encode_events`.
     /// other_columns : {"raise", "ignore"}, default "raise"

@@ -129,8 +129,10 @@ use crate::network::tls::{Tls, server_tls};
 #[pyfunction]
 #[pyo3(signature = (
     port, *, host = "0.0.0.0", handler = None, event_handler = None, action_handler = None,
-    association_handler = None, batch_handler = None, sop_classes = None, transfer_syntaxes = None, called_ae = None, calling_aes = None, window = 0, max_pdu_length = 16382, max_message_length = 67_108_864,
-    max_connections = 256, max_waiting = 67_108_864, association_timeout = 30.0, idle_timeout = 60.0, tls = None,
+    association_handler = None, batch_handler = None, sop_classes = None,
+    transfer_syntaxes = None, called_ae = None, calling_aes = None, window = 0,
+    max_pdu_length = 16382, max_message_length = 67_108_864, max_connections = 256,
+    max_waiting = 67_108_864, association_timeout = 30.0, idle_timeout = 60.0, tls = None,
     authenticate = None,
 ))]
 #[allow(clippy::too_many_arguments)]
