@@ -85,7 +85,11 @@ impl CaptureColumn {
     /// The types to which a column of a table is cast, and their description.
     fn read_as(self) -> (Vec<DataType>, &'static str) {
         match self {
-            Self::Time => (vec![self.data_type(), DataType::Int64], "timestamps"),
+            // Without a time zone, which Arrow would have to know by its name. A time with one is in UTC.
+            Self::Time => {
+                let utc = DataType::Timestamp(TimeUnit::Nanosecond, None);
+                (vec![utc, DataType::Int64], "timestamps")
+            }
             Self::Latency => (vec![self.data_type(), DataType::Int64], "durations"),
             Self::SourcePort | Self::DestinationPort | Self::Association | Self::Frame => {
                 (vec![DataType::Int64], "integers")
@@ -137,8 +141,8 @@ impl fmt::Display for Names {
     }
 }
 
-/// Checks that every column is known or ignored, that no name of a known one occurs twice, and that the required columns of a
-/// request or of a response are present.
+/// Checks that every column is known or ignored, that no name of a known one occurs twice, and that
+/// the required columns of a request or of a response are present.
 pub fn check_names(schema: &SchemaRef, other: OtherColumns) -> Result<(), TableError> {
     let mut events = Vec::new();
     for (at, column) in schema.fields().iter().enumerate() {
