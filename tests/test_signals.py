@@ -146,6 +146,29 @@ listener.close()
     assert rows == "2"
 
 
+@pytest.mark.parametrize("options", ["linger=0", "batch_size=1", "linger=0.05"])
+def test_keyboard_interrupt_just_before_an_event_loses_no_event(options):
+    """The signal is known, and its exception not yet raised, when the event arrives."""
+    program = f"""
+def interrupt():
+    time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.01)
+    print(association.send(ROW).to_pydict()["Status"])
+with fastdimse.listen(0, host="127.0.0.1") as listener:
+    with fastdimse.connect("127.0.0.1", listener.port) as association:
+        for _ in range(3):
+            thread = threading.Thread(target=interrupt)
+            thread.start()
+            try:
+                print("returned", len(listener.receive({options})))
+            except KeyboardInterrupt:
+                thread.join()
+                print(len(listener.receive()))
+"""
+    assert run(program) == ["[0]", "1"] * 3
+
+
 @pytest.mark.parametrize("number", ["SIGCHLD", "SIGWINCH", "SIGALRM", "SIGUSR1"])
 def test_handler_that_returns(number):
     program = f"""

@@ -100,6 +100,17 @@ impl EventQueue {
         Next::Chunks(chunks)
     }
 
+    /// Returns chunks that were popped, and that nobody has, to the front of the queue.
+    pub fn put_back(&self, chunks: Vec<Chunk>) {
+        let mut state = self.lock();
+        for chunk in chunks.into_iter().rev() {
+            state.bytes += chunk.bytes.len() + OVERHEAD;
+            state.events += chunk.events;
+            state.chunks.push_front(chunk);
+        }
+        self.arrived.notify_one();
+    }
+
     /// Waits up to `timeout` for `events` events without removing them. Returns whether there are
     /// enough, or no more will come.
     pub fn wait_for(&self, events: usize, timeout: Duration) -> bool {
@@ -195,6 +206,18 @@ mod tests {
         assert_eq!(all, (0..100).map(Some).collect::<Vec<_>>());
         producer.join().unwrap();
         assert!(matches!(queue.pop(1, Duration::ZERO, Duration::ZERO), Next::TimedOut));
+        assert_eq!(queue.lock().bytes, 0);
+    }
+
+    #[test]
+    fn chunks_that_were_put_back_are_popped_first() {
+        let queue = EventQueue::new(1 << 20);
+        (0..3).for_each(|number| queue.push(chunk(number, 100)));
+        let Next::Chunks(two) = queue.pop(2, Duration::ZERO, Duration::ZERO) else { panic!() };
+        queue.put_back(two);
+        assert_eq!(queue.events(), 3);
+        let all: Vec<_> = (0..3).map(|_| number(&queue)).collect();
+        assert_eq!(all, [Some(0), Some(1), Some(2)]);
         assert_eq!(queue.lock().bytes, 0);
     }
 

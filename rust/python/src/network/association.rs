@@ -720,6 +720,12 @@ impl AssociationEvents {
             &origin,
             event.time,
         );
+        // Python would raise the exception of a signal handler before the caller has the event, which would
+        // then get a response.
+        if let Err(error) = py.check_signals() {
+            association.abort(py)?;
+            return Err(error);
+        }
         let pending = Arc::new(PendingEvent::new(event));
         association.set_pending(pending.clone());
         let association = self.association.clone_ref(py);

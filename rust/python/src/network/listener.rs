@@ -241,7 +241,13 @@ impl Listener {
         let Some(chunks) = self.wait_for_chunks(py, most, timeout, linger)? else {
             return Ok(None);
         };
-        Ok(Some(py.detach(|| event_columns::received(&chunks)).into()))
+        let received = py.detach(|| event_columns::received(&chunks));
+        // Python would raise the exception of a signal handler before the caller has the events.
+        if let Err(error) = py.check_signals() {
+            self.waiting.put_back(chunks);
+            return Err(error);
+        }
+        Ok(Some(received.into()))
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
