@@ -2,14 +2,15 @@
 
 import asyncio
 import contextlib
+import threading
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from fastdimse import AssociationError, ReceivedRequest, aio, listen
+from fastdimse import AssociationError, ReceivedRequest, aio, connect, listen
 from outbox_sender import numbered
 from scripted_peer import A_ABORT, HOST, Conversation, peer
 from test_delivery import events, listener, responding
@@ -229,6 +230,102 @@ def test_cancelled_tasks_lose_no_events():
         return got
 
     assert run(main()) == instances(2000)
+
+
+def test_a_program_that_cancels_all_tasks_loses_no_events():
+    async def main() -> list[str]:
+        listener = await aio.listen(0, host=HOST)
+        others = asyncio.all_tasks()
+        waiting = asyncio.ensure_future(listener.receive(linger=0))
+        await asyncio.sleep(0.05)
+        for task in asyncio.all_tasks() - others:
+            task.cancel()
+        assert await asyncio.gather(waiting, return_exceptions=True) != [None]
+        # The call of the cancelled task still runs in its thread.
+        await asyncio.to_thread(send_one, listener.port)
+        received = await listener.receive(timeout=10)
+        assert received is not None
+        await listener.close()
+        return list(pa.table(received)["AffectedSOPInstanceUID"].to_pylist())
+
+    assert run(main()) == instances(1)
+
+
+def test_the_events_of_a_cancelled_task_reach_a_task_that_waits():
+    async def main() -> tuple[list[int], bool]:
+        listener = await aio.listen(0, host=HOST)
+        first = asyncio.ensure_future(listener.receive(linger=0))
+        await asyncio.sleep(0.02)
+        got: list[int] = []
+
+        async def receive() -> None:
+            async for received in listener:
+                got.append(len(received))
+
+        second = asyncio.ensure_future(receive())
+        await asyncio.sleep(0.02)
+        first.cancel()
+        await asyncio.to_thread(send_one, listener.port)
+        # Not after the next event, nor lost at the end of the iteration.
+        await listener.close()
+        await second
+        return got, first.cancelled()
+
+    assert [run(main()) for _ in range(5)] == [([1], True)] * 5
+
+
+def send_one(port: int) -> None:
+    with connect(HOST, port) as association:
+        assert association.send(numbered(1)).to_pydict()["Status"] == [0]
+
+
+class _Late:
+    """An association whose iterator of events returns only after it was stopped."""
+
+    def __init__(self, association: Any) -> None:
+        self._association = association
+        self.arrived, self.stopped = threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._association, name)
+
+    def events(self, **options: Any) -> Iterator[ReceivedRequest]:
+        for event in self._association.events(**options):
+            self.arrived.set()
+            self.stopped.wait(10)
+            yield event
+
+    def stop(self, *, at_once: bool) -> None:
+        self._association.stop(at_once=at_once)
+        self.stopped.set()
+
+
+def test_an_event_that_a_cancelled_task_does_not_get_has_no_response():
+    reports = []
+
+    def report(associated: Any) -> None:
+        reports.append(associated.report(next(numbered(1))))
+
+    async def main(port: int) -> None:
+        async with aio.connect(HOST, port, role="scu") as association:
+            late: Any = _Late(association.association)
+            association.association = late
+
+            async def receive() -> None:
+                async for _ in association.events():
+                    raise AssertionError
+
+            task = asyncio.ensure_future(receive())
+            assert await asyncio.to_thread(late.arrived.wait, 10)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    with listen(0, host=HOST, association_handler=report) as listener:
+        run(main(listener.port))
+        [outcome] = reports
+        columns = outcome.result(10).to_pydict()
+    assert (columns["Status"], columns["Failure"]) == ([None], ["aborted"])
 
 
 def test_waiting_task_does_not_keep_the_program_alive():

@@ -8,8 +8,8 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -309,13 +309,19 @@ class Association(_Threaded):
         return await self._or_abort(self.association.send, events, **options)
 
     async def _or_abort(self, function: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
-        running = asyncio.ensure_future(self._run(function, *arguments, **options))
+        running = asyncio.wrap_future(self._executor.submit(function, *arguments, **options))
         try:
-            return await asyncio.shield(running)
+            await asyncio.wait([running])
         except asyncio.CancelledError:
             self.association.stop(at_once=True)
             await asyncio.wait([running])
+            if not running.cancelled() and running.exception() is None:
+                # It returned before it was stopped. Nobody has the event that it returned, so that
+                # event must not get a response.
+                with suppress(RuntimeError):
+                    await self._run(self.association.abort)
             raise
+        return running.result()
 
     async def send_batches(
         self, events: Any, *, batch_size: int = 4096, **options: Any
@@ -507,8 +513,9 @@ class Listener(_Threaded):
     def __init__(self, listener: fastdimse.Listener, executor: ThreadPoolExecutor) -> None:
         super().__init__(executor)
         self.listener = listener
-        # Calls whose tasks were cancelled. The next call of `receive` returns their events.
-        self._pending: list[asyncio.Future[fastdimse.ReceivedEvents | None]] = []
+        # Calls whose tasks were cancelled: later calls of `receive` return their events. They are
+        # not tasks, which a program that cancels all tasks would cancel too.
+        self._abandoned: list[Future[fastdimse.ReceivedEvents | None]] = []
 
     @property
     def port(self) -> int:
@@ -544,31 +551,30 @@ class Listener(_Threaded):
         TypeError, ValueError
             Same as :meth:`fastdimse.Listener.receive`.
         """
-        while self._pending:
-            received = await self._result(self._pending.pop(0))
-            if received is not None:
-                return received
-        end = None if timeout is None else time.monotonic() + timeout
+        end = math.inf if timeout is None else time.monotonic() + timeout
         while True:
-            left = math.inf if end is None else max(0.0, end - time.monotonic())
-            left = min(_RECEIVE_TIMEOUT, left)
-            # Read before the call: after `close`, a call that returns no events is the last one.
-            closed = self.listener.closed
-            call = self._run(self.listener.receive, timeout=left, **options)
-            received = await self._result(asyncio.ensure_future(call))
-            is_over = closed or (end is not None and time.monotonic() >= end)
+            left = min(_RECEIVE_TIMEOUT, max(0.0, end - time.monotonic()))
+            if self._abandoned:
+                call, closed = self._abandoned.pop(0), False
+            else:
+                # Read before the call: after `close`, a call without events is the last one.
+                closed = self.listener.closed
+                call = self._executor.submit(self.listener.receive, timeout=left, **options)
+            received = await self._result(call)
+            is_over = (closed and not self._abandoned) or time.monotonic() >= end
             if received is not None or is_over:
                 return received
 
     async def _result(
-        self, receiving: "asyncio.Future[fastdimse.ReceivedEvents | None]"
+        self, call: "Future[fastdimse.ReceivedEvents | None]"
     ) -> fastdimse.ReceivedEvents | None:
+        receiving = asyncio.wrap_future(call)
         try:
-            return await asyncio.shield(receiving)
+            await asyncio.wait([receiving])
         except asyncio.CancelledError:
-            if not receiving.cancelled():
-                self._pending.insert(0, receiving)
+            self._abandoned.append(call)
             raise
+        return receiving.result()
 
     def __aiter__(self) -> Self:
         """Return the listener."""
