@@ -20,7 +20,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from associations import DEADLINE, logged, over, plain_and_installed, until
 from fastdimse._core import read_p_data
-from fastdimse.pynetdicom import _upper_layer, installed
+from fastdimse.pynetdicom import _transport, _upper_layer, installed
 from test_pynetdicom_associations import ends, of_size, report, rest
 
 INSTANCE = "1.2.840.10008.1.20.1.1"
@@ -197,6 +197,35 @@ def test_abort_while_an_event_is_served():
 # ------------------------------------------------------- sending and receiving
 
 
+class _Sent:
+    """A connection that keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.data: list[bytes] = []
+
+    def send(self, data: bytes) -> int:
+        self.data.append(bytes(data))
+        return len(data)
+
+    sendall = send
+
+
+def test_the_rest_of_a_message_is_sent_before_other_pdus():
+    with installed(), served(lambda _: (0x0000, None)) as (association, accepted):
+        waker = _upper_layer.waker_of(accepted.dul)
+        assert waker is not None
+        connection = accepted.dul.socket
+        sent = _Sent()
+        # As the thread of the upper layer, which sends nothing meanwhile.
+        with waker.turn:
+            before, connection.socket = connection.socket, sent
+            waker.unsent = b"rest"
+            connection.send(b"later")
+            connection.socket = before
+        assert sent.data == [b"rest", b"later"]
+        assert report(association, None, 1)[0] == 0x0000
+
+
 def test_several_threads_send_with_one_ae():
     def converse() -> list[list[int]]:
         with ends() as both:
@@ -226,12 +255,15 @@ def test_several_threads_send_with_one_ae():
 def test_messages_that_the_connection_takes_in_parts(monkeypatch):
     rests: list[int] = []
 
-    def send_rest(provider: Any, waker: Any) -> None:
-        rests.append(len(waker.unsent))
-        original(provider, waker)
+    def send_rest(provider: Any) -> None:
+        waker = _upper_layer.waker_of(provider)
+        if waker is not None and waker.unsent:
+            rests.append(len(waker.unsent))
+        original(provider)
 
-    original = _upper_layer._send_rest
-    monkeypatch.setattr(_upper_layer, "_send_rest", send_rest)
+    original = _upper_layer.send_rest
+    for module in (_upper_layer, _transport):
+        monkeypatch.setattr(module, "send_rest", send_rest)
     numbers = list(range(1, 21))
 
     def converse() -> list[Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from ._data_transfer import MAX_WRITE, DataTransfer
 from ._patches import Patches
 from ._primitive_class import DATA_SETS
-from ._upper_layer import expect_nothing, indicate_closed, let_respond, wake
+from ._upper_layer import expect_nothing, indicate_closed, let_respond, send_rest, wake
 
 
 def replace_writes(patches: Patches) -> None:
@@ -28,6 +28,7 @@ def replace_writes(patches: Patches) -> None:
         _set_no_delay(self.socket)
 
     def new_send(self: Any, bytestream: bytes) -> Any:
+        send_rest(self.assoc.dul)
         ahead = self.__dict__.setdefault("_fastdimse_ahead", deque())
         if ahead and ahead[0] == bytestream:
             # Already written, together with a PDU before it.

@@ -208,8 +208,7 @@ def _wait_for_work(provider: Any, seconds: float) -> None:
         # pynetdicom reports it when it looks at the connection.
         ready = None
         time.sleep(seconds)
-    if waker.unsent:
-        _send_rest(provider, waker)
+    send_rest(provider)
     if ready is None:
         return
     if waker.receiver in ready:
@@ -219,8 +218,11 @@ def _wait_for_work(provider: Any, seconds: float) -> None:
         waker.is_readable = watched[1] in ready
 
 
-def _send_rest(provider: Any, waker: Waker) -> None:
-    """Send the rest of a message, of which another thread has sent the beginning."""
+def send_rest(provider: Any) -> None:
+    """Send the rest of a message that another thread has begun to send, before any other PDU."""
+    waker = waker_of(provider)
+    if waker is None or not waker.unsent:
+        return
     rest, waker.unsent = waker.unsent, b""
     try:
         provider.socket.socket.sendall(rest)
