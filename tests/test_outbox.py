@@ -351,7 +351,9 @@ def test_invalid_peers():
 
 def test_invalid_options():
     for options, error, text in [
-        ({"window": -1}, OverflowError, "out of range"),
+        ({"window": -1}, ValueError, "window must be 0 to 65535, not -1"),
+        ({"max_pdu_length": 4095}, ValueError, "must be 0, or 4096 to 4294967295, not 4095"),
+        ({"sop_classes": ["1.2", "Image"]}, ValueError, r"sop_classes\[1\], 'Image'"),
         ({"called_ae": "far too long a title"}, ValueError, "called_ae"),
         ({"sop_classes": []}, ValueError, "1 to 128"),
         ({"passcode": "secret"}, ValueError, "needs a username"),
@@ -467,7 +469,7 @@ stored = len(delivery.outcomes()["Event"])
 with listen(0, host="127.0.0.1") as listener:
     peer = Peer("127.0.0.1", listener.port, name="peer")
     try:
-        with Delivery(peer, outbox=outbox) as delivery:
+        with Delivery(peer, outbox=outbox, give_up_after=1) as delivery:
             pass
     except OutboxError as error:
         print(error)
@@ -494,6 +496,61 @@ def test_full_disk(tmp_path):
     assert 0 < before < 100_000
     assert before % 4096 == 0
     assert after == before
+
+
+FILLED = f"""
+mount -t tmpfs -o size=2m tmpfs "$1" && exec {sys.executable} - "$1" <<'END'
+import sys, time
+from contextlib import suppress
+from pathlib import Path
+from fastdimse import Delivery, OutboxError, Peer, listen
+sys.path.insert(0, "{Path(__file__).parent}")
+from outbox_sender import numbered
+
+outbox, other = Path(sys.argv[1], "outbox"), Path(sys.argv[1], "other")
+def fill(event, calling_ae):
+    with other.open("ab", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+
+with listen(0, host="127.0.0.1", handler=fill) as listener:
+    with Delivery(outbox=outbox) as delivery:
+        peer = Peer("127.0.0.1", listener.port)
+        delivery.add_peer(peer)
+        delivery.put(numbered(2_000))
+        def progress():
+            [found] = delivery.progress()
+            return found
+        while "disk is full" not in (progress().failure or ""):
+            time.sleep(0.01)
+        print(progress().state, delivery.wait(0.1))
+        try:
+            delivery.put(numbered(10_000))
+        except OutboxError as error:
+            print(error.is_temporary)
+        fill = None
+        listener.close()
+        other.unlink()
+        with listen(listener.port, host="127.0.0.1"):
+            print(delivery.wait(30), progress().state in ("idle", "closed"))
+            print(delivery.outcomes(peer)["StatusName"].count("0x0000 Success") >= 2_000)
+END
+"""
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="unshare is not installed")
+def test_a_disk_that_is_full_for_a_time(tmp_path):
+    """The delivery continues without another one when there is space."""
+    ran = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", FILLED, "sh", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if "Operation not permitted" in ran.stderr:
+        pytest.skip("no file system can be mounted here")
+    assert ran.stdout.splitlines() == ["waiting False", "True", "True True", "True"], ran.stderr
 
 
 def test_open_delivery_at_the_end_of_the_interpreter(tmp_path):

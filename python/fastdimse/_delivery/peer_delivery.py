@@ -1,11 +1,12 @@
 """The delivery to one peer: its state, and its steps in the threads of the pool."""
 
 import logging
+import math
 import random
 import time
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Literal
 
@@ -29,6 +30,8 @@ _IMPAIRED = 1.0
 _IDLE = 5.0
 # The first backoff delay in seconds. Each delay is twice as long as the one before.
 _FIRST_DELAY = 0.1
+# Seconds until outcomes that could not be recorded are recorded again.
+_RECORD_AGAIN = 1.0
 # Number of latencies that are kept for the percentiles.
 _RECENT = 1000
 
@@ -299,7 +302,7 @@ class PeerDelivery:
             self._batch, self._rows = batch, batch.rows
             if self._rows:
                 return True
-            self._outbox.record_outcomes(self.number, batch.first, (), is_last=True)
+            self._record(batch.first, [], is_last=True)
         self._batch = None
         return False
 
@@ -395,21 +398,13 @@ class PeerDelivery:
                     unsendable[code] += 1
                 elif status is None or status in retry:
                     again.append(row)
-        recorded: Iterable[Any] = zip(
-            events,
-            columns["MessageID"],
-            columns["Status"],
-            columns["Time"],
-            columns["Latency"],
-            columns["Failure"],
-            columns["Reason"],
-            strict=True,
-        )
+        names = ("MessageID", "Status", "Time", "Latency", "Failure", "Reason")
+        recorded = list(zip(events, *(columns[name] for name in names), strict=True))
         if again:
             still_due = {batch.numbers[row] for row in again}
             recorded = [outcome for outcome in recorded if outcome[0] not in still_due]
         self._rows = [*again, *rest] if again else rest
-        self._outbox.record_outcomes(self.number, batch.first, recorded, is_last=not self._rows)
+        self._record(batch.first, recorded, is_last=not self._rows)
         self._count(columns, unsendable, len(part) - len(again))
         if retried:
             numbers = [event for event, _ in retried]
@@ -430,6 +425,24 @@ class PeerDelivery:
             self._part_size = min(2 * self._part_size, _LONGEST_PART)
         elif took > _SLOW:
             self._part_size = max(self._part_size // 2, 1)
+
+    def _record(self, first: int, outcomes: Sequence[Any], *, is_last: bool) -> None:
+        """Record outcomes of a batch; while the disk is full, try again every second."""
+        is_new = True
+        most = self._options.give_up_after
+        end = math.inf if most is None else time.monotonic() + most
+        while True:
+            try:
+                self._outbox.record_outcomes(self.number, first, outcomes, is_last=is_last)
+                return
+            except OutboxError as error:
+                if not error.is_temporary or self.must_end or time.monotonic() > end:
+                    raise
+                self.state = "waiting"
+                self._log_failure(str(error), is_new=is_new)
+                is_new = False
+            with self._pool.waiting(self), self._pool.changed:
+                self._pool.changed.wait_for(lambda: self.must_end, _RECORD_AGAIN)
 
     def _count(
         self, columns: dict[str, list[Any]], unsendable: Counter[str], outcomes: int
