@@ -120,6 +120,8 @@ class CommitmentProvider:
         self._last_refused = time.monotonic()
         # Reports without a peer, or that the outbox did not accept, by AE title of the requester.
         self._waiting: dict[str, dict[int, Transaction]] = defaultdict(dict)
+        # Those that the current step has taken from there.
+        self._taken: list[tuple[str, dict[int, Transaction]]] = []
         # Held while reports are put in the outbox and their numbers are recorded.
         self._putting = threading.Lock()
         self._worker = threading.Thread(
@@ -292,14 +294,29 @@ class CommitmentProvider:
     def _run(self) -> None:
         last = time.monotonic()
         while (items := self._next_items()) is not None:
-            try:
-                self._handle(items)
-            except Exception:
-                log.exception("%d steps failed, and are repeated", len(items))
+            if not self._succeeds(f"{len(items)} steps", self._handle, items):
                 self._failed += items
             if time.monotonic() > last + _RETRY_INTERVAL:
                 last = time.monotonic()
-                self._retry()
+                self._succeeds("the periodic steps", self._retry)
+
+    def _succeeds(self, what: str, step: Callable[..., None], *arguments: Any) -> bool:
+        """Run a step, and return whether it succeeds. Otherwise its reports wait again."""
+        self._taken = []
+        try:
+            step(*arguments)
+        except Exception:
+            log.exception("%s failed, and are repeated", what)
+            for ae_title, transactions in self._taken:
+                self._waiting[ae_title] |= transactions
+            return False
+        return True
+
+    def _take_waiting(self, ae_title: str) -> Iterable[Transaction]:
+        """Take the reports that wait for a requester. They wait again if the step fails."""
+        transactions = self._waiting.pop(ae_title, {})
+        self._taken.append((ae_title, transactions))
+        return transactions.values()
 
     def _next_items(self) -> list[Any] | None:
         """Wait for work, and return what has arrived; None at the end."""
@@ -335,8 +352,8 @@ class CommitmentProvider:
             if isinstance(item, _Request):
                 requests.append(item)
             elif isinstance(item, _Associated):
-                waiting = self._waiting.pop(item.calling_ae, {})
-                requests += [_Request(one, item.association) for one in waiting.values()]
+                waiting = self._take_waiting(item.calling_ae)
+                requests += [_Request(one, item.association) for one in waiting]
             else:
                 reported += self._outcomes_of(item)
         if reported:
@@ -420,7 +437,7 @@ class CommitmentProvider:
             of_requester[one.calling_ae] = group
         # Results that have waited for an association of the requester.
         for ae_title, group in of_requester.items():
-            group += self._waiting.pop(ae_title, {}).values()
+            group += self._take_waiting(ae_title)
         others = []
         for one in without:
             if one.calling_ae in of_requester and one.calling_ae not in self._peers:
@@ -562,12 +579,12 @@ class CommitmentProvider:
         self._failed = []
         for ae_title in list(self._waiting):
             if ae_title in self._peers:
-                self._queue(self._waiting.pop(ae_title).values())
+                self._queue(self._take_waiting(ae_title))
         if time.monotonic() > self._last_refused + _REFUSED_INTERVAL:
             self._last_refused = time.monotonic()
             for one in self._delivery.progress():
-                if one.state == "refused" and one.due:
-                    # The configuration of the peer may have changed.
+                if one.state in ("refused", "failed") and one.due:
+                    # The configuration of the peer may have changed, or the outbox be repaired.
                     self._delivery.remove_peer(one.peer)
                     self._delivery.add_peer(one.peer)
         if self._forget_after is not None:
@@ -579,7 +596,7 @@ def provide(
     port: int,
     *,
     lookup: Lookup,
-    peers: Mapping[str, Peer] | str | os.PathLike[str] | None = None,
+    peers: Mapping[str, Peer] | Iterable[Peer] | str | os.PathLike[str] | None = None,
     database: str | os.PathLike[str] | None = None,
     host: str = "0.0.0.0",
     ae_title: str | None = None,
@@ -611,9 +628,9 @@ def provide(
         raises an exception or returns anything else, such as ``None``, that is logged, and the
         instances of the request get the Failure Reason 0x0110 (*Processing failure*). It is called
         in one thread, and `close` waits for its end.
-    peers : mapping of str to Peer, or path, optional
-        The peers to which results are reported, by the AE title of the requester; or a file for
-        :func:`load_peers`.
+    peers : mapping of str to Peer, iterable of Peer, or path, optional
+        The peers to which results are reported, by the AE title of the requester, which is the
+        called AE title of a peer without one; or a file for :func:`load_peers`.
     database : str or os.PathLike, optional
         The file of the transactions, a SQLite database. The outbox of the reports is beside it,
         with the suffix ``.outbox``. By default both are in memory.
@@ -661,15 +678,16 @@ def provide(
     >>> results["State"]
     ['committed']
     """
-    if isinstance(peers, (str, os.PathLike)):
-        peers = load_peers(peers, calling_ae=ae_title)
-    peers = dict(peers or {})
-    for title, peer in peers.items():
-        if not isinstance(peer, Peer):
-            raise TypeError(f"peers[{title!r}] must be a Peer, not {type(peer).__name__}")
+    if not callable(lookup):
+        found = type(lookup).__name__
+        raise TypeError(
+            f"lookup must be a function, as index_lookup(path) returns one, not {found}"
+        )
+    if "called_ae" in listen_options:
+        raise TypeError("called_ae is the parameter ae_title of provide")
     provider = CommitmentProvider(
         lookup,
-        peers,
+        _by_ae_title(peers, ae_title),
         database,
         same_association=same_association,
         retrieve_ae_title=retrieve_ae_title,
@@ -685,6 +703,26 @@ def provide(
         provider.close()
         raise
     return provider
+
+
+def _by_ae_title(
+    peers: Mapping[str, Peer] | Iterable[Peer] | str | os.PathLike[str] | None,
+    calling_ae: str | None,
+) -> dict[str, Peer]:
+    """Return the peers by the AE title of the requester."""
+    if isinstance(peers, (str, os.PathLike)):
+        return load_peers(peers, calling_ae=calling_ae)
+    if isinstance(peers, Mapping):
+        by_title = dict(peers)
+    else:
+        given = [peers] if isinstance(peers, Peer) else list(peers or ())
+        by_title = {getattr(peer, "called_ae", place): peer for place, peer in enumerate(given)}
+        if len(by_title) < len(given):
+            raise ValueError("two of the peers have the same called AE title")
+    for title, peer in by_title.items():
+        if not isinstance(peer, Peer):
+            raise TypeError(f"peers[{title!r}] must be a Peer, not {type(peer).__name__}")
+    return by_title
 
 
 def _log_report(calling_ae: str, transaction_uid: str, results: list[int], how: str) -> None:
