@@ -4,10 +4,23 @@ import atexit
 import os
 import sys
 from contextlib import suppress
+from importlib.abc import MetaPathFinder
 from importlib.util import find_spec
 
 # The packages of the extra `cli`. The library itself needs none of them.
 _EXTRA = ("typer", "rich", "pyarrow")
+
+
+class _WithoutPandas(MetaPathFinder):
+    """Lets the import of pandas fail.
+
+    pyarrow imports pandas, if it is installed, to find out whether a list is one of its objects.
+    That takes longer than most commands, and none has such objects.
+    """
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError("the command line does not use pandas", name=fullname)
 
 
 def main() -> None:
@@ -19,6 +32,7 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
+    sys.meta_path.insert(0, _WithoutPandas())
     try:
         from fastdimse.cli import main as run
 

@@ -15,6 +15,8 @@ from ..row_files.read import first_line
 from ..terminal import plural
 
 _LOG = logging.getLogger("fastdimse.receive")
+# The columns that identify an event in the log.
+_SENDER = ["Association", "CallingAETitle", "SourceAddress", "SourcePort", "MessageID"]
 
 # Maximum number of data sets of a column in a batch that are reported one by one.
 _MAX_NOTES = 10
@@ -78,7 +80,8 @@ def _is_in(rows: Iterable[int], column: Any) -> Any:
 
 def _report(table: Any, name: str, reasons: dict[int, str]) -> None:
     for row, reason in islice(sorted(reasons.items()), _MAX_NOTES):
-        [event] = table.slice(row, 1).to_pylist()
+        # Without the times: pyarrow needs pandas for nanoseconds.
+        [event] = table.slice(row, 1).select(_SENDER).to_pylist()
         _LOG.warning(
             "%s",
             f"association {event['Association']} from {event['CallingAETitle']} at "

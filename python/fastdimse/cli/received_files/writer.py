@@ -164,7 +164,8 @@ class ReceivedFiles:
             If these events cannot be converted to the format. None of them is written. Other events
             can be.
         """
-        table = pa.table(received)
+        # `pyarrow.table` would import pandas if it is installed, while the first sender waits.
+        table = pa.RecordBatchReader.from_stream(received).read_all()
         table = table.cast(plain_schema(table.schema))
         if self._structured:
             table = structure_data_sets(table)

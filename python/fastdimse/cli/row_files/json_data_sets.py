@@ -9,11 +9,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from pydicom._dicom_dict import DicomDictionary
-from pydicom.datadict import keyword_dict, tag_for_keyword
-
 from fastdimse import validate_events
 from fastdimse._data_set import of_json_model
+from fastdimse._pydicom import load as load_pydicom
 
 from .text_rows import RowError, did_you_mean, excerpt
 from .text_values import LARGEST, SMALLEST, bytes_of_base64, in_64_bits, integer_of_text
@@ -56,6 +54,13 @@ class DataSetChecker:
     """
 
     def __init__(self) -> None:
+        # Only here: most commands read no data sets as text.
+        load_pydicom()
+        from pydicom._dicom_dict import DicomDictionary
+        from pydicom.datadict import keyword_dict
+
+        self._dictionary = DicomDictionary
+        self._tags = keyword_dict
         self.accepted: set[tuple[str, Any]] = set()
         # The name with which each tag that is not in the standard has first occurred.
         self._names: dict[str, str] = {}
@@ -112,12 +117,12 @@ class DataSetChecker:
         place = f"{path}.{name}"
         found = _TAG.fullmatch(name)
         if found is None:
-            tag = tag_for_keyword(name)
+            tag = self._tags.get(name)
             if tag is None or is_json_model:
                 kind = "the tag of an attribute" if is_json_model else "an attribute"
-                near = "" if is_json_model else did_you_mean(name, keyword_dict)
+                near = "" if is_json_model else did_you_mean(name, self._tags)
                 raise RowError("unknown-column", f"'{name}' is not {kind}{near}", place)
-            return name, DicomDictionary[tag][0] if tag >= _NOT_IN_DATA_SETS else None
+            return name, self._dictionary[tag][0] if tag >= _NOT_IN_DATA_SETS else None
         digits, vr = found[1].upper(), found[2]
         if is_json_model:
             if not isinstance(value, dict) or not isinstance(value.get("vr"), str):
@@ -130,7 +135,7 @@ class DataSetChecker:
             vr = value["vr"]
         tag = int(digits, 16)
         # `pydicom.datadict` would make a Tag for each look-up.
-        entry = DicomDictionary.get(tag)
+        entry = self._dictionary.get(tag)
         known = None if entry is None else entry[0]
         if entry is not None and vr in (None, known):
             return entry[4] or digits, known
