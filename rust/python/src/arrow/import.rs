@@ -11,7 +11,7 @@ use arrow_schema::{ArrowError, DataType, Fields, Schema, SchemaRef};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyCapsule;
+use pyo3::types::{PyBytes, PyCapsule, PyDict, PyInt, PyList, PyString, PyTuple};
 
 use crate::arrow::check::check;
 use crate::arrow::data_type::data_type;
@@ -21,9 +21,24 @@ use crate::arrow::source::{Source, pointer, source};
 
 /// Whether an object is an Arrow array, table or stream.
 pub fn is_arrow(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if is_of_python(object) {
+        return Ok(false);
+    }
     let py = object.py();
     Ok(object.hasattr(intern!(py, "__arrow_c_array__"))?
         || object.hasattr(intern!(py, "__arrow_c_stream__"))?)
+}
+
+/// Whether an object is of one of Python's own classes, which have no attributes of Arrow or numpy. To look
+/// for these takes longer than to encode an event, since Python creates an exception for each.
+pub fn is_of_python(object: &Bound<'_, PyAny>) -> bool {
+    object.is_none()
+        || object.is_exact_instance_of::<PyString>()
+        || object.is_exact_instance_of::<PyInt>()
+        || object.is_exact_instance_of::<PyBytes>()
+        || object.is_exact_instance_of::<PyList>()
+        || object.is_exact_instance_of::<PyTuple>()
+        || object.is_exact_instance_of::<PyDict>()
 }
 
 /// A reader of the batches of an Arrow table or stream.

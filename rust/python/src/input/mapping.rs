@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyMapping, PyString};
 
 use crate::arrow::error::arrow_error;
+use crate::arrow::import::is_of_python;
 use crate::buffer::numbers;
 use crate::errors::Error;
 use crate::input::columns::{Batch, ColumnSet, MappedColumn, arrow_array, unknown_column};
@@ -107,6 +108,7 @@ fn from_values(
     }
     // A numpy array of numbers is copied; one of objects is iterated over.
     if field.is_number()
+        && !is_of_python(values)
         && values.hasattr(intern!(py, "dtype"))?
         && let Some(array) = numbers(values)?
     {
