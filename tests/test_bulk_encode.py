@@ -255,7 +255,7 @@ def test_rejected_row_is_an_error_or_skipped(name, value, code):
 
 def test_response_without_mandatory_fields():
     columns = {**EVENTS, "Status": [None, None, None]}
-    with pytest.raises(EncodeError, match="row 1, Status: mandatory in a N-EVENT-REPORT-RSP"):
+    with pytest.raises(EncodeError, match="row 1, Status: mandatory in an N-EVENT-REPORT-RSP"):
         encode_events(columns)
     columns = {**EVENTS, "ErrorComment": [None, "x" * 65, None]}
     with pytest.raises(EncodeError, match="65 characters"):

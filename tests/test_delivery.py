@@ -724,6 +724,7 @@ def test_connection_refused():
         ({"sop_classes": []}, "sop_classes"),
         ({"sop_classes": ["1.2"] * 129}, "129"),
         ({"sop_classes": ["a b"]}, r"sop_classes\[0\]"),
+        ({"sop_classes": ["1.2", "StorageCommitment"]}, r"sop_classes\[1\].*only digits"),
         ({"transfer_syntaxes": []}, "transfer_syntaxes"),
         ({"transfer_syntaxes": ["1.2.840.10008.1.2.2"]}, "1.2.840.10008.1.2.2"),
         ({"max_pdu_length": 7}, "max_pdu_length"),
@@ -734,6 +735,12 @@ def test_connection_refused():
 def test_invalid_options(options, text):
     with pytest.raises(ValueError, match=text):
         connect(HOST, 1, **options)
+
+
+@pytest.mark.parametrize("open_one", [fastdimse.listen, lambda port: connect(HOST, port)])
+def test_invalid_ports(open_one):
+    with pytest.raises(ValueError, match=r"port must be [01] to 65535, not 65536"):
+        open_one(65536)
 
 
 def test_exception_in_the_block_aborts():

@@ -228,6 +228,18 @@ def of(*given: Any) -> list[dict[str, Any]]:
             ColumnError,
             "'Peer' has 1 rows, but 'EventTypeID' has 2",
         ),
+        (
+            {**next(numbered(1)), "Peers": "A"},
+            {},
+            ColumnError,
+            "unknown column 'Peers': did you mean 'Peer'",
+        ),
+        (
+            pa.Table.from_pylist([{**next(numbered(1)), "peer": "A"}]),
+            {},
+            ColumnError,
+            "unknown column 'peer': did you mean 'Peer'",
+        ),
         (of("A"), {"peer": "A"}, ValueError, "peer must not be given for events with a column"),
         (iter(of("A")), {"peer": "A"}, ValueError, "peer must not be given"),
         (list(numbered(1)), {"peer": "XX"}, ValueError, "no peer"),
@@ -561,9 +573,27 @@ def test_limit_of_open_associations(monkeypatch):
     assert found.received == {f"P{n}": 3 * instances(40) for n in range(40)}
 
 
-def test_invalid_threads():
-    with pytest.raises(ValueError, match="threads must be at least 1, not 0"):
-        Delivery(threads=0)
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"threads": 0}, "threads must be at least 1, not 0"),
+        ({"give_up_after": -1}, "give_up_after must be at least 0 s, not -1"),
+        ({"longest_delay": -0.5}, "longest_delay must be at least 0 s, not -0.5"),
+        ({"longest_delay": float("nan")}, "longest_delay must be at least 0 s, not nan"),
+        ({"retry_statuses": 0}, "with this Status the peer has accepted"),
+    ],
+)
+def test_invalid_options(options, text):
+    with pytest.raises(ValueError, match=text):
+        Delivery(**options)
+
+
+def test_outcomes_of_one_source():
+    with requesters() as found, Delivery(found.peer("A")) as delivery:
+        delivery.put(numbered(1), source="run")
+        assert delivery.wait(10)
+        assert delivery.count_outcomes("A", ["run"]) == {(0, None): 1}
+        assert delivery.count_outcomes("A", "run") == {(0, None): 1}
 
 
 # ----------------------------------------------------------------------- outcomes

@@ -20,7 +20,12 @@ from commitment_peer import (
     send_report,
 )
 from fastdimse import Peer, connect, listen
-from fastdimse.storage_commitment import CommitmentRequests, commit, provide
+from fastdimse.storage_commitment import (
+    CommitmentRequests,
+    StorageCommitmentError,
+    commit,
+    provide,
+)
 from orthanc import free_ports, until
 from processes import running
 
@@ -770,6 +775,108 @@ def test_old_transactions_are_deleted(tmp_path, monkeypatch):
     ):
         assert requester.ask(association, "1.2.3", some(1)) == 0x0000
         until("the end", lambda: provider.transactions()["State"] == [])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"lookup": "index.parquet"}, TypeError, "lookup must be a function.*not str"),
+        ({"lookup": None}, TypeError, "lookup must be a function.*not NoneType"),
+        ({"called_ae": "ARCHIVE"}, TypeError, "the parameter ae_title"),
+        ({"peers": ["MODALITY"]}, TypeError, r"peers\[0\] must be a Peer, not str"),
+        ({"peers": [Peer(HOST, 1), Peer(HOST, 2)]}, ValueError, "the same called AE title"),
+        ({"max_connections": 0}, ValueError, "max_connections must be 1 to"),
+    ],
+)
+def test_invalid_options_of_a_provider(options, error, text):
+    with pytest.raises(error, match=text):
+        provide(0, host=HOST, **{"lookup": lookup_of([]), **options})
+
+
+@pytest.mark.parametrize(
+    ("peer", "error", "text"),
+    [
+        (Peer(HOST, 1), ValueError, 'role "scp"'),
+        (HOST, TypeError, "a tuple of host and port, not '127.0.0.1'"),
+        ((HOST, 1, "ARCHIVE"), TypeError, "a tuple of host and port, not"),
+        ((HOST, 65536), ValueError, "port must be 1 to 65535, not 65536"),
+    ],
+)
+def test_invalid_peers_of_a_request(peer, error, text):
+    """Nothing was requested, so that no instance is not committed."""
+    with pytest.raises(error, match=text):
+        commit(peer, some(1))
+
+
+def test_peers_in_a_list():
+    stored = some(1)
+    with requesting(listens=True) as requester:
+        peer = Peer(HOST, requester.port, called_ae="REQUESTER")
+        with (
+            provide(
+                0, host=HOST, lookup=lookup_of(stored), peers=[peer], same_association=False
+            ) as provider,
+            requester.associated(provider.port) as association,
+        ):
+            assert requester.ask(association, "1.2.3", stored) == 0x0000
+            check_report(requester.reports.get(timeout=SECONDS), "1.2.3", stored, [])
+
+
+class _Fails:
+    """A method that fails once."""
+
+    def __init__(self, owner: Any, name: str) -> None:
+        self._method = getattr(owner, name)
+        self.has_failed = False
+        setattr(owner, name, self)
+
+    def __call__(self, *arguments: Any) -> Any:
+        if not self.has_failed:
+            self.has_failed = True
+            raise StorageCommitmentError("the disk is full")
+        return self._method(*arguments)
+
+
+def test_periodic_steps_that_fail_are_repeated(monkeypatch):
+    import fastdimse.storage_commitment._provider as module
+
+    monkeypatch.setattr(module, "_RETRY_INTERVAL", 0.05)
+    stored = some(1)
+    with (
+        provide(0, host=HOST, lookup=lookup_of(stored), forget_after=60) as provider,
+        requesting() as requester,
+        requester.associated(provider.port) as association,
+    ):
+        forget = _Fails(provider._transactions, "forget")
+        until("the failure", lambda: forget.has_failed)
+        assert requester.ask(association, "1.2.3", stored) == 0x0000
+        report = requester.reports.get(timeout=SECONDS)
+        check_report(report, "1.2.3", stored, [])
+
+
+def test_reports_that_wait_are_kept_if_a_step_fails(monkeypatch):
+    """They wait for the next association, as before the step."""
+    import fastdimse.storage_commitment._provider as module
+
+    monkeypatch.setattr(module, "_RETRY_INTERVAL", 0.05)
+    stored = some(1)
+    released = False
+
+    def lookup(references: dict[str, list[str]]) -> list[bool]:
+        until("the end of the association", lambda: released)
+        return [True]
+
+    with requesting() as requester, provide(0, host=HOST, lookup=lookup) as provider:
+        with requester.associated(provider.port) as association:
+            assert requester.ask(association, "1.2.3", stored) == 0x0000
+        released = True
+        until("the lookup", lambda: provider.transactions()["State"] == ["looked up"])
+        report = _Fails(provider, "_report")
+        # The association is over when the step is repeated.
+        with requester.associated(provider.port):
+            until("the failure", lambda: report.has_failed)
+        with requester.associated(provider.port):
+            check_report(requester.reports.get(timeout=SECONDS), "1.2.3", stored, [])
 
 
 # ---------------------------------------------------------------- both sides

@@ -186,6 +186,8 @@ def test_wrong_arguments(scp):
         ups.subscribe(peer, "1.2.3", filter={"WorklistLabel": "CT"})
     with pytest.raises(ValueError, match="at least one matching key"):
         ups.subscribe(peer, filter={})
+    with pytest.raises(ValueError, match='role "scp"'):
+        ups.subscribe(peer_of(scp, role="scp"))
     with pytest.raises(ups.UPSError, match=r"the request failed: .*1\.02"):
         ups.subscribe(peer, "1.02")
     with pytest.raises(ValueError, match="Nonsense"):

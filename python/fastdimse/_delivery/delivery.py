@@ -82,7 +82,7 @@ class Delivery:
         default there is no limit.
     longest_delay : float, default 30.0
         Maximum backoff delay between two attempts, in seconds.
-    retry_statuses : iterable of int, default (0x0110, 0x0213)
+    retry_statuses : int or iterable of int, default (0x0110, 0x0213)
         Statuses for which an event is sent again, while the events after it wait. The default is
         *Processing failure* and *Resource limitation* (PS3.7 C.5). If empty, every Status is an
         outcome.
@@ -104,8 +104,9 @@ class Delivery:
     TypeError
         If one of `peers` is not a `Peer`.
     ValueError
-        If two peers have the same name, if `threads` is less than 1, if `outbox` is not the name
-        of a regular file, or if one of `retry_statuses` means that the peer has accepted the event.
+        If two peers have the same name, if `threads` is less than 1 or a time less than 0, if
+        `outbox` is not the name of a regular file, or if one of `retry_statuses` means that the
+        peer has accepted the event.
 
     Examples
     --------
@@ -141,7 +142,7 @@ class Delivery:
         outbox: str | os.PathLike[str] | None = None,
         give_up_after: float | None = None,
         longest_delay: float = 30.0,
-        retry_statuses: Iterable[int] = RETRY_STATUSES,
+        retry_statuses: int | Iterable[int] = RETRY_STATUSES,
         threads: int = 32,
         on_outcomes: Callable[[dict[str, list[Any]]], object] | None = None,
     ) -> None:
@@ -152,6 +153,10 @@ class Delivery:
         self._names = PeerNames(given)
         if threads < 1:
             raise ValueError(f"threads must be at least 1, not {threads}")
+        if give_up_after is not None and not give_up_after >= 0:
+            raise ValueError(f"give_up_after must be at least 0 s, not {give_up_after}")
+        if not longest_delay >= 0:
+            raise ValueError(f"longest_delay must be at least 0 s, not {longest_delay}")
         checked = check_retry_statuses(retry_statuses)
         self._pool = Pool(threads)
         self._outbox = Outbox(outbox)
@@ -729,7 +734,7 @@ class Delivery:
         return self._feed.batches(timeout)
 
     def count_outcomes(
-        self, peer: Peer | str, sources: Iterable[str]
+        self, peer: Peer | str, sources: str | Iterable[str]
     ) -> Counter[tuple[int | None, str | None]]:
         """Count the outcomes of the events of some sources, including those of earlier runs.
 
@@ -739,7 +744,7 @@ class Delivery:
         ----------
         peer : Peer or str
             The peer, its name, or its called AE title.
-        sources : iterable of str
+        sources : str or iterable of str
             Names of sources, as given to :meth:`put`.
 
         Returns
@@ -756,7 +761,7 @@ class Delivery:
         """
         found: Counter[tuple[int | None, str | None]] = Counter()
         number = self._delivery_of(peer).number
-        for source in sources:
+        for source in [sources] if isinstance(sources, str) else sources:
             found.update(self._outbox.count_outcomes(number, source))
         return found
 

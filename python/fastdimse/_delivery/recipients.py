@@ -1,6 +1,7 @@
 """The column `Peer` of events: the peers of each row."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
@@ -48,13 +49,18 @@ class EventsWithRecipients(Generic[_T]):
         # The recipients of rows that were read, and the number of the first of these rows.
         self._recipients: list[tuple[_T, ...]] = []
         self._first_row = 0
-        self._batches = event_batches(
-            self._without_column(events), batch_size=_BATCH_SIZE, other_columns=other_columns
-        )
+        with _similar_column_named():
+            self._batches = event_batches(
+                self._without_column(events), batch_size=_BATCH_SIZE, other_columns=other_columns
+            )
 
     def __iter__(self) -> Iterator[tuple[EventBatch, Sequence[tuple[_T, ...]] | None]]:
         """Yield each batch with the recipients of its rows, or with None without a column."""
-        for batch in self._batches:
+        while True:
+            with _similar_column_named():
+                batch = next(self._batches, None)
+            if batch is None:
+                return
             if not self.has_column:
                 yield batch, None
                 continue
@@ -248,3 +254,15 @@ def groups_of(
                 last_of_one[one] = number
         groups[number][1].append(row)
     return groups
+
+
+@contextmanager
+def _similar_column_named() -> Iterator[None]:
+    """Let the error for a misspelt column name this one, which is not a column of events."""
+    try:
+        yield
+    except ColumnError as error:
+        found = getattr(error, "column", None)
+        if found is not None and found.casefold().strip(" _s") == COLUMN.casefold():
+            error.args = (f"unknown column {found!r}: did you mean {COLUMN!r}?",)
+        raise

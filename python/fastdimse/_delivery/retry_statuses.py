@@ -9,7 +9,7 @@ from fastdimse._core import describe_status, status_category
 RETRY_STATUSES = (0x0110, 0x0213)
 
 
-def check_retry_statuses(statuses: Iterable[int]) -> frozenset[int]:
+def check_retry_statuses(statuses: int | Iterable[int]) -> frozenset[int]:
     """Return the statuses as a set.
 
     Raises
@@ -17,7 +17,7 @@ def check_retry_statuses(statuses: Iterable[int]) -> frozenset[int]:
     ValueError
         If one of them means that the peer has accepted the event.
     """
-    checked = frozenset(statuses)
+    checked = frozenset([statuses] if isinstance(statuses, int) else statuses)
     for status in checked:
         if status_category(status) in ("Success", "Warning"):
             raise ValueError(

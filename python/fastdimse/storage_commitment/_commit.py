@@ -75,7 +75,7 @@ def commit(
     StorageCommitmentError
         If the database cannot be used.
     TypeError, ValueError
-        Same as :func:`read_references`.
+        Same as :func:`read_references`, or if `peer` has the role "scp".
 
     Examples
     --------
@@ -90,7 +90,7 @@ def commit(
     """
     if max_references < 1:
         raise ValueError(f"max_references must be at least 1, not {max_references}")
-    to = peer if isinstance(peer, Peer) else Peer(*peer, role="scu", sop_classes=[SOP_CLASS_UID])
+    to = _scp(peer)
     found = instances if isinstance(instances, References) else read_references(instances)
     with ExitStack() as stack:
         requests = stack.enter_context(CommitmentRequests(database))
@@ -133,6 +133,18 @@ def commit(
             name: files if name == "File" else [values[row] for row in rows]
             for name, values in columns.items()
         }
+
+
+def _scp(peer: Peer | tuple[str, int]) -> Peer:
+    """Return the SCP, with which the local side must be the SCU."""
+    if isinstance(peer, Peer):
+        if peer.role == "scp":
+            raise ValueError('peer has the role "scp", but a request needs Peer(..., role="scu")')
+        return peer
+    if not isinstance(peer, tuple) or len(peer) != 2:
+        raise TypeError(f"peer must be a Peer, or a tuple of host and port, not {peer!r}")
+    host, port = peer
+    return Peer(host, port, role="scu", sop_classes=[SOP_CLASS_UID])
 
 
 def _rows(columns: dict[str, list[Any]], called_ae: str) -> dict[tuple[str, str], int]:

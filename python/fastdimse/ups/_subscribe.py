@@ -61,7 +61,8 @@ def subscribe(
     UPSError
         If the SCP refuses the subscription or sends no response, or the request cannot be encoded.
     ValueError
-        If both `uid` and `filter` are given, or `receiving_ae` is missing.
+        If both `uid` and `filter` are given, `receiving_ae` is missing, or `peer` has the role
+        ``"scp"``.
     """
     if filter is not None and uid is not None:
         raise ValueError("uid and filter must not be given together")
@@ -131,6 +132,8 @@ def _request(
     receiving_ae: str | None,
 ) -> UPSStatus:
     if isinstance(peer, Peer):
+        if peer.role == "scp":
+            raise ValueError('peer has the role "scp", but a request needs Peer(..., role="scu")')
         with peer.connect() as association:
             receiver = peer.calling_ae if receiving_ae is None else receiving_ae
             return _request(association, kind, uid, information, receiver)

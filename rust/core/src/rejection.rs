@@ -11,7 +11,7 @@ use crate::uid::UidError;
 #[non_exhaustive]
 pub enum Reason {
     /// A mandatory field is null (PS3.7 10.1.1.1).
-    #[error("mandatory in a {0}, but it is null")]
+    #[error("mandatory in an {0}, but it is null")]
     Missing(Kind),
     /// A value in a field that the message of the row does not carry.
     #[error("a {0} does not carry this field: leave it null{hint}", hint = kind_hint(*.0))]

@@ -102,7 +102,7 @@ impl Credentials {
             .with_custom_certificate_verifier(Arc::new(Verifier { verifier, check_hostname }));
         let config = match &self.own {
             Some((chain, key)) => {
-                builder.with_client_auth_cert(chain.clone(), key.clone_key()).map_err(options)?
+                builder.with_client_auth_cert(chain.clone(), key.clone_key()).map_err(own)?
             }
             None => builder.with_no_client_auth(),
         };
@@ -134,13 +134,21 @@ impl Credentials {
             }
             None => builder.with_no_client_auth(),
         };
-        let config = builder.with_single_cert(chain.clone(), key.clone_key()).map_err(options)?;
+        let config = builder.with_single_cert(chain.clone(), key.clone_key()).map_err(own)?;
         Ok(Arc::new(config))
     }
 }
 
 fn options(error: impl ToString) -> TlsError {
     TlsError::Options(error.to_string())
+}
+
+/// The error for the local certificate and its key.
+fn own(error: Error) -> TlsError {
+    match error {
+        Error::InconsistentKeys(_) => options("the key does not belong to the certificate"),
+        error => options(error),
+    }
 }
 
 fn content(path: &Path, error: rustls::pki_types::pem::Error, what: &str) -> TlsError {

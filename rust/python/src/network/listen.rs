@@ -26,7 +26,9 @@ use crate::network::exit::close_at_exit;
 use crate::network::handler::{Handler, Scp};
 use crate::network::listener::Listener;
 use crate::network::listener_log;
-use crate::network::options::{check_max_pdu_length, seconds, sop_classes, syntaxes, texts, title};
+use crate::network::options::{
+    max_pdu_length, number, seconds, sop_classes, syntaxes, texts, title,
+};
 use crate::network::tls::{Tls, server_tls};
 
 /// Listen for associations on which peers send events and request actions.
@@ -138,7 +140,7 @@ use crate::network::tls::{Tls, server_tls};
 #[allow(clippy::too_many_arguments)]
 pub fn listen(
     py: Python<'_>,
-    port: u16,
+    port: i128,
     host: &str,
     handler: Option<Py<PyAny>>,
     event_handler: Option<Py<PyAny>>,
@@ -149,22 +151,22 @@ pub fn listen(
     transfer_syntaxes: Option<&Bound<'_, PyAny>>,
     called_ae: Option<&str>,
     calling_aes: Option<&Bound<'_, PyAny>>,
-    window: u16,
-    max_pdu_length: u32,
-    max_message_length: usize,
-    max_connections: usize,
-    max_waiting: usize,
+    window: i128,
+    max_pdu_length: i128,
+    max_message_length: i128,
+    max_connections: i128,
+    max_waiting: i128,
     association_timeout: f64,
     idle_timeout: f64,
     tls: Option<&Bound<'_, Tls>>,
     authenticate: Option<Py<PyAny>>,
 ) -> PyResult<Listener> {
-    check_max_pdu_length(max_pdu_length)?;
-    if [max_connections, max_message_length, max_waiting].contains(&0) {
-        return Err(PyValueError::new_err(
-            "max_connections, max_message_length and max_waiting must be at least 1",
-        ));
-    }
+    let port = number("port", port, 0..=u16::MAX)?;
+    let max_pdu_length = self::max_pdu_length(max_pdu_length)?;
+    let positive = |name, given| number(name, given, 1..=isize::MAX as usize);
+    let max_message_length = positive("max_message_length", max_message_length)?;
+    let max_connections = positive("max_connections", max_connections)?;
+    let max_waiting = positive("max_waiting", max_waiting)?;
     let calling = calling_aes.map(|titles| {
         let titles = texts(titles)?;
         titles.iter().map(|one| title("calling_aes", one)).collect::<PyResult<BTreeSet<_>>>()
@@ -174,7 +176,7 @@ pub fn listen(
         called: called_ae.map(|called| title("called_ae", called)).transpose()?,
         calling: calling.transpose()?,
         max_pdu_length: finite_pdu_length(max_pdu_length, max_message_length),
-        window,
+        window: number("window", window, 0..=u16::MAX)?,
         actions: action_handler.is_some() || association_handler.is_some(),
         transfer_syntaxes: syntaxes(transfer_syntaxes)?,
     };

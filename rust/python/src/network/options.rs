@@ -1,11 +1,13 @@
 //! Options of associations that peers and listeners share.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use fastdimse_core::pdu::associate::check_ae_title;
 use fastdimse_core::standard::sop_classes::negotiated;
 use fastdimse_core::standard::transfer_syntax::TransferSyntax;
-use fastdimse_core::uid;
+use fastdimse_core::uid::{self, UidError};
 use fastdimse_delivery::association::negotiation::{MAX_CONTEXTS, Role, User};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -70,8 +72,14 @@ pub fn sop_classes(given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
         )));
     }
     for (at, uid) in uids.iter().enumerate() {
-        uid::check_lenient(uid.as_bytes())
-            .map_err(|why| PyValueError::new_err(format!("sop_classes[{at}], '{uid}': {why}")))?;
+        match uid::check(uid.as_bytes()) {
+            // Some peers have such SOP classes.
+            Ok(()) | Err(UidError::LeadingZero(_)) => {}
+            Err(why) => {
+                let text = format!("sop_classes[{at}], '{uid}': {why}");
+                return Err(PyValueError::new_err(text));
+            }
+        }
     }
     Ok(uids)
 }
@@ -86,11 +94,21 @@ pub fn syntaxes(given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<TransferSyntax
     }
 }
 
-pub fn check_max_pdu_length(length: u32) -> PyResult<()> {
-    match length {
-        1..4096 => Err(PyValueError::new_err(format!(
-            "max_pdu_length must be 0 or at least 4096, not {length}"
-        ))),
-        _ => Ok(()),
-    }
+/// The maximum length of the PDUs that a peer may send; 0 is no maximum (PS3.8 D.1).
+pub fn max_pdu_length(given: i128) -> PyResult<u32> {
+    u32::try_from(given).ok().filter(|length| !(1..4096).contains(length)).ok_or_else(|| {
+        let text = format!("max_pdu_length must be 0, or 4096 to {}, not {given}", u32::MAX);
+        PyValueError::new_err(text)
+    })
+}
+
+/// A whole number of one of the `accepted` values.
+pub fn number<T>(name: &str, given: i128, accepted: RangeInclusive<T>) -> PyResult<T>
+where
+    T: TryFrom<i128> + PartialOrd + Display,
+{
+    T::try_from(given).ok().filter(|number| accepted.contains(number)).ok_or_else(|| {
+        let (least, most) = accepted.into_inner();
+        PyValueError::new_err(format!("{name} must be {least} to {most}, not {given}"))
+    })
 }

@@ -19,7 +19,7 @@ use crate::network::association::Association;
 use crate::network::calls::Callable;
 use crate::network::handler::Handler;
 use crate::network::options::{
-    check_max_pdu_length, role, seconds, sop_classes, syntaxes, title, user,
+    max_pdu_length, number, role, seconds, sop_classes, syntaxes, title, user,
 };
 use crate::network::tls::client_tls;
 
@@ -75,6 +75,8 @@ use crate::network::tls::client_tls;
 ///     The TCP port of the peer.
 /// called_ae, calling_ae : str
 ///     The AE title of the peer and the local AE title.
+/// role : {"scp", "scu", "both"}
+///     The role of the local side.
 /// name : str
 ///     The name of the peer in an outbox and in log messages.
 ///
@@ -115,14 +117,14 @@ impl Peer {
     #[allow(clippy::too_many_arguments)]
     fn new(
         host: String,
-        port: u16,
+        port: i128,
         called_ae: &str,
         calling_ae: &str,
         sop_classes: Option<&Bound<'_, PyAny>>,
         transfer_syntaxes: Option<&Bound<'_, PyAny>>,
         role: &str,
-        window: u16,
-        max_pdu_length: u32,
+        window: i128,
+        max_pdu_length: i128,
         connection_timeout: f64,
         association_timeout: f64,
         response_timeout: f64,
@@ -131,7 +133,8 @@ impl Peer {
         passcode: Option<String>,
         name: Option<String>,
     ) -> PyResult<Self> {
-        check_max_pdu_length(max_pdu_length)?;
+        let port = number("port", port, 1..=u16::MAX)?;
+        let max_pdu_length = self::max_pdu_length(max_pdu_length)?;
         let proposal = Proposal {
             calling: title("calling_ae", calling_ae)?,
             called: title("called_ae", called_ae)?,
@@ -139,7 +142,7 @@ impl Peer {
             role: self::role(role)?,
             transfer_syntaxes: syntaxes(transfer_syntaxes)?,
             max_pdu_length: finite_pdu_length(max_pdu_length, MAX_MESSAGE_LENGTH),
-            window,
+            window: number("window", window, 0..=u16::MAX)?,
             user: user(username, passcode)?,
         };
         let timeouts = Timeouts {
@@ -161,6 +164,15 @@ impl Peer {
     #[getter]
     fn calling_ae(&self) -> &str {
         &self.proposal.calling
+    }
+
+    #[getter]
+    fn role(&self) -> &'static str {
+        match self.proposal.role {
+            Role::Scp => "scp",
+            Role::Scu => "scu",
+            Role::Both => "both",
+        }
     }
 
     /// Establish an association to send events or request actions on.

@@ -103,7 +103,12 @@ fn error(error: TlsError) -> PyErr {
     match &error {
         TlsError::File { path, error: io } => match io.raw_os_error() {
             // With this number, Python creates the right subclass of OSError.
-            Some(number) => PyOSError::new_err((number, io.to_string(), path.clone())),
+            Some(number) => {
+                let text = io.to_string();
+                // Python writes the number itself.
+                let text = text.strip_suffix(&format!(" (os error {number})")).unwrap_or(&text);
+                PyOSError::new_err((number, text.to_owned(), path.as_os_str().to_owned()))
+            }
             None => PyOSError::new_err(error.to_string()),
         },
         _ => PyValueError::new_err(error.to_string()),
