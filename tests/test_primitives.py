@@ -435,6 +435,17 @@ def test_encode_with_one_odd_attribute(
     compared.encode(data.draw(max_pdu_lengths))
 
 
+@pytest.mark.parametrize("uid", ["1 \\2", "0 \\", " 1\\ 2 \\", "\x1c1\\\t2 ", "\\", "1\0\\2"])
+@EACH_SERVICE
+def test_encode_several_values_in_one_uid(service: Service, uid: str) -> None:
+    """pydicom strips each of them."""
+    ours, oracle = service.ours(), service.oracle()
+    for one in (ours, oracle):
+        one.MessageIDBeingRespondedTo, one.Status = 7, 0
+        one.AffectedSOPClassUID = one.AffectedSOPInstanceUID = uid
+    assert ours.encode_p_data(3, 16382) == encode_p_data(oracle, 3, 16382)
+
+
 @pytest.mark.parametrize("make", SUBCLASSES)
 @pytest.mark.parametrize("operation", ["copy", "deep copy", *range(pickle.HIGHEST_PROTOCOL + 1)])
 @EACH_SERVICE

@@ -335,8 +335,8 @@ class _Handler:
         except OSError as error:
             # The error is logged where it occurs, or it ends the run.
             # Without the name of the file: each attempt has another one.
-            reason = error if error.errno is None else OSError(error.errno, error.strerror)
-            self._count(str(reason), len(received))
+            unnamed = error if error.errno is None else OSError(error.errno, error.strerror)
+            self._count(str(unnamed), len(received))
             return _PROCESSING_FAILURE
         except Exception as error:
             reason = self._count(f"{type(error).__name__}: {first_line(error)}", len(received))

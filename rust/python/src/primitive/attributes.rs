@@ -195,12 +195,27 @@ fn uid_value<'py>(value: &Bound<'py, PyAny>) -> Result<ElementValue<'py>, Elemen
         return Err(invalid_value(value, "a UID"));
     };
     match text.to_str() {
+        Ok(several) if several.contains('\\') => latin_1_uid(value, &each_stripped(several)),
         Ok(ascii) if ascii.is_ascii() => Ok(ElementValue::Str(text.clone())),
-        Ok(other) => latin_1::encode(other).map(ElementValue::Bytes).ok_or_else(|| {
-            invalid_value(value, "text of the default repertoire (ISO 646, PS3.5 6.1.2.1)")
-        }),
+        Ok(other) => latin_1_uid(value, other),
         Err(_) => Err(invalid_value(value, "a UID")),
     }
+}
+
+fn latin_1_uid<'py>(
+    value: &Bound<'py, PyAny>,
+    text: &str,
+) -> Result<ElementValue<'py>, ElementError> {
+    latin_1::encode(text).map(ElementValue::Bytes).ok_or_else(|| {
+        invalid_value(value, "text of the default repertoire (ISO 646, PS3.5 6.1.2.1)")
+    })
+}
+
+/// Several values in one text, each without the white space of Python around it, as pydicom writes them.
+fn each_stripped(several: &str) -> String {
+    let is_space = |one: char| one.is_whitespace() || ('\x1c'..='\x1f').contains(&one);
+    let values: Vec<&str> = several.split('\\').map(|one| one.trim_matches(is_space)).collect();
+    values.join("\\")
 }
 
 fn comment_value<'py>(value: &Bound<'py, PyAny>) -> Result<ElementValue<'py>, ElementError> {

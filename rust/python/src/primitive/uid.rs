@@ -24,7 +24,7 @@ pub enum UidSlot {
 }
 
 impl UidSlot {
-    /// The bytes of the text, if any; `None` if they are not ASCII.
+    /// The bytes of the text, if any; `None` if they are not ASCII or several values.
     pub fn ascii(&self, py: Python<'_>) -> Option<Option<&[u8]>> {
         match self {
             Self::Empty => Some(None),
@@ -32,7 +32,8 @@ impl UidSlot {
             Self::Text(text) => Some(Some(text.to_str(py).ok()?.as_bytes())),
             Self::Uid(text) => {
                 let text = text.to_str(py).ok()?;
-                text.is_ascii().then_some(Some(text.as_bytes()))
+                let is_one = text.is_ascii() && !text.contains('\\');
+                is_one.then_some(Some(text.as_bytes()))
             }
         }
     }
