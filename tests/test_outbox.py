@@ -478,19 +478,27 @@ END
 """
 
 
-@pytest.mark.skipif(shutil.which("unshare") is None, reason="unshare is not installed")
-def test_full_disk(tmp_path):
-    """An event that cannot be stored is an error; stored events are kept."""
+def run_mounted(script: str, folder: Path) -> list[str]:
+    """Run a script that mounts a small disk at a folder, and return the lines that it prints."""
+    if shutil.which("unshare") is None:
+        pytest.skip("unshare is not installed")
     ran = subprocess.run(
-        ["unshare", "--map-root-user", "--mount", "sh", "-c", MOUNTED, "sh", str(tmp_path)],
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", str(folder)],
         capture_output=True,
         text=True,
+        timeout=120,
         check=False,
     )
     if "Operation not permitted" in ran.stderr:
         pytest.skip("no file system can be mounted here")
     lines = ran.stdout.splitlines()
     assert lines, ran.stderr
+    return lines
+
+
+def test_full_disk(tmp_path):
+    """An event that cannot be stored is an error; stored events are kept."""
+    lines = run_mounted(MOUNTED, tmp_path)
     assert lines[0].endswith("outbox: cannot write to the outbox: database or disk is full")
     before, after = map(int, lines[-1].split())
     assert 0 < before < 100_000
@@ -528,7 +536,6 @@ with listen(0, host="127.0.0.1", handler=fill) as listener:
             delivery.put(numbered(10_000))
         except OutboxError as error:
             print(error.is_temporary)
-        fill = None
         listener.close()
         other.unlink()
         with listen(listener.port, host="127.0.0.1"):
@@ -538,19 +545,9 @@ END
 """
 
 
-@pytest.mark.skipif(shutil.which("unshare") is None, reason="unshare is not installed")
 def test_a_disk_that_is_full_for_a_time(tmp_path):
     """The delivery continues without another one when there is space."""
-    ran = subprocess.run(
-        ["unshare", "--map-root-user", "--mount", "sh", "-c", FILLED, "sh", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    if "Operation not permitted" in ran.stderr:
-        pytest.skip("no file system can be mounted here")
-    assert ran.stdout.splitlines() == ["waiting False", "True", "True True", "True"], ran.stderr
+    assert run_mounted(FILLED, tmp_path) == ["waiting False", "True", "True True", "True"]
 
 
 def test_open_delivery_at_the_end_of_the_interpreter(tmp_path):

@@ -358,11 +358,14 @@ def test_an_event_is_answered_although_the_association_ends(then):
                     found.append(pdu_types(received))
         return found
 
-    plain, fast = plain_and_installed(converse)
-    # On a busy machine the thread that responds can be late, with plain pynetdicom too.
     answered = [2, *[4] * 6]
-    assert plain.count(answered) > 0
-    assert fast.count(answered) >= plain.count(answered) // 2
+    # On a busy machine pynetdicom's thread can be late, too: then the result says nothing.
+    for _ in range(3):
+        plain, fast = plain_and_installed(converse)
+        if plain.count(answered) > 10:
+            break
+    assert plain.count(answered) > 10
+    assert fast.count(answered) > 10
 
 
 def test_replaced_methods_of_an_object_are_called():

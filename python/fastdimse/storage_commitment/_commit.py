@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from fastdimse._core import Peer, listen
+from fastdimse._role import check_scu
 
 from ._references import SOP_CLASS, SOP_INSTANCE, Reference, References, read_references
 from ._requests import CommitmentRequests
@@ -138,8 +139,7 @@ def commit(
 def _scp(peer: Peer | tuple[str, int]) -> Peer:
     """Return the SCP, with which the local side must be the SCU."""
     if isinstance(peer, Peer):
-        if peer.role == "scp":
-            raise ValueError('peer has the role "scp", but a request needs Peer(..., role="scu")')
+        check_scu(peer)
         return peer
     if not isinstance(peer, tuple) or len(peer) != 2:
         raise TypeError(f"peer must be a Peer, or a tuple of host and port, not {peer!r}")

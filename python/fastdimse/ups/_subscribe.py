@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from fastdimse import Association, Peer
+from fastdimse._role import check_scu
 
 from ._attributes import IMPLICIT_VR
 from ._encoding import encode_keys
@@ -132,8 +133,7 @@ def _request(
     receiving_ae: str | None,
 ) -> UPSStatus:
     if isinstance(peer, Peer):
-        if peer.role == "scp":
-            raise ValueError('peer has the role "scp", but a request needs Peer(..., role="scu")')
+        check_scu(peer)
         with peer.connect() as association:
             receiver = peer.calling_ae if receiving_ae is None else receiving_ae
             return _request(association, kind, uid, information, receiver)
