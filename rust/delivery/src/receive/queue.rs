@@ -34,6 +34,14 @@ struct State {
     closed: bool,
 }
 
+impl State {
+    /// Counts a chunk that is queued.
+    fn count(&mut self, chunk: &Chunk) {
+        self.bytes += chunk.bytes.len() + OVERHEAD;
+        self.events += chunk.events;
+    }
+}
+
 /// The result of [`EventQueue::pop`].
 #[derive(Debug)]
 pub enum Next {
@@ -57,8 +65,7 @@ impl EventQueue {
         let full = |state: &mut State| state.bytes >= self.max_bytes && !state.stopping;
         let mut state =
             self.room.wait_while(self.lock(), full).unwrap_or_else(PoisonError::into_inner);
-        state.bytes += chunk.bytes.len() + OVERHEAD;
-        state.events += chunk.events;
+        state.count(&chunk);
         state.chunks.push_back(chunk);
         if self.is_enough(&state) {
             self.arrived.notify_one();
@@ -104,8 +111,7 @@ impl EventQueue {
     pub fn put_back(&self, chunks: Vec<Chunk>) {
         let mut state = self.lock();
         for chunk in chunks.into_iter().rev() {
-            state.bytes += chunk.bytes.len() + OVERHEAD;
-            state.events += chunk.events;
+            state.count(&chunk);
             state.chunks.push_front(chunk);
         }
         self.arrived.notify_one();
