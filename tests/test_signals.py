@@ -115,7 +115,10 @@ listener = subprocess.Popen(
 port = int(listener.stdout.readline())
 for what in ("send", "release"):
     association = fastdimse.connect("127.0.0.1", port)
-    if what == "release": os.kill(listener.pid, signal.SIGSTOP)
+    if what == "release":
+        os.kill(listener.pid, signal.SIGSTOP)
+        # Until one thread receives the signal, the others run and respond.
+        os.waitpid(listener.pid, os.WUNTRACED)
     after(0.4, signal.SIGINT); begin = time.monotonic()
     try:
         association.release() if what == "release" else association.send([ROW])
