@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,6 +15,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.dsutils import encode
+from pynetdicom.pdu_primitives import A_RELEASE
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from associations import logged, over, plain_and_installed, thread, until
@@ -54,6 +56,21 @@ def connection(event: Any) -> socket.socket:
     return event.assoc.dul.socket.socket
 
 
+def waits_for_the_end(event: Any) -> None:
+    """Wait until the peer has ended the association.
+
+    The handler of an action runs in the thread that takes note of the end. It looks at the upper
+    layer instead, and fails: a status would be sent to nobody.
+    """
+    association = event.assoc
+    if threading.current_thread() is not association:
+        until(lambda: not association.is_established)
+        return
+    upper_layer = association.dul
+    until(lambda: not upper_layer.is_alive() or isinstance(upper_layer.peek_next_pdu(), A_RELEASE))
+    raise ConnectionError("the peer has ended the association")
+
+
 def service_of(event: Any) -> str:
     return event.event.name.removeprefix("EVT_")
 
@@ -67,7 +84,7 @@ def says(pdus: bytes | Callable[..., bytes]) -> Callable[[Any], None]:
     def handler(event: Any) -> None:
         sent = pdus(partial(response, service_of(event))) if callable(pdus) else pdus
         connection(event).sendall(sent)
-        until(lambda: not event.assoc.is_established)
+        waits_for_the_end(event)
 
     return handler
 
@@ -79,7 +96,7 @@ def aborts(event: Any) -> tuple[int, None]:
 
 def drops(event: Any) -> None:
     connection(event).shutdown(socket.SHUT_RDWR)
-    until(lambda: not event.assoc.is_established)
+    waits_for_the_end(event)
 
 
 def cuts(event: Any) -> None:
