@@ -279,6 +279,22 @@ def test_a_line_longer_than_the_limit(tmp_path, monkeypatch):
     assert stream == bytes(encode_events([{**EVENT, "MessageID": one} for one in (1, 3)]))
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_the_row_after_a_row_longer_than_the_limit(tmp_path, monkeypatch, end):
+    monkeypatch.setattr(read_csv, "_BLOCK_BYTES", 100)
+    monkeypatch.setattr(read_csv, "_MAX_ROW_BYTES", 300)
+    path = tmp_path / "in.csv"
+    # Every position of the line break in the blocks that are read.
+    for size in range(500, 601):
+        path.write_bytes(end.join([HEADER, "x" * size, CELLS, ""]).encode())
+        with open_rows(RowFile(str(path))) as rows:
+            found = pa.table(rows).to_pylist()
+            assert rows.text is not None
+            rejected = [(row.line, row.code) for row in rows.text.rejected.values()]
+        assert rejected == [(2, "too-long")], size
+        assert found == [dict.fromkeys(EVENT), EVENT], size
+
+
 def test_message_ids_of_a_bad_line_do_not_make_a_column(tmp_path):
     bad = f'{{"MessageID": 5, {ROW[1:-1]}'
     stream, rejected = read(tmp_path / "in.ndjson", f"{ROW}\n{bad}\n{ROW}\n")
