@@ -10,8 +10,9 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 from pynetdicom import AE, build_role, evt
-from pynetdicom.dimse_messages import N_EVENT_REPORT_RSP
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+
+from turns import TURNS
 
 HOST = "127.0.0.1"
 SECONDS = 30.0
@@ -191,27 +192,17 @@ class Requester:
         )
         self._ae.add_requested_context(StorageCommitmentPushModel)
         self._server: Any = None
-        self._responses = threading.Event()
-        self._responses.set()
         self.port = 0
 
     def listen(self, port: int = 0) -> None:
         """Start the server."""
-        handlers = [
-            (evt.EVT_N_EVENT_REPORT, self._on_report, [True]),
-            (evt.EVT_DIMSE_SENT, self._on_dimse_sent),
-        ]
+        handlers = [(evt.EVT_N_EVENT_REPORT, self._on_report, [True])]
         self._server = self._ae.start_server((HOST, port), block=False, evt_handlers=handlers)
         self.port = self._server.socket.getsockname()[1]
 
     def _on_report(self, event: Any, is_own: bool) -> tuple[int, None]:
-        self._responses.clear()
         self.reports.put((event.event_type, event.event_information, is_own))
         return self.answer, None
-
-    def _on_dimse_sent(self, event: Any) -> None:
-        if isinstance(event.message, N_EVENT_REPORT_RSP):
-            self._responses.set()
 
     @contextmanager
     def associated(self, port: int, ae_title: str = "PROVIDER", role: Any = None) -> Iterator[Any]:
@@ -222,17 +213,12 @@ class Requester:
             port,
             ae_title=ae_title,
             ext_neg=roles,
-            evt_handlers=[
-                (evt.EVT_N_EVENT_REPORT, self._on_report, [False]),
-                (evt.EVT_DIMSE_SENT, self._on_dimse_sent),
-            ],
+            evt_handlers=[(evt.EVT_N_EVENT_REPORT, self._on_report, [False]), TURNS],
         )
         assert association.is_established
         try:
             yield association
         finally:
-            # pynetdicom cannot send a response after its release request.
-            self._responses.wait(SECONDS)
             association.release()
 
     def ask(

@@ -13,6 +13,8 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
+from turns import TURNS
+
 HOST = "127.0.0.1"
 
 
@@ -61,6 +63,7 @@ class Peer:
         received: list[str] = []
         handlers = [
             *self._handlers,
+            TURNS,
             (evt.EVT_DIMSE_RECV, lambda event: received.append(type(event.message).__name__)),
             (evt.EVT_PDU_SENT, self._pdu_sent),
         ]

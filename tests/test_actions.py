@@ -33,6 +33,7 @@ from fastdimse import (
     connect,
     listen,
 )
+from turns import TURNS
 
 CLASS, INSTANCE = str(StorageCommitmentPushModel), str(StorageCommitmentPushModelInstance)
 TIMEOUT = 10
@@ -100,7 +101,7 @@ def pynetdicom_scu(
     """Associate with pynetdicom as the requestor."""
     ae = AE()
     ae.add_requested_context(StorageCommitmentPushModel)
-    handlers = [(evt.EVT_N_EVENT_REPORT, handle)] if handle else []
+    handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, handle), TURNS] if handle else []
     association = ae.associate(
         "localhost", port, ext_neg=[role] if role else [], evt_handlers=handlers
     )
