@@ -30,8 +30,7 @@ class Peer:
     def __init__(self, ae_title: str) -> None:
         self._ae = AE(ae_title)
         self._ae.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
-        self._event_seen = False
-        self._answered = threading.Event()
+        self._event_seen = threading.Event()
         self._handlers = [(evt.EVT_N_EVENT_REPORT, self._event)]
         server = self._ae.start_server((HOST, 0), block=False, evt_handlers=self._handlers)
         print(f"{ae_title} listens on {HOST}:{server.socket.getsockname()[1]}", file=sys.stderr)
@@ -46,18 +45,12 @@ class Peer:
             event_type=event.event_type,
             information=event.event_information.to_json_dict(),
         )
-        self._event_seen = True
+        self._event_seen.set()
         return 0x0000, None
-
-    def _pdu_sent(self, event: Any) -> None:
-        # The response was sent: the association can be released.
-        if self._event_seen:
-            self._answered.set()
 
     def ask(self, port: int, action_type: int, instance: str, information: Any, wait: bool) -> None:
         """Request storage commitment; with `wait`, wait for the event on the same association."""
-        self._event_seen = False
-        self._answered.clear()
+        self._event_seen.clear()
         self._ae.requested_contexts = []
         self._ae.add_requested_context(StorageCommitmentPushModel)
         received: list[str] = []
@@ -65,14 +58,13 @@ class Peer:
             *self._handlers,
             TURNS,
             (evt.EVT_DIMSE_RECV, lambda event: received.append(type(event.message).__name__)),
-            (evt.EVT_PDU_SENT, self._pdu_sent),
         ]
         association = self._ae.associate(HOST, port, evt_handlers=handlers)
         status, _ = association.send_n_action(
             Dataset.from_json(information), action_type, StorageCommitmentPushModel, instance
         )
         if wait:
-            self._answered.wait(30)
+            self._event_seen.wait(30)
         association.release()
         say(status=status.get("Status"), received=received)
 
