@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from itertools import pairwise
 
 import pytest
@@ -16,6 +17,7 @@ COMMANDS = ["", *typer.main.get_command(app).commands]
 BOX = re.compile("[─│╭╮╰╯]+")
 
 
+@cache  # each call starts a process
 def help_lines(command: str, columns: int) -> list[str]:
     """Return the lines that a command prints on a terminal of that width."""
     words = [sys.executable, "-m", "fastdimse", *command.split(), "--help"]
